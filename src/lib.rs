@@ -1,0 +1,1 @@
+//! dialtone: a fire-and-forget subject bus that speaks the NATS protocol.

@@ -1,0 +1,2 @@
+//! The `dialtone` binary.
+fn main() {}
