@@ -1,0 +1,159 @@
+//! Constants of the protocol and defaults of the options, each with its name and unit.
+//!
+//! Knows no option that was set, only what holds when none was. The relations between the numbers
+//! are asserted at compile time, at the end.
+//! nats: server/const.go, server/opts.go `setBaselineOptions`, server/client.go (stall, RTT)
+
+use std::time::Duration;
+
+/// Version of nats-server whose behaviour this server follows. Clients read it in INFO and
+/// switch features by it, so it is not the version of this program.
+pub const PROTOCOL_VERSION: &str = "2.15.1";
+
+/// `proto` in INFO: 1 means that the server may send INFO again at any time.
+pub const PROTO: u8 = 1;
+
+/// Bytes in one unit of the sizes below.
+pub const MIB: usize = 1024 * 1024;
+
+// Addresses.
+
+/// Every IPv4 and IPv6 address of the machine, written as the real server writes it.
+pub const HOST_DEFAULT: &str = "0.0.0.0";
+
+/// TCP port for clients.
+pub const PORT_DEFAULT: u16 = 4222;
+
+/// Path in front of the monitoring endpoints.
+pub const HTTP_BASE_PATH_DEFAULT: &str = "/";
+
+// What one client may send.
+
+/// Longest protocol line without its CR LF, bytes.
+pub const MAX_CONTROL_LINE_DEFAULT: usize = 4096;
+
+/// Largest payload with its headers, bytes.
+pub const MAX_PAYLOAD_DEFAULT: i32 = MIB as i32;
+
+/// Payload limit above which the server warns at start, bytes.
+pub const MAX_PAYLOAD_DISCOURAGED: i32 = 8 * MIB as i32;
+
+/// Tokens that `max_sub_tokens` can ask for at most.
+pub const MAX_SUB_TOKENS_MAX: usize = u8::MAX as usize;
+
+/// Arguments of the longest client control line (`HPUB subject reply headers total`).
+pub const HPUB_ARGS_MAX: usize = 4;
+
+/// Bytes of a wrong protocol line that are shown in the log.
+pub const PROTO_SNIPPET_LEN: usize = 32;
+
+/// Bytes of a line that was too long that are shown in the log.
+pub const CONTROL_LINE_SNIPPET_LEN: usize = 128;
+
+// What one client may hold.
+
+/// Outbound bytes that may wait for one connection.
+pub const MAX_PENDING_DEFAULT: usize = 64 * MIB;
+
+/// Share of `max_pending`, percent, above which publishers to that connection are stalled.
+pub const STALL_PENDING_PERCENT: usize = 75;
+
+/// Pause of a publisher per message to a connection above [`STALL_PENDING_PERCENT`].
+pub const STALL_MIN: Duration = Duration::from_millis(2);
+
+/// Pause of a publisher per message to a connection at `max_pending`.
+pub const STALL_MAX: Duration = Duration::from_millis(5);
+
+/// Sum of the pauses within one read.
+pub const STALL_PER_READ_MAX: Duration = Duration::from_millis(10);
+
+/// Time for one write to make full progress.
+pub const WRITE_DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+
+// Connections.
+
+/// Clients at the same time.
+pub const MAX_CONNECTIONS_DEFAULT: usize = 64 * 1024;
+
+/// Closed connections that connz remembers.
+pub const MAX_CLOSED_CLIENTS_DEFAULT: usize = 10_000;
+
+/// Time from accept to a CONNECT that convinces.
+pub const AUTH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+
+/// Authentication timeout above which the server warns at start.
+pub const AUTH_TIMEOUT_DISCOURAGED: Duration = Duration::from_secs(60);
+
+/// First and longest pause of the accept loop when the process runs out of descriptors.
+pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// See [`ACCEPT_PAUSE_MIN`].
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+// Liveness.
+
+/// Time between two PINGs of the server.
+pub const PING_INTERVAL_DEFAULT: Duration = Duration::from_secs(2 * 60);
+
+/// PINGs without PONG before a connection is stale.
+pub const PING_MAX_DEFAULT: usize = 2;
+
+/// Longest time from CONNECT to the first PING, which measures the RTT early.
+pub const FIRST_PING_MAX: Duration = Duration::from_secs(2);
+
+/// Random share, percent, that is added to the first PING's time so that clients spread.
+pub const FIRST_PING_JITTER_PERCENT: u32 = 20;
+
+/// Age at which a measured RTT is measured again although the client is active.
+pub const RTT_AGE_MAX: Duration = Duration::from_secs(60 * 60);
+
+// Permissions.
+
+/// Publications that `allow_responses: true` grants per request.
+pub const ALLOW_RESPONSES_MAX_DEFAULT: i64 = 1;
+
+/// Time for which `allow_responses: true` grants them.
+pub const ALLOW_RESPONSES_EXPIRES_DEFAULT: Duration = Duration::from_secs(2 * 60);
+
+// Lame duck mode.
+
+/// Time over which lame duck mode spreads the closing of clients, grace period included.
+pub const LAME_DUCK_DURATION_DEFAULT: Duration = Duration::from_secs(2 * 60);
+
+/// Shortest `lame_duck_duration`.
+pub const LAME_DUCK_DURATION_MIN: Duration = Duration::from_secs(30);
+
+/// Time from entering lame duck mode to the first closed client.
+pub const LAME_DUCK_GRACE_PERIOD_DEFAULT: Duration = Duration::from_secs(10);
+
+// Cluster.
+
+/// Connections to each other server.
+pub const ROUTE_POOL_SIZE_DEFAULT: usize = 3;
+
+/// Longest time between two PINGs on a route.
+pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
+
+/// Failures to connect between two log lines, before the first success.
+pub const CONNECT_ERROR_REPORTS_DEFAULT: usize = 3600;
+
+/// Failures to connect between two log lines, after a connection was lost.
+pub const RECONNECT_ERROR_REPORTS_DEFAULT: usize = 1;
+
+// A full payload must fit into the queue of its receiver, else it could never be delivered.
+const _: () = assert!((MAX_PAYLOAD_DEFAULT as usize) < MAX_PENDING_DEFAULT);
+const _: () = assert!(MAX_PAYLOAD_DEFAULT < MAX_PAYLOAD_DISCOURAGED);
+const _: () = assert!((MAX_PAYLOAD_DISCOURAGED as usize) < MAX_PENDING_DEFAULT);
+const _: () = assert!(CONTROL_LINE_SNIPPET_LEN < MAX_CONTROL_LINE_DEFAULT);
+const _: () = assert!(PROTO_SNIPPET_LEN <= CONTROL_LINE_SNIPPET_LEN);
+const _: () = assert!(0 < STALL_PENDING_PERCENT && STALL_PENDING_PERCENT < 100);
+const _: () = assert!(STALL_MIN.as_millis() < STALL_MAX.as_millis());
+const _: () = assert!(STALL_MAX.as_millis() <= STALL_PER_READ_MAX.as_millis());
+const _: () = assert!(ACCEPT_PAUSE_MIN.as_millis() < ACCEPT_PAUSE_MAX.as_millis());
+const _: () = assert!(AUTH_TIMEOUT_DEFAULT.as_secs() < AUTH_TIMEOUT_DISCOURAGED.as_secs());
+// An unanswered PING is noticed only if there is one before the connection counts as stale.
+const _: () = assert!(PING_MAX_DEFAULT >= 1);
+const _: () = assert!(FIRST_PING_MAX.as_secs() <= PING_INTERVAL_DEFAULT.as_secs());
+const _: () = assert!(PING_INTERVAL_DEFAULT.as_secs() < RTT_AGE_MAX.as_secs());
+const _: () = assert!(LAME_DUCK_DURATION_MIN.as_secs() <= LAME_DUCK_DURATION_DEFAULT.as_secs());
+// The grace period is a part of the shortest duration too.
+const _: () = assert!(LAME_DUCK_GRACE_PERIOD_DEFAULT.as_secs() < LAME_DUCK_DURATION_MIN.as_secs());
