@@ -1,4 +1,11 @@
 //! dialtone: a fire-and-forget subject bus that speaks the NATS protocol.
 
+pub mod connect;
+pub mod encoder;
+pub mod errors;
+pub mod headers;
+pub mod ids;
+pub mod info;
 pub mod limits;
 pub mod options;
+pub mod stats;

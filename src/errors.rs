@@ -1,0 +1,435 @@
+//! What the other side did wrong ([`ProtoErr`]) and why a connection ended ([`ClosedReason`]).
+//!
+//! Errors are data; their text is made in one place, [`ProtoErr::write_err`], and whether they
+//! close the connection is said in one place, [`ProtoErr::closes`]. Clients match on the texts,
+//! so they are the real server's byte for byte.
+//! nats: server/client.go `sendErr`, `closeConnection`; server/monitor.go `ClosedState.String`
+
+use std::fmt;
+
+/// The other side broke the protocol, its permissions or a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProtoErr {
+    /// No such verb, or bytes where a frame ought to end.
+    UnknownOp,
+    /// Wrong number or form of arguments to the named verb. Closes without an `-ERR` line.
+    Arguments(&'static str),
+    /// The client itself sent an `-ERR` line. Closes without an answer.
+    ErrReceived,
+    /// Bad or missing credentials, or a first verb other than CONNECT where they are required.
+    AuthorizationViolation,
+    /// No CONNECT in time.
+    AuthenticationTimeout,
+    /// The user's credentials ran out while connected.
+    UserAuthenticationExpired,
+    /// The account's credentials ran out while connected.
+    AccountAuthenticationExpired,
+    /// The server has as many connections as it may.
+    MaxConnections,
+    /// The account has as many connections as it may.
+    MaxAccountConnections,
+    /// The connection or account has as many subscriptions as it may. Stays open.
+    MaxSubscriptions,
+    /// A control line longer than `max_control_line`.
+    MaxControlLine,
+    /// A declared size above `max_payload`.
+    MaxPayload,
+    /// CONNECT with a `protocol` other than 0 and 1.
+    InvalidProtocol,
+    /// CONNECT with `no_responders` where headers are not agreed on.
+    NoRespondersRequiresHeaders,
+    /// Too many PINGs without an answer.
+    StaleConnection,
+    /// The client did not upgrade to TLS in time.
+    TlsRequired,
+    /// More TLS handshakes per second than `connection_rate_limit`.
+    TlsThrottled,
+    /// A client spoke on the cluster port.
+    RoutePort,
+    /// SUB to what is no subject. Stays open.
+    InvalidSubject,
+    /// PUB to a wildcard or to what is no subject, pedantic only. The message goes out all the
+    /// same.
+    InvalidPublishSubject,
+    /// The account named could not be set up. Stays open.
+    AccountRegistration,
+    /// Not permitted. Stays open.
+    Denied(Box<Denied>),
+}
+
+/// Which subject was refused for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// PUB to `subject`.
+    Publish {
+        /// Published subject.
+        subject: Box<[u8]>,
+    },
+    /// PUB with a reserved reply subject.
+    PublishReply {
+        /// Reply subject.
+        reply: Box<[u8]>,
+    },
+    /// SUB to `subject`.
+    Subscribe {
+        /// Subject of the subscription.
+        subject: Box<[u8]>,
+        /// Queue name, if it is a queue subscription.
+        queue: Option<Box<[u8]>>,
+    },
+    /// SUB to a subject of more than `max_sub_tokens` tokens.
+    TooManyTokens {
+        /// Subject of the subscription.
+        subject: Box<[u8]>,
+    },
+    /// A subscription that stood and was removed by new permissions.
+    Removed {
+        /// Subject of the subscription.
+        subject: Box<[u8]>,
+        /// Queue name, if it is a queue subscription.
+        queue: Option<Box<[u8]>>,
+        /// Its sid.
+        sid: Box<[u8]>,
+    },
+}
+
+impl From<Denied> for ProtoErr {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(Box::new(denied))
+    }
+}
+
+impl ProtoErr {
+    /// Why the connection must be closed, or `None` if it stays open.
+    #[must_use]
+    pub fn closes(&self) -> Option<ClosedReason> {
+        use ClosedReason as R;
+        match self {
+            Self::UnknownOp | Self::Arguments(_) => Some(R::ProtocolViolation),
+            Self::ErrReceived => Some(R::ParseError),
+            Self::AuthorizationViolation => Some(R::AuthenticationViolation),
+            Self::AuthenticationTimeout => Some(R::AuthenticationTimeout),
+            Self::UserAuthenticationExpired | Self::AccountAuthenticationExpired => {
+                Some(R::AuthenticationExpired)
+            }
+            Self::MaxConnections | Self::TlsThrottled => Some(R::MaxConnectionsExceeded),
+            Self::MaxAccountConnections => Some(R::MaxAccountConnectionsExceeded),
+            Self::MaxControlLine => Some(R::MaxControlLineExceeded),
+            Self::MaxPayload => Some(R::MaxPayloadExceeded),
+            Self::InvalidProtocol => Some(R::BadClientProtocolVersion),
+            Self::NoRespondersRequiresHeaders => Some(R::NoRespondersRequiresHeaders),
+            Self::StaleConnection => Some(R::StaleConnection),
+            Self::TlsRequired => Some(R::TlsHandshakeError),
+            Self::RoutePort => Some(R::WrongPort),
+            Self::MaxSubscriptions
+            | Self::InvalidSubject
+            | Self::InvalidPublishSubject
+            | Self::AccountRegistration
+            | Self::Denied(_) => None,
+        }
+    }
+
+    /// Appends the `-ERR '<text>'` line with its CRLF; nothing for the errors that close in
+    /// silence.
+    pub fn write_err(&self, out: &mut Vec<u8>) {
+        if matches!(self, Self::Arguments(_) | Self::ErrReceived) {
+            return;
+        }
+        out.extend_from_slice(b"-ERR '");
+        out.extend_from_slice(self.to_string().as_bytes());
+        out.extend_from_slice(b"'\r\n");
+    }
+}
+
+impl fmt::Display for ProtoErr {
+    /// The text between the quotes of the `-ERR` line; for silent errors, a text for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownOp => "Unknown Protocol Operation",
+            Self::Arguments(verb) => return write!(f, "bad arguments to {verb}"),
+            Self::ErrReceived => "client sent -ERR",
+            Self::AuthorizationViolation => "Authorization Violation",
+            Self::AuthenticationTimeout => "Authentication Timeout",
+            Self::UserAuthenticationExpired => "User Authentication Expired",
+            Self::AccountAuthenticationExpired => "Account Authentication Expired",
+            Self::MaxConnections => "maximum connections exceeded",
+            Self::MaxAccountConnections => "maximum account active connections exceeded",
+            Self::MaxSubscriptions => "maximum subscriptions exceeded",
+            Self::MaxControlLine => "maximum control line exceeded",
+            Self::MaxPayload => "Maximum Payload Violation",
+            Self::InvalidProtocol => "invalid client protocol",
+            Self::NoRespondersRequiresHeaders => "no responders requires headers support",
+            Self::StaleConnection => "Stale Connection",
+            Self::TlsRequired => "Secure Connection - TLS Required",
+            Self::TlsThrottled => "Connection throttling is active. Please try again later.",
+            Self::RoutePort => "attempted to connect to route port",
+            Self::InvalidSubject => "Invalid Subject",
+            Self::InvalidPublishSubject => "Invalid Publish Subject",
+            Self::AccountRegistration => "Failed Account Registration",
+            Self::Denied(denied) => return denied.fmt(f),
+        })
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permissions Violation for ")?;
+        match self {
+            Self::Publish { subject } => write!(f, "Publish to {}", Quoted(subject)),
+            Self::PublishReply { reply } => write!(f, "Publish with Reply of {}", Quoted(reply)),
+            Self::TooManyTokens { subject } => {
+                write!(f, "Subscription to {}, too many tokens", Quoted(subject))
+            }
+            Self::Subscribe { subject, queue } | Self::Removed { subject, queue, .. } => {
+                write!(f, "Subscription to {}", Quoted(subject))?;
+                if let Some(queue) = queue {
+                    write!(f, " using queue {}", Quoted(queue))?;
+                }
+                if let Self::Removed { sid, .. } = self {
+                    write!(f, " (sid {})", Quoted(sid))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ProtoErr {}
+
+/// Bytes shown as Go's `%q` shows a string: in double quotes, what does not print escaped.
+///
+/// Printable is what Unicode calls letter, mark, number, punctuation or symbol, and the ASCII
+/// space; a byte that is not part of UTF-8 is written `\xNN`.
+pub struct Quoted<'a>(pub &'a [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for chunk in self.0.utf8_chunks() {
+            chunk.valid().chars().try_for_each(|c| write_quoted_char(f, c))?;
+            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        }
+        f.write_str("\"")
+    }
+}
+
+fn write_quoted_char(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
+    match c {
+        '"' | '\\' => write!(f, "\\{c}"),
+        '\x07' => f.write_str("\\a"),
+        '\x08' => f.write_str("\\b"),
+        '\x0c' => f.write_str("\\f"),
+        '\n' => f.write_str("\\n"),
+        '\r' => f.write_str("\\r"),
+        '\t' => f.write_str("\\t"),
+        '\x0b' => f.write_str("\\v"),
+        ' '..='~' => write!(f, "{c}"),
+        '\0'..='\x7f' => write!(f, "\\x{:02x}", u32::from(c)),
+        _ if is_printable(c) => write!(f, "{c}"),
+        '\u{80}'..='\u{ffff}' => write!(f, "\\u{:04x}", u32::from(c)),
+        _ => write!(f, "\\U{:08x}", u32::from(c)),
+    }
+}
+
+/// Asks the standard library's own table, which only `escape_debug` reaches. A combining mark is
+/// printable behind another character, so one is put before it. Where the real server's Unicode
+/// is older than ours, it escapes characters that were not assigned then.
+fn is_printable(c: char) -> bool {
+    let mut buffer = [b'a', 0, 0, 0, 0];
+    let len = 1 + c.encode_utf8(&mut buffer[1..]).len();
+    std::str::from_utf8(&buffer[..len]).is_ok_and(|pair| pair.escape_debug().nth(1) == Some(c))
+}
+
+/// Why a connection ended. The words are those of `/connz?state=closed` and of the disconnect
+/// events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClosedReason {
+    /// The other side closed, or asked to.
+    ClientClosed,
+    /// No CONNECT in time.
+    AuthenticationTimeout,
+    /// Credentials were refused.
+    AuthenticationViolation,
+    /// The TLS handshake failed or took too long.
+    TlsHandshakeError,
+    /// More than `max_pending` bytes waited to be written.
+    SlowConsumerPendingBytes,
+    /// One write took longer than `write_deadline`.
+    SlowConsumerWriteDeadline,
+    /// The socket refused a write.
+    WriteError,
+    /// The socket refused a read.
+    ReadError,
+    /// The other side reported an error, or sent what could not be understood.
+    ParseError,
+    /// It did not answer PINGs.
+    StaleConnection,
+    /// It broke the protocol.
+    ProtocolViolation,
+    /// CONNECT asked for an unknown protocol version.
+    BadClientProtocolVersion,
+    /// A client on the cluster port, or a route on the client port.
+    WrongPort,
+    /// The server was full.
+    MaxConnectionsExceeded,
+    /// The account was full.
+    MaxAccountConnectionsExceeded,
+    /// A message larger than `max_payload`.
+    MaxPayloadExceeded,
+    /// A control line longer than `max_control_line`.
+    MaxControlLineExceeded,
+    /// More subscriptions than the reloaded limit.
+    MaxSubscriptionsExceeded,
+    /// A second route to the same server.
+    DuplicateRoute,
+    /// The route was taken out of the configuration.
+    RouteRemoved,
+    /// This server is stopping.
+    ServerShutdown,
+    /// Credentials ran out.
+    AuthenticationExpired,
+    /// The account it belonged to is gone.
+    MissingAccount,
+    /// Its credentials were revoked.
+    Revocation,
+    /// Headers where they are not agreed on.
+    MsgHeaderViolation,
+    /// `no_responders` without headers.
+    NoRespondersRequiresHeaders,
+    /// A route of another cluster.
+    ClusterNameConflict,
+    /// Two servers of one name in the cluster.
+    DuplicateServerName,
+    /// An operator closed it by `$SYS.REQ.SERVER.<id>.KICK`.
+    Kicked,
+    /// It came through a proxy that is not trusted.
+    ProxyNotTrusted,
+    /// It did not come through a proxy, but must.
+    ProxyRequired,
+}
+
+impl ClosedReason {
+    /// The real server's words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "Client Closed",
+            Self::AuthenticationTimeout => "Authentication Timeout",
+            Self::AuthenticationViolation => "Authentication Failure",
+            Self::TlsHandshakeError => "TLS Handshake Failure",
+            Self::SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
+            Self::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
+            Self::WriteError => "Write Error",
+            Self::ReadError => "Read Error",
+            Self::ParseError => "Parse Error",
+            Self::StaleConnection => "Stale Connection",
+            Self::ProtocolViolation => "Protocol Violation",
+            Self::BadClientProtocolVersion => "Bad Client Protocol Version",
+            Self::WrongPort => "Incorrect Port",
+            Self::MaxConnectionsExceeded => "Maximum Connections Exceeded",
+            Self::MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
+            Self::MaxPayloadExceeded => "Maximum Message Payload Exceeded",
+            Self::MaxControlLineExceeded => "Maximum Control Line Exceeded",
+            Self::MaxSubscriptionsExceeded => "Maximum Subscriptions Exceeded",
+            Self::DuplicateRoute => "Duplicate Route",
+            Self::RouteRemoved => "Route Removed",
+            Self::ServerShutdown => "Server Shutdown",
+            Self::AuthenticationExpired => "Authentication Expired",
+            Self::MissingAccount => "Missing Account",
+            Self::Revocation => "Credentials Revoked",
+            Self::MsgHeaderViolation => "Message Header Violation",
+            Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
+            Self::ClusterNameConflict => "Cluster Name Conflict",
+            Self::DuplicateServerName => "Duplicate Server Name",
+            Self::Kicked => "Kicked",
+            Self::ProxyNotTrusted => "Proxy Not Trusted",
+            Self::ProxyRequired => "Proxy Required",
+        }
+    }
+}
+
+impl fmt::Display for ClosedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(err: &ProtoErr) -> String {
+        let mut out = Vec::new();
+        err.write_err(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn bytes(text: &str) -> Box<[u8]> {
+        text.as_bytes().into()
+    }
+
+    #[test]
+    fn an_error_is_one_line_and_says_whether_it_closes() {
+        assert_eq!(line(&ProtoErr::UnknownOp), "-ERR 'Unknown Protocol Operation'\r\n");
+        assert_eq!(ProtoErr::UnknownOp.closes(), Some(ClosedReason::ProtocolViolation));
+        assert_eq!(line(&ProtoErr::InvalidSubject), "-ERR 'Invalid Subject'\r\n");
+        assert_eq!(ProtoErr::InvalidSubject.closes(), None);
+    }
+
+    #[test]
+    fn silent_errors_close_without_a_line() {
+        assert_eq!(line(&ProtoErr::Arguments("SUB")), "");
+        assert_eq!(ProtoErr::Arguments("SUB").closes(), Some(ClosedReason::ProtocolViolation));
+        assert_eq!(line(&ProtoErr::ErrReceived), "");
+        assert_eq!(ProtoErr::ErrReceived.closes(), Some(ClosedReason::ParseError));
+    }
+
+    #[test]
+    fn refused_subjects_are_quoted() {
+        let denied = |denied: Denied| line(&denied.into());
+        assert_eq!(
+            denied(Denied::Publish { subject: bytes("a\"b\\c") }),
+            "-ERR 'Permissions Violation for Publish to \"a\\\"b\\\\c\"'\r\n"
+        );
+        assert_eq!(
+            denied(Denied::PublishReply { reply: bytes("_R_.abc") }),
+            "-ERR 'Permissions Violation for Publish with Reply of \"_R_.abc\"'\r\n"
+        );
+        assert_eq!(
+            denied(Denied::TooManyTokens { subject: bytes("a.b.c.d") }),
+            "-ERR 'Permissions Violation for Subscription to \"a.b.c.d\", too many tokens'\r\n"
+        );
+        assert_eq!(
+            denied(Denied::Subscribe { subject: bytes("a"), queue: Some(bytes("q")) }),
+            "-ERR 'Permissions Violation for Subscription to \"a\" using queue \"q\"'\r\n"
+        );
+        assert_eq!(
+            denied(Denied::Removed { subject: bytes("a"), queue: None, sid: bytes("1") }),
+            "-ERR 'Permissions Violation for Subscription to \"a\" (sid \"1\")'\r\n"
+        );
+    }
+
+    /// The right-hand sides were printed by the real server for PUBs without permission.
+    #[test]
+    fn quoting_is_that_of_the_real_server() {
+        for (bytes, quoted) in [
+            (&b"plain.$-_'`{}"[..], r#""plain.$-_'`{}""#),
+            (b"\x00\x01\x1f\x7f", r#""\x00\x01\x1f\x7f""#),
+            (b"\x07\x08\x0b\x0cx", r#""\a\b\v\fx""#),
+            ("ä€😀".as_bytes(), "\"ä€😀\""),
+            ("e\u{301}\u{301}".as_bytes(), "\"e\u{301}\u{301}\""),
+            (
+                "\u{80}\u{a0}\u{ad}\u{2028}\u{feff}".as_bytes(),
+                r#""\u0080\u00a0\u00ad\u2028\ufeff""#,
+            ),
+            ("\u{e000}\u{e0001}\u{10ffff}".as_bytes(), r#""\ue000\U000e0001\U0010ffff""#),
+            ("\u{fffd}".as_bytes(), "\"\u{fffd}\""),
+            (
+                b"\xff\xc3\xe2\x82z\xed\xa0\x80\xc0\xaf",
+                r#""\xff\xc3\xe2\x82z\xed\xa0\x80\xc0\xaf""#,
+            ),
+        ] {
+            assert_eq!(Quoted(bytes).to_string(), quoted);
+        }
+    }
+}
