@@ -1,6 +1,8 @@
 //! dialtone: a fire-and-forget subject bus that speaks the NATS protocol.
 
+pub mod conf;
 pub mod connect;
+pub mod duration;
 pub mod encoder;
 pub mod errors;
 pub mod headers;

@@ -133,12 +133,6 @@ pub const ROUTE_POOL_SIZE_DEFAULT: usize = 3;
 /// Longest time between two PINGs on a route.
 pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
-/// Failures to connect between two log lines, before the first success.
-pub const CONNECT_ERROR_REPORTS_DEFAULT: usize = 3600;
-
-/// Failures to connect between two log lines, after a connection was lost.
-pub const RECONNECT_ERROR_REPORTS_DEFAULT: usize = 1;
-
 // A full payload must fit into the queue of its receiver, else it could never be delivered.
 const _: () = assert!((MAX_PAYLOAD_DEFAULT as usize) < MAX_PENDING_DEFAULT);
 const _: () = assert!(MAX_PAYLOAD_DEFAULT < MAX_PAYLOAD_DISCOURAGED);

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::duration;
 use crate::limits;
 
 /// Everything that can be set. `Options::default()` is the real server without a file.
@@ -26,7 +27,8 @@ pub struct Options {
     pub server_metadata: BTreeMap<String, String>,
     /// `host` or `host:port` that INFO tells clients instead of the listen address.
     pub client_advertise: Option<String>,
-    /// Monitoring endpoint; none means off.
+    /// Monitoring endpoint; none means off. An empty host means `host`, see
+    /// [`Options::http_listen`].
     pub http: Option<Listen>,
     /// Path in front of the monitoring endpoints, begins with a slash.
     pub http_base_path: String,
@@ -233,21 +235,25 @@ pub struct Cluster {
     pub advertise: Option<String>,
     /// Keeps the addresses for clients from the other servers.
     pub no_advertise: bool,
-    /// User that other servers must know.
-    pub user: Option<String>,
-    /// Password of that user.
-    pub password: Option<String>,
+    /// What other servers must know: [`Login::Open`] or [`Login::Single`].
+    pub login: Login,
     /// Time for the other server to say CONNECT.
     pub auth_timeout: Duration,
     /// Further attempts to reach a server that was only heard of.
     pub connect_retries: usize,
+    /// Waits longer after each failed attempt, up to 30 s.
+    pub connect_backoff: bool,
+    /// Subjects that may cross: publish is import, subscribe is export. None means all.
+    pub permissions: Option<Permissions>,
     /// Connections to each other server; none means one, without a pool.
     pub pool_size: Option<usize>,
     /// Time between two PINGs on a route.
     pub ping_interval: Duration,
     /// PINGs without PONG before a route is stale.
     pub ping_max: usize,
-    /// What to do when a write to a route passes its deadline.
+    /// Time for one write to a route to make full progress.
+    pub write_deadline: Duration,
+    /// What to do when `write_deadline` passes.
     pub write_timeout: WriteTimeout,
 }
 
@@ -362,13 +368,15 @@ impl Default for Cluster {
             routes: Vec::new(),
             advertise: None,
             no_advertise: false,
-            user: None,
-            password: None,
+            login: Login::Open,
             auth_timeout: limits::AUTH_TIMEOUT_DEFAULT,
             connect_retries: 0,
+            connect_backoff: false,
+            permissions: None,
             pool_size: Some(limits::ROUTE_POOL_SIZE_DEFAULT),
             ping_interval: limits::ROUTE_PING_INTERVAL_MAX,
             ping_max: limits::PING_MAX_DEFAULT,
+            write_deadline: limits::WRITE_DEADLINE_DEFAULT,
             write_timeout: WriteTimeout::Default,
         }
     }
@@ -392,6 +400,16 @@ impl Default for Log {
 }
 
 impl Port {
+    /// Reads a port as files and flags write it. The outer none is a number that is no port;
+    /// the inner none is 0, which means the default or off.
+    pub fn from_number(number: i64) -> Option<Option<Self>> {
+        match number {
+            -1 => Some(Some(Self::Free)),
+            0 => Some(None),
+            _ => u16::try_from(number).ok().map(|number| Some(Self::Number(number))),
+        }
+    }
+
     /// The number that `bind` takes: 0 asks the kernel for a free port.
     pub fn bind_number(self) -> u16 {
         match self {
@@ -412,6 +430,13 @@ impl User {
 }
 
 impl Options {
+    /// Where the monitoring endpoint binds: at the clients' host unless it has one of its own.
+    pub fn http_listen(&self) -> Option<Listen> {
+        let http = self.http.as_ref()?;
+        let host = if http.host.is_empty() { &self.host } else { &http.host };
+        Some(Listen { host: host.clone(), port: http.port })
+    }
+
     /// Checks what only the whole can tell: the relations between options.
     ///
     /// # Errors
@@ -480,8 +505,9 @@ impl fmt::Display for OptionsError {
             ),
             Self::GraceAboveDuration { grace_period, duration } => write!(
                 f,
-                "lame duck grace period ({grace_period:?}) should be strictly lower than \
-                 lame duck duration ({duration:?})"
+                "lame duck grace period ({}) should be strictly lower than lame duck duration ({})",
+                duration::Display(*grace_period),
+                duration::Display(*duration)
             ),
             Self::NoAuthUserWithoutUsers(name) => {
                 write!(f, "no_auth_user: {name:?} present, but users/nkeys are not defined")

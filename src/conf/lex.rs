@@ -1,0 +1,788 @@
+//! Configuration text to tokens with their lines and columns.
+//!
+//! Knows the grammar of the items (comments, strings, numbers, what ends an item) and how deep it
+//! is nested. Knows no key's meaning, no variable's value and no other file.
+//! Invariant: `at` is a character boundary of `text`; each call moves it or ends the file.
+//! nats: conf/lex.go. The texts of the errors are the real server's.
+
+/// Maps, arrays and outer braces inside each other. Real files have about six.
+const NESTING_MAX: usize = 64;
+
+/// What the text is made of. Opening and closing tokens are balanced unless an error came first.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Token {
+    /// A key, as written, without quotes. A value or an opening token follows.
+    Key(String),
+    /// The file named by `include`.
+    Include(String),
+    /// A reference `$NAME`, without the dollar sign.
+    Variable(String),
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Bool(bool),
+    /// `2016-05-04T18:53:41Z`, its form checked, its date not.
+    DateTime(String),
+    ArrayStart,
+    ArrayEnd,
+    MapStart,
+    MapEnd,
+    /// The end of the file, again at every further call.
+    End,
+}
+
+/// A token and where it begins. The column counts bytes: from 0 on line 1, from 1 on the lines
+/// after it, as the real server counts.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Spanned {
+    pub(super) token: Token,
+    pub(super) line: u32,
+    pub(super) column: u32,
+}
+
+/// What is wrong in the text, and where the lexer stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SyntaxError {
+    pub(super) line: u32,
+    pub(super) column: u32,
+    pub(super) text: String,
+}
+
+/// Reads one text from front to back.
+pub(super) struct Lexer<'a> {
+    text: &'a str,
+    /// Offset of the next character.
+    at: usize,
+    /// Line of `at`, from 1.
+    line: u32,
+    /// Offset of the first character of that line.
+    line_start: usize,
+    /// What is open around `at`; nothing means the top level.
+    nesting: Vec<Nesting>,
+    expect: Expect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nesting {
+    /// The optional braces around the whole file.
+    Braces,
+    Map,
+    Array,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expect {
+    /// The next key; in an array, the next element.
+    Item,
+    /// The value of a key.
+    Value,
+    /// What separates an item from the next.
+    Separator,
+}
+
+/// Where a token began.
+#[derive(Clone, Copy)]
+struct Start {
+    at: usize,
+    line: u32,
+    column: u32,
+}
+
+impl<'a> Lexer<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, line: 1, line_start: 0, nesting: Vec::new(), expect: Expect::Item }
+    }
+
+    /// The next token.
+    ///
+    /// # Errors
+    /// The first violation of the grammar. The lexer must not be used after it.
+    pub(super) fn next_token(&mut self) -> Result<Spanned, SyntaxError> {
+        loop {
+            let token = match (self.expect, self.nesting.last()) {
+                (Expect::Separator, _) => self.separator()?,
+                (Expect::Value, _) => return self.value(),
+                (Expect::Item, Some(Nesting::Array)) => return self.element(),
+                (Expect::Item, _) => self.key()?,
+            };
+            if let Some(token) = token {
+                return Ok(token);
+            }
+        }
+    }
+
+    // Characters.
+
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn bump(&mut self) -> Option<char> {
+        let next = self.peek()?;
+        self.at += next.len_utf8();
+        if next == '\n' {
+            self.line += 1;
+            self.line_start = self.at;
+        }
+        Some(next)
+    }
+
+    fn bump_while(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
+        let from = self.at;
+        while self.peek().is_some_and(&wanted) {
+            self.bump();
+        }
+        &self.text[from..self.at]
+    }
+
+    fn start(&self) -> Start {
+        let column = self.at - self.line_start + usize::from(self.line > 1);
+        Start { at: self.at, line: self.line, column: u32::try_from(column).unwrap_or(u32::MAX) }
+    }
+
+    fn fail<T>(&self, text: impl Into<String>) -> Result<T, SyntaxError> {
+        let Start { line, column, .. } = self.start();
+        Err(SyntaxError { line, column, text: text.into() })
+    }
+
+    /// Skips one comment if it begins here.
+    fn skip_comment(&mut self) -> bool {
+        let found = self.rest().starts_with('#') || self.rest().starts_with("//");
+        if found {
+            self.bump_while(|c| !is_newline(c));
+        }
+        found
+    }
+
+    fn skip_space_and_comments(&mut self) {
+        loop {
+            self.bump_while(char::is_whitespace);
+            if !self.skip_comment() {
+                return;
+            }
+        }
+    }
+
+    // Structure.
+
+    fn open(&mut self, nesting: Nesting) -> Result<(), SyntaxError> {
+        if self.nesting.len() == NESTING_MAX {
+            return self.fail(format!("Nested deeper than {NESTING_MAX} levels"));
+        }
+        self.bump();
+        self.nesting.push(nesting);
+        self.expect = Expect::Item;
+        Ok(())
+    }
+
+    fn close(&mut self, token: Token) -> Spanned {
+        let start = self.start();
+        self.bump();
+        self.nesting.pop();
+        self.expect = Expect::Separator;
+        spanned(token, start)
+    }
+
+    /// A key, an include, the end of a map, or the end of the file. None: look again.
+    fn key(&mut self) -> Result<Option<Spanned>, SyntaxError> {
+        self.skip_space_and_comments();
+        let in_map = self.nesting.last() == Some(&Nesting::Map);
+        let start = self.start();
+        match self.peek() {
+            None if in_map => self.fail("Unexpected EOF processing map."),
+            // The outer braces may stay open, as in the real server.
+            None => Ok(Some(spanned(Token::End, start))),
+            Some('}') if in_map => Ok(Some(self.close(Token::MapEnd))),
+            Some('}') if self.nesting.last() == Some(&Nesting::Braces) => {
+                self.bump();
+                self.nesting.pop();
+                Ok(None)
+            }
+            // One closing brace too many ends a file, as in the real server.
+            Some('}') if self.rest()[1..].trim().is_empty() => {
+                self.at = self.text.len();
+                Ok(Some(spanned(Token::End, start)))
+            }
+            Some('{') if !in_map => self.open(Nesting::Braces).map(|()| None),
+            Some(c @ ('=' | ':')) => self.fail(format!("Unexpected key separator '{c}'")),
+            Some(']') if in_map => self.fail("Unexpected array end ']' processing map."),
+            Some(quote @ ('"' | '\'')) => self.quoted_key(quote).map(Some),
+            Some(_) => self.bare_key().map(Some),
+        }
+    }
+
+    fn quoted_key(&mut self, quote: char) -> Result<Spanned, SyntaxError> {
+        self.bump();
+        let start = self.start();
+        let key = self.bump_while(|c| c != quote).to_owned();
+        if self.bump().is_none() {
+            return self.fail("Unexpected EOF.");
+        }
+        self.after_key()?;
+        Ok(spanned(Token::Key(key), start))
+    }
+
+    fn bare_key(&mut self) -> Result<Spanned, SyntaxError> {
+        let start = self.start();
+        let key = self.bump_while(|c| !c.is_whitespace() && !is_key_separator(c));
+        if key.eq_ignore_ascii_case("include") && self.peek().is_some_and(char::is_whitespace) {
+            return self.include(start);
+        }
+        let key = key.to_owned();
+        self.after_key()?;
+        Ok(spanned(Token::Key(key), start))
+    }
+
+    /// Moves from the end of a key to where its value begins.
+    fn after_key(&mut self) -> Result<(), SyntaxError> {
+        self.bump_while(char::is_whitespace);
+        match self.peek() {
+            None => return self.fail("Expected value but found EOF"),
+            Some(c) if is_key_separator(c) => {
+                self.bump();
+                // Only inside a map may the value stand on a later line than the separator.
+                if self.nesting.last() == Some(&Nesting::Map) {
+                    self.bump_while(char::is_whitespace);
+                }
+            }
+            Some(_) => {}
+        }
+        self.expect = Expect::Value;
+        Ok(())
+    }
+
+    fn include(&mut self, start: Start) -> Result<Spanned, SyntaxError> {
+        self.bump_while(is_blank);
+        let file = match self.peek() {
+            Some(quote @ ('"' | '\'')) => {
+                self.bump();
+                let file = self.bump_while(|c| c != quote);
+                if self.bump().is_none() {
+                    return self.fail("Unexpected EOF in quoted include");
+                }
+                file
+            }
+            Some('[') => return self.fail("Expected include value but found start of an array"),
+            Some('{') => return self.fail("Expected include value but found start of a map"),
+            Some('(') => return self.fail("Expected include value but found start of a block"),
+            Some('\\') => return self.fail("Expected include value but found escape sequence"),
+            Some(c) if c.is_ascii_digit() || c == '-' => {
+                return self.fail("Expected include value but found start of a number");
+            }
+            None => return self.fail("Expected include value but found EOF"),
+            Some(c) if is_newline(c) => {
+                return self.fail("Expected include value but found new line");
+            }
+            Some(_) => {
+                self.bump_while(|c| !is_newline(c) && !is_blank(c) && !matches!(c, ';' | '}'))
+            }
+        };
+        self.expect = Expect::Separator;
+        Ok(spanned(Token::Include(file.to_owned()), start))
+    }
+
+    /// An element of an array, or its end.
+    fn element(&mut self) -> Result<Spanned, SyntaxError> {
+        self.skip_space_and_comments();
+        match self.peek() {
+            None => self.fail("Unexpected EOF processing array."),
+            Some(',') => self.fail("Unexpected array value terminator ','."),
+            Some(']') => Ok(self.close(Token::ArrayEnd)),
+            Some(_) => self.value(),
+        }
+    }
+
+    /// What stands between two items. None: the next item may come.
+    fn separator(&mut self) -> Result<Option<Spanned>, SyntaxError> {
+        self.bump_while(is_blank);
+        self.skip_comment();
+        let nesting = self.nesting.last().copied();
+        match (nesting, self.peek()) {
+            (None | Some(Nesting::Braces), None) => {}
+            (_, Some(c)) if is_newline(c) || c == ',' => {
+                self.bump();
+            }
+            (None | Some(Nesting::Braces | Nesting::Map), Some(';')) | (None, Some('}')) => {
+                self.bump();
+            }
+            // The key state closes the braces.
+            (Some(Nesting::Braces), Some('}')) => {}
+            (Some(Nesting::Map), Some('}')) => return Ok(Some(self.close(Token::MapEnd))),
+            (Some(Nesting::Array), Some(']')) => return Ok(Some(self.close(Token::ArrayEnd))),
+            (nesting, found) => {
+                let wanted = match nesting {
+                    None => "a top-level value to end with a new line, comment or EOF",
+                    Some(Nesting::Braces) => {
+                        "a block-level value to end with a new line, comment or EOF"
+                    }
+                    Some(Nesting::Map) => r#"a map value terminator "," or a map terminator "}""#,
+                    Some(Nesting::Array) => {
+                        r#"an array value terminator "," or an array terminator "]""#
+                    }
+                };
+                return self
+                    .fail(format!("Expected {wanted}, but got '{}' instead.", shown(found)));
+            }
+        }
+        self.expect = Expect::Item;
+        Ok(None)
+    }
+
+    // Values.
+
+    fn value(&mut self) -> Result<Spanned, SyntaxError> {
+        self.bump_while(is_blank);
+        let in_map = self.nesting.last() == Some(&Nesting::Map);
+        let start = self.start();
+        let token = match self.peek() {
+            Some('[') => {
+                self.open(Nesting::Array)?;
+                return Ok(spanned(Token::ArrayStart, start));
+            }
+            Some('{') => {
+                self.open(Nesting::Map)?;
+                return Ok(spanned(Token::MapStart, start));
+            }
+            Some('\'') => {
+                self.bump();
+                self.expect = Expect::Separator;
+                return self.raw_text();
+            }
+            Some('"') => {
+                self.bump();
+                self.expect = Expect::Separator;
+                let start = self.start();
+                let text = self.escaped_text(|c| c == '"')?;
+                if self.bump().is_none() {
+                    return self.fail("Unexpected EOF.");
+                }
+                return Ok(spanned(Token::Text(text), start));
+            }
+            Some('(') => Token::Text(self.block()?),
+            Some(c) if c == '-' || c.is_ascii_digit() => self.number_or_bare()?,
+            Some('.') => return self.fail("Floats must start with a digit"),
+            Some(',') if in_map => return self.fail(r#"Unexpected map value terminator ","."#),
+            Some('}') if in_map => return self.fail("Expected value but found map end"),
+            Some(c) if is_newline(c) => {
+                // The real server has read the newline when it counts the line.
+                self.bump();
+                return self.fail("Expected value but found new line");
+            }
+            _ => self.bare()?,
+        };
+        self.expect = Expect::Separator;
+        Ok(spanned(token, start))
+    }
+
+    fn raw_text(&mut self) -> Result<Spanned, SyntaxError> {
+        let start = self.start();
+        let text = self.bump_while(|c| c != '\'').to_owned();
+        if self.bump().is_none() {
+            return self.fail("Unexpected EOF.");
+        }
+        Ok(spanned(Token::Text(text), start))
+    }
+
+    /// A word without quotes: a boolean, a variable, or text.
+    fn bare(&mut self) -> Result<Token, SyntaxError> {
+        let from = self.at;
+        let text = self.escaped_text(|c| ends_bare(c) || c == '\'')?;
+        let written = &self.text[from..self.at];
+        // A single quote ends the word and belongs to it, as in the real server.
+        if self.peek() == Some('\'') {
+            self.bump();
+            return Ok(Token::Text(text));
+        }
+        if written.contains('\\') {
+            return Ok(Token::Text(text));
+        }
+        if let Some(name) = text.strip_prefix('$') {
+            return Ok(Token::Variable(name.to_owned()));
+        }
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => Token::Bool(true),
+            "false" | "no" | "off" => Token::Bool(false),
+            _ => Token::Text(text),
+        })
+    }
+
+    /// Text up to `ends` or the end of the file, escapes resolved.
+    fn escaped_text(&mut self, ends: impl Fn(char) -> bool) -> Result<String, SyntaxError> {
+        let mut bytes = Vec::new();
+        while let Some(c) = self.peek().filter(|&c| !ends(c)) {
+            self.bump();
+            if c == '\\' {
+                bytes.push(self.escape()?);
+            } else {
+                bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(text),
+            Err(_) => self.fail("Escapes '\\x' must form valid UTF-8"),
+        }
+    }
+
+    /// The byte that an escape stands for; its backslash is behind.
+    fn escape(&mut self) -> Result<u8, SyntaxError> {
+        let escaped = self.bump();
+        match escaped {
+            Some('t') => Ok(b'\t'),
+            Some('n') => Ok(b'\n'),
+            Some('r') => Ok(b'\r'),
+            Some('"') => Ok(b'"'),
+            Some('\\') => Ok(b'\\'),
+            Some('x') => {
+                let from = self.at;
+                for _ in 0..2 {
+                    if self.bump().is_some_and(is_newline) {
+                        return self.fail(
+                            "Expected two hexadecimal digits after '\\x', but hit end of line",
+                        );
+                    }
+                }
+                let digits = &self.text[from..self.at];
+                // `from_str_radix` would take a sign.
+                let valid = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+                match u8::from_str_radix(digits, 16) {
+                    Ok(byte) if valid => Ok(byte),
+                    _ => self.fail(format!(
+                        "Expected two hexadecimal digits after '\\x', but got '{digits}'"
+                    )),
+                }
+            }
+            _ => self.fail(format!(
+                "Invalid escape character '{}'. Only the following escape characters are \
+                 allowed: \\xXX, \\t, \\n, \\r, \\\", \\\\.",
+                shown(escaped)
+            )),
+        }
+    }
+
+    /// `(`, raw text, and `)` alone on a line. The text keeps the newlines at both ends.
+    fn block(&mut self) -> Result<String, SyntaxError> {
+        self.bump();
+        let from = self.at;
+        loop {
+            self.bump_while(|c| c != ')');
+            let alone_before = self.text[from..self.at].ends_with('\n');
+            let end = self.at;
+            if self.bump().is_none() {
+                return self.fail("Unexpected EOF processing block.");
+            }
+            if alone_before && matches!(self.peek(), None | Some('\n')) {
+                return Ok(self.text[from..end].to_owned());
+            }
+        }
+    }
+
+    /// What begins with a digit or a minus: an integer, a float, a date, or a word after all.
+    fn number_or_bare(&mut self) -> Result<Token, SyntaxError> {
+        let start = self.start();
+        let negative = self.peek() == Some('-');
+        if negative {
+            self.bump();
+            match self.peek() {
+                Some(c) if c.is_ascii_digit() => {}
+                Some('.') => return self.fail("Floats must start with a digit, not '.'."),
+                found => {
+                    return self.fail(format!("Expected a digit but got '{}'.", shown(found)));
+                }
+            }
+        }
+        let digits = self.bump_while(|c| c.is_ascii_digit());
+        let digits_end = self.at;
+        match self.peek() {
+            Some('-') if !negative => return self.date_time(start, digits.len()),
+            Some('.') => return self.float(start),
+            Some(c) if is_number_suffix(c) => {
+                self.bump();
+                self.bump_while(|c| matches!(c, 'b' | 'B' | 'i' | 'I'));
+            }
+            _ => {}
+        }
+        if negative || self.peek().is_none_or(ends_bare) {
+            let number = &self.text[start.at..digits_end];
+            return self.integer(number, &self.text[digits_end..self.at]);
+        }
+        // A word that only began like a number, such as `30s` or `4222abc`.
+        self.at = start.at;
+        self.bare()
+    }
+
+    fn integer(&self, number: &str, suffix: &str) -> Result<Token, SyntaxError> {
+        let factor: Option<i64> = match suffix.to_ascii_lowercase().as_str() {
+            "" => Some(1),
+            "k" => Some(1000),
+            "kb" | "ki" | "kib" => Some(1 << 10),
+            "m" => Some(1000_i64.pow(2)),
+            "mb" | "mi" | "mib" => Some(1 << 20),
+            "g" => Some(1000_i64.pow(3)),
+            "gb" | "gi" | "gib" => Some(1 << 30),
+            "t" => Some(1000_i64.pow(4)),
+            "tb" | "ti" | "tib" => Some(1 << 40),
+            "p" => Some(1000_i64.pow(5)),
+            "pb" | "pi" | "pib" => Some(1 << 50),
+            "e" => Some(1000_i64.pow(6)),
+            "eb" | "ei" | "eib" => Some(1 << 60),
+            _ => None,
+        };
+        let Some(factor) = factor else {
+            return self.fail(format!("unknown unit '{suffix}' after '{number}'"));
+        };
+        match number.parse::<i64>().ok().and_then(|number| number.checked_mul(factor)) {
+            Some(value) => Ok(Token::Integer(value)),
+            None => self.fail(format!("integer '{number}{suffix}' is out of the range")),
+        }
+    }
+
+    /// A float, or an IPv4 address with or without port.
+    fn float(&mut self, start: Start) -> Result<Token, SyntaxError> {
+        self.bump();
+        if !self.peek().is_some_and(|c| c.is_ascii_digit()) {
+            return self.fail(format!(
+                "Floats must have a digit after the '.', but got '{}' instead.",
+                shown(self.peek())
+            ));
+        }
+        self.bump_while(|c| c.is_ascii_digit());
+        if self.peek() == Some('.') {
+            self.bump_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':' | '-'));
+            return Ok(Token::Text(self.text[start.at..self.at].to_owned()));
+        }
+        let written = &self.text[start.at..self.at];
+        match written.parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(Token::Float(value)),
+            _ => self.fail(format!("float '{written}' is out of the range")),
+        }
+    }
+
+    fn date_time(&mut self, start: Start, year_len: usize) -> Result<Token, SyntaxError> {
+        self.bump();
+        if year_len != 4 {
+            return self.fail("All ISO8601 dates must be in full Zulu form.");
+        }
+        for wanted in "00-00T00:00:00Z".chars() {
+            let found = self.bump();
+            if wanted == '0' {
+                if !found.is_some_and(|c| c.is_ascii_digit()) {
+                    return self.fail(format!(
+                        "Expected digit in ISO8601 datetime, but found '{}' instead.",
+                        shown(found)
+                    ));
+                }
+            } else if found != Some(wanted) {
+                return self.fail(format!(
+                    "Expected '{wanted}' in ISO8601 datetime, but found '{}' instead.",
+                    shown(found)
+                ));
+            }
+        }
+        Ok(Token::DateTime(self.text[start.at..self.at].to_owned()))
+    }
+}
+
+fn spanned(token: Token, start: Start) -> Spanned {
+    Spanned { token, line: start.line, column: start.column }
+}
+
+/// A character as error texts show it.
+fn shown(found: Option<char>) -> String {
+    match found {
+        None => "EOF".to_owned(),
+        Some('\n') => "\\n".to_owned(),
+        Some(c) => c.to_string(),
+    }
+}
+
+fn is_newline(c: char) -> bool {
+    matches!(c, '\n' | '\r')
+}
+
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t')
+}
+
+fn is_key_separator(c: char) -> bool {
+    matches!(c, '=' | ':')
+}
+
+fn is_number_suffix(c: char) -> bool {
+    matches!(c.to_ascii_lowercase(), 'k' | 'm' | 'g' | 't' | 'p' | 'e')
+}
+
+/// What ends a value without quotes.
+/// nats-differs: `]` ends a number too; the real server takes it into the value and then misses it.
+fn ends_bare(c: char) -> bool {
+    is_newline(c) || is_blank(c) || matches!(c, ',' | ';' | ']' | '}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(text: &str) -> Result<Vec<Token>, String> {
+        let mut lexer = Lexer::new(text);
+        let mut tokens = Vec::new();
+        loop {
+            match lexer.next_token() {
+                Ok(Spanned { token: Token::End, .. }) => return Ok(tokens),
+                Ok(spanned) => tokens.push(spanned.token),
+                Err(error) => return Err(format!("line {}: {}", error.line, error.text)),
+            }
+        }
+    }
+
+    fn value(text: &str) -> Token {
+        tokens(&format!("a: {text}\n")).unwrap().remove(1)
+    }
+
+    fn text(text: &str) -> Token {
+        Token::Text(text.to_owned())
+    }
+
+    #[test]
+    fn separators_and_terminators() {
+        let wanted = [
+            Token::Key("a".to_owned()),
+            Token::Integer(1),
+            Token::Key("b".to_owned()),
+            Token::Integer(2),
+        ];
+        for written in [
+            "a: 1\nb: 2",
+            "a = 1; b = 2",
+            "a 1, b 2,",
+            "{a: 1, b: 2}",
+            "{\n\"a\": 1,\n'b': 2,\n}\n",
+            "# c\na 1 # d\n// e\nb\n2 // f",
+            "a: 1\nb: 2\n}\n",
+            "{ a: 1\nb: 2\n",
+            "a:1}b:2",
+        ] {
+            assert_eq!(tokens(written).as_deref(), Ok(&wanted[..]), "{written:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_words() {
+        let kib = 1024;
+        for (written, wanted) in [
+            ("1", Token::Integer(1)),
+            ("-1", Token::Integer(-1)),
+            ("2m", Token::Integer(2_000_000)),
+            ("128KB", Token::Integer(128 * kib)),
+            ("1Mib", Token::Integer(kib * kib)),
+            ("1.5", Token::Float(1.5)),
+            ("-0.5", Token::Float(-0.5)),
+            ("1m30s", text("1m30s")),
+            ("500ms", text("500ms")),
+            ("5m5", text("5m5")),
+            ("127.0.0.1:4222", text("127.0.0.1:4222")),
+            ("127.0.0.1:-1", text("127.0.0.1:-1")),
+            ("nats://a:1", text("nats://a:1")),
+            ("On", Token::Bool(true)),
+            ("NO", Token::Bool(false)),
+            ("\"true\"", text("true")),
+            ("'a\\n'", text("a\\n")),
+            (r#""\x41\t\n\r\"\\""#, text("A\t\n\r\"\\")),
+            ("a#b//c", text("a#b//c")),
+            ("$X", Token::Variable("X".to_owned())),
+            ("(\nline $X\n)", text("\nline $X\n")),
+            ("2016-05-04T18:53:41Z", Token::DateTime("2016-05-04T18:53:41Z".to_owned())),
+        ] {
+            assert_eq!(value(written), wanted, "{written:?}");
+        }
+        assert_eq!(tokens("a:"), Ok(vec![Token::Key("a".to_owned()), text("")]));
+    }
+
+    #[test]
+    fn arrays_maps_and_includes() {
+        let wanted = [
+            Token::Key("a".to_owned()),
+            Token::ArrayStart,
+            Token::Integer(1),
+            Token::Integer(2),
+            Token::ArrayEnd,
+            Token::Key("m".to_owned()),
+            Token::MapStart,
+            Token::Include("x.conf".to_owned()),
+            Token::Key("b".to_owned()),
+            text("c"),
+            Token::MapEnd,
+        ];
+        for written in [
+            "a: [1, 2]\nm { include x.conf\n b: c }",
+            "a [ 1 # one\n 2,\n]; m = {include 'x.conf', b:\n c}",
+        ] {
+            assert_eq!(tokens(written).as_deref(), Ok(&wanted[..]), "{written:?}");
+        }
+    }
+
+    /// Texts compared with `nats-server -t`; only what it prints for EOF (a NUL) differs.
+    #[test]
+    fn error_texts() {
+        for (written, wanted) in [
+            (
+                "port: 4222 debug: true\n",
+                "line 1: Expected a top-level value to end with a new line, comment or EOF, \
+                 but got 'd' instead.",
+            ),
+            (
+                "cluster{ name: x }",
+                "line 1: Expected a top-level value to end with a new line, comment or EOF, \
+                 but got 'x' instead.",
+            ),
+            (
+                "port: 4222\nserver_tags: [a b]\n",
+                "line 2: Expected an array value terminator \",\" or an array terminator \"]\", \
+                 but got 'b' instead.",
+            ),
+            (
+                "http: {a: 1",
+                "line 1: Expected a map value terminator \",\" or a map terminator \"}\", \
+                 but got 'EOF' instead.",
+            ),
+            ("port:\n4222", "line 2: Expected value but found new line"),
+            (
+                "server_name: \"a\\q\"",
+                "line 1: Invalid escape character 'q'. Only the following escape characters are \
+                 allowed: \\xXX, \\t, \\n, \\r, \\\", \\\\.",
+            ),
+            ("a: -x", "line 1: Expected a digit but got 'x'."),
+            ("a: 1.x", "line 1: Floats must have a digit after the '.', but got 'x' instead."),
+            ("a: 12-1", "line 1: All ISO8601 dates must be in full Zulu form."),
+            ("a: 9223372036854775808", "line 1: integer '9223372036854775808' is out of the range"),
+            ("a: 99e", "line 1: integer '99e' is out of the range"),
+            ("a: 1kbi", "line 1: unknown unit 'kbi' after '1'"),
+            ("a: \"\\xzz\"", "line 1: Expected two hexadecimal digits after '\\x', but got 'zz'"),
+            ("a: \"\\xff\"", "line 1: Escapes '\\x' must form valid UTF-8"),
+            ("a: (\n x", "line 2: Unexpected EOF processing block."),
+            ("a", "line 1: Expected value but found EOF"),
+            ("=", "line 1: Unexpected key separator '='"),
+        ] {
+            assert_eq!(tokens(written), Err(wanted.to_owned()), "{written:?}");
+        }
+        let deep = "a: ".to_owned() + &"[".repeat(NESTING_MAX + 1);
+        assert_eq!(tokens(&deep), Err("line 1: Nested deeper than 64 levels".to_owned()));
+    }
+
+    #[test]
+    fn columns_count_from_zero_on_the_first_line_only() {
+        let mut lexer = Lexer::new("debug: 1\n trace: 1\n\"foo\": 1\né: [ a ]");
+        let mut starts = Vec::new();
+        loop {
+            let spanned = lexer.next_token().unwrap();
+            match spanned.token {
+                Token::End => break,
+                Token::Key(_) | Token::Text(_) => starts.push((spanned.line, spanned.column)),
+                _ => {}
+            }
+        }
+        assert_eq!(starts, [(1, 0), (2, 2), (3, 2), (4, 1), (4, 7)]);
+    }
+}

@@ -1,0 +1,255 @@
+//! Tokens to a tree of values: nesting, variables, includes.
+//!
+//! Knows scopes and where a text came from; no setting's meaning. Files and the environment come
+//! through [`Sources`]. What a small text can blow up to is bounded by the constants below.
+//! nats: conf/parse.go
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::lex::{Lexer, Spanned, SyntaxError, Token};
+use super::value::{Map, Node, Value};
+use super::{Position, Problem, Severity, Sources};
+
+/// Files that one configuration may read, repeated ones counted again. Ends include cycles.
+const FILES_MAX: usize = 256;
+
+/// Files and environment variables that may stand inside each other.
+const DEPTH_MAX: usize = 16;
+
+/// Values that references may copy: variables in variables would grow without end.
+const COPIED_NODES_MAX: usize = 100_000;
+
+/// The key under which the text of an environment variable is parsed.
+const ENVIRONMENT_KEY: &str = "value";
+
+/// What a variable that is none begins with: a bcrypt hash without quotes, `$2a$11$...`.
+const BCRYPT_PREFIXES: [&str; 4] = ["2a$", "2b$", "2x$", "2y$"];
+
+/// Reads a file and what it includes.
+///
+/// # Errors
+/// The first violation of the grammar, missing variable or missing file.
+pub(super) fn parse(file: &Path, sources: Sources<'_>) -> Result<Map, Problem> {
+    let mut budget = Budget { files: 0, copied_nodes: 0, environment: Vec::new() };
+    parse_file(file, sources, &mut budget, 0)
+}
+
+/// What all texts of one configuration share.
+struct Budget {
+    files: usize,
+    copied_nodes: usize,
+    /// Environment variables that are being read, to find cycles.
+    environment: Vec<String>,
+}
+
+/// Reads one text.
+struct Parser<'a, 'b> {
+    sources: Sources<'a>,
+    budget: &'b mut Budget,
+    depth: usize,
+    file: Arc<str>,
+    /// Folder that includes are relative to.
+    folder: PathBuf,
+    /// What is open, the root first, so never empty.
+    scopes: Vec<Scope>,
+}
+
+/// A map or an array that is still open.
+struct Scope {
+    kind: ScopeKind,
+    /// Where its value will stand if it is an element of an array.
+    start: Position,
+}
+
+enum ScopeKind {
+    /// The entries so far and the key that waits for its value.
+    Map(Map, Option<(String, Position)>),
+    Array(Vec<Node>),
+}
+
+fn parse_file(
+    file: &Path,
+    sources: Sources<'_>,
+    budget: &mut Budget,
+    depth: usize,
+) -> Result<Map, Problem> {
+    let without_position =
+        |text: String| Problem { severity: Severity::Error, position: None, text };
+    budget.files += 1;
+    if budget.files > FILES_MAX || depth > DEPTH_MAX {
+        return Err(without_position(format!("{}: included too often", file.display())));
+    }
+    let text = (sources.file)(file)
+        .map_err(|error| without_position(format!("open {}: {error}", file.display())))?;
+    let folder = file.parent().map(Path::to_owned).unwrap_or_default();
+    let name = Arc::from(file.to_string_lossy());
+    Parser::new(sources, budget, depth, name, folder).run(&text)
+}
+
+impl<'a, 'b> Parser<'a, 'b> {
+    fn new(
+        sources: Sources<'a>,
+        budget: &'b mut Budget,
+        depth: usize,
+        file: Arc<str>,
+        folder: PathBuf,
+    ) -> Self {
+        let start = Position { file: file.clone(), line: 1, column: 0 };
+        let root = Scope { kind: ScopeKind::Map(Map::default(), None), start };
+        Self { sources, budget, depth, file, folder, scopes: vec![root] }
+    }
+
+    fn run(mut self, text: &str) -> Result<Map, Problem> {
+        let mut lexer = Lexer::new(text);
+        loop {
+            let Spanned { token, line, column } =
+                lexer.next_token().map_err(|error| self.syntax_error(error))?;
+            let position = Position { file: self.file.clone(), line, column };
+            if token == Token::End {
+                break;
+            }
+            self.handle_token(token, position)?;
+        }
+        match self.scopes.swap_remove(0).kind {
+            ScopeKind::Map(map, _) => Ok(map),
+            ScopeKind::Array(_) => unreachable!("the root is a map"),
+        }
+    }
+
+    fn handle_token(&mut self, token: Token, position: Position) -> Result<(), Problem> {
+        match token {
+            Token::Key(key) => self.set_key(key, position),
+            Token::Text(text) => self.set(Value::Text(text), position),
+            Token::Integer(value) => self.set(Value::Integer(value), position),
+            Token::Float(value) => self.set(Value::Float(value), position),
+            Token::Bool(value) => self.set(Value::Bool(value), position),
+            Token::DateTime(text) => self.set(Value::DateTime(text), position),
+            Token::MapStart => self.open(ScopeKind::Map(Map::default(), None), position),
+            Token::ArrayStart => self.open(ScopeKind::Array(Vec::new()), position),
+            Token::MapEnd | Token::ArrayEnd => {
+                if let Some(Scope { kind, start }) = self.scopes.pop() {
+                    let value = match kind {
+                        ScopeKind::Map(map, _) => Value::Map(map),
+                        ScopeKind::Array(nodes) => Value::Array(nodes),
+                    };
+                    self.set(value, start);
+                }
+            }
+            Token::Variable(name) => {
+                let value = self.variable(&name, &position)?;
+                self.set(value, position);
+            }
+            Token::Include(file) => self.include(&file, position)?,
+            Token::End => {}
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, kind: ScopeKind, start: Position) {
+        self.scopes.push(Scope { kind, start });
+    }
+
+    fn set_key(&mut self, key: String, position: Position) {
+        if let Some(ScopeKind::Map(_, pending)) = self.scopes.last_mut().map(|s| &mut s.kind) {
+            *pending = Some((key, position));
+        }
+    }
+
+    /// Puts a value where it belongs. In a map it takes the place of its key, which says more.
+    fn set(&mut self, value: Value, position: Position) {
+        let Some(scope) = self.scopes.last_mut() else { return };
+        match &mut scope.kind {
+            ScopeKind::Array(nodes) => {
+                nodes.push(Node { value, position, used_as_variable: false });
+            }
+            ScopeKind::Map(map, pending) => {
+                if let Some((key, position)) = pending.take() {
+                    map.0.insert(key, Node { value, position, used_as_variable: false });
+                }
+            }
+        }
+    }
+
+    /// The value of `$name`: from the maps around it, inside out, then from the environment.
+    fn variable(&mut self, name: &str, position: &Position) -> Result<Value, Problem> {
+        if BCRYPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            return Ok(Value::Text(format!("${name}")));
+        }
+        let reference = format!("variable reference for '{name}' on line {}", position.line);
+        let error = |text: String| Problem {
+            severity: Severity::Error,
+            position: Some(position.clone()),
+            text,
+        };
+        let found = self.scopes.iter_mut().rev().find_map(|scope| match &mut scope.kind {
+            ScopeKind::Map(map, _) => map.0.get_mut(name),
+            ScopeKind::Array(_) => None,
+        });
+        if let Some(node) = found {
+            node.used_as_variable = true;
+            self.budget.copied_nodes += node.count();
+            if self.budget.copied_nodes > COPIED_NODES_MAX {
+                return Err(error(format!("{reference} copies too much")));
+            }
+            return Ok(node.value.clone());
+        }
+        match self.environment(name) {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(error(format!("{reference} can not be found"))),
+            Err(inner) => Err(error(format!("{reference} could not be parsed: {inner}"))),
+        }
+    }
+
+    /// The value of an environment variable, read like a value of the file.
+    fn environment(&mut self, name: &str) -> Result<Option<Value>, String> {
+        if self.budget.environment.iter().any(|open| open == name) {
+            return Err(format!("variable reference cycle for '{name}'"));
+        }
+        if self.depth >= DEPTH_MAX {
+            return Err("variables refer to each other too deeply".to_owned());
+        }
+        let Some(text) = (self.sources.environment)(name) else { return Ok(None) };
+        self.budget.environment.push(name.to_owned());
+        let parser = Parser::new(
+            self.sources,
+            self.budget,
+            self.depth + 1,
+            Arc::from(format!("${name}")),
+            self.folder.clone(),
+        );
+        let result = parser.run(&format!("{ENVIRONMENT_KEY}={text}"));
+        self.budget.environment.pop();
+        match result {
+            Ok(mut map) => Ok(map.0.remove(ENVIRONMENT_KEY).map(|node| node.value)),
+            Err(problem) => Err(problem.text),
+        }
+    }
+
+    /// Adds the settings of another file to the map in which the `include` stands.
+    fn include(&mut self, file: &str, position: Position) -> Result<(), Problem> {
+        // nats-differs: an absolute path is absolute; the real server appends it to the folder.
+        let path = self.folder.join(file);
+        let included =
+            parse_file(&path, self.sources, self.budget, self.depth + 1).map_err(|inner| {
+                Problem {
+                    severity: Severity::Error,
+                    position: Some(inner.position.unwrap_or(position)),
+                    text: format!("error parsing include file '{file}', {}", inner.text),
+                }
+            })?;
+        if let Some(ScopeKind::Map(map, _)) = self.scopes.last_mut().map(|s| &mut s.kind) {
+            map.0.extend(included.0);
+        }
+        Ok(())
+    }
+
+    fn syntax_error(&self, error: SyntaxError) -> Problem {
+        let SyntaxError { line, column, text } = error;
+        Problem {
+            severity: Severity::Error,
+            position: Some(Position { file: self.file.clone(), line, column }),
+            text: format!("Parse error on line {line}: '{text}'"),
+        }
+    }
+}
