@@ -9,5 +9,6 @@ pub mod headers;
 pub mod ids;
 pub mod info;
 pub mod limits;
+pub mod line_client;
 pub mod options;
 pub mod stats;
