@@ -1,5 +1,6 @@
 //! dialtone: a fire-and-forget subject bus that speaks the NATS protocol.
 
+pub mod cli;
 pub mod conf;
 pub mod connect;
 pub mod duration;
