@@ -208,7 +208,10 @@ impl<'a> Lexer<'a> {
                 Ok(Some(spanned(Token::End, start)))
             }
             Some('{') if !in_map => self.open(Nesting::Braces).map(|()| None),
-            Some(c @ ('=' | ':')) => self.fail(format!("Unexpected key separator '{c}'")),
+            Some(c) if is_key_separator(c) => {
+                let full_stop = if in_map { "." } else { "" };
+                self.fail(format!("Unexpected key separator '{c}'{full_stop}"))
+            }
             Some(']') if in_map => self.fail("Unexpected array end ']' processing map."),
             Some(quote @ ('"' | '\'')) => self.quoted_key(quote).map(Some),
             Some(_) => self.bare_key().map(Some),

@@ -392,6 +392,12 @@ fn users_and_permissions() {
 }
 
 #[test]
+fn a_variable_may_have_the_name_of_a_setting() {
+    let text = "authorization { PASS: x\n users: [{user: a, password: $PASS}] }";
+    assert!(matches!(options(text).authorization.login, Login::Users(_)));
+}
+
+#[test]
 fn the_order_of_publish_and_allow_responses_does_not_matter() {
     for permissions in
         ["publish: {deny: x}, allow_responses: true", "allow_responses: true, publish: {deny: x}"]

@@ -84,7 +84,8 @@ impl Block {
             return Err(field.error("Cannot have a user/pass and token"));
         }
         if let Some(users) = self.users {
-            if single {
+            // A password without a user is let pass: files keep a variable PASS in the block.
+            if !self.user.is_empty() {
                 return Err(field.error("Can not have a single user/pass and a users array"));
             }
             if token {
