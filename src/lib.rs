@@ -13,3 +13,5 @@ pub mod limits;
 pub mod line_client;
 pub mod options;
 pub mod stats;
+pub mod subject;
+pub mod sublist;

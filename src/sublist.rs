@@ -1,0 +1,276 @@
+//! Sublist: the subscriptions of one account, found by the subject of a message.
+//!
+//! Subjects without wildcard are in one flat table, patterns in a [trie](trie); both keep the first
+//! entry of a subject and no copy of its text, and the [sets] keep the others. In production
+//! an entry is a thin pointer, so that one more literal subject costs one slot of 8 bytes and its
+//! control byte.
+//!
+//! Knows nothing of clients, routes and locks: whoever shares a sublist puts it behind a lock.
+//! Caches beside it learn of changes through its [`Epochs`]; the protocol is written there.
+//! nats: server/sublist.go `Sublist`
+
+pub mod cache;
+pub mod epochs;
+pub mod result;
+mod sets;
+#[cfg(test)]
+mod tests;
+mod trie;
+
+use std::hash::{BuildHasher, Hasher};
+use std::iter;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as TableEntry;
+
+use crate::subject::{is_literal, is_valid_subscription};
+use crate::sublist::cache::Cached;
+use crate::sublist::epochs::Epochs;
+use crate::sublist::result::MatchResult;
+use crate::sublist::sets::{ALONE, Left, Sets};
+use crate::sublist::trie::Trie;
+
+pub use crate::sublist::sets::UNLISTED;
+
+/// The literal table above this capacity shrinks when it is used to an eighth.
+const SHRINK_ABOVE: usize = 64;
+
+/// A handle of one subscription, cheap to clone; all clones show the same subscription.
+pub trait Entry: Clone {
+    /// The subject, never changed while listed.
+    fn subject(&self) -> &[u8];
+
+    /// The name of the queue group, never changed while listed.
+    fn queue(&self) -> Option<&[u8]>;
+
+    /// What [`set_slot`](Self::set_slot) stored last in any clone; [`UNLISTED`] at first.
+    fn slot(&self) -> u32;
+
+    /// Stores where the sublist keeps the entry. Only called by the sublist that it is in.
+    fn set_slot(&self, slot: u32);
+
+    /// Tells whether both are handles of the same subscription.
+    fn is_same(&self, other: &Self) -> bool;
+
+    /// How many members of its queue group it stands for, at least 1: 1 if local, what the other
+    /// server announced if remote.
+    fn weight(&self) -> u32;
+}
+
+/// Subscriptions by subject.
+#[derive(Debug)]
+pub struct Sublist<E> {
+    /// Heads of the subjects without wildcard, hashed by their subject.
+    literals: HashTable<E>,
+    /// Heads of the subjects with wildcard.
+    patterns: Trie<E>,
+    /// What stands behind the heads.
+    sets: Sets<E>,
+    /// Keys the hash of `literals`.
+    random: RandomState,
+    epochs: Arc<Epochs>,
+    inserts: u64,
+    removes: u64,
+}
+
+/// Counters of one sublist, named as in `/subsz`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SublistStats {
+    /// Subscriptions now.
+    pub num_subscriptions: u64,
+    /// Subscriptions ever inserted.
+    pub num_inserts: u64,
+    /// Subscriptions ever removed.
+    pub num_removes: u64,
+}
+
+impl<E: Entry> Sublist<E> {
+    /// An empty sublist.
+    pub fn new() -> Self {
+        Self {
+            literals: HashTable::new(),
+            patterns: Trie::new(),
+            sets: Sets::new(),
+            random: RandomState::default(),
+            epochs: Arc::new(Epochs::new()),
+            inserts: 0,
+            removes: 0,
+        }
+    }
+
+    /// The counters by which a cache tells that a result is out of date.
+    pub fn epochs(&self) -> &Arc<Epochs> {
+        &self.epochs
+    }
+
+    /// How many subscriptions there are.
+    pub fn count(&self) -> usize {
+        (self.inserts - self.removes) as usize
+    }
+
+    /// Tells whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// The counters for monitoring.
+    pub fn stats(&self) -> SublistStats {
+        SublistStats {
+            num_subscriptions: self.inserts - self.removes,
+            num_inserts: self.inserts,
+            num_removes: self.removes,
+        }
+    }
+
+    /// Adds a subscription. Changes nothing and gives `false` if it is in a sublist already or its
+    /// subject is not [valid](is_valid_subscription).
+    pub fn insert(&mut self, entry: E) -> bool {
+        if entry.slot() != UNLISTED || !is_valid_subscription(entry.subject()) {
+            return false;
+        }
+        self.bump(&entry);
+        self.inserts += 1;
+        let head = if is_literal(entry.subject()) {
+            let hash = hash(&self.random, entry.subject());
+            let same = |head: &E| head.subject() == entry.subject();
+            match self.literals.entry(hash, same, |head| self::hash(&self.random, head.subject())) {
+                TableEntry::Occupied(head) => head.into_mut(),
+                TableEntry::Vacant(place) => {
+                    entry.set_slot(ALONE);
+                    place.insert(entry);
+                    return true;
+                }
+            }
+        } else {
+            match self.patterns.add(&entry) {
+                Some(head) => head,
+                None => {
+                    entry.set_slot(ALONE);
+                    return true;
+                }
+            }
+        };
+        self.sets.join(head, entry);
+        true
+    }
+
+    /// Removes a subscription, or tells that it is not here.
+    pub fn remove(&mut self, entry: &E) -> bool {
+        if entry.slot() == UNLISTED {
+            return false;
+        }
+        let removed = if is_literal(entry.subject()) {
+            self.remove_literal(entry)
+        } else {
+            self.remove_pattern(entry)
+        };
+        if removed {
+            entry.set_slot(UNLISTED);
+            self.bump(entry);
+            self.removes += 1;
+        }
+        removed
+    }
+
+    /// Outdates the cached results that hold `entry`, whose [weight](Entry::weight) has changed.
+    ///
+    /// nats: server/sublist.go `UpdateRemoteQSub`
+    pub fn weight_changed(&self, entry: &E) {
+        self.bump(entry);
+    }
+
+    /// Fills `result` with everything that matches a published subject, which is opaque: tokens `*`
+    /// and `>` in it are bytes. A subject with an empty token matches nothing.
+    pub fn match_into(&self, subject: &[u8], result: &mut MatchResult<E>) {
+        result.clear();
+        if let Some(head) = self.literal(subject) {
+            self.collect(head, result);
+        }
+        let _ = self.patterns.walk(subject, |head| {
+            self.collect(head, result);
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// Tells whether anything matches a published subject.
+    pub fn has_interest(&self, subject: &[u8]) -> bool {
+        self.literal(subject).is_some()
+            || self.patterns.walk(subject, |_| ControlFlow::Break(())).is_break()
+    }
+
+    /// All subscriptions, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &E> {
+        self.literals.iter().chain(self.patterns.heads()).flat_map(|head| {
+            let beside = self.sets.beside(head).into_iter();
+            let beside = beside.flat_map(|(plain, groups)| plain.iter().chain(groups.flatten()));
+            iter::once(head).chain(beside)
+        })
+    }
+
+    fn literal(&self, subject: &[u8]) -> Option<&E> {
+        if self.literals.is_empty() {
+            return None;
+        }
+        self.literals.find(hash(&self.random, subject), |head| head.subject() == subject)
+    }
+
+    /// Adds a head and what stands behind it.
+    fn collect(&self, head: &E, result: &mut MatchResult<E>) {
+        result.push(head);
+        if let Some((plain, groups)) = self.sets.beside(head) {
+            result.extend_plain(plain);
+            for members in groups {
+                result.extend_group(members);
+            }
+        }
+    }
+
+    fn remove_literal(&mut self, entry: &E) -> bool {
+        let Self { literals, sets, random, .. } = self;
+        let hash_of = |head: &E| hash(random, head.subject());
+        let same = |head: &E| head.subject() == entry.subject();
+        let Ok(mut place) = literals.find_entry(hash_of(entry), same) else { return false };
+        match sets.leave(place.get(), entry) {
+            Left::Nothing => return false,
+            Left::Member => {}
+            Left::Head(next) => *place.get_mut() = next,
+            Left::LastHead => {
+                place.remove();
+                if literals.capacity() > SHRINK_ABOVE && literals.len() < literals.capacity() / 8 {
+                    literals.shrink_to(literals.len() * 2, hash_of);
+                }
+            }
+        }
+        true
+    }
+
+    fn remove_pattern(&mut self, entry: &E) -> bool {
+        let Some(head) = self.patterns.head_mut(entry.subject()) else { return false };
+        match self.sets.leave(head, entry) {
+            Left::Nothing => return false,
+            Left::Member => {}
+            Left::Head(next) => *head = next,
+            Left::LastHead => self.patterns.remove(entry.subject()),
+        }
+        true
+    }
+
+    fn bump(&self, entry: &E) {
+        self.epochs.bump(entry.subject());
+    }
+}
+
+impl<E: Entry> Default for Sublist<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn hash(random: &RandomState, subject: &[u8]) -> u64 {
+    let mut hasher = random.build_hasher();
+    hasher.write(subject);
+    hasher.finish()
+}

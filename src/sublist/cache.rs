@@ -1,0 +1,382 @@
+//! Match cache: what one worker thread has matched lately, by account and subject.
+//!
+//! Owned by one thread, so there is no lock. It knows nothing of sublists: a stamp
+//! ([`Epochs::stamp`](crate::sublist::epochs::Epochs::stamp), read before the match) tells whether
+//! a value is still true. Two slots per hash, the one used longer ago is replaced in place: key and
+//! value keep their allocations, so that even a stream of misses does not allocate.
+//!
+//! Bounds: [`SLOTS_MAX`] slots, reached only as misses crowd out living slots, and
+//! [`HEAP_BYTES_MAX`] of values, beyond which all are let go. A subject longer than
+//! [`SUBJECT_LEN_MAX`] always misses.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::RandomState;
+
+/// Most slots of one cache: beyond, a subject costs a match of some 100 ns now and then.
+pub const SLOTS_MAX: usize = 8192;
+
+/// Slots of a cache that has been used once.
+const SLOTS_MIN: usize = 64;
+
+/// Most bytes that the values may keep on the heap: a wide fan-out times many subjects adds up.
+pub const HEAP_BYTES_MAX: usize = 32 << 20;
+
+/// Longest subject that is kept.
+pub const SUBJECT_LEN_MAX: usize = 512;
+
+/// What a cache can hold: a value to be filled again and again.
+pub trait Cached: Default {
+    /// Empties the value for its next use; keeps allocations, unless they have grown large.
+    fn clear(&mut self);
+
+    /// How many bytes it holds on the heap, about.
+    fn heap_bytes(&self) -> usize;
+}
+
+/// Values by (account, subject).
+#[derive(Debug)]
+pub struct MatchCache<V> {
+    /// None before the first use, then a power of two; slots `2n` and `2n + 1` share a hash.
+    slots: Vec<Slot<V>>,
+    /// Which slot was handed out to be filled and has not been measured since.
+    filling: Option<usize>,
+    /// Sum of `heap_bytes` of the slots.
+    heap_bytes: usize,
+    /// Living slots crowded out since the cache had this size.
+    crowded: usize,
+    /// Stands in for a slot when the subject is too long.
+    spare: V,
+    random: RandomState,
+    hits: u64,
+    misses: u64,
+}
+
+#[derive(Debug)]
+struct Slot<V> {
+    hash: u64,
+    stamp: u64,
+    account: u32,
+    /// The value's heap bytes when they were last measured.
+    heap_bytes: u32,
+    /// Whether it was used after the other slot of its pair.
+    recent: bool,
+    /// Whether there is a key. An empty subject may be one.
+    used: bool,
+    subject: Vec<u8>,
+    value: V,
+}
+
+/// Answer of [`MatchCache::lookup`].
+#[derive(Debug)]
+pub enum Lookup<'a, V> {
+    /// The value as it was filled under the same stamp.
+    Hit(&'a mut V),
+    /// A cleared value, kept from now on under account, subject and stamp: fill it.
+    Miss(&'a mut V),
+}
+
+/// Counters of one cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Results held, true or outdated; `num_cache` in `/subsz`.
+    pub num_cache: u64,
+    /// Lookups; `num_matches` in `/subsz`.
+    pub num_matches: u64,
+    /// Lookups that hit; their share is `cache_hit_rate` in `/subsz`.
+    pub num_hits: u64,
+}
+
+impl<V: Cached> MatchCache<V> {
+    /// An empty cache, which allocates when it is used.
+    pub fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            filling: None,
+            heap_bytes: 0,
+            crowded: 0,
+            spare: V::default(),
+            random: RandomState::default(),
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// Looks for what was filled in for `subject` under the same stamp. Account numbers must not be
+    /// used again for another account while the cache holds results of the old one.
+    #[inline]
+    pub fn lookup(&mut self, account: u32, subject: &[u8], stamp: u64) -> Lookup<'_, V> {
+        let hash = self.hash(account, subject);
+        match self.find(hash, account, subject) {
+            Some(at) if self.slots[at].stamp == stamp => {
+                self.hits += 1;
+                self.slots[at ^ 1].recent = false;
+                let slot = &mut self.slots[at];
+                slot.recent = true;
+                Lookup::Hit(&mut slot.value)
+            }
+            _ => Lookup::Miss(self.miss(hash, account, subject, stamp)),
+        }
+    }
+
+    /// Lets go of every value and all memory.
+    pub fn clear(&mut self) {
+        self.slots = Vec::new();
+        self.spare = V::default();
+        self.filling = None;
+        self.heap_bytes = 0;
+        self.crowded = 0;
+    }
+
+    /// Lets go of the values whose stamp is not what `stamp_now(account, subject)` gives, be it
+    /// that a subscription changed or (`None`) that the account is gone. After it no value holds a
+    /// removed subscription.
+    pub fn clear_stale(&mut self, mut stamp_now: impl FnMut(u32, &[u8]) -> Option<u64>) {
+        self.measure();
+        self.spare = V::default();
+        for slot in self.slots.iter_mut().filter(|slot| slot.used) {
+            if stamp_now(slot.account, &slot.subject) != Some(slot.stamp) {
+                self.heap_bytes -= slot.heap_bytes as usize;
+                *slot = Slot::new();
+            }
+        }
+        if self.slots.iter().all(|slot| !slot.used) {
+            self.clear();
+        }
+    }
+
+    /// The counters for monitoring.
+    pub fn stats(&self) -> CacheStats {
+        CacheStats {
+            num_cache: self.slots.iter().filter(|slot| slot.used).count() as u64,
+            num_matches: self.hits + self.misses,
+            num_hits: self.hits,
+        }
+    }
+
+    /// All values, true or outdated, for the fan-out in `/subsz`.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.slots.iter().filter(|slot| slot.used).map(|slot| &slot.value)
+    }
+
+    #[inline]
+    fn hash(&self, account: u32, subject: &[u8]) -> u64 {
+        let mut hasher = self.random.build_hasher();
+        hasher.write_u32(account);
+        hasher.write(subject);
+        hasher.finish()
+    }
+
+    /// Position of the first slot of the pair of a hash.
+    #[inline]
+    fn pair(&self, hash: u64) -> usize {
+        // The high bits of the hash are as good as the low ones; slots are compared by all.
+        (hash as usize & (self.slots.len() - 1)) & !1
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, account: u32, subject: &[u8]) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let pair = self.pair(hash);
+        (pair..pair + 2).find(|&at| {
+            let slot = &self.slots[at];
+            slot.hash == hash
+                && slot.used
+                && slot.account == account
+                && slot.subject.as_slice() == subject
+        })
+    }
+
+    /// Prepares a slot, the key's own if it has one, to be filled under a new stamp.
+    fn miss(&mut self, hash: u64, account: u32, subject: &[u8], stamp: u64) -> &mut V {
+        self.misses += 1;
+        if subject.len() > SUBJECT_LEN_MAX {
+            self.spare.clear();
+            return &mut self.spare;
+        }
+        self.measure();
+        self.grow();
+        let at = self.find(hash, account, subject).unwrap_or_else(|| self.claim(hash));
+        self.slots[at ^ 1].recent = false;
+        let slot = &mut self.slots[at];
+        (slot.recent, slot.used) = (true, true);
+        (slot.hash, slot.account, slot.stamp) = (hash, account, stamp);
+        slot.subject.clear();
+        slot.subject.extend_from_slice(subject);
+        slot.value.clear();
+        self.filling = Some(at);
+        &mut slot.value
+    }
+
+    /// Adds up what the value filled last holds; lets go of all if they have become too much.
+    fn measure(&mut self) {
+        let Some(slot) = self.filling.take().and_then(|at| self.slots.get_mut(at)) else { return };
+        self.heap_bytes -= slot.heap_bytes as usize;
+        slot.heap_bytes = slot.value.heap_bytes().try_into().unwrap_or(u32::MAX);
+        self.heap_bytes += slot.heap_bytes as usize;
+        if self.heap_bytes > HEAP_BYTES_MAX {
+            self.slots.fill_with(Slot::new);
+            self.heap_bytes = 0;
+        }
+    }
+
+    /// Doubles the slots when half of them have been crowded out.
+    fn grow(&mut self) {
+        let count = self.slots.len();
+        if count == SLOTS_MAX || (count > 0 && self.crowded < count / 2) {
+            return;
+        }
+        self.crowded = 0;
+        let mut wider = Vec::new();
+        wider.resize_with((count * 2).max(SLOTS_MIN), Slot::new);
+        let old = std::mem::replace(&mut self.slots, wider);
+        for slot in old.into_iter().filter(|slot| slot.used) {
+            // Two slots of an old pair go to one of two new pairs, where there is room for both.
+            let pair = self.pair(slot.hash);
+            let at = pair + usize::from(self.slots[pair].used);
+            self.slots[at] = slot;
+        }
+    }
+
+    /// Gives the slot to be used for a new key: an unused one, or else the one used longer ago.
+    fn claim(&mut self, hash: u64) -> usize {
+        let pair = self.pair(hash);
+        let at = pair + usize::from(self.slots[pair].used && self.slots[pair].recent);
+        self.crowded += usize::from(self.slots[at].used);
+        at
+    }
+}
+
+impl<V: Cached> Default for MatchCache<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V: Cached> Slot<V> {
+    fn new() -> Self {
+        Self {
+            hash: 0,
+            stamp: 0,
+            account: 0,
+            heap_bytes: 0,
+            recent: false,
+            used: false,
+            subject: Vec::new(),
+            value: V::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        Cached, HEAP_BYTES_MAX, Lookup, MatchCache, SLOTS_MAX, SLOTS_MIN, SUBJECT_LEN_MAX,
+    };
+
+    impl Cached for Vec<u8> {
+        fn clear(&mut self) {
+            self.clear();
+        }
+
+        fn heap_bytes(&self) -> usize {
+            self.capacity()
+        }
+    }
+
+    /// Looks up, fills on a miss, and tells whether it was a hit.
+    fn hit(cache: &mut MatchCache<Vec<u8>>, account: u32, subject: &[u8], stamp: u64) -> bool {
+        match cache.lookup(account, subject, stamp) {
+            Lookup::Hit(value) => {
+                assert_eq!(value, subject);
+                true
+            }
+            Lookup::Miss(value) => {
+                assert!(value.is_empty());
+                value.extend_from_slice(subject);
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_holds_for_its_account_and_stamp() {
+        let mut cache = MatchCache::new();
+        assert!(!hit(&mut cache, 0, b"a", 1));
+        assert!(hit(&mut cache, 0, b"a", 1));
+        assert!(!hit(&mut cache, 1, b"a", 1));
+        assert!(hit(&mut cache, 1, b"a", 1));
+        assert!(!hit(&mut cache, 0, b"a", 2));
+        assert!(hit(&mut cache, 0, b"a", 2));
+        assert!(!hit(&mut cache, 0, b"", 0));
+        assert!(hit(&mut cache, 0, b"", 0));
+        let stats = cache.stats();
+        assert_eq!((stats.num_cache, stats.num_matches, stats.num_hits), (3, 8, 4));
+        assert_eq!(cache.values().count(), 3);
+        cache.clear();
+        assert_eq!(cache.values().count(), 0);
+        assert!(!hit(&mut cache, 0, b"a", 2));
+    }
+
+    #[test]
+    fn it_grows_to_its_bound_only_under_pressure() {
+        let mut cache = MatchCache::new();
+        for stamp in 0..1000 {
+            assert!(!hit(&mut cache, 0, b"one subject that keeps changing", stamp));
+        }
+        assert_eq!(cache.slots.len(), SLOTS_MIN);
+        for round in 0..4 {
+            for number in 0..20_000u32 {
+                hit(&mut cache, 0, &number.to_le_bytes(), round);
+            }
+        }
+        assert_eq!(cache.slots.len(), SLOTS_MAX);
+        for number in 0..100u32 {
+            hit(&mut cache, 0, &number.to_le_bytes(), 9);
+        }
+        let hits = (0..100u32).filter(|n| hit(&mut cache, 0, &n.to_le_bytes(), 9)).count();
+        assert!(hits > 95, "{hits} of a working set of 100 stayed");
+    }
+
+    #[test]
+    fn wide_values_do_not_add_up_without_limit() {
+        let mut cache = MatchCache::<Vec<u8>>::new();
+        for number in 0..200u32 {
+            if let Lookup::Miss(value) = cache.lookup(0, &number.to_le_bytes(), 0) {
+                value.resize(1 << 20, 0);
+            }
+            let held: usize = cache.values().map(Cached::heap_bytes).sum();
+            assert!(held <= HEAP_BYTES_MAX + (1 << 20));
+        }
+    }
+
+    #[test]
+    fn a_long_subject_always_misses() {
+        let mut cache = MatchCache::new();
+        let long = vec![b'a'; SUBJECT_LEN_MAX + 1];
+        assert!(!hit(&mut cache, 0, &long, 0));
+        assert!(!hit(&mut cache, 0, &long, 0));
+        assert!(!hit(&mut cache, 0, &long[1..], 0));
+        assert!(hit(&mut cache, 0, &long[1..], 0));
+    }
+
+    #[test]
+    fn stale_values_are_let_go_on_demand() {
+        let mut cache = MatchCache::new();
+        for (account, subject, stamp) in [(0, b"a", 1), (0, b"b", 1), (1, b"a", 1), (2, b"a", 1)] {
+            hit(&mut cache, account, subject, stamp);
+        }
+        cache.clear_stale(|account, subject| match account {
+            0 => Some(if subject == b"a" { 2 } else { 1 }),
+            1 => Some(1),
+            _ => None,
+        });
+        assert_eq!(cache.values().count(), 2);
+        assert!(hit(&mut cache, 0, b"b", 1));
+        assert!(hit(&mut cache, 1, b"a", 1));
+        cache.clear_stale(|_, _| None);
+        assert!(cache.slots.is_empty());
+    }
+}
