@@ -1,6 +1,7 @@
 //! dialtone: a fire-and-forget subject bus that speaks the NATS protocol.
 
 pub mod cli;
+pub mod commands;
 pub mod conf;
 pub mod connect;
 pub mod duration;

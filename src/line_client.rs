@@ -504,4 +504,4 @@ impl LineOptions {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,26 +7,26 @@ use super::*;
 const SOON: Duration = Duration::from_secs(5);
 
 /// The server's end of the pipe.
-struct Played(BufReader<DuplexStream>);
+pub(crate) struct Played(BufReader<DuplexStream>);
 
 impl Played {
-    async fn say(&mut self, lines: &str) {
+    pub(crate) async fn say(&mut self, lines: &str) {
         self.0.write_all(lines.as_bytes()).await.unwrap();
     }
 
-    async fn hear(&mut self) -> String {
+    pub(crate) async fn hear(&mut self) -> String {
         let mut line = String::new();
         timeout(SOON, self.0.read_line(&mut line)).await.expect("a line").unwrap();
         line.trim_end().into()
     }
 
-    async fn expect(&mut self, line: &str) {
+    pub(crate) async fn expect(&mut self, line: &str) {
         assert_eq!(self.hear().await, line);
     }
 }
 
 /// A client that has connected, and its server.
-async fn connected() -> (LineClient, Played) {
+pub(crate) async fn connected() -> (LineClient, Played) {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let mut server = Played(BufReader::new(far));
     let options = LineOptions { name: Some("test".into()), ..LineOptions::default() };
