@@ -1,0 +1,13 @@
+//! One binary for all tests that speak to a server process: dialtone, and the real one beside it.
+//!
+//! `NATS_SERVER` names the real server's executable (else `target/interop/`, else `PATH`); without
+//! it the comparing half of a test is skipped with a line that says so, unless
+//! `DIALTONE_REQUIRE_NATS_SERVER=1`.
+
+// A test that cannot go on ends by panicking.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)]
+mod support;
+
+mod transcripts;

@@ -1,0 +1,360 @@
+//! A server process of either kind, on ports of its own choice, that ends with its `Server`.
+//!
+//! Readiness is the log line `Server is ready`, read from a pipe; nothing here sleeps. With a log
+//! file there is no such line, and the ports file is awaited instead.
+//! nats: server/log.go, server/server.go `logPorts`
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::PATIENCE;
+
+/// Which server to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Which {
+    /// The one under test.
+    Dialtone,
+    /// The one that says what is right.
+    Real,
+}
+
+impl Which {
+    /// The executable, or `None` where the tests that need it are to be skipped.
+    pub(crate) fn executable(self) -> Option<PathBuf> {
+        match self {
+            Which::Dialtone => dialtone().then(|| env!("CARGO_BIN_EXE_dialtone").into()),
+            Which::Real => real().clone(),
+        }
+    }
+
+    /// True if this server can be started. Says so in one line, once, if it cannot.
+    pub(crate) fn available(self) -> bool {
+        self.executable().is_some()
+    }
+
+    /// Those of the two that can be started.
+    pub(crate) fn all() -> Vec<Which> {
+        [Which::Dialtone, Which::Real].into_iter().filter(|which| which.available()).collect()
+    }
+}
+
+/// True once the binary under test answers `-v`; a house without a server has nothing to test.
+fn dialtone() -> bool {
+    static ANSWERS: OnceLock<bool> = OnceLock::new();
+    *ANSWERS.get_or_init(|| {
+        let asked = Command::new(env!("CARGO_BIN_EXE_dialtone")).arg("-v").output();
+        let answers = asked.is_ok_and(|out| {
+            out.status.success() && !(out.stdout.is_empty() && out.stderr.is_empty())
+        });
+        if !answers {
+            eprintln!("skipped: the dialtone binary does not answer -v yet");
+        }
+        answers
+    })
+}
+
+fn real() -> &'static Option<PathBuf> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let found = find_real();
+        if found.is_none() {
+            let required = std::env::var("DIALTONE_REQUIRE_NATS_SERVER").is_ok_and(|v| v == "1");
+            assert!(
+                !required,
+                "nats-server is required: install it or set NATS_SERVER to its path"
+            );
+            eprintln!("skipped: nats-server is not installed, nothing is compared with it");
+        }
+        found
+    })
+}
+
+fn find_real() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("NATS_SERVER") {
+        let path = PathBuf::from(named);
+        assert!(path.is_file(), "NATS_SERVER={} is not a file", path.display());
+        return Some(path);
+    }
+    let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/interop");
+    let known = ["nats-server", "bin/nats-server"].map(|name| interop.join(name));
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&on_path).map(|dir| dir.join("nats-server"));
+    let script = known.into_iter().chain(on_path).find(|path| path.is_file())?;
+    Some(behind_script(script))
+}
+
+/// A version manager puts a slow script into `PATH`. The script becomes the server, so the process
+/// itself tells where the real file lies; started directly it saves its start-up time per server.
+fn behind_script(found: PathBuf) -> PathBuf {
+    let mut magic = [0; 4];
+    let read = fs::File::open(&found).and_then(|mut file| file.read_exact(&mut magic));
+    if read.is_err() || magic == *b"\x7fELF" {
+        return found;
+    }
+    let server = Setup::default().start_executable(Which::Real, &found);
+    fs::read_link(format!("/proc/{}/exe", server.pid())).unwrap_or(found)
+}
+
+/// What a server is started with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    flags: Vec<String>,
+    conf: Option<String>,
+    log_to_file: bool,
+    port: Option<u16>,
+}
+
+impl Setup {
+    /// Adds command line words.
+    pub(crate) fn flags<S: Into<String>>(mut self, flags: impl IntoIterator<Item = S>) -> Setup {
+        self.flags.extend(flags.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the text of the configuration file.
+    pub(crate) fn conf(mut self, text: impl Into<String>) -> Setup {
+        self.conf = Some(text.into());
+        self
+    }
+
+    /// Opens the monitoring port.
+    pub(crate) fn monitored(self) -> Setup {
+        self.flags(["-m", "-1"])
+    }
+
+    /// Says that a flag or setting sends the log to a file, so that standard error stays empty.
+    pub(crate) fn log_to_file(mut self) -> Setup {
+        self.log_to_file = true;
+        self
+    }
+
+    /// Takes the port of a server that has ended, for clients that come back to it.
+    pub(crate) fn port(mut self, port: u16) -> Setup {
+        self.port = Some(port);
+        self
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub(crate) fn start(self, which: Which) -> Server {
+        let executable = which.executable().expect("the caller asked whether it is available");
+        self.start_executable(which, &executable)
+    }
+
+    /// Starts a server that is expected to refuse: gives its exit status and log.
+    pub(crate) fn refused(self, which: Which) -> (ExitStatus, Vec<String>) {
+        let executable = which.executable().expect("the caller asked whether it is available");
+        let mut server = self.spawn(which, &executable);
+        let status = server.wait_exit();
+        (status, server.log_lines())
+    }
+
+    fn start_executable(self, which: Which, executable: &Path) -> Server {
+        let to_file = self.log_to_file;
+        let mut server = self.spawn(which, executable);
+        if to_file {
+            server.wait_ports_file();
+        } else {
+            server.wait_log("Server is ready");
+        }
+        server.read_ports_file();
+        server
+    }
+
+    fn spawn(self, which: Which, executable: &Path) -> Server {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let port = self.port.map_or("-1".to_owned(), |port| port.to_string());
+        let mut command = Command::new(executable);
+        command.args(["-a", "127.0.0.1", "-p", &port, "--ports_file_dir"]).arg(dir.path());
+        if let Some(text) = &self.conf {
+            let path = dir.path().join("server.conf");
+            fs::write(&path, text).expect("the configuration file");
+            command.arg("-c").arg(path);
+        }
+        command.args(&self.flags).current_dir(dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the server starts");
+        let log = Arc::new(Log::default());
+        log.follow(child.stderr.take().expect("piped"));
+        log.follow(child.stdout.take().expect("piped"));
+        Server { which, child, dir, log, port: 0, monitor_port: None }
+    }
+}
+
+/// What the server printed so far.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<LogLines>,
+    grown: Condvar,
+}
+
+#[derive(Default)]
+struct LogLines {
+    lines: Vec<String>,
+    /// Pipes still open: at zero the process has ended.
+    open: usize,
+}
+
+impl Log {
+    fn follow(self: &Arc<Log>, pipe: impl Read + Send + 'static) {
+        self.lines.lock().unwrap().open += 1;
+        let log = Arc::clone(self);
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+                let text = String::from_utf8_lossy(&line).into_owned();
+                log.lines.lock().unwrap().lines.push(text);
+                log.grown.notify_all();
+            }
+            log.lines.lock().unwrap().open -= 1;
+            log.grown.notify_all();
+        });
+    }
+}
+
+/// A running server. Dropping it ends the process.
+pub(crate) struct Server {
+    which: Which,
+    child: Child,
+    dir: TempDir,
+    log: Arc<Log>,
+    port: u16,
+    monitor_port: Option<u16>,
+}
+
+impl Server {
+    /// A set-up to be filled in and started.
+    pub(crate) fn with() -> Setup {
+        Setup::default()
+    }
+
+    /// Starts a server with defaults.
+    pub(crate) fn start(which: Which) -> Server {
+        Setup::default().start(which)
+    }
+
+    pub(crate) fn which(&self) -> Which {
+        self.which
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The client port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The client URL.
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The monitoring port; `monitored` must have been asked for.
+    pub(crate) fn monitor_port(&self) -> u16 {
+        self.monitor_port.expect("the set-up was monitored")
+    }
+
+    /// The directory the server runs in; holds `server.conf` and the ports file.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The lines printed so far.
+    pub(crate) fn log_lines(&self) -> Vec<String> {
+        self.log.lines.lock().unwrap().lines.clone()
+    }
+
+    /// Waits for a log line with this text in it and returns the line.
+    pub(crate) fn wait_log(&self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut held = self.log.lines.lock().unwrap();
+        loop {
+            if let Some(line) = held.lines.iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                held.open > 0 && !left.is_zero(),
+                "{:?} did not print {text:?}, but:\n{}",
+                self.which,
+                held.lines.join("\n")
+            );
+            held = self.log.grown.wait_timeout(held, left).unwrap().0;
+        }
+    }
+
+    /// Sends a signal by name (`TERM`, `HUP`, `USR2` ...).
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
+    }
+
+    /// Waits until the process has ended and all it printed has been read.
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        let mut held = self.log.lines.lock().unwrap();
+        while held.open > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{:?} did not end:\n{}", self.which, held.lines.join("\n"));
+            held = self.log.grown.wait_timeout(held, left).unwrap().0;
+        }
+        drop(held);
+        self.child.wait().expect("the status of a child")
+    }
+
+    /// Asks the server to end and waits until it has.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait_exit()
+    }
+
+    /// The ports file, `<executable>_<pid>.ports`.
+    pub(crate) fn ports_file(&self) -> Option<PathBuf> {
+        let end = format!("_{}.ports", self.pid());
+        let entries = fs::read_dir(self.dir()).ok()?;
+        let mut paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        paths.find(|path| path.to_string_lossy().ends_with(&end))
+    }
+
+    fn wait_ports_file(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.ports_json().is_none() {
+            assert!(Instant::now() < deadline, "{:?} wrote no ports file", self.which);
+            // The file system tells nobody without a dependency; this is the only poll.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn ports_json(&self) -> Option<serde_json::Value> {
+        serde_json::from_slice(&fs::read(self.ports_file()?).ok()?).ok()
+    }
+
+    fn read_ports_file(&mut self) {
+        self.wait_ports_file();
+        let ports = self.ports_json().expect("just awaited");
+        let known: HashSet<&str> = ports.as_object().unwrap().keys().map(String::as_str).collect();
+        assert!(known.contains("nats"), "the ports file has a list `nats`: {ports}");
+        let port = |name: &str| {
+            let url = ports[name][0].as_str()?;
+            url.rsplit(':').next()?.parse().ok()
+        };
+        self.port = port("nats").expect("a client URL in the ports file");
+        self.monitor_port = port("monitoring");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already ended is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
