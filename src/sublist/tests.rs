@@ -66,7 +66,8 @@ fn found(result: &MatchResult<Sub>) -> Found {
     for group in result.groups() {
         let members = ids(group.members());
         assert_eq!(members.len(), group.members().len(), "a member twice");
-        assert_eq!(group.weight(), group.members().iter().map(|m| u64::from(m.weight())).sum());
+        let weights = group.members().iter().map(|m| u64::from(m.weight()));
+        assert_eq!(group.weight(), weights.sum::<u64>());
         assert!(groups.insert(group.queue().to_vec(), members).is_none(), "a group twice");
     }
     (plain, groups)
