@@ -10,4 +10,5 @@
 #[allow(dead_code)]
 mod support;
 
+mod configuration;
 mod transcripts;

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::options::{
     AllowResponses, ConnectionType, Credential, Login, Permissions, SubjectPermission, User,
 };
+use crate::subject;
 
 /// What a block says; [`Block::login`] checks how its parts fit.
 pub(super) struct Block {
@@ -352,19 +353,10 @@ fn subject(node: &Node, side: Side) -> Result<String, Problem> {
     Ok(format!("{subject} {queue}"))
 }
 
-/// Tokens without blanks, none empty, `>` only as the last.
-fn is_valid_pattern(subject: &str) -> bool {
-    let mut tokens = subject.split('.').peekable();
-    while let Some(token) = tokens.next() {
-        let last = tokens.peek().is_none();
-        if token.is_empty()
-            || token.contains([' ', '\t', '\n', '\r', '\u{c}'])
-            || (token == ">" && !last)
-        {
-            return false;
-        }
-    }
-    true
+/// A subject, wildcards allowed, without the blanks that would end it in a protocol line.
+fn is_valid_pattern(text: &str) -> bool {
+    !text.contains([' ', '\t', '\n', '\r', '\u{c}'])
+        && subject::is_valid_subscription(text.as_bytes())
 }
 
 fn allow_responses(

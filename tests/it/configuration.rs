@@ -1,0 +1,112 @@
+//! Configuration files: the verdict, the digest and the texts of the real server's `-t`.
+//!
+//! Only files whose settings both know: what dialtone refuses on purpose stands in COMPAT.md.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use dialtone::cli;
+use dialtone::conf::Sources;
+use tempfile::TempDir;
+
+use crate::support::Which;
+
+/// Files that both accept, so that the digests are compared.
+const VALID: [&str; 13] = [
+    "port: 4222",
+    "# comment\nport\n4222 // the value may follow later",
+    "{ \"port\": -1, \"host\": \"127.0.0.1\", \"server_tags\": [\"a\", \"b\",], }",
+    "{ port: 4222\n",
+    "port: 4222\n}\n",
+    "PORT = 4222; Ping_Interval 1m30s, max_payload: 1mb\nmax_pending: 128m",
+    "server_metadata: {a: \"<x>&\\t\\x08\u{e9}\\x0c\", 'b' = c#d, e: \"\u{2028}\"}",
+    "A: 1.2.3.4:-1\nlisten: $A",
+    "server_metadata { F: 5m5, D: $F, \"\": a'\n }",
+    "server_name: (\nraw\n)\nport: 1",
+    "authorization { user: a, password: $2a$11$abc, timeout: 0.0000001 }",
+    "P = { publish: \"a.>\", subscribe { allow: [ b, 'q  v.*' ]\n deny = c } }\n\
+     authorization { PASS: x, users = [\n {user: a, pass: $PASS, permission: $P}\n\
+     {nkey: UA3M3XWP6GRYCTWSS6GAH3LP7LDN7HC6HX4CUWP27PKCCC5OPK6FW7MX} ] // users\n}",
+    "trace: no, debug on\nwrite_timeout: retry; http_port: -1\nmax_subs: 0",
+];
+
+/// Files that both refuse, so that the texts are compared.
+const REFUSED: [&str; 20] = [
+    "",
+    "port: 4222 debug: true\n",
+    "cluster{ name: x }",
+    "port: 4222\nserver_tags: [a b]\n",
+    "port:\n4222",
+    "server_name: \"a\\q\"",
+    "server_name: -x",
+    "server_name: 12-1",
+    "port: [a,,b]",
+    "http { : 1 }",
+    "include nothing.conf",
+    "port: $DIALTONE_TEST_NOT_SET",
+    "a: { b\n 1 }\n  bogus: 1\n\"foo\": 1\nA: x\nB: $A",
+    "server_name: \"a b\"\nlisten: \"0.0.0.0:x\"\nhttp: \"x\"\nmax_payload: 2gb",
+    "max_sub_tokens: 256\nwrite_timeout: x\nwrite_deadline: 5mb5",
+    "lame_duck_duration: \"10.5s\"\nlame_duck_grace_period: \"-1s\"",
+    "ping_interval: 2",
+    "authorization { user: a, token: b}",
+    "authorization { timeout: 61, bog: 1, users: [{user: a, bog: 2}]}",
+    "authorization { users: [{user: a, permissions: {publish: {bog: 1}, x: 1}}]}",
+];
+
+#[test]
+fn the_check_says_what_the_real_server_says() {
+    let Some(real) = Which::Real.executable() else { return };
+    let folder = TempDir::new().unwrap();
+    for text in VALID.iter().chain(&REFUSED) {
+        fs::write(folder.path().join("c.conf"), text).unwrap();
+        let output = Command::new(&real)
+            .args(["-t", "-c", "c.conf"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let said = said.trim_start_matches("nats-server: ");
+        assert_eq!(output.status.success(), VALID.contains(text), "{text}\n{said}");
+        // The real server reports settings in the order of a hash map.
+        assert_eq!(sorted_lines(&checked(folder.path())), sorted_lines(said), "{text}");
+    }
+}
+
+fn sorted_lines(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// What `dialtone -t -c c.conf` would say, started in `folder`.
+fn checked(folder: &Path) -> String {
+    let args = ["-t", "-c", "c.conf"].map(str::to_owned);
+    let Ok(cli::Command::CheckConfig(flags)) = cli::parse(&args, &|_| None) else {
+        panic!("a check")
+    };
+    let sources = Sources {
+        file: &|path| {
+            fs::read_to_string(folder.join(path)).map_err(|_| "no such file or directory".into())
+        },
+        environment: &|_| None,
+    };
+    match flags.load(sources) {
+        Ok(loaded) if loaded.is_valid() => {
+            let digest = loaded.options.config_digest.unwrap();
+            format!("configuration file c.conf is valid ({digest})")
+        }
+        Ok(loaded) => loaded.problems.iter().map(|problem| format!("{problem}\n")).collect(),
+        Err(error) => without_position(&error.to_string()),
+    }
+}
+
+/// Where reading ends at once, dialtone puts the position in front; the real server does not.
+fn without_position(text: &str) -> String {
+    ["Parse error", "variable reference", "error parsing include"]
+        .iter()
+        .find_map(|begin| text.find(begin))
+        .map_or(text, |at| &text[at..])
+        .to_owned()
+}
