@@ -13,6 +13,7 @@ pub mod info;
 pub mod limits;
 pub mod line_client;
 pub mod options;
+pub mod permissions;
 pub mod stats;
 pub mod subject;
 pub mod sublist;
