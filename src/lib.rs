@@ -1,5 +1,6 @@
 //! dialtone: a fire-and-forget subject bus that speaks the NATS protocol.
 
+pub mod auth;
 pub mod cli;
 pub mod commands;
 pub mod conf;

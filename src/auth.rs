@@ -1,0 +1,247 @@
+//! Who connects: the credentials of a CONNECT to a [`User`], or to a refusal.
+//!
+//! Holds the configured users with their permissions compiled. Knows no connection; makes no nonce.
+//! Not supported: JWTs (operator mode), users mapped from certificates, authentication callout.
+//! nats: server/auth.go `configureAuthorization`, `processClientOrLeafAuthentication`
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::connect::{Connect, Credentials};
+use crate::errors::ProtoErr;
+use crate::options::{self, ConnectionType, Login, Options};
+use crate::permissions::Permissions;
+
+use nkey::PublicKey;
+use password::Secret;
+
+mod nkey;
+mod password;
+#[cfg(test)]
+mod tests;
+
+/// The account of everybody who is assigned to no other.
+pub const GLOBAL_ACCOUNT: &str = "$G";
+
+/// Stands for a token where a user's name is shown.
+const TOKEN_NAME: &str = "[REDACTED]";
+
+/// Checks credentials against one version of the options.
+#[derive(Debug)]
+pub struct Authenticator(Accepted);
+
+/// What a connection is after authentication.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Name, public nkey, or `[REDACTED]` for a token, as monitoring shows it. Where everybody is
+    /// admitted, what the client called itself.
+    pub name: Option<Box<str>>,
+    /// Account to which its subjects belong.
+    pub account: &'static str,
+    /// What it may do; none means everything.
+    pub permissions: Option<Arc<Permissions>>,
+}
+
+/// The credentials that are accepted.
+#[derive(Debug)]
+enum Accepted {
+    /// Any and none.
+    Open,
+    /// The one user's name and password.
+    Single { user: Box<str>, password: Secret },
+    /// The one token.
+    Token(Secret),
+    /// Those of the users.
+    Users(Users),
+}
+
+/// The configured users.
+#[derive(Debug)]
+struct Users {
+    /// By name or public nkey.
+    entries: HashMap<Box<str>, Entry, foldhash::fast::RandomState>,
+    /// Some have an nkey; else the nkey of a CONNECT is not looked at.
+    have_nkeys: bool,
+    /// Who a connection without credentials becomes.
+    no_auth_user: Option<Box<str>>,
+}
+
+/// One configured user.
+#[derive(Debug)]
+struct Entry {
+    proof: Proof,
+    permissions: Option<Arc<Permissions>>,
+    /// Empty means all.
+    connection_types: Box<[ConnectionType]>,
+}
+
+/// How a user proves who it is.
+#[derive(Debug)]
+enum Proof {
+    Password(Secret),
+    Nkey(PublicKey),
+}
+
+impl Authenticator {
+    /// Compiles what the options say of authorization.
+    pub fn new(options: &Options) -> Self {
+        let options::Authorization { login, timeout: _, no_auth_user } = &options.authorization;
+        Self(match login {
+            Login::Open => Accepted::Open,
+            Login::Single { user, password } => {
+                Accepted::Single { user: user.as_str().into(), password: Secret::new(password) }
+            }
+            Login::Token(token) => Accepted::Token(Secret::new(token)),
+            Login::Users(users) => Accepted::Users(Users::new(users, no_auth_user.as_deref())),
+        })
+    }
+
+    /// Tells whether a CONNECT must carry credentials: `auth_required` in INFO.
+    pub fn required(&self) -> bool {
+        match &self.0 {
+            Accepted::Open => false,
+            Accepted::Single { .. } | Accepted::Token(_) => true,
+            Accepted::Users(users) => users.no_auth_user.is_none(),
+        }
+    }
+
+    /// Tells whether INFO must carry a nonce for clients to sign.
+    pub fn needs_nonce(&self) -> bool {
+        matches!(&self.0, Accepted::Users(users) if users.have_nkeys)
+    }
+
+    /// Tells whether [`Authenticator::check`] may compute a bcrypt hash, which takes milliseconds
+    /// to seconds and does not belong into an event loop.
+    pub fn is_slow(&self) -> bool {
+        match &self.0 {
+            Accepted::Open => false,
+            Accepted::Single { password: secret, .. } | Accepted::Token(secret) => secret.is_slow(),
+            Accepted::Users(users) => users
+                .entries
+                .values()
+                .any(|entry| matches!(&entry.proof, Proof::Password(secret) if secret.is_slow())),
+        }
+    }
+
+    /// Decides on a CONNECT that came by `connection_type`; `nonce` is the text that INFO carried.
+    ///
+    /// # Errors
+    /// [`ProtoErr::AuthorizationViolation`], whatever was wrong: the client is not to learn it.
+    pub fn check(
+        &self,
+        connect: &Connect,
+        nonce: &[u8],
+        connection_type: ConnectionType,
+    ) -> Result<User, ProtoErr> {
+        let none = Credentials::default();
+        let given = connect.credentials.as_deref().unwrap_or(&none);
+        let asks_for_account = connect.new_account || connect.account.is_some();
+        self.admit(given, nonce, connection_type)
+            .filter(|_| !asks_for_account)
+            .ok_or(ProtoErr::AuthorizationViolation)
+    }
+
+    /// Who a client becomes that sends another verb before CONNECT; none if it must send CONNECT.
+    ///
+    /// nats: server/parser.go `parse`. An nkey user is not taken there, and so neither here.
+    pub fn no_auth_user(&self, connection_type: ConnectionType) -> Option<User> {
+        let Accepted::Users(users) = &self.0 else { return None };
+        let name = users.no_auth_user.as_deref()?;
+        let entry = users.find(name, connection_type)?;
+        matches!(entry.proof, Proof::Password(_)).then(|| entry.user(name))
+    }
+
+    fn admit(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<User> {
+        let password = given.pass.as_deref().unwrap_or_default();
+        match &self.0 {
+            Accepted::Open => Some(User::unrestricted(claimed_name(given))),
+            Accepted::Single { user, password: secret } => {
+                let proven = given.user.as_ref() == Some(user) && secret.is(password);
+                proven.then(|| User::unrestricted(Some(user)))
+            }
+            Accepted::Token(secret) => {
+                let proven = secret.is(given.auth_token.as_deref()?);
+                proven.then(|| User::unrestricted(Some(TOKEN_NAME)))
+            }
+            Accepted::Users(users) => users.admit(given, nonce, by),
+        }
+    }
+}
+
+impl Users {
+    fn new(users: &[options::User], no_auth_user: Option<&str>) -> Self {
+        let entries: HashMap<_, _, _> =
+            users.iter().map(|user| (user.name().into(), Entry::new(user))).collect();
+        Self {
+            have_nkeys: entries.values().any(|entry| matches!(entry.proof, Proof::Nkey(_))),
+            entries,
+            no_auth_user: no_auth_user.map(Into::into),
+        }
+    }
+
+    fn find(&self, name: &str, by: ConnectionType) -> Option<&Entry> {
+        let open = |entry: &&Entry| {
+            entry.connection_types.is_empty() || entry.connection_types.contains(&by)
+        };
+        self.entries.get(name).filter(open)
+    }
+
+    /// An nkey goes before name and password, and a wrong one is not made good by them.
+    ///
+    /// nats-differs: there, a `no_auth_user` with a bcrypt password is refused, because the hash
+    /// is then compared with itself as if it were the password.
+    fn admit(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<User> {
+        let Credentials { user, pass, auth_token, nkey, sig, .. } = given;
+        let no_auth_user = self.no_auth_user.as_deref();
+        let nkey = nkey.as_deref().filter(|_| self.have_nkeys);
+        let name = nkey.or(user.as_deref());
+        let Some(name) = name else {
+            let name = no_auth_user.filter(|_| pass.is_none() && auth_token.is_none())?;
+            return self.find(name, by).map(|entry| entry.user(name));
+        };
+        let entry = self.find(name, by)?;
+        let proven = match &entry.proof {
+            Proof::Password(secret) => {
+                nkey.is_none() && secret.is(pass.as_deref().unwrap_or_default())
+            }
+            // Who would become this user without credentials need not sign.
+            Proof::Nkey(key) => {
+                let signed = || sig.as_deref().is_some_and(|sig| key.signed(nonce, sig));
+                nkey.is_some() && (no_auth_user == Some(name) || signed())
+            }
+        };
+        proven.then(|| entry.user(name))
+    }
+}
+
+impl Entry {
+    fn new(user: &options::User) -> Self {
+        Self {
+            proof: match &user.credential {
+                options::Credential::Password { password, .. } => {
+                    Proof::Password(Secret::new(password))
+                }
+                options::Credential::Nkey(key) => Proof::Nkey(PublicKey::new(key)),
+            },
+            permissions: user.permissions.as_ref().map(|p| Arc::new(Permissions::new(p))),
+            connection_types: user.allowed_connection_types.as_slice().into(),
+        }
+    }
+
+    fn user(&self, name: &str) -> User {
+        User { permissions: self.permissions.clone(), ..User::unrestricted(Some(name)) }
+    }
+}
+
+impl User {
+    fn unrestricted(name: Option<&str>) -> Self {
+        Self { name: name.map(Into::into), account: GLOBAL_ACCOUNT, permissions: None }
+    }
+}
+
+/// nats: server/client.go `getRawAuthUser`
+fn claimed_name(given: &Credentials) -> Option<&str> {
+    let name = given.nkey.as_deref().or(given.user.as_deref());
+    name.or(given.auth_token.as_ref().map(|_| TOKEN_NAME))
+}
