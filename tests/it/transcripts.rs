@@ -41,8 +41,13 @@ macro_rules! transcripts {
 
 transcripts! {
     connect
+    delivery
+    limits
     parser
+    password
+    permissions
     publish
+    subscribe
 }
 
 fn folder() -> PathBuf {
