@@ -1,0 +1,234 @@
+//! The load bench: dialtone and nats-server in turn under the same load, in one run.
+//!
+//! `cargo bench --bench load -- --help` says what it can do, benches/README.md what the columns
+//! mean. Linux only: CPU and memory come from /proc.
+//!
+//! - `args`: the command line; `target`: a server process; `wire`: frames and connections.
+//! - `flow`, `request`: the two kinds of load; `relay`: the machine's own limit.
+//! - `scenario`: what a scenario is; `table`, `untuned`, `growth`: the scenarios.
+//! - `record`: results and floors; `plot`: the drawings.
+
+mod args;
+mod flow;
+mod growth;
+mod plot;
+mod record;
+mod relay;
+mod request;
+mod scenario;
+mod table;
+mod target;
+mod untuned;
+mod wire;
+
+use std::error::Error;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+use std::{env, fs};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::args::{Args, HELP};
+use crate::record::{Machine, Record, Row};
+use crate::scenario::{Sample, Scenario, Stage};
+use crate::target::Target;
+use crate::wire::Dialect;
+
+/// The dialtone that cargo built for this bench.
+const DIALTONE: &str = env!("CARGO_BIN_EXE_dialtone");
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    if words.is_empty() {
+        // `cargo test --all-targets` starts every bench without an argument.
+        println!("to measure: cargo bench --bench load");
+        return ExitCode::SUCCESS;
+    }
+    match start(words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(err) => {
+            eprintln!("load: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what the words say; false if a scenario failed or a floor was missed.
+fn start(words: Vec<String>) -> Result<bool, Box<dyn Error>> {
+    if words[0] == relay::FLAG {
+        let port = words.last().map_or(Ok(0), |word| word.parse())?;
+        relay::serve(port)?;
+        return Ok(true);
+    }
+    let command = words.join(" ");
+    let Some(args) = Args::parse(words.into_iter())? else {
+        print!("{HELP}");
+        return Ok(true);
+    };
+    let scenarios = chosen(&args)?;
+    if args.list {
+        for scenario in scenarios {
+            println!("{:<24}{}", scenario.name, scenario.title);
+        }
+        return Ok(true);
+    }
+    let record = match &args.from {
+        Some(file) => {
+            let record: Record = serde_json::from_slice(&fs::read(file)?)?;
+            println!("{}", record::heads(&record.targets));
+            for row in &record.rows {
+                println!("{}", record::line(row, &record.targets));
+            }
+            record
+        }
+        None => compare(&args, &scenarios, command)?,
+    };
+    println!("\n{}", record::summary(&record));
+    if let Some(file) = &args.json {
+        fs::write(file, serde_json::to_string_pretty(&record)? + "\n")?;
+    }
+    if let Some(file) = &args.svg {
+        fs::write(file, plot::draw(&record))?;
+    }
+    Ok(record
+        .rows
+        .iter()
+        .all(|row| row.failures.is_empty() && row.floors.iter().all(|verdict| verdict.holds)))
+}
+
+/// The scenarios of the suite, or those named by `--only` from all suites.
+fn chosen(args: &Args) -> Result<Vec<Scenario>, String> {
+    let mut scenarios = Vec::new();
+    let suites = [
+        ("table", table::scenarios()),
+        ("untuned", untuned::scenarios()),
+        ("growth", growth::scenarios()),
+    ];
+    for (name, suite) in suites {
+        if args.suite == "all" || args.suite == name || !args.only.is_empty() {
+            scenarios.extend(suite);
+        }
+    }
+    if !args.only.is_empty() {
+        let exact = |name: &str| args.only.iter().any(|only| only == name);
+        let begins = |name: &str| {
+            let known = |only: &String| scenarios.iter().any(|scenario| scenario.name == *only);
+            args.only.iter().any(|only| !known(only) && name.starts_with(only.as_str()))
+        };
+        let keep: Vec<bool> = scenarios.iter().map(|s| exact(&s.name) || begins(&s.name)).collect();
+        let mut keep = keep.into_iter();
+        scenarios.retain(|_| keep.next().unwrap_or(false));
+    }
+    if scenarios.is_empty() {
+        return Err("no such scenario or suite; --list shows them".to_owned());
+    }
+    Ok(scenarios)
+}
+
+/// The reference, what is compared with it, and the relay if asked for.
+fn targets(args: &Args) -> Result<Vec<Target>, Box<dyn Error>> {
+    let given = args.nats.clone().or_else(|| env::var_os("NATS_SERVER").map(PathBuf::from));
+    let nats = given.or_else(|| target::find_in_path("nats-server"));
+    let nats = nats.ok_or("nats-server is not in PATH: see benches/README.md")?;
+    let server =
+        |name, program| Target { name, program, args: Vec::new(), dialect: Dialect::Server };
+    let mut targets = vec![server("nats-server", nats.clone())];
+    targets.push(match args.same_twice {
+        true => server("nats-server again", nats),
+        false => server("dialtone", args.dialtone.clone().unwrap_or_else(|| DIALTONE.into())),
+    });
+    if args.relay {
+        targets.push(Target {
+            name: "relay",
+            program: env::current_exe()?,
+            args: vec![relay::FLAG.to_owned()],
+            dialect: Dialect::Relay,
+        });
+    }
+    Ok(targets)
+}
+
+/// Runs every scenario, the targets in turn, and prints its line when it is done.
+fn compare(args: &Args, scenarios: &[Scenario], command: String) -> Result<Record, Box<dyn Error>> {
+    raise_open_files();
+    let targets = targets(args)?;
+    let names: Vec<String> = targets.iter().map(|target| target.name.to_owned()).collect();
+    let version = |target: &Target| match target.dialect {
+        Dialect::Server => target.version(),
+        Dialect::Relay => "of this bench".to_owned(),
+    };
+    let mut record = Record {
+        date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string(),
+        command,
+        machine: Machine::here(),
+        versions: targets.iter().map(|t| (t.name.to_owned(), version(t))).collect(),
+        rounds: args.rounds,
+        seconds: args.stretch.as_secs_f64(),
+        targets: names,
+        rows: Vec::new(),
+    };
+    println!("{}\n", record.versions.values().cloned().collect::<Vec<_>>().join(" | "));
+    println!("{}", record::heads(&record.targets));
+    let start = Instant::now();
+    for (index, scenario) in scenarios.iter().enumerate() {
+        let place = format!("{} of {}", index + 1, scenarios.len());
+        let row = rounds(args, scenario, &targets, &record.targets, &|now: &str| {
+            progress(&format!("{place}, {:.0} s: {now}", start.elapsed().as_secs_f64()));
+        });
+        progress("");
+        println!("{}", record::line(&row, &record.targets));
+        record.rows.push(row);
+    }
+    Ok(record)
+}
+
+/// One scenario. A run that fails is told and does not end the bench.
+fn rounds(
+    args: &Args,
+    scenario: &Scenario,
+    targets: &[Target],
+    names: &[String],
+    tell: &dyn Fn(&str),
+) -> Row {
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); targets.len()];
+    let mut failures = Vec::new();
+    let rounds = args.rounds.min(scenario.rounds_max);
+    for round in 1..=rounds {
+        for (target, samples) in targets.iter().zip(&mut samples) {
+            if target.dialect == Dialect::Relay && !scenario.relay {
+                continue;
+            }
+            tell(&format!("{}, round {round} of {rounds}, {}", scenario.title, target.name));
+            let result = target.start().and_then(|server| {
+                (scenario.run)(&Stage { server: &server, stretch: args.stretch })
+            });
+            match result {
+                Ok(sample) => samples.push(sample),
+                Err(err) => failures.push(format!("{}, round {round}: {err}", target.name)),
+            }
+        }
+    }
+    let mut row = Row::new(scenario, names, &samples, failures);
+    if args.same_twice {
+        row.floors.clear();
+    }
+    row
+}
+
+/// The line that tells where a long run is; only for a person who watches.
+fn progress(text: &str) {
+    let mut terminal = std::io::stderr();
+    if terminal.is_terminal() {
+        let _ = write!(terminal, "\r\x1b[K{text}");
+    }
+}
+
+/// Ten thousand connections need as many open files, here and in the servers, which inherit it.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Refused only where the hard limit is lower than the soft one, which cannot be.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

@@ -1,0 +1,76 @@
+//! The least a server can do: read from one socket, write the same bytes to others.
+//!
+//! Started by the bench as a process of its own and put under the same load as the servers, it
+//! shows what this machine takes for the reads and writes alone. It reads no frame: who once sent
+//! a SUB gets every byte that any other connection sends.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+
+/// The argument that makes the bench be the relay; then as the servers: `-a HOST -p PORT`.
+pub(crate) const FLAG: &str = "--be-the-relay";
+
+/// Bytes of one read, the same as a server's.
+const READ_LEN: usize = 64 * 1024;
+
+/// Token of the listener in epoll; connections count from 0.
+const LISTENER: u64 = u64::MAX;
+
+/// One accepted connection.
+struct End {
+    stream: TcpStream,
+    receives: bool,
+}
+
+/// Serves until killed.
+pub(crate) fn serve(port: u16) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    let mut ends: Vec<Option<End>> = Vec::new();
+    let mut events = Vec::with_capacity(256);
+    let mut bytes = vec![0; READ_LEN];
+    loop {
+        events.clear();
+        epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None)?;
+        for event in &events {
+            if event.data.u64() != LISTENER {
+                pass_on(event.data.u64() as usize, &mut ends, &mut bytes);
+                continue;
+            }
+            let (mut stream, _) = listener.accept()?;
+            stream.set_nodelay(true)?;
+            stream.write_all(b"INFO {}\r\n")?;
+            let data = EventData::new_u64(ends.len() as u64);
+            epoll::add(&epoll, &stream, data, EventFlags::IN)?;
+            ends.push(Some(End { stream, receives: false }));
+        }
+    }
+}
+
+/// One read, and one write to each receiver. What is not a message is handled by its look: the
+/// load sends CONNECT, SUB and the last PING each in a write of its own.
+fn pass_on(from: usize, ends: &mut [Option<End>], bytes: &mut [u8]) {
+    let Some(end) = &mut ends[from] else { return };
+    let len = end.stream.read(bytes).unwrap_or(0);
+    let read = &bytes[..len];
+    if read.starts_with(b"CONNECT") || read == b"PING\r\n" {
+        end.receives |= memchr::memmem::find(read, b"\nSUB ").is_some();
+        // A load that has gone away needs no PONG.
+        let _ = end.stream.write_all(b"PONG\r\n");
+        return;
+    }
+    if len == 0 {
+        // Closing it also takes it out of epoll.
+        ends[from] = None;
+        return;
+    }
+    for (index, end) in ends.iter_mut().enumerate() {
+        let Some(end) = end else { continue };
+        if index != from && end.receives && end.stream.write_all(read).is_err() {
+            end.receives = false;
+        }
+    }
+}

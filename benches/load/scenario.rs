@@ -1,0 +1,162 @@
+//! What a scenario is: a name, a load, the figures it yields, and the floors they must reach.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use crate::target::Server;
+
+/// A figure of a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Metric {
+    /// Deliveries, operations, round trips or connects per second.
+    Rate,
+    /// CPU seconds of the server per million of them, which is microseconds for each.
+    Cpu,
+    /// Median latency in microseconds.
+    P50,
+    /// 99 of 100 are faster, in microseconds.
+    P99,
+    /// 999 of 1,000 are faster, in microseconds.
+    P999,
+    /// Resident memory at the end of the load, in megabytes.
+    Rss,
+    /// The most resident memory there ever was, in megabytes.
+    Peak,
+    /// Resident memory some seconds after the load, in megabytes.
+    After,
+    /// Anonymous memory per idle connection or per subscription, in bytes.
+    Each,
+    /// Messages that a healthy subscriber did not get.
+    Lost,
+}
+
+impl Metric {
+    /// All, in the order of the table.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Rate,
+        Self::Cpu,
+        Self::P50,
+        Self::P99,
+        Self::P999,
+        Self::Rss,
+        Self::Peak,
+        Self::After,
+        Self::Each,
+        Self::Lost,
+    ];
+
+    /// Key in the record.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Rate => "per_second",
+            Self::Cpu => "cpu_us",
+            Self::P50 => "p50_us",
+            Self::P99 => "p99_us",
+            Self::P999 => "p999_us",
+            Self::Rss => "rss_mb",
+            Self::Peak => "rss_peak_mb",
+            Self::After => "rss_after_mb",
+            Self::Each => "bytes_each",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// More is better only for this one.
+    pub(crate) fn more_is_better(self) -> bool {
+        self == Self::Rate
+    }
+}
+
+/// The figures of one run.
+pub(crate) type Sample = BTreeMap<Metric, f64>;
+
+/// What dialtone owes in a scenario.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Floor {
+    /// That many times better than nats-server in this run.
+    Times(Metric, f64),
+    /// Not more than this, whatever nats-server does.
+    AtMost(Metric, f64),
+}
+
+impl Floor {
+    /// The figure it is about.
+    pub(crate) fn metric(self) -> Metric {
+        match self {
+            Self::Times(metric, _) | Self::AtMost(metric, _) => metric,
+        }
+    }
+}
+
+/// What a scenario gets to run.
+#[derive(Debug)]
+pub(crate) struct Stage<'a> {
+    /// Freshly started.
+    pub(crate) server: &'a Server,
+    /// The length of the measured stretch.
+    pub(crate) stretch: Duration,
+}
+
+/// Runs a load once.
+type Script = Box<dyn Fn(&Stage<'_>) -> io::Result<Sample>>;
+
+/// One load.
+pub(crate) struct Scenario {
+    /// For `--only`, and key in the record.
+    pub(crate) name: String,
+    /// As in the table.
+    pub(crate) title: String,
+    /// What dialtone owes.
+    pub(crate) floors: Vec<Floor>,
+    /// The relay can stand in for a server.
+    pub(crate) relay: bool,
+    /// More rounds than this show nothing new.
+    pub(crate) rounds_max: u32,
+    /// The load itself.
+    pub(crate) run: Script,
+}
+
+impl Scenario {
+    /// A scenario without floors.
+    pub(crate) fn new(
+        name: impl Into<String>,
+        title: impl Into<String>,
+        run: impl Fn(&Stage<'_>) -> io::Result<Sample> + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            title: title.into(),
+            floors: Vec::new(),
+            relay: false,
+            rounds_max: u32::MAX,
+            run: Box::new(run),
+        }
+    }
+
+    /// The two usual floors: times less CPU, times the throughput.
+    pub(crate) fn owes(self, less_cpu: f64, more_throughput: f64) -> Self {
+        self.owes_all(&[
+            Floor::Times(Metric::Cpu, less_cpu),
+            Floor::Times(Metric::Rate, more_throughput),
+        ])
+    }
+
+    /// Adds floors.
+    pub(crate) fn owes_all(mut self, floors: &[Floor]) -> Self {
+        self.floors.extend_from_slice(floors);
+        self
+    }
+
+    /// Also runs against the relay.
+    pub(crate) fn with_relay(mut self) -> Self {
+        self.relay = true;
+        self
+    }
+
+    /// Limits the rounds.
+    pub(crate) fn at_most_rounds(mut self, rounds: u32) -> Self {
+        self.rounds_max = rounds;
+        self
+    }
+}

@@ -1,0 +1,419 @@
+//! The scenarios that dialtone was built for, with what it owes in each.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::flow::{Chunk, Flow, Load, Outcome, Pace, Random, Subscriber};
+use crate::request;
+use crate::scenario::Metric::{self, Cpu, Each, Lost, P50, P99, P999, Peak, Rate, Rss};
+use crate::scenario::{Floor, Sample, Scenario, Stage};
+use crate::target::Server;
+use crate::wire::{Dialect, Reader, connect, connect_all, message_len};
+
+/// Bytes of one write of a publisher at full speed, as client libraries buffer them.
+const WRITE_LEN: usize = 64 * 1024;
+
+/// Bytes that may be under way to one subscriber of a flow, and to all of them together. Both stay
+/// far below the 64 MiB at which a server drops a slow consumer.
+const WINDOW_EACH: usize = 256 * 1024;
+const WINDOW_MIN: usize = 8 << 20;
+const WINDOW_MAX: usize = 32 << 20;
+
+/// The payload of most scenarios, in bytes.
+const PAYLOAD_LEN: usize = 128;
+
+/// What the memory limit of one pending subscriber leaves for everything else.
+const PEAK_MAX_MB: f64 = 80.0;
+
+/// Every scenario of the table, in its order.
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    let times = Floor::Times;
+    vec![
+        Scenario::new("publish-16", "publish only, 16 B", publish_only).owes(3.5, 3.0),
+        fan_out("one-16", "1 to 1, 16 B", 1, 16).owes(5.0, 3.5),
+        fan_out("one-128", "1 to 1, 128 B", 1, 128).owes(4.0, 2.5),
+        fan_out("one-1k", "1 to 1, 1 KB", 1, 1024).owes(1.7, 1.2),
+        fan_out("one-32k", "1 to 1, 32 KB", 1, 32 * 1024).owes(1.3, 1.1),
+        fan_out("fan-10", "1 to 10, 128 B", 10, PAYLOAD_LEN).owes(6.0, 3.5),
+        fan_out("fan-100", "1 to 100, 128 B", 100, PAYLOAD_LEN).owes(4.5, 2.5),
+        fan_out("fan-1000", "1 to 1,000, 128 B", 1000, PAYLOAD_LEN).owes(4.5, 2.5),
+        Scenario::new("eight", "8 to 8, 128 B", eight).owes(4.0, 2.5),
+        Scenario::new("queue-10", "queue group of 10", queue_group).owes(6.0, 4.0),
+        subscriptions("subjects-100k", "100,000 subjects in play", 100_000).owes(6.0, 4.0),
+        Scenario::new("churn", "SUB/UNSUB beside publishing", churn).owes(4.0, 3.0),
+        requests("request-1", "request/reply, 1 outstanding", 1).owes_all(&[
+            times(Cpu, 2.0),
+            times(P50, 1.25),
+            times(P99, 1.0),
+            times(P999, 1.0),
+        ]),
+        requests("request-100", "request/reply, 100 outstanding", 100).owes(2.5, 1.7),
+        Scenario::new("one-per-write", "one message per write", one_per_write)
+            .with_relay()
+            .owes(2.0, 1.3),
+        Scenario::new("probe", "probe beside 200,000 msg/s", probe).owes_all(&[
+            times(Cpu, 3.0),
+            times(P99, 2.0),
+            times(P999, 2.0),
+        ]),
+        Scenario::new("heartbeats", "2,000 clients, 1 msg/s each", heartbeats).owes_all(&[
+            times(Cpu, 3.0),
+            times(P99, 1.0),
+            times(Rss, 20.0),
+        ]),
+        Scenario::new("idle-10k", "10,000 idle connections", idle)
+            .at_most_rounds(3)
+            .owes_all(&[Floor::AtMost(Each, 1500.0), times(Rate, 1.5)]),
+        Scenario::new("subs-1m", "1,000,000 subscriptions", million)
+            .at_most_rounds(3)
+            .owes_all(&[Floor::AtMost(Each, 160.0)]),
+        Scenario::new("slow-reader", "one of six never reads", slow_reader)
+            .at_most_rounds(3)
+            .owes_all(&[
+                Floor::AtMost(P99, 10_000.0),
+                Floor::AtMost(Lost, 0.0),
+                Floor::AtMost(Peak, PEAK_MAX_MB),
+                Floor::AtMost(Metric::After, PEAK_MAX_MB / 4.0),
+            ]),
+    ]
+}
+
+/// The figures that every load has: the rate and CPU of `deliveries`, latencies, memory.
+pub(crate) fn figures(outcome: &Outcome, deliveries: f64, stage: &Stage<'_>) -> io::Result<Sample> {
+    let mut sample = Sample::new();
+    sample.insert(Rate, deliveries / outcome.seconds);
+    sample.insert(Cpu, outcome.cpu_ns / 1e3 / deliveries);
+    let latencies = &outcome.latencies;
+    for (metric, part) in [(P50, 0.5), (P99, 0.99), (P999, 0.999)] {
+        let rank = (latencies.len() as f64 * part) as usize;
+        if let Some(&latency_ns) = latencies.get(rank) {
+            sample.insert(metric, latency_ns as f64 / 1e3);
+        }
+    }
+    sample.insert(Rss, stage.server.memory("VmRSS")? as f64 / 1e6);
+    sample.insert(Peak, stage.server.memory("VmHWM")? as f64 / 1e6);
+    Ok(sample)
+}
+
+/// Runs a load and gives the usual figures over all its flows.
+pub(crate) fn run(load: Load, stage: &Stage<'_>) -> io::Result<Sample> {
+    let outcome = load.run(stage.server, stage.stretch)?;
+    figures(&outcome, outcome.deliveries.iter().sum(), stage)
+}
+
+/// A chunk of equal messages of about `len` bytes.
+pub(crate) fn chunk(
+    dialect: Dialect,
+    subject: &str,
+    payload_len: usize,
+    len: usize,
+    copies: u64,
+) -> Chunk {
+    let payload = vec![b'x'; payload_len];
+    let mut chunk = Chunk::default();
+    while chunk.bytes.is_empty() || chunk.bytes.len() + payload_len < len {
+        dialect.publish(&mut chunk.bytes, subject, None, &payload);
+        chunk.deliveries += copies;
+    }
+    chunk
+}
+
+/// A chunk of `count` messages with room for the time of sending.
+pub(crate) fn stamped_chunk(
+    dialect: Dialect,
+    subject: &str,
+    payload_len: usize,
+    count: u64,
+    copies: u64,
+) -> Chunk {
+    let payload = vec![b'x'; payload_len];
+    let mut chunk = Chunk { deliveries: count * copies, ..Chunk::default() };
+    for _ in 0..count {
+        dialect.publish(&mut chunk.bytes, subject, None, &payload);
+        chunk.stamps.push(chunk.bytes.len() - 2 - payload_len);
+    }
+    chunk
+}
+
+/// The pace of a flow at full speed with so many subscribers; in deliveries, from bytes.
+pub(crate) fn window(subscribers: usize, frame_len: usize) -> Pace {
+    let bytes = (subscribers * WINDOW_EACH).clamp(WINDOW_MIN, WINDOW_MAX);
+    Pace::Window((bytes / frame_len) as u64)
+}
+
+/// A flow that loses nothing, of one stream.
+pub(crate) fn flow(server: &Server, chunks: Vec<Chunk>, pace: Pace) -> io::Result<Flow> {
+    Ok(Flow {
+        streams: vec![connect(server.addr, "")?],
+        chunks,
+        pace,
+        even: false,
+        may_lose: false,
+    })
+}
+
+fn counting(mut reader: Reader, flow: usize, frame_len: usize) -> Subscriber {
+    reader.frame_len = Some(frame_len);
+    Subscriber::new(reader, flow)
+}
+
+fn publish_only(stage: &Stage<'_>) -> io::Result<Sample> {
+    // A PONG per 256 KiB costs the server nothing that can be measured.
+    let chunks = vec![chunk(stage.server.dialect, "bench", 16, 4 * WRITE_LEN, 1)];
+    let flows = vec![flow(stage.server, chunks, Pace::Confirmed)?];
+    run(Load { flows, receivers: Vec::new() }, stage)
+}
+
+fn fan_out(name: &str, title: &str, subscribers: usize, payload_len: usize) -> Scenario {
+    let run = move |stage: &Stage<'_>| {
+        let frame_len = message_len("bench", "1", payload_len);
+        let pace = window(subscribers, frame_len);
+        // Four writes fit into the window, also with many subscribers.
+        let Pace::Window(deliveries) = pace else { unreachable!("a window") };
+        let write_len = WRITE_LEN.min(deliveries as usize / subscribers / 4 * frame_len);
+        let copies = subscribers as u64;
+        let chunks = vec![chunk(stage.server.dialect, "bench", payload_len, write_len, copies)];
+        let setups = vec![b"SUB bench 1\r\n".to_vec(); subscribers];
+        let readers = connect_all(stage.server.addr, &setups)?;
+        let counting = |reader| counting(reader, 0, frame_len);
+        let receivers = vec![readers.into_iter().map(counting).collect()];
+        let flow = Flow { even: true, ..flow(stage.server, chunks, pace)? };
+        self::run(Load { flows: vec![flow], receivers }, stage)
+    };
+    Scenario::new(name, title, run).with_relay()
+}
+
+fn eight(stage: &Stage<'_>) -> io::Result<Sample> {
+    let mut load = Load::default();
+    let mut subscribers = Vec::new();
+    let frame_len = message_len("bench.0", "1", PAYLOAD_LEN);
+    for index in 0..8 {
+        let subject = format!("bench.{index}");
+        let reader = connect(stage.server.addr, &format!("SUB {subject} 1\r\n"))?;
+        subscribers.push(counting(reader, index, frame_len));
+        let chunks = vec![chunk(stage.server.dialect, &subject, PAYLOAD_LEN, WRITE_LEN, 1)];
+        let pace = Pace::Window((WINDOW_MIN / 8 / frame_len) as u64);
+        load.flows.push(flow(stage.server, chunks, pace)?);
+    }
+    load.receivers.push(subscribers);
+    run(load, stage)
+}
+
+fn queue_group(stage: &Stage<'_>) -> io::Result<Sample> {
+    let frame_len = message_len("bench", "1", PAYLOAD_LEN);
+    let readers = connect_all(stage.server.addr, &vec![b"SUB bench workers 1\r\n".to_vec(); 10])?;
+    let receivers = vec![readers.into_iter().map(|r| counting(r, 0, frame_len)).collect()];
+    let chunks = vec![chunk(stage.server.dialect, "bench", PAYLOAD_LEN, WRITE_LEN, 1)];
+    let flows = vec![flow(stage.server, chunks, window(10, frame_len))?];
+    run(Load { flows, receivers }, stage)
+}
+
+/// `count` literal subscriptions on ten connections, and messages to all of them in random order.
+pub(crate) fn subscriptions(name: &str, title: &str, count: usize) -> Scenario {
+    Scenario::new(name, title, move |stage| {
+        let subject = |number: usize| format!("svc.{:03}.node.{:04}", number / 1000, number % 1000);
+        let connections = count.min(10);
+        let mut setups = vec![Vec::new(); connections];
+        let mut numbers: Vec<usize> = (0..count).collect();
+        for &number in &numbers {
+            let line = format!("SUB {} {:07}\r\n", subject(number), number);
+            setups[number % connections].extend_from_slice(line.as_bytes());
+        }
+        let mut random = Random::new(count as u64);
+        for index in 1..count {
+            numbers.swap(index, random.below(index as u64 + 1) as usize);
+        }
+        let mut chunks = vec![Chunk::default()];
+        let payload = [b'x'; 16];
+        for &number in numbers.iter().cycle().take(count.max(1000)) {
+            if chunks.last().is_none_or(|chunk| chunk.bytes.len() > WRITE_LEN) {
+                chunks.push(Chunk::default());
+            }
+            if let Some(chunk) = chunks.last_mut() {
+                let dialect = stage.server.dialect;
+                dialect.publish(&mut chunk.bytes, &subject(number), None, &payload);
+                chunk.deliveries += 1;
+            }
+        }
+        let frame_len = message_len(&subject(0), "0000000", payload.len());
+        let mut subscribers = Vec::new();
+        for reader in connect_all(stage.server.addr, &setups)? {
+            subscribers.push(counting(reader, 0, frame_len));
+        }
+        let flows = vec![flow(stage.server, chunks, window(10, frame_len))?];
+        run(Load { flows, receivers: vec![subscribers] }, stage)
+    })
+}
+
+/// Operations at full speed on one connection, beside 50,000 messages a second to 100 subjects.
+fn churn(stage: &Stage<'_>) -> io::Result<Sample> {
+    /// Live subscriptions of the busy connection, at most.
+    const LIVE: usize = 1000;
+    let mut chunks = Vec::new();
+    for number in 0..16 {
+        let mut chunk = Chunk { deliveries: 2 * LIVE as u64, ..Chunk::default() };
+        for sid in 0..LIVE {
+            let line = format!("SUB churn.{number}.{sid} {sid}\r\n");
+            chunk.bytes.extend_from_slice(line.as_bytes());
+        }
+        for sid in 0..LIVE {
+            chunk.bytes.extend_from_slice(format!("UNSUB {sid}\r\n").as_bytes());
+        }
+        chunks.push(chunk);
+    }
+    let mut paced = Chunk::default();
+    let mut setup = String::new();
+    for number in 10..60 {
+        let subject = format!("bench.{number}");
+        stage.server.dialect.publish(&mut paced.bytes, &subject, None, &[b'x'; PAYLOAD_LEN]);
+        paced.deliveries += 1;
+        setup.push_str(&format!("SUB {subject} 1{number}\r\n"));
+    }
+    let frame_len = message_len("bench.10", "110", PAYLOAD_LEN);
+    let reader = connect(stage.server.addr, &setup)?;
+    let every = Pace::Every { interval: Duration::from_millis(1), jitter: false };
+    let load = Load {
+        flows: vec![
+            flow(stage.server, chunks, Pace::Confirmed)?,
+            flow(stage.server, vec![paced], every)?,
+        ],
+        receivers: vec![vec![counting(reader, 1, frame_len)]],
+    };
+    let outcome = load.run(stage.server, stage.stretch)?;
+    figures(&outcome, outcome.deliveries[0], stage)
+}
+
+fn requests(name: &str, title: &str, outstanding: u64) -> Scenario {
+    let run = move |stage: &Stage<'_>| {
+        let outcome = request::run(stage.server, outstanding, stage.stretch)?;
+        figures(&outcome, outcome.deliveries.iter().sum(), stage)
+    };
+    Scenario::new(name, title, run).with_relay()
+}
+
+fn one_per_write(stage: &Stage<'_>) -> io::Result<Sample> {
+    let frame_len = message_len("bench", "1", PAYLOAD_LEN);
+    let chunks = vec![chunk(stage.server.dialect, "bench", PAYLOAD_LEN, 0, 1)];
+    let reader = connect(stage.server.addr, "SUB bench 1\r\n")?;
+    let receivers = vec![vec![counting(reader, 0, frame_len)]];
+    let flows = vec![flow(stage.server, chunks, window(1, frame_len))?];
+    run(Load { flows, receivers }, stage)
+}
+
+/// 200,000 messages a second from one to one in writes of 200, and beside it the measured pair.
+fn probe(stage: &Stage<'_>) -> io::Result<Sample> {
+    let dialect = stage.server.dialect;
+    let interval = Duration::from_millis(1);
+    let frame_len = message_len("bench", "1", PAYLOAD_LEN);
+    let bulk = stamped_chunk(dialect, "bench", PAYLOAD_LEN, 200, 1);
+    let single = stamped_chunk(dialect, "probe", PAYLOAD_LEN, 1, 1);
+    let bulk_reader = connect(stage.server.addr, "SUB bench 1\r\n")?;
+    let probe_reader = connect(stage.server.addr, "SUB probe 1\r\n")?;
+    let load = Load {
+        flows: vec![
+            flow(stage.server, vec![bulk], Pace::Every { interval, jitter: false })?,
+            flow(stage.server, vec![single], Pace::Every { interval, jitter: true })?,
+        ],
+        receivers: vec![
+            vec![counting(bulk_reader, 0, frame_len)],
+            vec![Subscriber::stamped(probe_reader, 1)],
+        ],
+    };
+    run(load, stage)
+}
+
+fn heartbeats(stage: &Stage<'_>) -> io::Result<Sample> {
+    const CLIENTS: usize = 2000;
+    const MONITORS: usize = 5;
+    let monitors = connect_all(stage.server.addr, &vec![b"SUB hb.> 1\r\n".to_vec(); MONITORS])?;
+    let subscribers = monitors.into_iter().map(|reader| Subscriber::stamped(reader, 0)).collect();
+    let flow = Flow {
+        streams: connect_all(stage.server.addr, &vec![Vec::new(); CLIENTS])?,
+        chunks: (0..CLIENTS)
+            .map(|client| {
+                let subject = format!("hb.{client}");
+                stamped_chunk(stage.server.dialect, &subject, 32, 1, MONITORS as u64)
+            })
+            .collect(),
+        pace: Pace::Every { interval: Duration::from_secs(1) / CLIENTS as u32, jitter: false },
+        even: true,
+        may_lose: false,
+    };
+    // Each client should have spoken more than once.
+    let stage = Stage { server: stage.server, stretch: stage.stretch.max(Duration::from_secs(3)) };
+    run(Load { flows: vec![flow], receivers: vec![subscribers] }, &stage)
+}
+
+fn idle(stage: &Stage<'_>) -> io::Result<Sample> {
+    const CONNECTIONS: usize = 10_000;
+    let server = stage.server;
+    let _first = connect(server.addr, "SUB idle.first 1\r\n")?;
+    let before = server.memory("RssAnon")?;
+    let setups: Vec<_> =
+        (0..CONNECTIONS).map(|index| format!("SUB idle.{index} 1\r\n").into_bytes()).collect();
+    let (start, cpu_ns) = (Instant::now(), server.cpu_ns()?);
+    let readers = connect_all(server.addr, &setups)?;
+    let outcome = Outcome {
+        seconds: start.elapsed().as_secs_f64(),
+        cpu_ns: (server.cpu_ns()? - cpu_ns) as f64,
+        ..Outcome::default()
+    };
+    thread::sleep(Duration::from_secs(10));
+    let mut sample = figures(&outcome, CONNECTIONS as f64, stage)?;
+    let grown = server.memory("RssAnon")?.saturating_sub(before);
+    sample.insert(Each, grown as f64 / readers.len() as f64);
+    Ok(sample)
+}
+
+fn million(stage: &Stage<'_>) -> io::Result<Sample> {
+    const CONNECTIONS: usize = 10;
+    const EACH: usize = 100_000;
+    let server = stage.server;
+    let mut readers = connect_all(server.addr, &vec![Vec::new(); CONNECTIONS])?;
+    let before = server.memory("RssAnon")?;
+    let (start, cpu_ns) = (Instant::now(), server.cpu_ns()?);
+    let mut scratch = vec![0; crate::wire::SCRATCH_LEN];
+    for (index, reader) in readers.iter_mut().enumerate() {
+        let mut lines = String::new();
+        for sid in 0..EACH {
+            let number = index * EACH + sid;
+            let line = format!("SUB svc.{}.node.{} {sid}\r\n", number / 1000, number % 1000);
+            lines.push_str(&line);
+        }
+        lines.push_str("PING\r\n");
+        reader.write(lines.as_bytes())?;
+        reader.expect_pong(&mut scratch)?;
+    }
+    let outcome = Outcome {
+        seconds: start.elapsed().as_secs_f64(),
+        cpu_ns: (server.cpu_ns()? - cpu_ns) as f64,
+        ..Outcome::default()
+    };
+    thread::sleep(Duration::from_secs(2));
+    let count = (CONNECTIONS * EACH) as f64;
+    let mut sample = figures(&outcome, count, stage)?;
+    sample.insert(Each, server.memory("RssAnon")?.saturating_sub(before) as f64 / count);
+    Ok(sample)
+}
+
+/// Five subscribers read and one never does, long enough to pass its 64 MiB.
+fn slow_reader(stage: &Stage<'_>) -> io::Result<Sample> {
+    const HEALTHY: usize = 5;
+    let server = stage.server;
+    let setups = vec![b"SUB bench 1\r\n".to_vec(); HEALTHY + 1];
+    let mut readers = connect_all(server.addr, &setups)?;
+    let stalled = readers.pop();
+    let chunk = stamped_chunk(server.dialect, "bench", PAYLOAD_LEN, 50, HEALTHY as u64);
+    let pace = Pace::Every { interval: Duration::from_millis(1), jitter: false };
+    let flow = Flow { even: true, may_lose: true, ..flow(server, vec![chunk], pace)? };
+    let subscribers = readers.into_iter().map(|reader| Subscriber::stamped(reader, 0)).collect();
+    let load = Load { flows: vec![flow], receivers: vec![subscribers] };
+    let outcome = load.run(server, stage.stretch.max(Duration::from_secs(12)))?;
+    let mut sample = figures(&outcome, outcome.deliveries.iter().sum(), stage)?;
+    sample.insert(Lost, outcome.lost as f64);
+    thread::sleep(Duration::from_secs(3));
+    sample.insert(Metric::After, server.memory("VmRSS")? as f64 / 1e6);
+    drop(stalled);
+    Ok(sample)
+}

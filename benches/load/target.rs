@@ -1,0 +1,134 @@
+//! A server under load: started on a free port, watched through /proc, ended by kill.
+//!
+//! CPU is the sum of the nanosecond clocks of all its threads; memory is what the kernel says of
+//! the process. Knows nothing of the load.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::wire::{Dialect, fault};
+
+/// Longest wait until a started server accepts.
+const START_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A program that can be put under load.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Column head and key in the record.
+    pub(crate) name: &'static str,
+    /// The executable.
+    pub(crate) program: PathBuf,
+    /// What it is told besides address and port.
+    pub(crate) args: Vec<String>,
+    /// What it speaks.
+    pub(crate) dialect: Dialect,
+}
+
+impl Target {
+    /// First line of `--version`.
+    pub(crate) fn version(&self) -> String {
+        let output = Command::new(&self.program).arg("--version").output();
+        let text = output.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+        text.unwrap_or_default().lines().next().unwrap_or("unknown").trim().to_owned()
+    }
+
+    /// Starts the program on a free loopback port and waits until it accepts.
+    ///
+    /// # Errors
+    /// The program is missing, ends at once, does not accept in time, or runs as the child of a
+    /// wrapper, whose CPU and memory would be measured in its place.
+    pub(crate) fn start(&self) -> io::Result<Server> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let child = Command::new(&self.program)
+            .args(&self.args)
+            .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|err| fault(err.kind(), &format!("{}: {err}", self.program.display())))?;
+        let mut server = Server { child, addr, dialect: self.dialect };
+        let deadline = Instant::now() + START_PATIENCE;
+        while TcpStream::connect(addr).is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                let text = format!("{} ended at start: {status}", self.program.display());
+                return Err(fault(ErrorKind::Other, &text));
+            }
+            if Instant::now() > deadline {
+                let text = format!("{} does not accept", self.program.display());
+                return Err(fault(ErrorKind::TimedOut, &text));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        server.refuse_wrapper(&self.program)?;
+        Ok(server)
+    }
+}
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+    /// What it speaks.
+    pub(crate) dialect: Dialect,
+}
+
+impl Server {
+    /// CPU time used so far by all threads, user and kernel, in nanoseconds.
+    pub(crate) fn cpu_ns(&self) -> io::Result<u64> {
+        let mut sum = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may end between the listing and the reading.
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            let first = text.split_ascii_whitespace().next().unwrap_or_default();
+            sum += first.parse::<u64>().unwrap_or(0);
+        }
+        Ok(sum)
+    }
+
+    /// One field of /proc/PID/status in bytes: `VmRSS`, `VmHWM` or `RssAnon`.
+    pub(crate) fn memory(&self, field: &str) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let kilobytes = line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok());
+        kilobytes.map(|kilobytes: u64| kilobytes * 1024).ok_or_else(|| {
+            fault(ErrorKind::NotFound, &format!("no {field} in /proc: did the server end?"))
+        })
+    }
+
+    /// The process must be the program itself: a script that does not `exec` hides the server.
+    fn refuse_wrapper(&self, program: &Path) -> io::Result<()> {
+        let running = fs::read_link(format!("/proc/{}/exe", self.child.id()))?;
+        if running.file_name() == program.file_name() {
+            return Ok(());
+        }
+        let text = format!(
+            "{} runs as {}: give the path of the server's own executable",
+            program.display(),
+            running.display()
+        );
+        Err(fault(ErrorKind::Unsupported, &text))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only if the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The executable that `name` means in PATH.
+pub(crate) fn find_in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}

@@ -1,0 +1,180 @@
+//! Scenarios that nobody tuned for: dialtone has to be better in them without having seen them.
+
+use std::io;
+use std::time::Duration;
+
+use crate::flow::{Chunk, Flow, Load, Pace, Random, Subscriber};
+use crate::scenario::{Floor, Metric, Sample, Scenario, Stage};
+use crate::table::{flow, run, stamped_chunk, window};
+use crate::wire::{connect, connect_all, publish_with_headers};
+
+/// All of them; each owes to be better, by whatever little.
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    let quicker = [Floor::Times(Metric::P50, 1.0), Floor::Times(Metric::P99, 1.0)];
+    vec![
+        Scenario::new("mixed-sizes", "8 B to 64 KB mixed, to 3", mixed_sizes).owes(1.0, 1.0),
+        Scenario::new("bursts", "20 publishers in bursts, to 5", bursts)
+            .owes_all(&[Floor::Times(Metric::Cpu, 1.0)])
+            .owes_all(&quicker),
+        Scenario::new("chat", "500 clients talk to each other", chat)
+            .owes_all(&[Floor::Times(Metric::Cpu, 1.0)])
+            .owes_all(&quicker),
+        Scenario::new("wildcards", "wildcards of all shapes", wildcards).owes(1.0, 1.0),
+        Scenario::new("headers", "headers, to 4 of which 1 takes none", headers).owes(1.0, 1.0),
+    ]
+}
+
+/// One stream of messages of all sizes, most of them small, as real traffic is.
+fn mixed_sizes(stage: &Stage<'_>) -> io::Result<Sample> {
+    const SUBSCRIBERS: usize = 3;
+    const SIZES: [usize; 12] = [8, 40, 64, 100, 150, 256, 400, 700, 1500, 4000, 16_000, 65_536];
+    let mut random = Random::new(7);
+    let mut chunks = Vec::new();
+    for _ in 0..64 {
+        let mut chunk = Chunk::default();
+        while chunk.bytes.len() < 48 * 1024 {
+            // The lower of two draws: small sizes are the more frequent ones.
+            let draw = random.below(12).min(random.below(12)) as usize;
+            let subject = format!("mixed.{}", random.below(20));
+            let payload = vec![b'x'; SIZES[draw]];
+            stage.server.dialect.publish(&mut chunk.bytes, &subject, None, &payload);
+            chunk.deliveries += SUBSCRIBERS as u64;
+        }
+        chunks.push(chunk);
+    }
+    let readers =
+        connect_all(stage.server.addr, &vec![b"SUB mixed.* 1\r\n".to_vec(); SUBSCRIBERS])?;
+    let receivers = vec![readers.into_iter().map(|reader| Subscriber::new(reader, 0)).collect()];
+    let flow = Flow { even: true, ..flow(stage.server, chunks, window(SUBSCRIBERS, 2048))? };
+    run(Load { flows: vec![flow], receivers }, stage)
+}
+
+/// Each of 20 publishers sends 100 messages at once, in turn, 200 bursts a second in all.
+fn bursts(stage: &Stage<'_>) -> io::Result<Sample> {
+    const SUBSCRIBERS: u64 = 5;
+    const PUBLISHERS: usize = 20;
+    let readers =
+        connect_all(stage.server.addr, &vec![b"SUB burst.* 1\r\n".to_vec(); SUBSCRIBERS as usize])?;
+    let subscribers = readers.into_iter().map(|reader| Subscriber::stamped(reader, 0)).collect();
+    let dialect = stage.server.dialect;
+    let flow = Flow {
+        streams: connect_all(stage.server.addr, &vec![Vec::new(); PUBLISHERS])?,
+        chunks: (0..PUBLISHERS)
+            .map(|index| stamped_chunk(dialect, &format!("burst.{index}"), 200, 100, SUBSCRIBERS))
+            .collect(),
+        pace: Pace::Every { interval: Duration::from_millis(5), jitter: true },
+        even: true,
+        may_lose: false,
+    };
+    run(Load { flows: vec![flow], receivers: vec![subscribers] }, stage)
+}
+
+/// Each of 500 clients listens to its own subject and sends to another one, one by one.
+fn chat(stage: &Stage<'_>) -> io::Result<Sample> {
+    const CLIENTS: u64 = 500;
+    let setups: Vec<_> =
+        (0..CLIENTS).map(|client| format!("SUB chat.{client} 1\r\n").into_bytes()).collect();
+    let mut streams = Vec::new();
+    let mut subscribers = Vec::new();
+    for reader in connect_all(stage.server.addr, &setups)? {
+        streams.push(reader.twin());
+        subscribers.push(Subscriber::stamped(reader, 0));
+    }
+    let mut random = Random::new(11);
+    let flow = Flow {
+        streams,
+        chunks: (0..CLIENTS * 7 + 3)
+            .map(|_| {
+                let subject = format!("chat.{}", random.below(CLIENTS));
+                stamped_chunk(stage.server.dialect, &subject, 60, 1, 1)
+            })
+            .collect(),
+        pace: Pace::Every { interval: Duration::from_micros(200), jitter: false },
+        even: false,
+        may_lose: false,
+    };
+    run(Load { flows: vec![flow], receivers: vec![subscribers] }, stage)
+}
+
+/// Patterns of every shape on 40 connections; every message matches several of them.
+fn wildcards(stage: &Stage<'_>) -> io::Result<Sample> {
+    const CONNECTIONS: u64 = 40;
+    let shapes: [fn(u64, u64) -> String; 8] = [
+        |_, _| "shop.>".to_owned(),
+        |a, _| format!("shop.{a}.>"),
+        |a, _| format!("shop.{a}.*.new"),
+        |_, b| format!("shop.*.{b}.*"),
+        |a, b| format!("shop.{a}.{b}.new"),
+        |_, b| format!("*.*.{b}.new"),
+        |a, b| format!("*.{a}.{b}.>"),
+        |_, _| "shop.*.*.*.>".to_owned(),
+    ];
+    let mut patterns = Vec::new();
+    let mut setups = vec![Vec::new(); CONNECTIONS as usize];
+    for connection in 0..CONNECTIONS {
+        for (sid, shape) in shapes.iter().enumerate() {
+            // The widest pattern stands only once in ten connections.
+            if sid == 0 && connection % 10 != 0 {
+                continue;
+            }
+            let pattern = shape(connection, connection * 7 % CONNECTIONS);
+            let line = format!("SUB {pattern} {sid}\r\n");
+            setups[connection as usize].extend_from_slice(line.as_bytes());
+            patterns.push(pattern);
+        }
+    }
+    let mut random = Random::new(13);
+    let mut chunks = Vec::new();
+    for _ in 0..64 {
+        let mut chunk = Chunk::default();
+        for _ in 0..200 {
+            let (a, b) = (random.below(CONNECTIONS), random.below(CONNECTIONS));
+            let last = ["new", "old", "gone"][random.below(3) as usize];
+            let subject = format!("shop.{a}.{b}.{last}");
+            stage.server.dialect.publish(&mut chunk.bytes, &subject, None, &[b'x'; 100]);
+            chunk.deliveries += patterns.iter().filter(|p| matches(p, &subject)).count() as u64;
+        }
+        chunks.push(chunk);
+    }
+    let readers = connect_all(stage.server.addr, &setups)?;
+    let receivers = vec![readers.into_iter().map(|reader| Subscriber::new(reader, 0)).collect()];
+    let flows = vec![flow(stage.server, chunks, window(CONNECTIONS as usize, 140))?];
+    run(Load { flows, receivers }, stage)
+}
+
+/// The definition of a match, slow and plain: the oracle for the number of deliveries.
+fn matches(pattern: &str, subject: &str) -> bool {
+    let (mut patterns, mut subjects) = (pattern.split('.'), subject.split('.'));
+    loop {
+        match (patterns.next(), subjects.next()) {
+            (None, None) => return true,
+            (Some(">"), Some(_)) => return true,
+            (Some(token), Some(other)) if token == "*" || token == other => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Three subscribers get the headers, the fourth did not ask for them and gets the payload alone.
+fn headers(stage: &Stage<'_>) -> io::Result<Sample> {
+    const SUBSCRIBERS: u64 = 4;
+    let block = b"NATS/1.0\r\nNats-Msg-Id: 7f0a2c5e-1b7e-4a39-93f0-2a6f6a1c9b10\r\n\
+traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\
+Content-Type: application/json\r\n\r\n";
+    let mut chunk = Chunk::default();
+    while chunk.bytes.len() < 60 * 1024 {
+        publish_with_headers(&mut chunk.bytes, "order.new", block, &[b'x'; 256]);
+        chunk.deliveries += SUBSCRIBERS;
+    }
+    let mut readers = connect_all(
+        stage.server.addr,
+        &vec![b"SUB order.* 1\r\n".to_vec(); SUBSCRIBERS as usize - 1],
+    )?;
+    let plain = "CONNECT {\"verbose\":false,\"headers\":false,\
+\"no_responders\":false,\"protocol\":1}\r\nSUB order.* 1\r\n";
+    readers.push(connect(stage.server.addr, plain)?);
+    let receivers = vec![readers.into_iter().map(|reader| Subscriber::new(reader, 0)).collect()];
+    let pace = window(SUBSCRIBERS as usize, 500);
+    let flow = Flow { even: true, ..flow(stage.server, vec![chunk], pace)? };
+    run(Load { flows: vec![flow], receivers }, stage)
+}
