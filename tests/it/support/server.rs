@@ -83,7 +83,7 @@ fn find_real() -> Option<PathBuf> {
         return Some(path);
     }
     let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/interop");
-    let known = ["nats-server", "bin/nats-server"].map(|name| interop.join(name));
+    let known = ["nats-server", "server/bin/nats-server"].map(|name| interop.join(name));
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&on_path).map(|dir| dir.join("nats-server"));
     let script = known.into_iter().chain(on_path).find(|path| path.is_file())?;

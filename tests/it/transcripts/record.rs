@@ -1,7 +1,7 @@
 //! Writes a transcript file anew with the real server's answers.
 //!
-//! An answer in the file that fits what came is kept, so holes stay. Lines are read until the server
-//! falls silent; `closed` in the file says that it is worth waiting for.
+//! An answer in the file that fits what came is kept, so holes stay. Lines are read until the
+//! server falls silent; `closed` in the file says that it is worth waiting for.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
