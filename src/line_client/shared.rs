@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) info: Info,
     /// Bytes that the writer has not taken.
     pub(super) outbound: Vec<u8>,
+    /// The server sent PING. One PONG answers several, so that no flood of them fills the buffer.
+    pong_due: bool,
     /// Who waits for a PONG, in the order of the PINGs in `outbound`.
     pub(super) pongs: VecDeque<oneshot::Sender<()>>,
     /// First `-ERR` since the last flush.
@@ -73,6 +75,7 @@ impl Shared {
         let state = State {
             info,
             outbound: Vec::new(),
+            pong_due: false,
             pongs: VecDeque::new(),
             refused: None,
             subscriptions: HashMap::new(),
@@ -219,8 +222,8 @@ impl Shared {
         let mut state = self.state.lock();
         match op {
             ServerOp::Msg { sid, message } => state.deliver(sid, message),
-            ServerOp::Ping if state.end.is_none() => {
-                state.outbound.extend_from_slice(encoder::PONG);
+            ServerOp::Ping => {
+                state.pong_due = true;
                 self.work.notify_one();
             }
             ServerOp::Pong => {
@@ -231,7 +234,7 @@ impl Shared {
             }
             ServerOp::Info(info) => state.info = *info,
             ServerOp::Err(text) => drop(state.refused.get_or_insert(text)),
-            ServerOp::Ok | ServerOp::Ping => {}
+            ServerOp::Ok => {}
         }
     }
 }
@@ -306,6 +309,9 @@ where
         let ended = {
             let state = &mut *shared.state.lock();
             std::mem::swap(&mut state.outbound, &mut batch);
+            if std::mem::take(&mut state.pong_due) {
+                batch.extend_from_slice(encoder::PONG);
+            }
             state.end.is_some()
         };
         if batch.is_empty() {
