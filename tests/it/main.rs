@@ -7,8 +7,17 @@
 // A test that cannot go on ends by panicking.
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code)]
+#[macro_use]
 mod support;
 
-mod configuration;
+mod cli;
+mod clients;
+mod limits;
+mod liveness;
+mod logs;
+mod monitor;
+mod ports_file;
+mod sessions;
+mod shutdown;
+mod slow_consumer;
 mod transcripts;

@@ -11,5 +11,34 @@ pub(crate) use server::{Server, Which};
 
 use std::time::Duration;
 
+/// Makes two tests of each function: one with dialtone, one with the real server.
+macro_rules! for_both {
+    ($($(#[doc = $doc:literal])* fn $name:ident($which:ident) $body:block)*) => {$(
+        $(#[doc = $doc])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            fn with($which: $crate::support::Which) $body
+
+            #[test]
+            fn dialtone() {
+                let which = $crate::support::Which::Dialtone;
+                if which.available() {
+                    with(which);
+                }
+            }
+
+            #[test]
+            fn real() {
+                let which = $crate::support::Which::Real;
+                if which.available() {
+                    with(which);
+                }
+            }
+        }
+    )*};
+}
+
 /// How long a test waits for something that must happen. Reaching it is a failure, so it is long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -26,7 +26,6 @@ pub(crate) struct Client {
     /// Received and not yet consumed.
     received: Vec<u8>,
     closed: bool,
-    info: String,
 }
 
 impl Client {
@@ -39,8 +38,7 @@ impl Client {
     pub(crate) fn open_port(port: u16) -> Client {
         let mut client = Client::silent(port);
         let info = client.frame();
-        client.info = String::from_utf8(info).expect("INFO is text");
-        assert!(client.info.starts_with("INFO {"), "the server speaks first: {}", client.info);
+        assert!(info.starts_with(b"INFO {"), "the server speaks first: {}", shown(&info));
         client
     }
 
@@ -49,7 +47,7 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server accepts");
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client { stream, received: Vec::new(), closed: false, info: String::new() }
+        Client { stream, received: Vec::new(), closed: false }
     }
 
     /// Connects, sends a quiet CONNECT with these further members, and waits for the PONG.
@@ -58,11 +56,6 @@ impl Client {
         client.send(&format!("{}PING\r\n", quiet_connect(members)));
         client.expect("PONG\r\n");
         client
-    }
-
-    /// The first INFO line as it came.
-    pub(crate) fn info(&self) -> &str {
-        &self.info
     }
 
     /// The port on this side, by which `/connz` knows the connection.

@@ -147,14 +147,6 @@ impl Setup {
         self.start_executable(which, &executable)
     }
 
-    /// Starts a server that is expected to refuse: gives its exit status and log.
-    pub(crate) fn refused(self, which: Which) -> (ExitStatus, Vec<String>) {
-        let executable = which.executable().expect("the caller asked whether it is available");
-        let mut server = self.spawn(which, &executable);
-        let status = server.wait_exit();
-        (status, server.log_lines())
-    }
-
     fn start_executable(self, which: Which, executable: &Path) -> Server {
         let to_file = self.log_to_file;
         let mut server = self.spawn(which, executable);
@@ -236,10 +228,6 @@ impl Server {
     /// Starts a server with defaults.
     pub(crate) fn start(which: Which) -> Server {
         Setup::default().start(which)
-    }
-
-    pub(crate) fn which(&self) -> Which {
-        self.which
     }
 
     pub(crate) fn pid(&self) -> u32 {

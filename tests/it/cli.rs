@@ -1,0 +1,94 @@
+//! The command line from outside: what is printed where, and the exit code.
+
+use std::process::{Command, Output};
+
+use crate::support::Which;
+
+fn run(which: Which, args: &[&str]) -> Output {
+    let executable = which.executable().unwrap();
+    Command::new(executable).args(args).output().expect("it runs")
+}
+
+/// What stands after the program's name.
+fn message(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = text.trim_end();
+    text.split_once(": ").map_or(text, |(_, message)| message).to_owned()
+}
+
+#[track_caller]
+fn refused(which: Which, args: &[&str], expected: &str) {
+    let output = run(which, args);
+    assert_eq!((message(&output).as_str(), output.status.code()), (expected, Some(1)), "{args:?}");
+}
+
+for_both! {
+    fn version(which) {
+        for word in ["-v", "--version", "version"] {
+            let output = run(which, &[word]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(text.starts_with("nats-server: v2."), "{word}: {text}");
+            assert_eq!(output.status.code(), Some(0));
+        }
+    }
+
+    fn help(which) {
+        for word in ["-h", "--help", "help"] {
+            let output = run(which, &[word]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(text.contains("Usage: "), "{word}: {text}");
+            assert!(text.contains("--port"), "{word}: {text}");
+            assert_eq!(output.status.code(), Some(0));
+        }
+    }
+
+    fn words_that_are_no_flags(which) {
+        refused(which, &["foo"], "unrecognized command: \"foo\"");
+    }
+
+    fn a_check_needs_a_file(which) {
+        let text = "must specify [-c, --config] option to check configuration file syntax";
+        refused(which, &["-t"], text);
+    }
+
+    fn a_missing_file(which) {
+        refused(which, &["-c", "/nonexistent"], "open /nonexistent: no such file or directory");
+    }
+
+    fn routes_need_a_cluster(which) {
+        let text = "solicited routes require cluster capabilities, e.g. --cluster";
+        refused(which, &["--routes", "nats://127.0.0.1:1"], text);
+    }
+
+    fn an_unknown_signal(which) {
+        refused(which, &["--signal", "foo=1"], "unknown signal \"foo\"");
+    }
+
+    fn a_valid_file(which) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("good.conf");
+        std::fs::write(&path, "port: -1\nmax_payload: 100\n").unwrap();
+        let output = run(which, &["-t", "-c", path.to_str().unwrap()]);
+        let digest = "6558c15e5c8e65395526a611906f2709d2d239f4072eddfe3c1b66c797f4847f";
+        let path = path.display();
+        let expected = format!("configuration file {path} is valid (sha256:{digest})");
+        assert_eq!((message(&output), output.status.code()), (expected, Some(0)));
+    }
+
+    fn an_unknown_field(which) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bad.conf");
+        std::fs::write(&path, "port: -1\nbogus: 100\n").unwrap();
+        let path = path.to_str().unwrap();
+        for args in [&["-t", "-c", path][..], &["-c", path]] {
+            refused(which, args, &format!("{path}:2:1: unknown field \"bogus\""));
+        }
+    }
+
+    fn an_unknown_flag_prints_the_usage(which) {
+        let output = run(which, &["--nonsense"]);
+        let all = [output.stdout, output.stderr].concat();
+        assert!(String::from_utf8_lossy(&all).contains("Usage: "));
+        assert_eq!(output.status.code(), Some(0));
+    }
+}

@@ -1,0 +1,76 @@
+//! Limits as counters and reasons; what the client sees of them stands in the transcripts.
+
+use crate::liveness::closed_by_port;
+use crate::support::{Client, Server, Which, http};
+
+/// Sends to a server with this configuration and gives the reason of the close.
+fn reason(which: Which, conf: &str, sent: &str) -> String {
+    let server = Server::with().conf(conf).monitored().start(which);
+    let mut client = Client::open(&server);
+    client.send_anyway(sent.as_bytes());
+    client.read_to_end();
+    let closed = closed_by_port(&server, client.local_port());
+    closed["reason"].as_str().unwrap().to_owned()
+}
+
+for_both! {
+    fn reasons_of_closes(which) {
+        let auth = "authorization: { user: a, pass: b, timeout: 0.2 }";
+        let cases = [
+            ("max_payload: 10", "PUB a 11\r\n", "Maximum Message Payload Exceeded"),
+            ("max_control_line: 32", "SUB abcdefghijklmnopqrstuvwxyzabcdefgh 1\r\n",
+                "Maximum Control Line Exceeded"),
+            ("debug: false", "FOO\r\n", "Protocol Violation"),
+            ("debug: false", "SUB foo\r\n", "Protocol Violation"),
+            ("debug: false", "CONNECT {x}\r\n", "Protocol Violation"),
+            ("debug: false", "-ERR 'x'\r\n", "Parse Error"),
+            ("debug: false", "CONNECT {\"protocol\":5}\r\n", "Bad Client Protocol Version"),
+            ("debug: false", "CONNECT {\"no_responders\":true}\r\n",
+                "No Responders Requires Headers"),
+            ("debug: false", "CONNECT {\"account\":\"X\"}\r\n", "Authentication Failure"),
+            (auth, "CONNECT {\"user\":\"a\",\"pass\":\"x\"}\r\n", "Authentication Failure"),
+            (auth, "PING\r\n", "Authentication Failure"),
+            (auth, "", "Authentication Timeout"),
+            ("max_connections: 0", "", "Maximum Connections Exceeded"),
+        ];
+        for (conf, sent, expected) in cases {
+            assert_eq!(reason(which, conf, sent), expected, "{conf} {sent:?}");
+        }
+    }
+
+    fn a_client_that_leaves(which) {
+        let server = Server::with().monitored().start(which);
+        let client = Client::connect(&server, r#""name":"leaver""#);
+        let port = client.local_port();
+        drop(client);
+        let closed = closed_by_port(&server, port);
+        assert_eq!(closed["reason"], "Client Closed");
+        assert_eq!(closed["name"], "leaver");
+    }
+
+    fn a_place_is_free_after_a_close(which) {
+        let server = Server::with().conf("max_connections: 1").monitored().start(which);
+        let first = Client::connect(&server, "");
+        let mut second = Client::open(&server);
+        second.expect("-ERR 'maximum connections exceeded'\r\n");
+        second.expect_closed();
+        let port = first.local_port();
+        drop(first);
+        closed_by_port(&server, port);
+        Client::connect(&server, "").fence();
+    }
+
+    fn the_closed_ring_has_a_limit(which) {
+        let server = Server::with().conf("max_closed_clients: 3").monitored().start(which);
+        let mut last = 0;
+        for _ in 0..6 {
+            let client = Client::connect(&server, "");
+            last = client.local_port();
+            drop(client);
+            closed_by_port(&server, last);
+        }
+        let connz = http::json(&server, "/connz?state=closed");
+        assert_eq!(connz["num_connections"], 3);
+        assert_eq!(closed_by_port(&server, last)["reason"], "Client Closed");
+    }
+}

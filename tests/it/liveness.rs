@@ -1,0 +1,71 @@
+//! PING schedule and stale connections. The transcripts in `limits.txt` hold the stale ones.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Client, Server, http};
+
+const SHORT: &str = "ping_interval: \"200ms\"\nping_max: 2\n";
+
+for_both! {
+    fn the_first_ping_after_connect_comes_within_three_seconds(which) {
+        let server = Server::start(which);
+        let mut client = Client::connect(&server, "");
+        let begin = Instant::now();
+        client.expect("PING\r\n");
+        let passed = begin.elapsed();
+        assert!(passed > Duration::from_millis(1_500), "after {passed:?}");
+        assert!(passed < Duration::from_millis(3_500), "after {passed:?}");
+    }
+
+    fn an_answering_client_is_never_stale(which) {
+        let server = Server::with().conf(SHORT).start(which);
+        let mut client = Client::connect(&server, "");
+        for _ in 0..6 {
+            client.expect("PING\r\n");
+            client.send("PONG\r\n");
+        }
+        client.send("PONG\r\nPING\r\n");
+        client.expect("PONG\r\n");
+    }
+
+    fn a_silent_client_is_stale_and_counted(which) {
+        let server = Server::with().conf(SHORT).monitored().start(which);
+        let mut client = Client::connect(&server, "");
+        let port = client.local_port();
+        let begin = Instant::now();
+        client.expect("PING\r\nPING\r\n-ERR 'Stale Connection'\r\n");
+        client.expect_closed();
+        let passed = begin.elapsed();
+        assert!(passed >= Duration::from_millis(500), "too early: {passed:?}");
+        let closed = closed_by_port(&server, port);
+        assert_eq!(closed["reason"], "Stale Connection");
+        let varz = http::json(&server, "/varz");
+        assert_eq!(varz["stale_connections"], 1);
+        assert_eq!(varz["stale_connection_stats"]["clients"], 1);
+    }
+
+    /// Whoever publishes is alive, whether it answers PINGs or not.
+    fn a_busy_client_is_not_stale(which) {
+        let server = Server::with().conf(SHORT).start(which);
+        let mut client = Client::connect(&server, "");
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(1_500) {
+            client.send("PUB busy 0\r\n\r\nPING\r\n");
+            while client.frame() != b"PONG\r\n" {}
+            // A client that lives, not a wait for something.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        client.fence();
+    }
+}
+
+/// The closed connection that came from this port.
+pub(crate) fn closed_by_port(server: &Server, port: u16) -> serde_json::Value {
+    let find = |connz: &serde_json::Value| {
+        let connections = connz["connections"].as_array()?;
+        connections.iter().find(|c| c["port"] == port).cloned()
+    };
+    let path = "/connz?state=closed&auth=1";
+    let connz = http::json_until(server, path, |connz| find(connz).is_some());
+    find(&connz).unwrap()
+}

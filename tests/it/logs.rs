@@ -1,0 +1,133 @@
+//! The log: the lines of a start, what -D and -V add, and a log file.
+
+use crate::support::{Client, Server};
+
+/// The part after time and process id.
+fn texts(lines: &[String]) -> Vec<String> {
+    lines.iter().filter_map(|line| line.find('[').and_then(|_| after_stamp(line))).collect()
+}
+
+/// From the level on: `[INF] Server is ready`.
+fn after_stamp(line: &str) -> Option<String> {
+    let levels = ["[INF]", "[WRN]", "[ERR]", "[DBG]", "[TRC]", "[FTL]"];
+    let at = levels.iter().filter_map(|level| line.find(level)).min()?;
+    Some(line[at..].to_owned())
+}
+
+for_both! {
+    fn a_start_in_order(which) {
+        let server = Server::with().flags(["--name", "n1"]).monitored().start(which);
+        let lines = texts(&server.log_lines());
+        let port = server.port();
+        let monitor_port = server.monitor_port();
+        let expected = [
+            "[INF] Starting ".to_owned(),
+            "[INF]   Version:  ".into(),
+            "[INF]   Name:     n1".into(),
+            "[INF]   ID:       N".into(),
+            format!("[INF] Starting http monitor on 127.0.0.1:{monitor_port}"),
+            format!("[INF] Listening for client connections on 127.0.0.1:{port}"),
+            "[INF] Server is ready".into(),
+        ];
+        let mut rest = lines.iter();
+        for start in expected {
+            assert!(rest.any(|line| line.starts_with(&start)), "{start}, in order, in {lines:#?}");
+        }
+    }
+
+    fn a_line_has_pid_and_time(which) {
+        let server = Server::start(which);
+        let line = server.wait_log("Server is ready");
+        let (pid, rest) = line.split_once("] ").unwrap();
+        assert_eq!(pid, format!("[{}", server.pid()));
+        let nine = |c: char| if c.is_ascii_digit() { '9' } else { c };
+        let stamp: String = rest.chars().map(nine).collect();
+        assert_eq!(stamp, "9999/99/99 99:99:99.999999 [INF] Server is ready");
+    }
+
+    fn no_time_if_asked(which) {
+        let server = Server::with().flags(["--logtime=false"]).start(which);
+        let line = server.wait_log("Server is ready");
+        assert_eq!(line, format!("[{}] [INF] Server is ready", server.pid()));
+    }
+
+    fn protocol_lines(which) {
+        let flags = ["-DV", "--user", "a", "--pass", "sekret"];
+        let server = Server::with().flags(flags).start(which);
+        let members = r#""user":"a","pass":"sekret","name":"cli","lang":"x","version":"9""#;
+        let mut client = Client::connect(&server, members);
+        client.send("SUB foo q 1\r\nPUB foo r 2\r\nhi\r\nUNSUB 1\r\n");
+        client.expect("MSG foo 1 r 2\r\nhi\r\n");
+        client.fence();
+        for text in [
+            "[DBG] 127.0.0.1:{port} - cid:",
+            "Client connection created",
+            r#"<<- [CONNECT {"verbose":false"#,
+            r#""pass":"[REDACTED]""#,
+            r#""v9:x:cli""#,
+            "<<- [SUB foo q 1]",
+            "<<- [PUB foo r 2]",
+            "->> [MSG foo 1 r 2]",
+            "<<- [UNSUB 1]",
+            "<<- [PING]",
+            "->> [PONG]",
+        ] {
+            server.wait_log(&text.replace("{port}", &client.local_port().to_string()));
+        }
+        drop(client);
+        server.wait_log("Client connection closed: Client Closed");
+        let secret = server.log_lines().into_iter().find(|line| line.contains("sekret"));
+        assert_eq!(secret, None);
+    }
+
+    fn failed_logins_are_errors(which) {
+        let server = Server::with().flags(["--user", "a", "--pass", "b"]).start(which);
+        let mut client = Client::open(&server);
+        client.send("CONNECT {\"user\":\"a\",\"pass\":\"x\"}\r\n");
+        client.expect("-ERR 'Authorization Violation'\r\n");
+        client.expect_closed();
+        let line = server.wait_log("authentication error - User \"a\"");
+        assert!(line.contains("[ERR]"), "{line}");
+    }
+
+    fn a_quiet_server_tells_nothing_of_clients(which) {
+        let server = Server::start(which);
+        let mut client = Client::connect(&server, "");
+        client.fence();
+        let traced = server.log_lines().into_iter().find(|l| l.contains("cid:"));
+        assert_eq!(traced, None);
+    }
+
+    fn a_log_file(which) {
+        let flags = ["-l", "server.log"];
+        let mut server = Server::with().flags(flags).log_to_file().start(which);
+        Client::connect(&server, "").fence();
+        let path = server.dir().join("server.log");
+        server.signal("TERM");
+        server.wait_exit();
+        let text = std::fs::read_to_string(path).unwrap();
+        for line in ["[INF] Server is ready", "[INF] Server Exiting.."] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        assert_eq!(server.log_lines(), Vec::<String>::new(), "nothing on standard error");
+    }
+
+    /// After SIGUSR1 the server writes to a new file under the old name, for log rotation.
+    fn reopened_by_a_signal(which) {
+        let flags = ["-l", "server.log"];
+        let mut server = Server::with().flags(flags).log_to_file().start(which);
+        let path = server.dir().join("server.log");
+        let moved = server.dir().join("moved.log");
+        std::fs::rename(&path, &moved).unwrap();
+        server.signal("USR1");
+        let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+        while !path.exists() {
+            assert!(std::time::Instant::now() < deadline, "no new file");
+            std::thread::yield_now();
+        }
+        server.signal("TERM");
+        server.wait_exit();
+        assert!(std::fs::read_to_string(&path).unwrap().contains("Server Exiting.."));
+        assert!(!std::fs::read_to_string(&moved).unwrap().contains("Server Exiting.."));
+    }
+}

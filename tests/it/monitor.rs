@@ -1,0 +1,167 @@
+//! The monitoring pages: the same keys with the same types as the real server's.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::support::{Client, Server, Which, http};
+
+/// What only the real server has: its build, its runtime, and features left out on purpose.
+const REAL_ONLY: [&str; 3] = ["git_commit", "gomemlimit", "feature_flags"];
+
+/// Every path of a document with the type found there; lists count as their first element.
+fn shape(value: &Value, path: &str, into: &mut BTreeMap<String, &'static str>) {
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(items) => {
+            if let Some(first) = items.first() {
+                shape(first, &format!("{path}[]"), into);
+            }
+            "array"
+        }
+        Value::Object(fields) => {
+            for (key, value) in fields.iter().filter(|(key, _)| !REAL_ONLY.contains(&&***key)) {
+                shape(value, &format!("{path}.{key}"), into);
+            }
+            "object"
+        }
+    };
+    into.insert(path.to_owned(), kind);
+}
+
+/// A server with one client that has done something, and the shape of a page.
+fn page_shape(which: Which, path: &str) -> BTreeMap<String, &'static str> {
+    let conf = "authorization { users = [ { user: u, password: p } ] }\nserver_tags: [\"t1\"]\n";
+    let server = Server::with().conf(conf).monitored().start(which);
+    let members = r#""user":"u","pass":"p","name":"n","lang":"x","version":"1","headers":true"#;
+    let mut client = Client::connect(&server, members);
+    client.send("SUB a.* 1\r\nSUB b q 2\r\nUNSUB 2 10\r\nPUB a.b 2\r\nhi\r\n");
+    client.expect("MSG a.b 1 2\r\nhi\r\n");
+    client.fence();
+    let left = Client::connect(&server, r#""user":"u","pass":"p""#);
+    let port = left.local_port();
+    drop(left);
+    crate::liveness::closed_by_port(&server, port);
+    // A page may make the server send a PING to learn a round trip time: ask, answer, ask again.
+    http::json(&server, path);
+    client.send("PONG\r\n");
+    let mut shapes = BTreeMap::new();
+    shape(&http::json(&server, path), "", &mut shapes);
+    // Present once the round trip is known.
+    shapes.retain(|path, _| !path.ends_with(".rtt") && !path.starts_with(".http_req_stats."));
+    shapes
+}
+
+#[test]
+fn pages_have_the_real_shape() {
+    if Which::all().len() < 2 {
+        return;
+    }
+    let paths = [
+        "/varz",
+        "/connz",
+        "/connz?subs=1",
+        "/connz?subs=detail&auth=1",
+        "/connz?state=closed&auth=1",
+        "/connz?state=any",
+        "/subsz",
+        "/subsz?subs=1",
+        "/routez",
+        "/accountz",
+        "/accstatz",
+        "/accstatz?unused=1",
+        "/healthz",
+    ];
+    let mut problems = Vec::new();
+    for path in paths {
+        let real = page_shape(Which::Real, path);
+        let ours = page_shape(Which::Dialtone, path);
+        for (key, kind) in &real {
+            match ours.get(key) {
+                None => problems.push(format!("{path}: `{key}` ({kind}) is missing")),
+                Some(other) if other != kind => {
+                    problems.push(format!("{path}: `{key}` is {other}, really {kind}"));
+                }
+                Some(_) => {}
+            }
+        }
+        let more = ours.keys().filter(|key| !real.contains_key(*key));
+        problems.extend(more.map(|key| format!("{path}: `{key}` does not exist really")));
+    }
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+for_both! {
+    fn counters_of_a_connection(which) {
+        let server = Server::with().monitored().start(which);
+        let mut client = Client::connect(&server, r#""name":"counted""#);
+        client.send("SUB a 1\r\nPUB a 5\r\nhello\r\nPUB b 3\r\nbye\r\n");
+        client.expect("MSG a 1 5\r\nhello\r\n");
+        client.fence();
+        let connz = http::json_until(&server, "/connz", |c| c["connections"][0]["in_msgs"] == 2);
+        let connection = &connz["connections"][0];
+        let expected = [
+            ("in_msgs", 2), ("in_bytes", 8), ("out_msgs", 1), ("out_bytes", 5),
+            ("subscriptions", 1), ("pending_bytes", 0),
+        ];
+        for (key, value) in expected {
+            assert_eq!(connection[key], value, "{key}");
+        }
+        assert_eq!(connection["name"], "counted");
+        assert_eq!(connection["port"], client.local_port());
+        let varz = http::json(&server, "/varz");
+        let expected = [
+            ("connections", 1), ("total_connections", 1), ("in_client_msgs", 2),
+            ("in_client_bytes", 8), ("out_client_msgs", 1), ("out_client_bytes", 5),
+        ];
+        for (key, value) in expected {
+            assert_eq!(varz[key], value, "{key}");
+        }
+    }
+
+    fn subscriptions_of_a_connection(which) {
+        let server = Server::with().monitored().start(which);
+        let mut client = Client::connect(&server, "");
+        client.send("SUB a.* 1\r\nSUB b q 2\r\nUNSUB 2 10\r\n");
+        client.fence();
+        let connz = http::json(&server, "/connz?subs=detail");
+        let list = connz["connections"][0]["subscriptions_list_detail"].as_array().unwrap();
+        let queue = list.iter().find(|sub| sub["subject"] == "b").unwrap();
+        assert_eq!(queue["qgroup"], "q");
+        assert_eq!(queue["sid"], "2");
+        assert_eq!(queue["max"], 10);
+        assert!(list.iter().any(|sub| sub["subject"] == "a.*" && sub["sid"] == "1"));
+    }
+
+    fn parameters_that_are_wrong(which) {
+        let server = Server::with().monitored().start(which);
+        for (path, text) in [
+            ("/connz?sort=bogus", "invalid sorting option: bogus"),
+            ("/connz?sort=stop", "sort by stop only valid on closed connections"),
+            ("/connz?state=foo", "Error decoding state for foo"),
+            ("/connz?limit=x",
+                "Error decoding int for 'limit': strconv.Atoi: parsing \"x\": invalid syntax"),
+            ("/connz?auth=maybe",
+                "Error decoding boolean for 'auth': strconv.ParseBool: parsing \"maybe\": \
+                 invalid syntax"),
+        ] {
+            let page = http::page(&server, path);
+            assert_eq!((page.status, page.body.trim_end()), (400, text), "{path}");
+        }
+    }
+
+    fn health(which) {
+        let server = Server::with().monitored().start(which);
+        let page = http::page(&server, "/healthz");
+        assert_eq!((page.status, page.body.trim_end()), (200, r#"{"status":"ok"}"#));
+        assert!(page.head.to_lowercase().contains("content-type: application/json"));
+    }
+
+    fn an_unknown_page(which) {
+        let server = Server::with().monitored().start(which);
+        assert_eq!(http::page(&server, "/nonsense").status, 404);
+    }
+}

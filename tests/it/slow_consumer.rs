@@ -1,0 +1,119 @@
+//! Subscribers that do not read: closed, logged, counted, and nobody else loses anything.
+
+use std::time::Instant;
+
+use crate::liveness::closed_by_port;
+use crate::support::client::Arrived;
+use crate::support::{Client, PATIENCE, Server, frames, http};
+
+/// A message large enough that few of them fill the kernel's buffers.
+const PAYLOAD_LEN: usize = 100_000;
+
+fn message(subject: &str) -> String {
+    format!("PUB {subject} {PAYLOAD_LEN}\r\n{}\r\n", "x".repeat(PAYLOAD_LEN))
+}
+
+fn subscriber(server: &Server, subject: &str) -> Client {
+    let mut client = Client::connect(server, "");
+    client.send(&format!("SUB {subject} 1\r\n"));
+    client.fence();
+    client
+}
+
+/// Reads on its own thread until `count` messages have come; gives how many did.
+fn healthy(server: &Server, subject: &str, count: usize) -> std::thread::JoinHandle<usize> {
+    let mut client = subscriber(server, subject);
+    std::thread::spawn(move || {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = 0;
+        while seen < count && client.read_some(deadline) == Arrived::Bytes {
+            while let Some(len) = frames::frame_len(client.received()) {
+                let received = client.take_received();
+                seen += usize::from(frames::is_message(&received[..len]));
+                client.put_back(&received[len..]);
+            }
+        }
+        seen
+    })
+}
+
+for_both! {
+    fn over_max_pending(which) {
+        const COUNT: usize = 400;
+        let conf = "max_pending: 1MB\nmax_payload: 512KB\n";
+        let server = Server::with().conf(conf).monitored().start(which);
+        let mut never_reads = subscriber(&server, "slow");
+        let other = healthy(&server, "slow", COUNT);
+        let mut publisher = Client::connect(&server, "");
+        for _ in 0..COUNT {
+            publisher.send(&message("slow"));
+            publisher.fence();
+        }
+        assert_eq!(other.join().unwrap(), COUNT, "the healthy one has lost messages");
+        let line = server.wait_log("Slow Consumer Detected: MaxPending of ");
+        assert!(line.contains("Exceeded"), "{line}");
+        let closed = closed_by_port(&server, never_reads.local_port());
+        assert_eq!(closed["reason"], "Slow Consumer (Pending Bytes)");
+        let varz = http::json(&server, "/varz");
+        assert_eq!(varz["slow_consumers"], 1);
+        assert_eq!(varz["slow_consumer_stats"]["clients"], 1);
+        let rest = never_reads.read_to_end();
+        assert!(!rest.ends_with(b"-ERR 'Slow Consumer'\r\n"));
+    }
+
+    fn past_the_write_deadline(which) {
+        let conf = "write_deadline: \"300ms\"\n";
+        let server = Server::with().conf(conf).monitored().start(which);
+        let never_reads = subscriber(&server, "late");
+        let mut publisher = Client::connect(&server, "");
+        for _ in 0..200 {
+            publisher.send(&message("late"));
+        }
+        publisher.fence();
+        server.wait_log("Slow Consumer Detected: WriteDeadline of 300ms exceeded with ");
+        let closed = closed_by_port(&server, never_reads.local_port());
+        assert_eq!(closed["reason"], "Slow Consumer (Write Deadline)");
+        let varz = http::json(&server, "/varz");
+        assert_eq!(varz["slow_consumers"], 1);
+        publisher.fence();
+    }
+
+    /// Publishers wait a little for a subscriber that lags; nothing is lost to it.
+    fn a_lagging_subscriber_slows_its_publisher(which) {
+        const COUNT: usize = 300;
+        let conf = "max_pending: 8MB\n";
+        let server = Server::with().conf(conf).monitored().start(which);
+        let reader = healthy(&server, "lag", COUNT);
+        let mut publisher = Client::connect(&server, "");
+        for _ in 0..COUNT {
+            publisher.send(&message("lag"));
+        }
+        publisher.fence();
+        assert_eq!(reader.join().unwrap(), COUNT);
+        assert_eq!(http::json(&server, "/varz")["slow_consumers"], 0);
+    }
+
+    /// Without the stall, what does not fit is dropped for that subscriber, which stays.
+    fn no_fast_producer_stall_drops(which) {
+        const COUNT: usize = 300;
+        let conf = "max_pending: 1MB\nmax_payload: 512KB\nno_fast_producer_stall: true\n";
+        let server = Server::with().conf(conf).monitored().start(which);
+        let mut slow = subscriber(&server, "drop");
+        let mut publisher = Client::connect(&server, "");
+        for _ in 0..COUNT {
+            publisher.send(&message("drop"));
+            publisher.fence();
+        }
+        slow.send("PING\r\n");
+        let mut seen = 0;
+        loop {
+            let frame = slow.frame();
+            if frame == b"PONG\r\n" {
+                break;
+            }
+            seen += usize::from(frames::is_message(&frame));
+        }
+        assert!(seen > 0 && seen < COUNT, "{seen} of {COUNT}");
+        assert_eq!(http::json(&server, "/varz")["slow_consumers"], 0);
+    }
+}
