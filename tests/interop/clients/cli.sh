@@ -39,8 +39,8 @@ queue_group() {
   local one=$!
   nats sub cli.queue --queue workers --raw >"$work/two" &
   local two=$!
-  until_true eval 'nats pub cli.queue warm >/dev/null; has warm "$work/one" && has warm "$work/two"' ||
-    return 1
+  until_true eval 'nats pub cli.queue warm >/dev/null
+    has warm "$work/one" && has warm "$work/two"' || return 1
   nats pub cli.queue 'job {{Count}}' --count 100 >/dev/null || return 1
   until_true eval '(($(cat "$work/one" "$work/two" | grep -c job) == 100))' || return 1
   kill $one $two

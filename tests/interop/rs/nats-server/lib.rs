@@ -41,7 +41,8 @@ pub fn run_server_with_port(config: &str, port: Option<&str>) -> Server {
 
 /// Asks a server to enter lame duck mode, through a second process as an operator would.
 pub fn set_lame_duck_mode(server: &Server) {
-    let asked = Command::new("nats-server").args(["--signal", &format!("ldm={}", server.pid())]).status();
+    let asked =
+        Command::new("nats-server").args(["--signal", &format!("ldm={}", server.pid())]).status();
     assert!(asked.expect("nats-server in PATH").success(), "the signal was not delivered");
 }
 
@@ -76,7 +77,7 @@ impl Server {
 
     /// Kills the server and starts it again with the same arguments.
     pub fn restart(&mut self) {
-        // The assignment drops, and so kills, the old process first only if it is asked to.
+        // Its port is free only when it is gone; the assignment below would end it too late.
         self.kill();
         let mut again = Self::spawn(self.args.clone());
         again.await_line("Server is ready");
@@ -87,12 +88,12 @@ impl Server {
     pub fn client_url(&self) -> String {
         let info = self.info();
         let scheme = if info["tls_required"] == true { "tls" } else { "nats" };
-        format!("{scheme}://localhost:{}", self.client_port())
+        format!("{scheme}://localhost:{}", port_of(&info))
     }
 
     /// The port of the client listener, as INFO names it.
     pub fn client_port(&self) -> u16 {
-        self.info()["port"].as_u64().and_then(|port| port.try_into().ok()).expect("a port in INFO")
+        port_of(&self.info())
     }
 
     /// What the `-P` file says: digits only.
@@ -142,6 +143,10 @@ impl Drop for Server {
     }
 }
 
+fn port_of(info: &serde_json::Value) -> u16 {
+    info["port"].as_u64().and_then(|port| port.try_into().ok()).expect("a port in INFO")
+}
+
 /// Three servers joined by routes.
 pub struct Cluster {
     /// In the order of their names, `node1` to `node3`.
@@ -180,7 +185,8 @@ impl Cluster {
         let knows_all = |server: &Server| {
             let info = server.info();
             let urls = info["connect_urls"].as_array().cloned().unwrap_or_default();
-            let port = |url: &serde_json::Value| url.as_str()?.rsplit(':').next().map(str::to_owned);
+            let port =
+                |url: &serde_json::Value| url.as_str()?.rsplit(':').next().map(str::to_owned);
             let mut ports: Vec<_> = urls.iter().filter_map(port).collect();
             ports.sort();
             ports.dedup();
