@@ -15,6 +15,7 @@ Compares dialtone with nats-server under the same load. Usage: cargo bench --ben
   --seconds S        measured stretch of each run [2]
   --relay            measures the bare relay too, where it can stand in for a server
   --aa               nats-server against itself: the noise of the method
+  --before PATH      compares with an older dialtone in place of nats-server; no floors
   --json FILE        keeps all results
   --svg FILE         draws the ratios (or the growth)
   --from FILE        prints and draws a kept result instead of running
@@ -32,6 +33,7 @@ pub(crate) struct Args {
     pub(crate) stretch: Duration,
     pub(crate) relay: bool,
     pub(crate) same_twice: bool,
+    pub(crate) before: Option<PathBuf>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
     pub(crate) from: Option<PathBuf>,
@@ -53,6 +55,7 @@ impl Args {
             stretch: Duration::from_secs(2),
             relay: false,
             same_twice: false,
+            before: None,
             json: None,
             svg: None,
             from: None,
@@ -73,6 +76,7 @@ impl Args {
                 "--only" => args.only.push(value()?),
                 "--rounds" => args.rounds = number(&value()?)? as u32,
                 "--seconds" => args.stretch = Duration::from_secs_f64(number(&value()?)?),
+                "--before" => args.before = Some(value()?.into()),
                 "--json" => args.json = Some(value()?.into()),
                 "--svg" => args.svg = Some(value()?.into()),
                 "--from" => args.from = Some(value()?.into()),

@@ -130,16 +130,21 @@ fn chosen(args: &Args) -> Result<Vec<Scenario>, String> {
 
 /// The reference, what is compared with it, and the relay if asked for.
 fn targets(args: &Args) -> Result<Vec<Target>, Box<dyn Error>> {
-    let given = args.nats.clone().or_else(|| env::var_os("NATS_SERVER").map(PathBuf::from));
-    let nats = given.or_else(|| target::find_in_path("nats-server"));
-    let nats = nats.ok_or("nats-server is not in PATH: see benches/README.md")?;
-    let server =
-        |name, program| Target { name, program, args: Vec::new(), dialect: Dialect::Server };
-    let mut targets = vec![server("nats-server", nats.clone())];
-    targets.push(match args.same_twice {
-        true => server("nats-server again", nats),
-        false => server("dialtone", args.dialtone.clone().unwrap_or_else(|| DIALTONE.into())),
-    });
+    let server = |name, program: &PathBuf| Target {
+        name,
+        program: program.clone(),
+        args: Vec::new(),
+        dialect: Dialect::Server,
+    };
+    let reference = match &args.before {
+        Some(before) => server("before", before),
+        None => server("nats-server", &nats_server(args)?),
+    };
+    let measured = match args.same_twice {
+        true => server("again", &reference.program),
+        false => server("dialtone", args.dialtone.as_ref().unwrap_or(&DIALTONE.into())),
+    };
+    let mut targets = vec![reference, measured];
     if args.relay {
         targets.push(Target {
             name: "relay",
@@ -149,6 +154,13 @@ fn targets(args: &Args) -> Result<Vec<Target>, Box<dyn Error>> {
         });
     }
     Ok(targets)
+}
+
+/// The executable to compare with.
+fn nats_server(args: &Args) -> Result<PathBuf, String> {
+    let given = args.nats.clone().or_else(|| env::var_os("NATS_SERVER").map(PathBuf::from));
+    let found = given.or_else(|| target::find_in_path("nats-server"));
+    found.ok_or_else(|| "nats-server is not in PATH: see benches/README.md".to_owned())
 }
 
 /// Runs every scenario, the targets in turn, and prints its line when it is done.
@@ -212,7 +224,7 @@ fn rounds(
         }
     }
     let mut row = Row::new(scenario, names, &samples, failures);
-    if args.same_twice {
+    if args.same_twice || args.before.is_some() {
         row.floors.clear();
     }
     row

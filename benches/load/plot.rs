@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::growth::grouped;
 use crate::record::{Record, Row, factor};
 use crate::scenario::Metric;
 
@@ -17,10 +18,12 @@ const STYLE: &str = "<style>\
 .page{fill:#fff}text{font:13px system-ui,sans-serif;fill:#24292f}\
 .head{font-size:17px;font-weight:600}\
 .small{font-size:11px;fill:#6e7781}.grid{stroke:#d8dee4}.one{stroke:#6e7781}\
-.cpu{fill:#1f6feb}.rate{fill:#9ec5fe}.floor{stroke:#d1242f;stroke-width:2}\
+.cpu{fill:#1f6feb}.rate{fill:#9ec5fe}.each{fill:#1a7f64}.tail{fill:#c297ff}\
+.floor{stroke:#d1242f;stroke-width:2}\
 .first{stroke:#8c959f;fill:none;stroke-width:2}.second{stroke:#1f6feb;fill:none;stroke-width:2.5}\
 @media(prefers-color-scheme:dark){.page{fill:#0d1117}text{fill:#e6edf3}.small{fill:#8b949e}\
 .grid{stroke:#21262d}.one{stroke:#8b949e}.cpu{fill:#388bfd}.rate{fill:#1f3f6e}\
+.each{fill:#2ea583}.tail{fill:#6e40c9}\
 .floor{stroke:#f85149}.first{stroke:#6e7681}.second{stroke:#388bfd}}</style>";
 
 /// The growth, if the record holds growth alone; else the ratios.
@@ -61,140 +64,201 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
+/// The two bars of a row: what it is mostly about, and what else it owes.
+fn bars(row: &Row) -> [Metric; 2] {
+    let owes = |metric: Metric| row.floors.iter().any(|floor| floor.metric == metric.key());
+    let first = if owes(Metric::Each) { Metric::Each } else { Metric::Cpu };
+    let latency = owes(Metric::P99) && !owes(Metric::Rate);
+    [first, if latency { Metric::P99 } else { Metric::Rate }]
+}
+
+fn class(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Each => "each",
+        Metric::P99 => "tail",
+        Metric::Rate => "rate",
+        _ => "cpu",
+    }
+}
+
 fn draw_ratios(record: &Record) -> String {
-    let ratio = |row: &Row, metric| row.times_better(&record.targets, metric);
-    let all =
-        record.rows.iter().flat_map(|row| [ratio(row, Metric::Cpu), ratio(row, Metric::Rate)]);
-    let top = all.flatten().fold(10.0, f64::max) * 1.15;
-    let bottom: f64 = 0.5;
-    let scale = (WIDTH - LEFT - RIGHT) / (top / bottom).ln();
-    let x = |value: f64| LEFT + (value.clamp(bottom, top) / bottom).ln() * scale;
+    let targets = &record.targets;
+    let all = record.rows.iter().flat_map(|row| bars(row).map(|m| row.times_better(targets, m)));
+    let axis = Axis::new(all.flatten().fold(10.0, f64::max) * 1.2);
     let height = TOP + record.rows.len() as f64 * ROW + 46.0;
-    let end = height - 40.0;
     let mut svg = open(height, "How many times better than nats-server", record);
+    let legend = [
+        ("cpu", 12, "less CPU per message"),
+        ("rate", 6, "more per second"),
+        ("tail", 6, "lower p99"),
+        ("each", 12, "less memory"),
+    ];
+    let mut x = LEFT;
+    for (class, height, text) in legend {
+        let y = 70 - height;
+        let _ = writeln!(
+            svg,
+            "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"12\" height=\"{height}\"/>\
+<text class=\"small\" x=\"{}\" y=\"70\">{text}</text>",
+            x + 17.0
+        );
+        x += 30.0 + 6.2 * text.len() as f64;
+    }
     let _ = writeln!(
         svg,
-        "<rect class=\"cpu\" x=\"{LEFT}\" y=\"61\" width=\"12\" height=\"9\"/>\
-<text class=\"small\" x=\"{}\" y=\"70\">less CPU per message</text>\
-<rect class=\"rate\" x=\"{}\" y=\"61\" width=\"12\" height=\"9\"/>\
-<text class=\"small\" x=\"{}\" y=\"70\">more per second</text>\
-<path class=\"floor\" d=\"M{} 60v11\"/>\
+        "<path class=\"floor\" d=\"M{x} 58v12\"/>\
 <text class=\"small\" x=\"{}\" y=\"70\">the least owed</text>",
-        LEFT + 17.0,
-        LEFT + 150.0,
-        LEFT + 167.0,
-        LEFT + 276.0,
-        LEFT + 283.0
+        x + 7.0
     );
-    for tick in [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0] {
-        if tick > top {
-            continue;
-        }
-        let class = if tick == 1.0 { "one" } else { "grid" };
-        let at = x(tick);
-        let _ = writeln!(
-            svg,
-            "<path class=\"{class}\" d=\"M{at:.1} {} V{end:.1}\"/>\
-<text class=\"small\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{tick}x</text>",
-            TOP - 8.0,
-            end + 16.0
-        );
-    }
+    axis.draw(&mut svg, height - 40.0);
     for (index, row) in record.rows.iter().enumerate() {
-        let y = TOP + index as f64 * ROW;
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            LEFT - 12.0,
-            y + 13.0,
-            escape(&row.title)
-        );
-        let bars = [(Metric::Cpu, "cpu", y, 12.0), (Metric::Rate, "rate", y + 13.0, 6.0)];
-        for (metric, class, y, bar_height) in bars {
-            let Some(value) = ratio(row, metric) else { continue };
-            let (from, to) = (x(value.min(1.0)), x(value.max(1.0)));
-            let _ = writeln!(
-                svg,
-                "<rect class=\"{class}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" \
-height=\"{bar_height}\" rx=\"1.5\"/>",
-                (to - from).max(1.0)
-            );
-            if metric == Metric::Cpu {
-                let _ = writeln!(
-                    svg,
-                    "<text class=\"small\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-                    to + 6.0,
-                    y + 10.0,
-                    factor(value)
-                );
-            }
-            for floor in row.floors.iter().filter(|f| f.metric == metric.key()) {
-                let at = x(floor.owed);
-                let _ = writeln!(svg, "<path class=\"floor\" d=\"M{at:.1} {y:.1}v{bar_height}\"/>");
-            }
-        }
+        draw_row(&mut svg, row, targets, &axis, TOP + index as f64 * ROW);
     }
     svg.push_str("</svg>\n");
     svg
 }
 
-fn draw_growth(record: &Record) -> String {
-    const PANEL: f64 = 360.0;
-    let height = 380.0;
-    let mut svg = open(height, "CPU microseconds per message as numbers grow", record);
-    let cpu = |row: &Row, target: &String| row.median(target, Metric::Cpu);
-    let all = || record.rows.iter().flat_map(|row| record.targets.iter().map(move |t| cpu(row, t)));
-    let low = all().flatten().fold(f64::INFINITY, f64::min) / 1.5;
-    let high = all().flatten().fold(0.0, f64::max) * 1.5;
-    let y = |value: f64| 320.0 - (value / low).ln() / (high / low).ln() * 240.0;
-    for (panel, kind) in ["connections", "subscriptions"].into_iter().enumerate() {
-        let left = 64.0 + panel as f64 * (PANEL + 40.0);
-        let mine: Vec<(f64, &Row)> = record
-            .rows
-            .iter()
-            .filter_map(|row| number_of(&row.name).filter(|n| n.0 == kind).map(|n| (n.1, row)))
-            .collect();
-        let most = mine.iter().map(|point| point.0).fold(10.0, f64::max);
-        let x = |count: f64| left + count.ln() / most.ln() * (PANEL - 20.0);
-        for tick in [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0] {
-            if (low..high).contains(&tick) {
-                let _ = writeln!(
-                    svg,
-                    "<path class=\"grid\" d=\"M{left:.1} {0:.1}h{1:.1}\"/>\
-<text class=\"small\" x=\"{2:.1}\" y=\"{3:.1}\" text-anchor=\"end\">{tick}</text>",
-                    y(tick),
-                    PANEL - 20.0,
-                    left - 6.0,
-                    y(tick) + 4.0
-                );
+/// The logarithmic axis of the ratios.
+struct Axis {
+    top: f64,
+}
+
+impl Axis {
+    /// The left end; worse than this is drawn as this.
+    const BOTTOM: f64 = 0.5;
+
+    fn new(top: f64) -> Self {
+        Self { top }
+    }
+
+    fn x(&self, value: f64) -> f64 {
+        let scale = (WIDTH - LEFT - RIGHT) / (self.top / Self::BOTTOM).ln();
+        LEFT + (value.clamp(Self::BOTTOM, self.top) / Self::BOTTOM).ln() * scale
+    }
+
+    fn draw(&self, svg: &mut String, end: f64) {
+        for tick in [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0] {
+            if tick > self.top {
+                break;
             }
-        }
-        for (count, _) in &mine {
+            let class = if tick == 1.0 { "one" } else { "grid" };
             let _ = writeln!(
                 svg,
-                "<text class=\"small\" x=\"{:.1}\" y=\"338\" text-anchor=\"middle\">{count}</text>",
-                x(*count)
+                "<path class=\"{class}\" d=\"M{0:.1} {1} V{end:.1}\"/>\
+<text class=\"small\" x=\"{0:.1}\" y=\"{2:.1}\" text-anchor=\"middle\">{tick}x</text>",
+                self.x(tick),
+                TOP - 8.0,
+                end + 16.0
             );
         }
-        let _ = writeln!(svg, "<text x=\"{left}\" y=\"362\">{kind}</text>");
-        for (target, class) in record.targets.iter().zip(["first", "second"]) {
-            let points: Vec<String> = mine
-                .iter()
-                .filter_map(|(n, row)| Some(format!("{:.1},{:.1}", x(*n), y(cpu(row, target)?))))
-                .collect();
-            let _ = writeln!(svg, "<polyline class=\"{class}\" points=\"{}\"/>", points.join(" "));
-            if let Some((n, value)) = mine.last().and_then(|(n, row)| Some((n, cpu(row, target)?)))
-            {
-                let _ = writeln!(
-                    svg,
-                    "<text class=\"small\" x=\"{:.1}\" y=\"{:.1}\" \
-text-anchor=\"end\">{target}</text>",
-                    x(*n),
-                    y(value) - 8.0
-                );
+    }
+}
+
+fn draw_row(svg: &mut String, row: &Row, targets: &[String], axis: &Axis, y: f64) {
+    let _ = writeln!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+        LEFT - 12.0,
+        y + 14.0,
+        escape(&row.title)
+    );
+    let [first, second] = bars(row);
+    for (metric, y, height) in [(first, y, 12.0), (second, y + 13.0, 6.0)] {
+        let Some(value) = row.times_better(targets, metric) else { continue };
+        let (from, mut to) = (axis.x(value.min(1.0)), axis.x(value.max(1.0)));
+        let _ = writeln!(
+            svg,
+            "<rect class=\"{}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" \
+height=\"{height}\" rx=\"1.5\"/>",
+            class(metric),
+            (to - from).max(1.0)
+        );
+        for floor in row.floors.iter().filter(|floor| floor.metric == metric.key()) {
+            // An absolute bound stands where a ratio would have to reach.
+            let reference = targets.first().and_then(|target| row.median(target, metric));
+            let absolute = floor.kind == "at_most";
+            let owed = if absolute { reference.unwrap_or(0.0) / floor.owed } else { floor.owed };
+            let at = axis.x(owed);
+            let _ = writeln!(svg, "<path class=\"floor\" d=\"M{at:.1} {y:.1}v{height}\"/>");
+            if at > to && at < to + 40.0 {
+                to = at;
             }
         }
+        if metric == first {
+            let _ = writeln!(
+                svg,
+                "<text class=\"small\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                to + 6.0,
+                y + 10.0,
+                factor(value)
+            );
+        }
+    }
+}
+
+/// Two panels, one over connections and one over subscriptions.
+fn draw_growth(record: &Record) -> String {
+    let mut svg = open(380.0, "CPU µs per message as numbers grow", record);
+    for (index, name) in record.targets.iter().take(2).enumerate() {
+        let (x, class) = (64.0 + index as f64 * 130.0, ["first", "second"][index]);
+        let _ = writeln!(
+            svg,
+            "<path class=\"{class}\" d=\"M{x} 67h18\"/>\
+<text class=\"small\" x=\"{}\" y=\"71\">{name}</text>",
+            x + 24.0
+        );
+    }
+    let cpus = record
+        .rows
+        .iter()
+        .flat_map(|row| record.targets.iter().filter_map(|target| row.median(target, Metric::Cpu)));
+    let (low, high) =
+        cpus.fold((f64::INFINITY, 0.0), |(low, high), cpu| (cpu.min(low), cpu.max(high)));
+    for (index, kind) in ["connections", "subscriptions"].into_iter().enumerate() {
+        let left = 64.0 + index as f64 * 400.0;
+        draw_panel(&mut svg, record, kind, left, (low / 1.4, high * 1.4));
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+fn draw_panel(svg: &mut String, record: &Record, kind: &str, left: f64, (low, high): (f64, f64)) {
+    const PANEL: f64 = 345.0;
+    let y = |cpu: f64| 320.0 - (cpu / low).ln() / (high / low).ln() * 230.0;
+    let points: Vec<(f64, &Row)> = record
+        .rows
+        .iter()
+        .filter_map(|row| number_of(&row.name).filter(|n| n.0 == kind).map(|n| (n.1, row)))
+        .collect();
+    let most = points.iter().map(|point| point.0).fold(10.0, f64::max);
+    let x = |count: f64| left + count.ln() / most.ln() * PANEL;
+    for tick in [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0] {
+        if (low..high).contains(&tick) {
+            let _ = writeln!(
+                svg,
+                "<path class=\"grid\" d=\"M{left:.1} {0:.1}h{PANEL}\"/>\
+<text class=\"small\" x=\"{1:.1}\" y=\"{2:.1}\" text-anchor=\"end\">{tick}</text>",
+                y(tick),
+                left - 6.0,
+                y(tick) + 4.0
+            );
+        }
+    }
+    for (count, _) in &points {
+        let _ = writeln!(
+            svg,
+            "<text class=\"small\" x=\"{:.1}\" y=\"338\" text-anchor=\"middle\">{}</text>",
+            x(*count),
+            grouped(*count as usize)
+        );
+    }
+    let _ = writeln!(svg, "<text x=\"{left}\" y=\"362\">{kind}</text>");
+    for (target, class) in record.targets.iter().zip(["first", "second"]) {
+        let line: Vec<String> = points
+            .iter()
+            .filter_map(|(count, row)| Some((*count, row.median(target, Metric::Cpu)?)))
+            .map(|(count, cpu)| format!("{:.1},{:.1}", x(count), y(cpu)))
+            .collect();
+        let _ = writeln!(svg, "<polyline class=\"{class}\" points=\"{}\"/>", line.join(" "));
+    }
 }

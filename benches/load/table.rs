@@ -246,7 +246,8 @@ pub(crate) fn subscriptions(name: &str, title: &str, count: usize) -> Scenario {
     })
 }
 
-/// Operations at full speed on one connection, beside 50,000 messages a second to 100 subjects.
+/// Operations at full speed on one connection, half of them for the wildcard inboxes of clients
+/// that come and go, beside 50,000 messages a second to 50 subjects.
 fn churn(stage: &Stage<'_>) -> io::Result<Sample> {
     /// Live subscriptions of the busy connection, at most.
     const LIVE: usize = 1000;
@@ -254,7 +255,10 @@ fn churn(stage: &Stage<'_>) -> io::Result<Sample> {
     for number in 0..16 {
         let mut chunk = Chunk { deliveries: 2 * LIVE as u64, ..Chunk::default() };
         for sid in 0..LIVE {
-            let line = format!("SUB churn.{number}.{sid} {sid}\r\n");
+            let line = match sid % 2 {
+                0 => format!("SUB _INBOX.LoadLoadLoadLoad{number:02}{sid:04}.* {sid}\r\n"),
+                _ => format!("SUB churn.{number}.{sid} {sid}\r\n"),
+            };
             chunk.bytes.extend_from_slice(line.as_bytes());
         }
         for sid in 0..LIVE {
