@@ -60,6 +60,31 @@ for_both! {
         Client::connect(&server, "").fence();
     }
 
+    /// A permission to answer ends with its time, used or not.
+    fn a_reply_comes_too_late(which) {
+        let conf = r#"authorization { users = [
+            { user: all, password: p }
+            { user: resp, password: p, permissions: {
+                subscribe: "req", allow_responses: { max: 5, expires: "300ms" } } }
+        ] }"#;
+        let server = Server::with().conf(conf).start(which);
+        let mut requester = Client::connect(&server, r#""user":"all","pass":"p""#);
+        let mut responder = Client::connect(&server, r#""user":"resp","pass":"p""#);
+        requester.send("SUB in.* 1\r\n");
+        requester.fence();
+        responder.send("SUB req 1\r\n");
+        responder.fence();
+        requester.send("PUB req in.1 0\r\n\r\n");
+        responder.expect("MSG req 1 in.1 0\r\n\r\n");
+        responder.send("PUB in.1 1\r\na\r\n");
+        requester.expect("MSG in.1 1 1\r\na\r\n");
+        // The time is what is tested.
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        responder.send("PUB in.1 1\r\nb\r\n");
+        responder.expect("-ERR 'Permissions Violation for Publish to \"in.1\"'\r\n");
+        requester.fence();
+    }
+
     fn the_closed_ring_has_a_limit(which) {
         let server = Server::with().conf("max_closed_clients: 3").monitored().start(which);
         let mut last = 0;

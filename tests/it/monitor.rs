@@ -9,7 +9,7 @@ use crate::support::{Client, Server, Which, http};
 /// What only the real server has: its build, its runtime, and features left out on purpose.
 const REAL_ONLY: [&str; 3] = ["git_commit", "gomemlimit", "feature_flags"];
 
-/// Every path of a document with the type found there; lists count as their first element.
+/// Every path of a document with the type found there; a list has what any of its elements has.
 fn shape(value: &Value, path: &str, into: &mut BTreeMap<String, &'static str>) {
     let kind = match value {
         Value::Null => "null",
@@ -17,8 +17,8 @@ fn shape(value: &Value, path: &str, into: &mut BTreeMap<String, &'static str>) {
         Value::Number(_) => "number",
         Value::String(_) => "string",
         Value::Array(items) => {
-            if let Some(first) = items.first() {
-                shape(first, &format!("{path}[]"), into);
+            for item in items {
+                shape(item, &format!("{path}[]"), into);
             }
             "array"
         }
