@@ -12,6 +12,7 @@ mod support;
 
 mod cli;
 mod clients;
+mod configuration;
 mod limits;
 mod liveness;
 mod logs;
