@@ -79,8 +79,8 @@ pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
     !has_empty_token(subject) && rest_matches(Some(pattern), Some(subject))
 }
 
-/// [`matches`] for what is left of both after equally many tokens, `None` if nothing is left; the
-/// subject is known to have no empty token.
+/// [`matches()`] for what is left of both after equally many tokens, `None` if nothing is left;
+/// the subject is known to have no empty token.
 pub fn rest_matches(mut pattern: Option<&[u8]>, mut subject: Option<&[u8]>) -> bool {
     loop {
         let (Some(wanted), Some(given)) = (pattern, subject) else {

@@ -1,6 +1,6 @@
 //! Sublist: the subscriptions of one account, found by the subject of a message.
 //!
-//! Subjects without wildcard are in one flat table, patterns in a [trie](trie); both keep the first
+//! Subjects without wildcard are in one flat table, patterns in a [trie]; both keep the first
 //! entry of a subject and no copy of its text, and the [sets] keep the others. In production
 //! an entry is a thin pointer, so that one more literal subject costs one slot of 8 bytes and its
 //! control byte.
