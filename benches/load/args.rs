@@ -74,7 +74,7 @@ impl Args {
                 "--aa" => args.same_twice = true,
                 "--suite" => args.suite = value()?,
                 "--only" => args.only.push(value()?),
-                "--rounds" => args.rounds = number(&value()?)? as u32,
+                "--rounds" => args.rounds = number(&value()?)?.max(1.0) as u32,
                 "--seconds" => args.stretch = Duration::from_secs_f64(number(&value()?)?),
                 "--before" => args.before = Some(value()?.into()),
                 "--json" => args.json = Some(value()?.into()),

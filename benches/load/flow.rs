@@ -17,8 +17,9 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use crate::target::Server;
 use crate::wire::{Reader, SCRATCH_LEN, fault};
 
-/// How long the subscribers may get nothing while something is due.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the subscribers may get nothing while something is due. Full socket buffers on a busy
+/// machine can make the kernel wait for seconds before it tries again.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How often a waiting thread looks whether the run is over.
 const GLANCE: Duration = Duration::from_millis(100);

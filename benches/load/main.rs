@@ -182,8 +182,10 @@ fn compare(args: &Args, scenarios: &[Scenario], command: String) -> Result<Recor
         targets: names,
         rows: Vec::new(),
     };
-    println!("{}\n", record.versions.values().cloned().collect::<Vec<_>>().join(" | "));
-    println!("{}", record::heads(&record.targets));
+    for target in &targets {
+        println!("{:<16}{}", target.name, record.versions[target.name]);
+    }
+    println!("\n{}", record::heads(&record.targets));
     let start = Instant::now();
     for (index, scenario) in scenarios.iter().enumerate() {
         let place = format!("{} of {}", index + 1, scenarios.len());
