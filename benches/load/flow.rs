@@ -17,8 +17,8 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use crate::target::Server;
 use crate::wire::{Reader, SCRATCH_LEN, fault};
 
-/// How long the subscribers may get nothing while something is due. Full socket buffers on a busy
-/// machine can make the kernel wait for seconds before it tries again.
+/// How long the subscribers may get nothing while something is due. What takes long but arrives is
+/// no loss; it shows in [`Outcome::drain_seconds`].
 const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How often a waiting thread looks whether the run is over.
@@ -111,6 +111,8 @@ pub(crate) struct Outcome {
     pub(crate) deliveries: Vec<f64>,
     /// Latencies of all stamped subscribers, sorted.
     pub(crate) latencies: Vec<u64>,
+    /// From the end of the publishers until everything had arrived.
+    pub(crate) drain_seconds: f64,
     /// Messages that never came, of the flows that may lose.
     pub(crate) lost: u64,
 }
@@ -216,7 +218,9 @@ impl Load {
                 joined(publisher.join())?;
             }
             let mut outcome = measured?;
+            let drain_start = Instant::now();
             let drained = drain(progress, run);
+            outcome.drain_seconds = drain_start.elapsed().as_secs_f64();
             run.guard(pingers.iter().try_for_each(|twin| twin.write(b"PING\r\n")))?;
             wait_for_pongs(run, pingers.len() as u64);
             run.abandon.store(true, SeqCst);

@@ -210,6 +210,9 @@ pub(crate) fn heads(targets: &[String]) -> String {
     )
 }
 
+/// Seconds after which a drain is worth a line; the windows hold far less than a second of work.
+const DRAIN_TOLD: f64 = 3.0;
+
 /// One scenario in one line, and one more for each of its figures that has no column.
 pub(crate) fn line(row: &Row, targets: &[String]) -> String {
     let cell = |index: usize, metric: Metric| -> String {
@@ -246,6 +249,13 @@ pub(crate) fn line(row: &Row, targets: &[String]) -> String {
     if targets.get(2).is_some_and(|relay| row.median(relay, Metric::Cpu).is_some()) {
         let (cpu, rate) = (cell(2, Metric::Cpu), cell(2, Metric::Rate));
         let _ = write!(text, "\n    {:<32}{:>9}{cpu:>9}{:>8}{:>9}{rate:>9}", "relay", "", "", "");
+    }
+    for (target, rounds) in &row.rounds {
+        let drains = rounds.iter().filter_map(|round| round.get(Metric::Drain.key()));
+        let longest = drains.copied().fold(0.0, f64::max);
+        if longest > DRAIN_TOLD {
+            let _ = write!(text, "\n    {target} took {longest:.1} s to deliver the rest");
+        }
     }
     for failure in &row.failures {
         let _ = write!(text, "\n    FAILED {failure}");

@@ -29,11 +29,13 @@ pub(crate) enum Metric {
     Each,
     /// Messages that a healthy subscriber did not get.
     Lost,
+    /// Seconds from the end of the publishers until everything had arrived.
+    Drain,
 }
 
 impl Metric {
     /// All, in the order of the table.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Rate,
         Self::Cpu,
         Self::P50,
@@ -44,6 +46,7 @@ impl Metric {
         Self::After,
         Self::Each,
         Self::Lost,
+        Self::Drain,
     ];
 
     /// Key in the record.
@@ -59,6 +62,7 @@ impl Metric {
             Self::After => "rss_after_mb",
             Self::Each => "bytes_each",
             Self::Lost => "lost",
+            Self::Drain => "drain_s",
         }
     }
 

@@ -91,6 +91,7 @@ pub(crate) fn figures(outcome: &Outcome, deliveries: f64, stage: &Stage<'_>) -> 
             sample.insert(metric, latency_ns as f64 / 1e3);
         }
     }
+    sample.insert(Metric::Drain, outcome.drain_seconds);
     sample.insert(Rss, stage.server.memory("VmRSS")? as f64 / 1e6);
     sample.insert(Peak, stage.server.memory("VmHWM")? as f64 / 1e6);
     Ok(sample)
