@@ -1,0 +1,623 @@
+//! `Conn`: the face that a connection shows to others.
+//!
+//! Holds what several tasks touch: the outbound queue and its flushing, the waker of the owning task,
+//! counters, subscriptions, and what monitoring shows. The socket is behind [`Wire`], so nothing here
+//! does I/O by itself.
+//!
+//! Flushing. Whoever has frames for an idle connection writes them itself, outside the lock, under
+//! the `flushing` flag; others only append meanwhile, and the flusher takes what came. When the
+//! socket takes no more, `blocked` is set and the owning task woken: it goes on when the socket is
+//! writable, and until then everybody only appends.
+//!
+//! ```text
+//!           send                      short write, or too many rounds
+//!   idle ---------> flushing --------------------------------------> blocked
+//!    ^                 | all written                                    |
+//!    +-----------------+<-----------------------------------------------+  owner: all written
+//! ```
+//!
+//! Invariants: at most one of `flushing` and `blocked`; who sees neither finds the queue empty; after
+//! `closed` is set nothing is appended.
+//! nats: server/client.go `queueOutbound`, `flushOutbound`, `closeConnection`
+
+use core::net::SocketAddr;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::errors::ClosedReason;
+use crate::ids::{Cid, Kind};
+use crate::moment::Moment;
+use crate::outbound::{Admission, Batch, Outbound, Policy};
+use crate::permissions::{Permissions, Replies};
+use crate::stats::Counter;
+use crate::sublist::Entry;
+use crate::subscription::Subscription;
+
+/// Rounds of writing what others appended, before the owning task takes over.
+const FLUSH_ROUNDS_MAX: usize = 8;
+
+/// The socket of a connection, as far as writing goes.
+pub trait Wire: Send + Sync {
+    /// Writes what the socket takes at once.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing; anything else ends the connection.
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// One connection, as its own task, publishers and monitoring share it.
+pub struct Conn {
+    /// Unique within the server's run.
+    pub cid: Cid,
+    /// Who is at the other end.
+    pub kind: Kind,
+    /// Position in the tables of staging; free again when the last reference to the `Conn` is gone.
+    pub slot: Slot,
+    /// Address of the other side; `None` within the process.
+    pub remote: Option<SocketAddr>,
+    /// When it was accepted.
+    pub start: Moment,
+    /// What it published: messages and their bytes.
+    pub in_msgs: Counter,
+    /// See `in_msgs`.
+    pub in_bytes: Counter,
+    last_activity: AtomicU64,
+    /// Nanoseconds; 0 while unknown.
+    rtt: AtomicU64,
+    /// It takes HMSG.
+    headers: AtomicBool,
+    /// Its user has an allowance to answer.
+    answers: AtomicBool,
+    /// `closed` of the flow, readable without its lock.
+    is_closed: AtomicBool,
+    /// Monitoring wants its RTT.
+    rtt_wanted: AtomicBool,
+    wire: Box<dyn Wire>,
+    flow: Mutex<Flow>,
+    subscriptions: Mutex<Subscriptions>,
+    about: Mutex<Option<Box<About>>>,
+    access: Mutex<Option<Box<Access>>>,
+}
+
+/// What monitoring and logs show of a connection's CONNECT.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// `name` of CONNECT.
+    pub name: Option<Box<str>>,
+    /// `lang` of CONNECT.
+    pub lang: Option<Box<str>>,
+    /// `version` of CONNECT.
+    pub version: Option<Box<str>>,
+    /// Who it proved to be.
+    pub user: Option<Box<str>>,
+}
+
+/// What the connection may do, for those who deliver to it.
+struct Access {
+    permissions: Arc<Permissions>,
+    replies: Option<Replies>,
+}
+
+/// The subscriptions of one connection by their sid.
+#[derive(Default)]
+pub struct Subscriptions {
+    by_sid: HashTable<Subscription>,
+    random: RandomState,
+}
+
+/// Everything about writing, under one lock.
+#[derive(Default)]
+struct Flow {
+    outbound: Outbound,
+    flushing: bool,
+    blocked: bool,
+    closed: Option<ClosedReason>,
+    /// Wakes the task that owns the connection.
+    owner: Option<Waker>,
+    /// Publishers that wait until less is pending.
+    stalled: Vec<Waker>,
+    /// Bytes that the socket has taken.
+    written: u64,
+    out_msgs: u64,
+    out_bytes: u64,
+    stalls: u64,
+}
+
+/// What became of frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Written or waiting.
+    Done,
+    /// Waiting, and the connection is far behind: publishers should pause.
+    Stall,
+    /// Dropped by the policy.
+    Dropped,
+    /// The connection was closed by these frames: it reads too slowly.
+    SlowConsumer,
+    /// It was closed before.
+    Closed,
+}
+
+/// How far the owning task got with what is pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing is left for the owner to do.
+    Idle,
+    /// The socket takes no more.
+    Blocked,
+    /// The socket is broken.
+    Failed,
+}
+
+/// How much is pending and was written, for the write deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that the socket has taken since the start.
+    pub written: u64,
+    /// Bytes that wait.
+    pub pending_bytes: usize,
+    /// They wait for the socket.
+    pub blocked: bool,
+}
+
+/// What a connection has got, for monitoring.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Messages delivered to it.
+    pub out_msgs: u64,
+    /// Their bytes.
+    pub out_bytes: u64,
+    /// Bytes that wait for it.
+    pub pending_bytes: usize,
+    /// How often publishers paused because of it.
+    pub stalls: u64,
+}
+
+/// A small number that no other living connection of the server has.
+pub struct Slot {
+    number: u32,
+    free: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Slot {
+    /// Takes `number`, to be given back to `free` at the end.
+    pub fn new(number: u32, free: &Arc<Mutex<Vec<u32>>>) -> Slot {
+        Slot { number, free: Arc::clone(free) }
+    }
+
+    /// The number.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.free.lock().push(self.number);
+    }
+}
+
+impl Conn {
+    /// A connection nobody has written to yet.
+    pub fn new(
+        cid: Cid,
+        kind: Kind,
+        slot: Slot,
+        remote: Option<SocketAddr>,
+        start: Moment,
+        wire: Box<dyn Wire>,
+    ) -> Conn {
+        Conn {
+            cid,
+            kind,
+            slot,
+            remote,
+            start,
+            in_msgs: Counter::default(),
+            in_bytes: Counter::default(),
+            last_activity: AtomicU64::new(start.0),
+            rtt: AtomicU64::new(0),
+            headers: AtomicBool::new(false),
+            answers: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            rtt_wanted: AtomicBool::new(false),
+            wire,
+            flow: Mutex::default(),
+            subscriptions: Mutex::default(),
+            about: Mutex::default(),
+            access: Mutex::default(),
+        }
+    }
+
+    /// Sets who is woken when the connection needs its owner.
+    pub fn own(&self, waker: &Waker) {
+        self.flow.lock().owner = Some(waker.clone());
+    }
+
+    /// Wakes the owning task.
+    pub fn wake(&self) {
+        let owner = self.flow.lock().owner.clone();
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+
+    /// Delivers `frames`, which carry `msgs` messages of `bytes` bytes: writes them at once when
+    /// nothing waits, else appends them.
+    pub fn send(&self, frames: &[u8], msgs: u64, bytes: u64, policy: &Policy) -> Sent {
+        let mut flow = self.flow.lock();
+        if flow.closed.is_some() {
+            return Sent::Closed;
+        }
+        let admission = policy.admit(flow.outbound.pending_bytes(), frames.len());
+        let idle = !flow.flushing && !flow.blocked;
+        match admission {
+            Admission::Drop => return Sent::Dropped,
+            // An idle connection gets the chance to take it all first.
+            Admission::Overflow if !idle => {
+                self.close_locked(flow, ClosedReason::SlowConsumerPendingBytes, true);
+                return Sent::SlowConsumer;
+            }
+            Admission::Append | Admission::AppendAndStall | Admission::Overflow => {}
+        }
+        flow.out_msgs += msgs;
+        flow.out_bytes += bytes;
+        if !idle {
+            flow.outbound.push(frames);
+            return if admission == Admission::AppendAndStall { Sent::Stall } else { Sent::Done };
+        }
+        self.write_through(flow, frames, policy)
+    }
+
+    /// Writes `frames` on an idle connection, then what others appended meanwhile.
+    fn write_through<'a>(
+        &'a self,
+        mut flow: MutexGuard<'a, Flow>,
+        frames: &[u8],
+        policy: &Policy,
+    ) -> Sent {
+        flow.flushing = true;
+        flow.outbound.reserve(frames.len());
+        drop(flow);
+        let written = self.wire.try_write(&[IoSlice::new(frames)]);
+        let mut flow = self.flow.lock();
+        flow.flushing = false;
+        let written = match written {
+            Ok(len) => len,
+            Err(error) if is_transient(&error) => 0,
+            Err(_) => {
+                self.close_locked(flow, ClosedReason::WriteError, true);
+                return Sent::Closed;
+            }
+        };
+        flow.outbound.release(written);
+        flow.written += written as u64;
+        if flow.closed.is_some() {
+            flow.outbound.clear();
+            return Sent::Closed;
+        }
+        if written < frames.len() {
+            flow.outbound.prepend(&frames[written..]);
+            if flow.outbound.pending_bytes() > policy.pending_bytes_max {
+                self.close_locked(flow, ClosedReason::SlowConsumerPendingBytes, true);
+                return Sent::SlowConsumer;
+            }
+            self.hand_over(flow);
+            return Sent::Done;
+        }
+        self.write_appended(flow);
+        Sent::Done
+    }
+
+    /// Writes what others appended while this thread was writing.
+    fn write_appended<'a>(&'a self, mut flow: MutexGuard<'a, Flow>) {
+        for _ in 0..FLUSH_ROUNDS_MAX {
+            if flow.outbound.is_empty() {
+                return;
+            }
+            flow.flushing = true;
+            let (again, result) = self.write_batch(flow);
+            flow = again;
+            flow.flushing = false;
+            match result {
+                Flushed::Idle => {}
+                Flushed::Blocked => break,
+                Flushed::Failed => return,
+            }
+        }
+        if !flow.outbound.is_empty() {
+            self.hand_over(flow);
+        }
+    }
+
+    /// Takes one batch, writes it outside the lock, and puts the rest back.
+    fn write_batch<'a>(
+        &'a self,
+        mut flow: MutexGuard<'a, Flow>,
+    ) -> (MutexGuard<'a, Flow>, Flushed) {
+        let mut batch: Batch = flow.outbound.take();
+        drop(flow);
+        let result = self.wire.try_write(&batch.slices());
+        let mut flow = self.flow.lock();
+        let written = match result {
+            Ok(len) => len,
+            Err(error) if is_transient(&error) => 0,
+            Err(_) => {
+                flow.outbound.clear();
+                self.close_locked(flow, ClosedReason::WriteError, true);
+                return (self.flow.lock(), Flushed::Failed);
+            }
+        };
+        if flow.closed.is_some() && flow.outbound.pending_bytes() == 0 {
+            // Closed and cleared while the batch was out.
+            return (flow, Flushed::Failed);
+        }
+        flow.outbound.release(written);
+        flow.written += written as u64;
+        batch.advance(written);
+        let all = batch.is_empty();
+        if !all {
+            flow.outbound.put_back(batch);
+        }
+        (flow, if all { Flushed::Idle } else { Flushed::Blocked })
+    }
+
+    /// Leaves what is pending to the owning task.
+    fn hand_over(&self, mut flow: MutexGuard<'_, Flow>) {
+        flow.blocked = true;
+        let owner = flow.owner.clone();
+        drop(flow);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+
+    /// For the owning task: writes what is pending, if it was handed over.
+    pub fn flush(&self, policy: &Policy) -> Flushed {
+        let mut flow = self.flow.lock();
+        while flow.blocked {
+            if flow.outbound.is_empty() {
+                flow.blocked = false;
+                break;
+            }
+            let (again, result) = self.write_batch(flow);
+            flow = again;
+            if flow.outbound.pending_bytes() <= policy.far_behind() {
+                for stalled in std::mem::take(&mut flow.stalled) {
+                    stalled.wake();
+                }
+            }
+            if result != Flushed::Idle {
+                return result;
+            }
+        }
+        Flushed::Idle
+    }
+
+    /// What the write deadline is judged by.
+    pub fn progress(&self) -> Progress {
+        let flow = self.flow.lock();
+        Progress {
+            written: flow.written,
+            pending_bytes: flow.outbound.pending_bytes(),
+            blocked: flow.blocked,
+        }
+    }
+
+    /// Has `publisher` woken when less is pending, if it is still far behind. Tells whether it is.
+    pub fn stall(&self, publisher: &Waker, policy: &Policy) -> bool {
+        let mut flow = self.flow.lock();
+        let behind = flow.closed.is_none()
+            && flow.blocked
+            && flow.outbound.pending_bytes() > policy.far_behind();
+        if behind {
+            flow.stalls += 1;
+            flow.stalled.push(publisher.clone());
+        }
+        behind
+    }
+
+    /// Ends the connection, for the first reason given, and wakes its owner. What is pending is
+    /// still written, unless `discard`.
+    pub fn close(&self, reason: ClosedReason, discard: bool) {
+        let flow = self.flow.lock();
+        self.close_locked(flow, reason, discard);
+    }
+
+    fn close_locked(&self, mut flow: MutexGuard<'_, Flow>, reason: ClosedReason, discard: bool) {
+        flow.closed.get_or_insert(reason);
+        self.is_closed.store(true, Ordering::Release);
+        if discard {
+            flow.outbound.clear();
+        }
+        let owner = flow.owner.clone();
+        let stalled = std::mem::take(&mut flow.stalled);
+        drop(flow);
+        for waker in owner.into_iter().chain(stalled) {
+            waker.wake();
+        }
+    }
+
+    /// Why it ends, if it does.
+    pub fn closed(&self) -> Option<ClosedReason> {
+        if !self.is_closed() {
+            return None;
+        }
+        self.flow.lock().closed
+    }
+
+    /// It takes no more messages.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// What it has got so far.
+    pub fn received(&self) -> Received {
+        let flow = self.flow.lock();
+        Received {
+            out_msgs: flow.out_msgs,
+            out_bytes: flow.out_bytes,
+            pending_bytes: flow.outbound.pending_bytes(),
+            stalls: flow.stalls,
+        }
+    }
+
+    /// It takes HMSG.
+    pub fn headers(&self) -> bool {
+        self.headers.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it takes HMSG.
+    pub fn set_headers(&self, headers: bool) {
+        self.headers.store(headers, Ordering::Relaxed);
+    }
+
+    /// When it last sent something.
+    pub fn last_activity(&self) -> Moment {
+        Moment(self.last_activity.load(Ordering::Relaxed))
+    }
+
+    /// Notes that it sent something.
+    pub fn set_last_activity(&self, now: Moment) {
+        self.last_activity.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Round trip time in nanoseconds; 0 while unknown.
+    pub fn rtt(&self) -> u64 {
+        self.rtt.load(Ordering::Relaxed)
+    }
+
+    /// Notes a measured round trip time.
+    pub fn set_rtt(&self, nanos: u64) {
+        self.rtt.store(nanos.max(1), Ordering::Relaxed);
+    }
+
+    /// Asks the owning task for a PING, if the round trip time is not known yet.
+    pub fn want_rtt(&self) {
+        if self.rtt() == 0 && !self.rtt_wanted.swap(true, Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    /// For the owning task: whether a PING was asked for since the last call.
+    pub fn take_rtt_wanted(&self) -> bool {
+        self.rtt_wanted.load(Ordering::Relaxed) && self.rtt_wanted.swap(false, Ordering::Relaxed)
+    }
+
+    /// Its subscriptions, locked. Lock the account's sublist first if both are needed.
+    pub fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
+        self.subscriptions.lock()
+    }
+
+    /// What its CONNECT told.
+    pub fn about(&self) -> About {
+        self.about.lock().as_deref().cloned().unwrap_or_default()
+    }
+
+    /// Notes what its CONNECT told.
+    pub fn set_about(&self, about: About) {
+        *self.about.lock() = Some(Box::new(about));
+    }
+
+    /// Sets what it may do; `None` for everything.
+    pub fn set_access(&self, permissions: Option<Arc<Permissions>>) {
+        let access = permissions.map(|permissions| {
+            let replies = permissions.replies();
+            Box::new(Access { permissions, replies })
+        });
+        let answers = access.as_ref().is_some_and(|access| access.replies.is_some());
+        self.answers.store(answers, Ordering::Relaxed);
+        *self.access.lock() = access;
+    }
+
+    /// Its user may answer to what it gets, so each delivery to it is looked at.
+    pub fn answers(&self) -> bool {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// A message on `subject` may go to its subscription in `queue`.
+    pub fn can_deliver(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        let access = self.access.lock();
+        access.as_ref().is_none_or(|access| access.permissions.can_deliver(subject, queue))
+    }
+
+    /// Lets it answer to `reply`, if it may not publish there anyway.
+    pub fn allow_reply(&self, reply: &[u8], now: Moment) {
+        if let Some(access) = self.access.lock().as_mut()
+            && let Some(replies) = &mut access.replies
+            && !access.permissions.can_publish(reply)
+        {
+            replies.open(reply, now.0);
+        }
+    }
+
+    /// Uses up one answer to `subject`; false if it is not allowed to answer there.
+    pub fn take_reply(&self, subject: &[u8], now: Moment) -> bool {
+        let mut access = self.access.lock();
+        let replies = access.as_mut().and_then(|access| access.replies.as_mut());
+        replies.is_some_and(|replies| replies.take(subject, now.0))
+    }
+}
+
+/// Trouble that passes: the socket is full, or a signal came in between.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+impl Subscriptions {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_sid.len()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_sid.is_empty()
+    }
+
+    /// The one the client calls `sid`.
+    pub fn find(&self, sid: &[u8]) -> Option<&Subscription> {
+        self.by_sid.find(self.hash(sid), |subscription| subscription.sid() == sid)
+    }
+
+    /// Adds one whose sid is not in use.
+    pub fn insert(&mut self, subscription: Subscription) {
+        let random = &self.random;
+        let hash = hash(random, subscription.sid());
+        self.by_sid.insert_unique(hash, subscription, |other| self::hash(random, other.sid()));
+    }
+
+    /// Removes one, or tells that it is not here.
+    pub fn remove(&mut self, subscription: &Subscription) -> bool {
+        let hash = self.hash(subscription.sid());
+        let found = self.by_sid.find_entry(hash, |other| other.is_same(subscription));
+        found.map(|entry| entry.remove()).is_ok()
+    }
+
+    /// Takes them all out.
+    pub fn take(&mut self) -> Vec<Subscription> {
+        std::mem::take(&mut self.by_sid).into_iter().collect()
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Subscription> {
+        self.by_sid.iter()
+    }
+
+    fn hash(&self, sid: &[u8]) -> u64 {
+        hash(&self.random, sid)
+    }
+}
+
+fn hash(random: &RandomState, sid: &[u8]) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = random.build_hasher();
+    hasher.write(sid);
+    hasher.finish()
+}

@@ -1,0 +1,342 @@
+//! Delivery: from a publication to the frames of its receivers.
+//!
+//! Everything here belongs to one worker thread: the match cache, the staging of frames, the
+//! counters. Frames are gathered per receiver over a whole read, then each receiver gets them in one
+//! piece, under one lock. The tail of the publication (`[reply] size CRLF message CRLF`) goes to the
+//! receiver as it came; only the head (`MSG subject sid `) is made, once per match.
+//!
+//! Knows no socket; the time is an argument.
+//! nats: server/client.go `processMsgResults`, `deliverMsg`
+
+mod staging;
+
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::conn::Conn;
+use crate::encoder;
+use crate::headers;
+use crate::moment::Moment;
+use crate::outbound::Policy;
+use crate::parser::Publish;
+use crate::stats::Counters;
+use crate::sublist::Entry;
+use crate::sublist::cache::{Cached, Lookup, MatchCache};
+use crate::sublist::result::MatchResult;
+use crate::subscription::{Counted, Subscription};
+
+pub use staging::{Staging, Stalled};
+
+/// What one worker thread needs to deliver.
+pub struct Delivery {
+    /// Frames on their way to their connections.
+    pub staging: Staging,
+    /// What this thread counts.
+    pub counters: Arc<Counters>,
+    /// The time of the read that is being handled.
+    pub now: Moment,
+    cache: MatchCache<Matched>,
+    /// Filled at a cache miss, then empty again.
+    result: MatchResult<Subscription>,
+    /// A tail that had to be made.
+    rewritten: Vec<u8>,
+    /// Subscriptions that got their last message.
+    spent: Vec<Subscription>,
+    random: fastrand::Rng,
+}
+
+/// Who publishes.
+#[derive(Clone, Copy)]
+pub struct Publisher<'a> {
+    /// Its connection.
+    pub conn: &'a Arc<Conn>,
+    /// It gets what it publishes, where it subscribed to it.
+    pub echo: bool,
+}
+
+/// The receivers of one subject, with the heads of their frames.
+#[derive(Default)]
+struct Matched {
+    /// `HMSG subject sid ` of each target; without its first byte it is that of MSG.
+    heads: Vec<u8>,
+    plain: Vec<Target>,
+    /// Ends of the groups in `members`.
+    groups: Vec<usize>,
+    members: Vec<Target>,
+}
+
+/// One subscription as delivery needs it, without touching its memory in the common case.
+struct Target {
+    subscription: Subscription,
+    slot: u32,
+    head: (u32, u32),
+    /// It has a limit, a filter or an owner who may answer.
+    special: bool,
+}
+
+/// The parts of frames that all receivers share.
+struct Tails<'a> {
+    /// Behind the head of MSG; of HMSG if `with_header`.
+    tail: &'a [u8],
+    with_header: bool,
+    bytes: u64,
+    /// Behind the head of MSG for receivers that take no headers, and its bytes.
+    headless: Option<(&'a [u8], u64)>,
+}
+
+impl Cached for Matched {
+    fn clear(&mut self) {
+        self.heads.clear();
+        self.heads.shrink_to(KEPT_HEADS_LEN);
+        self.plain.clear();
+        self.plain.shrink_to(KEPT_TARGETS);
+        self.groups.clear();
+        self.groups.shrink_to(KEPT_TARGETS);
+        self.members.clear();
+        self.members.shrink_to(KEPT_TARGETS);
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.heads.capacity()
+            + (self.plain.capacity() + self.members.capacity()) * size_of::<Target>()
+            + self.groups.capacity() * size_of::<usize>()
+    }
+}
+
+/// Room for targets and heads that a cleared match keeps.
+const KEPT_TARGETS: usize = 64;
+const KEPT_HEADS_LEN: usize = 4096;
+
+impl Matched {
+    /// Fills an empty match with the result for `subject`.
+    fn fill(&mut self, subject: &[u8], result: &MatchResult<Subscription>) {
+        for subscription in result.plain() {
+            let target = Target::new(subject, subscription, &mut self.heads);
+            self.plain.push(target);
+        }
+        for group in result.groups() {
+            for subscription in group.members() {
+                let target = Target::new(subject, subscription, &mut self.heads);
+                self.members.push(target);
+            }
+            self.groups.push(self.members.len());
+        }
+    }
+}
+
+impl Target {
+    fn new(subject: &[u8], subscription: &Subscription, heads: &mut Vec<u8>) -> Target {
+        let start = heads.len() as u32;
+        for part in [b"HMSG ", subject, b" ", subscription.sid(), b" "] {
+            heads.extend_from_slice(part);
+        }
+        let conn = subscription.conn();
+        Target {
+            subscription: subscription.clone(),
+            slot: conn.slot.number(),
+            head: (start, heads.len() as u32),
+            special: subscription.max() != 0 || subscription.is_filtered() || conn.answers(),
+        }
+    }
+}
+
+impl Delivery {
+    /// The delivery of one worker.
+    pub fn new(counters: Arc<Counters>) -> Delivery {
+        Delivery {
+            staging: Staging::new(),
+            counters,
+            now: Moment::START,
+            cache: MatchCache::new(),
+            result: MatchResult::new(),
+            rewritten: Vec::new(),
+            spent: Vec::new(),
+            random: fastrand::Rng::new(),
+        }
+    }
+
+    /// Stages a message for everybody it reaches. Tells whether that is anybody.
+    pub fn deliver(
+        &mut self,
+        account: &Account,
+        publish: &Publish<'_>,
+        publisher: Publisher<'_>,
+    ) -> bool {
+        let stamp = account.stamp(publish.subject);
+        let matched = match self.cache.lookup(account.id, publish.subject, stamp) {
+            Lookup::Hit(matched) => matched,
+            Lookup::Miss(matched) => {
+                account.match_into(publish.subject, &mut self.result);
+                matched.fill(publish.subject, &self.result);
+                self.result.clear();
+                matched
+            }
+        };
+        if matched.plain.is_empty() && matched.members.is_empty() {
+            return false;
+        }
+        let tails = Tails::new(publish, &mut self.rewritten);
+        let mut stage = Stage {
+            publish,
+            publisher,
+            tails,
+            heads: &matched.heads,
+            staging: &mut self.staging,
+            spent: &mut self.spent,
+            now: self.now,
+        };
+        let mut delivered = 0_u64;
+        for target in &matched.plain {
+            delivered += u64::from(stage.offer(target));
+        }
+        let mut start = 0;
+        for &end in &matched.groups {
+            let members = &matched.members[start..end];
+            start = end;
+            let first = if members.len() == 1 { 0 } else { self.random.usize(..members.len()) };
+            let taken = members[first..]
+                .iter()
+                .chain(&members[..first])
+                .any(|target| !target.subscription.conn().is_closed() && stage.offer(target));
+            delivered += u64::from(taken);
+        }
+        if !self.spent.is_empty() {
+            self.retire(account);
+        }
+        delivered > 0
+    }
+
+    /// Tells `publisher` that nobody got its request: a 503 on its own subscription to the reply.
+    pub fn no_responders(&mut self, account: &Account, publish: &Publish<'_>, conn: &Arc<Conn>) {
+        account.match_into(publish.reply, &mut self.result);
+        let own = self.result.plain().iter().find(|own| Arc::ptr_eq(own.conn(), conn));
+        if let Some(own) = own {
+            let frames = self.staging.frames(conn);
+            let len = headers::no_responders_len(publish.subject);
+            encoder::write_hmsg(frames, publish.reply, own.sid(), None, len, len);
+            headers::write_no_responders(publish.subject, frames);
+            frames.extend_from_slice(encoder::CRLF);
+        }
+        self.result.clear();
+    }
+
+    /// Hands all staged frames to their connections, those of `last` at the end.
+    pub fn commit(&mut self, policy: &Policy, last: &Arc<Conn>) {
+        self.staging.commit(policy, &self.counters, last);
+    }
+
+    /// Removes the subscriptions that got their last message.
+    fn retire(&mut self, account: &Account) {
+        for subscription in self.spent.drain(..) {
+            account.remove(&subscription);
+            subscription.conn().subscriptions().remove(&subscription);
+            tracing::trace!(
+                cid = subscription.conn().cid.0,
+                "<-> [DELSUB {}]",
+                String::from_utf8_lossy(subscription.sid())
+            );
+        }
+    }
+}
+
+/// One message on its way into the staging.
+struct Stage<'a> {
+    publish: &'a Publish<'a>,
+    publisher: Publisher<'a>,
+    tails: Tails<'a>,
+    heads: &'a [u8],
+    staging: &'a mut Staging,
+    spent: &'a mut Vec<Subscription>,
+    now: Moment,
+}
+
+impl Stage<'_> {
+    /// Stages the message for one subscription, or tells that it cannot take it.
+    fn offer(&mut self, target: &Target) -> bool {
+        if target.slot == self.publisher.conn.slot.number() && !self.publisher.echo {
+            return false;
+        }
+        let mut counted = false;
+        if target.special {
+            if !self.admit(target) {
+                return false;
+            }
+            counted = true;
+        }
+        let head = &self.heads[target.head.0 as usize..target.head.1 as usize];
+        let tails = &self.tails;
+        let (head, tail, bytes) = match tails.headless {
+            None => (&head[usize::from(!tails.with_header)..], tails.tail, tails.bytes),
+            Some(_) if target.subscription.conn().headers() => (head, tails.tail, tails.bytes),
+            Some((tail, bytes)) => (&head[1..], tail, bytes),
+        };
+        self.staging.stage(&target.subscription, target.slot, counted, head, tail, bytes);
+        true
+    }
+
+    /// Filters, limits and reply allowances.
+    fn admit(&mut self, target: &Target) -> bool {
+        let subscription = &target.subscription;
+        let conn = subscription.conn();
+        if subscription.is_filtered()
+            && !conn.can_deliver(self.publish.subject, subscription.queue())
+        {
+            return false;
+        }
+        match subscription.count() {
+            Counted::Spent => return false,
+            Counted::Deliver => {}
+            Counted::DeliverLast => self.spent.push(subscription.clone()),
+        }
+        if conn.answers() && !self.publish.reply.is_empty() {
+            conn.allow_reply(self.publish.reply, self.now);
+        }
+        true
+    }
+}
+
+impl<'a> Tails<'a> {
+    /// The tails of a publication, made in `rewritten` where what came cannot be passed on.
+    fn new(publish: &'a Publish<'a>, rewritten: &'a mut Vec<u8>) -> Tails<'a> {
+        let with_header = publish.header_len.is_some();
+        let bytes = publish.len() as u64;
+        if !publish.tail.is_empty() && !with_header {
+            return Tails { tail: publish.tail, with_header, bytes, headless: None };
+        }
+        rewritten.clear();
+        if publish.tail.is_empty() {
+            write_reply(rewritten, publish.reply);
+            if let Some(len) = publish.header_len {
+                encoder::write_decimal(rewritten, len as u64);
+                rewritten.push(b' ');
+            }
+            rewritten.extend_from_slice(publish.size_text);
+            for part in [encoder::CRLF, publish.message, encoder::CRLF] {
+                rewritten.extend_from_slice(part);
+            }
+        }
+        let split = rewritten.len();
+        if with_header {
+            let payload = publish.payload();
+            write_reply(rewritten, publish.reply);
+            encoder::write_decimal(rewritten, payload.len() as u64);
+            for part in [encoder::CRLF, payload, encoder::CRLF] {
+                rewritten.extend_from_slice(part);
+            }
+        }
+        let (made, headless) = rewritten.split_at(split);
+        Tails {
+            tail: if made.is_empty() { publish.tail } else { made },
+            with_header,
+            bytes,
+            headless: with_header.then_some((headless, publish.payload().len() as u64)),
+        }
+    }
+}
+
+fn write_reply(out: &mut Vec<u8>, reply: &[u8]) {
+    if !reply.is_empty() {
+        out.extend_from_slice(reply);
+        out.push(b' ');
+    }
+}

@@ -1,0 +1,249 @@
+//! Outbound queue of one connection: encoded frames that its socket did not take yet.
+//!
+//! Knows bytes and limits. Knows no socket, no lock and no clock.
+//! Invariant: `pending_bytes` is the sum of what stands in `chunks` and in the batch that is out, and
+//! an empty queue holds no memory.
+//! nats: server/client.go `queueOutbound`, `collapsePtoNB`
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use crate::limits::STALL_PENDING_PERCENT;
+
+/// Bytes of a chunk that is filled by appending; larger frames get a chunk of their own size.
+const CHUNK_LEN: usize = 64 * 1024;
+
+/// Bytes of the first chunk, for a receiver that is only a little behind.
+const CHUNK_LEN_MIN: usize = 4 * 1024;
+
+/// Chunks that one write offers to the socket.
+const BATCH_CHUNKS_MAX: usize = 16;
+
+/// What to do with a frame, given how much waits: the one place that decides when a queue is full.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Bytes that may wait; beyond, the receiver is a slow consumer.
+    pub pending_bytes_max: usize,
+    /// Frames for a receiver far behind are dropped instead of stalling publishers.
+    pub drop_when_far_behind: bool,
+}
+
+/// The verdict of a [`Policy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Append it.
+    Append,
+    /// Append it; whoever published it should pause.
+    AppendAndStall,
+    /// Forget it, the receiver stays.
+    Drop,
+    /// The receiver is a slow consumer: close it.
+    Overflow,
+}
+
+impl Policy {
+    /// Bytes waiting from which on a receiver is far behind.
+    pub fn far_behind(&self) -> usize {
+        self.pending_bytes_max / 100 * STALL_PENDING_PERCENT
+    }
+
+    /// Decides on `len` more bytes behind `pending_bytes`.
+    pub fn admit(&self, pending_bytes: usize, len: usize) -> Admission {
+        if pending_bytes > self.far_behind() {
+            if self.drop_when_far_behind {
+                return Admission::Drop;
+            }
+            if pending_bytes + len <= self.pending_bytes_max {
+                return Admission::AppendAndStall;
+            }
+        }
+        if pending_bytes + len > self.pending_bytes_max {
+            return Admission::Overflow;
+        }
+        Admission::Append
+    }
+}
+
+/// Frames in order of their delivery.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    chunks: VecDeque<Vec<u8>>,
+    /// Bytes of the first chunk that are written.
+    written: usize,
+    pending_bytes: usize,
+}
+
+/// Chunks taken out to be written while others append.
+#[derive(Debug)]
+pub struct Batch {
+    chunks: VecDeque<Vec<u8>>,
+    /// Bytes of the first chunk that are written.
+    written: usize,
+}
+
+impl Outbound {
+    /// An empty queue.
+    pub fn new() -> Outbound {
+        Outbound::default()
+    }
+
+    /// Bytes that wait, a batch that is out included.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Nothing waits here. A batch may still be out.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Counts bytes that are about to be written without having been here.
+    pub fn reserve(&mut self, len: usize) {
+        self.pending_bytes += len;
+    }
+
+    /// Counts bytes that are written.
+    pub fn release(&mut self, len: usize) {
+        self.pending_bytes -= len;
+    }
+
+    /// Appends and counts frames.
+    pub fn push(&mut self, frames: &[u8]) {
+        self.pending_bytes += frames.len();
+        self.append(frames);
+    }
+
+    /// Appends frames that are counted already.
+    pub fn append(&mut self, frames: &[u8]) {
+        match self.chunks.back_mut() {
+            Some(last) if last.capacity() - last.len() >= frames.len() => {
+                last.extend_from_slice(frames);
+            }
+            last => {
+                let grown = last.map_or(CHUNK_LEN_MIN, |last| (last.capacity() * 2).min(CHUNK_LEN));
+                let mut chunk = Vec::with_capacity(frames.len().max(grown));
+                chunk.extend_from_slice(frames);
+                self.chunks.push_back(chunk);
+            }
+        }
+    }
+
+    /// Puts counted frames in front of what waits, none of which is written yet.
+    pub fn prepend(&mut self, frames: &[u8]) {
+        debug_assert_eq!(self.written, 0, "nobody writes what stands behind these frames");
+        self.chunks.push_front(frames.to_vec());
+    }
+
+    /// Takes out what one write can carry.
+    pub fn take(&mut self) -> Batch {
+        let chunks = if self.chunks.len() <= BATCH_CHUNKS_MAX {
+            std::mem::take(&mut self.chunks)
+        } else {
+            self.chunks.drain(..BATCH_CHUNKS_MAX).collect()
+        };
+        Batch { chunks, written: std::mem::take(&mut self.written) }
+    }
+
+    /// Puts the unwritten rest of a batch back in front of what came in the meantime.
+    pub fn put_back(&mut self, batch: Batch) {
+        let Batch { chunks, written } = batch;
+        self.written = written;
+        if self.chunks.is_empty() {
+            self.chunks = chunks;
+            return;
+        }
+        for chunk in chunks.into_iter().rev() {
+            self.chunks.push_front(chunk);
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Outbound::new();
+    }
+}
+
+impl Batch {
+    /// Nothing is left to write.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// What is left to write, as slices for one vectored write.
+    pub fn slices(&self) -> [IoSlice<'_>; BATCH_CHUNKS_MAX] {
+        let mut slices = [IoSlice::new(&[]); BATCH_CHUNKS_MAX];
+        for (at, (slice, chunk)) in slices.iter_mut().zip(&self.chunks).enumerate() {
+            *slice = IoSlice::new(if at == 0 { &chunk[self.written..] } else { chunk });
+        }
+        slices
+    }
+
+    /// Forgets the first `len` bytes, which are written.
+    pub fn advance(&mut self, len: usize) {
+        let mut left = self.written + len;
+        while let Some(first) = self.chunks.front() {
+            if left < first.len() {
+                break;
+            }
+            left -= first.len();
+            self.chunks.pop_front();
+        }
+        self.written = left;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(outbound: &mut Outbound) -> Vec<u8> {
+        let mut text = Vec::new();
+        while !outbound.is_empty() {
+            let mut batch = outbound.take();
+            let part: Vec<u8> = batch.slices().iter().flat_map(|slice| slice.to_vec()).collect();
+            batch.advance(part.len());
+            assert!(batch.is_empty());
+            outbound.release(part.len());
+            text.extend(part);
+        }
+        text
+    }
+
+    #[test]
+    fn order_holds_over_short_writes() {
+        let mut outbound = Outbound::new();
+        let mut sent = Vec::new();
+        let mut written = Vec::new();
+        for round in 0..200_usize {
+            let frame = vec![round as u8; 1 + (round * 7919) % 40_000];
+            sent.extend_from_slice(&frame);
+            outbound.push(&frame);
+            let mut batch = outbound.take();
+            let all: Vec<u8> = batch.slices().iter().flat_map(|slice| slice.to_vec()).collect();
+            let len = all.len() * (round % 5) / 4;
+            let len = len.min(all.len());
+            outbound.push(&[b'x'; 3]);
+            sent.extend_from_slice(&[b'x'; 3]);
+            batch.advance(len);
+            written.extend_from_slice(&all[..len]);
+            outbound.release(len);
+            outbound.put_back(batch);
+        }
+        written.extend(text(&mut outbound));
+        assert!(written == sent);
+        assert_eq!(outbound.pending_bytes(), 0);
+        assert!(outbound.is_empty());
+    }
+
+    #[test]
+    fn policy_stalls_drops_and_closes() {
+        let policy = Policy { pending_bytes_max: 1000, drop_when_far_behind: false };
+        assert_eq!(policy.admit(0, 1000), Admission::Append);
+        assert_eq!(policy.admit(0, 1001), Admission::Overflow);
+        assert_eq!(policy.admit(751, 10), Admission::AppendAndStall);
+        assert_eq!(policy.admit(751, 250), Admission::Overflow);
+        let policy = Policy { drop_when_far_behind: true, ..policy };
+        assert_eq!(policy.admit(751, 250), Admission::Drop);
+        assert_eq!(policy.admit(700, 350), Admission::Overflow);
+    }
+}

@@ -1,0 +1,179 @@
+//! `Registry`: what the whole server shares. Connections by cid, accounts by name, the ring of closed
+//! connections, counters of the workers, and the options in force.
+//!
+//! Locks here are held for a few lines and never while another one is taken.
+//! nats: server/server.go `Server`, `closedRingBuffer`
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use foldhash::fast::RandomState;
+use parking_lot::{Mutex, RwLock};
+
+use crate::account::Account;
+use crate::auth::{Authenticator, GLOBAL_ACCOUNT};
+use crate::conn::{About, Conn, Received, Slot};
+use crate::errors::ClosedReason;
+use crate::ids::{Cid, ServerId};
+use crate::info::Info;
+use crate::moment::Moment;
+use crate::options::Options;
+use crate::outbound::Policy;
+use crate::stats::{Counters, Snapshot};
+use crate::subscription::Subscription;
+
+/// Everything the tasks of one server share.
+pub struct Registry {
+    /// Public nkey of this run.
+    pub server_id: ServerId,
+    /// What the server was started with.
+    pub options: Options,
+    /// Decides on CONNECT.
+    pub authenticator: Authenticator,
+    /// What a full outbound queue means.
+    pub policy: Policy,
+    /// Clients without an account of their own.
+    pub global: Arc<Account>,
+    info: RwLock<Info>,
+    conns: Mutex<Conns>,
+    /// Slots of connections that are gone.
+    free_slots: Arc<Mutex<Vec<u32>>>,
+    closed: Mutex<VecDeque<Closed>>,
+    counters: Mutex<Vec<Arc<Counters>>>,
+    total_connections: AtomicU64,
+}
+
+/// Connections that are open.
+#[derive(Default)]
+struct Conns {
+    by_cid: HashMap<Cid, Arc<Conn>, RandomState>,
+    cids: u64,
+    slots: u32,
+}
+
+/// A connection that has ended, as monitoring shows it.
+pub struct Closed {
+    /// The connection, without its subscriptions.
+    pub conn: Arc<Conn>,
+    /// When it ended.
+    pub stop: Moment,
+    /// Why.
+    pub reason: ClosedReason,
+    /// What it had subscribed to.
+    pub subscriptions: Vec<Subscription>,
+}
+
+impl Registry {
+    /// A server without connections.
+    pub fn new(server_id: ServerId, options: Options) -> Registry {
+        Registry {
+            server_id,
+            authenticator: Authenticator::new(&options),
+            policy: Policy {
+                pending_bytes_max: options.max_pending,
+                drop_when_far_behind: options.no_fast_producer_stall,
+            },
+            options,
+            global: Arc::new(Account::new(0, GLOBAL_ACCOUNT)),
+            info: RwLock::default(),
+            conns: Mutex::default(),
+            free_slots: Arc::default(),
+            closed: Mutex::default(),
+            counters: Mutex::default(),
+            total_connections: AtomicU64::new(0),
+        }
+    }
+
+    /// What INFO says of the server, without what differs from client to client.
+    pub fn info(&self) -> Info {
+        self.info.read().clone()
+    }
+
+    /// Sets what INFO says from now on.
+    pub fn set_info(&self, info: Info) {
+        *self.info.write() = info;
+    }
+
+    /// Adds a connection, which `make` builds for a new cid and a free slot.
+    pub fn add(&self, make: impl FnOnce(Cid, Slot) -> Conn) -> Arc<Conn> {
+        let mut conns = self.conns.lock();
+        conns.cids += 1;
+        let cid = Cid(conns.cids);
+        let number = self.free_slots.lock().pop().unwrap_or_else(|| {
+            conns.slots += 1;
+            conns.slots - 1
+        });
+        let conn = Arc::new(make(cid, Slot::new(number, &self.free_slots)));
+        conns.by_cid.insert(cid, Arc::clone(&conn));
+        self.total_connections.fetch_add(1, Relaxed);
+        conn
+    }
+
+    /// Moves a connection to the ring of closed ones.
+    pub fn remove(&self, closed: Closed) {
+        self.conns.lock().by_cid.remove(&closed.conn.cid);
+        let mut ring = self.closed.lock();
+        if self.options.max_closed_clients == 0 {
+            return;
+        }
+        if ring.len() >= self.options.max_closed_clients {
+            ring.pop_front();
+        }
+        ring.push_back(closed);
+    }
+
+    /// How many connections are open.
+    pub fn conn_count(&self) -> usize {
+        self.conns.lock().by_cid.len()
+    }
+
+    /// How many connections there were.
+    pub fn total_connections(&self) -> u64 {
+        self.total_connections.load(Relaxed)
+    }
+
+    /// The open connection of that number.
+    pub fn conn(&self, cid: Cid) -> Option<Arc<Conn>> {
+        self.conns.lock().by_cid.get(&cid).cloned()
+    }
+
+    /// All open connections, in no order.
+    pub fn conns(&self) -> Vec<Arc<Conn>> {
+        self.conns.lock().by_cid.values().cloned().collect()
+    }
+
+    /// Shows the closed connections, oldest first.
+    pub fn with_closed<T>(&self, read: impl FnOnce(&VecDeque<Closed>) -> T) -> T {
+        read(&self.closed.lock())
+    }
+
+    /// All accounts.
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        vec![Arc::clone(&self.global)]
+    }
+
+    /// New counters for one more writer.
+    pub fn new_counters(&self) -> Arc<Counters> {
+        let counters = Arc::new(Counters::default());
+        self.counters.lock().push(Arc::clone(&counters));
+        counters
+    }
+
+    /// What all writers counted.
+    pub fn totals(&self) -> Snapshot {
+        self.counters.lock().iter().map(|counters| counters.as_ref()).sum()
+    }
+}
+
+impl Closed {
+    /// What it had told about itself.
+    pub fn about(&self) -> About {
+        self.conn.about()
+    }
+
+    /// What it had got.
+    pub fn received(&self) -> Received {
+        self.conn.received()
+    }
+}

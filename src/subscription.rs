@@ -1,0 +1,172 @@
+//! `Subscription`: one subject of one connection, shared by its connection, the sublist and caches.
+//!
+//! A thin pointer to one allocation: counters and owner, then the bytes of subject, queue and sid.
+//! A million of them is the case this layout is made for.
+//!
+//! ```text
+//! [ count | Head: conn delivered max slot lens | subject | queue | sid ]
+//! ```
+//! nats: server/client.go `subscription`
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use triomphe::ThinArc;
+
+use crate::conn::Conn;
+use crate::sublist::{Entry, UNLISTED};
+
+/// `queue_len` of a plain subscription.
+const PLAIN: u32 = u32::MAX;
+
+/// A handle of one subscription; all clones show the same.
+#[derive(Clone)]
+pub struct Subscription(ThinArc<Head, u8>);
+
+struct Head {
+    conn: Arc<Conn>,
+    /// Messages delivered by this server since SUB.
+    delivered: AtomicU64,
+    /// Messages after which it ends; 0 for never.
+    max: AtomicU64,
+    /// The sublist's own.
+    slot: AtomicU32,
+    subject_len: u32,
+    queue_len: u32,
+    /// A member of a user whose deny list is narrower than the subject: each delivery is checked.
+    filtered: bool,
+}
+
+/// What became of one delivery to a subscription with a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Deliver it.
+    Deliver,
+    /// Deliver it, then remove the subscription: it was the last.
+    DeliverLast,
+    /// The limit was reached before.
+    Spent,
+}
+
+impl Subscription {
+    /// A subscription that nobody lists yet.
+    pub fn new(
+        conn: &Arc<Conn>,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+        filtered: bool,
+    ) -> Subscription {
+        let head = Head {
+            conn: Arc::clone(conn),
+            delivered: AtomicU64::new(0),
+            max: AtomicU64::new(0),
+            slot: AtomicU32::new(UNLISTED),
+            subject_len: subject.len() as u32,
+            queue_len: queue.map_or(PLAIN, |queue| queue.len() as u32),
+            filtered,
+        };
+        let queue = queue.unwrap_or_default();
+        let mut text = Vec::with_capacity(subject.len() + queue.len() + sid.len());
+        text.extend_from_slice(subject);
+        text.extend_from_slice(queue);
+        text.extend_from_slice(sid);
+        Subscription(ThinArc::from_header_and_slice(head, &text))
+    }
+
+    fn head(&self) -> &Head {
+        &self.0.header.header
+    }
+
+    fn sid_at(&self) -> usize {
+        let head = self.head();
+        let queue_len = if head.queue_len == PLAIN { 0 } else { head.queue_len };
+        (head.subject_len + queue_len) as usize
+    }
+
+    /// Whose it is.
+    pub fn conn(&self) -> &Arc<Conn> {
+        &self.head().conn
+    }
+
+    /// The client's name for it.
+    pub fn sid(&self) -> &[u8] {
+        &self.0.slice[self.sid_at()..]
+    }
+
+    /// Each delivery has to be checked against the permissions of its connection.
+    pub fn is_filtered(&self) -> bool {
+        self.head().filtered
+    }
+
+    /// Messages delivered since SUB.
+    pub fn delivered(&self) -> u64 {
+        self.head().delivered.load(Relaxed)
+    }
+
+    /// Messages after which it ends; 0 for never.
+    pub fn max(&self) -> u64 {
+        self.head().max.load(Relaxed)
+    }
+
+    /// Sets the limit. Those who match it have to learn of it through the sublist's epochs.
+    pub fn set_max(&self, max: u64) {
+        self.head().max.store(max, Relaxed);
+    }
+
+    /// Counts deliveries of a subscription without a limit.
+    pub fn add_delivered(&self, count: u64) {
+        self.head().delivered.fetch_add(count, Relaxed);
+    }
+
+    /// Counts one delivery against the limit.
+    pub fn count(&self) -> Counted {
+        let delivered = self.head().delivered.fetch_add(1, Relaxed) + 1;
+        match self.max() {
+            0 => Counted::Deliver,
+            max if delivered < max => Counted::Deliver,
+            max if delivered == max => Counted::DeliverLast,
+            _ => {
+                self.head().delivered.fetch_sub(1, Relaxed);
+                Counted::Spent
+            }
+        }
+    }
+}
+
+impl Entry for Subscription {
+    fn subject(&self) -> &[u8] {
+        &self.0.slice[..self.head().subject_len as usize]
+    }
+
+    fn queue(&self) -> Option<&[u8]> {
+        let head = self.head();
+        let start = head.subject_len as usize;
+        (head.queue_len != PLAIN).then(|| &self.0.slice[start..start + head.queue_len as usize])
+    }
+
+    fn slot(&self) -> u32 {
+        self.head().slot.load(Relaxed)
+    }
+
+    fn set_slot(&self, slot: u32) {
+        self.head().slot.store(slot, Relaxed);
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self.head(), other.head())
+    }
+
+    fn weight(&self) -> u32 {
+        1
+    }
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription")
+            .field("cid", &self.conn().cid)
+            .field("subject", &String::from_utf8_lossy(self.subject()))
+            .finish_non_exhaustive()
+    }
+}
