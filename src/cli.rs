@@ -78,7 +78,10 @@ pub struct Loaded {
 
 /// Why a command line cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CliError(String);
+pub struct CliError {
+    text: String,
+    prints_usage: bool,
+}
 
 /// Why there are no options.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +132,9 @@ pub fn parse(
     if let Some((word, rest)) = args.split_first()
         && matches!(word.as_str(), "pub" | "sub" | "req" | "reply")
     {
-        return client::parse(word, rest, environment).map(Command::Client);
+        return client::parse(word, rest, environment)
+            .map(Command::Client)
+            .map_err(|error| CliError { prints_usage: false, ..error });
     }
     let mut words = Words::new(args);
     let mut server = Server::default();
@@ -140,7 +145,7 @@ pub fn parse(
         match word.to_ascii_lowercase().as_str() {
             "help" => server.help = true,
             "version" => server.version = true,
-            _ => return Err(CliError(format!("unrecognized command: {word:?}"))),
+            _ => return Err(CliError::new(format!("unrecognized command: {word:?}"))),
         }
     }
     server.command()
@@ -235,7 +240,7 @@ impl Server {
             return Ok(Command::Serve(self.flags));
         }
         if self.flags.config.is_none() {
-            return Err(CliError(
+            return Err(CliError::new(
                 "must specify [-c, --config] option to check configuration file syntax".to_owned(),
             ));
         }
@@ -253,12 +258,12 @@ fn signal_command(written: &str) -> Result<Command, CliError> {
         "reopen" => Signal::Reopen,
         "reload" => Signal::Reload,
         "ldm" => Signal::LameDuck,
-        _ => return Err(CliError(format!("unknown signal {name:?}"))),
+        _ => return Err(CliError::new(format!("unknown signal {name:?}"))),
     };
     if process.is_empty() {
         // nats-differs: the real server then searches for a process by its name.
         let text = format!("--signal {name} needs a process id or a pid file: {name}=PID");
-        return Err(CliError(text));
+        return Err(CliError::new(text));
     }
     Ok(Command::Signal { signal, process: process.to_owned() })
 }
@@ -415,7 +420,7 @@ impl<'a> Words<'a> {
             return Ok(None);
         }
         if flag.starts_with(['-', '=']) {
-            return Err(CliError(format!("bad flag syntax: {word}")));
+            return Err(CliError::flag(format!("bad flag syntax: {word}")));
         }
         Ok(Some(match flag.split_once('=') {
             Some((name, value)) => Flag { name, value: Some(value) },
@@ -426,7 +431,7 @@ impl<'a> Words<'a> {
     fn value(&mut self, flag: Flag<'a>) -> Result<&'a str, CliError> {
         flag.value
             .or_else(|| self.next_word())
-            .ok_or_else(|| CliError(format!("flag needs an argument: -{}", flag.name)))
+            .ok_or_else(|| CliError::flag(format!("flag needs an argument: -{}", flag.name)))
     }
 
     fn text(&mut self, flag: Flag<'a>) -> Result<String, CliError> {
@@ -450,7 +455,7 @@ impl Flag<'_> {
         match self.value {
             None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
             Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            Some(value) => Err(CliError(format!(
+            Some(value) => Err(CliError::flag(format!(
                 "invalid boolean value {value:?} for -{}: parse error",
                 self.name
             ))),
@@ -458,7 +463,7 @@ impl Flag<'_> {
     }
 
     fn invalid(&self, value: &str) -> CliError {
-        CliError(format!("invalid value {value:?} for flag -{}: parse error", self.name))
+        CliError::flag(format!("invalid value {value:?} for flag -{}: parse error", self.name))
     }
 
     /// Flags of the real server for what does not exist here. Switched off they are accepted.
@@ -473,7 +478,12 @@ impl Flag<'_> {
             "js" | "jetstream" => (true, "JetStream is not supported"),
             "s" | "syslog" => (true, "syslog is not supported, use --log"),
             "r" | "remote_syslog" => (false, "syslog is not supported, use --log"),
-            _ => return Err(CliError(format!("flag provided but not defined: -{}", self.name))),
+            _ => {
+                return Err(CliError::flag(format!(
+                    "flag provided but not defined: -{}",
+                    self.name
+                )));
+            }
         };
         let wanted = if is_bool {
             self.bool()?
@@ -481,7 +491,38 @@ impl Flag<'_> {
             let value = self.value.or_else(|| words.next_word()).unwrap_or_default();
             !matches!(value, "" | "0")
         };
-        if wanted { Err(CliError(format!("-{}: {reason}", self.name))) } else { Ok(()) }
+        if wanted { Err(CliError::new(format!("-{}: {reason}", self.name))) } else { Ok(()) }
+    }
+}
+
+impl Signal {
+    /// As `--signal` names it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Quit => "quit",
+            Self::Term => "term",
+            Self::Reopen => "reopen",
+            Self::Reload => "reload",
+            Self::LameDuck => "ldm",
+        }
+    }
+}
+
+impl CliError {
+    fn new(text: String) -> Self {
+        Self { text, prints_usage: false }
+    }
+
+    /// About a flag that does not exist, or not with this value.
+    fn flag(text: String) -> Self {
+        Self { text, prints_usage: true }
+    }
+
+    /// Whether [`HELP`] follows and the exit code is 0, as Go's flags do it in the real server.
+    /// Not so for the client commands, which are not its own: scripts see that nothing was sent.
+    pub fn prints_usage(&self) -> bool {
+        self.prints_usage
     }
 }
 
@@ -494,7 +535,7 @@ impl fmt::Debug for Override {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

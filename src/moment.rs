@@ -1,7 +1,7 @@
 //! `Moment`: a point on the server's own clock, the only time that floors 1 to 5 know.
 //!
-//! It is an argument wherever time matters, so a test moves it by hand. The wall clock and `now()` live
-//! on floor 6, in `clock.rs`.
+//! It is an argument wherever time matters, so a test moves it by hand. The wall clock and `now()`
+//! live on floor 6, in `clock.rs`.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;

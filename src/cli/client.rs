@@ -164,7 +164,7 @@ impl Draft {
             }
             name => {
                 let text = format!("flag provided but not defined for {word}: -{name}");
-                return Err(CliError(text));
+                return Err(CliError::new(text));
             }
         }
         Ok(true)
@@ -175,13 +175,13 @@ impl Draft {
         let words_max = if word == "sub" { 1 } else { 2 };
         if words.len() > words_max {
             let text = format!("{word}: unexpected word {:?}", words[words_max]);
-            return Err(CliError(text));
+            return Err(CliError::new(text));
         }
         let mut words = words.into_iter();
         let subject = words
             .next()
             .filter(|subject| !subject.is_empty() && !subject.contains(char::is_whitespace))
-            .ok_or_else(|| CliError(format!("{word} needs a subject without blanks")))?;
+            .ok_or_else(|| CliError::new(format!("{word} needs a subject without blanks")))?;
         let body = words.next().unwrap_or_default();
         Ok(match word {
             "pub" => Action::Publish { subject, body },
@@ -204,7 +204,7 @@ impl ServerUrl {
         let wrong = |why: &str| {
             // Whatever stands before the address may be a secret.
             let shown = url.rsplit_once('@').map_or(url, |(_, address)| address);
-            CliError(format!("server address {shown:?}: {why}"))
+            CliError::new(format!("server address {shown:?}: {why}"))
         };
         let rest = match url.split_once("://") {
             Some(("nats", rest)) => rest,

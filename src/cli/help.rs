@@ -4,13 +4,12 @@
 pub const HELP: &str = "\
 dialtone: a subject bus that speaks the NATS protocol, without JetStream
 
-Usage:
-  dialtone [flags]                      run a server
-  dialtone pub SUBJECT [BODY]           publish one message
-  dialtone sub SUBJECT                  print what arrives
-  dialtone req SUBJECT [BODY]           ask, print the answer
-  dialtone reply SUBJECT [BODY]         answer each request
-  dialtone help | version
+Usage: dialtone [flags]                 run a server
+       dialtone pub SUBJECT [BODY]      publish one message
+       dialtone sub SUBJECT             print what arrives
+       dialtone req SUBJECT [BODY]      ask, print the answer
+       dialtone reply SUBJECT [BODY]    answer each request
+       dialtone help | version
 
 Server:
   -a, --addr, --net HOST                address for clients (default 0.0.0.0)

@@ -1,0 +1,146 @@
+//! The files that tell others how to reach this process: pid file and ports file; and reading
+//! files in the real server's words.
+//!
+//! nats: server/server.go `logPid`, `logPorts`, `deletePortsFile`, `resolveHostPorts`
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::os_error::OsError;
+
+/// Only the owner needs to know where to send signals.
+const PID_FILE_MODE: u32 = 0o600;
+
+/// Where the server listens, as URLs. What does not listen has none and is left out.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ports {
+    /// For clients, `nats://127.0.0.1:4222`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nats: Vec<String>,
+    /// For monitoring, `http://127.0.0.1:8222`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub monitoring: Vec<String>,
+}
+
+/// A ports file that was written. It stays until [`PortsFile::remove`].
+#[derive(Debug)]
+pub struct PortsFile {
+    path: PathBuf,
+}
+
+/// Reads a file of text.
+///
+/// # Errors
+/// `no such file or directory`, `permission denied`, and so on.
+pub fn read_text(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| OsError(&error).to_string())
+}
+
+/// Writes the digits of the own process id, without line end. The file stays after the end, as
+/// the real server leaves it.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_pid(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.write(true).create(true).truncate(true).mode(PID_FILE_MODE).open(path)?;
+    write!(file, "{}", std::process::id())
+}
+
+impl Ports {
+    /// The URLs of these listeners: one each, or one per address of this machine where a listener
+    /// takes them all.
+    pub fn new(client: SocketAddr, monitor: Option<SocketAddr>) -> Self {
+        let monitoring = monitor.map(|addr| urls("http", addr)).unwrap_or_default();
+        Self { nats: urls("nats", client), monitoring }
+    }
+}
+
+impl PortsFile {
+    /// Writes `<executable>_<pid>.ports` into `folder`, as JSON. It appears whole: who waits for
+    /// it never reads half of it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(folder: &Path, ports: &Ports) -> io::Result<Self> {
+        let executable = std::env::args_os().next().unwrap_or_default();
+        let mut name = Path::new(&executable).file_name().unwrap_or_default().to_owned();
+        name.push(format!("_{}.ports", std::process::id()));
+        let path = folder.join(name);
+        let partial = path.with_extension("ports.partial");
+        fs::write(&partial, serde_json::to_vec(ports)?)?;
+        fs::rename(&partial, &path)?;
+        Ok(Self { path })
+    }
+
+    /// Takes it away again.
+    ///
+    /// # Errors
+    /// It is gone already, or cannot be removed.
+    pub fn remove(self) -> io::Result<()> {
+        fs::remove_file(self.path)
+    }
+}
+
+fn urls(scheme: &str, addr: SocketAddr) -> Vec<String> {
+    let ips = if addr.ip().is_unspecified() { own_ips() } else { vec![addr.ip()] };
+    let addrs = ips.into_iter().map(|ip| SocketAddr::new(ip, addr.port()));
+    addrs.map(|addr| format!("{scheme}://{addr}")).collect()
+}
+
+/// The addresses of this machine, interface by interface; none if they cannot be told.
+fn own_ips() -> Vec<IpAddr> {
+    let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.sort_by_key(|interface| interface.index);
+    interfaces.iter().map(if_addrs::Interface::ip).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_file_is_only_digits() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
+        fs::write(&path, "a longer text that was there before").unwrap();
+        write_pid(&path).unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap(), std::process::id().to_string());
+    }
+
+    #[test]
+    fn a_ports_file_comes_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let ports = Ports::new("127.0.0.1:4222".parse().unwrap(), "[::1]:8222".parse().ok());
+        let file = PortsFile::write(dir.path(), &ports).unwrap();
+        let path = file.path.clone();
+        let text = fs::read_to_string(&path).unwrap();
+        let wanted = r#"{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://[::1]:8222"]}"#;
+        assert_eq!(text, wanted);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(name.ends_with(&format!("_{}.ports", std::process::id())), "{name}");
+        file.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn all_addresses_are_told_one_by_one() {
+        let ports = Ports::new("0.0.0.0:4222".parse().unwrap(), None);
+        assert!(ports.nats.contains(&"nats://127.0.0.1:4222".to_owned()), "{ports:?}");
+        assert!(!ports.nats.iter().any(|url| url.contains("0.0.0.0")), "{ports:?}");
+        assert!(!serde_json::to_string(&ports).unwrap().contains("monitoring"));
+    }
+
+    #[test]
+    fn a_missing_file_is_told_in_the_words_of_the_real_server() {
+        let missing = read_text(Path::new("/nonexistent"));
+        assert_eq!(missing, Err("no such file or directory".to_owned()));
+    }
+}
