@@ -95,6 +95,8 @@ fn urls(scheme: &str, addr: SocketAddr) -> Vec<String> {
 }
 
 /// The addresses of this machine, interface by interface; none if they cannot be told.
+/// nats-differs: those that are valid only on one link are left out, since without the link's
+/// name nobody can connect to them.
 fn own_ips() -> Vec<IpAddr> {
     let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     interfaces.sort_by_key(|interface| interface.index);
