@@ -30,6 +30,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::auth::GLOBAL_ACCOUNT;
 use crate::errors::ClosedReason;
 use crate::ids::{Cid, Kind};
 use crate::moment::Moment;
@@ -41,6 +42,25 @@ use crate::subscription::Subscription;
 
 /// Rounds of writing what others appended, before the owning task takes over.
 const FLUSH_ROUNDS_MAX: usize = 8;
+
+/// Logs an event of a connection: the fields that put its address, number, client and user in front.
+#[macro_export]
+macro_rules! conn_event {
+    ($level:ident, $conn:expr, $($message:tt)+) => {
+        if tracing::enabled!(tracing::Level::$level) {
+            let conn: &$crate::conn::Conn = $conn;
+            let label = conn.about().label();
+            tracing::event!(
+                tracing::Level::$level,
+                remote = conn.remote.map(tracing::field::display),
+                cid = conn.cid.0,
+                client = label.client,
+                account = label.account,
+                $($message)+
+            );
+        }
+    };
+}
 
 /// The socket of a connection, as far as writing goes.
 pub trait Wire: Send + Sync {
@@ -98,6 +118,36 @@ pub struct About {
     pub user: Option<Box<str>>,
 }
 
+/// How logs name a connection behind its address and number; parts may be missing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Label {
+    /// `v1.0:go:name`.
+    pub client: Option<String>,
+    /// `ACCOUNT/user`.
+    pub account: Option<String>,
+}
+
+impl About {
+    /// Nothing is known.
+    pub fn is_empty(&self) -> bool {
+        let About { name, lang, version, user } = self;
+        [name, lang, version, user].iter().all(|part| part.is_none())
+    }
+
+    /// How logs name it.
+    ///
+    /// nats: server/client.go `processConnect`
+    pub fn label(&self) -> Label {
+        let version = self.version.as_ref().map(|version| format!("v{version}"));
+        let parts = [version.as_deref(), self.lang.as_deref(), self.name.as_deref()];
+        let known: Vec<&str> = parts.into_iter().flatten().collect();
+        Label {
+            client: (!known.is_empty()).then(|| known.join(":")),
+            account: self.user.as_ref().map(|user| format!("{GLOBAL_ACCOUNT}/{user}")),
+        }
+    }
+}
+
 /// What the connection may do, for those who deliver to it.
 struct Access {
     permissions: Arc<Permissions>,
@@ -118,6 +168,8 @@ struct Flow {
     flushing: bool,
     blocked: bool,
     closed: Option<ClosedReason>,
+    /// Closed without writing what was pending.
+    discarded: bool,
     /// Wakes the task that owns the connection.
     owner: Option<Waker>,
     /// Publishers that wait until less is pending.
@@ -296,12 +348,12 @@ impl Conn {
                 return Sent::Closed;
             }
         };
-        flow.outbound.release(written);
-        flow.written += written as u64;
-        if flow.closed.is_some() {
-            flow.outbound.clear();
+        if flow.discarded {
+            self.hand_over(flow);
             return Sent::Closed;
         }
+        flow.outbound.release(written);
+        flow.written += written as u64;
         if written < frames.len() {
             flow.outbound.prepend(&frames[written..]);
             if flow.outbound.pending_bytes() > policy.pending_bytes_max {
@@ -318,8 +370,12 @@ impl Conn {
     /// Writes what others appended while this thread was writing.
     fn write_appended<'a>(&'a self, mut flow: MutexGuard<'a, Flow>) {
         for _ in 0..FLUSH_ROUNDS_MAX {
-            if flow.outbound.is_empty() {
+            if flow.outbound.is_empty() && flow.closed.is_none() {
                 return;
+            }
+            if flow.outbound.is_empty() {
+                // The owner waits for the last bytes before it leaves.
+                break;
             }
             flow.flushing = true;
             let (again, result) = self.write_batch(flow);
@@ -327,13 +383,10 @@ impl Conn {
             flow.flushing = false;
             match result {
                 Flushed::Idle => {}
-                Flushed::Blocked => break,
-                Flushed::Failed => return,
+                Flushed::Blocked | Flushed::Failed => break,
             }
         }
-        if !flow.outbound.is_empty() {
-            self.hand_over(flow);
-        }
+        self.hand_over(flow);
     }
 
     /// Takes one batch, writes it outside the lock, and puts the rest back.
@@ -349,13 +402,11 @@ impl Conn {
             Ok(len) => len,
             Err(error) if is_transient(&error) => 0,
             Err(_) => {
-                flow.outbound.clear();
                 self.close_locked(flow, ClosedReason::WriteError, true);
                 return (self.flow.lock(), Flushed::Failed);
             }
         };
-        if flow.closed.is_some() && flow.outbound.pending_bytes() == 0 {
-            // Closed and cleared while the batch was out.
+        if flow.discarded {
             return (flow, Flushed::Failed);
         }
         flow.outbound.release(written);
@@ -370,7 +421,7 @@ impl Conn {
 
     /// Leaves what is pending to the owning task.
     fn hand_over(&self, mut flow: MutexGuard<'_, Flow>) {
-        flow.blocked = true;
+        flow.blocked = !flow.outbound.is_empty();
         let owner = flow.owner.clone();
         drop(flow);
         if let Some(owner) = owner {
@@ -434,6 +485,7 @@ impl Conn {
         flow.closed.get_or_insert(reason);
         self.is_closed.store(true, Ordering::Release);
         if discard {
+            flow.discarded = true;
             flow.outbound.clear();
         }
         let owner = flow.owner.clone();

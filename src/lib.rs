@@ -5,6 +5,7 @@ pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod client;
 pub mod conf;
 pub mod conn;
 pub mod connect;

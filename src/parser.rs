@@ -218,35 +218,30 @@ impl Parser {
         Parser { rules, unfinished: None }
     }
 
-    /// The next whole op of `input`, which is moved behind it. `None` when the input is used up; what is
-    /// left of an op is then kept for the next call.
+    /// The next whole op of `input`, and how many bytes of it are used up. `None` when that is all of
+    /// them; what is left of an op is then kept for the next call.
     ///
     /// # Errors
     /// The connection has to be ended: nothing sensible can be read behind a [`ProtoErr`].
-    pub fn next<'a>(&'a mut self, input: &mut &'a [u8]) -> Result<Option<Op<'a>>, ProtoErr> {
+    pub fn next<'a>(&'a mut self, input: &'a [u8]) -> Result<(Option<Op<'a>>, usize), ProtoErr> {
         if let Some(unfinished) = &self.unfinished {
             if !matches!(unfinished.part, Part::Done) {
                 return self.resume(input);
             }
             self.unfinished = None;
         }
-        let buf = *input;
-        if buf.is_empty() {
-            return Ok(None);
+        if input.is_empty() {
+            return Ok((None, 0));
         }
-        match find(buf, 0, &self.rules)? {
-            Found::Op(op, len) => {
-                *input = &buf[len..];
-                Ok(Some(op))
-            }
+        match find(input, 0, &self.rules)? {
+            Found::Op(op, len) => Ok((Some(op), len)),
             Found::Cut(part) => {
                 let bytes = match part {
                     Part::ExpectBareLineEnd(_) => Vec::new(),
-                    _ => buf.to_vec(),
+                    _ => input.to_vec(),
                 };
                 self.unfinished = Some(Box::new(Unfinished { bytes, part }));
-                *input = &buf[buf.len()..];
-                Ok(None)
+                Ok((None, input.len()))
             }
         }
     }
@@ -257,62 +252,63 @@ impl Parser {
     }
 
     /// Goes on with the unfinished op, taking from `input` no more than it needs.
-    fn resume<'a>(&'a mut self, input: &mut &'a [u8]) -> Result<Option<Op<'a>>, ProtoErr> {
+    fn resume<'a>(&'a mut self, input: &'a [u8]) -> Result<(Option<Op<'a>>, usize), ProtoErr> {
         let Parser { rules, unfinished } = self;
-        let unfinished = unfinished.as_mut().expect("only called with an unfinished op");
+        let Unfinished { bytes, part } =
+            &mut **unfinished.as_mut().expect("only called with an unfinished op");
+        let mut used = 0;
         loop {
-            match &mut unfinished.part {
+            let rest = &input[used..];
+            match part {
                 Part::ExpectBareLineEnd(bare) => {
                     let op = bare.op();
-                    let Some(line_end) = memchr(b'\n', input) else {
-                        *input = &input[input.len()..];
-                        return Ok(None);
+                    let Some(line_end) = memchr(b'\n', rest) else {
+                        return Ok((None, input.len()));
                     };
-                    *input = &input[line_end + 1..];
-                    unfinished.part = Part::Done;
-                    return Ok(Some(op));
+                    *part = Part::Done;
+                    return Ok((Some(op), used + line_end + 1));
                 }
                 Part::ExpectLineEnd { scanned } => {
-                    if input.is_empty() {
-                        return Ok(None);
+                    if rest.is_empty() {
+                        return Ok((None, used));
                     }
-                    let line_end = memchr(b'\n', input).map(|at| at + 1);
+                    let wanted = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
                     // Anything longer is refused below, so there is no reason to keep it.
-                    let kept_max = rules.max_control_line + OP_NAME_MAX + 3;
-                    let wanted = line_end.unwrap_or(input.len());
-                    let take = wanted.min(kept_max.saturating_sub(unfinished.bytes.len()).max(1));
-                    let from =
-                        if line_end == Some(take) { unfinished.bytes.len() } else { *scanned };
-                    unfinished.bytes.extend_from_slice(&input[..take]);
-                    *input = &input[take..];
-                    match find(&unfinished.bytes, from, rules)? {
+                    let kept_max = rules.max_control_line + OP_NAME_MAX + LINE_SLACK;
+                    let take = wanted.min(kept_max.saturating_sub(bytes.len()).max(1));
+                    let scanned = *scanned;
+                    bytes.extend_from_slice(&rest[..take]);
+                    used += take;
+                    match find(bytes, scanned, rules)? {
                         Found::Op(..) => break,
-                        Found::Cut(part) => unfinished.part = part,
+                        Found::Cut(next) => *part = next,
                     }
                 }
                 Part::ExpectPayload(publication) => {
-                    let missing = publication.total() - unfinished.bytes.len();
-                    let take = missing.min(input.len());
-                    unfinished.bytes.extend_from_slice(&input[..take]);
-                    *input = &input[take..];
-                    if !publication.is_whole(&unfinished.bytes)? {
-                        return Ok(None);
+                    let take = (publication.total() - bytes.len()).min(rest.len());
+                    bytes.extend_from_slice(&rest[..take]);
+                    used += take;
+                    if !publication.is_whole(bytes)? {
+                        return Ok((None, used));
                     }
                     let publication = publication.clone();
-                    unfinished.part = Part::Done;
-                    return Ok(Some(Op::Publish(publication.of(&unfinished.bytes))));
+                    *part = Part::Done;
+                    return Ok((Some(Op::Publish(publication.of(bytes))), used));
                 }
                 Part::Done => unreachable!("a finished op is freed before the next one is read"),
             }
         }
         // The whole line is here: it is read once more, for its op borrows from where it is kept.
-        unfinished.part = Part::Done;
-        match find(&unfinished.bytes, 0, rules)? {
-            Found::Op(op, _) => Ok(Some(op)),
+        *part = Part::Done;
+        match find(bytes, 0, rules)? {
+            Found::Op(op, _) => Ok((Some(op), used)),
             Found::Cut(_) => unreachable!("the same bytes were whole a moment ago"),
         }
     }
 }
+
+/// Bytes besides name and arguments that a line may hold: a blank, CR and LF.
+const LINE_SLACK: usize = 3;
 
 /// Digits of a size at most.
 const SIZE_DIGITS_MAX: usize = 9;

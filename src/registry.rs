@@ -21,6 +21,7 @@ use crate::moment::Moment;
 use crate::options::Options;
 use crate::outbound::Policy;
 use crate::stats::{Counters, Snapshot};
+use crate::sublist::Entry;
 use crate::subscription::Subscription;
 
 /// Everything the tasks of one server share.
@@ -61,7 +62,33 @@ pub struct Closed {
     /// Why.
     pub reason: ClosedReason,
     /// What it had subscribed to.
-    pub subscriptions: Vec<Subscription>,
+    pub subscriptions: Box<[ClosedSubscription]>,
+}
+
+/// A subscription of a connection that has ended.
+pub struct ClosedSubscription {
+    /// Subject.
+    pub subject: Box<[u8]>,
+    /// Queue group, if it was in one.
+    pub queue: Option<Box<[u8]>>,
+    /// The client's name for it.
+    pub sid: Box<[u8]>,
+    /// Messages delivered.
+    pub delivered: u64,
+    /// Messages after which it would have ended; 0 for never.
+    pub max: u64,
+}
+
+impl ClosedSubscription {
+    fn of(subscription: &Subscription) -> ClosedSubscription {
+        ClosedSubscription {
+            subject: subscription.subject().into(),
+            queue: subscription.queue().map(Into::into),
+            sid: subscription.sid().into(),
+            delivered: subscription.delivered(),
+            max: subscription.max(),
+        }
+    }
 }
 
 impl Registry {
@@ -167,6 +194,18 @@ impl Registry {
 }
 
 impl Closed {
+    /// A connection that ended with these subscriptions, which are let go of: what is kept holds no
+    /// connection but its own.
+    pub fn new(
+        conn: Arc<Conn>,
+        stop: Moment,
+        reason: ClosedReason,
+        subscriptions: &[Subscription],
+    ) -> Closed {
+        let kept = subscriptions.iter().map(ClosedSubscription::of).collect();
+        Closed { conn, stop, reason, subscriptions: kept }
+    }
+
     /// What it had told about itself.
     pub fn about(&self) -> About {
         self.conn.about()

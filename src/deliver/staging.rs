@@ -68,6 +68,11 @@ impl Staging {
         std::mem::take(&mut self.work_bytes)
     }
 
+    /// A connection was found far behind.
+    pub fn has_stalled(&self) -> bool {
+        self.stalled.is_some()
+    }
+
     /// A connection that was found far behind since the last call.
     pub fn take_stalled(&mut self) -> Option<Stalled> {
         self.stalled.take()

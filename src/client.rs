@@ -1,0 +1,456 @@
+//! `Client`: the machine behind one client connection. Ops and times in, frames into the staging.
+//!
+//! ```text
+//!   ExpectConnect ----- CONNECT ok ----> Open      (credentials are required)
+//!   Open, options at their defaults --- CONNECT ok ---> Open      (they are not)
+//! ```
+//!
+//! An error that ends the connection is returned; one that does not is written and forgotten.
+//! nats: server/client.go `processConnect`, `processSub`, `processUnsub`, `processInboundClientMsg`,
+//! `processPing`, `processPingTimer`
+
+mod ping;
+mod trace;
+
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::auth::User;
+use crate::conn::{About, Conn};
+use crate::conn_event;
+use crate::connect::{Connect, Credentials};
+use crate::deliver::{Delivery, Publisher};
+use crate::encoder;
+use crate::errors::{ClosedReason, Denied, ProtoErr};
+use crate::info::Info;
+use crate::moment::Moment;
+use crate::options::ConnectionType;
+use crate::parser::{Op, Publish, Rules};
+use crate::permissions::{self, Permissions};
+use crate::registry::{Closed, Registry};
+use crate::subject;
+use crate::subscription::Subscription;
+
+use ping::Pings;
+
+/// One client connection.
+pub struct Client {
+    registry: Arc<Registry>,
+    conn: Arc<Conn>,
+    account: Arc<Account>,
+    connect: Connect,
+    permissions: Option<Arc<Permissions>>,
+    /// What the client has to sign; empty if nobody signs here.
+    nonce: Box<str>,
+    state: State,
+    /// CONNECT must have come by then.
+    auth_due: Moment,
+    pings: Pings,
+    /// The INFO that follows the first PONG is out.
+    told_connect_info: bool,
+    connection_type: ConnectionType,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing but CONNECT is accepted.
+    ExpectConnect,
+    /// Everything is accepted. `connected` once CONNECT has come.
+    Open { connected: bool },
+}
+
+impl Client {
+    /// The machine of a new connection. `nonce` is what INFO asks it to sign, or empty.
+    pub fn new(
+        registry: Arc<Registry>,
+        conn: Arc<Conn>,
+        connection_type: ConnectionType,
+        nonce: Box<str>,
+    ) -> Client {
+        let authenticator = &registry.authenticator;
+        let required = authenticator.required();
+        let auth_due = match required {
+            true => conn.start + registry.options.authorization.timeout,
+            false => Moment::NEVER,
+        };
+        Client {
+            account: Arc::clone(&registry.global),
+            connect: Connect::default(),
+            permissions: None,
+            nonce,
+            state: if required { State::ExpectConnect } else { State::Open { connected: false } },
+            auth_due,
+            pings: Pings::new(conn.start, registry.options.ping_interval),
+            told_connect_info: false,
+            connection_type,
+            registry,
+            conn,
+        }
+    }
+
+    /// What the parser has to hold this client to.
+    pub fn rules(&self) -> Rules {
+        let options = &self.registry.options;
+        Rules {
+            max_control_line: options.max_control_line,
+            max_payload: usize::try_from(options.max_payload).unwrap_or(usize::MAX),
+            headers: self.connect.headers,
+            connect_first: self.state == State::ExpectConnect,
+        }
+    }
+
+    /// Whether the next CONNECT may take long to be checked.
+    pub fn is_connect_slow(&self) -> bool {
+        self.registry.authenticator.is_slow()
+    }
+
+    /// Speaks first: INFO.
+    pub fn start(&mut self, delivery: &mut Delivery) {
+        conn_event!(DEBUG, &self.conn, "Client connection created");
+        let info = self.info();
+        info.write(delivery.staging.frames(&self.conn));
+    }
+
+    /// Handles one op.
+    ///
+    /// # Errors
+    /// The connection has to be ended with what is returned.
+    pub fn handle_op(&mut self, op: &Op<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        if self.state == (State::Open { connected: false }) && !matches!(op, Op::Connect(_)) {
+            self.admit_without_connect();
+        }
+        trace::op(&self.conn, op, &self.registry.options.log);
+        match op {
+            Op::Publish(publish) => {
+                self.pings.heard(delivery.now);
+                self.handle_publish(publish, delivery)
+            }
+            Op::Sub { subject, queue, sid } => {
+                self.pings.heard(delivery.now);
+                self.handle_sub(subject, *queue, sid, delivery)
+            }
+            Op::Unsub { sid, max } => {
+                self.pings.heard(delivery.now);
+                self.handle_unsub(sid, *max, delivery);
+                Ok(())
+            }
+            Op::Ping => {
+                self.pings.heard(delivery.now);
+                self.handle_ping(delivery);
+                Ok(())
+            }
+            Op::Pong => {
+                if let Some(rtt) = self.pings.pong(delivery.now) {
+                    self.conn.set_rtt(rtt);
+                }
+                Ok(())
+            }
+            Op::Connect(json) => self.handle_connect(json, delivery),
+            Op::Info(json) => match Info::read(json) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(ProtoErr::Arguments("INFO")),
+            },
+            Op::Ok => Ok(()),
+            Op::Err(text) => {
+                conn_event!(
+                    ERROR,
+                    &self.conn,
+                    "Client error: '{}'",
+                    String::from_utf8_lossy(text)
+                );
+                Err(ProtoErr::ErrReceived)
+            }
+        }
+    }
+
+    /// When [`handle_deadline`](Client::handle_deadline) is due next.
+    pub fn deadline(&self) -> Moment {
+        self.auth_due.min(self.pings.due)
+    }
+
+    /// Handles what is due by now.
+    ///
+    /// # Errors
+    /// The connection has to be ended with what is returned.
+    pub fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        let now = delivery.now;
+        if now >= self.auth_due {
+            return Err(ProtoErr::AuthenticationTimeout);
+        }
+        let rtt_wanted = self.conn.take_rtt_wanted() && self.told_connect_info;
+        if now >= self.pings.due {
+            let options = &self.registry.options;
+            if self.pings.tick(now, options.ping_interval, options.ping_max)? {
+                self.ping(delivery);
+            }
+        } else if rtt_wanted {
+            self.pings.sent(now);
+            self.ping(delivery);
+        }
+        Ok(())
+    }
+
+    /// Writes the `-ERR` of what ended the connection, if it has one, and tells the reason.
+    pub fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
+        let counters = &delivery.counters;
+        if *error == ProtoErr::StaleConnection {
+            counters.stale_connections.add(1);
+        }
+        conn_event!(TRACE, &self.conn, "->> [-ERR {error}]");
+        match error {
+            ProtoErr::AuthorizationViolation => {
+                let who = self.connect.credentials.as_deref().map(describe).unwrap_or_default();
+                conn_event!(ERROR, &self.conn, "authentication error{who}");
+            }
+            ProtoErr::StaleConnection => {
+                conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
+            }
+            _ => conn_event!(ERROR, &self.conn, "{error}"),
+        }
+        error.write_err(delivery.staging.frames(&self.conn));
+        error.closes().unwrap_or(ClosedReason::ProtocolViolation)
+    }
+
+    /// Leaves the server: no subscription of it stays.
+    pub fn close(&mut self, reason: ClosedReason, now: Moment) {
+        let subscriptions = self.conn.subscriptions().take();
+        self.account.remove_all(&subscriptions);
+        conn_event!(DEBUG, &self.conn, "Client connection closed: {}", reason.as_str());
+        self.registry.remove(Closed::new(Arc::clone(&self.conn), now, reason, &subscriptions));
+    }
+
+    fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        let now = delivery.now;
+        self.auth_due = Moment::NEVER;
+        self.pings.connected(now, self.registry.options.ping_interval);
+        if self.conn.rtt() == 0 {
+            let nanos = now.since(self.conn.start).as_nanos();
+            self.conn.set_rtt(u64::try_from(nanos).unwrap_or(u64::MAX));
+        }
+        let again = self.state == State::Open { connected: true };
+        self.connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
+        if again {
+            let subscriptions = self.conn.subscriptions().take();
+            self.account.remove_all(&subscriptions);
+        }
+        let user = self.registry.authenticator.check(
+            &self.connect,
+            self.nonce.as_bytes(),
+            self.connection_type,
+        )?;
+        let lang = self.connect.lang.clone();
+        self.admit(user, lang);
+        self.connect.headers &= !self.registry.options.no_header_support;
+        self.conn.set_headers(self.connect.headers);
+        if !(0..=1).contains(&self.connect.protocol) {
+            return Err(ProtoErr::InvalidProtocol);
+        }
+        if self.connect.no_responders && !self.connect.headers {
+            return Err(ProtoErr::NoRespondersRequiresHeaders);
+        }
+        self.ok(delivery);
+        Ok(())
+    }
+
+    /// Takes in a client that has proven who it is.
+    fn admit(&mut self, user: User, lang: Option<Box<str>>) {
+        self.state = State::Open { connected: true };
+        self.conn.set_access(user.permissions.clone());
+        self.permissions = user.permissions;
+        let Connect { name, version, .. } = &self.connect;
+        let about = About { name: name.clone(), lang, version: version.clone(), user: user.name };
+        if !about.is_empty() {
+            self.conn.set_about(about);
+        }
+    }
+
+    fn handle_ping(&mut self, delivery: &mut Delivery) {
+        conn_event!(TRACE, &self.conn, "->> [PONG]");
+        delivery.staging.frames(&self.conn).extend_from_slice(encoder::PONG);
+        let connected = self.state == State::Open { connected: true };
+        if connected && !self.told_connect_info {
+            self.told_connect_info = true;
+            if self.connect.protocol >= 1 {
+                let mut info = self.info();
+                info.connect_info = true;
+                info.remote_account = self.account.name.to_string();
+                info.write(delivery.staging.frames(&self.conn));
+            }
+        }
+    }
+
+    fn handle_publish(
+        &mut self,
+        publish: &Publish<'_>,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        let bytes = publish.len() as u64;
+        self.conn.in_msgs.add(1);
+        self.conn.in_bytes.add(bytes);
+        delivery.counters.in_msgs.add(1);
+        delivery.counters.in_bytes.add(bytes);
+        if self.connect.pedantic && !subject::is_valid_publish(publish.subject) {
+            self.refuse(&ProtoErr::InvalidPublishSubject, delivery);
+        }
+        if let Some(denied) = self.publish_denied(publish, delivery.now) {
+            self.refuse(&denied.into(), delivery);
+            return Ok(());
+        }
+        self.ok(delivery);
+        let publisher = Publisher { conn: &self.conn, echo: self.connect.echo };
+        let reached = delivery.deliver(&self.account, publish, publisher);
+        if !reached && self.connect.no_responders && !publish.reply.is_empty() {
+            delivery.no_responders(&self.account, publish, &self.conn);
+        }
+        Ok(())
+    }
+
+    /// Why the client may not publish this, if it may not.
+    fn publish_denied(&self, publish: &Publish<'_>, now: Moment) -> Option<Denied> {
+        let subject = publish.subject;
+        let denied = || Denied::Publish { subject: subject.into() };
+        if let Some(permissions) = &self.permissions
+            && !permissions.can_publish(subject)
+            && !self.conn.take_reply(subject, now)
+        {
+            conn_event!(
+                ERROR,
+                &self.conn,
+                "Publish Violation - Subject {}",
+                crate::errors::Quoted(subject)
+            );
+            return Some(denied());
+        }
+        // All reserved subjects begin with one of these two.
+        if matches!(subject.first(), Some(b'$' | b'_')) && permissions::is_reserved_subject(subject)
+        {
+            return Some(denied());
+        }
+        if matches!(publish.reply.first(), Some(b'$' | b'_'))
+            && permissions::is_reserved_reply(publish.reply)
+        {
+            conn_event!(
+                ERROR,
+                &self.conn,
+                "Publish Violation - Reply {}",
+                crate::errors::Quoted(publish.reply)
+            );
+            return Some(Denied::PublishReply { reply: publish.reply.into() });
+        }
+        None
+    }
+
+    fn handle_sub(
+        &mut self,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        match self.subscribe(subject, queue, sid) {
+            Ok(()) => self.ok(delivery),
+            Err(error) => self.refuse(&error, delivery),
+        }
+        Ok(())
+    }
+
+    fn subscribe(
+        &self,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+    ) -> Result<(), ProtoErr> {
+        let permissions = self.permissions.as_deref();
+        if permissions.is_some_and(|permissions| !permissions.can_subscribe(subject, queue))
+            || queue.is_some_and(permissions::is_reserved_queue)
+        {
+            conn_event!(
+                ERROR,
+                &self.conn,
+                "Subscription Violation - Subject {}, SID {}",
+                crate::errors::Quoted(subject),
+                String::from_utf8_lossy(sid)
+            );
+            return Err(Denied::Subscribe { subject: subject.into(), queue: queue.map(Into::into) }
+                .into());
+        }
+        let options = &self.registry.options;
+        if options.max_sub_tokens > 0 && subject::token_count(subject) > options.max_sub_tokens {
+            return Err(Denied::TooManyTokens { subject: subject.into() }.into());
+        }
+        let mut own = self.conn.subscriptions();
+        if options.max_subscriptions > 0 && own.len() >= options.max_subscriptions {
+            return Err(ProtoErr::MaxSubscriptions);
+        }
+        if own.find(sid).is_some() {
+            return Ok(());
+        }
+        let filtered = permissions.is_some_and(|permissions| permissions.filters(subject, queue));
+        let subscription = Subscription::new(&self.conn, subject, queue, sid, filtered);
+        own.insert(subscription.clone());
+        drop(own);
+        if !self.account.insert(subscription.clone()) {
+            self.conn.subscriptions().remove(&subscription);
+            return Err(ProtoErr::InvalidSubject);
+        }
+        Ok(())
+    }
+
+    fn handle_unsub(&mut self, sid: &[u8], max: Option<&[u8]>, delivery: &mut Delivery) {
+        let max = max.and_then(|max| std::str::from_utf8(max).ok()?.parse().ok()).unwrap_or(0_u64);
+        let found = self.conn.subscriptions().find(sid).cloned();
+        if let Some(subscription) = found {
+            if max > subscription.delivered() {
+                subscription.set_max(max);
+                self.account.limit_changed(&subscription);
+            } else {
+                self.account.remove(&subscription);
+                self.conn.subscriptions().remove(&subscription);
+                conn_event!(TRACE, &self.conn, "<-> [DELSUB {}]", String::from_utf8_lossy(sid));
+            }
+        }
+        self.ok(delivery);
+    }
+
+    /// Writes an error that does not end the connection.
+    fn refuse(&self, error: &ProtoErr, delivery: &mut Delivery) {
+        conn_event!(TRACE, &self.conn, "->> [-ERR {error}]");
+        error.write_err(delivery.staging.frames(&self.conn));
+    }
+
+    fn ok(&self, delivery: &mut Delivery) {
+        if self.connect.verbose {
+            conn_event!(TRACE, &self.conn, "->> [OK]");
+            delivery.staging.frames(&self.conn).extend_from_slice(encoder::OK);
+        }
+    }
+
+    fn ping(&self, delivery: &mut Delivery) {
+        conn_event!(TRACE, &self.conn, "->> [PING]");
+        delivery.staging.frames(&self.conn).extend_from_slice(encoder::PING);
+    }
+
+    fn info(&self) -> Info {
+        let mut info = self.registry.info();
+        info.client_id = self.conn.cid.0;
+        info.client_ip = self.conn.remote.map(|remote| remote.ip().to_string()).unwrap_or_default();
+        info.nonce = self.nonce.to_string();
+        info
+    }
+
+    /// A client without CONNECT becomes `no_auth_user`, if there is one.
+    fn admit_without_connect(&mut self) {
+        if let Some(user) = self.registry.authenticator.no_auth_user(self.connection_type) {
+            self.admit(user, None);
+        }
+    }
+}
+
+/// How a failed login is described in the log: by what it claimed, never by a secret.
+fn describe(credentials: &Credentials) -> String {
+    match (&credentials.nkey, &credentials.user) {
+        (Some(nkey), _) => format!(" - Nkey \"{nkey}\""),
+        (None, Some(user)) => format!(" - User \"{user}\""),
+        (None, None) => String::new(),
+    }
+}

@@ -1,0 +1,93 @@
+//! Trace lines of what a client sends, in the real server's form and without its secrets.
+//!
+//! nats: server/client.go `traceInOp`, `traceMsg`, `removeSecretsFromTrace`
+
+use std::fmt::Write;
+
+use crate::conn::Conn;
+use crate::conn_event;
+use crate::options::Log;
+use crate::parser::{Op, Publish};
+
+/// Traces one op.
+#[inline]
+pub(super) fn op(conn: &Conn, op: &Op<'_>, log: &Log) {
+    if tracing::enabled!(tracing::Level::TRACE) {
+        trace(conn, op, log);
+    }
+}
+
+#[cold]
+fn trace(conn: &Conn, op: &Op<'_>, log: &Log) {
+    let text = match op {
+        Op::Connect(json) => format!("CONNECT {}", redacted(json)),
+        Op::Publish(publish) => publish_line(publish),
+        Op::Sub { subject, queue, sid } => words(&[b"SUB", subject, queue.unwrap_or(b""), sid]),
+        Op::Unsub { sid, max } => words(&[b"UNSUB", sid, max.unwrap_or(b"")]),
+        Op::Ping => "PING".to_owned(),
+        Op::Pong => "PONG".to_owned(),
+        Op::Ok | Op::Err(_) => return,
+        Op::Info(json) => words(&[b"INFO", json]),
+    };
+    conn_event!(TRACE, conn, "<<- [{text}]");
+    if let Op::Publish(publish) = op {
+        let shown = if log.trace_headers { publish.header() } else { publish.message };
+        let max = if log.max_traced_msg_len == 0 { shown.len() } else { log.max_traced_msg_len };
+        let cut = &shown[..max.min(shown.len())];
+        let more = if cut.len() < shown.len() { "..." } else { "" };
+        conn_event!(TRACE, conn, "<<- MSG_PAYLOAD: [{:?}{more}]", String::from_utf8_lossy(cut));
+    }
+}
+
+fn publish_line(publish: &Publish<'_>) -> String {
+    match publish.header_len {
+        None => words(&[b"PUB", publish.subject, publish.reply, publish.size_text]),
+        Some(len) => {
+            let len = len.to_string();
+            let parts: [&[u8]; 5] =
+                [b"HPUB", publish.subject, publish.reply, len.as_bytes(), publish.size_text];
+            words(&parts)
+        }
+    }
+}
+
+/// Joins what is not empty.
+fn words(parts: &[&[u8]]) -> String {
+    let mut text = String::new();
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        let blank = if text.is_empty() { "" } else { " " };
+        let _ = write!(text, "{blank}{}", String::from_utf8_lossy(part));
+    }
+    text
+}
+
+/// The members of CONNECT whose values are nobody's business.
+const SECRETS: [&str; 5] = ["pass", "auth_token", "jwt", "sig", "proxy_sig"];
+
+/// CONNECT's JSON with its secrets replaced. What is no JSON is not shown at all.
+fn redacted(json: &[u8]) -> String {
+    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(json) else {
+        return "[REDACTED]".to_owned();
+    };
+    let secret = |key: &str| SECRETS.iter().any(|secret| key.eq_ignore_ascii_case(secret));
+    if let Some(members) = value.as_object_mut() {
+        for (key, value) in members.iter_mut().filter(|(key, _)| secret(key)) {
+            let _ = key;
+            *value = "[REDACTED]".into();
+        }
+    }
+    value.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let shown = redacted(br#"{"user":"a","PASS":"x","auth_token":"y","verbose":false}"#);
+        assert!(!shown.contains('x') && !shown.contains('y'), "{shown}");
+        assert!(shown.contains(r#""user":"a""#));
+        assert_eq!(redacted(b"{pass:secret"), "[REDACTED]");
+    }
+}

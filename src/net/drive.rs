@@ -1,0 +1,341 @@
+//! `Drive`: the task of one connection, a hand-written future.
+//!
+//! Each poll: finish what the socket did not take, see what is due, read once into the worker's
+//! scratch, handle the ops in it, hand what they staged to its receivers, inline. A read that filled
+//! the scratch means that there is more: the task queues itself again behind the others, so that no
+//! connection starves its neighbours.
+//!
+//! nats: server/client.go `readLoop`, `writeLoop`, `flushClients`
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::ReadBuf;
+use tokio::time::{Sleep, sleep};
+
+use crate::client::Client;
+use crate::clock::Clock;
+use crate::conn::{Conn, Flushed};
+use crate::conn_event;
+use crate::deliver::Delivery;
+use crate::errors::{ClosedReason, ProtoErr};
+use crate::limits::STALL_PER_READ_MAX;
+use crate::moment::Moment;
+use crate::net::stream::ReadHalf;
+use crate::net::sweep::Sweep;
+use crate::net::worker::{self, Worker};
+use crate::options::WriteTimeout;
+use crate::parser::{Op, Parser};
+use crate::registry::Registry;
+
+/// Staged bytes after which a task lets others go first, although its input is not handled.
+const WORK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a connection that ends may take to write what is pending.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// What all tasks of a server need.
+pub(crate) struct Shared {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) sweep: Sweep,
+    pub(crate) clock: Clock,
+}
+
+/// The task of one client connection.
+pub(crate) struct Drive {
+    shared: Arc<Shared>,
+    conn: Arc<Conn>,
+    read: ReadHalf,
+    client: Client,
+    parser: Parser,
+    /// Input that was read and is not handled yet, because its handling would have taken too long or
+    /// a receiver is far behind.
+    backlog: Vec<u8>,
+    phase: Phase,
+    /// The next entry of this connection in the sweep.
+    armed: Moment,
+    /// What is pending must be written by then.
+    write_due: Moment,
+    /// Bytes that will have been written when the write deadline is met.
+    write_goal: u64,
+    /// Ends the closing of a connection whose client does not read.
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The first poll, in which the server speaks first.
+    Start,
+    Open,
+    /// Publishing pauses: a receiver is far behind.
+    Stalled { until: Moment },
+    /// Nothing is read any more; what is pending is still written.
+    Closing,
+}
+
+/// How the handling of input ended.
+enum Handled {
+    /// All of it is handled.
+    All,
+    /// The rest is in the backlog; the task has to come again.
+    Rest,
+    /// The rest, if any, is in the backlog; the task is woken later.
+    Stalled,
+    /// The connection ends.
+    Closed,
+}
+
+impl Drive {
+    pub(crate) fn new(shared: Arc<Shared>, conn: Arc<Conn>, read: ReadHalf, client: Client) -> Drive {
+        let parser = Parser::new(client.rules());
+        Drive {
+            shared,
+            conn,
+            read,
+            client,
+            parser,
+            backlog: Vec::new(),
+            phase: Phase::Start,
+            armed: Moment::NEVER,
+            write_due: Moment::NEVER,
+            write_goal: 0,
+            linger: None,
+        }
+    }
+
+    fn poll_with(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
+        worker.delivery.now = self.shared.clock.now();
+        if self.phase == Phase::Start {
+            self.conn.own(cx.waker());
+            self.client.start(&mut worker.delivery);
+            self.commit(&mut worker.delivery);
+            self.phase = Phase::Open;
+        }
+        self.poll_flush(cx, &worker.delivery);
+        if let Some(reason) = self.conn.closed() {
+            return self.poll_close(cx, reason, &mut worker.delivery);
+        }
+        self.handle_deadlines(&mut worker.delivery);
+        let done = self.poll_input(cx, worker);
+        if let Some(reason) = self.conn.closed() {
+            return self.poll_close(cx, reason, &mut worker.delivery);
+        }
+        self.arm();
+        done
+    }
+
+    /// Reads and handles, as long as it is this task's turn.
+    fn poll_input(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
+        if let Phase::Stalled { until } = self.phase {
+            if worker.delivery.now < until {
+                return Poll::Pending;
+            }
+            self.phase = Phase::Open;
+        }
+        let Worker { scratch, delivery } = worker;
+        if !self.backlog.is_empty() {
+            let backlog = std::mem::take(&mut self.backlog);
+            match self.handle(&backlog, delivery, cx) {
+                Handled::All => {}
+                Handled::Rest => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Handled::Stalled | Handled::Closed => return Poll::Pending,
+            }
+        }
+        loop {
+            let mut buf = ReadBuf::new(scratch);
+            match self.read.poll_read(cx, &mut buf) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => {
+                    self.conn.close(ClosedReason::ReadError, true);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(())) => {}
+            }
+            let input = buf.filled();
+            if input.is_empty() {
+                self.conn.close(ClosedReason::ClientClosed, false);
+                return Poll::Pending;
+            }
+            self.conn.set_last_activity(delivery.now);
+            let filled = input.len() == scratch.len();
+            let len = input.len();
+            match self.handle(&scratch[..len], delivery, cx) {
+                Handled::All if !filled => {}
+                Handled::All | Handled::Rest => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Handled::Stalled | Handled::Closed => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Handles the ops in `input` and hands what they staged to its receivers.
+    fn handle(&mut self, input: &[u8], delivery: &mut Delivery, cx: &Context<'_>) -> Handled {
+        let mut rest = input;
+        let mut work_bytes = 0;
+        let outcome = loop {
+            match self.handle_next(&mut rest, delivery) {
+                Ok(true) => {}
+                Ok(false) => break Handled::All,
+                Err(error) => {
+                    let reason = self.client.fail(&error, delivery);
+                    self.commit(delivery);
+                    self.conn.close(reason, false);
+                    return Handled::Closed;
+                }
+            }
+            if delivery.staging.is_full() {
+                self.commit(delivery);
+                work_bytes += delivery.staging.take_work_bytes();
+                if work_bytes >= WORK_BYTES_MAX || delivery.staging.has_stalled() {
+                    break Handled::Rest;
+                }
+            }
+        };
+        self.commit(delivery);
+        delivery.staging.take_work_bytes();
+        self.backlog.extend_from_slice(rest);
+        if let Some(slow) = delivery.staging.take_stalled()
+            && !Arc::ptr_eq(&slow, &self.conn)
+            && slow.stall(cx.waker(), &self.shared.registry.policy)
+        {
+            delivery.counters.stalled_clients.add(1);
+            self.phase = Phase::Stalled { until: delivery.now + STALL_PER_READ_MAX };
+            return Handled::Stalled;
+        }
+        outcome
+    }
+
+    /// Handles the next op of `rest`; false when there is none.
+    fn handle_next(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+        let (op, used) = self.parser.next(rest)?;
+        *rest = &rest[used..];
+        let Some(op) = op else { return Ok(false) };
+        if !matches!(op, Op::Connect(_)) {
+            self.client.handle_op(&op, delivery)?;
+            return Ok(true);
+        }
+        let client = &mut self.client;
+        if client.is_connect_slow() {
+            tokio::task::block_in_place(|| client.handle_op(&op, delivery))?;
+        } else {
+            client.handle_op(&op, delivery)?;
+        }
+        self.parser.rules = self.client.rules();
+        Ok(true)
+    }
+
+    fn commit(&self, delivery: &mut Delivery) {
+        delivery.commit(&self.shared.registry.policy, &self.conn);
+    }
+
+    /// Writes what the socket did not take before.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, delivery: &Delivery) {
+        let policy = &self.shared.registry.policy;
+        loop {
+            let progress = self.conn.progress();
+            if !progress.blocked {
+                self.write_due = Moment::NEVER;
+                return;
+            }
+            if self.write_due == Moment::NEVER || progress.written >= self.write_goal {
+                self.write_goal = progress.written + progress.pending_bytes as u64;
+                self.write_due = delivery.now + self.shared.registry.options.write_deadline;
+            }
+            match self.read.poll_write_ready(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return self.conn.close(ClosedReason::WriteError, true),
+            }
+            match self.conn.flush(policy) {
+                Flushed::Idle | Flushed::Blocked => {}
+                Flushed::Failed => return,
+            }
+        }
+    }
+
+    fn handle_deadlines(&mut self, delivery: &mut Delivery) {
+        if delivery.now >= self.armed {
+            self.armed = Moment::NEVER;
+        }
+        if delivery.now >= self.write_due {
+            self.handle_write_due(delivery);
+        }
+        if let Err(error) = self.client.handle_deadline(delivery) {
+            let reason = self.client.fail(&error, delivery);
+            self.commit(delivery);
+            self.conn.close(reason, false);
+            return;
+        }
+        self.commit(delivery);
+    }
+
+    /// The write deadline has passed.
+    fn handle_write_due(&mut self, delivery: &mut Delivery) {
+        let options = &self.shared.registry.options;
+        let progress = self.conn.progress();
+        delivery.counters.slow_consumers.add(1);
+        conn_event!(
+            INFO,
+            &self.conn,
+            "Slow Consumer Detected: WriteDeadline of {} exceeded with {} total bytes.",
+            crate::duration::Display(options.write_deadline),
+            progress.pending_bytes
+        );
+        let moved = self.write_goal > progress.written + progress.pending_bytes as u64;
+        if options.write_timeout == WriteTimeout::Retry && moved {
+            self.write_due = Moment::NEVER;
+            return;
+        }
+        self.conn.close(ClosedReason::SlowConsumerWriteDeadline, true);
+    }
+
+    /// Sees to it that the task is woken for its next deadline.
+    fn arm(&mut self) {
+        let until = match self.phase {
+            Phase::Stalled { until } => until,
+            Phase::Start | Phase::Open | Phase::Closing => Moment::NEVER,
+        };
+        let due = self.client.deadline().min(self.write_due).min(until);
+        if due < self.armed {
+            self.armed = due;
+            self.shared.sweep.add(due, self.conn.cid);
+        }
+    }
+
+    /// Writes what is pending, for a while, then leaves.
+    fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        reason: ClosedReason,
+        delivery: &mut Delivery,
+    ) -> Poll<()> {
+        if self.phase != Phase::Closing {
+            self.phase = Phase::Closing;
+            self.client.close(reason, delivery.now);
+        }
+        self.poll_flush(cx, delivery);
+        if self.conn.progress().pending_bytes == 0 {
+            return Poll::Ready(());
+        }
+        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
+        linger.as_mut().poll(cx)
+    }
+}
+
+impl Future for Drive {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let drive = self.get_mut();
+        let registry = Arc::clone(&drive.shared.registry);
+        worker::with(&registry, |worker| drive.poll_with(cx, worker))
+    }
+}

@@ -1,0 +1,72 @@
+//! Deadlines of all connections, in one task: no connection has a timer of its own.
+//!
+//! A connection has at most a few entries here; one that comes too early or belongs to a connection
+//! that is gone does no harm. Waking is all that happens: what is due is the connection's business.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::clock::Clock;
+use crate::ids::Cid;
+use crate::moment::Moment;
+use crate::registry::Registry;
+
+/// Longest sleep of the sweep; it only bounds what arithmetic has to hold.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
+
+/// The earliest deadlines first.
+#[derive(Default)]
+pub(crate) struct Sweep {
+    heap: Mutex<BinaryHeap<Reverse<(Moment, Cid)>>>,
+    /// A deadline was added that is earlier than all others.
+    earlier: Notify,
+}
+
+impl Sweep {
+    /// Has the connection woken at `due`.
+    pub(crate) fn add(&self, due: Moment, cid: Cid) {
+        let mut heap = self.heap.lock();
+        let earliest = heap.peek().is_none_or(|Reverse((first, _))| due < *first);
+        heap.push(Reverse((due, cid)));
+        drop(heap);
+        if earliest {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Wakes connections when they are due, for ever.
+    pub(crate) async fn run(&self, registry: Arc<Registry>, clock: Clock) {
+        loop {
+            let now = clock.now();
+            let mut next = None;
+            loop {
+                let mut heap = self.heap.lock();
+                match heap.peek() {
+                    Some(&Reverse((due, cid))) if due <= now => {
+                        heap.pop();
+                        drop(heap);
+                        if let Some(conn) = registry.conn(cid) {
+                            conn.wake();
+                        }
+                    }
+                    Some(&Reverse((due, _))) => {
+                        next = Some(due);
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            let pause = next.map_or(SLEEP_MAX, |due| due.since(now).min(SLEEP_MAX));
+            tokio::select! {
+                () = sleep_until(Instant::now() + pause) => {}
+                () = self.earlier.notified() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What one worker thread owns: the buffer that all its connections read into, and its delivery.
+//!
+//! It is lent to a connection for one poll. A thread makes it when it first polls a connection.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::deliver::Delivery;
+use crate::registry::Registry;
+
+/// Bytes that one read takes at most.
+pub(crate) const READ_LEN: usize = 64 * 1024;
+
+/// The belongings of one thread.
+pub(crate) struct Worker {
+    /// Where connections read into; nothing stays here between two polls.
+    pub(crate) scratch: Box<[u8]>,
+    /// Match cache, staging and counters.
+    pub(crate) delivery: Delivery,
+}
+
+thread_local! {
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+/// Lends this thread's worker. The threads of a runtime serve one server, so all registries that a
+/// thread ever sees are the same.
+pub(crate) fn with<T>(registry: &Arc<Registry>, work: impl FnOnce(&mut Worker) -> T) -> T {
+    WORKER.with_borrow_mut(|worker| {
+        let worker = worker.get_or_insert_with(|| Worker {
+            scratch: vec![0; READ_LEN].into_boxed_slice(),
+            delivery: Delivery::new(registry.new_counters()),
+        });
+        work(worker)
+    })
+}
