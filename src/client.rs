@@ -216,7 +216,7 @@ impl Client {
         let subscriptions = self.conn.subscriptions().take();
         self.account.remove_all(&subscriptions);
         conn_event!(DEBUG, &self.conn, "Client connection closed: {}", reason.as_str());
-        self.registry.remove(Closed::new(Arc::clone(&self.conn), now, reason, &subscriptions));
+        self.registry.retire(Closed::new(Arc::clone(&self.conn), now, reason, &subscriptions));
     }
 
     fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {

@@ -27,6 +27,7 @@ pub mod outbound;
 pub mod parser;
 pub mod permissions;
 pub mod registry;
+pub mod server;
 pub mod stats;
 pub mod subject;
 pub mod sublist;

@@ -1,4 +1,9 @@
-//! The edge to the operating system: sockets, signals and the files that tell others of us.
+//! The edge to the operating system: sockets, threads, signals and the files that tell others of us.
 
+pub(crate) mod drive;
 pub mod files;
+pub(crate) mod listener;
 pub mod signals;
+pub(crate) mod stream;
+pub(crate) mod sweep;
+pub(crate) mod worker;

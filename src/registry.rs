@@ -137,8 +137,8 @@ impl Registry {
         conn
     }
 
-    /// Moves a connection to the ring of closed ones.
-    pub fn remove(&self, closed: Closed) {
+    /// Moves a connection from the open ones to the ring of closed ones.
+    pub fn retire(&self, closed: Closed) {
         self.conns.lock().by_cid.remove(&closed.conn.cid);
         let mut ring = self.closed.lock();
         if self.options.max_closed_clients == 0 {

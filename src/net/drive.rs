@@ -68,7 +68,7 @@ pub(crate) struct Drive {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The first poll, in which the server speaks first.
-    Start,
+    Start { surplus: bool },
     Open,
     /// Publishing pauses: a receiver is far behind.
     Stalled { until: Moment },
@@ -89,7 +89,14 @@ enum Handled {
 }
 
 impl Drive {
-    pub(crate) fn new(shared: Arc<Shared>, conn: Arc<Conn>, read: ReadHalf, client: Client) -> Drive {
+    /// The task of a connection; one in `surplus` is told so and closed.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        conn: Arc<Conn>,
+        read: ReadHalf,
+        client: Client,
+        surplus: bool,
+    ) -> Drive {
         let parser = Parser::new(client.rules());
         Drive {
             shared,
@@ -98,7 +105,7 @@ impl Drive {
             client,
             parser,
             backlog: Vec::new(),
-            phase: Phase::Start,
+            phase: Phase::Start { surplus },
             armed: Moment::NEVER,
             write_due: Moment::NEVER,
             write_goal: 0,
@@ -108,11 +115,14 @@ impl Drive {
 
     fn poll_with(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
         worker.delivery.now = self.shared.clock.now();
-        if self.phase == Phase::Start {
+        if let Phase::Start { surplus } = self.phase {
+            self.phase = Phase::Open;
             self.conn.own(cx.waker());
             self.client.start(&mut worker.delivery);
+            if surplus {
+                self.fail(&ProtoErr::MaxConnections, &mut worker.delivery);
+            }
             self.commit(&mut worker.delivery);
-            self.phase = Phase::Open;
         }
         self.poll_flush(cx, &worker.delivery);
         if let Some(reason) = self.conn.closed() {
@@ -157,16 +167,14 @@ impl Drive {
                 }
                 Poll::Ready(Ok(())) => {}
             }
-            let input = buf.filled();
-            if input.is_empty() {
+            let len = buf.filled().len();
+            if len == 0 {
                 self.conn.close(ClosedReason::ClientClosed, false);
                 return Poll::Pending;
             }
             self.conn.set_last_activity(delivery.now);
-            let filled = input.len() == scratch.len();
-            let len = input.len();
             match self.handle(&scratch[..len], delivery, cx) {
-                Handled::All if !filled => {}
+                Handled::All if len < scratch.len() => {}
                 Handled::All | Handled::Rest => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -185,9 +193,7 @@ impl Drive {
                 Ok(true) => {}
                 Ok(false) => break Handled::All,
                 Err(error) => {
-                    let reason = self.client.fail(&error, delivery);
-                    self.commit(delivery);
-                    self.conn.close(reason, false);
+                    self.fail(&error, delivery);
                     return Handled::Closed;
                 }
             }
@@ -232,6 +238,13 @@ impl Drive {
         Ok(true)
     }
 
+    /// Ends the connection because of what its client did.
+    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) {
+        let reason = self.client.fail(error, delivery);
+        self.commit(delivery);
+        self.conn.close(reason, false);
+    }
+
     fn commit(&self, delivery: &mut Delivery) {
         delivery.commit(&self.shared.registry.policy, &self.conn);
     }
@@ -269,10 +282,7 @@ impl Drive {
             self.handle_write_due(delivery);
         }
         if let Err(error) = self.client.handle_deadline(delivery) {
-            let reason = self.client.fail(&error, delivery);
-            self.commit(delivery);
-            self.conn.close(reason, false);
-            return;
+            return self.fail(&error, delivery);
         }
         self.commit(delivery);
     }
@@ -301,7 +311,7 @@ impl Drive {
     fn arm(&mut self) {
         let until = match self.phase {
             Phase::Stalled { until } => until,
-            Phase::Start | Phase::Open | Phase::Closing => Moment::NEVER,
+            Phase::Start { .. } | Phase::Open | Phase::Closing => Moment::NEVER,
         };
         let due = self.client.deadline().min(self.write_due).min(until);
         if due < self.armed {

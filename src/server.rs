@@ -1,0 +1,392 @@
+//! `Server`: builds, starts and stops everything; the handle for embedding.
+//!
+//! A server has worker threads of its own, whatever runtime starts it, so that its thread-local
+//! belongings serve it alone and an embedding program's tasks cannot hold up its clients.
+//! nats: server/server.go `NewServer`, `Start`, `Shutdown`
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::runtime::{self, Runtime};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::errors::ClosedReason;
+use crate::ids::ServerId;
+use crate::info::Info;
+use crate::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION};
+use crate::line_client::{LineClient, LineErr, LineOptions};
+use crate::net::drive::Shared;
+use crate::net::files::{Ports, PortsFile};
+use crate::net::sweep::Sweep;
+use crate::net::{files, listener};
+use crate::options::{Credential, Listen, Login, Options, OptionsError, Port};
+use crate::os_error::OsError;
+use crate::registry::Registry;
+
+/// How long a shutdown waits for connections to write what is pending.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
+
+/// A running server. It stops when it is shut down or dropped.
+pub struct Server {
+    shared: Arc<Shared>,
+    client_addr: SocketAddr,
+    monitor_addr: Option<SocketAddr>,
+    runtime: Mutex<Option<Runtime>>,
+    ports_file: Mutex<Option<PortsFile>>,
+    stopped: watch::Sender<bool>,
+}
+
+/// Options on their way to a [`Server`].
+#[derive(Debug, Default, Clone)]
+pub struct Builder {
+    options: Options,
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The options do not fit each other.
+    Options(OptionsError),
+    /// A port cannot be listened on.
+    Listen {
+        /// What it is for.
+        what: &'static str,
+        /// Where.
+        listen: Listen,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A file cannot be written.
+    File {
+        /// What it is for.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// There are no threads to be had.
+    Runtime(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Options(error) => error.fmt(f),
+            StartError::Listen { what, listen, error } => {
+                let Listen { host, port } = listen;
+                write!(f, "Error listening on {what} port: {host}:{}, ", port.bind_number())?;
+                write!(f, "{}", OsError(error))
+            }
+            StartError::File { what, path, error } => {
+                let error = OsError(error);
+                write!(f, "Could not write {what} file {}: {error}", path.display())
+            }
+            StartError::Runtime(error) => write!(f, "Could not start worker threads: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Builder {
+    /// Takes all options at once.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Builder {
+        self.options = options;
+        self
+    }
+
+    /// Address to listen on.
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Builder {
+        self.options.host = host.to_owned();
+        self
+    }
+
+    /// Port to listen on; 0 for any that is free.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Builder {
+        self.options.port = if port == 0 { Port::Free } else { Port::Number(port) };
+        self
+    }
+
+    /// Starts the server; clients can connect when it is done.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(self) -> Result<Server, StartError> {
+        Server::start(self.options)
+    }
+}
+
+impl Server {
+    /// A server on nats-server's defaults, to be changed and started.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn start(options: Options) -> Result<Server, StartError> {
+        options.check().map_err(StartError::Options)?;
+        let clock = Clock::start();
+        let server_id = new_server_id();
+        log_start(&options, &server_id);
+        let runtime = new_runtime(&options).map_err(StartError::Runtime)?;
+        let guard = runtime.enter();
+        let monitor = bind_monitor(&options)?;
+        let listen = Listen { host: options.host.clone(), port: options.port };
+        let clients = bind(&listen, "client")?;
+        let client_addr = local_addr(&clients, &listen)?;
+        let monitor_addr = match &monitor {
+            Some((listener, listen)) => Some(local_addr(listener, listen)?),
+            None => None,
+        };
+        let registry = Arc::new(Registry::new(server_id, options));
+        registry.set_info(info(&registry, client_addr));
+        let shared = Arc::new(Shared { registry, sweep: Sweep::default(), clock });
+        let options = &shared.registry.options;
+        if let Some(path) = &options.pid_file {
+            files::write_pid(path).map_err(|error| file_error("pid", path, error))?;
+        }
+        let ports_file = write_ports(options, client_addr, monitor_addr)?;
+        {
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                shared.sweep.run(Arc::clone(&shared.registry), shared.clock).await;
+            });
+        }
+        let shown = shown_addr(&options.host, client_addr.port());
+        tracing::info!("Listening for client connections on {shown}");
+        tokio::spawn(listener::accept(clients, Arc::clone(&shared)));
+        tracing::info!("Server is ready");
+        drop(guard);
+        let (stopped, _) = watch::channel(false);
+        Ok(Server {
+            shared,
+            client_addr,
+            monitor_addr,
+            runtime: Mutex::new(Some(runtime)),
+            ports_file: Mutex::new(ports_file),
+            stopped,
+        })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn client_addr(&self) -> SocketAddr {
+        self.client_addr
+    }
+
+    /// Where monitoring answers, if it is on.
+    #[must_use]
+    pub fn monitor_addr(&self) -> Option<SocketAddr> {
+        self.monitor_addr
+    }
+
+    /// The server's public nkey, 56 characters.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.shared.registry.server_id.as_str()
+    }
+
+    /// A client within the process: publish, subscribe, request, without a port. Its tasks run in
+    /// the caller's runtime.
+    ///
+    /// # Errors
+    /// As [`LineClient::connect`]; a stopped server does not answer.
+    pub async fn client(&self, options: &LineOptions) -> Result<LineClient, LineErr> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        theirs.set_nonblocking(true)?;
+        {
+            let runtime = self.runtime.lock();
+            let Some(runtime) = runtime.as_ref() else {
+                return Err(io::Error::from(io::ErrorKind::NotConnected).into());
+            };
+            let _guard = runtime.enter();
+            listener::admit_local(UnixStream::from_std(ours)?, &self.shared);
+        }
+        LineClient::connect(UnixStream::from_std(theirs)?, options).await
+    }
+
+    /// Stops: no new connections, those there are get what is pending and are closed.
+    pub async fn shutdown(&self) {
+        let runtime = self.runtime.lock().take();
+        if let Some(runtime) = runtime {
+            tracing::info!("Initiating Shutdown...");
+            let registry = Arc::clone(&self.shared.registry);
+            let drained = runtime.spawn(async move {
+                for conn in registry.conns() {
+                    conn.close(ClosedReason::ServerShutdown, false);
+                }
+                while registry.conn_count() > 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
+            let _ = tokio::time::timeout(SHUTDOWN_MAX, drained).await;
+            runtime.shutdown_background();
+            self.remove_ports_file();
+            tracing::info!("Server Exiting..");
+            self.stopped.send_replace(true);
+        }
+        self.stopped().await;
+    }
+
+    /// Waits until the server has been shut down.
+    pub async fn stopped(&self) {
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+    }
+
+    fn remove_ports_file(&self) {
+        if let Some(Err(error)) = self.ports_file.lock().take().map(PortsFile::remove) {
+            tracing::warn!("Could not remove the ports file: {}", OsError(&error));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.lock().take() {
+            runtime.shutdown_background();
+            self.remove_ports_file();
+        }
+    }
+}
+
+fn new_runtime(options: &Options) -> io::Result<Runtime> {
+    let mut builder = runtime::Builder::new_multi_thread();
+    if let Some(workers) = options.workers {
+        builder.worker_threads(workers.max(1));
+    }
+    builder.thread_name("dialtone").enable_all().build()
+}
+
+fn new_server_id() -> ServerId {
+    let key = nkeys::KeyPair::new_server().public_key();
+    ServerId::new(&key).expect("a server's public nkey has this shape")
+}
+
+fn log_start(options: &Options, server_id: &ServerId) {
+    let name = options.server_name.as_deref().unwrap_or(server_id.as_str());
+    tracing::info!("Starting dialtone");
+    tracing::info!("  Version:  {PROTOCOL_VERSION}");
+    tracing::info!("  Release:  {}", env!("CARGO_PKG_VERSION"));
+    tracing::info!("  Name:     {name}");
+    tracing::info!("  ID:       {server_id}");
+    if has_plain_password(&options.authorization.login) {
+        tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
+    }
+    if options.max_payload > MAX_PAYLOAD_DISCOURAGED {
+        tracing::warn!(
+            "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor \
+             performance"
+        );
+    }
+    if let Some(file) = &options.config_file {
+        let digest = options.config_digest.as_deref().unwrap_or_default();
+        tracing::info!("Using configuration file: {} ({digest})", file.display());
+    }
+}
+
+fn has_plain_password(login: &Login) -> bool {
+    let plain = |secret: &str| !secret.is_empty() && !secret.starts_with("$2");
+    match login {
+        Login::Open => false,
+        Login::Single { password, .. } => plain(password),
+        Login::Token(token) => plain(token),
+        Login::Users(users) => users.iter().any(|user| match &user.credential {
+            Credential::Password { password, .. } => plain(password),
+            Credential::Nkey(_) => false,
+        }),
+    }
+}
+
+fn bind(listen: &Listen, what: &'static str) -> Result<TcpListener, StartError> {
+    listener::bind(listen).map_err(|error| StartError::Listen {
+        what,
+        listen: listen.clone(),
+        error,
+    })
+}
+
+fn bind_monitor(options: &Options) -> Result<Option<(TcpListener, Listen)>, StartError> {
+    let Some(listen) = options.http_listen() else { return Ok(None) };
+    let listener = bind(&listen, "monitor")?;
+    let port = local_addr(&listener, &listen)?.port();
+    tracing::info!("Starting http monitor on {}", shown_addr(&listen.host, port));
+    Ok(Some((listener, listen)))
+}
+
+fn local_addr(listener: &TcpListener, listen: &Listen) -> Result<SocketAddr, StartError> {
+    let error = |error| StartError::Listen { what: "client", listen: listen.clone(), error };
+    let addr = listener.local_addr().map_err(error)?;
+    let ip = match addr.ip() {
+        IpAddr::V6(ip) if ip.is_unspecified() && listen.host == "0.0.0.0" => {
+            IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+        }
+        ip => ip,
+    };
+    Ok(SocketAddr::new(ip, addr.port()))
+}
+
+/// `host:port` as configured, IPv6 in brackets.
+fn shown_addr(host: &str, port: u16) -> String {
+    let host = host.trim_matches(['[', ']']);
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn info(registry: &Registry, addr: SocketAddr) -> Info {
+    let options = &registry.options;
+    let id = registry.server_id.to_string();
+    let (host, port) = match options.client_advertise.as_deref() {
+        None => (options.host.clone(), addr.port()),
+        Some(advertised) => advertised_addr(advertised, addr.port()),
+    };
+    Info {
+        server_name: options.server_name.clone().unwrap_or_else(|| id.clone()),
+        server_id: id,
+        version: PROTOCOL_VERSION.to_owned(),
+        proto: PROTO,
+        go: concat!("dialtone ", env!("CARGO_PKG_VERSION")).to_owned(),
+        host,
+        port,
+        headers: !options.no_header_support,
+        auth_required: registry.authenticator.required(),
+        max_payload: options.max_payload,
+        ..Info::default()
+    }
+}
+
+/// `host` or `host:port`, the port of the listener where none is given.
+fn advertised_addr(advertised: &str, port: u16) -> (String, u16) {
+    match advertised.rsplit_once(':') {
+        Some((host, number)) if !host.contains(':') || host.ends_with(']') => {
+            let host = host.trim_matches(['[', ']']).to_owned();
+            let number = number.parse().ok().filter(|number| *number != 0).unwrap_or(port);
+            (host, number)
+        }
+        _ => (advertised.trim_matches(['[', ']']).to_owned(), port),
+    }
+}
+
+fn write_ports(
+    options: &Options,
+    client: SocketAddr,
+    monitor: Option<SocketAddr>,
+) -> Result<Option<PortsFile>, StartError> {
+    let Some(folder) = &options.ports_file_dir else { return Ok(None) };
+    let written = PortsFile::write(folder, &Ports::new(client, monitor));
+    written.map(Some).map_err(|error| file_error("ports", folder, error))
+}
+
+fn file_error(what: &'static str, path: &std::path::Path, error: io::Error) -> StartError {
+    StartError::File { what, path: path.to_owned(), error }
+}
