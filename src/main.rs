@@ -1,2 +1,180 @@
-//! The `dialtone` binary.
-fn main() {}
+//! The `dialtone` binary: reads the command line and does what it says.
+//!
+//! Errors of the command line and of the configuration go to standard error as
+//! `nats-server: text`, which is what scripts around the real server look for; what goes wrong
+//! after that is in the log.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use dialtone::cli::{self, CliError, Command, Flags, Loaded};
+use dialtone::commands;
+use dialtone::conf::{Severity, Sources};
+use dialtone::logging::Logger;
+use dialtone::net::files::{self, Ports, PortsFile};
+use dialtone::net::signals::{self, Signals, Trapped};
+use dialtone::options::Options;
+use dialtone::os_error::OsError;
+use dialtone::server::Server;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{error, info, warn};
+
+/// Exit code after SIGQUIT, as Go programs have it.
+const ABORTED: u8 = 2;
+
+const SOURCES: Sources<'static> =
+    Sources { file: &files::read_text, environment: &|name| std::env::var(name).ok() };
+
+fn main() -> ExitCode {
+    let args: Vec<_> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let command = match cli::parse(&args, SOURCES.environment) {
+        Ok(command) => command,
+        Err(error) => return misused(&error),
+    };
+    match command {
+        Command::Help => say(cli::HELP),
+        Command::Version => say(&cli::version_line()),
+        Command::CheckConfig(flags) => return check_config(&flags),
+        Command::Serve(flags) => return block_on(serve(&flags)),
+        Command::Signal { signal, process } => {
+            if let Err(error) = signals::send(signal, &process) {
+                return failed(error);
+            }
+        }
+        Command::Client(client) => {
+            if let Err(error) = block_on(commands::run(&client, &mut io::stdout())) {
+                return failed(error);
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The server has threads of its own; this one only waits.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a process that has just begun has descriptors left").block_on(future)
+}
+
+fn say(text: &str) {
+    // A reader that has seen enough, as `head`, is no failure.
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+fn failed(error: impl Display) -> ExitCode {
+    eprintln!("nats-server: {error}");
+    ExitCode::FAILURE
+}
+
+/// Wrong flags show how they are used, with exit code 0, as the real server does it.
+fn misused(error: &CliError) -> ExitCode {
+    let code = failed(error);
+    if !error.prints_usage() {
+        return code;
+    }
+    say(cli::HELP);
+    ExitCode::SUCCESS
+}
+
+fn check_config(flags: &Flags) -> ExitCode {
+    let loaded = match flags.load(SOURCES) {
+        Ok(loaded) => loaded,
+        Err(error) => return failed(error),
+    };
+    if !loaded.is_valid() {
+        let warnings = loaded.problems.iter().filter(|p| p.severity != Severity::Notice);
+        return failed(warnings.map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    }
+    let file = flags.config.as_deref().unwrap_or(Path::new("")).display();
+    let digest = loaded.options.config_digest.unwrap_or_default();
+    eprintln!("nats-server: configuration file {file} is valid ({digest})");
+    ExitCode::SUCCESS
+}
+
+async fn serve(flags: &Flags) -> ExitCode {
+    let Loaded { options, problems } = match flags.load(SOURCES) {
+        Ok(loaded) => loaded,
+        Err(error) => return failed(error),
+    };
+    let logger = match Logger::new(&options.log) {
+        Ok(logger) => logger,
+        Err(error) => return failed(error),
+    };
+    logger.install();
+    for problem in problems {
+        match problem.severity {
+            Severity::Notice => info!("{problem}"),
+            Severity::Warning | Severity::Error => warn!("{problem}"),
+        }
+    }
+    match run(flags, options, &logger).await {
+        Ok(code) => code,
+        Err(reason) => {
+            error!(fatal = true, "{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// From start to end. The error says why there was no start.
+async fn run(flags: &Flags, options: Options, logger: &Logger) -> Result<ExitCode, String> {
+    raise_descriptor_limit();
+    let mut signals = Signals::listen().map_err(|error| error.to_string())?;
+    if let Some(path) = &options.pid_file {
+        files::write_pid(path).map_err(|error| {
+            format!("Could not write pidfile: open {}: {}", path.display(), OsError(&error))
+        })?;
+    }
+    let ports_folder = options.ports_file_dir.clone();
+    let server = Server::builder().options(options).start().await;
+    let server = server.map_err(|error| error.to_string())?;
+    let ports_file = ports_folder.and_then(|folder| write_ports(&folder, &server));
+    let code = tokio::select! {
+        code = obey(&mut signals, flags, &server, logger) => code,
+        () = server.stopped() => ExitCode::SUCCESS,
+    };
+    if let Some(Err(error)) = ports_file.map(PortsFile::remove) {
+        error!("Error cleaning up ports file: {}", OsError(&error));
+    }
+    Ok(code)
+}
+
+/// Does what signals say until one of them ends the server.
+async fn obey(signals: &mut Signals, flags: &Flags, server: &Server, logger: &Logger) -> ExitCode {
+    loop {
+        match signals.next().await {
+            Trapped::Stop => {
+                server.shutdown().await;
+                return ExitCode::SUCCESS;
+            }
+            Trapped::Abort => return ExitCode::from(ABORTED),
+            Trapped::ReopenLog => logger.reopen(),
+            Trapped::Reload => match flags.load(SOURCES) {
+                Ok(_) => warn!("Reload is not supported yet: the configuration is valid, restart"),
+                Err(error) => error!("Failed to reload server configuration: {error}"),
+            },
+            Trapped::LameDuck => warn!("Lame duck mode is not supported yet"),
+        }
+    }
+}
+
+fn write_ports(folder: &Path, server: &Server) -> Option<PortsFile> {
+    let ports = Ports::new(server.client_addr(), server.monitor_addr());
+    PortsFile::write(folder, &ports)
+        .inspect_err(|error| {
+            error!("Error writing ports file ({}): {}", folder.display(), OsError(error));
+        })
+        .ok()
+}
+
+/// Each connection takes a descriptor. Go raises the limit of its programs too.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!("The limit of open files stays as it is: {}", OsError(&error.into()));
+    }
+}
