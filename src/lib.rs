@@ -21,6 +21,7 @@ pub mod line_client;
 pub mod logging;
 pub mod moment;
 pub mod net;
+pub mod monitor;
 pub mod options;
 pub mod os_error;
 pub mod outbound;

@@ -4,7 +4,7 @@
 //! Locks here are held for a few lines and never while another one is taken.
 //! nats: server/server.go `Server`, `closedRingBuffer`
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -40,9 +40,10 @@ pub struct Registry {
     conns: Mutex<Conns>,
     /// Slots of connections that are gone.
     free_slots: Arc<Mutex<Vec<u32>>>,
-    closed: Mutex<VecDeque<Closed>>,
+    closed: Mutex<VecDeque<Arc<Closed>>>,
     counters: Mutex<Vec<Arc<Counters>>>,
     total_connections: AtomicU64,
+    http_requests: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// Connections that are open.
@@ -109,6 +110,7 @@ impl Registry {
             closed: Mutex::default(),
             counters: Mutex::default(),
             total_connections: AtomicU64::new(0),
+            http_requests: Mutex::default(),
         }
     }
 
@@ -147,7 +149,7 @@ impl Registry {
         if ring.len() >= self.options.max_closed_clients {
             ring.pop_front();
         }
-        ring.push_back(closed);
+        ring.push_back(Arc::new(closed));
     }
 
     /// How many connections are open.
@@ -170,9 +172,9 @@ impl Registry {
         self.conns.lock().by_cid.values().cloned().collect()
     }
 
-    /// Shows the closed connections, oldest first.
-    pub fn with_closed<T>(&self, read: impl FnOnce(&VecDeque<Closed>) -> T) -> T {
-        read(&self.closed.lock())
+    /// The closed connections that are remembered, oldest first.
+    pub fn closed(&self) -> Vec<Arc<Closed>> {
+        self.closed.lock().iter().cloned().collect()
     }
 
     /// All accounts.
@@ -190,6 +192,16 @@ impl Registry {
     /// What all writers counted.
     pub fn totals(&self) -> Snapshot {
         self.counters.lock().iter().map(|counters| counters.as_ref()).sum()
+    }
+
+    /// Counts a request for a monitoring page.
+    pub fn count_http_request(&self, page: &'static str) {
+        *self.http_requests.lock().entry(page).or_default() += 1;
+    }
+
+    /// Requests for monitoring pages by their path.
+    pub fn http_requests(&self) -> BTreeMap<&'static str, u64> {
+        self.http_requests.lock().clone()
     }
 }
 

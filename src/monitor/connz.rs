@@ -1,0 +1,386 @@
+//! `/connz`: the connections of clients, open and closed, sorted and in pages.
+//!
+//! Sorting looks at one number of each connection; the records are made for the page alone.
+//! nats: server/monitor.go `Connz`, `ConnInfo`, `fill`; server/monitor_sort_opts.go
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::auth::GLOBAL_ACCOUNT;
+use crate::conn::Conn;
+use crate::duration;
+use crate::ids::{Cid, Kind};
+use crate::moment::Moment;
+use crate::monitor::json::{Date, Uptime, is_zero};
+use crate::monitor::params::{Params, Subs};
+use crate::monitor::subsz::{SubDetail, text};
+use crate::monitor::{LIMIT_DEFAULT, Refused, View, page_range};
+use crate::registry::Closed;
+use crate::sublist::Entry;
+
+/// What is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Order of the list.
+    pub sort: Sort,
+    /// Shows who the connections belong to.
+    pub auth: bool,
+    /// Shows their subscriptions.
+    pub subs: Subs,
+    /// Connections to skip.
+    pub offset: usize,
+    /// Connections to show; none means [`LIMIT_DEFAULT`].
+    pub limit: Option<usize>,
+    /// Only this connection.
+    pub cid: Option<Cid>,
+    /// Open ones, closed ones, or both.
+    pub state: State,
+    /// Only those of this user, unless empty.
+    pub user: String,
+    /// Only those of this account, unless empty.
+    pub account: String,
+}
+
+/// Order of the list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the real server's words")]
+pub enum Sort {
+    #[default]
+    Cid,
+    Start,
+    Subs,
+    Pending,
+    MsgsTo,
+    MsgsFrom,
+    BytesTo,
+    BytesFrom,
+    Last,
+    Idle,
+    Uptime,
+    Rtt,
+    Stop,
+    Reason,
+}
+
+/// Which connections are listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the real server's words")]
+pub enum State {
+    #[default]
+    Open,
+    Closed,
+    Any,
+}
+
+/// The document.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct Connz {
+    pub server_id: String,
+    pub now: Date,
+    pub num_connections: usize,
+    pub total: usize,
+    pub offset: usize,
+    pub limit: usize,
+    /// None for an account that does not exist.
+    pub connections: Option<Vec<ConnInfo>>,
+}
+
+/// One connection.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct ConnInfo {
+    pub cid: u64,
+    pub kind: &'static str,
+    #[serde(rename = "type")]
+    pub client_type: &'static str,
+    pub ip: String,
+    pub port: u16,
+    pub start: Date,
+    pub last_activity: Date,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Date>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    pub rtt: String,
+    pub uptime: Uptime,
+    pub idle: Uptime,
+    pub pending_bytes: usize,
+    pub in_msgs: u64,
+    pub out_msgs: u64,
+    pub in_bytes: u64,
+    pub out_bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stalls: u64,
+    pub subscriptions: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lang: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorized_user: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions_list: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions_list_detail: Vec<SubDetail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_tag: Option<&'static str>,
+}
+
+/// A connection that may be listed.
+enum Listed {
+    Open(Arc<Conn>),
+    Closed(Arc<Closed>),
+}
+
+impl Query {
+    /// Reads the parameters.
+    ///
+    /// # Errors
+    /// [`Refused`] for the first one that cannot be read.
+    pub fn read(params: &Params) -> Result<Query, Refused> {
+        let auth = params.bool("auth")?;
+        let subs = params.subs()?;
+        let offset = params.above_zero("offset")?.unwrap_or(0);
+        let limit = params.above_zero("limit")?;
+        let cid = params.uint64("cid")?;
+        let state = State::read(params.get("state"))?;
+        Ok(Query {
+            sort: Sort::read(params.get("sort"))?,
+            auth,
+            subs,
+            offset,
+            limit,
+            cid: (cid > 0).then_some(Cid(cid)),
+            state,
+            user: params.get("user").to_owned(),
+            account: params.get("acc").to_owned(),
+        })
+    }
+}
+
+impl Sort {
+    fn read(word: &str) -> Result<Sort, Refused> {
+        Ok(match word {
+            "" | "cid" => Sort::Cid,
+            "start" => Sort::Start,
+            "subs" => Sort::Subs,
+            "pending" => Sort::Pending,
+            "msgs_to" => Sort::MsgsTo,
+            "msgs_from" => Sort::MsgsFrom,
+            "bytes_to" => Sort::BytesTo,
+            "bytes_from" => Sort::BytesFrom,
+            "last" => Sort::Last,
+            "idle" => Sort::Idle,
+            "uptime" => Sort::Uptime,
+            "rtt" => Sort::Rtt,
+            "stop" => Sort::Stop,
+            "reason" => Sort::Reason,
+            _ => return Err(Refused(format!("invalid sorting option: {word}"))),
+        })
+    }
+}
+
+impl State {
+    fn read(word: &str) -> Result<State, Refused> {
+        Ok(match word.to_lowercase().as_str() {
+            "" | "open" => State::Open,
+            "closed" => State::Closed,
+            "any" | "all" => State::Any,
+            _ => return Err(Refused(format!("Error decoding state for {word}"))),
+        })
+    }
+}
+
+/// Makes the document, and has those clients PINGed whose round trip time is not known yet.
+///
+/// # Errors
+/// [`Refused`] for an order that the listed connections do not have.
+pub fn connz(view: &View<'_>, query: &Query) -> Result<Connz, Refused> {
+    if query.state != State::Closed {
+        let word = match query.sort {
+            Sort::Stop => Some("stop"),
+            Sort::Reason => Some("reason"),
+            _ => None,
+        };
+        if let Some(word) = word {
+            return Err(Refused(format!("sort by {word} only valid on closed connections")));
+        }
+    }
+    let limit = if query.cid.is_some() { 1 } else { query.limit.unwrap_or(LIMIT_DEFAULT) };
+    let mut connz = Connz {
+        server_id: String::new(),
+        now: view.date(view.now),
+        num_connections: 0,
+        total: 0,
+        offset: query.offset,
+        limit,
+        connections: None,
+    };
+    let accounts = view.registry.accounts();
+    if !query.account.is_empty() && !accounts.iter().any(|account| *account.name == query.account) {
+        return Ok(connz);
+    }
+    connz.server_id = view.server_id().to_owned();
+    let mut listed = candidates(view, query.state);
+    connz.total = listed.len();
+    if let Some(cid) = query.cid {
+        listed.retain(|listed| listed.conn().cid == cid);
+    } else if !query.user.is_empty() {
+        listed.retain(|listed| listed.conn().about().user.as_deref() == Some(&query.user));
+    }
+    sort(&mut listed, query.sort, view.now);
+    let page = &listed[page_range(query.offset, limit, listed.len())];
+    connz.num_connections = page.len();
+    connz.connections = Some(page.iter().map(|listed| listed.record(view, query)).collect());
+    Ok(connz)
+}
+
+/// The connections of clients in that state.
+fn candidates(view: &View<'_>, state: State) -> Vec<Listed> {
+    let mut listed: Vec<Listed> = Vec::new();
+    if state != State::Closed {
+        listed.extend(view.registry.conns().into_iter().map(Listed::Open));
+    }
+    if state != State::Open {
+        listed.extend(view.registry.closed().into_iter().map(Listed::Closed));
+    }
+    listed.retain(|listed| listed.conn().kind == Kind::Client);
+    listed
+}
+
+/// Sorts; those that are equal by their cid.
+fn sort(listed: &mut [Listed], sort: Sort, now: Moment) {
+    listed.sort_unstable_by_key(|listed| listed.conn().cid);
+    match sort {
+        Sort::Cid | Sort::Start => {}
+        Sort::Reason => listed.sort_by_key(Listed::reason),
+        Sort::Uptime => listed.sort_by_cached_key(|listed| listed.until(now) - listed.conn().start),
+        _ => listed.sort_by_cached_key(|listed| Reverse(listed.sort_number(sort))),
+    }
+}
+
+impl Listed {
+    fn conn(&self) -> &Arc<Conn> {
+        match self {
+            Listed::Open(conn) => conn,
+            Listed::Closed(closed) => &closed.conn,
+        }
+    }
+
+    /// When it ended, or now.
+    fn until(&self, now: Moment) -> Moment {
+        match self {
+            Listed::Open(_) => now,
+            Listed::Closed(closed) => closed.stop,
+        }
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Listed::Open(_) => None,
+            Listed::Closed(closed) => Some(closed.reason.as_str()),
+        }
+    }
+
+    fn subscription_count(&self) -> usize {
+        match self {
+            Listed::Open(conn) => conn.subscriptions().len(),
+            Listed::Closed(closed) => closed.subscriptions.len(),
+        }
+    }
+
+    /// What the list is sorted by, highest first.
+    fn sort_number(&self, sort: Sort) -> u64 {
+        let conn = self.conn();
+        match sort {
+            Sort::Subs => self.subscription_count() as u64,
+            Sort::Pending => conn.received().pending_bytes as u64,
+            Sort::MsgsTo => conn.received().out_msgs,
+            Sort::MsgsFrom => conn.in_msgs.load(),
+            Sort::BytesTo => conn.received().out_bytes,
+            Sort::BytesFrom => conn.in_bytes.load(),
+            Sort::Last => conn.last_activity().0,
+            Sort::Idle => u64::MAX - conn.last_activity().0,
+            Sort::Rtt => conn.rtt(),
+            Sort::Stop => self.until(Moment::NEVER).0,
+            Sort::Cid | Sort::Start | Sort::Uptime | Sort::Reason => 0,
+        }
+    }
+
+    fn record(&self, view: &View<'_>, query: &Query) -> ConnInfo {
+        let conn = self.conn();
+        let about = conn.about();
+        let received = conn.received();
+        let until = self.until(view.now);
+        let is_open = matches!(self, Listed::Open(_));
+        if is_open && about.lang.is_some() {
+            conn.want_rtt();
+        }
+        let (subscriptions_list, subscriptions_list_detail) = self.subscriptions(query.subs);
+        ConnInfo {
+            cid: conn.cid.0,
+            kind: "Client",
+            client_type: "nats",
+            ip: conn.remote.map_or_else(String::new, |remote| remote.ip().to_string()),
+            port: conn.remote.map_or(0, |remote| remote.port()),
+            start: view.date(conn.start),
+            last_activity: view.date(conn.last_activity()),
+            stop: (!is_open).then(|| view.date(until)),
+            reason: self.reason(),
+            rtt: rtt(conn.rtt()),
+            uptime: Uptime(until - conn.start),
+            idle: Uptime(until - conn.last_activity()),
+            pending_bytes: received.pending_bytes,
+            in_msgs: conn.in_msgs.load(),
+            out_msgs: received.out_msgs,
+            in_bytes: conn.in_bytes.load(),
+            out_bytes: received.out_bytes,
+            stalls: received.stalls,
+            subscriptions: self.subscription_count(),
+            name: about.name,
+            lang: about.lang,
+            version: about.version,
+            authorized_user: about.user.filter(|_| query.auth),
+            subscriptions_list,
+            subscriptions_list_detail,
+            name_tag: (query.auth && is_open).then_some(GLOBAL_ACCOUNT),
+        }
+    }
+
+    /// Their subjects, or all about them.
+    fn subscriptions(&self, subs: Subs) -> (Vec<String>, Vec<SubDetail>) {
+        match (self, subs) {
+            (_, Subs::None) => (Vec::new(), Vec::new()),
+            (Listed::Open(conn), Subs::Subjects) => {
+                let subscriptions = conn.subscriptions();
+                (subscriptions.iter().map(|one| text(one.subject())).collect(), Vec::new())
+            }
+            (Listed::Closed(closed), Subs::Subjects) => {
+                let subscriptions = closed.subscriptions.iter();
+                (subscriptions.map(|one| text(one.subject())).collect(), Vec::new())
+            }
+            (Listed::Open(conn), Subs::Detail) => {
+                (Vec::new(), conn.subscriptions().iter().map(SubDetail::of_client).collect())
+            }
+            (Listed::Closed(closed), Subs::Detail) => {
+                let subscriptions = closed.subscriptions.iter();
+                let detail = |one| SubDetail::of_account(one, GLOBAL_ACCOUNT);
+                (Vec::new(), subscriptions.map(detail).collect())
+            }
+        }
+    }
+}
+
+/// A round trip time; below a millisecond in whole microseconds.
+///
+/// nats: server/client.go `getRTT`
+fn rtt(nanos: u64) -> String {
+    let shown = if (1000..1_000_000).contains(&nanos) { nanos / 1000 * 1000 } else { nanos };
+    duration::Display(Duration::from_nanos(shown)).to_string()
+}

@@ -1,0 +1,29 @@
+//! `/healthz`: whether the server takes clients.
+//!
+//! The answer is one line. What is asked about JetStream changes nothing.
+//! nats: server/monitor.go `HandleHealthz`, `healthz`
+
+use crate::monitor::params::Params;
+use crate::monitor::{Answer, JSON, OK, Refused, View};
+
+const UNHEALTHY: u16 = 500;
+
+const FLAGS: [&str; 5] =
+    ["js-enabled", "js-enabled-only", "js-server-only", "js-meta-only", "details"];
+
+/// Answers for good health, or tells that the server is in lame duck mode.
+///
+/// # Errors
+/// [`Refused`] for a parameter that is no flag.
+pub fn healthz(view: &View<'_>, params: &Params) -> Result<Answer, Refused> {
+    for flag in FLAGS {
+        params.bool(flag)?;
+    }
+    let (status, body) = if view.registry.info().ldm {
+        let error = "failed to be ready for connections after 1ms: server";
+        (UNHEALTHY, format!(r#"{{"status":"error","error":"{error}"}}"#))
+    } else {
+        (OK, r#"{"status":"ok"}"#.to_owned())
+    };
+    Ok(Answer { status, content_type: JSON, body })
+}

@@ -1,0 +1,140 @@
+//! JSON as Go writes it: indentation, escapes, dates, numbers and spans of time.
+//!
+//! nats: Go's encoding/json, time.Time.MarshalJSON; server/monitor.go `myUptime`
+
+use std::fmt::{self, Write as _};
+use std::time::{Duration, SystemTime};
+
+use serde::{Serialize, Serializer};
+
+/// A document with two spaces of indentation. `<`, `>` and `&` are escaped, and the two line ends
+/// that JavaScript does not take in a string.
+pub fn pretty(value: &impl Serialize) -> String {
+    let text = serde_json::to_string_pretty(value).expect("plain data with string keys");
+    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return text;
+    }
+    // They stand inside strings only, so the whole text can be gone through.
+    let mut escaped = String::with_capacity(text.len() + text.len() / 8);
+    for c in text.chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                write!(escaped, "\\u{:04x}", u32::from(c)).expect("memory takes it");
+            }
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// A date in RFC 3339: UTC, as many digits of the second as it has, up to nine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Date(pub SystemTime);
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        jiff::Timestamp::try_from(self.0).unwrap_or_default().fmt(f)
+    }
+}
+
+impl Serialize for Date {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A number that is written without fraction when it has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Float(pub f64);
+
+impl Serialize for Float {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// Above it neighbouring floats are more than 1 apart.
+        const WHOLE_MAX: f64 = (1_u64 << 53) as f64;
+        if self.0.fract() == 0.0 && self.0.abs() <= WHOLE_MAX {
+            serializer.serialize_i64(self.0 as i64)
+        } else {
+            serializer.serialize_f64(self.0)
+        }
+    }
+}
+
+/// A span in whole seconds, such as `1d2h0m5s`, from its largest unit down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uptime(pub Duration);
+
+impl fmt::Display for Uptime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+        let years = days / 365;
+        let units = [
+            (years, years, "y"),
+            (days, days % 365, "d"),
+            (hours, hours % 24, "h"),
+            (minutes, minutes % 60, "m"),
+        ];
+        for (total, part, unit) in units {
+            if total > 0 {
+                write!(f, "{part}{unit}")?;
+            }
+        }
+        write!(f, "{}s", seconds % 60)
+    }
+}
+
+impl Serialize for Uptime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Whether a number is left out.
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Whether a flag is left out.
+pub(crate) fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_escaped_like_go_does() {
+        let value = serde_json::json!({ "a<": ["x.>", "&", "\"", "\u{2028}ä"], "b": [], "c": {} });
+        let text = "{\n  \"a\\u003c\": [\n    \"x.\\u003e\",\n    \"\\u0026\",\n    \"\\\"\",\n    \
+                    \"\\u2028ä\"\n  ],\n  \"b\": [],\n  \"c\": {}\n}";
+        assert_eq!(pretty(&value), text);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(text).unwrap(), value);
+    }
+
+    #[test]
+    fn dates_have_the_digits_they_need() {
+        let date = |nanos| Date(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)).to_string();
+        assert_eq!(date(1_795_227_495_006_400_000), "2026-11-21T02:18:15.0064Z");
+        assert_eq!(date(1_795_227_495_000_000_001), "2026-11-21T02:18:15.000000001Z");
+        assert_eq!(date(1_795_227_495_000_000_000), "2026-11-21T02:18:15Z");
+    }
+
+    #[test]
+    fn numbers_have_a_fraction_only_if_needed() {
+        let texts: Vec<String> = [2.0, 0.0, 0.5, 1e300]
+            .map(|number| serde_json::to_string(&Float(number)).unwrap())
+            .into();
+        assert_eq!(texts, ["2", "0", "0.5", "1e+300"]);
+    }
+
+    #[test]
+    fn uptime_is_in_whole_seconds() {
+        let uptime = |seconds: u64| Uptime(Duration::from_millis(seconds * 1000 + 999)).to_string();
+        assert_eq!(uptime(0), "0s");
+        assert_eq!(uptime(60), "1m0s");
+        assert_eq!(uptime(7203), "2h0m3s");
+        assert_eq!(uptime(86400), "1d0h0m0s");
+        assert_eq!(uptime(367 * 86400 + 5), "1y2d0h0m5s");
+    }
+}

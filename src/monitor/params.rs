@@ -1,0 +1,184 @@
+//! Parameters of a request: the query of its URL, and values in Go's spelling.
+//!
+//! nats: server/monitor.go `decodeBool`, `decodeInt`, `decodeUint64`, `decodeSubs`; Go's
+//! url.ParseQuery, strconv
+
+use std::num::IntErrorKind;
+use std::str::FromStr;
+
+use crate::errors::Quoted;
+use crate::monitor::Refused;
+
+/// Names and values, decoded.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Params(Vec<(String, String)>);
+
+/// What `subs` asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Subs {
+    /// No subscriptions.
+    #[default]
+    None,
+    /// Their subjects.
+    Subjects,
+    /// All about them.
+    Detail,
+}
+
+impl Params {
+    /// Takes a query apart. Pairs that are not well-formed are skipped.
+    pub fn read(query: &str) -> Params {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';'));
+        let pairs = pairs.filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((decode(name)?, decode(value)?))
+        });
+        Params(pairs.collect())
+    }
+
+    /// The first value of that name; empty if there is none.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
+    }
+
+    /// A flag; false if it is not given.
+    ///
+    /// # Errors
+    /// [`Refused`] if it is neither true nor false.
+    pub fn bool(&self, name: &str) -> Result<bool, Refused> {
+        match self.get(name) {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            value => Err(Refused(format!(
+                "Error decoding boolean for '{name}': strconv.ParseBool: parsing {}: {INVALID}",
+                Quoted(value.as_bytes())
+            ))),
+        }
+    }
+
+    /// A number that may be negative; 0 if it is not given.
+    ///
+    /// # Errors
+    /// [`Refused`] if it is no number or too large.
+    pub fn int(&self, name: &str) -> Result<i64, Refused> {
+        self.number(name, "int", "Atoi")
+    }
+
+    /// A number; 0 if it is not given.
+    ///
+    /// # Errors
+    /// [`Refused`] if it is no number or too large.
+    pub fn uint64(&self, name: &str) -> Result<u64, Refused> {
+        if self.get(name).starts_with('+') {
+            return Err(self.not_a_number(name, "uint64", "ParseUint", INVALID));
+        }
+        self.number(name, "uint64", "ParseUint")
+    }
+
+    /// A number that counts only if it is above zero.
+    ///
+    /// # Errors
+    /// [`Refused`] if it is no number or too large.
+    pub fn above_zero(&self, name: &str) -> Result<Option<usize>, Refused> {
+        Ok(usize::try_from(self.int(name)?).ok().filter(|number| *number > 0))
+    }
+
+    /// What `subs` asks for.
+    ///
+    /// # Errors
+    /// [`Refused`] if it is neither `detail` nor a flag.
+    pub fn subs(&self) -> Result<Subs, Refused> {
+        if self.get("subs").eq_ignore_ascii_case("detail") {
+            return Ok(Subs::Detail);
+        }
+        Ok(if self.bool("subs")? { Subs::Subjects } else { Subs::None })
+    }
+
+    fn number<T>(&self, name: &str, kind: &str, function: &str) -> Result<T, Refused>
+    where
+        T: FromStr<Err = std::num::ParseIntError> + Default,
+    {
+        let value = self.get(name);
+        if value.is_empty() {
+            return Ok(T::default());
+        }
+        value.parse().map_err(|error: std::num::ParseIntError| {
+            let problem = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => INVALID,
+            };
+            self.not_a_number(name, kind, function, problem)
+        })
+    }
+
+    fn not_a_number(&self, name: &str, kind: &str, function: &str, problem: &str) -> Refused {
+        let value = Quoted(self.get(name).as_bytes());
+        Refused(format!(
+            "Error decoding {kind} for '{name}': strconv.{function}: parsing {value}: {problem}"
+        ))
+    }
+}
+
+const INVALID: &str = "invalid syntax";
+
+/// Decodes `%XX` and `+`. None if a `%` is not followed by two hex digits.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match first {
+            b'+' => b' ',
+            b'%' => {
+                let (digits, after) = rest.split_at_checked(2)?;
+                rest = after;
+                let [high, low] = [digits[0], digits[1]].map(|digit| (digit as char).to_digit(16));
+                (high? * 16 + low?) as u8
+            }
+            _ => first,
+        });
+    }
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_taken_apart() {
+        let params = Params::read("acc=a%20b+c&acc=second&&bad=%zz&x;y=1&flag&subs=Detail");
+        assert_eq!(params.get("acc"), "a b c");
+        assert_eq!((params.get("bad"), params.get("x;y"), params.get("none")), ("", "", ""));
+        assert_eq!(params.bool("flag"), Ok(false));
+        assert_eq!(params.subs(), Ok(Subs::Detail));
+        assert_eq!(Params::read("subs=T").subs(), Ok(Subs::Subjects));
+    }
+
+    #[test]
+    fn what_is_no_value_is_told_in_go_words() {
+        let params = Params::read("b=maybe&i=x&big=99999999999999999999&c=-1&p=%2b1&limit=-3");
+        let text = |refused: Refused| refused.0;
+        assert_eq!(
+            params.bool("b").map_err(text).unwrap_err(),
+            "Error decoding boolean for 'b': strconv.ParseBool: parsing \"maybe\": invalid syntax"
+        );
+        assert_eq!(
+            params.int("i").map_err(text).unwrap_err(),
+            "Error decoding int for 'i': strconv.Atoi: parsing \"x\": invalid syntax"
+        );
+        assert_eq!(
+            params.int("big").map_err(text).unwrap_err(),
+            "Error decoding int for 'big': strconv.Atoi: parsing \"99999999999999999999\": \
+             value out of range"
+        );
+        assert_eq!(
+            params.uint64("c").map_err(text).unwrap_err(),
+            "Error decoding uint64 for 'c': strconv.ParseUint: parsing \"-1\": invalid syntax"
+        );
+        assert!(params.uint64("p").is_err());
+        assert_eq!(params.int("p"), Ok(1));
+        assert_eq!(params.above_zero("limit"), Ok(None));
+        assert_eq!(params.int("none"), Ok(0));
+    }
+}

@@ -1,0 +1,193 @@
+//! `/subsz`: the subscriptions of all accounts, and what their sublists have counted.
+//!
+//! nats: server/monitor.go `Subsz`, `SubDetail`; server/sublist.go `SublistStats`
+
+use serde::Serialize;
+
+use crate::account::Account;
+use crate::monitor::json::{Date, Float, is_zero};
+use crate::monitor::params::Params;
+use crate::monitor::{LIMIT_DEFAULT, Refused, View};
+use crate::subject::is_valid_publish;
+use crate::sublist::Entry;
+use crate::sublist::result::MatchResult;
+use crate::subscription::Subscription;
+
+/// What is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Shows the subscriptions.
+    pub subs: bool,
+    /// Subscriptions to skip.
+    pub offset: usize,
+    /// Subscriptions to show; none means [`LIMIT_DEFAULT`].
+    pub limit: Option<usize>,
+    /// Only those of this account, unless empty.
+    pub account: String,
+    /// Only those that match this subject, unless empty.
+    pub test: String,
+}
+
+/// The document.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct Subsz {
+    pub server_id: String,
+    pub now: Date,
+    #[serde(flatten)]
+    pub stats: Stats,
+    pub total: usize,
+    pub offset: usize,
+    pub limit: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions_list: Vec<SubDetail>,
+}
+
+/// Counters of sublists. Matches are cached per worker, not here, so what a cache would tell is 0.
+#[derive(Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct Stats {
+    pub num_subscriptions: u64,
+    pub num_cache: u64,
+    pub num_inserts: u64,
+    pub num_removes: u64,
+    pub num_matches: u64,
+    pub cache_hit_rate: Float,
+    pub max_fanout: u64,
+    pub avg_fanout: Float,
+}
+
+/// One subscription.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct SubDetail {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_tag: Option<String>,
+    pub subject: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qgroup: Option<String>,
+    pub sid: String,
+    /// Delivered to it.
+    pub msgs: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max: u64,
+    pub cid: u64,
+}
+
+impl Query {
+    /// Reads the parameters.
+    ///
+    /// # Errors
+    /// [`Refused`] for the first one that cannot be read.
+    pub fn read(params: &Params) -> Result<Query, Refused> {
+        Ok(Query {
+            subs: params.bool("subs")?,
+            offset: params.above_zero("offset")?.unwrap_or(0),
+            limit: params.above_zero("limit")?,
+            test: params.get("test").to_owned(),
+            account: params.get("acc").to_owned(),
+        })
+    }
+}
+
+/// Makes the document.
+///
+/// # Errors
+/// [`Refused`] if the subject to test is not one to publish to.
+pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, Refused> {
+    let test = query.test.as_bytes();
+    if !test.is_empty() && !is_valid_publish(test) {
+        let subject = &query.test;
+        return Err(Refused(format!(
+            "invalid test subject, must be valid publish subject: {subject}"
+        )));
+    }
+    let mut subsz = Subsz {
+        server_id: view.server_id().to_owned(),
+        now: view.date(view.now),
+        stats: Stats::default(),
+        total: 0,
+        offset: query.offset,
+        limit: query.limit.unwrap_or(LIMIT_DEFAULT),
+        subscriptions_list: Vec::new(),
+    };
+    for account in view.registry.accounts() {
+        if !query.account.is_empty() && *account.name != query.account {
+            continue;
+        }
+        subsz.stats.add(&account);
+        if !query.subs {
+            continue;
+        }
+        let mut list = Page { subsz: &mut subsz, account: &account.name };
+        if test.is_empty() {
+            account.with_sublist(|sublist| list.add(sublist.iter(), sublist.count()));
+        } else {
+            let mut found = MatchResult::new();
+            account.match_into(test, &mut found);
+            let members = found.groups().iter().flat_map(|group| group.members());
+            let matching: Vec<_> = found.plain().iter().chain(members).collect();
+            list.add(matching.iter().copied(), matching.len());
+        }
+    }
+    Ok(subsz)
+}
+
+/// Takes from one account what belongs on the page.
+struct Page<'a> {
+    subsz: &'a mut Subsz,
+    account: &'a str,
+}
+
+impl Page<'_> {
+    fn add<'s>(&mut self, subscriptions: impl Iterator<Item = &'s Subscription>, count: usize) {
+        let skip = self.subsz.offset.saturating_sub(self.subsz.total);
+        let room = self.subsz.limit - self.subsz.subscriptions_list.len();
+        let shown = subscriptions.skip(skip).take(room);
+        let details = shown.map(|one| SubDetail::of_account(one, self.account));
+        self.subsz.subscriptions_list.extend(details);
+        self.subsz.total += count;
+    }
+}
+
+impl Stats {
+    /// Adds what an account has counted.
+    pub fn add(&mut self, account: &Account) {
+        let stats = account.with_sublist(|sublist| sublist.stats());
+        self.num_subscriptions += stats.num_subscriptions;
+        self.num_inserts += stats.num_inserts;
+        self.num_removes += stats.num_removes;
+    }
+}
+
+impl SubDetail {
+    /// A subscription where its connection is known.
+    pub fn of_client(subscription: &Subscription) -> SubDetail {
+        SubDetail {
+            account: None,
+            account_tag: None,
+            subject: text(subscription.subject()),
+            qgroup: subscription.queue().map(text),
+            sid: text(subscription.sid()),
+            msgs: subscription.delivered(),
+            max: subscription.max(),
+            cid: subscription.conn().cid.0,
+        }
+    }
+
+    /// A subscription with the account that it is in.
+    pub fn of_account(subscription: &Subscription, account: &str) -> SubDetail {
+        SubDetail {
+            account: Some(account.to_owned()),
+            account_tag: Some(account.to_owned()),
+            ..SubDetail::of_client(subscription)
+        }
+    }
+}
+
+/// What a client sent, as text; what is not UTF-8 is replaced.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

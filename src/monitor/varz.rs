@@ -1,0 +1,254 @@
+//! `/varz`: the server as a whole. Who it is, its limits, what it uses, what it has counted.
+//!
+//! nats: server/monitor.go `Varz`, `createVarz`, `updateVarzRuntimeFields`
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::limits;
+use crate::moment::Moment;
+use crate::monitor::json::{Date, Float, Uptime, is_false, is_zero};
+use crate::monitor::{SYSTEM_ACCOUNT_DEFAULT, View};
+use crate::options::{Cluster, WriteTimeout};
+
+/// Time for a TLS handshake in the real server's defaults, seconds; without TLS it is only shown.
+const TLS_TIMEOUT: Float = Float(2.0);
+
+/// The document, in the real server's order.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct Varz {
+    pub server_id: String,
+    pub server_name: String,
+    pub version: String,
+    pub proto: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git_commit: Option<String>,
+    pub go: String,
+    pub host: String,
+    pub port: u16,
+    #[serde(skip_serializing_if = "is_false")]
+    pub auth_required: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connect_urls: Vec<String>,
+    pub max_connections: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max_subscriptions: u64,
+    /// Nanoseconds.
+    pub ping_interval: u64,
+    pub ping_max: usize,
+    pub http_host: String,
+    pub http_port: u16,
+    pub http_base_path: String,
+    pub https_port: u16,
+    pub auth_timeout: Float,
+    pub max_control_line: usize,
+    pub max_payload: i32,
+    pub max_pending: usize,
+    pub cluster: ClusterVarz,
+    pub gateway: Absent,
+    pub leaf: Absent,
+    pub mqtt: Absent,
+    pub websocket: Absent,
+    pub jetstream: Absent,
+    pub tls_timeout: Float,
+    /// Nanoseconds.
+    pub write_deadline: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_timeout: Option<&'static str>,
+    pub start: Date,
+    pub now: Date,
+    pub uptime: Uptime,
+    pub mem: u64,
+    pub cores: usize,
+    pub gomaxprocs: usize,
+    pub cpu: Float,
+    pub connections: usize,
+    pub total_connections: u64,
+    pub routes: usize,
+    pub remotes: usize,
+    pub leafnodes: usize,
+    pub in_msgs: u64,
+    pub in_bytes: u64,
+    pub in_client_msgs: u64,
+    pub in_client_bytes: u64,
+    pub out_msgs: u64,
+    pub out_bytes: u64,
+    pub out_client_msgs: u64,
+    pub out_client_bytes: u64,
+    pub slow_consumers: u64,
+    pub stale_connections: u64,
+    pub stalled_clients: u64,
+    pub subscriptions: usize,
+    pub http_req_stats: BTreeMap<&'static str, u64>,
+    pub config_load_time: Date,
+    pub config_digest: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    pub system_account: &'static str,
+    pub slow_consumer_stats: ByKind,
+    pub stale_connection_stats: ByKind,
+    pub disk_io_wait_stats: DiskIoWaitStats,
+}
+
+/// The block of a feature that is not there.
+#[derive(Debug, Serialize)]
+pub struct Absent {}
+
+/// The block of the cluster; empty without one.
+#[derive(Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct ClusterVarz {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_timeout: Option<Float>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_timeout: Option<Float>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_size: Option<usize>,
+}
+
+/// A counter for each kind of connection.
+#[derive(Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct ByKind {
+    pub clients: u64,
+    pub routes: u64,
+    pub gateways: u64,
+    pub leafs: u64,
+}
+
+/// Nothing waits for disks here.
+#[derive(Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct DiskIoWaitStats {
+    pub waiters: u64,
+    pub waits: u64,
+    pub wait_time: u64,
+    pub max_wait_time: u64,
+}
+
+/// Makes the document.
+pub fn varz(view: &View<'_>) -> Varz {
+    let registry = view.registry;
+    let options = &registry.options;
+    let info = registry.info();
+    let totals = registry.totals();
+    let start = view.date(Moment::START);
+    Varz {
+        server_id: view.server_id().to_owned(),
+        server_name: info.server_name,
+        version: info.version,
+        proto: limits::PROTO,
+        git_commit: info.git_commit,
+        go: info.go,
+        host: info.host,
+        port: info.port,
+        auth_required: info.auth_required,
+        connect_urls: info.connect_urls,
+        max_connections: options.max_connections,
+        max_subscriptions: options.max_subscriptions as u64,
+        ping_interval: nanos(options.ping_interval),
+        ping_max: options.ping_max,
+        http_host: options.http_listen().map_or_else(String::new, |listen| listen.host),
+        http_port: view.http_port,
+        http_base_path: options.http_base_path.trim_end_matches('/').to_owned(),
+        https_port: 0,
+        auth_timeout: seconds(options.authorization.timeout),
+        max_control_line: options.max_control_line,
+        max_payload: options.max_payload,
+        max_pending: options.max_pending,
+        cluster: options.cluster.as_ref().map(cluster).unwrap_or_default(),
+        gateway: Absent {},
+        leaf: Absent {},
+        mqtt: Absent {},
+        websocket: Absent {},
+        jetstream: Absent {},
+        tls_timeout: TLS_TIMEOUT,
+        write_deadline: nanos(options.write_deadline),
+        write_timeout: write_timeout(options.write_timeout),
+        start,
+        now: view.date(view.now),
+        uptime: Uptime(view.now.since(Moment::START)),
+        mem: view.process.mem,
+        cores: view.process.cores,
+        gomaxprocs: options.workers.unwrap_or(view.process.cores),
+        cpu: Float(view.process.cpu),
+        connections: registry.conn_count(),
+        total_connections: registry.total_connections(),
+        routes: 0,
+        remotes: 0,
+        leafnodes: 0,
+        in_msgs: totals.in_msgs,
+        in_bytes: totals.in_bytes,
+        in_client_msgs: totals.in_msgs,
+        in_client_bytes: totals.in_bytes,
+        out_msgs: totals.out_msgs,
+        out_bytes: totals.out_bytes,
+        out_client_msgs: totals.out_msgs,
+        out_client_bytes: totals.out_bytes,
+        slow_consumers: totals.slow_consumers,
+        stale_connections: totals.stale_connections,
+        stalled_clients: totals.stalled_clients,
+        subscriptions: registry
+            .accounts()
+            .iter()
+            .map(|account| account.with_sublist(|sublist| sublist.count()))
+            .sum(),
+        http_req_stats: registry.http_requests(),
+        config_load_time: start,
+        config_digest: options.config_digest.clone().unwrap_or_default(),
+        tags: options.server_tags.clone(),
+        metadata: options.server_metadata.clone(),
+        system_account: SYSTEM_ACCOUNT_DEFAULT,
+        slow_consumer_stats: ByKind { clients: totals.slow_consumers, ..ByKind::default() },
+        stale_connection_stats: ByKind { clients: totals.stale_connections, ..ByKind::default() },
+        disk_io_wait_stats: DiskIoWaitStats::default(),
+    }
+}
+
+fn cluster(cluster: &Cluster) -> ClusterVarz {
+    let listen = cluster.listen.as_ref();
+    ClusterVarz {
+        name: cluster.name.clone(),
+        addr: listen.map(|listen| listen.host.clone()),
+        cluster_port: listen.map(|listen| listen.port.bind_number()),
+        auth_timeout: Some(seconds(cluster.auth_timeout)),
+        urls: cluster.routes.iter().map(|url| without_secrets(url).to_owned()).collect(),
+        tls_timeout: Some(TLS_TIMEOUT),
+        pool_size: cluster.pool_size,
+    }
+}
+
+/// `host:port` of a route's URL.
+fn without_secrets(url: &str) -> &str {
+    let address = url.split_once("://").map_or(url, |(_, address)| address);
+    address.rsplit_once('@').map_or(address, |(_, address)| address)
+}
+
+fn write_timeout(write_timeout: WriteTimeout) -> Option<&'static str> {
+    match write_timeout {
+        WriteTimeout::Default => None,
+        WriteTimeout::Close => Some("close"),
+        WriteTimeout::Retry => Some("retry"),
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn seconds(span: Duration) -> Float {
+    Float(span.as_secs_f64())
+}
