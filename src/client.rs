@@ -152,12 +152,7 @@ impl Client {
             },
             Op::Ok => Ok(()),
             Op::Err(text) => {
-                conn_event!(
-                    ERROR,
-                    &self.conn,
-                    "Client error: '{}'",
-                    String::from_utf8_lossy(text)
-                );
+                conn_event!(ERROR, &self.conn, "Client error: '{}'", String::from_utf8_lossy(text));
                 Err(ProtoErr::ErrReceived)
             }
         }
@@ -354,12 +349,7 @@ impl Client {
         Ok(())
     }
 
-    fn subscribe(
-        &self,
-        subject: &[u8],
-        queue: Option<&[u8]>,
-        sid: &[u8],
-    ) -> Result<(), ProtoErr> {
+    fn subscribe(&self, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> Result<(), ProtoErr> {
         let permissions = self.permissions.as_deref();
         if permissions.is_some_and(|permissions| !permissions.can_subscribe(subject, queue))
             || queue.is_some_and(permissions::is_reserved_queue)
@@ -371,8 +361,11 @@ impl Client {
                 crate::errors::Quoted(subject),
                 String::from_utf8_lossy(sid)
             );
-            return Err(Denied::Subscribe { subject: subject.into(), queue: queue.map(Into::into) }
-                .into());
+            return Err(Denied::Subscribe {
+                subject: subject.into(),
+                queue: queue.map(Into::into),
+            }
+            .into());
         }
         let options = &self.registry.options;
         if options.max_sub_tokens > 0 && subject::token_count(subject) > options.max_sub_tokens {

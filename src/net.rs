@@ -2,7 +2,9 @@
 
 pub(crate) mod drive;
 pub mod files;
+pub mod http;
 pub(crate) mod listener;
+pub(crate) mod process;
 pub mod signals;
 pub(crate) mod stream;
 pub(crate) mod sweep;

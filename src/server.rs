@@ -25,7 +25,7 @@ use crate::line_client::{LineClient, LineErr, LineOptions};
 use crate::net::drive::Shared;
 use crate::net::files::{Ports, PortsFile};
 use crate::net::sweep::Sweep;
-use crate::net::{files, listener};
+use crate::net::{files, http, listener};
 use crate::options::{Credential, Listen, Login, Options, OptionsError, Port};
 use crate::os_error::OsError;
 use crate::registry::Registry;
@@ -162,6 +162,10 @@ impl Server {
             tokio::spawn(async move {
                 shared.sweep.run(Arc::clone(&shared.registry), shared.clock).await;
             });
+        }
+        if let Some((listener, _)) = monitor {
+            let registry = Arc::clone(&shared.registry);
+            tokio::spawn(http::serve(listener, registry, shared.clock));
         }
         let shown = shown_addr(&options.host, client_addr.port());
         tracing::info!("Listening for client connections on {shown}");

@@ -363,14 +363,15 @@ impl Listed {
             }
             (Listed::Closed(closed), Subs::Subjects) => {
                 let subscriptions = closed.subscriptions.iter();
-                (subscriptions.map(|one| text(one.subject())).collect(), Vec::new())
+                (subscriptions.map(|one| text(&one.subject)).collect(), Vec::new())
             }
             (Listed::Open(conn), Subs::Detail) => {
                 (Vec::new(), conn.subscriptions().iter().map(SubDetail::of_client).collect())
             }
             (Listed::Closed(closed), Subs::Detail) => {
                 let subscriptions = closed.subscriptions.iter();
-                let detail = |one| SubDetail::of_account(one, GLOBAL_ACCOUNT);
+                let cid = closed.conn.cid;
+                let detail = |one| SubDetail::of_closed(one, cid, GLOBAL_ACCOUNT);
                 (Vec::new(), subscriptions.map(detail).collect())
             }
         }

@@ -5,9 +5,11 @@
 use serde::Serialize;
 
 use crate::account::Account;
+use crate::ids::Cid;
 use crate::monitor::json::{Date, Float, is_zero};
 use crate::monitor::params::Params;
 use crate::monitor::{LIMIT_DEFAULT, Refused, View};
+use crate::registry::ClosedSubscription;
 use crate::subject::is_valid_publish;
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
@@ -183,6 +185,20 @@ impl SubDetail {
             account: Some(account.to_owned()),
             account_tag: Some(account.to_owned()),
             ..SubDetail::of_client(subscription)
+        }
+    }
+
+    /// A subscription of a connection that has ended.
+    pub fn of_closed(subscription: &ClosedSubscription, cid: Cid, account: &str) -> SubDetail {
+        SubDetail {
+            account: Some(account.to_owned()),
+            account_tag: Some(account.to_owned()),
+            subject: text(&subscription.subject),
+            qgroup: subscription.queue.as_deref().map(text),
+            sid: text(&subscription.sid),
+            msgs: subscription.delivered,
+            max: subscription.max,
+            cid: cid.0,
         }
     }
 }

@@ -63,7 +63,7 @@ fn close(registry: &Registry, conn: &Arc<Conn>, at: u64, reason: ClosedReason) {
     let subscriptions = conn.subscriptions().take();
     registry.global.remove_all(&subscriptions);
     let conn = Arc::clone(conn);
-    registry.remove(Closed { conn, stop: second(at), reason, subscriptions });
+    registry.retire(Closed::new(conn, second(at), reason, &subscriptions));
 }
 
 fn view(registry: &Registry) -> View<'_> {

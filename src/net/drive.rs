@@ -68,10 +68,14 @@ pub(crate) struct Drive {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The first poll, in which the server speaks first.
-    Start { surplus: bool },
+    Start {
+        surplus: bool,
+    },
     Open,
     /// Publishing pauses: a receiver is far behind.
-    Stalled { until: Moment },
+    Stalled {
+        until: Moment,
+    },
     /// Nothing is read any more; what is pending is still written.
     Closing,
 }

@@ -100,8 +100,7 @@ fn admit(
     let registry = &shared.registry;
     let surplus = registry.conn_count() >= registry.options.max_connections;
     let start = shared.clock.now();
-    let conn =
-        registry.add(|cid, slot| Conn::new(cid, Kind::Client, slot, remote, start, wire));
+    let conn = registry.add(|cid, slot| Conn::new(cid, Kind::Client, slot, remote, start, wire));
     let nonce = if registry.authenticator.needs_nonce() { nonce() } else { Box::default() };
     let client = Client::new(Arc::clone(registry), Arc::clone(&conn), connection_type, nonce);
     tokio::spawn(Drive::new(Arc::clone(shared), conn, read, client, surplus));
