@@ -13,7 +13,7 @@ use dialtone::cli::{self, CliError, Command, Flags, Loaded};
 use dialtone::commands;
 use dialtone::conf::{Severity, Sources};
 use dialtone::logging::Logger;
-use dialtone::net::files::{self, Ports, PortsFile};
+use dialtone::net::files;
 use dialtone::net::signals::{self, Signals, Trapped};
 use dialtone::options::Options;
 use dialtone::os_error::OsError;
@@ -123,23 +123,12 @@ async fn serve(flags: &Flags) -> ExitCode {
 async fn run(flags: &Flags, options: Options, logger: &Logger) -> Result<ExitCode, String> {
     raise_descriptor_limit();
     let mut signals = Signals::listen().map_err(|error| error.to_string())?;
-    if let Some(path) = &options.pid_file {
-        files::write_pid(path).map_err(|error| {
-            format!("Could not write pidfile: open {}: {}", path.display(), OsError(&error))
-        })?;
-    }
-    let ports_folder = options.ports_file_dir.clone();
     let server = Server::builder().options(options).start().await;
     let server = server.map_err(|error| error.to_string())?;
-    let ports_file = ports_folder.and_then(|folder| write_ports(&folder, &server));
-    let code = tokio::select! {
+    Ok(tokio::select! {
         code = obey(&mut signals, flags, &server, logger) => code,
         () = server.stopped() => ExitCode::SUCCESS,
-    };
-    if let Some(Err(error)) = ports_file.map(PortsFile::remove) {
-        error!("Error cleaning up ports file: {}", OsError(&error));
-    }
-    Ok(code)
+    })
 }
 
 /// Does what signals say until one of them ends the server.
@@ -159,15 +148,6 @@ async fn obey(signals: &mut Signals, flags: &Flags, server: &Server, logger: &Lo
             Trapped::LameDuck => warn!("Lame duck mode is not supported yet"),
         }
     }
-}
-
-fn write_ports(folder: &Path, server: &Server) -> Option<PortsFile> {
-    let ports = Ports::new(server.client_addr(), server.monitor_addr());
-    PortsFile::write(folder, &ports)
-        .inspect_err(|error| {
-            error!("Error writing ports file ({}): {}", folder.display(), OsError(error));
-        })
-        .ok()
 }
 
 /// Each connection takes a descriptor. Go raises the limit of its programs too.
