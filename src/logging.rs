@@ -111,7 +111,8 @@ impl Logger {
             Level::TRACE => self.0.trace,
             _ => true,
         };
-        is_own && is_wanted && metadata.is_event()
+        // Not only events: `enabled!` asks with a callsite that is neither event nor span.
+        is_own && is_wanted && !metadata.is_span()
     }
 
     fn print(&self, label: Label, text: &str) {

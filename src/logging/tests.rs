@@ -49,6 +49,18 @@ fn debug_and_trace_are_switched_alone() {
     assert_eq!(lines(|log| log.trace = true, logged), ["[TRC] t"]);
 }
 
+/// Whoever asks before composing a costly line was told no although the level was on.
+#[test]
+fn asking_for_a_level_gives_the_same_answer() {
+    let ask = || {
+        if tracing::enabled!(Level::TRACE) {
+            trace!("t");
+        }
+    };
+    assert_eq!(lines(|log| log.trace = true, ask), ["[TRC] t"]);
+    assert_eq!(lines(|log| log.debug = true, ask), [""; 0]);
+}
+
 #[test]
 fn the_connection_stands_first() {
     let written = lines(
