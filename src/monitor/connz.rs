@@ -353,28 +353,30 @@ impl Listed {
         }
     }
 
-    /// Their subjects, or all about them.
+    /// Their subjects, or all about them. Nothing is locked while the texts are made.
     fn subscriptions(&self, subs: Subs) -> (Vec<String>, Vec<SubDetail>) {
-        match (self, subs) {
-            (_, Subs::None) => (Vec::new(), Vec::new()),
-            (Listed::Open(conn), Subs::Subjects) => {
-                let subscriptions = conn.subscriptions();
-                (subscriptions.iter().map(|one| text(one.subject())).collect(), Vec::new())
+        let (mut subjects, mut details) = (Vec::new(), Vec::new());
+        match self {
+            _ if subs == Subs::None => {}
+            Listed::Open(conn) => {
+                let all: Vec<_> = conn.subscriptions().iter().cloned().collect();
+                if subs == Subs::Detail {
+                    details.extend(all.iter().map(SubDetail::of_client));
+                } else {
+                    subjects.extend(all.iter().map(|one| text(one.subject())));
+                }
             }
-            (Listed::Closed(closed), Subs::Subjects) => {
-                let subscriptions = closed.subscriptions.iter();
-                (subscriptions.map(|one| text(&one.subject)).collect(), Vec::new())
-            }
-            (Listed::Open(conn), Subs::Detail) => {
-                (Vec::new(), conn.subscriptions().iter().map(SubDetail::of_client).collect())
-            }
-            (Listed::Closed(closed), Subs::Detail) => {
-                let subscriptions = closed.subscriptions.iter();
-                let cid = closed.conn.cid;
-                let detail = |one| SubDetail::of_closed(one, cid, GLOBAL_ACCOUNT);
-                (Vec::new(), subscriptions.map(detail).collect())
+            Listed::Closed(closed) => {
+                let all = closed.subscriptions.iter();
+                if subs == Subs::Detail {
+                    let cid = closed.conn.cid;
+                    details.extend(all.map(|one| SubDetail::of_closed(one, cid, GLOBAL_ACCOUNT)));
+                } else {
+                    subjects.extend(all.map(|one| text(&one.subject)));
+                }
             }
         }
+        (subjects, details)
     }
 }
 

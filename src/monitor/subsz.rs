@@ -123,35 +123,30 @@ pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, Refused> {
         if !query.subs {
             continue;
         }
-        let mut list = Page { subsz: &mut subsz, account: &account.name };
-        if test.is_empty() {
-            account.with_sublist(|sublist| list.add(sublist.iter(), sublist.count()));
-        } else {
-            let mut found = MatchResult::new();
-            account.match_into(test, &mut found);
-            let members = found.groups().iter().flat_map(|group| group.members());
-            let matching: Vec<_> = found.plain().iter().chain(members).collect();
-            list.add(matching.iter().copied(), matching.len());
-        }
+        let skip = subsz.offset.saturating_sub(subsz.total);
+        let room = subsz.limit - subsz.subscriptions_list.len();
+        let (page, count) = select(&account, test, skip, room);
+        let details = page.iter().map(|one| SubDetail::of_account(one, &account.name));
+        subsz.subscriptions_list.extend(details);
+        subsz.total += count;
     }
     Ok(subsz)
 }
 
-/// Takes from one account what belongs on the page.
-struct Page<'a> {
-    subsz: &'a mut Subsz,
-    account: &'a str,
-}
-
-impl Page<'_> {
-    fn add<'s>(&mut self, subscriptions: impl Iterator<Item = &'s Subscription>, count: usize) {
-        let skip = self.subsz.offset.saturating_sub(self.subsz.total);
-        let room = self.subsz.limit - self.subsz.subscriptions_list.len();
-        let shown = subscriptions.skip(skip).take(room);
-        let details = shown.map(|one| SubDetail::of_account(one, self.account));
-        self.subsz.subscriptions_list.extend(details);
-        self.subsz.total += count;
+/// Part of the subscriptions that match `test`, or of all if it is empty, and their number.
+/// Handles only, so that the sublist is locked for a short time.
+fn select(account: &Account, test: &[u8], skip: usize, room: usize) -> (Vec<Subscription>, usize) {
+    if test.is_empty() {
+        return account.with_sublist(|sublist| {
+            (sublist.iter().skip(skip).take(room).cloned().collect(), sublist.count())
+        });
     }
+    let mut found = MatchResult::new();
+    account.match_into(test, &mut found);
+    let members = found.groups().iter().flat_map(|group| group.members());
+    let matching: Vec<_> = found.plain().iter().chain(members).collect();
+    let page = matching.iter().skip(skip).take(room).map(|&one| one.clone()).collect();
+    (page, matching.len())
 }
 
 impl Stats {

@@ -238,7 +238,10 @@ fn subsz_lists_filters_and_pages() {
     let list = page(&registry, "/subsz?subs=1&test=c");
     assert_eq!(
         list["subscriptions_list"],
-        json!([{ "account": "$G", "account_tag": "$G", "subject": "c", "sid": "3", "msgs": 0, "cid": 1 }])
+        json!([{
+            "account": "$G", "account_tag": "$G",
+            "subject": "c", "sid": "3", "msgs": 0, "cid": 1,
+        }])
     );
 }
 

@@ -30,7 +30,12 @@ pub fn gatewayz(view: &View<'_>) -> Value {
 
 /// `/leafz` without leaf nodes.
 pub fn leafz(view: &View<'_>) -> Value {
-    json!({ "server_id": view.server_id(), "now": view.date(view.now), "leafnodes": 0, "leafs": [] })
+    json!({
+        "server_id": view.server_id(),
+        "now": view.date(view.now),
+        "leafnodes": 0,
+        "leafs": [],
+    })
 }
 
 /// `/jsz` without JetStream.

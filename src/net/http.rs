@@ -66,7 +66,7 @@ pub async fn serve(listener: TcpListener, registry: Arc<Registry>, clock: Clock)
                     let served =
                         tokio::time::timeout(CONNECTION_TIME_MAX, connection(stream, endpoint));
                     if let Ok(Err(error)) = served.await {
-                        tracing::debug!("monitoring: {error}");
+                        tracing::debug!("Monitoring connection ended: {error}");
                     }
                 });
             }
