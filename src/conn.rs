@@ -98,7 +98,6 @@ pub struct Conn {
     is_closed: AtomicBool,
     /// Monitoring wants its RTT.
     rtt_wanted: AtomicBool,
-    wire: Box<dyn Wire>,
     flow: Mutex<Flow>,
     subscriptions: Mutex<Subscriptions>,
     about: Mutex<Option<Box<About>>>,
@@ -164,6 +163,8 @@ pub struct Subscriptions {
 /// Everything about writing, under one lock.
 #[derive(Default)]
 struct Flow {
+    /// `None` once the connection has ended: what still refers to it holds no socket.
+    wire: Option<Arc<dyn Wire>>,
     outbound: Outbound,
     flushing: bool,
     blocked: bool,
@@ -263,7 +264,7 @@ impl Conn {
         slot: Slot,
         remote: Option<SocketAddr>,
         start: Moment,
-        wire: Box<dyn Wire>,
+        wire: Arc<dyn Wire>,
     ) -> Conn {
         Conn {
             cid,
@@ -279,8 +280,7 @@ impl Conn {
             answers: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             rtt_wanted: AtomicBool::new(false),
-            wire,
-            flow: Mutex::default(),
+            flow: Mutex::new(Flow { wire: Some(wire), ..Flow::default() }),
             subscriptions: Mutex::default(),
             about: Mutex::default(),
             access: Mutex::default(),
@@ -334,10 +334,11 @@ impl Conn {
         frames: &[u8],
         policy: &Policy,
     ) -> Sent {
+        let Some(wire) = flow.wire.clone() else { return Sent::Closed };
         flow.flushing = true;
         flow.outbound.reserve(frames.len());
         drop(flow);
-        let written = self.wire.try_write(&[IoSlice::new(frames)]);
+        let written = wire.try_write(&[IoSlice::new(frames)]);
         let mut flow = self.flow.lock();
         flow.flushing = false;
         let written = match written {
@@ -394,9 +395,10 @@ impl Conn {
         &'a self,
         mut flow: MutexGuard<'a, Flow>,
     ) -> (MutexGuard<'a, Flow>, Flushed) {
+        let Some(wire) = flow.wire.clone() else { return (flow, Flushed::Failed) };
         let mut batch: Batch = flow.outbound.take();
         drop(flow);
-        let result = self.wire.try_write(&batch.slices());
+        let result = wire.try_write(&batch.slices());
         let mut flow = self.flow.lock();
         let written = match result {
             Ok(len) => len,
@@ -494,6 +496,16 @@ impl Conn {
         for waker in owner.into_iter().chain(stalled) {
             waker.wake();
         }
+    }
+
+    /// Lets go of the socket and of whoever was to be woken, at the very end.
+    pub fn hang_up(&self) {
+        let mut flow = self.flow.lock();
+        flow.outbound.clear();
+        flow.discarded = true;
+        let kept = (flow.wire.take(), flow.owner.take());
+        drop(flow);
+        drop(kept);
     }
 
     /// Why it ends, if it does.

@@ -336,11 +336,14 @@ impl Drive {
             self.client.close(reason, delivery.now);
         }
         self.poll_flush(cx, delivery);
-        if self.conn.progress().pending_bytes == 0 {
-            return Poll::Ready(());
+        if self.conn.progress().pending_bytes > 0 {
+            let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
+            if linger.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
         }
-        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
-        linger.as_mut().poll(cx)
+        self.conn.hang_up();
+        Poll::Ready(())
     }
 }
 

@@ -92,7 +92,7 @@ pub(crate) fn admit_local(stream: UnixStream, shared: &Arc<Shared>) {
 /// Starts the task of a new connection.
 fn admit(
     read: ReadHalf,
-    wire: Box<dyn Wire>,
+    wire: Arc<dyn Wire>,
     remote: Option<SocketAddr>,
     connection_type: ConnectionType,
     shared: &Arc<Shared>,

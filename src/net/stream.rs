@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
@@ -42,15 +43,15 @@ impl Wire for LocalWire {
 
 impl ReadHalf {
     /// Splits a TCP stream.
-    pub(crate) fn tcp(stream: TcpStream) -> (ReadHalf, Box<dyn Wire>) {
+    pub(crate) fn tcp(stream: TcpStream) -> (ReadHalf, Arc<dyn Wire>) {
         let (read, write) = stream.into_split();
-        (ReadHalf::Tcp(read), Box::new(TcpWire(write)))
+        (ReadHalf::Tcp(read), Arc::new(TcpWire(write)))
     }
 
     /// Splits a stream within the process.
-    pub(crate) fn local(stream: UnixStream) -> (ReadHalf, Box<dyn Wire>) {
+    pub(crate) fn local(stream: UnixStream) -> (ReadHalf, Arc<dyn Wire>) {
         let (read, write) = stream.into_split();
-        (ReadHalf::Local(read), Box::new(LocalWire(write)))
+        (ReadHalf::Local(read), Arc::new(LocalWire(write)))
     }
 
     /// Reads into `buf`, or has the task woken when there is something to read.
