@@ -80,7 +80,7 @@ pub struct Loaded {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CliError {
     text: String,
-    prints_usage: bool,
+    of_a_flag: bool,
 }
 
 /// Why there are no options.
@@ -134,7 +134,7 @@ pub fn parse(
     {
         return client::parse(word, rest, environment)
             .map(Command::Client)
-            .map_err(|error| CliError { prints_usage: false, ..error });
+            .map_err(|error| CliError { of_a_flag: false, ..error });
     }
     let mut words = Words::new(args);
     let mut server = Server::default();
@@ -472,8 +472,13 @@ impl Flag<'_> {
             "tls" | "tlsverify" | "help_tls" => (true, "TLS is not supported yet"),
             "tlscert" | "tlskey" | "tlscacert" => (false, "TLS is not supported yet"),
             "ms" | "https_port" => (false, "monitoring over TLS is not supported yet"),
-            "cluster" | "cluster_listen" | "cluster_name" | "cluster_advertise" | "routes"
+            "cluster" | "cluster_listen" | "cluster_name" | "cluster_advertise"
             | "connect_retries" => (false, "cluster is not supported yet"),
+            "routes" => {
+                words.value(self)?;
+                let text = "solicited routes require cluster capabilities, e.g. --cluster";
+                return Err(CliError::new(text.to_owned()));
+            }
             "no_advertise" => (true, "cluster is not supported yet"),
             "js" | "jetstream" => (true, "JetStream is not supported"),
             "s" | "syslog" => (true, "syslog is not supported, use --log"),
@@ -511,18 +516,18 @@ impl Signal {
 
 impl CliError {
     fn new(text: String) -> Self {
-        Self { text, prints_usage: false }
+        Self { text, of_a_flag: false }
     }
 
     /// About a flag that does not exist, or not with this value.
     fn flag(text: String) -> Self {
-        Self { text, prints_usage: true }
+        Self { text, of_a_flag: true }
     }
 
     /// Whether [`HELP`] follows and the exit code is 0, as Go's flags do it in the real server.
     /// Not so for the client commands, which are not its own: scripts see that nothing was sent.
-    pub fn prints_usage(&self) -> bool {
-        self.prints_usage
+    pub fn is_of_a_flag(&self) -> bool {
+        self.of_a_flag
     }
 }
 

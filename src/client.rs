@@ -393,6 +393,7 @@ impl Client {
         let max = max.and_then(|max| std::str::from_utf8(max).ok()?.parse().ok()).unwrap_or(0_u64);
         let found = self.conn.subscriptions().find(sid).cloned();
         if let Some(subscription) = found {
+            delivery.staging.settle(&self.conn);
             if max > subscription.delivered() {
                 subscription.set_max(max);
                 self.account.limit_changed(&subscription);

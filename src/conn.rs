@@ -310,13 +310,14 @@ impl Conn {
         let admission = policy.admit(flow.outbound.pending_bytes(), frames.len());
         let idle = !flow.flushing && !flow.blocked;
         match admission {
-            Admission::Drop => return Sent::Dropped,
+            // What is no message is an answer that the client waits for.
+            Admission::Drop if msgs > 0 => return Sent::Dropped,
             // An idle connection gets the chance to take it all first.
             Admission::Overflow if !idle => {
                 self.close_locked(flow, ClosedReason::SlowConsumerPendingBytes, true);
                 return Sent::SlowConsumer;
             }
-            Admission::Append | Admission::AppendAndStall | Admission::Overflow => {}
+            _ => {}
         }
         flow.out_msgs += msgs;
         flow.out_bytes += bytes;

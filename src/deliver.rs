@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::conn::Conn;
+use crate::conn_event;
 use crate::encoder;
 use crate::headers;
 use crate::moment::Moment;
@@ -184,6 +185,7 @@ impl Delivery {
             staging: &mut self.staging,
             spent: &mut self.spent,
             now: self.now,
+            traced: tracing::enabled!(tracing::Level::TRACE),
         };
         let mut delivered = 0_u64;
         for target in &matched.plain {
@@ -248,6 +250,7 @@ struct Stage<'a> {
     staging: &'a mut Staging,
     spent: &'a mut Vec<Subscription>,
     now: Moment,
+    traced: bool,
 }
 
 impl Stage<'_> {
@@ -270,6 +273,9 @@ impl Stage<'_> {
             Some(_) if target.subscription.conn().headers() => (head, tails.tail, tails.bytes),
             Some((tail, bytes)) => (&head[1..], tail, bytes),
         };
+        if self.traced {
+            trace(target.subscription.conn(), head, tail);
+        }
         self.staging.stage(&target.subscription, target.slot, counted, head, tail, bytes);
         true
     }
@@ -332,6 +338,13 @@ impl<'a> Tails<'a> {
             headless: with_header.then_some((headless, publish.payload().len() as u64)),
         }
     }
+}
+
+#[cold]
+fn trace(conn: &Conn, head: &[u8], tail: &[u8]) {
+    let line_len = memchr::memchr(b'\r', tail).unwrap_or(tail.len());
+    let line = [head, &tail[..line_len]].concat();
+    conn_event!(TRACE, conn, "->> [{}]", String::from_utf8_lossy(&line));
 }
 
 fn write_reply(out: &mut Vec<u8>, reply: &[u8]) {

@@ -69,14 +69,15 @@ fn failed(error: impl Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Wrong flags show how they are used, with exit code 0, as the real server does it.
+/// Wrong flags also tell where help is.
+///
+/// nats-differs: the real server prints its whole usage and exits with 0; a script would go on.
 fn misused(error: &CliError) -> ExitCode {
     let code = failed(error);
-    if !error.prints_usage() {
-        return code;
+    if error.is_of_a_flag() {
+        eprintln!("Run with --help for the flags and commands there are.");
     }
-    say(cli::HELP);
-    ExitCode::SUCCESS
+    code
 }
 
 fn check_config(flags: &Flags) -> ExitCode {

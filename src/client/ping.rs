@@ -18,6 +18,7 @@ pub(super) struct Pings {
     heard_at: Moment,
     /// The PING whose PONG measures the round trip; `NEVER` before the first.
     sent_at: Moment,
+    /// The round trip time is known, however old.
     measured: bool,
 }
 
@@ -37,6 +38,8 @@ impl Pings {
         let first = interval.min(FIRST_PING_MAX);
         let jitter = first * fastrand::u32(..=FIRST_PING_JITTER_PERCENT) / 100;
         self.due = now + first + jitter;
+        // The time from accept to CONNECT is taken for a first round trip.
+        self.measured = true;
     }
 
     /// The client sent something that shows it is alive.
@@ -70,7 +73,8 @@ impl Pings {
         out_max: usize,
     ) -> Result<bool, ProtoErr> {
         self.due = now + interval;
-        let rtt_known = self.measured && now.since(self.sent_at) <= RTT_AGE_MAX;
+        let pinged_lately = self.sent_at != Moment::NEVER && now - self.sent_at <= RTT_AGE_MAX;
+        let rtt_known = self.measured && pinged_lately;
         if rtt_known && now.since(self.heard_at) < interval {
             return Ok(false);
         }
@@ -113,9 +117,9 @@ mod tests {
     #[test]
     fn who_talks_but_never_answers_is_not_stale() {
         let mut pings = Pings::new(Moment::START, SECOND);
+        pings.connected(Moment::START, SECOND);
         let mut now = Moment::START + SECOND;
         assert_eq!(pings.tick(now, SECOND, 2), Ok(true));
-        pings.pong(now);
         for _ in 0..10 {
             now = now + SECOND;
             pings.heard(now);

@@ -45,6 +45,12 @@ struct Stage {
     run: Option<(Subscription, u64)>,
 }
 
+impl Default for Staging {
+    fn default() -> Staging {
+        Staging::new()
+    }
+}
+
 impl Staging {
     /// Nothing staged.
     pub fn new() -> Staging {
@@ -76,6 +82,14 @@ impl Staging {
     /// A connection that was found far behind since the last call.
     pub fn take_stalled(&mut self) -> Option<Stalled> {
         self.stalled.take()
+    }
+
+    /// Counts what is staged for `conn` for its subscriptions, ahead of the commit.
+    pub fn settle(&mut self, conn: &Conn) {
+        let at = self.by_slot.get(conn.slot.number() as usize).map_or(0, |&at| at as usize);
+        if let Some(stage) = at.checked_sub(1).map(|at| &mut self.stages[at]) {
+            add_delivered(stage.run.take());
+        }
     }
 
     /// Where to append frames for `conn` that are no messages.

@@ -84,11 +84,16 @@ for_both! {
             refused(which, args, &format!("{path}:2:1: unknown field \"bogus\""));
         }
     }
+}
 
-    fn an_unknown_flag_prints_the_usage(which) {
-        let output = run(which, &["--nonsense"]);
-        let all = [output.stdout, output.stderr].concat();
-        assert!(String::from_utf8_lossy(&all).contains("Usage: "));
-        assert_eq!(output.status.code(), Some(0));
+/// The real server prints its usage and exits with 0 (COMPAT.md).
+#[test]
+fn an_unknown_flag_is_refused() {
+    for args in [&["--nonsense"][..], &["-p", "abc"]] {
+        let output = run(Which::Dialtone, args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(args[0].trim_start_matches('-')), "{text}");
+        assert!(text.contains("--help"), "{text}");
+        assert_eq!(output.status.code(), Some(1));
     }
 }
