@@ -475,7 +475,6 @@ impl Flag<'_> {
             "cluster" | "cluster_listen" | "cluster_name" | "cluster_advertise"
             | "connect_retries" => (false, "cluster is not supported yet"),
             "routes" => {
-                words.value(self)?;
                 let text = "solicited routes require cluster capabilities, e.g. --cluster";
                 return Err(CliError::new(text.to_owned()));
             }
@@ -524,8 +523,7 @@ impl CliError {
         Self { text, of_a_flag: true }
     }
 
-    /// Whether [`HELP`] follows and the exit code is 0, as Go's flags do it in the real server.
-    /// Not so for the client commands, which are not its own: scripts see that nothing was sent.
+    /// Whether a flag of the server is what is wrong: [`HELP`] tells which there are.
     pub fn is_of_a_flag(&self) -> bool {
         self.of_a_flag
     }

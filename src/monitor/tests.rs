@@ -46,7 +46,7 @@ fn second(number: u64) -> Moment {
 fn connect(registry: &Registry, at: u64, about: About) -> Arc<Conn> {
     let remote = format!("127.0.0.1:{}", 1000 + at).parse().unwrap();
     let conn = registry.add(|cid, slot| {
-        Conn::new(cid, Kind::Client, slot, Some(remote), second(at), Box::new(Sink))
+        Conn::new(cid, Kind::Client, slot, Some(remote), second(at), Arc::new(Sink))
     });
     conn.set_about(about);
     conn
