@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::conn::subscription::Subscription;
 use crate::sublist::Sublist;
 use crate::sublist::epochs::Epochs;
 use crate::sublist::result::MatchResult;
-use crate::subscription::Subscription;
 
 /// One account.
 pub struct Account {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! An error that ends the connection is returned; one that does not is written and forgotten.
-//! nats: server/client.go `processConnect`, `processSub`, `processUnsub`, `processInboundClientMsg`,
-//! `processPing`, `processPingTimer`
+//! nats: server/client.go `processConnect`, `processSub`, `processUnsub`,
+//! `processInboundClientMsg`, `processPing`, `processPingTimer`
 
 mod ping;
 mod trace;
@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::auth::User;
+use crate::conn::conn_event;
+use crate::conn::subscription::Subscription;
 use crate::conn::{About, Conn};
-use crate::conn_event;
 use crate::connect::{Connect, Credentials};
 use crate::deliver::{Delivery, Publisher};
 use crate::encoder;
@@ -29,7 +30,6 @@ use crate::parser::{Op, Publish, Rules};
 use crate::permissions::{self, Permissions};
 use crate::registry::{Closed, Registry};
 use crate::subject;
-use crate::subscription::Subscription;
 
 use ping::Pings;
 

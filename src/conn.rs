@@ -1,8 +1,8 @@
 //! `Conn`: the face that a connection shows to others.
 //!
-//! Holds what several tasks touch: the outbound queue and its flushing, the waker of the owning task,
-//! counters, subscriptions, and what monitoring shows. The socket is behind [`Wire`], so nothing here
-//! does I/O by itself.
+//! Holds what several tasks touch: the outbound queue and its flushing, the waker of the owning
+//! task, counters, subscriptions, and what monitoring shows. The socket is behind [`Wire`], so
+//! nothing here does I/O by itself.
 //!
 //! Flushing. Whoever has frames for an idle connection writes them itself, outside the lock, under
 //! the `flushing` flag; others only append meanwhile, and the flusher takes what came. When the
@@ -16,9 +16,11 @@
 //!    +-----------------+<-----------------------------------------------+  owner: all written
 //! ```
 //!
-//! Invariants: at most one of `flushing` and `blocked`; who sees neither finds the queue empty; after
-//! `closed` is set nothing is appended.
+//! Invariants: at most one of `flushing` and `blocked`; who sees neither finds the queue empty;
+//! after `closed` is set nothing is appended.
 //! nats: server/client.go `queueOutbound`, `flushOutbound`, `closeConnection`
+
+pub mod subscription;
 
 use core::net::SocketAddr;
 use std::io::{self, IoSlice};
@@ -26,25 +28,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::auth::GLOBAL_ACCOUNT;
+use crate::conn::subscription::Subscriptions;
 use crate::errors::ClosedReason;
 use crate::ids::{Cid, Kind};
 use crate::moment::Moment;
 use crate::outbound::{Admission, Batch, Outbound, Policy};
 use crate::permissions::{Permissions, Replies};
 use crate::stats::Counter;
-use crate::sublist::Entry;
-use crate::subscription::Subscription;
 
 /// Rounds of writing what others appended, before the owning task takes over.
 const FLUSH_ROUNDS_MAX: usize = 8;
 
-/// Logs an event of a connection: the fields that put its address, number, client and user in front.
-#[macro_export]
+/// Logs an event of a connection: the fields that put its address, number, client and user in
+/// front.
 macro_rules! conn_event {
     ($level:ident, $conn:expr, $($message:tt)+) => {
         if tracing::enabled!(tracing::Level::$level) {
@@ -61,6 +60,8 @@ macro_rules! conn_event {
         }
     };
 }
+
+pub(crate) use conn_event;
 
 /// The socket of a connection, as far as writing goes.
 pub trait Wire: Send + Sync {
@@ -151,13 +152,6 @@ impl About {
 struct Access {
     permissions: Arc<Permissions>,
     replies: Option<Replies>,
-}
-
-/// The subscriptions of one connection by their sid.
-#[derive(Default)]
-pub struct Subscriptions {
-    by_sid: HashTable<Subscription>,
-    random: RandomState,
 }
 
 /// Everything about writing, under one lock.
@@ -633,56 +627,4 @@ impl Conn {
 /// Trouble that passes: the socket is full, or a signal came in between.
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-impl Subscriptions {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.by_sid.len()
-    }
-
-    /// There are none.
-    pub fn is_empty(&self) -> bool {
-        self.by_sid.is_empty()
-    }
-
-    /// The one the client calls `sid`.
-    pub fn find(&self, sid: &[u8]) -> Option<&Subscription> {
-        self.by_sid.find(self.hash(sid), |subscription| subscription.sid() == sid)
-    }
-
-    /// Adds one whose sid is not in use.
-    pub fn insert(&mut self, subscription: Subscription) {
-        let random = &self.random;
-        let hash = hash(random, subscription.sid());
-        self.by_sid.insert_unique(hash, subscription, |other| self::hash(random, other.sid()));
-    }
-
-    /// Removes one, or tells that it is not here.
-    pub fn remove(&mut self, subscription: &Subscription) -> bool {
-        let hash = self.hash(subscription.sid());
-        let found = self.by_sid.find_entry(hash, |other| other.is_same(subscription));
-        found.map(|entry| entry.remove()).is_ok()
-    }
-
-    /// Takes them all out.
-    pub fn take(&mut self) -> Vec<Subscription> {
-        std::mem::take(&mut self.by_sid).into_iter().collect()
-    }
-
-    /// All of them, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Subscription> {
-        self.by_sid.iter()
-    }
-
-    fn hash(&self, sid: &[u8]) -> u64 {
-        hash(&self.random, sid)
-    }
-}
-
-fn hash(random: &RandomState, sid: &[u8]) -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    let mut hasher = random.build_hasher();
-    hasher.write(sid);
-    hasher.finish()
 }

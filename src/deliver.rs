@@ -1,9 +1,9 @@
 //! Delivery: from a publication to the frames of its receivers.
 //!
 //! Everything here belongs to one worker thread: the match cache, the staging of frames, the
-//! counters. Frames are gathered per receiver over a whole read, then each receiver gets them in one
-//! piece, under one lock. The tail of the publication (`[reply] size CRLF message CRLF`) goes to the
-//! receiver as it came; only the head (`MSG subject sid `) is made, once per match.
+//! counters. Frames are gathered per receiver over a whole read, then each receiver gets them in
+//! one piece, under one lock. The tail of the publication (`[reply] size CRLF message CRLF`) goes
+//! to the receiver as it came; only the head (`MSG subject sid `) is made, once per match.
 //!
 //! Knows no socket; the time is an argument.
 //! nats: server/client.go `processMsgResults`, `deliverMsg`
@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::conn::Conn;
-use crate::conn_event;
+use crate::conn::conn_event;
+use crate::conn::subscription::{Counted, Subscription};
 use crate::encoder;
 use crate::headers;
 use crate::moment::Moment;
@@ -24,7 +25,6 @@ use crate::stats::Counters;
 use crate::sublist::Entry;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
-use crate::subscription::{Counted, Subscription};
 
 pub use staging::{Staging, Stalled};
 

@@ -32,4 +32,3 @@ pub mod server;
 pub mod stats;
 pub mod subject;
 pub mod sublist;
-pub mod subscription;

@@ -1,4 +1,5 @@
-//! The edge to the operating system: sockets, threads, signals and the files that tell others of us.
+//! The edge to the operating system: sockets, threads, signals and the files that tell others of
+//! us.
 
 pub(crate) mod drive;
 pub mod files;

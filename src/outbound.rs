@@ -1,8 +1,8 @@
 //! Outbound queue of one connection: encoded frames that its socket did not take yet.
 //!
 //! Knows bytes and limits. Knows no socket, no lock and no clock.
-//! Invariant: `pending_bytes` is the sum of what stands in `chunks` and in the batch that is out, and
-//! an empty queue holds no memory.
+//! Invariant: `pending_bytes` is the sum of what stands in `chunks` and in the batch that is out,
+//! and an empty queue holds no memory.
 //! nats: server/client.go `queueOutbound`, `collapsePtoNB`
 
 use std::collections::VecDeque;

@@ -1,8 +1,8 @@
 //! Resumable parser of the client port: bytes in, [`Op`] out.
 //!
-//! Works in place on what the socket gave. Only an op that is cut by the end of the input is copied,
-//! into [`Unfinished`], which is freed as soon as the op is whole: an idle connection holds nothing.
-//! Knows no socket, no subscription and no policy beyond [`Rules`].
+//! Works in place on what the socket gave. Only an op that is cut by the end of the input is
+//! copied, into [`Unfinished`], which is freed as soon as the op is whole: an idle connection holds
+//! nothing. Knows no socket, no subscription and no policy beyond [`Rules`].
 //!
 //! Layout of a publication, with the offsets of [`Publication`] counted from its first byte:
 //!
@@ -14,9 +14,9 @@
 //!      |          tail (what MSG needs behind its sid, byte for byte)
 //! ```
 //!
-//! Invariants: subject <= tail <= message <= total; no byte is searched twice for its line end; what
-//! is kept of a control line never exceeds `max_control_line` by more than one op name; what is kept
-//! of a payload never exceeds what has arrived.
+//! Invariants: subject <= tail <= message <= total; no byte is searched twice for its line end;
+//! what is kept of a control line never exceeds `max_control_line` by more than one op name; what
+//! is kept of a payload never exceeds what has arrived.
 //!
 //! nats: server/parser.go `parse`, server/client.go `processPub`, `processHeaderPub`, `splitArg`
 
@@ -74,8 +74,9 @@ pub struct Publish<'a> {
     pub size_text: &'a [u8],
     /// Header block and payload, without the final CRLF.
     pub message: &'a [u8],
-    /// `[reply ][header-size ]size CRLF message CRLF` as it arrived: what MSG (of PUB) or HMSG (of HPUB)
-    /// carries behind its sid. Empty when the line was not written with single blanks and CRLF.
+    /// `[reply ][header-size ]size CRLF message CRLF` as it arrived: what MSG (of PUB) or HMSG (of
+    /// HPUB) carries behind its sid. Empty when the line was not written with single blanks and
+    /// CRLF.
     pub tail: &'a [u8],
 }
 
@@ -218,8 +219,8 @@ impl Parser {
         Parser { rules, unfinished: None }
     }
 
-    /// The next whole op of `input`, and how many bytes of it are used up. `None` when that is all of
-    /// them; what is left of an op is then kept for the next call.
+    /// The next whole op of `input`, and how many bytes of it are used up. `None` when that is all
+    /// of them; what is left of an op is then kept for the next call.
     ///
     /// # Errors
     /// The connection has to be ended: nothing sensible can be read behind a [`ProtoErr`].
@@ -400,7 +401,8 @@ fn bare<'a>(buf: &'a [u8], name: &[u8], bare: Bare, scanned: usize) -> Result<Fo
     }
 }
 
-/// The argument text of one control line: `buf[start..end]`, and the length of the line with its end.
+/// The argument text of one control line: `buf[start..end]`, and the length of the line with its
+/// end.
 struct Args {
     start: usize,
     end: usize,
@@ -409,8 +411,8 @@ struct Args {
 
 /// Finds the argument text behind the op `name`; `None` when the line is not whole.
 ///
-/// The first byte behind the blanks belongs to the arguments whatever it is, even a line end: so does
-/// the real server.
+/// The first byte behind the blanks belongs to the arguments whatever it is, even a line end: so
+/// does the real server.
 fn args(buf: &[u8], name: &[u8], scanned: usize, rules: &Rules) -> Result<Option<Args>, ProtoErr> {
     if !has_name(buf, name)? {
         return Ok(None);
@@ -537,8 +539,9 @@ fn pub_line(buf: &[u8], args: Args) -> Result<Publication, ProtoErr> {
     })
 }
 
-/// PUB as every client library writes it: single blanks, CRLF, a size of few digits. The size is read
-/// backwards from the line end, then one search for the blank behind the subject does the rest.
+/// PUB as every client library writes it: single blanks, CRLF, a size of few digits. The size is
+/// read backwards from the line end, then one search for the blank behind the subject does the
+/// rest.
 fn pub_line_plain(buf: &[u8], args: &Args) -> Option<Publication> {
     let Args { start, end, line_len } = *args;
     if start != "PUB ".len() || end + 2 != line_len {

@@ -1,5 +1,5 @@
-//! `Registry`: what the whole server shares. Connections by cid, accounts by name, the ring of closed
-//! connections, counters of the workers, and the options in force.
+//! `Registry`: what the whole server shares. Connections by cid, accounts by name, the ring of
+//! closed connections, counters of the workers, and the options in force.
 //!
 //! Locks here are held for a few lines and never while another one is taken.
 //! nats: server/server.go `Server`, `closedRingBuffer`
@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::account::Account;
 use crate::auth::{Authenticator, GLOBAL_ACCOUNT};
+use crate::conn::subscription::Subscription;
 use crate::conn::{About, Conn, Received, Slot};
 use crate::errors::ClosedReason;
 use crate::ids::{Cid, ServerId};
@@ -22,7 +23,6 @@ use crate::options::Options;
 use crate::outbound::Policy;
 use crate::stats::{Counters, Snapshot};
 use crate::sublist::Entry;
-use crate::subscription::Subscription;
 
 /// Everything the tasks of one server share.
 pub struct Registry {

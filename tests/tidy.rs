@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 7] = [
     &["ids", "subject", "duration", "limits", "errors", "stats", "options", "moment", "os_error"],
     &["headers", "info", "connect", "parser", "encoder", "websocket"],
     &["conf", "cli", "reload", "sublist", "outbound", "permissions", "auth"],
-    &["conn", "subscription", "account", "registry"],
+    &["conn", "account", "registry"],
     &["deliver", "client", "route", "monitor", "events", "lame_duck"],
     &["clock", "logging", "line_client", "commands", "net"],
     &["server", "lib", "main"],

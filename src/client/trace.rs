@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use crate::conn::Conn;
-use crate::conn_event;
+use crate::conn::conn_event;
 use crate::options::Log;
 use crate::parser::{Op, Publish};
 

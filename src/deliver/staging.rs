@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
+use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, Sent};
 use crate::outbound::Policy;
 use crate::stats::Counters;
 use crate::sublist::Entry;
-use crate::subscription::Subscription;
 
 /// Staged bytes after which a worker commits although its read is not handled to the end.
 const STAGED_BYTES_MAX: usize = 1024 * 1024;

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::account::Account;
+use crate::conn::subscription::Subscription;
 use crate::ids::Cid;
 use crate::monitor::json::{Date, Float, is_zero};
 use crate::monitor::params::Params;
@@ -13,7 +14,6 @@ use crate::registry::ClosedSubscription;
 use crate::subject::is_valid_publish;
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
-use crate::subscription::Subscription;
 
 /// What is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

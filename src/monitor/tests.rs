@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use crate::conn::subscription::Subscription;
 use crate::conn::{About, Conn, Wire};
 use crate::errors::ClosedReason;
 use crate::ids::{Kind, ServerId};
@@ -14,7 +15,6 @@ use crate::moment::Moment;
 use crate::monitor::{Process, View};
 use crate::options::{Listen, Options, Port};
 use crate::registry::{Closed, Registry};
-use crate::subscription::Subscription;
 
 const ID: &str = "NDVYDO4OCKSSFM2PEKCBMYKSVYI2EFYGRUD4YFKTUZWKMBBXKM32YCUD";
 

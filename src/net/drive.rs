@@ -1,9 +1,9 @@
 //! `Drive`: the task of one connection, a hand-written future.
 //!
 //! Each poll: finish what the socket did not take, see what is due, read once into the worker's
-//! scratch, handle the ops in it, hand what they staged to its receivers, inline. A read that filled
-//! the scratch means that there is more: the task queues itself again behind the others, so that no
-//! connection starves its neighbours.
+//! scratch, handle the ops in it, hand what they staged to its receivers, inline. A read that
+//! filled the scratch means that there is more: the task queues itself again behind the others, so
+//! that no connection starves its neighbours.
 //!
 //! nats: server/client.go `readLoop`, `writeLoop`, `flushClients`
 
@@ -18,8 +18,8 @@ use tokio::time::{Sleep, sleep};
 
 use crate::client::Client;
 use crate::clock::Clock;
+use crate::conn::conn_event;
 use crate::conn::{Conn, Flushed};
-use crate::conn_event;
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::limits::STALL_PER_READ_MAX;
@@ -51,8 +51,8 @@ pub(crate) struct Drive {
     read: ReadHalf,
     client: Client,
     parser: Parser,
-    /// Input that was read and is not handled yet, because its handling would have taken too long or
-    /// a receiver is far behind.
+    /// Input that was read and is not handled yet, because its handling would have taken too long
+    /// or a receiver is far behind.
     backlog: Vec<u8>,
     phase: Phase,
     /// The next entry of this connection in the sweep.

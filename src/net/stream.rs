@@ -1,7 +1,8 @@
 //! A socket in two halves: one the owning task reads from, one that anybody writes to.
 //!
 //! Reading goes through tokio's own `poll_read`, which knows after a short read that the socket is
-//! drained and so saves a system call per wake-up. Writing goes through `try_write`, from any thread.
+//! drained and so saves a system call per wake-up. Writing goes through `try_write`, from any
+//! thread.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

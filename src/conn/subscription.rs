@@ -11,6 +11,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use triomphe::ThinArc;
 
 use crate::conn::Conn;
@@ -169,4 +171,63 @@ impl std::fmt::Debug for Subscription {
             .field("subject", &String::from_utf8_lossy(self.subject()))
             .finish_non_exhaustive()
     }
+}
+
+/// The subscriptions of one connection by their sid.
+#[derive(Default)]
+pub struct Subscriptions {
+    by_sid: HashTable<Subscription>,
+    random: RandomState,
+}
+
+impl Subscriptions {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_sid.len()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_sid.is_empty()
+    }
+
+    /// The one the client calls `sid`.
+    pub fn find(&self, sid: &[u8]) -> Option<&Subscription> {
+        self.by_sid.find(self.hash(sid), |subscription| subscription.sid() == sid)
+    }
+
+    /// Adds one whose sid is not in use.
+    pub fn insert(&mut self, subscription: Subscription) {
+        let random = &self.random;
+        let hash = hash(random, subscription.sid());
+        self.by_sid.insert_unique(hash, subscription, |other| self::hash(random, other.sid()));
+    }
+
+    /// Removes one, or tells that it is not here.
+    pub fn remove(&mut self, subscription: &Subscription) -> bool {
+        let hash = self.hash(subscription.sid());
+        let found = self.by_sid.find_entry(hash, |other| other.is_same(subscription));
+        found.map(|entry| entry.remove()).is_ok()
+    }
+
+    /// Takes them all out.
+    pub fn take(&mut self) -> Vec<Subscription> {
+        std::mem::take(&mut self.by_sid).into_iter().collect()
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Subscription> {
+        self.by_sid.iter()
+    }
+
+    fn hash(&self, sid: &[u8]) -> u64 {
+        hash(&self.random, sid)
+    }
+}
+
+fn hash(random: &RandomState, sid: &[u8]) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = random.build_hasher();
+    hasher.write(sid);
+    hasher.finish()
 }
