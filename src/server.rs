@@ -56,7 +56,7 @@ pub enum StartError {
     Options(OptionsError),
     /// A port cannot be listened on.
     Listen {
-        /// What it is for.
+        /// `port` for the one of clients, `monitor port`.
         what: &'static str,
         /// Where.
         listen: Listen,
@@ -82,7 +82,7 @@ impl fmt::Display for StartError {
             StartError::Options(error) => error.fmt(f),
             StartError::Listen { what, listen, error } => {
                 let Listen { host, port } = listen;
-                write!(f, "Error listening on {what} port: {host}:{}, ", port.bind_number())?;
+                write!(f, "Error listening on {what}: {host}:{}, ", port.bind_number())?;
                 write!(f, "{}", OsError(error))
             }
             StartError::File { what, path, error } => {
@@ -136,14 +136,32 @@ impl Server {
 
     fn start(options: Options) -> Result<Server, StartError> {
         options.check().map_err(StartError::Options)?;
-        let clock = Clock::start();
         let server_id = new_server_id();
         log_start(&options, &server_id);
         let runtime = new_runtime(&options).map_err(StartError::Runtime)?;
-        let guard = runtime.enter();
+        let opened = {
+            let _guard = runtime.enter();
+            Server::open(options, server_id)
+        };
+        match opened {
+            Ok(server) => {
+                *server.runtime.lock() = Some(runtime);
+                Ok(server)
+            }
+            Err(error) => {
+                // Dropped it would wait for its threads and panic: this is an async context.
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the ports and serves them in the entered runtime, which the caller puts into place.
+    fn open(options: Options, server_id: ServerId) -> Result<Server, StartError> {
+        let clock = Clock::start();
         let monitor = bind_monitor(&options)?;
         let listen = Listen { host: options.host.clone(), port: options.port };
-        let clients = bind(&listen, "client")?;
+        let clients = bind(&listen, "port")?;
         let client_addr = local_addr(&clients, &listen)?;
         let monitor_addr = match &monitor {
             Some((listener, listen)) => Some(local_addr(listener, listen)?),
@@ -171,13 +189,12 @@ impl Server {
         tracing::info!("Listening for client connections on {shown}");
         tokio::spawn(listener::accept(clients, Arc::clone(&shared)));
         tracing::info!("Server is ready");
-        drop(guard);
         let (stopped, _) = watch::channel(false);
         Ok(Server {
             shared,
             client_addr,
             monitor_addr,
-            runtime: Mutex::new(Some(runtime)),
+            runtime: Mutex::default(),
             ports_file: Mutex::new(ports_file),
             stopped,
         })
@@ -323,14 +340,14 @@ fn bind(listen: &Listen, what: &'static str) -> Result<TcpListener, StartError> 
 
 fn bind_monitor(options: &Options) -> Result<Option<(TcpListener, Listen)>, StartError> {
     let Some(listen) = options.http_listen() else { return Ok(None) };
-    let listener = bind(&listen, "monitor")?;
+    let listener = bind(&listen, "monitor port")?;
     let port = local_addr(&listener, &listen)?.port();
     tracing::info!("Starting http monitor on {}", shown_addr(&listen.host, port));
     Ok(Some((listener, listen)))
 }
 
 fn local_addr(listener: &TcpListener, listen: &Listen) -> Result<SocketAddr, StartError> {
-    let error = |error| StartError::Listen { what: "client", listen: listen.clone(), error };
+    let error = |error| StartError::Listen { what: "port", listen: listen.clone(), error };
     let addr = listener.local_addr().map_err(error)?;
     let ip = match addr.ip() {
         IpAddr::V6(ip) if ip.is_unspecified() && listen.host == "0.0.0.0" => {

@@ -1,5 +1,6 @@
 //! The command line from outside: what is printed where, and the exit code.
 
+use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use crate::support::Which;
@@ -53,6 +54,17 @@ for_both! {
 
     fn a_missing_file(which) {
         refused(which, &["-c", "/nonexistent"], "open /nonexistent: no such file or directory");
+    }
+
+    /// The runtime was dropped in an async context, which panicked before the reason was logged.
+    fn a_port_that_is_taken(which) {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let output = run(which, &["-a", "127.0.0.1", "-p", &port]);
+        let log = String::from_utf8_lossy(&output.stderr);
+        let fatal = format!("[FTL] Error listening on port: 127.0.0.1:{port}, ");
+        assert!(log.contains(&fatal), "{log}");
+        assert_eq!(output.status.code(), Some(1));
     }
 
     fn routes_need_a_cluster(which) {
