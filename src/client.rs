@@ -26,7 +26,7 @@ use crate::errors::{ClosedReason, Denied, ProtoErr};
 use crate::info::Info;
 use crate::moment::Moment;
 use crate::options::ConnectionType;
-use crate::parser::{Op, Publish, Rules};
+use crate::parser::{Op, Publish, Rules, parse_size};
 use crate::permissions::{self, Permissions};
 use crate::registry::{Closed, Registry};
 use crate::subject;
@@ -390,7 +390,7 @@ impl Client {
     }
 
     fn handle_unsub(&mut self, sid: &[u8], max: Option<&[u8]>, delivery: &mut Delivery) {
-        let max = max.and_then(|max| std::str::from_utf8(max).ok()?.parse().ok()).unwrap_or(0_u64);
+        let max = max.and_then(parse_size).unwrap_or(0) as u64;
         let found = self.conn.subscriptions().find(sid).cloned();
         if let Some(subscription) = found {
             delivery.staging.settle(&self.conn);

@@ -502,20 +502,21 @@ fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// A size of 1 to 9 digits.
-fn size(text: &[u8], verb: &'static str) -> Result<usize, ProtoErr> {
+/// A number of 1 to 9 decimal digits, as sizes and the limit of UNSUB are written.
+///
+/// nats: server/util.go `parseSize`
+pub fn parse_size(text: &[u8]) -> Option<usize> {
     if text.is_empty() || text.len() > SIZE_DIGITS_MAX {
-        return Err(ProtoErr::Arguments(verb));
+        return None;
     }
-    let mut size = 0;
-    for &byte in text {
+    text.iter().try_fold(0, |size, &byte| {
         let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return Err(ProtoErr::Arguments(verb));
-        }
-        size = size * 10 + usize::from(digit);
-    }
-    Ok(size)
+        (digit <= 9).then_some(size * 10 + usize::from(digit))
+    })
+}
+
+fn size(text: &[u8], verb: &'static str) -> Result<usize, ProtoErr> {
+    parse_size(text).ok_or(ProtoErr::Arguments(verb))
 }
 
 /// The control line of PUB.
