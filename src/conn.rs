@@ -27,6 +27,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -174,6 +175,8 @@ struct Flow {
     out_msgs: u64,
     out_bytes: u64,
     stalls: u64,
+    /// When a publisher paused for it, and what was written then, as long as that is all.
+    stall_mark: (Moment, u64),
 }
 
 /// What became of frames.
@@ -458,17 +461,26 @@ impl Conn {
         }
     }
 
-    /// Has `publisher` woken when less is pending, if it is still far behind. Tells whether it is.
-    pub fn stall(&self, publisher: &Waker, policy: &Policy) -> bool {
+    /// Has `publisher` woken when less is pending, if it is far behind but worth waiting for: one
+    /// that took nothing since a pause of `pause` began does not hold up anybody. Tells whether the
+    /// publisher should pause.
+    pub fn stall(&self, publisher: &Waker, policy: &Policy, now: Moment, pause: Duration) -> bool {
         let mut flow = self.flow.lock();
         let behind = flow.closed.is_none()
             && flow.blocked
             && flow.outbound.pending_bytes() > policy.far_behind();
-        if behind {
-            flow.stalls += 1;
-            flow.stalled.push(publisher.clone());
+        if !behind {
+            return false;
         }
-        behind
+        let (since, written) = flow.stall_mark;
+        if flow.written != written || since == Moment::START {
+            flow.stall_mark = (now, flow.written);
+        } else if now - since >= pause {
+            return false;
+        }
+        flow.stalls += 1;
+        flow.stalled.push(publisher.clone());
+        true
     }
 
     /// Ends the connection, for the first reason given, and wakes its owner. What is pending is

@@ -13,7 +13,8 @@ use crate::stats::Counters;
 use crate::sublist::Entry;
 
 /// Staged bytes after which a worker commits although its read is not handled to the end.
-const STAGED_BYTES_MAX: usize = 1024 * 1024;
+/// With a thousand receivers it is 8 KiB for each write.
+const STAGED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of empty buffers that a worker keeps.
 const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;

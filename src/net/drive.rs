@@ -32,7 +32,7 @@ use crate::parser::{Op, Parser};
 use crate::registry::Registry;
 
 /// Staged bytes after which a task lets others go first, although its input is not handled.
-const WORK_BYTES_MAX: usize = 4 * 1024 * 1024;
+const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How long a connection that ends may take to write what is pending.
 const LINGER_MAX: Duration = Duration::from_secs(1);
@@ -214,7 +214,12 @@ impl Drive {
         self.backlog.extend_from_slice(rest);
         if let Some(slow) = delivery.staging.take_stalled()
             && !Arc::ptr_eq(&slow, &self.conn)
-            && slow.stall(cx.waker(), &self.shared.registry.policy)
+            && slow.stall(
+                cx.waker(),
+                &self.shared.registry.policy,
+                delivery.now,
+                STALL_PER_READ_MAX,
+            )
         {
             delivery.counters.stalled_clients.add(1);
             self.phase = Phase::Stalled { until: delivery.now + STALL_PER_READ_MAX };
