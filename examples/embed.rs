@@ -6,7 +6,7 @@
 
 use std::error::Error;
 
-use dialtone::{line_client::LineOptions, server::Server};
+use dialtone::{LineOptions, Server};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

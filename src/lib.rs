@@ -1,4 +1,7 @@
 //! dialtone: a fire-and-forget subject bus that speaks the NATS protocol.
+//!
+//! For embedding: [`Server::builder`] starts a server inside the program, [`Server::client`] talks to
+//! it without a port. The modules are listed in ARCHITECTURE.md by what they may know of each other.
 
 pub mod account;
 pub mod auth;
@@ -32,3 +35,7 @@ pub mod server;
 pub mod stats;
 pub mod subject;
 pub mod sublist;
+
+pub use line_client::{LineClient, LineOptions};
+pub use options::Options;
+pub use server::{Builder, Server, StartError};

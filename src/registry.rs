@@ -1,7 +1,8 @@
 //! `Registry`: what the whole server shares. Connections by cid, accounts by name, the ring of
 //! closed connections, counters of the workers, and the options in force.
 //!
-//! Locks here are held for a few lines and never while another one is taken.
+//! Locks here are held for a few lines; the only one taken under another is that of the free slots,
+//! which is a leaf.
 //! nats: server/server.go `Server`, `closedRingBuffer`
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

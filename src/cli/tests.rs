@@ -117,7 +117,8 @@ fn errors_say_what_is_wrong() {
         ("--signal foo=1", "unknown signal \"foo\""),
         ("--signal ldm", "--signal ldm needs a process id or a pid file: ldm=PID"),
         ("--tls", "-tls: TLS is not supported yet"),
-        ("--routes nats://a:1", "-routes: cluster is not supported yet"),
+        ("--cluster_name x", "-cluster_name: cluster is not supported yet"),
+        ("--routes nats://a:1", "solicited routes require cluster capabilities, e.g. --cluster"),
         ("-js", "-js: JetStream is not supported"),
     ] {
         assert_eq!(parsed(line), Err(wanted.to_owned()), "{line}");
