@@ -1,7 +1,7 @@
 //! dialtone: a fire-and-forget subject bus that speaks the NATS protocol.
 //!
-//! For embedding: [`Server::builder`] starts a server inside the program, [`Server::client`] talks to
-//! it without a port. The modules are listed in ARCHITECTURE.md by what they may know of each other.
+//! For embedding: [`Server::builder`] starts a server inside the program, [`Server::client`] talks
+//! to it without a port. ARCHITECTURE.md lists the modules by what they may know of each other.
 
 pub mod account;
 pub mod auth;
