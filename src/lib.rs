@@ -16,6 +16,8 @@ pub mod deliver;
 pub mod duration;
 pub mod encoder;
 pub mod errors;
+#[cfg(test)]
+mod fuzzing;
 pub mod headers;
 pub mod ids;
 pub mod info;

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Invariants: subject <= tail <= message <= total; no byte is searched twice for its line end;
-//! what is kept of a control line never exceeds `max_control_line` by more than one op name; what
-//! is kept of a payload never exceeds what has arrived.
+//! what is kept of a control line never exceeds `max_control_line` by more than one op name; the
+//! memory of a payload never exceeds twice what has arrived, nor the size of its op.
 //!
 //! nats: server/parser.go `parse`, server/client.go `processPub`, `processHeaderPub`, `splitArg`
 
@@ -237,11 +237,7 @@ impl Parser {
         match find(input, 0, &self.rules)? {
             Found::Op(op, len) => Ok((Some(op), len)),
             Found::Cut(part) => {
-                let bytes = match part {
-                    Part::ExpectBareLineEnd(_) => Vec::new(),
-                    _ => input.to_vec(),
-                };
-                self.unfinished = Some(Box::new(Unfinished { bytes, part }));
+                self.unfinished = Some(Box::new(Unfinished::new(input, part)));
                 Ok((None, input.len()))
             }
         }
@@ -282,11 +278,22 @@ impl Parser {
                     used += take;
                     match find(bytes, scanned, rules)? {
                         Found::Op(..) => break,
+                        Found::Cut(Part::ExpectLineEnd { scanned }) => {
+                            let surplus = surplus_blanks(bytes);
+                            *part = Part::ExpectLineEnd { scanned: scanned - surplus.len() };
+                            bytes.drain(surplus);
+                        }
                         Found::Cut(next) => *part = next,
                     }
                 }
                 Part::ExpectPayload(publication) => {
-                    let take = (publication.total() - bytes.len()).min(rest.len());
+                    let total = publication.total();
+                    let take = (total - bytes.len()).min(rest.len());
+                    if bytes.capacity() - bytes.len() < take {
+                        // Twice as much, as usual, but no more than there will be.
+                        let room = total.min((bytes.len() + take).max(bytes.capacity() * 2));
+                        bytes.reserve_exact(room - bytes.len());
+                    }
                     bytes.extend_from_slice(&rest[..take]);
                     used += take;
                     if !publication.is_whole(bytes)? {
@@ -308,8 +315,37 @@ impl Parser {
     }
 }
 
-/// Bytes besides name and arguments that a line may hold: a blank, CR and LF.
-const LINE_SLACK: usize = 3;
+impl Unfinished {
+    /// Keeps what is needed of an op that `part` is missing of and that `input` begins.
+    fn new(input: &[u8], part: Part) -> Unfinished {
+        match part {
+            Part::ExpectBareLineEnd(_) => Unfinished { bytes: Vec::new(), part },
+            Part::ExpectLineEnd { scanned } => {
+                let surplus = surplus_blanks(input);
+                let part = Part::ExpectLineEnd { scanned: scanned - surplus.len() };
+                let bytes = [&input[..surplus.start], &input[surplus.end..]].concat();
+                Unfinished { bytes, part }
+            }
+            Part::ExpectPayload(_) | Part::Done => Unfinished { bytes: input.to_vec(), part },
+        }
+    }
+}
+
+/// The blanks behind the op name from the third on: there may be any number, so they are not kept.
+/// Two tell as much as all of them: that the line cannot be passed on as it is.
+fn surplus_blanks(op: &[u8]) -> Range<usize> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let name = &op[..op.len().min(OP_NAME_MAX + 1)];
+    let Some(name_len) = name.iter().position(is_blank) else { return 0..0 };
+    let blanks = op[name_len..].iter().take_while(|byte| is_blank(byte)).count();
+    name_len + blanks.min(KEPT_BLANKS)..name_len + blanks
+}
+
+/// Blanks behind the op name that are kept of an unfinished line.
+const KEPT_BLANKS: usize = 2;
+
+/// Bytes besides name and arguments that a kept line may hold: blanks, CR and LF.
+const LINE_SLACK: usize = KEPT_BLANKS + 2;
 
 /// Digits of a size at most.
 const SIZE_DIGITS_MAX: usize = 9;
@@ -560,7 +596,8 @@ fn pub_line_plain(buf: &[u8], args: &Args) -> Option<Publication> {
         unit *= 10;
         size_at -= 1;
     }
-    if size_at == end || end - size_at > SIZE_DIGITS_MAX || buf[size_at - 1] != b' ' {
+    let is_size = (1..=SIZE_DIGITS_MAX).contains(&(end - size_at));
+    if !is_size || size_at == start || buf[size_at - 1] != b' ' {
         return None;
     }
     let names = &buf[start..size_at - 1];
@@ -638,3 +675,8 @@ fn publish<'a>(
     }
     Ok(Found::Cut(Part::ExpectPayload(publication)))
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
+#[cfg(test)]
+mod tests;
