@@ -479,7 +479,10 @@ impl Conn {
             return false;
         }
         flow.stalls += 1;
-        flow.stalled.push(publisher.clone());
+        // Pauses may follow each other for as long as it stays behind.
+        if !flow.stalled.iter().any(|noted| noted.will_wake(publisher)) {
+            flow.stalled.push(publisher.clone());
+        }
         true
     }
 
@@ -640,3 +643,6 @@ impl Conn {
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,355 @@
+//! Writing to a connection: sockets that take little, nothing or fail, many senders, and its end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
+use std::thread;
+
+use super::*;
+
+const POLICY: Policy = Policy { pending_bytes_max: 1 << 20, drop_when_far_behind: false };
+
+/// A socket of the test: what it took, and how much it takes next.
+struct TestWire {
+    taken: Mutex<Vec<u8>>,
+    /// Bytes that it takes before it is full.
+    room: AtomicUsize,
+    broken: AtomicBool,
+    /// Takes a random part of what it is offered, sometimes nothing.
+    random: Option<Mutex<fastrand::Rng>>,
+}
+
+impl TestWire {
+    fn new(room: usize) -> Arc<TestWire> {
+        TestWire::with(room, None)
+    }
+
+    fn with(room: usize, seed: Option<u64>) -> Arc<TestWire> {
+        Arc::new(TestWire {
+            taken: Mutex::default(),
+            room: AtomicUsize::new(room),
+            broken: AtomicBool::new(false),
+            random: seed.map(|seed| Mutex::new(fastrand::Rng::with_seed(seed))),
+        })
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.taken.lock().clone()).unwrap()
+    }
+
+    fn set_room(&self, room: usize) {
+        self.room.store(room, Ordering::SeqCst);
+    }
+}
+
+impl Wire for TestWire {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        assert!(!all.is_empty(), "a write of nothing");
+        let mut taken = self.taken.lock();
+        let room = self.room.load(Ordering::SeqCst);
+        let mut len = all.len().min(room);
+        if let Some(random) = &self.random {
+            let mut random = random.lock();
+            len = if random.u8(..4) == 0 { 0 } else { random.usize(..=len) };
+        }
+        if len == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.room.store(room - len, Ordering::SeqCst);
+        taken.extend_from_slice(&all[..len]);
+        drop(taken);
+        // Others come in between a write and what is made of its result.
+        if self.random.is_some() {
+            thread::yield_now();
+        }
+        Ok(len)
+    }
+}
+
+/// A waker that counts.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Wakes {
+    fn take(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+fn conn_on(wire: &Arc<TestWire>) -> (Arc<Conn>, Arc<Wakes>) {
+    let slot = Slot::new(0, &Arc::default());
+    let wire = Arc::clone(wire) as Arc<dyn Wire>;
+    let conn = Conn::new(Cid(1), Kind::Client, slot, None, Moment::START, wire);
+    let wakes = Arc::new(Wakes::default());
+    conn.own(&Waker::from(Arc::clone(&wakes)));
+    (Arc::new(conn), wakes)
+}
+
+fn send(conn: &Conn, frames: &str) -> Sent {
+    conn.send(frames.as_bytes(), 1, frames.len() as u64, &POLICY)
+}
+
+/// Pending bytes, and whether they wait for the owner.
+fn pending(conn: &Conn) -> (usize, bool) {
+    let Progress { pending_bytes, blocked, .. } = conn.progress();
+    (pending_bytes, blocked)
+}
+
+#[test]
+fn an_idle_connection_is_written_at_once() {
+    let wire = TestWire::new(usize::MAX);
+    let (conn, wakes) = conn_on(&wire);
+    assert_eq!(send(&conn, "one"), Sent::Done);
+    assert_eq!(send(&conn, "two"), Sent::Done);
+    assert_eq!((wire.text(), pending(&conn), wakes.take()), ("onetwo".into(), (0, false), 0));
+    assert_eq!(conn.received().out_msgs, 2);
+}
+
+#[test]
+fn what_the_socket_does_not_take_is_left_to_the_owner() {
+    for room in 0..3 {
+        let wire = TestWire::new(room);
+        let (conn, wakes) = conn_on(&wire);
+        assert_eq!(send(&conn, "one"), Sent::Done);
+        assert_eq!((pending(&conn), wakes.take()), ((3 - room, true), 1));
+        wire.set_room(100);
+        assert_eq!(send(&conn, "two"), Sent::Done);
+        assert_eq!(pending(&conn), (6 - room, true), "nobody overtakes");
+        assert_eq!(conn.flush(&POLICY), Flushed::Idle);
+        assert_eq!((wire.text(), pending(&conn)), ("onetwo".into(), (0, false)));
+        assert_eq!(send(&conn, "three"), Sent::Done);
+        assert_eq!(wire.text(), "onetwothree");
+    }
+}
+
+#[test]
+fn the_owner_goes_on_where_the_socket_stopped() {
+    let wire = TestWire::new(1);
+    let (conn, _) = conn_on(&wire);
+    send(&conn, "0123456789");
+    for room in [1, 0, 3, 2, 1] {
+        wire.set_room(room);
+        assert_eq!(conn.flush(&POLICY), Flushed::Blocked);
+    }
+    assert_eq!((wire.text(), pending(&conn)), ("01234567".into(), (2, true)));
+    send(&conn, "abc");
+    wire.set_room(100);
+    assert_eq!(conn.flush(&POLICY), Flushed::Idle);
+    assert_eq!(wire.text(), "0123456789abc");
+}
+
+#[test]
+fn a_socket_that_fails_ends_the_connection() {
+    let wire = TestWire::new(0);
+    let (conn, wakes) = conn_on(&wire);
+    send(&conn, "waits");
+    wakes.take();
+    wire.broken.store(true, Ordering::SeqCst);
+    assert_eq!(conn.flush(&POLICY), Flushed::Failed);
+    assert_eq!(conn.closed(), Some(ClosedReason::WriteError));
+    assert_eq!((conn.progress().pending_bytes, send(&conn, "x")), (0, Sent::Closed));
+    assert!(wakes.take() > 0);
+
+    let (conn, wakes) = conn_on(&wire);
+    assert_eq!(send(&conn, "x"), Sent::Closed);
+    assert_eq!(conn.closed(), Some(ClosedReason::WriteError));
+    assert!(wakes.take() > 0);
+}
+
+#[test]
+fn who_lets_too_much_wait_is_closed() {
+    let policy = Policy { pending_bytes_max: 1000, ..POLICY };
+    let wire = TestWire::new(0);
+    let (conn, wakes) = conn_on(&wire);
+    let send = |len| conn.send(&vec![b'x'; len], 1, len as u64, &policy);
+    assert_eq!([send(700), send(100), send(100)], [Sent::Done, Sent::Done, Sent::Stall]);
+    wakes.take();
+    assert_eq!(send(101), Sent::SlowConsumer);
+    assert_eq!(conn.closed(), Some(ClosedReason::SlowConsumerPendingBytes));
+    assert_eq!((pending(&conn).0, wakes.take(), send(1)), (0, 1, Sent::Closed));
+
+    // One frame beyond the limit may pass if the socket takes it.
+    let wire = TestWire::new(1500);
+    let (conn, _) = conn_on(&wire);
+    let send = |len| conn.send(&vec![b'x'; len], 1, len as u64, &policy);
+    assert_eq!([send(1200), send(1200), send(100)], [Sent::Done, Sent::Done, Sent::Stall]);
+    let (conn, _) = conn_on(&TestWire::new(100));
+    let sent = conn.send(&[b'x'; 1200], 1, 1200, &policy);
+    assert_eq!((sent, pending(&conn).0), (Sent::SlowConsumer, 0));
+}
+
+#[test]
+fn messages_are_dropped_where_publishers_are_not_stalled_but_answers_are_not() {
+    let policy = Policy { pending_bytes_max: 1000, drop_when_far_behind: true };
+    let (conn, _) = conn_on(&TestWire::new(0));
+    assert_eq!(conn.send(&[b'x'; 800], 1, 800, &policy), Sent::Done);
+    assert_eq!(conn.send(b"MSG", 1, 3, &policy), Sent::Dropped);
+    assert_eq!(conn.send(b"PONG", 0, 0, &policy), Sent::Done);
+    assert_eq!((conn.received().out_msgs, pending(&conn).0), (1, 804));
+}
+
+#[test]
+fn what_is_pending_at_the_end_is_written_or_discarded() {
+    let wire = TestWire::new(1);
+    let (conn, wakes) = conn_on(&wire);
+    send(&conn, "bye");
+    wakes.take();
+    conn.close(ClosedReason::ClientClosed, false);
+    conn.close(ClosedReason::ReadError, false);
+    assert_eq!(conn.closed(), Some(ClosedReason::ClientClosed), "the first reason stays");
+    assert_eq!((send(&conn, "more"), wakes.take()), (Sent::Closed, 2));
+    wire.set_room(100);
+    assert_eq!(conn.flush(&POLICY), Flushed::Idle);
+    assert_eq!((wire.text(), pending(&conn)), ("bye".into(), (0, false)));
+
+    let wire = TestWire::new(1);
+    let (conn, _) = conn_on(&wire);
+    send(&conn, "bye");
+    conn.close(ClosedReason::ReadError, true);
+    wire.set_room(100);
+    assert_eq!(conn.flush(&POLICY), Flushed::Idle);
+    assert_eq!((wire.text(), pending(&conn)), ("b".into(), (0, false)));
+    conn.hang_up();
+    assert_eq!(Arc::strong_count(&wire), 1, "the socket is let go");
+}
+
+/// What went wrong: each pause of a publisher left one more waker until the receiver had caught up.
+#[test]
+fn a_publisher_that_stalls_again_is_noted_once() {
+    let policy = Policy { pending_bytes_max: 1000, ..POLICY };
+    let wire = TestWire::new(0);
+    let (conn, _) = conn_on(&wire);
+    conn.send(&[b'x'; 900], 1, 900, &policy);
+    let publisher = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&publisher));
+    let stall = || conn.stall(&waker, &policy, Moment(1), Duration::from_millis(10));
+    for _ in 0..100 {
+        assert!(stall());
+    }
+    assert_eq!(conn.received().stalls, 100);
+    wire.set_room(100);
+    conn.flush(&policy);
+    assert_eq!(publisher.take(), 0, "still far behind");
+    wire.set_room(100);
+    conn.flush(&policy);
+    assert_eq!(publisher.take(), 1);
+    assert!(!stall(), "no longer far behind");
+}
+
+/// A task that owns a connection: sleeps until it is woken, then flushes as long as it can.
+struct Owner {
+    thread: thread::Thread,
+    woken: AtomicBool,
+}
+
+impl Wake for Owner {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+impl Owner {
+    /// Waits to be woken. A wake-up that is lost shows as a panic here.
+    fn wait(&self) {
+        let start = std::time::Instant::now();
+        while !self.woken.swap(false, Ordering::SeqCst) {
+            thread::park_timeout(std::time::Duration::from_secs(10));
+            assert!(start.elapsed().as_secs() < 10, "a wake-up is lost");
+        }
+    }
+}
+
+/// The numbers of the frames that a sender's part of `text` carries, in their order.
+fn numbers(text: &str, sender: usize) -> Vec<usize> {
+    let prefix = format!("{sender}:");
+    let own = text.lines().filter_map(|line| line.strip_prefix(&prefix));
+    own.filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect()
+}
+
+/// Several threads send to one connection whose socket takes parts; its owner flushes when woken.
+/// `end` closes it at some point and tells whether what was pending is discarded.
+fn send_from_threads(seed: u64, frames: usize, end: Option<bool>) {
+    const SENDERS: usize = 3;
+    let wire = TestWire::with(usize::MAX, Some(seed));
+    let (conn, _) = conn_on(&wire);
+    let owner = Arc::new(Owner { thread: thread::current(), woken: AtomicBool::new(true) });
+    conn.own(&Waker::from(Arc::clone(&owner)));
+    let running = AtomicUsize::new(SENDERS);
+    let accepted: Vec<AtomicUsize> = (0..SENDERS).map(|_| AtomicUsize::new(0)).collect();
+    thread::scope(|scope| {
+        for (sender, accepted) in accepted.iter().enumerate() {
+            let (conn, running) = (&conn, &running);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed + 1 + sender as u64);
+                for number in 0..frames {
+                    let filler = "x".repeat(random.usize(..200));
+                    let frame = format!("{sender}:{number} {filler}\n");
+                    match conn.send(frame.as_bytes(), 1, 1, &POLICY) {
+                        Sent::Done | Sent::Stall => accepted.fetch_add(1, Ordering::SeqCst),
+                        _ => break,
+                    };
+                    if number == frames / 2 && sender == 0 && end.is_some() {
+                        conn.close(ClosedReason::ServerShutdown, end == Some(true));
+                    }
+                }
+                if running.fetch_sub(1, Ordering::SeqCst) == 1 && conn.closed().is_none() {
+                    conn.close(ClosedReason::ServerShutdown, false);
+                }
+            });
+        }
+        // As a connection's task does: nothing is left to do once it is closed and nothing waits.
+        loop {
+            owner.wait();
+            while conn.progress().blocked {
+                if conn.flush(&POLICY) == Flushed::Failed {
+                    break;
+                }
+            }
+            if conn.closed().is_some() && conn.progress().pending_bytes == 0 {
+                break;
+            }
+        }
+    });
+    let text = wire.text();
+    for (sender, accepted) in accepted.iter().enumerate() {
+        let accepted = accepted.load(Ordering::SeqCst);
+        let numbers = numbers(&text, sender);
+        let expected: Vec<usize> = (0..accepted).collect();
+        if end == Some(true) {
+            // What was taken out to be written is only cut short.
+            assert!(expected.starts_with(&numbers[..numbers.len().saturating_sub(1)]), "{seed}");
+        } else {
+            assert_eq!(numbers, expected, "seed {seed}, sender {sender}");
+        }
+    }
+    if end != Some(true) {
+        assert!(text.is_empty() || text.ends_with('\n'), "the last frame is whole");
+        assert_eq!(conn.received().out_msgs as usize, text.lines().count());
+    }
+    conn.hang_up();
+    assert_eq!(conn.progress().pending_bytes, 0);
+}
+
+#[test]
+fn frames_of_many_senders_arrive_whole_and_in_order() {
+    let seconds = std::env::var("FUZZ_SECONDS").ok().map(|text| text.parse::<u64>().unwrap());
+    let start = std::time::Instant::now();
+    for seed in 0.. {
+        let end = [None, Some(false), Some(true)][seed as usize % 3];
+        send_from_threads(seed * 100, 300, end);
+        if start.elapsed().as_secs() >= seconds.unwrap_or(0) && seed >= 30 {
+            break;
+        }
+    }
+}
