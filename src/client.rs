@@ -9,7 +9,11 @@
 //! nats: server/client.go `processConnect`, `processSub`, `processUnsub`,
 //! `processInboundClientMsg`, `processPing`, `processPingTimer`
 
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod ping;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 use std::sync::Arc;

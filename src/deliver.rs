@@ -290,7 +290,12 @@ impl Stage<'_> {
             return false;
         }
         match subscription.count() {
-            Counted::Spent => return false,
+            Counted::Spent => {
+                // Usually it is gone already; not if its limit was set while another worker had
+                // more staged for it.
+                self.spent.push(subscription.clone());
+                return false;
+            }
             Counted::Deliver => {}
             Counted::DeliverLast => self.spent.push(subscription.clone()),
         }

@@ -1,0 +1,133 @@
+//! Transcripts of clients in memory, and the fuzz body of the machine.
+
+use std::time::Duration;
+
+use super::*;
+use crate::client::fuzz::{Bench, fuzz_client};
+use crate::fuzzing;
+use crate::options::Options;
+
+const QUIET: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
+const HEADERS: &str = "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";
+
+fn bench(connects: &[&str]) -> Bench {
+    let mut bench = Bench::new(Options::default(), connects.len());
+    for (at, connect) in connects.iter().enumerate() {
+        bench.send(at, connect.as_bytes());
+    }
+    bench
+}
+
+fn text(bench: &Bench, at: usize) -> String {
+    bench.take(at).escape_ascii().to_string().replace("\\r\\n", "|").replace("\\'", "'")
+}
+
+/// What the one client with this CONNECT gets for `input`; `|` stands for CRLF.
+fn answer(connect: &str, input: &str) -> String {
+    let mut bench = bench(&[connect]);
+    bench.send(0, input.replace('|', "\r\n").as_bytes());
+    text(&bench, 0)
+}
+
+#[test]
+fn without_connect_a_client_is_verbose() {
+    assert_eq!(answer("", "PING|SUB foo 1|PUB foo 2|hi|"), "PONG|+OK|+OK|MSG foo 1 2|hi|");
+}
+
+#[test]
+fn lines_that_cannot_be_passed_on_are_rewritten() {
+    assert_eq!(answer(QUIET, "SUB foo 1|PUB\t\tfoo  \t 2 \t|hi|"), "MSG foo 1 2|hi|");
+    assert_eq!(answer(QUIET, "SUB foo 1|PUB foo  r 0002|hi|"), "MSG foo 1 r 0002|hi|");
+    assert_eq!(answer(QUIET, "SUB foo 1|PUB foo r 2\nhi|"), "MSG foo 1 r 2|hi|");
+    assert_eq!(answer(QUIET, "PUB 5|"), "");
+}
+
+#[test]
+fn headers_go_to_those_who_take_them() {
+    let mut bench = bench(&[HEADERS, QUIET]);
+    for at in 0..2 {
+        bench.send(at, b"SUB foo 1\r\n");
+    }
+    bench.send(0, b"HPUB foo r 5 7\r\nabcdehi\r\nHPUB foo 5 5\r\nabcde\r\nHPUB foo 0 2\r\nhi\r\n");
+    let all = "HMSG foo 1 r 5 7|abcdehi|HMSG foo 1 5 5|abcde|MSG foo 1 2|hi|";
+    assert_eq!(text(&bench, 0), all);
+    assert_eq!(text(&bench, 1), "MSG foo 1 r 2|hi|MSG foo 1 0||MSG foo 1 2|hi|");
+}
+
+#[test]
+fn a_request_that_nobody_gets_is_answered_with_503() {
+    let none = "HMSG inbox 9 38 38|NATS/1.0 503|Nats-Subject: nobody|||";
+    assert_eq!(answer(HEADERS, "SUB inbox 9|PUB nobody inbox 2|hi|"), none);
+    assert_eq!(answer(HEADERS, "SUB inbox q 9|PUB nobody inbox 2|hi|"), "");
+    assert_eq!(answer(HEADERS, "PUB nobody inbox 2|hi|"), "");
+    let no_echo = HEADERS.replace("false", "false,\"echo\":false");
+    assert_eq!(answer(&no_echo, "SUB nobody 1|SUB inbox 9|PUB nobody inbox 2|hi|"), none);
+}
+
+#[test]
+fn a_second_connect_drops_subscriptions() {
+    let input = "SUB a 1|CONNECT {\"verbose\":true}|PUB a 1|y|SUB a 1|";
+    assert_eq!(answer(QUIET, input), "+OK|+OK|+OK|");
+}
+
+#[test]
+fn limits_of_unsub_count_from_sub_on() {
+    let three = "PUB a 1|1|PUB a 1|2|PUB a 1|3|";
+    let msgs = |n: usize| (1..=n).map(|n| format!("MSG a 1 1|{n}|")).collect::<String>();
+    assert_eq!(answer(QUIET, &format!("SUB a 1|{three}UNSUB 1 2|{three}")), msgs(3));
+    assert_eq!(answer(QUIET, &format!("SUB a 1|UNSUB 1 2|{three}")), msgs(2));
+    assert_eq!(answer(QUIET, &format!("SUB a 1|UNSUB 1 1|UNSUB 1 2|{three}")), msgs(2));
+    assert_eq!(answer(QUIET, &format!("SUB a 1|UNSUB 1 9|UNSUB 1|{three}")), "");
+    assert_eq!(answer(QUIET, &format!("SUB a 1|UNSUB 1 1|{three}SUB a 1|{three}")), {
+        format!("{}{}", msgs(1), msgs(3))
+    });
+}
+
+/// What went wrong: messages that another worker had staged were counted only after UNSUB had looked,
+/// and a subscription beyond its limit stayed listed for ever.
+#[test]
+fn a_limit_that_another_worker_passes_still_ends_the_subscription() {
+    let mut bench = bench(&[QUIET, QUIET]);
+    bench.send(0, b"SUB a 1\r\n");
+    let mut other = Delivery::new(bench.registry.new_counters());
+    let publish = Publish {
+        subject: b"a",
+        reply: b"",
+        header_len: None,
+        size_text: b"1",
+        message: b"x",
+        tail: b"1\r\nx\r\n",
+    };
+    let conn = Arc::clone(&bench.ends[1].conn);
+    let publisher = Publisher { conn: &conn, echo: true };
+    let account = Arc::clone(&bench.registry.global);
+    for _ in 0..3 {
+        assert!(other.deliver(&account, &publish, publisher));
+    }
+    bench.send(0, b"UNSUB 1 2\r\n");
+    other.commit(&bench.registry.policy, &conn);
+    bench.send(1, b"PUB a 1\r\nx\r\n");
+    assert_eq!(text(&bench, 0), "MSG a 1 1|x|".repeat(3));
+    assert_eq!(bench.ends[0].conn.subscriptions().len(), 0);
+    assert_eq!(account.with_sublist(|sublist| sublist.count()), 0);
+}
+
+#[test]
+fn a_client_that_answers_no_ping_is_stale() {
+    let mut bench = bench(&[QUIET]);
+    let mut now = Moment::START;
+    for _ in 0..4 {
+        now = now + Duration::from_secs(600);
+        bench.move_to(0, now);
+    }
+    assert_eq!(text(&bench, 0), "PING|PING|-ERR 'Stale Connection'|");
+    assert_eq!(bench.ends[0].closed, Some(ClosedReason::StaleConnection));
+}
+
+#[test]
+fn fuzz_client_corpus_and_seeded() {
+    fuzzing::run("client", 300, fuzz_client, |random, corpus| match random.u8(..4) {
+        0 => fuzzing::mutated(random, corpus),
+        _ => (0..random.usize(..900)).map(|_| random.u8(..)).collect(),
+    });
+}
