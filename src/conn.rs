@@ -27,7 +27,6 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -35,6 +34,7 @@ use crate::auth::GLOBAL_ACCOUNT;
 use crate::conn::subscription::Subscriptions;
 use crate::errors::ClosedReason;
 use crate::ids::{Cid, Kind};
+use crate::limits::STALL_PATIENCE;
 use crate::moment::Moment;
 use crate::outbound::{Admission, Batch, Outbound, Policy};
 use crate::permissions::{Permissions, Replies};
@@ -175,8 +175,9 @@ struct Flow {
     out_msgs: u64,
     out_bytes: u64,
     stalls: u64,
-    /// When a publisher paused for it, and what was written then, as long as that is all.
-    stall_mark: (Moment, u64),
+    /// When the socket last took something of what it had blocked, or had just blocked; unknown
+    /// until the owner has looked.
+    progress_at: Option<Moment>,
 }
 
 /// What became of frames.
@@ -422,6 +423,7 @@ impl Conn {
     /// Leaves what is pending to the owning task.
     fn hand_over(&self, mut flow: MutexGuard<'_, Flow>) {
         flow.blocked = !flow.outbound.is_empty();
+        flow.progress_at = None;
         let owner = flow.owner.clone();
         drop(flow);
         if let Some(owner) = owner {
@@ -430,15 +432,20 @@ impl Conn {
     }
 
     /// For the owning task: writes what is pending, if it was handed over.
-    pub fn flush(&self, policy: &Policy) -> Flushed {
+    pub fn flush(&self, policy: &Policy, now: Moment) -> Flushed {
         let mut flow = self.flow.lock();
+        flow.progress_at.get_or_insert(now);
         while flow.blocked {
             if flow.outbound.is_empty() {
                 flow.blocked = false;
                 break;
             }
+            let before = flow.written;
             let (again, result) = self.write_batch(flow);
             flow = again;
+            if flow.written > before {
+                flow.progress_at = Some(now);
+            }
             if flow.outbound.pending_bytes() <= policy.far_behind() {
                 for stalled in std::mem::take(&mut flow.stalled) {
                     stalled.wake();
@@ -462,20 +469,14 @@ impl Conn {
     }
 
     /// Has `publisher` woken when less is pending, if it is far behind but worth waiting for: one
-    /// that took nothing since a pause of `pause` began does not hold up anybody. Tells whether the
+    /// whose socket has taken nothing for [`STALL_PATIENCE`] holds up nobody. Tells whether the
     /// publisher should pause.
-    pub fn stall(&self, publisher: &Waker, policy: &Policy, now: Moment, pause: Duration) -> bool {
+    pub fn stall(&self, publisher: &Waker, policy: &Policy, now: Moment) -> bool {
         let mut flow = self.flow.lock();
         let behind = flow.closed.is_none()
             && flow.blocked
             && flow.outbound.pending_bytes() > policy.far_behind();
-        if !behind {
-            return false;
-        }
-        let (since, written) = flow.stall_mark;
-        if flow.written != written || since == Moment::START {
-            flow.stall_mark = (now, flow.written);
-        } else if now - since >= pause {
+        if !behind || flow.progress_at.is_some_and(|at| now - at >= STALL_PATIENCE) {
             return false;
         }
         flow.stalls += 1;

@@ -125,7 +125,7 @@ fn what_the_socket_does_not_take_is_left_to_the_owner() {
         wire.set_room(100);
         assert_eq!(send(&conn, "two"), Sent::Done);
         assert_eq!(pending(&conn), (6 - room, true), "nobody overtakes");
-        assert_eq!(conn.flush(&POLICY), Flushed::Idle);
+        assert_eq!(conn.flush(&POLICY, Moment::START), Flushed::Idle);
         assert_eq!((wire.text(), pending(&conn)), ("onetwo".into(), (0, false)));
         assert_eq!(send(&conn, "three"), Sent::Done);
         assert_eq!(wire.text(), "onetwothree");
@@ -139,12 +139,12 @@ fn the_owner_goes_on_where_the_socket_stopped() {
     send(&conn, "0123456789");
     for room in [1, 0, 3, 2, 1] {
         wire.set_room(room);
-        assert_eq!(conn.flush(&POLICY), Flushed::Blocked);
+        assert_eq!(conn.flush(&POLICY, Moment::START), Flushed::Blocked);
     }
     assert_eq!((wire.text(), pending(&conn)), ("01234567".into(), (2, true)));
     send(&conn, "abc");
     wire.set_room(100);
-    assert_eq!(conn.flush(&POLICY), Flushed::Idle);
+    assert_eq!(conn.flush(&POLICY, Moment::START), Flushed::Idle);
     assert_eq!(wire.text(), "0123456789abc");
 }
 
@@ -155,7 +155,7 @@ fn a_socket_that_fails_ends_the_connection() {
     send(&conn, "waits");
     wakes.take();
     wire.broken.store(true, Ordering::SeqCst);
-    assert_eq!(conn.flush(&POLICY), Flushed::Failed);
+    assert_eq!(conn.flush(&POLICY, Moment::START), Flushed::Failed);
     assert_eq!(conn.closed(), Some(ClosedReason::WriteError));
     assert_eq!((conn.progress().pending_bytes, send(&conn, "x")), (0, Sent::Closed));
     assert!(wakes.take() > 0);
@@ -209,7 +209,7 @@ fn what_is_pending_at_the_end_is_written_or_discarded() {
     assert_eq!(conn.closed(), Some(ClosedReason::ClientClosed), "the first reason stays");
     assert_eq!((send(&conn, "more"), wakes.take()), (Sent::Closed, 2));
     wire.set_room(100);
-    assert_eq!(conn.flush(&POLICY), Flushed::Idle);
+    assert_eq!(conn.flush(&POLICY, Moment::START), Flushed::Idle);
     assert_eq!((wire.text(), pending(&conn)), ("bye".into(), (0, false)));
 
     let wire = TestWire::new(1);
@@ -217,7 +217,7 @@ fn what_is_pending_at_the_end_is_written_or_discarded() {
     send(&conn, "bye");
     conn.close(ClosedReason::ReadError, true);
     wire.set_room(100);
-    assert_eq!(conn.flush(&POLICY), Flushed::Idle);
+    assert_eq!(conn.flush(&POLICY, Moment::START), Flushed::Idle);
     assert_eq!((wire.text(), pending(&conn)), ("b".into(), (0, false)));
     conn.hang_up();
     assert_eq!(Arc::strong_count(&wire), 1, "the socket is let go");
@@ -232,16 +232,16 @@ fn a_publisher_that_stalls_again_is_noted_once() {
     conn.send(&[b'x'; 900], 1, 900, &policy);
     let publisher = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&publisher));
-    let stall = || conn.stall(&waker, &policy, Moment(1), Duration::from_millis(10));
+    let stall = || conn.stall(&waker, &policy, Moment(1));
     for _ in 0..100 {
         assert!(stall());
     }
     assert_eq!(conn.received().stalls, 100);
     wire.set_room(100);
-    conn.flush(&policy);
+    conn.flush(&policy, Moment::START);
     assert_eq!(publisher.take(), 0, "still far behind");
     wire.set_room(100);
-    conn.flush(&policy);
+    conn.flush(&policy, Moment::START);
     assert_eq!(publisher.take(), 1);
     assert!(!stall(), "no longer far behind");
 }
@@ -312,7 +312,7 @@ fn send_from_threads(seed: u64, frames: usize, end: Option<bool>) {
         loop {
             owner.wait();
             while conn.progress().blocked {
-                if conn.flush(&POLICY) == Flushed::Failed {
+                if conn.flush(&POLICY, Moment::START) == Flushed::Failed {
                     break;
                 }
             }
@@ -352,4 +352,17 @@ fn frames_of_many_senders_arrive_whole_and_in_order() {
             break;
         }
     }
+}
+
+/// A publisher waits for who lags, not for who never reads.
+#[test]
+fn a_receiver_that_takes_nothing_stalls_nobody_for_long() {
+    let policy = Policy { pending_bytes_max: 1000, ..POLICY };
+    let (conn, _) = conn_on(&TestWire::new(0));
+    conn.send(&[b'x'; 900], 1, 900, &policy);
+    let waker = Waker::noop();
+    assert!(conn.stall(waker, &policy, Moment(1)), "its owner has not looked yet");
+    assert_eq!(conn.flush(&policy, Moment(1)), Flushed::Blocked);
+    assert!(conn.stall(waker, &policy, Moment(2)));
+    assert!(!conn.stall(waker, &policy, Moment(1) + STALL_PATIENCE));
 }

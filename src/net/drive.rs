@@ -214,12 +214,7 @@ impl Drive {
         self.backlog.extend_from_slice(rest);
         if let Some(slow) = delivery.staging.take_stalled()
             && !Arc::ptr_eq(&slow, &self.conn)
-            && slow.stall(
-                cx.waker(),
-                &self.shared.registry.policy,
-                delivery.now,
-                STALL_PER_READ_MAX,
-            )
+            && slow.stall(cx.waker(), &self.shared.registry.policy, delivery.now)
         {
             delivery.counters.stalled_clients.add(1);
             self.phase = Phase::Stalled { until: delivery.now + STALL_PER_READ_MAX };
@@ -276,7 +271,7 @@ impl Drive {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return self.conn.close(ClosedReason::WriteError, true),
             }
-            match self.conn.flush(policy) {
+            match self.conn.flush(policy, delivery.now) {
                 Flushed::Idle | Flushed::Blocked => {}
                 Flushed::Failed => return,
             }
