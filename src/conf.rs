@@ -8,6 +8,8 @@
 
 mod apply;
 mod digest;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod lex;
 mod parse;
 mod value;

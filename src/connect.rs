@@ -471,6 +471,7 @@ fn fold(key: &str) -> Cow<'_, str> {
 ///
 /// # Panics
 /// If that does not hold.
+#[cfg(any(test, feature = "fuzz"))]
 pub fn fuzz_connect(json: &[u8]) {
     let mut connect = Connect::default();
     match connect.overlay(json) {
@@ -664,26 +665,21 @@ mod tests {
         let connect = read(r#"{"user":"u","pass":"secret"}"#).unwrap();
         assert!(!format!("{connect:?}").contains("secret"));
     }
+
     #[test]
     fn fuzz_corpus_and_its_mutations() {
-        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/connect");
-        let mut random = fastrand::Rng::with_seed(0x636f_6e6e);
-        for file in std::fs::read_dir(corpus).unwrap() {
-            let seed = std::fs::read(file.unwrap().path()).unwrap();
-            assert!(read(&seed).is_some());
-            for _ in 0..2000 {
-                let mut json = seed.clone();
-                for _ in 0..random.usize(1..4) {
-                    let at = random.usize(..json.len());
-                    match random.u8(..4) {
-                        0 => json[at] = random.u8(..),
-                        1 => json[at] = *random.choice(b"{}[]\",:u0-e").unwrap(),
-                        2 => json.insert(at, *random.choice(b"{}[]\",:u0-e").unwrap()),
-                        _ => json.truncate(at + 1),
-                    }
+        crate::fuzzing::run("connect", 16_000, fuzz_connect, |random, corpus| {
+            let mut json = random.choice(corpus).unwrap().clone();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..json.len());
+                match random.u8(..4) {
+                    0 => json[at] = random.u8(..),
+                    1 => json[at] = *random.choice(b"{}[]\",:u0-e").unwrap(),
+                    2 => json.insert(at, *random.choice(b"{}[]\",:u0-e").unwrap()),
+                    _ => json.truncate(at + 1),
                 }
-                fuzz_connect(&json);
             }
-        }
+            json
+        });
     }
 }

@@ -11,6 +11,8 @@
 
 pub mod cache;
 pub mod epochs;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod result;
 mod sets;
 #[cfg(test)]

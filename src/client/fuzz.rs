@@ -14,7 +14,6 @@ use crate::conn::{Conn, Wire};
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::ids::{Kind, ServerId};
-use crate::moment::Moment;
 use crate::options::{ConnectionType, Options};
 use crate::parser::{Op, Parser};
 use crate::registry::Registry;
@@ -104,7 +103,8 @@ impl Bench {
     }
 
     /// Handles what is due for a client by `now`.
-    pub(crate) fn move_to(&mut self, at: usize, now: Moment) {
+    #[cfg(test)]
+    pub(crate) fn move_to(&mut self, at: usize, now: crate::moment::Moment) {
         self.delivery.now = now;
         let end = &mut self.ends[at];
         let result = end.client.handle_deadline(&mut self.delivery);

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::conf::fuzz::fuzz_conf;
+use crate::fuzzing;
 use crate::options::{
     AllowResponses, ConnectionType, Credential, Listen, Login, Permissions, Port,
     SubjectPermission, WriteTimeout,
@@ -495,62 +497,27 @@ fn files_in_conf_load() {
     }
 }
 
-/// Any bytes either load or are refused with positions inside the text, twice the same way.
-fn fuzz_conf(bytes: &[u8]) {
-    let text = String::from_utf8_lossy(bytes);
-    let lines = u32::try_from(text.matches('\n').count() + 1).unwrap();
-    let run = || {
-        let sources = Sources {
-            file: &|_| Ok(text.clone().into_owned()),
-            environment: &|name| name.chars().next().map(|first| format!("[$A, {first}]")),
-        };
-        let mut options = Options::default();
-        load(Path::new("c.conf"), sources, &mut options).map(|problems| (options, problems))
-    };
-    let result = run();
-    assert_eq!(result, run());
-    let problems = match &result {
-        Ok((options, problems)) => {
-            assert_eq!(options.config_digest.as_ref().unwrap().len(), "sha256:".len() + 64);
-            problems
-        }
-        Err(error) => &error.problems,
-    };
-    let positions = problems.iter().filter_map(|problem| problem.position.as_ref());
-    for position in positions.filter(|position| &*position.file == "c.conf") {
-        assert!((1..=lines).contains(&position.line), "{position}");
-    }
-}
-
 #[test]
-fn fuzzing() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/conf");
-    let corpus: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
-        .collect();
-    let mut rng = fastrand::Rng::with_seed(1);
-    for text in &corpus {
-        fuzz_conf(text);
-        for end in 0..text.len() {
-            fuzz_conf(&text[..end]);
+fn fuzz_conf_corpus_and_its_mutations() {
+    fuzzing::run("conf", 1_500, fuzz_conf, |random, corpus| {
+        let mut bytes = random.choice(corpus).unwrap().clone();
+        if random.u8(..3) == 0 {
+            bytes.truncate(random.usize(..bytes.len()));
+            return bytes;
         }
-        for _ in 0..200 {
-            let mut bytes = text.clone();
-            for _ in 0..rng.usize(1..8) {
-                let at = rng.usize(..bytes.len());
-                match rng.u8(..3) {
-                    0 => bytes[at] = *rng.choice(b" \n{}[]()\"'\\:=,;#/$.-0a\0\xff").unwrap(),
-                    1 => drop(bytes.remove(at)),
-                    _ => {
-                        let other = rng.choice(&corpus).unwrap();
-                        let from = rng.usize(..other.len());
-                        let to = rng.usize(from..other.len());
-                        bytes.splice(at..at, other[from..to].iter().copied());
-                    }
+        for _ in 0..random.usize(1..8) {
+            let at = random.usize(..bytes.len());
+            match random.u8(..3) {
+                0 => bytes[at] = *random.choice(b" \n{}[]()\"'\\:=,;#/$.-0a\0\xff").unwrap(),
+                1 => drop(bytes.remove(at)),
+                _ => {
+                    let other = random.choice(corpus).unwrap();
+                    let from = random.usize(..other.len());
+                    let to = random.usize(from..other.len());
+                    bytes.splice(at..at, other[from..to].iter().copied());
                 }
             }
-            fuzz_conf(&bytes);
         }
-    }
+        bytes
+    });
 }

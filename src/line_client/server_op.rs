@@ -247,6 +247,7 @@ fn size(len: u64) -> Result<usize, ServerOpErr> {
 ///
 /// # Panics
 /// If they do not.
+#[cfg(any(test, feature = "fuzz"))]
 pub fn fuzz_server_ops(bytes: &[u8]) {
     let whole = read_pieces([bytes]);
     assert_eq!(read_pieces(bytes.chunks(1)), whole, "one by one");
@@ -257,6 +258,7 @@ pub fn fuzz_server_ops(bytes: &[u8]) {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
 fn read_pieces<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> (Vec<ServerOp>, Option<ServerOpErr>) {
@@ -352,21 +354,15 @@ mod tests {
 
     #[test]
     fn fuzz_corpus_and_its_mutations() {
-        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/server_ops");
-        let mut random = fastrand::Rng::with_seed(0x6f70);
-        for file in std::fs::read_dir(corpus).unwrap() {
-            let seed = std::fs::read(file.unwrap().path()).unwrap();
-            fuzz_server_ops(&seed);
-            for _ in 0..300 {
-                let mut bytes = seed.clone();
-                let at = random.usize(..bytes.len());
-                match random.u8(..3) {
-                    0 => bytes[at] = random.u8(..),
-                    1 => bytes.insert(at, *random.choice(b"\r\n 0M").unwrap()),
-                    _ => drop(bytes.remove(at)),
-                }
-                fuzz_server_ops(&bytes);
+        crate::fuzzing::run("server_ops", 900, fuzz_server_ops, |random, corpus| {
+            let mut bytes = random.choice(corpus).unwrap().clone();
+            let at = random.usize(..bytes.len());
+            match random.u8(..3) {
+                0 => bytes[at] = random.u8(..),
+                1 => bytes.insert(at, *random.choice(b"\r\n 0M").unwrap()),
+                _ => drop(bytes.remove(at)),
             }
-        }
+            bytes
+        });
     }
 }

@@ -1,96 +1,11 @@
-//! The sublist against a list of patterns: operations from bytes, and cases worth a name.
+//! The sublist: cases worth a name, and its fuzz body.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::collections::BTreeMap;
 
-use crate::subject::{is_valid_subscription, matches};
-use crate::sublist::cache::{Lookup, MatchCache};
+use crate::fuzzing;
+use crate::sublist::fuzz::{Found, Sub, fuzz_sublist_ops, matched};
 use crate::sublist::result::MatchResult;
 use crate::sublist::{Entry, Sublist, UNLISTED};
-
-#[derive(Debug, Clone)]
-struct Sub(Rc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    id: u32,
-    subject: Vec<u8>,
-    queue: Option<Vec<u8>>,
-    weight: u32,
-    slot: Cell<u32>,
-}
-
-impl Sub {
-    fn new(id: u32, subject: &[u8], queue: Option<&[u8]>) -> Self {
-        let (subject, queue) = (subject.to_vec(), queue.map(<[u8]>::to_vec));
-        Self(Rc::new(Inner { id, subject, queue, weight: 1 + id % 3, slot: Cell::new(UNLISTED) }))
-    }
-}
-
-impl Entry for Sub {
-    fn subject(&self) -> &[u8] {
-        &self.0.subject
-    }
-
-    fn queue(&self) -> Option<&[u8]> {
-        self.0.queue.as_deref()
-    }
-
-    fn slot(&self) -> u32 {
-        self.0.slot.get()
-    }
-
-    fn set_slot(&self, slot: u32) {
-        self.0.slot.set(slot);
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.0, &other.0)
-    }
-
-    fn weight(&self) -> u32 {
-        self.0.weight
-    }
-}
-
-/// Ids of the plain ones, and those of each group.
-type Found = (BTreeSet<u32>, BTreeMap<Vec<u8>, BTreeSet<u32>>);
-
-/// What a result says; nothing may be in it twice.
-fn found(result: &MatchResult<Sub>) -> Found {
-    let ids = |subs: &[Sub]| -> BTreeSet<u32> { subs.iter().map(|sub| sub.0.id).collect() };
-    let plain = ids(result.plain());
-    assert_eq!(plain.len(), result.plain().len(), "a subscription twice");
-    let mut groups = BTreeMap::new();
-    for group in result.groups() {
-        let members = ids(group.members());
-        assert_eq!(members.len(), group.members().len(), "a member twice");
-        let weights = group.members().iter().map(|m| u64::from(m.weight()));
-        assert_eq!(group.weight(), weights.sum::<u64>());
-        assert!(groups.insert(group.queue().to_vec(), members).is_none(), "a group twice");
-    }
-    (plain, groups)
-}
-
-/// What the list of all subscriptions says.
-fn expected(subs: &[Sub], subject: &[u8]) -> Found {
-    let mut all = Found::default();
-    for sub in subs.iter().filter(|sub| matches(sub.subject(), subject)) {
-        match sub.queue() {
-            None => all.0.insert(sub.0.id),
-            Some(queue) => all.1.entry(queue.to_vec()).or_default().insert(sub.0.id),
-        };
-    }
-    all
-}
-
-fn matched(list: &Sublist<Sub>, subject: &[u8]) -> Found {
-    let mut result = MatchResult::new();
-    list.match_into(subject, &mut result);
-    assert_eq!(result.is_empty(), !list.has_interest(subject));
-    found(&result)
-}
 
 fn list_of(subjects: &[&str]) -> (Sublist<Sub>, Vec<Sub>) {
     let mut list = Sublist::new();
@@ -102,121 +17,13 @@ fn list_of(subjects: &[&str]) -> (Sublist<Sub>, Vec<Sub>) {
     (list, subs)
 }
 
-/// A subject from four bytes: few short tokens, so that operations meet. May be invalid.
-fn subject_from(bytes: &[u8]) -> Vec<u8> {
-    const TOKENS: [&[u8]; 16] = [
-        b"a",
-        b"b",
-        b"c",
-        b"a",
-        b"b",
-        b"*",
-        b"*",
-        b">",
-        b"aa",
-        b"*a",
-        b">>",
-        b"a",
-        b"b",
-        b"c",
-        b"",
-        b"a token that is too long to be inline",
-    ];
-    let count = usize::from(bytes[0] % 5);
-    let picks = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).skip(2);
-    let tokens: Vec<&[u8]> = picks.take(count + 1).map(|pick| TOKENS[usize::from(pick)]).collect();
-    tokens.join(&b'.')
-}
-
-/// Applies operations of five bytes each to a sublist and to a list; ends in assertions.
-///
-/// The first byte chooses: insert, remove, insert again, remove what is gone, or match, once
-/// directly and once through a small cache.
-fn fuzz_sublist_ops(data: &[u8]) {
-    let mut list = Sublist::new();
-    let mut cache = MatchCache::<MatchResult<Sub>>::new();
-    let mut subs: Vec<Sub> = Vec::new();
-    let mut gone: Option<Sub> = None;
-    for (id, op) in (0..).zip(data.chunks_exact(5)) {
-        let subject = subject_from(&op[1..]);
-        match op[0] % 8 {
-            0..=2 => {
-                let queue = [None, None, Some(&b"q"[..]), Some(b"r"), Some(b"")];
-                let queue = match op[0] / 8 {
-                    number @ 16.. => Some(vec![b'n', number]),
-                    number => queue[usize::from(number % 5)].map(<[u8]>::to_vec),
-                };
-                let sub = Sub::new(id, &subject, queue.as_deref());
-                assert_eq!(list.insert(sub.clone()), is_valid_subscription(&subject));
-                if is_valid_subscription(&subject) {
-                    assert!(!list.insert(sub.clone()), "inserted twice");
-                    subs.push(sub);
-                }
-            }
-            3 | 4 if !subs.is_empty() => {
-                let at = usize::from(op[1]) % subs.len();
-                let sub = subs.swap_remove(at);
-                assert!(list.remove(&sub));
-                assert_eq!(sub.slot(), UNLISTED);
-                assert!(!list.remove(&sub), "removed twice");
-                gone = Some(sub);
-            }
-            5 => {
-                if let Some(sub) = gone.take() {
-                    assert!(list.insert(sub.clone()));
-                    subs.push(sub);
-                }
-            }
-            _ => {
-                let expected = expected(&subs, &subject);
-                assert_eq!(matched(&list, &subject), expected);
-                let stamp = list.epochs().stamp(&subject);
-                match cache.lookup(7, &subject, stamp) {
-                    Lookup::Hit(result) => assert_eq!(found(result), expected, "stale"),
-                    Lookup::Miss(result) => {
-                        list.match_into(&subject, result);
-                        assert_eq!(found(result), expected);
-                    }
-                }
-            }
-        }
-        assert_eq!(list.count(), subs.len());
-    }
-    let listed: BTreeSet<u32> = list.iter().map(|sub| sub.0.id).collect();
-    assert_eq!(list.iter().count(), subs.len());
-    assert_eq!(listed, subs.iter().map(|sub| sub.0.id).collect());
-    cache.clear_stale(|_, subject| Some(list.epochs().stamp(subject)));
-    for sub in &subs {
-        assert!(list.remove(sub));
-    }
-    cache.clear_stale(|_, subject| Some(list.epochs().stamp(subject)));
-    for sub in &subs {
-        assert_eq!(Rc::strong_count(&sub.0), 1, "an entry is still held");
-    }
-    assert!(list.is_empty());
-    list.assert_bare();
-}
-
 #[test]
-fn operations_agree_with_a_list_of_patterns() {
-    for seed in 0..400 {
-        let mut random = fastrand::Rng::with_seed(seed);
+fn fuzz_sublist_ops_agree_with_a_list_of_patterns() {
+    fuzzing::run("sublist", 400, fuzz_sublist_ops, |random, _| {
         let mut data = vec![0; random.usize(..5000)];
         random.fill(&mut data);
-        println!("seed {seed}");
-        fuzz_sublist_ops(&data);
-    }
-}
-
-#[test]
-fn operations_of_the_corpus_agree_too() {
-    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/sublist");
-    let mut count = 0;
-    for file in std::fs::read_dir(corpus).unwrap() {
-        fuzz_sublist_ops(&std::fs::read(file.unwrap().path()).unwrap());
-        count += 1;
-    }
-    assert!(count > 0, "no corpus in {corpus}");
+        data
+    });
 }
 
 #[test]
@@ -294,13 +101,4 @@ fn another_subscription_of_the_same_look_is_not_removed() {
     }
     assert_eq!(list.stats().num_subscriptions, 4);
     assert_eq!(list.stats().num_removes, 0);
-}
-
-impl Sublist<Sub> {
-    /// Asserts that nothing of former subscriptions is left.
-    fn assert_bare(&self) {
-        assert!(self.literals.is_empty());
-        self.patterns.assert_bare();
-        assert_eq!(self.iter().count(), 0);
-    }
 }

@@ -495,7 +495,7 @@ fn hash(random: &RandomState, at: u32, token: &[u8]) -> u64 {
     hasher.finish()
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 impl<E: Entry> Trie<E> {
     /// Asserts that nothing of former patterns is left.
     pub(super) fn assert_bare(&self) {

@@ -1,0 +1,5 @@
+//! Configuration files: `cargo +nightly fuzz run conf`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dialtone::conf::fuzz::fuzz_conf(bytes));

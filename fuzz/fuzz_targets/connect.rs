@@ -1,0 +1,5 @@
+//! CONNECT's JSON: `cargo +nightly fuzz run connect`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dialtone::connect::fuzz_connect(bytes));
