@@ -1,15 +1,15 @@
 //! Runs the fuzz bodies under `cargo test`: over a committed corpus, then over seeded inputs.
 //!
-//! `FUZZ_SECONDS=60 cargo test fuzz` goes on for that long with each of them, from a new seed. An input
-//! that fails is printed with its seed, as a byte string literal.
+//! `FUZZ_SECONDS=60 cargo test fuzz` goes on for that long with each of them, from a new seed. An
+//! input that fails is printed with its seed, as a byte string literal.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-/// Feeds `body` with each file of `fuzz/corpus/<corpus>`, then with `cases` inputs that `make` draws;
-/// it gets the corpus to mutate.
+/// Feeds `body` with each file of `fuzz/corpus/<corpus>`, then with `cases` inputs that `make`
+/// draws; it gets the corpus to mutate.
 pub(crate) fn run(
     corpus: &str,
     cases: u64,

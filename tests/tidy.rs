@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 
 /// The seven floors, bottom first. A file may import only from modules that stand before its own.
 const FLOORS: [&[&str]; 7] = [
-    &["ids", "subject", "duration", "limits", "errors", "stats", "options", "moment", "os_error"],
+    &[
+        "ids", "subject", "duration", "limits", "errors", "stats", "options", "moment", "os_error",
+        "fuzzing",
+    ],
     &["headers", "info", "connect", "parser", "encoder", "websocket"],
     &["conf", "cli", "reload", "sublist", "outbound", "permissions", "auth"],
     &["conn", "account", "registry"],

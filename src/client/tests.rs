@@ -83,8 +83,8 @@ fn limits_of_unsub_count_from_sub_on() {
     });
 }
 
-/// What went wrong: messages that another worker had staged were counted only after UNSUB had looked,
-/// and a subscription beyond its limit stayed listed for ever.
+/// What went wrong: messages that another worker had staged were counted only after UNSUB had
+/// looked, and a subscription beyond its limit stayed listed for ever.
 #[test]
 fn a_limit_that_another_worker_passes_still_ends_the_subscription() {
     let mut bench = bench(&[QUIET, QUIET]);

@@ -9,10 +9,11 @@ const MAX_PAYLOAD: usize = 200;
 /// What a parser may keep besides one control line and one payload: name, blanks and line ends.
 const KEPT_SLACK: usize = 32;
 
-/// Parses `bytes` whole, cut in two at each place, byte by byte, and cut at random: ops and error are
-/// the same, and what is kept of an op stays within the limits.
+/// Parses `bytes` whole, cut in two at each place, byte by byte, and cut at random: ops and error
+/// are the same, and what is kept of an op stays within the limits.
 ///
-/// The first byte chooses the rules: whether headers are negotiated, whether CONNECT must come first.
+/// The first byte chooses the rules: whether headers are negotiated, whether CONNECT must come
+/// first.
 pub fn fuzz_parser(bytes: &[u8]) {
     let Some((&flags, input)) = bytes.split_first() else { return };
     let rules = Rules {
