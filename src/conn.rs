@@ -473,10 +473,9 @@ impl Conn {
     /// publisher should pause.
     pub fn stall(&self, publisher: &Waker, policy: &Policy, now: Moment) -> bool {
         let mut flow = self.flow.lock();
-        let behind = flow.closed.is_none()
-            && flow.blocked
-            && flow.outbound.pending_bytes() > policy.far_behind();
-        if !behind || flow.progress_at.is_some_and(|at| now - at >= STALL_PATIENCE) {
+        if !flow.is_far_behind(policy)
+            || flow.progress_at.is_some_and(|at| now - at >= STALL_PATIENCE)
+        {
             return false;
         }
         flow.stalls += 1;
@@ -485,6 +484,11 @@ impl Conn {
             flow.stalled.push(publisher.clone());
         }
         true
+    }
+
+    /// It waits for its socket, and so much is pending that publishers should pause.
+    pub fn is_far_behind(&self, policy: &Policy) -> bool {
+        self.flow.lock().is_far_behind(policy)
     }
 
     /// Ends the connection, for the first reason given, and wakes its owner. What is pending is
@@ -637,6 +641,12 @@ impl Conn {
         let mut access = self.access.lock();
         let replies = access.as_mut().and_then(|access| access.replies.as_mut());
         replies.is_some_and(|replies| replies.take(subject, now.0))
+    }
+}
+
+impl Flow {
+    fn is_far_behind(&self, policy: &Policy) -> bool {
+        self.closed.is_none() && self.blocked && self.outbound.pending_bytes() > policy.far_behind()
     }
 }
 

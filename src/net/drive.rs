@@ -55,6 +55,8 @@ pub(crate) struct Drive {
     /// or a receiver is far behind.
     backlog: Vec<u8>,
     phase: Phase,
+    /// The receiver for which publishing pauses.
+    stalled_by: Option<Arc<Conn>>,
     /// The next entry of this connection in the sweep.
     armed: Moment,
     /// What is pending must be written by then.
@@ -110,6 +112,7 @@ impl Drive {
             parser,
             backlog: Vec::new(),
             phase: Phase::Start { surplus },
+            stalled_by: None,
             armed: Moment::NEVER,
             write_due: Moment::NEVER,
             write_goal: 0,
@@ -144,9 +147,12 @@ impl Drive {
     /// Reads and handles, as long as it is this task's turn.
     fn poll_input(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
         if let Phase::Stalled { until } = self.phase {
-            if worker.delivery.now < until {
+            let policy = &self.shared.registry.policy;
+            let behind = self.stalled_by.as_ref().is_some_and(|slow| slow.is_far_behind(policy));
+            if behind && worker.delivery.now < until {
                 return Poll::Pending;
             }
+            self.stalled_by = None;
             self.phase = Phase::Open;
         }
         let Worker { scratch, delivery } = worker;
@@ -217,6 +223,7 @@ impl Drive {
             && slow.stall(cx.waker(), &self.shared.registry.policy, delivery.now)
         {
             delivery.counters.stalled_clients.add(1);
+            self.stalled_by = Some(slow);
             self.phase = Phase::Stalled { until: delivery.now + STALL_PER_READ_MAX };
             return Handled::Stalled;
         }
