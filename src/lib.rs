@@ -33,6 +33,7 @@ pub mod outbound;
 pub mod parser;
 pub mod permissions;
 pub mod registry;
+pub mod route;
 pub mod server;
 pub mod stats;
 pub mod subject;
