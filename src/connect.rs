@@ -6,9 +6,13 @@
 //! Knows nothing of what the options lead to, nor of which credentials are right.
 //! nats: server/client.go `ClientOpts`, `processConnect`
 
+mod route;
+
 use std::{borrow::Cow, fmt};
 
 use serde::Serialize;
+
+pub use route::RouteConnect;
 
 /// What a client asks for. Absent options keep their value, so a second CONNECT overlays the
 /// first.

@@ -4,7 +4,7 @@
 //! [`Info`](crate::info::Info) and of [`ProtoErr`](crate::errors::ProtoErr) write themselves.
 //! nats: server/client.go `msgHeader`, `processPing`, `sendOK`
 
-use crate::connect::Connect;
+use crate::connect::{Connect, RouteConnect};
 
 /// Asks whether the other side is alive.
 pub const PING: &[u8] = b"PING\r\n";
@@ -85,6 +85,69 @@ pub fn write_connect(out: &mut Vec<u8>, connect: &Connect) {
     out.extend_from_slice(CRLF);
 }
 
+/// Appends the CONNECT line of a server.
+pub fn write_route_connect(out: &mut Vec<u8>, connect: &RouteConnect) {
+    out.extend_from_slice(b"CONNECT ");
+    serde_json::to_writer(&mut *out, connect).expect("plain data into memory");
+    out.extend_from_slice(CRLF);
+}
+
+/// Appends `RS+ [account] <subject> [<queue> <weight>]` and CRLF. `account` is none on a
+/// connection that is dedicated to it.
+pub fn write_rs_plus(
+    out: &mut Vec<u8>,
+    account: Option<&[u8]>,
+    subject: &[u8],
+    queue: Option<(&[u8], u32)>,
+) {
+    write_words(out, b"RS+", [account, Some(subject), queue.map(|(name, _)| name)]);
+    if let Some((_, weight)) = queue {
+        out.push(b' ');
+        write_decimal(out, u64::from(weight));
+    }
+    out.extend_from_slice(CRLF);
+}
+
+/// Appends `RS- [account] <subject> [queue]` and CRLF, like [`write_rs_plus`].
+pub fn write_rs_minus(
+    out: &mut Vec<u8>,
+    account: Option<&[u8]>,
+    subject: &[u8],
+    queue: Option<&[u8]>,
+) {
+    write_words(out, b"RS-", [account, Some(subject), queue]);
+    out.extend_from_slice(CRLF);
+}
+
+/// Appends the head of a message to another server: `RMSG [account] <subject> ` or the same with
+/// HMSG. What a publication has behind its subject follows, or [`write_reply_and_queues`] and the
+/// sizes.
+pub fn write_routed_head(out: &mut Vec<u8>, headers: bool, account: Option<&[u8]>, subject: &[u8]) {
+    write_words(out, if headers { b"HMSG" } else { b"RMSG" }, [account, Some(subject)]);
+    out.push(b' ');
+}
+
+/// Appends the names of a routed message: `<reply> `, `| <queue> ... ` or `+ <reply> <queue> ... `.
+/// There is no reply if it is empty.
+pub fn write_reply_and_queues<'a>(
+    out: &mut Vec<u8>,
+    reply: &[u8],
+    queues: impl IntoIterator<Item = &'a [u8]>,
+) {
+    let mut queues = queues.into_iter().peekable();
+    if queues.peek().is_some() {
+        out.extend_from_slice(if reply.is_empty() { b"| " } else { b"+ " });
+    }
+    if !reply.is_empty() {
+        out.extend_from_slice(reply);
+        out.push(b' ');
+    }
+    for queue in queues {
+        out.extend_from_slice(queue);
+        out.push(b' ');
+    }
+}
+
 /// Appends `number` in decimal digits.
 pub fn write_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20]; // as many as u64::MAX has
@@ -150,6 +213,27 @@ mod tests {
             "CONNECT {\"verbose\":true,\"pedantic\":true,\"echo\":true,\"headers\":false,\
              \"no_responders\":false,\"tls_required\":false,\"protocol\":0,\"name\":\"n\"}\r\n"
         );
+    }
+
+    #[test]
+    fn lines_between_servers() {
+        let account = Some(&b"$G"[..]);
+        assert_eq!(written(|o| write_rs_plus(o, account, b"a.*", None)), "RS+ $G a.*\r\n");
+        let queue = Some((&b"q"[..], 2));
+        assert_eq!(written(|o| write_rs_plus(o, account, b"a", queue)), "RS+ $G a q 2\r\n");
+        assert_eq!(written(|o| write_rs_plus(o, None, b"a", queue)), "RS+ a q 2\r\n");
+        assert_eq!(written(|o| write_rs_minus(o, account, b"a", None)), "RS- $G a\r\n");
+        assert_eq!(written(|o| write_rs_minus(o, None, b"a", Some(b"q"))), "RS- a q\r\n");
+        assert_eq!(written(|o| write_routed_head(o, false, account, b"a")), "RMSG $G a ");
+        assert_eq!(written(|o| write_routed_head(o, true, None, b"a")), "HMSG a ");
+        let names = |reply: &[u8], queues: &[&str]| {
+            let queues = queues.iter().map(|queue| queue.as_bytes());
+            written(|o| write_reply_and_queues(o, reply, queues))
+        };
+        assert_eq!(names(b"", &[]), "");
+        assert_eq!(names(b"r", &[]), "r ");
+        assert_eq!(names(b"", &["q1", "q2"]), "| q1 q2 ");
+        assert_eq!(names(b"r", &["q1"]), "+ r q1 ");
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub enum ProtoErr {
     RoutePort,
     /// SUB to what is no subject. Stays open.
     InvalidSubject,
+    /// RS+ with what is no subject. Stays open.
+    InvalidSubscription,
     /// PUB to a wildcard or to what is no subject, pedantic only. The message goes out all the
     /// same.
     InvalidPublishSubject,
@@ -55,6 +57,41 @@ pub enum ProtoErr {
     AccountRegistration,
     /// Not permitted. Stays open.
     Denied(Box<Denied>),
+    /// Another server that does not fit this one.
+    Route(Box<RouteErr>),
+    /// Closes for this reason, without an `-ERR` line.
+    Refused(ClosedReason),
+}
+
+/// What makes a route to another server impossible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteErr {
+    /// CONNECT names another cluster.
+    ClusterName {
+        /// As the other server calls it.
+        theirs: Box<str>,
+        /// As this one does.
+        ours: Box<str>,
+    },
+    /// CONNECT comes from a gateway of this name.
+    Gateway(Box<str>),
+    /// INFO asks for a compression that does not exist.
+    Compression(Box<str>),
+    /// INFO of who dialled has an index outside of the pool.
+    PoolIndex {
+        /// The index.
+        index: i64,
+        /// Its own pool size.
+        pool_size: i64,
+    },
+    /// INFO of who was dialled has an index of its own.
+    PoolIndexSet(i64),
+    /// The dedicated account does not exist here.
+    AccountMissing(Box<str>),
+    /// The dedicated account has no connection of its own here.
+    NoRouteForAccount(Box<str>),
+    /// Dedicated accounts need a pool on both sides.
+    NotDedicated(Box<str>),
 }
 
 /// Which subject was refused for what.
@@ -99,6 +136,12 @@ impl From<Denied> for ProtoErr {
     }
 }
 
+impl From<RouteErr> for ProtoErr {
+    fn from(err: RouteErr) -> Self {
+        Self::Route(Box::new(err))
+    }
+}
+
 impl ProtoErr {
     /// Why the connection must be closed, or `None` if it stays open.
     #[must_use]
@@ -121,8 +164,20 @@ impl ProtoErr {
             Self::StaleConnection => Some(R::StaleConnection),
             Self::TlsRequired => Some(R::TlsHandshakeError),
             Self::RoutePort => Some(R::WrongPort),
+            Self::Route(err) => Some(match **err {
+                RouteErr::ClusterName { .. } => R::ClusterNameConflict,
+                RouteErr::Gateway(_) => R::WrongGateway,
+                RouteErr::AccountMissing(_) => R::MissingAccount,
+                RouteErr::Compression(_)
+                | RouteErr::PoolIndex { .. }
+                | RouteErr::PoolIndexSet(_)
+                | RouteErr::NoRouteForAccount(_)
+                | RouteErr::NotDedicated(_) => R::ProtocolViolation,
+            }),
+            Self::Refused(reason) => Some(*reason),
             Self::MaxSubscriptions
             | Self::InvalidSubject
+            | Self::InvalidSubscription
             | Self::InvalidPublishSubject
             | Self::AccountRegistration
             | Self::Denied(_) => None,
@@ -132,7 +187,7 @@ impl ProtoErr {
     /// Appends the `-ERR '<text>'` line with its CRLF; nothing for the errors that close in
     /// silence.
     pub fn write_err(&self, out: &mut Vec<u8>) {
-        if matches!(self, Self::Arguments(_) | Self::ErrReceived) {
+        if matches!(self, Self::Arguments(_) | Self::ErrReceived | Self::Refused(_)) {
             return;
         }
         out.extend_from_slice(b"-ERR '");
@@ -164,10 +219,48 @@ impl fmt::Display for ProtoErr {
             Self::TlsThrottled => "Connection throttling is active. Please try again later.",
             Self::RoutePort => "attempted to connect to route port",
             Self::InvalidSubject => "Invalid Subject",
+            Self::InvalidSubscription => "Invalid Subscription",
             Self::InvalidPublishSubject => "Invalid Publish Subject",
             Self::AccountRegistration => "Failed Account Registration",
             Self::Denied(denied) => return denied.fmt(f),
+            Self::Route(err) => return err.fmt(f),
+            Self::Refused(reason) => reason.as_str(),
         })
+    }
+}
+
+impl fmt::Display for RouteErr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |text| Quoted(str::as_bytes(text));
+        match self {
+            Self::ClusterName { theirs, ours } => write!(
+                f,
+                "Rejecting connection, cluster name {} does not match {}",
+                quoted(theirs),
+                quoted(ours)
+            ),
+            Self::Gateway(name) => {
+                write!(f, "Rejecting connection from gateway {} on the Route port", quoted(name))
+            }
+            Self::Compression(mode) => {
+                write!(f, "unsupported route compression mode {}", quoted(mode))
+            }
+            Self::PoolIndex { index, pool_size } => {
+                write!(f, "Invalid route pool index: {index} - pool size is {pool_size}")
+            }
+            Self::PoolIndexSet(index) => {
+                write!(f, "Route pool index should not be set but is set to {index}")
+            }
+            Self::AccountMissing(name) => {
+                write!(f, "Unable to lookup account {}: account missing", quoted(name))
+            }
+            Self::NoRouteForAccount(name) => write!(f, "No route for account {}", quoted(name)),
+            Self::NotDedicated(name) => write!(
+                f,
+                "Not possible to have a dedicated route for account {} between those servers",
+                quoted(name)
+            ),
+        }
     }
 }
 
@@ -288,6 +381,8 @@ pub enum ClosedReason {
     ServerShutdown,
     /// Credentials ran out.
     AuthenticationExpired,
+    /// A gateway on the cluster port.
+    WrongGateway,
     /// The account it belonged to is gone.
     MissingAccount,
     /// Its credentials were revoked.
@@ -335,6 +430,7 @@ impl ClosedReason {
             Self::RouteRemoved => "Route Removed",
             Self::ServerShutdown => "Server Shutdown",
             Self::AuthenticationExpired => "Authentication Expired",
+            Self::WrongGateway => "Wrong Gateway",
             Self::MissingAccount => "Missing Account",
             Self::Revocation => "Credentials Revoked",
             Self::MsgHeaderViolation => "Message Header Violation",
@@ -382,6 +478,64 @@ mod tests {
         assert_eq!(ProtoErr::Arguments("SUB").closes(), Some(ClosedReason::ProtocolViolation));
         assert_eq!(line(&ProtoErr::ErrReceived), "");
         assert_eq!(ProtoErr::ErrReceived.closes(), Some(ClosedReason::ParseError));
+    }
+
+    /// The lines were sent by the real server to raw connections on its cluster port.
+    #[test]
+    fn routes_that_do_not_fit() {
+        use ClosedReason as R;
+        let text = |text: &str| text.into();
+        for (err, line, reason) in [
+            (
+                RouteErr::ClusterName { theirs: text("Y"), ours: text("X") },
+                "Rejecting connection, cluster name \"Y\" does not match \"X\"",
+                R::ClusterNameConflict,
+            ),
+            (
+                RouteErr::Gateway(text("G")),
+                "Rejecting connection from gateway \"G\" on the Route port",
+                R::WrongGateway,
+            ),
+            (
+                RouteErr::Compression(text("zstd")),
+                "unsupported route compression mode \"zstd\"",
+                R::ProtocolViolation,
+            ),
+            (
+                RouteErr::PoolIndex { index: 3, pool_size: 3 },
+                "Invalid route pool index: 3 - pool size is 3",
+                R::ProtocolViolation,
+            ),
+            (
+                RouteErr::PoolIndexSet(1),
+                "Route pool index should not be set but is set to 1",
+                R::ProtocolViolation,
+            ),
+            (
+                RouteErr::AccountMissing(text("FOO")),
+                "Unable to lookup account \"FOO\": account missing",
+                R::MissingAccount,
+            ),
+            (
+                RouteErr::NoRouteForAccount(text("$G")),
+                "No route for account \"$G\"",
+                R::ProtocolViolation,
+            ),
+            (
+                RouteErr::NotDedicated(text("$SYS")),
+                "Not possible to have a dedicated route for account \"$SYS\" between those servers",
+                R::ProtocolViolation,
+            ),
+        ] {
+            let err = ProtoErr::from(err);
+            assert_eq!(self::line(&err), format!("-ERR '{line}'\r\n"));
+            assert_eq!(err.closes(), Some(reason));
+        }
+        let silent = ProtoErr::Refused(R::DuplicateRoute);
+        assert_eq!(
+            (self::line(&silent), silent.closes()),
+            (String::new(), Some(R::DuplicateRoute))
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The INFO line: what a server tells about itself, to clients first of all.
+//! The INFO line: what a server tells about itself, to clients and to other servers.
 //!
 //! Fields stand in the real server's order; those that are empty, zero or false are left out
-//! where it leaves them out. Not supported: JetStream's `jetstream`, `domain`, `api_lvl`, and
-//! `xkey`, which only an auth callout uses.
+//! where it leaves them out. Not supported: JetStream's `jetstream`, `domain`, `api_lvl`; `xkey`,
+//! which only an auth callout uses; what gateways and leaf nodes tell.
 //! nats: server/server.go `Info`, `generateInfoJSON`
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,9 @@ pub struct Info {
     pub tls_available: bool,
     /// Largest payload with its headers, bytes; -1: no limit.
     pub max_payload: i32,
+    /// `nats-route://host:port/`: where a server that is told of can be reached.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ip: String,
     /// Connection id.
     #[serde(skip_serializing_if = "is_zero")]
     pub client_id: u64,
@@ -56,12 +59,21 @@ pub struct Info {
     /// Cluster name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cluster: String,
-    /// `host:port` of the servers of the cluster, this one first.
+    /// That name was generated.
+    #[serde(skip_serializing_if = "is_false")]
+    pub cluster_dynamic: bool,
+    /// `host:port` of the servers of the cluster, this one first; on a route those of the sender.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connect_urls: Vec<String>,
+    /// The same for websocket clients.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ws_connect_urls: Vec<String>,
     /// The server is about to stop: reconnect elsewhere.
     #[serde(skip_serializing_if = "is_false")]
     pub ldm: bool,
+    /// What a route is to be compressed with, or is from now on.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub compression: String,
     /// This is the INFO that follows the first PONG.
     #[serde(skip_serializing_if = "is_false")]
     pub connect_info: bool,
@@ -71,6 +83,39 @@ pub struct Info {
     /// That account is the system account.
     #[serde(skip_serializing_if = "is_false")]
     pub acc_is_sys: bool,
+    /// Subjects whose interest the sender announces; none means all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub import: Option<Subjects>,
+    /// Subjects whose interest the sender honours; none means all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<Subjects>,
+    /// The sender's own pool size; 0 where it does not pool.
+    #[serde(skip_serializing_if = "is_zero_signed")]
+    pub route_pool_size: i64,
+    /// Index of this connection, from who dialled it.
+    #[serde(skip_serializing_if = "is_zero_signed")]
+    pub route_pool_idx: i64,
+    /// The account that this connection is dedicated to.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub route_account: String,
+    /// A reload gave that account a connection of its own; to be echoed without the account.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub route_acc_add_reqid: String,
+    /// 0: whether a dialled route is told on is left to the reader; 1: it is not; 2: it is.
+    #[serde(skip_serializing_if = "is_zero_byte")]
+    pub gossip_mode: u8,
+}
+
+/// Subjects that may cross between two servers. What both lists cover may not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Subjects {
+    /// Patterns that may; empty means all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+    /// Patterns that may not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
 }
 
 impl Info {
@@ -95,6 +140,14 @@ fn is_false(value: &bool) -> bool {
 }
 
 fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+fn is_zero_signed(value: &i64) -> bool {
+    *value == 0
+}
+
+fn is_zero_byte(value: &u8) -> bool {
     *value == 0
 }
 
@@ -140,6 +193,26 @@ mod tests {
             b"\"client_ip\":\"127.0.0.1\",\"connect_urls\":[\"a:1\",\"b:2\"],\
               \"ldm\":true,\"connect_info\":true,\"remote_account\":\"$G\"} \r\n"
         ));
+    }
+
+    /// Sent by the real server to another one; without what is not supported here.
+    #[test]
+    fn a_routes_line_is_read_and_written() {
+        let json = r#"{"server_id":"NB","server_name":"B","version":"2.15.1","proto":3,"#
+            .to_owned()
+            + r#""go":"go1.27.2","host":"127.0.0.1","port":21011,"headers":true,"#
+            + r#""max_payload":1048576,"ip":"nats-route://127.0.0.1:21011/","#
+            + r#""nonce":"GnZFiBllY9oqYPA","cluster":"X","cluster_dynamic":true,"#
+            + r#""connect_urls":["127.0.0.1:21002"],"ldm":true,"compression":"off","#
+            + r#""import":{"allow":["imp.>"]},"export":{"deny":["a","b.*"]},"#
+            + r#""route_pool_size":3,"route_pool_idx":1,"route_account":"$SYS","#
+            + r#""route_acc_add_reqid":"r","gossip_mode":1}"#;
+        let info = Info::read(json.as_bytes()).unwrap();
+        assert_eq!((info.route_pool_size, info.gossip_mode, info.cluster_dynamic), (3, 1, true));
+        assert_eq!(info.import.as_ref().unwrap().allow, ["imp.>"]);
+        let mut line = Vec::new();
+        info.write(&mut line);
+        assert_eq!(String::from_utf8(line).unwrap(), format!("INFO {json} \r\n"));
     }
 
     #[test]

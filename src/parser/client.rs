@@ -1,0 +1,281 @@
+//! The ops of the client port.
+//!
+//! nats: server/client.go `processPub`, `processHeaderPub`, `parseSub`, `processUnsub`
+
+use memchr::memchr3;
+
+use crate::errors::ProtoErr;
+use crate::parser::line::{Args, args, bare, cut, is_separator, plain_line, size, split};
+use crate::parser::line::{tail_of, whole_line, with_payload};
+use crate::parser::{Bare, Found, Grammar, Publication};
+
+/// One operation of a client. Slices borrow from the input or from the parser's unfinished op.
+#[derive(Debug, PartialEq)]
+pub enum Op<'a> {
+    /// `CONNECT {json}`: the JSON text, blanks around it removed.
+    Connect(&'a [u8]),
+    /// `PUB` or `HPUB` with its whole message.
+    Publish(Publish<'a>),
+    /// `SUB subject [queue] sid`.
+    Sub {
+        /// Subject, not yet validated.
+        subject: &'a [u8],
+        /// Queue group; `None` for a plain subscription.
+        queue: Option<&'a [u8]>,
+        /// Chosen by the client, any bytes without blanks.
+        sid: &'a [u8],
+    },
+    /// `UNSUB sid [max]`.
+    Unsub {
+        /// As given in SUB.
+        sid: &'a [u8],
+        /// The second argument as text; `None` when it is missing.
+        max: Option<&'a [u8]>,
+    },
+    /// `PING`.
+    Ping,
+    /// `PONG`.
+    Pong,
+    /// `+OK`.
+    Ok,
+    /// `INFO {json}` from a client.
+    Info(&'a [u8]),
+    /// `-ERR text` from a client.
+    Err(&'a [u8]),
+}
+
+/// A publication, all slices of one piece of memory.
+#[derive(Debug, PartialEq)]
+pub struct Publish<'a> {
+    /// Subject as published, opaque bytes without blanks.
+    pub subject: &'a [u8],
+    /// Reply subject; empty when there is none.
+    pub reply: &'a [u8],
+    /// Length of the header block in `message`; `None` for PUB.
+    pub header_len: Option<usize>,
+    /// The total size as the client wrote it (`0002` stays `0002`).
+    pub size_text: &'a [u8],
+    /// Header block and payload, without the final CRLF.
+    pub message: &'a [u8],
+    /// `[reply ][header-size ]size CRLF message CRLF` as it arrived: what MSG (of PUB) or HMSG (of
+    /// HPUB) carries behind its sid. Empty when the line was not written with single blanks and
+    /// CRLF.
+    pub tail: &'a [u8],
+}
+
+impl Publish<'_> {
+    /// Header block and payload in bytes: what statistics count.
+    pub fn len(&self) -> usize {
+        self.message.len()
+    }
+
+    /// True when there is neither header nor payload.
+    pub fn is_empty(&self) -> bool {
+        self.message.is_empty()
+    }
+
+    /// The header block; empty for PUB.
+    pub fn header(&self) -> &[u8] {
+        &self.message[..self.header_len.unwrap_or(0)]
+    }
+
+    /// The message without its header block.
+    pub fn payload(&self) -> &[u8] {
+        &self.message[self.header_len.unwrap_or(0)..]
+    }
+}
+
+/// What the parser has to know of its connection; the client changes it after CONNECT.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Longest argument text of one control line, in bytes.
+    pub max_control_line: usize,
+    /// Largest message (header block and payload), in bytes; `usize::MAX` for unlimited.
+    pub max_payload: usize,
+    /// HPUB was negotiated.
+    pub headers: bool,
+    /// Nothing but CONNECT is accepted: credentials are required and have not come yet.
+    pub connect_first: bool,
+}
+
+impl Grammar for Rules {
+    type Op<'a> = Op<'a>;
+    type Extra = ();
+
+    fn max_control_line(&self) -> usize {
+        self.max_control_line
+    }
+
+    #[inline]
+    fn plain<'a>(&self, input: &'a [u8]) -> Option<(Op<'a>, usize)> {
+        let (publish, len) = plain_pub(input, self)?;
+        Some((Op::Publish(publish), len))
+    }
+
+    fn find<'a>(&self, buf: &'a [u8], scanned: usize) -> Result<Found<Op<'a>, ()>, ProtoErr> {
+        let max = self.max_control_line;
+        if self.connect_first && !buf[0].eq_ignore_ascii_case(&b'C') {
+            return Err(ProtoErr::AuthorizationViolation);
+        }
+        match buf[0] {
+            b'P' | b'p' => match buf.get(1) {
+                Some(b'U' | b'u') => {
+                    let Some(args) = args(buf, b"PUB", scanned, max)? else {
+                        return cut(buf, scanned);
+                    };
+                    self.publish(buf, pub_line(buf, args)?)
+                }
+                Some(b'I' | b'i') => bare(buf, b"PING", scanned, Op::Ping, Bare::Ping),
+                Some(b'O' | b'o') => bare(buf, b"PONG", scanned, Op::Pong, Bare::Pong),
+                Some(_) => Err(ProtoErr::UnknownOp),
+                None => cut(buf, scanned),
+            },
+            b'H' | b'h' => {
+                let Some(args) = args(buf, b"HPUB", scanned, max)? else {
+                    return cut(buf, scanned);
+                };
+                if !self.headers {
+                    return Err(ProtoErr::Arguments("HPUB"));
+                }
+                self.publish(buf, hpub_line(buf, args)?)
+            }
+            b'S' | b's' => {
+                let Some(args) = args(buf, b"SUB", scanned, max)? else { return cut(buf, scanned) };
+                let split = split(buf, &args);
+                let (subject, queue, sid) = match split.as_slice() {
+                    [subject, sid] => (subject, None, sid),
+                    [subject, queue, sid] => (subject, Some(queue), sid),
+                    _ => return Err(ProtoErr::Arguments("SUB")),
+                };
+                let op = Op::Sub {
+                    subject: &buf[subject.clone()],
+                    queue: queue.map(|queue| &buf[queue.clone()]),
+                    sid: &buf[sid.clone()],
+                };
+                Ok(Found::Op(op, args.line_len))
+            }
+            b'U' | b'u' => {
+                let Some(args) = args(buf, b"UNSUB", scanned, max)? else {
+                    return cut(buf, scanned);
+                };
+                let split = split(buf, &args);
+                let (sid, max) = match split.as_slice() {
+                    [sid] => (sid, None),
+                    [sid, max] => (sid, Some(max)),
+                    _ => return Err(ProtoErr::Arguments("UNSUB")),
+                };
+                let op =
+                    Op::Unsub { sid: &buf[sid.clone()], max: max.map(|max| &buf[max.clone()]) };
+                Ok(Found::Op(op, args.line_len))
+            }
+            b'C' | b'c' => whole_line(buf, b"CONNECT", scanned, max, Op::Connect),
+            b'I' | b'i' => whole_line(buf, b"INFO", scanned, max, Op::Info),
+            b'-' => whole_line(buf, b"-ERR", scanned, max, Op::Err),
+            b'+' => bare(buf, b"+OK", scanned, Op::Ok, Bare::Ok),
+            _ => Err(ProtoErr::UnknownOp),
+        }
+    }
+
+    fn bare<'a>(bare: Bare) -> Op<'a> {
+        match bare {
+            Bare::Ping => Op::Ping,
+            Bare::Pong => Op::Pong,
+            Bare::Ok => Op::Ok,
+        }
+    }
+
+    fn message<'a>(publication: &Publication, (): &(), buf: &'a [u8]) -> Op<'a> {
+        Op::Publish(publication.of(buf))
+    }
+}
+
+impl Rules {
+    /// Checks the size of a publication and gives it out when its payload is whole.
+    fn publish<'a>(
+        &self,
+        buf: &'a [u8],
+        publication: Publication,
+    ) -> Result<Found<Op<'a>, ()>, ProtoErr> {
+        if publication.message.len() > self.max_payload {
+            return Err(ProtoErr::MaxPayload);
+        }
+        with_payload::<Rules>(buf, publication, ())
+    }
+}
+
+/// A whole PUB as every client library writes it: single blanks, CRLF, nothing unusual. Everything
+/// else, wrong or only cut off, is left to [`Rules::find`], which says what it is.
+#[inline]
+fn plain_pub<'a>(buf: &'a [u8], rules: &Rules) -> Option<(Publish<'a>, usize)> {
+    if rules.connect_first {
+        return None;
+    }
+    let line = plain_line(buf, b"PUB ", rules.max_control_line)?;
+    if line.size > rules.max_payload {
+        return None;
+    }
+    let names = line.names;
+    let subject_len = memchr3(b' ', b'\t', b'\n', names).unwrap_or(names.len());
+    let reply = names.get(subject_len + 1..).unwrap_or_default();
+    if subject_len == 0
+        || (subject_len < names.len()
+            && (names[subject_len] != b' ' || reply.is_empty() || reply.iter().any(is_separator)))
+    {
+        return None;
+    }
+    let publish = Publish {
+        subject: &names[..subject_len],
+        reply,
+        header_len: None,
+        size_text: line.size_text,
+        message: line.message(buf)?,
+        tail: &buf[line.names_at + subject_len + 1..line.total()],
+    };
+    Some((publish, line.total()))
+}
+
+/// The control line of PUB.
+pub(super) fn pub_line(buf: &[u8], args: Args) -> Result<Publication, ProtoErr> {
+    let split = split(buf, &args);
+    let (subject, reply, size_text) = match split.as_slice() {
+        [subject, size] => (subject.clone(), 0..0, size.clone()),
+        [subject, reply, size] => (subject.clone(), reply.clone(), size.clone()),
+        _ => return Err(ProtoErr::Arguments("PUB")),
+    };
+    let len = size(&buf[size_text.clone()], "PUB")?;
+    Ok(Publication {
+        subject,
+        reply,
+        header_len: None,
+        size: size_text,
+        tail: tail_of(buf, &args, &split.as_slice()[1..]),
+        message: args.line_len..args.line_len + len,
+    })
+}
+
+/// The control line of HPUB.
+pub(super) fn hpub_line(buf: &[u8], args: Args) -> Result<Publication, ProtoErr> {
+    let split = split(buf, &args);
+    let (subject, reply, header_text, size_text) = match split.as_slice() {
+        [subject, header, size] => (subject.clone(), 0..0, header.clone(), size.clone()),
+        [subject, reply, header, size] => {
+            (subject.clone(), reply.clone(), header.clone(), size.clone())
+        }
+        _ => return Err(ProtoErr::Arguments("HPUB")),
+    };
+    let header_len = size(&buf[header_text.clone()], "HPUB")?;
+    let len = size(&buf[size_text.clone()], "HPUB")?;
+    if header_len > len {
+        return Err(ProtoErr::Arguments("HPUB"));
+    }
+    // A header block of no bytes makes it a plain message.
+    let is_plain = header_len == 0;
+    Ok(Publication {
+        subject,
+        reply,
+        header_len: (!is_plain).then_some(header_len),
+        size: size_text,
+        tail: if is_plain { 0 } else { tail_of(buf, &args, &split.as_slice()[1..]) },
+        message: args.line_len..args.line_len + len,
+    })
+}
