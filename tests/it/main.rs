@@ -12,6 +12,7 @@ mod support;
 
 mod cli;
 mod clients;
+mod cluster;
 mod configuration;
 mod limits;
 mod liveness;

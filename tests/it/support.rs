@@ -1,12 +1,14 @@
 //! What the tests stand on: server processes, a line-speaking client, an HTTP reader.
 
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod random;
 pub(crate) mod server;
 
 pub(crate) use client::Client;
+pub(crate) use cluster::{Cluster, Flavor};
 pub(crate) use server::{Server, Which};
 
 use std::time::Duration;

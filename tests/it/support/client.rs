@@ -26,6 +26,8 @@ pub(crate) struct Client {
     /// Received and not yet consumed.
     received: Vec<u8>,
     closed: bool,
+    /// PINGs are answered, and nobody sees them.
+    steady: bool,
 }
 
 impl Client {
@@ -47,7 +49,7 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server accepts");
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client { stream, received: Vec::new(), closed: false }
+        Client { stream, received: Vec::new(), closed: false, steady: false }
     }
 
     /// Connects, sends a quiet CONNECT with these further members, and waits for the PONG.
@@ -56,6 +58,19 @@ impl Client {
         client.send(&format!("{}PING\r\n", quiet_connect(members)));
         client.expect("PONG\r\n");
         client
+    }
+
+    /// Answers the server's PINGs from now on, for tests that take longer than the first of them.
+    pub(crate) fn steady(mut self) -> Client {
+        self.steady = true;
+        self
+    }
+
+    fn answer_pings(&mut self) {
+        while self.steady && self.received.starts_with(b"PING\r\n") {
+            self.received.drain(..b"PING\r\n".len());
+            self.send_anyway(b"PONG\r\n");
+        }
     }
 
     /// The port on this side, by which `/connz` knows the connection.
@@ -92,6 +107,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn expect_bytes(&mut self, bytes: &[u8]) {
         let deadline = Instant::now() + PATIENCE;
+        self.answer_pings();
         while self.received.len() < bytes.len() {
             let common = bytes.starts_with(&self.received);
             let arrived = if common { self.read_some(deadline) } else { Arrived::Nothing };
@@ -101,6 +117,7 @@ impl Client {
                 shown(bytes),
                 shown(&self.received)
             );
+            self.answer_pings();
         }
         assert!(
             self.received.starts_with(bytes),
@@ -116,6 +133,7 @@ impl Client {
     pub(crate) fn frame(&mut self) -> Vec<u8> {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            self.answer_pings();
             if let Some(len) = frame_len(&self.received) {
                 return self.received.drain(..len).collect();
             }

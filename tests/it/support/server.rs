@@ -181,7 +181,7 @@ impl Setup {
         let log = Arc::new(Log::default());
         log.follow(child.stderr.take().expect("piped"));
         log.follow(child.stdout.take().expect("piped"));
-        Server { which, child, dir, log, port: 0, monitor_port: None }
+        Server { which, child, dir, log, port: 0, monitor_port: None, route_port: None }
     }
 }
 
@@ -223,6 +223,7 @@ pub(crate) struct Server {
     log: Arc<Log>,
     port: u16,
     monitor_port: Option<u16>,
+    route_port: Option<u16>,
 }
 
 impl Server {
@@ -253,6 +254,16 @@ impl Server {
     /// The monitoring port; `monitored` must have been asked for.
     pub(crate) fn monitor_port(&self) -> u16 {
         self.monitor_port.expect("the set-up was monitored")
+    }
+
+    /// The port for routes; the set-up must have had a cluster.
+    pub(crate) fn route_port(&self) -> u16 {
+        self.route_port.expect("the set-up had a cluster")
+    }
+
+    /// Which of the two it is.
+    pub(crate) fn which(&self) -> Which {
+        self.which
     }
 
     /// The directory the server runs in; holds `server.conf` and the ports file.
@@ -342,6 +353,7 @@ impl Server {
         };
         self.port = port("nats").expect("a client URL in the ports file");
         self.monitor_port = port("monitoring");
+        self.route_port = port("cluster");
     }
 }
 

@@ -1,0 +1,217 @@
+//! What clients are promised by a cluster, whatever it is made of.
+
+use std::collections::BTreeSet;
+
+use crate::support::cluster::routes;
+use crate::support::{Client, Cluster, Flavor, Server, Which, http};
+
+use Which::Real;
+
+/// Tests by name: the servers, in the order in which they start, and what they agree on.
+macro_rules! clusters {
+    ($($name:ident: $flavor:ident [$($which:ident),*];)*) => {$(
+        #[test]
+        fn $name() {
+            let kinds = [$($which),*];
+            if kinds.iter().all(|which| which.available()) {
+                keeps_its_promises(&kinds, Flavor::$flavor);
+            }
+        }
+    )*};
+}
+
+clusters! {
+    real_default: Default [Real, Real];
+    real_single: Single [Real, Real, Real];
+    real_compressed: Compressed [Real, Real];
+    real_authorized: Authorized [Real, Real, Real];
+}
+
+fn keeps_its_promises(kinds: &[Which], flavor: Flavor) {
+    let mut cluster = Cluster::start(kinds, flavor);
+    everybody_hears_everybody(&mut cluster);
+    headers_cross(&mut cluster);
+    a_group_spreads(&mut cluster);
+    requests_are_answered(&mut cluster);
+    nobody_there_is_told(&mut cluster);
+    clients_learn_all_addresses(&cluster);
+    servers_list_each_other(&cluster, flavor);
+    assert_eq!(cluster.complaints(), Vec::<String>::new());
+}
+
+/// One plain subscriber per server gets every message once, its own server's too, in order.
+fn everybody_hears_everybody(cluster: &mut Cluster) {
+    const COUNT: usize = 20;
+    let mut clients = cluster.clients("");
+    for client in &mut clients {
+        client.send("SUB all.* 1\r\n");
+        client.fence();
+    }
+    cluster.settle();
+    for (at, client) in clients.iter_mut().enumerate() {
+        for n in 0..COUNT {
+            client.send(&format!("PUB all.{at} inbox.{n} 5\r\nm{n:04}\r\n"));
+        }
+    }
+    let count = clients.len();
+    for client in &mut clients {
+        let mut next = vec![0; count];
+        for _ in 0..count * COUNT {
+            let frame = String::from_utf8(client.frame()).unwrap();
+            let at: usize = frame["MSG all.".len()..].split(' ').next().unwrap().parse().unwrap();
+            let n = next[at];
+            assert_eq!(frame, format!("MSG all.{at} 1 inbox.{n} 5\r\nm{n:04}\r\n"));
+            next[at] += 1;
+        }
+        client.fence();
+    }
+}
+
+fn headers_cross(cluster: &mut Cluster) {
+    let mut clients = cluster.clients(r#""headers":true"#);
+    for client in &mut clients {
+        client.send("SUB head 1\r\n");
+        client.fence();
+    }
+    // One more per server that takes no headers.
+    let mut plain = cluster.clients("");
+    for client in &mut plain {
+        client.send("SUB head 2\r\n");
+        client.fence();
+    }
+    cluster.settle();
+    let block = "NATS/1.0\r\nA: b\r\n\r\n";
+    for at in 0..clients.len() {
+        clients[at].send(&format!("HPUB head back 18 20\r\n{block}hi\r\n"));
+        for client in &mut clients {
+            client.expect(&format!("HMSG head 1 back 18 20\r\n{block}hi\r\n"));
+        }
+        for client in &mut plain {
+            client.expect("MSG head 2 back 2\r\nhi\r\n");
+        }
+    }
+}
+
+/// Of a group with one member per server each message reaches one, and each member gets its part.
+fn a_group_spreads(cluster: &mut Cluster) {
+    const COUNT: usize = 60;
+    let mut members = cluster.clients("");
+    for member in &mut members {
+        member.send("SUB work workers 1\r\nSUB end 2\r\n");
+        member.fence();
+    }
+    cluster.settle();
+    let total = COUNT * members.len();
+    let mut publishers = cluster.clients("");
+    for (at, publisher) in publishers.iter_mut().enumerate() {
+        for n in 0..COUNT {
+            publisher.send(&format!("PUB work 8\r\n{:08}\r\n", at * COUNT + n));
+        }
+        // What one client publishes arrives in order, so this is the last of it.
+        publisher.send("PUB end 0\r\n\r\n");
+    }
+    let mut seen = BTreeSet::new();
+    let mut parts = vec![0; members.len()];
+    for (at, member) in members.iter_mut().enumerate() {
+        let mut ends = 0;
+        while ends < publishers.len() {
+            let frame = member.frame();
+            if frame.starts_with(b"MSG end") {
+                ends += 1;
+                continue;
+            }
+            assert!(frame.starts_with(b"MSG work 1 8\r\n"), "{}", frame.escape_ascii());
+            assert!(seen.insert(frame.clone()), "{} came twice", frame.escape_ascii());
+            parts[at] += 1;
+        }
+    }
+    assert_eq!(seen.len(), total, "{parts:?}");
+    // Uniform over the members: a tenth of a fair share is many deviations away.
+    assert!(parts.iter().all(|&part| part > COUNT / 10), "{parts:?}");
+}
+
+fn requests_are_answered(cluster: &mut Cluster) {
+    let mut clients = cluster.clients("");
+    for (at, client) in clients.iter_mut().enumerate() {
+        client.send(&format!("SUB ask.{at} q 1\r\n"));
+        client.fence();
+    }
+    cluster.settle();
+    for asking in 0..clients.len() {
+        for answering in (0..clients.len()).filter(|&at| at != asking) {
+            let inbox = format!("inbox.{asking}.{answering}");
+            // The interest in the inbox and the request travel the same way.
+            clients[asking]
+                .send(&format!("SUB {inbox} 2\r\nPUB ask.{answering} {inbox} 1\r\n?\r\n"));
+            clients[answering].expect(&format!("MSG ask.{answering} 1 {inbox} 1\r\n?\r\n"));
+            clients[answering].send(&format!("PUB {inbox} 2\r\nok\r\n"));
+            clients[asking].expect(&format!("MSG {inbox} 2 2\r\nok\r\n"));
+            clients[asking].send("UNSUB 2\r\n");
+        }
+    }
+}
+
+/// A 503 comes from the own server, before anybody was there and after the last has left.
+fn nobody_there_is_told(cluster: &mut Cluster) {
+    let mut clients = cluster.clients(r#""headers":true,"no_responders":true"#);
+    let is_told = |client: &mut Client| {
+        client.send("PUB lost in 0\r\n\r\nPING\r\n");
+        let frame = client.frame();
+        if frame == b"PONG\r\n" {
+            return false;
+        }
+        assert!(frame.starts_with(b"HMSG in 1 "), "{}", frame.escape_ascii());
+        client.expect("PONG\r\n");
+        true
+    };
+    for client in &mut clients {
+        client.send("SUB in 1\r\n");
+        assert!(is_told(client));
+    }
+    let last = clients.len() - 1;
+    clients[last].send("SUB lost 2\r\n");
+    clients[last].fence();
+    cluster.settle();
+    for client in &mut clients[..last] {
+        assert!(!is_told(client));
+    }
+    for _ in 0..last {
+        clients[last].expect("MSG lost 2 in 0\r\n\r\n");
+    }
+    clients[last].send("UNSUB 2\r\n");
+    clients[last].fence();
+    cluster.settle();
+    for client in &mut clients {
+        assert!(is_told(client));
+    }
+}
+
+/// INFO lists where all servers of the cluster take clients.
+fn clients_learn_all_addresses(cluster: &Cluster) {
+    let all: BTreeSet<String> =
+        cluster.servers().iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+    for server in cluster.servers() {
+        assert_eq!(connect_urls(server), all);
+    }
+}
+
+/// What INFO tells a new client of the cluster.
+fn connect_urls(server: &Server) -> BTreeSet<String> {
+    let info = Client::silent(server.port()).frame();
+    let json: serde_json::Value = serde_json::from_slice(&info["INFO ".len()..]).unwrap();
+    let urls = json["connect_urls"].as_array().cloned().unwrap_or_default();
+    urls.iter().map(|url| url.as_str().unwrap().to_owned()).collect()
+}
+
+fn servers_list_each_other(cluster: &Cluster, flavor: Flavor) {
+    cluster.wait_routes();
+    let id = |server| http::json(server, "/varz")["server_id"].as_str().unwrap().to_owned();
+    let ids: Vec<String> = cluster.servers().iter().map(id).collect();
+    for (at, server) in cluster.servers().iter().enumerate() {
+        let routes = routes(server);
+        for (other, id) in ids.iter().enumerate() {
+            let count = routes.iter().filter(|route| route["remote_id"] == id.as_str()).count();
+            assert_eq!(count, if at == other { 0 } else { flavor.route_count() });
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Servers of both kinds that form one cluster, and a fence that says when interest has arrived.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::server::Setup;
+use super::{Client, PATIENCE, Server, Which, http};
+
+/// What the servers of a cluster agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    /// A pool of three connections and one for `$SYS`, no compression.
+    Default,
+    /// One connection for everything.
+    Single,
+    /// S2.
+    Compressed,
+    /// Servers prove themselves by user and password.
+    Authorized,
+}
+
+impl Flavor {
+    /// Settings inside the block `cluster`.
+    fn settings(self) -> &'static str {
+        match self {
+            Flavor::Default => "",
+            Flavor::Single => "pool_size: -1",
+            Flavor::Compressed => "compression: s2_fast",
+            Flavor::Authorized => "authorization { user: mesh, password: secret }",
+        }
+    }
+
+    fn credentials(self) -> &'static str {
+        match self {
+            Flavor::Authorized => "mesh:secret@",
+            Flavor::Default | Flavor::Single | Flavor::Compressed => "",
+        }
+    }
+
+    /// TCP connections between two servers.
+    pub(crate) fn route_count(self) -> usize {
+        match self {
+            Flavor::Single => 1,
+            Flavor::Default | Flavor::Compressed | Flavor::Authorized => 4,
+        }
+    }
+}
+
+/// A running cluster. Every server has monitoring.
+pub(crate) struct Cluster {
+    flavor: Flavor,
+    servers: Vec<Server>,
+    watches: Vec<Watch>,
+    /// Servers and fences so far, for names that are new.
+    started: usize,
+    fences: usize,
+}
+
+/// A client of one server that finds out what interest has arrived there.
+struct Watch {
+    client: Client,
+    inbox: String,
+}
+
+impl Cluster {
+    /// One server of each kind in this order; each dials all before it.
+    pub(crate) fn start(kinds: &[Which], flavor: Flavor) -> Cluster {
+        let mut cluster =
+            Cluster { flavor, servers: Vec::new(), watches: Vec::new(), started: 0, fences: 0 };
+        for &which in kinds {
+            cluster.add(which, |setup| setup);
+        }
+        cluster.settle();
+        cluster
+    }
+
+    /// One more server, which dials all others. `more` adds to its set-up.
+    pub(crate) fn add(&mut self, which: Which, more: impl FnOnce(Setup) -> Setup) {
+        self.insert(self.servers.len(), which, None, more);
+    }
+
+    /// A new server in the place, and on the ports, of one that has ended.
+    pub(crate) fn replace(&mut self, index: usize, which: Which) {
+        let old = self.take(index);
+        let ports = (old.port(), old.route_port());
+        assert_eq!(old.stop().code(), Some(0));
+        self.insert(index, which, Some(ports), |setup| setup);
+    }
+
+    /// Takes a server out of the cluster; it goes on running.
+    pub(crate) fn take(&mut self, index: usize) -> Server {
+        self.watches.remove(index);
+        self.servers.remove(index)
+    }
+
+    fn insert(
+        &mut self,
+        index: usize,
+        which: Which,
+        ports: Option<(u16, u16)>,
+        more: impl FnOnce(Setup) -> Setup,
+    ) {
+        self.started += 1;
+        let conf = self.conf(ports.map(|(_, route)| route));
+        let mut setup = Server::with().monitored().conf(conf);
+        if let Some((port, _)) = ports {
+            setup = setup.port(port);
+        }
+        let server = more(setup).start(which);
+        self.watches.insert(index, Watch::new(&server, self.started));
+        self.servers.insert(index, server);
+    }
+
+    /// The configuration of the next server.
+    fn conf(&self, route_port: Option<u16>) -> String {
+        let routes: Vec<String> =
+            self.servers.iter().map(|server| self.route_url(server)).collect();
+        let port = route_port.map_or("-1".to_owned(), |port| port.to_string());
+        format!(
+            "server_name: s{}\ncluster {{\n  name: mesh\n  listen: \"127.0.0.1:{port}\"\n  {}\n  \
+             routes: [{}]\n}}\n",
+            self.started,
+            self.flavor.settings(),
+            routes.join(", ")
+        )
+    }
+
+    /// Where other servers dial it, with what it wants to know of them.
+    pub(crate) fn route_url(&self, server: &Server) -> String {
+        format!("\"nats://{}127.0.0.1:{}\"", self.flavor.credentials(), server.route_port())
+    }
+
+    pub(crate) fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// A client of each server.
+    pub(crate) fn clients(&self, members: &str) -> Vec<Client> {
+        self.servers.iter().map(|server| Client::connect(server, members).steady()).collect()
+    }
+
+    /// Waits until every server knows of all interest that the others had when this was called.
+    ///
+    /// Interest travels in order. So a subscription that is made now is known elsewhere only after
+    /// all that were made before; and that it is known, a request there tells: no 503 comes.
+    #[track_caller]
+    pub(crate) fn settle(&mut self) {
+        self.fences += 1;
+        let subject = |of: &Watch| format!("fence.{}.{}", self.fences, of.inbox);
+        for watch in &mut self.watches {
+            let line = format!("SUB {} fence\r\n", subject(watch));
+            watch.client.send(&line);
+            watch.client.fence();
+        }
+        let subjects: Vec<String> = self.watches.iter().map(subject).collect();
+        let mut arrived = vec![0; self.watches.len()];
+        for at in 0..self.watches.len() {
+            for to in (0..self.watches.len()).filter(|&to| to != at) {
+                arrived[at] += self.watches[at].reach(&subjects[to]);
+            }
+        }
+        for (watch, mut arrived) in self.watches.iter_mut().zip(arrived) {
+            while arrived < subjects.len() - 1 {
+                let frame = watch.client.frame();
+                assert!(frame.starts_with(b"MSG fence."), "{}", frame.escape_ascii());
+                arrived += 1;
+            }
+            watch.client.send("UNSUB fence\r\n");
+            watch.client.fence();
+        }
+    }
+
+    /// Waits until `/routez` of every server lists all others with all their connections.
+    #[track_caller]
+    pub(crate) fn wait_routes(&self) {
+        let count = (self.servers.len() - 1) * self.flavor.route_count();
+        for server in &self.servers {
+            http::json_until(server, "/routez", |page| page["num_routes"] == count);
+        }
+    }
+
+    /// Lines of the real servers' logs that an operator would have to look at.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let real = self.servers.iter().filter(|server| server.which() == Which::Real);
+        real.flat_map(complaints).collect()
+    }
+}
+
+/// Warnings and errors in a server's log, but for what its own configuration brings.
+pub(crate) fn complaints(server: &Server) -> Vec<String> {
+    let mut lines = server.log_lines();
+    lines.retain(|line| {
+        (line.contains("[WRN]") || line.contains("[ERR]"))
+            && !line.contains("Plaintext passwords detected")
+    });
+    lines
+}
+
+impl Watch {
+    fn new(server: &Server, number: usize) -> Watch {
+        let members = r#""headers":true,"no_responders":true"#;
+        let mut client = Client::connect(server, members).steady();
+        let inbox = format!("watch{number}");
+        client.send(&format!("SUB {inbox} 1\r\n"));
+        client.fence();
+        Watch { client, inbox }
+    }
+
+    /// Publishes to `subject` until somebody is there. Gives the fence messages that came
+    /// meanwhile.
+    #[track_caller]
+    fn reach(&mut self, subject: &str) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        let mut arrived = 0;
+        loop {
+            self.client.send(&format!("PUB {subject} {} 0\r\n\r\nPING\r\n", self.inbox));
+            let mut reached = true;
+            loop {
+                let frame = self.client.frame();
+                match frame.split(|&byte| byte == b' ').next() {
+                    Some(b"PONG\r\n") => break,
+                    Some(b"HMSG") => reached = false,
+                    Some(b"MSG") => arrived += 1,
+                    _ => panic!("unexpected {}", frame.escape_ascii()),
+                }
+            }
+            if reached {
+                return arrived;
+            }
+            assert!(Instant::now() < deadline, "the interest in {subject} never arrived");
+            // What is awaited happens in another process, which tells nobody.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// The entries of a server's `/routez`.
+pub(crate) fn routes(server: &Server) -> Vec<Value> {
+    let page = http::json(server, "/routez");
+    page["routes"].as_array().cloned().unwrap_or_default()
+}
