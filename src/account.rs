@@ -64,7 +64,7 @@ impl Account {
 
     /// Makes cached matches forget what they know of a subscription whose limit changed.
     pub fn limit_changed(&self, subscription: &Subscription) {
-        self.sublist.write().weight_changed(subscription);
+        self.sublist.write().outdate(subscription);
     }
 
     /// Reads the sublist, for monitoring.

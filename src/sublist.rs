@@ -10,6 +10,7 @@
 //! nats: server/sublist.go `Sublist`
 
 pub mod cache;
+pub mod cursor;
 pub mod epochs;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
@@ -19,6 +20,7 @@ mod sets;
 mod tests;
 mod trie;
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher};
 use std::iter;
 use std::ops::ControlFlow;
@@ -57,9 +59,8 @@ pub trait Entry: Clone {
     /// Tells whether both are handles of the same subscription.
     fn is_same(&self, other: &Self) -> bool;
 
-    /// How many members of its queue group it stands for, at least 1: 1 if local, what the other
-    /// server announced if remote.
-    fn weight(&self) -> u32;
+    /// It is interest of another server, not a subscription of this one.
+    fn is_remote(&self) -> bool;
 }
 
 /// Subscriptions by subject.
@@ -73,6 +74,8 @@ pub struct Sublist<E> {
     sets: Sets<E>,
     /// Keys the hash of `literals`.
     random: RandomState,
+    /// How often `literals` was rebuilt, which moves its entries.
+    rebuilds: u64,
     epochs: Arc<Epochs>,
     inserts: u64,
     removes: u64,
@@ -97,6 +100,7 @@ impl<E: Entry> Sublist<E> {
             patterns: Trie::new(),
             sets: Sets::new(),
             random: RandomState::default(),
+            rebuilds: 0,
             epochs: Arc::new(Epochs::new()),
             inserts: 0,
             removes: 0,
@@ -138,7 +142,14 @@ impl<E: Entry> Sublist<E> {
         let head = if is_literal(entry.subject()) {
             let hash = hash(&self.random, entry.subject());
             let same = |head: &E| head.subject() == entry.subject();
-            match self.literals.entry(hash, same, |head| self::hash(&self.random, head.subject())) {
+            let rebuilt = Cell::new(false);
+            let rehash = |head: &E| {
+                rebuilt.set(true);
+                self::hash(&self.random, head.subject())
+            };
+            let place = self.literals.entry(hash, same, rehash);
+            self.rebuilds += u64::from(rebuilt.get());
+            match place {
                 TableEntry::Occupied(head) => head.into_mut(),
                 TableEntry::Vacant(place) => {
                     entry.set_slot(ALONE);
@@ -177,11 +188,18 @@ impl<E: Entry> Sublist<E> {
         removed
     }
 
-    /// Outdates the cached results that hold `entry`, whose [weight](Entry::weight) has changed.
+    /// Outdates the cached results that hold `entry`, which has changed.
     ///
     /// nats: server/sublist.go `UpdateRemoteQSub`
-    pub fn weight_changed(&self, entry: &E) {
+    pub fn outdate(&self, entry: &E) {
         self.bump(entry);
+    }
+
+    /// How many local entries there are of exactly this subject and queue.
+    pub fn local_count(&self, subject: &[u8], queue: Option<&[u8]>) -> usize {
+        let head =
+            if is_literal(subject) { self.literal(subject) } else { self.patterns.head(subject) };
+        head.map_or(0, |head| self.sets.local_count(head, queue))
     }
 
     /// Fills `result` with everything that matches a published subject, which is opaque: tokens `*`
@@ -231,7 +249,7 @@ impl<E: Entry> Sublist<E> {
     }
 
     fn remove_literal(&mut self, entry: &E) -> bool {
-        let Self { literals, sets, random, .. } = self;
+        let Self { literals, sets, random, rebuilds, .. } = self;
         let hash_of = |head: &E| hash(random, head.subject());
         let same = |head: &E| head.subject() == entry.subject();
         let Ok(mut place) = literals.find_entry(hash_of(entry), same) else { return false };
@@ -243,6 +261,7 @@ impl<E: Entry> Sublist<E> {
                 place.remove();
                 if literals.capacity() > SHRINK_ABOVE && literals.len() < literals.capacity() / 8 {
                     literals.shrink_to(literals.len() * 2, hash_of);
+                    *rebuilds += 1;
                 }
             }
         }

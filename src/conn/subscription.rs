@@ -29,7 +29,7 @@ struct Head {
     conn: Arc<Conn>,
     /// Messages delivered by this server since SUB.
     delivered: AtomicU64,
-    /// Messages after which it ends; 0 for never.
+    /// Messages after which it ends, 0 for never. Of a remote one, its weight.
     max: AtomicU64,
     /// The sublist's own.
     slot: AtomicU32,
@@ -37,6 +37,8 @@ struct Head {
     queue_len: u32,
     /// A member of a user whose deny list is narrower than the subject: each delivery is checked.
     filtered: bool,
+    /// Interest of the server at the other end of a route.
+    remote: bool,
 }
 
 /// What became of one delivery to a subscription with a limit.
@@ -59,15 +61,41 @@ impl Subscription {
         sid: &[u8],
         filtered: bool,
     ) -> Subscription {
-        let head = Head {
+        Subscription::with_head(conn, subject, queue, sid, |head| head.filtered = filtered)
+    }
+
+    /// Interest that the server at the other end of the route `conn` has in an account.
+    pub fn remote(
+        conn: &Arc<Conn>,
+        account: &[u8],
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        weight: u32,
+    ) -> Subscription {
+        Subscription::with_head(conn, subject, queue, account, |head| {
+            head.remote = true;
+            *head.max.get_mut() = weight.into();
+        })
+    }
+
+    fn with_head(
+        conn: &Arc<Conn>,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+        change: impl FnOnce(&mut Head),
+    ) -> Subscription {
+        let mut head = Head {
             conn: Arc::clone(conn),
             delivered: AtomicU64::new(0),
             max: AtomicU64::new(0),
             slot: AtomicU32::new(UNLISTED),
             subject_len: subject.len() as u32,
             queue_len: queue.map_or(PLAIN, |queue| queue.len() as u32),
-            filtered,
+            filtered: false,
+            remote: false,
         };
+        change(&mut head);
         let queue = queue.unwrap_or_default();
         let mut text = Vec::with_capacity(subject.len() + queue.len() + sid.len());
         text.extend_from_slice(subject);
@@ -91,7 +119,7 @@ impl Subscription {
         &self.head().conn
     }
 
-    /// The client's name for it.
+    /// The client's name for it; of a remote one, its account.
     pub fn sid(&self) -> &[u8] {
         &self.0.slice[self.sid_at()..]
     }
@@ -108,7 +136,19 @@ impl Subscription {
 
     /// Messages after which it ends; 0 for never.
     pub fn max(&self) -> u64 {
-        self.head().max.load(Relaxed)
+        if self.head().remote { 0 } else { self.head().max.load(Relaxed) }
+    }
+
+    /// How many members of its queue group it stands for: what the other server told of a remote
+    /// one, which may be none, else 1.
+    pub fn weight(&self) -> u64 {
+        if self.head().remote { self.head().max.load(Relaxed) } else { 1 }
+    }
+
+    /// Sets the weight of a remote one. As with [`set_max`](Self::set_max), others have to learn.
+    pub fn set_weight(&self, weight: u32) {
+        debug_assert!(self.head().remote, "a local member counts as one");
+        self.head().max.store(weight.into(), Relaxed);
     }
 
     /// Sets the limit. Those who match it have to learn of it through the sublist's epochs.
@@ -159,8 +199,8 @@ impl Entry for Subscription {
         std::ptr::eq(self.head(), other.head())
     }
 
-    fn weight(&self) -> u32 {
-        1
+    fn is_remote(&self) -> bool {
+        self.head().remote
     }
 }
 
@@ -173,61 +213,79 @@ impl std::fmt::Debug for Subscription {
     }
 }
 
-/// The subscriptions of one connection by their sid.
+/// The subscriptions of one connection: a client's by their sid, a route's by all they are.
 #[derive(Default)]
 pub struct Subscriptions {
-    by_sid: HashTable<Subscription>,
+    by_key: HashTable<Subscription>,
     random: RandomState,
 }
 
 impl Subscriptions {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.by_sid.len()
+        self.by_key.len()
     }
 
     /// There are none.
     pub fn is_empty(&self) -> bool {
-        self.by_sid.is_empty()
+        self.by_key.is_empty()
     }
 
     /// The one the client calls `sid`.
     pub fn find(&self, sid: &[u8]) -> Option<&Subscription> {
-        self.by_sid.find(self.hash(sid), |subscription| subscription.sid() == sid)
+        let hash = hash(&self.random, &[sid]);
+        self.by_key.find(hash, |subscription| subscription.sid() == sid)
     }
 
-    /// Adds one whose sid is not in use.
+    /// The one that the other server has announced.
+    pub fn find_remote(
+        &self,
+        account: &[u8],
+        subject: &[u8],
+        queue: Option<&[u8]>,
+    ) -> Option<&Subscription> {
+        let hash = hash(&self.random, &[subject, queue.unwrap_or_default(), account]);
+        self.by_key.find(hash, |known| {
+            known.subject() == subject && known.queue() == queue && known.sid() == account
+        })
+    }
+
+    /// Adds one whose key is not in use.
     pub fn insert(&mut self, subscription: Subscription) {
         let random = &self.random;
-        let hash = hash(random, subscription.sid());
-        self.by_sid.insert_unique(hash, subscription, |other| self::hash(random, other.sid()));
+        let hash = hash_of(random, &subscription);
+        self.by_key.insert_unique(hash, subscription, |other| hash_of(random, other));
     }
 
     /// Removes one, or tells that it is not here.
     pub fn remove(&mut self, subscription: &Subscription) -> bool {
-        let hash = self.hash(subscription.sid());
-        let found = self.by_sid.find_entry(hash, |other| other.is_same(subscription));
+        let hash = hash_of(&self.random, subscription);
+        let found = self.by_key.find_entry(hash, |other| other.is_same(subscription));
         found.map(|entry| entry.remove()).is_ok()
     }
 
     /// Takes them all out.
     pub fn take(&mut self) -> Vec<Subscription> {
-        std::mem::take(&mut self.by_sid).into_iter().collect()
+        std::mem::take(&mut self.by_key).into_iter().collect()
     }
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Subscription> {
-        self.by_sid.iter()
-    }
-
-    fn hash(&self, sid: &[u8]) -> u64 {
-        hash(&self.random, sid)
+        self.by_key.iter()
     }
 }
 
-fn hash(random: &RandomState, sid: &[u8]) -> u64 {
+fn hash_of(random: &RandomState, subscription: &Subscription) -> u64 {
+    let sid = subscription.sid();
+    if !subscription.is_remote() {
+        return hash(random, &[sid]);
+    }
+    hash(random, &[subscription.subject(), subscription.queue().unwrap_or_default(), sid])
+}
+
+fn hash(random: &RandomState, key: &[&[u8]]) -> u64 {
     use std::hash::{BuildHasher, Hasher};
     let mut hasher = random.build_hasher();
-    hasher.write(sid);
+    key.iter().for_each(|part| hasher.write(part));
     hasher.finish()
 }

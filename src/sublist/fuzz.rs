@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::subject::{is_valid_subscription, matches};
 use crate::sublist::cache::{Lookup, MatchCache};
+use crate::sublist::cursor::Cursor;
 use crate::sublist::result::MatchResult;
 use crate::sublist::{Entry, Sublist, UNLISTED};
 
@@ -17,14 +18,14 @@ pub(super) struct Inner {
     pub(super) id: u32,
     subject: Vec<u8>,
     queue: Option<Vec<u8>>,
-    weight: u32,
+    remote: bool,
     slot: Cell<u32>,
 }
 
 impl Sub {
     pub(super) fn new(id: u32, subject: &[u8], queue: Option<&[u8]>) -> Self {
         let (subject, queue) = (subject.to_vec(), queue.map(<[u8]>::to_vec));
-        Self(Rc::new(Inner { id, subject, queue, weight: 1 + id % 3, slot: Cell::new(UNLISTED) }))
+        Self(Rc::new(Inner { id, subject, queue, remote: id % 3 == 0, slot: Cell::new(UNLISTED) }))
     }
 }
 
@@ -49,8 +50,8 @@ impl Entry for Sub {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
-    fn weight(&self) -> u32 {
-        self.0.weight
+    fn is_remote(&self) -> bool {
+        self.0.remote
     }
 }
 
@@ -66,8 +67,6 @@ pub(super) fn found(result: &MatchResult<Sub>) -> Found {
     for group in result.groups() {
         let members = ids(group.members());
         assert_eq!(members.len(), group.members().len(), "a member twice");
-        let weights = group.members().iter().map(|m| u64::from(m.weight()));
-        assert_eq!(group.weight(), weights.sum::<u64>());
         assert!(groups.insert(group.queue().to_vec(), members).is_none(), "a group twice");
     }
     (plain, groups)
@@ -90,6 +89,50 @@ pub(super) fn matched(list: &Sublist<Sub>, subject: &[u8]) -> Found {
     list.match_into(subject, &mut result);
     assert_eq!(result.is_empty(), !list.has_interest(subject));
     found(&result)
+}
+
+/// Subject and queue.
+type Key = (Vec<u8>, Option<Vec<u8>>);
+
+/// How many local entries the list of all subscriptions has by subject and queue.
+fn local_counts(subs: &[Sub]) -> BTreeMap<Key, usize> {
+    let mut counts = BTreeMap::new();
+    for sub in subs.iter().filter(|sub| !sub.is_remote()) {
+        *counts.entry(key_of(sub)).or_insert(0) += 1;
+    }
+    counts
+}
+
+fn key_of(sub: &Sub) -> Key {
+    (sub.subject().to_vec(), sub.queue().map(<[u8]>::to_vec))
+}
+
+/// A cursor on its way, what it has visited, and what it must visit because it was there all the
+/// time.
+#[derive(Default)]
+struct Round {
+    cursor: Cursor,
+    visited: BTreeSet<Key>,
+    steady: BTreeSet<Key>,
+}
+
+impl Round {
+    fn new(subs: &[Sub]) -> Self {
+        Self { steady: local_counts(subs).into_keys().collect(), ..Self::default() }
+    }
+
+    /// Goes some steps; true at the end.
+    fn step(&mut self, list: &Sublist<Sub>, subs: &[Sub], steps: usize) -> bool {
+        let counts = local_counts(subs);
+        let done = list.visit_locals(&mut self.cursor, steps, |subject, queue, count| {
+            let key = (subject.to_vec(), queue.map(<[u8]>::to_vec));
+            assert_eq!(counts.get(&key), Some(&count), "{key:?}");
+            assert_eq!(list.local_count(subject, queue), count);
+            self.visited.insert(key);
+        });
+        assert!(!done || self.steady.is_subset(&self.visited), "a subject was left out");
+        done
+    }
 }
 
 /// A subject from four bytes: few short tokens, so that operations meet. May be invalid.
@@ -120,13 +163,14 @@ pub(super) fn subject_from(bytes: &[u8]) -> Vec<u8> {
 
 /// Applies operations of five bytes each to a sublist and to a list; ends in assertions.
 ///
-/// The first byte chooses: insert, remove, insert again, remove what is gone, or match, once
-/// directly and once through a small cache.
+/// The first byte chooses: insert, remove, insert again, remove what is gone, move a cursor, or
+/// match, once directly and once through a small cache.
 pub fn fuzz_sublist_ops(data: &[u8]) {
     let mut list = Sublist::new();
     let mut cache = MatchCache::<MatchResult<Sub>>::new();
     let mut subs: Vec<Sub> = Vec::new();
     let mut gone: Option<Sub> = None;
+    let mut round = Round::default();
     for (id, op) in (0..).zip(data.chunks_exact(5)) {
         let subject = subject_from(&op[1..]);
         match op[0] % 8 {
@@ -148,6 +192,11 @@ pub fn fuzz_sublist_ops(data: &[u8]) {
                 let sub = subs.swap_remove(at);
                 assert!(list.remove(&sub));
                 assert_eq!(sub.slot(), UNLISTED);
+                let same =
+                    |other: &Sub| other.subject() == sub.subject() && other.queue() == sub.queue();
+                if !subs.iter().any(|other| !other.is_remote() && same(other)) {
+                    round.steady.remove(&key_of(&sub));
+                }
                 assert!(!list.remove(&sub), "removed twice");
                 gone = Some(sub);
             }
@@ -155,6 +204,11 @@ pub fn fuzz_sublist_ops(data: &[u8]) {
                 if let Some(sub) = gone.take() {
                     assert!(list.insert(sub.clone()));
                     subs.push(sub);
+                }
+            }
+            6 if op[0] > 100 => {
+                if round.step(&list, &subs, 1 + usize::from(op[1])) {
+                    round = Round::new(&subs);
                 }
             }
             _ => {
@@ -175,6 +229,12 @@ pub fn fuzz_sublist_ops(data: &[u8]) {
     let listed: BTreeSet<u32> = list.iter().map(|sub| sub.0.id).collect();
     assert_eq!(list.iter().count(), subs.len());
     assert_eq!(listed, subs.iter().map(|sub| sub.0.id).collect());
+    while !round.step(&list, &subs, 3) {}
+    let mut all = Round::new(&subs);
+    while !all.step(&list, &subs, 5) {}
+    assert_eq!(all.visited, all.steady);
+    let key = (b"no such subject".to_vec(), None);
+    assert_eq!(list.local_count(&key.0, key.1), 0);
     cache.clear_stale(|_, subject| Some(list.epochs().stamp(subject)));
     for sub in &subs {
         assert!(list.remove(sub));

@@ -32,8 +32,6 @@ pub struct MatchResult<E> {
 #[derive(Debug)]
 pub struct QueueGroup<E> {
     members: Vec<E>,
-    /// Sum of the weights of the members when they were matched.
-    weight: u64,
 }
 
 impl<E: Entry> MatchResult<E> {
@@ -80,9 +78,7 @@ impl<E: Entry> MatchResult<E> {
     pub(super) fn extend_group(&mut self, members: &[E]) {
         let Some(queue) = members[0].queue() else { return };
         let at = self.group_at(queue);
-        let group = &mut self.groups[at];
-        group.members.extend_from_slice(members);
-        group.weight += members.iter().map(|member| u64::from(member.weight())).sum::<u64>();
+        self.groups[at].members.extend_from_slice(members);
     }
 
     /// Position of the group of that name, which may be new.
@@ -116,7 +112,7 @@ impl<E: Entry> MatchResult<E> {
             self.index.insert_unique(hash(queue), count as u32, |_| 0);
         }
         if count == self.groups.len() {
-            self.groups.push(QueueGroup { members: Vec::new(), weight: 0 });
+            self.groups.push(QueueGroup { members: Vec::new() });
         }
         self.group_count += 1;
         count
@@ -137,7 +133,6 @@ impl<E: Entry> Cached for MatchResult<E> {
         for group in self.groups.iter_mut().take(self.group_count) {
             group.members.clear();
             group.members.shrink_to(KEPT_MAX);
-            group.weight = 0;
         }
         self.group_count = 0;
         self.index.clear();
@@ -161,28 +156,5 @@ impl<E: Entry> QueueGroup<E> {
     /// The members, at least one, in no order.
     pub fn members(&self) -> &[E] {
         &self.members
-    }
-
-    /// Sum of the weights of all members when they were matched.
-    pub fn weight(&self) -> u64 {
-        self.weight
-    }
-
-    /// Position of the member at `point` when the members are laid out by weight; a uniform point
-    /// below [`weight`](Self::weight) makes a fair choice.
-    pub fn member_at(&self, point: u64) -> usize {
-        let last = self.members.len().saturating_sub(1);
-        if self.weight == self.members.len() as u64 {
-            return usize::try_from(point).map_or(last, |at| at.min(last));
-        }
-        let mut left = point;
-        let holds = |member: &E| {
-            let weight = u64::from(member.weight());
-            let here = left < weight;
-            left = left.saturating_sub(weight);
-            here
-        };
-        // Weights may have shrunk since the match: then the last member stands in.
-        self.members.iter().position(holds).unwrap_or(last)
     }
 }

@@ -38,9 +38,17 @@ pub(super) struct Sets<E> {
 /// The entries of one subject, without the head.
 #[derive(Debug)]
 struct Set<E> {
-    plain: Vec<E>,
+    plain: Members<E>,
     /// Members by queue name, which is the one of the first member.
-    groups: HashTable<Vec<E>>,
+    groups: HashTable<Members<E>>,
+}
+
+/// Entries without queue, or of one queue.
+#[derive(Debug)]
+struct Members<E> {
+    entries: Vec<E>,
+    /// How many of them are not remote.
+    local_count: u32,
 }
 
 /// What became of an entry that was to leave.
@@ -70,15 +78,14 @@ impl<E: Entry> Sets<E> {
             None => plain,
             Some(queue) => {
                 let hash = hash(&self.random, queue);
-                let named = |members: &Vec<E>| members[0].queue() == Some(queue);
-                let rehash = |members: &Vec<E>| hash_of(&self.random, members);
+                let named = |members: &Members<E>| members.queue() == Some(queue);
+                let rehash = |members: &Members<E>| members.hash(&self.random);
                 match groups.entry(hash, named, rehash) {
                     TableEntry::Occupied(group) => group.into_mut(),
-                    TableEntry::Vacant(place) => place.insert(Vec::with_capacity(1)).into_mut(),
+                    TableEntry::Vacant(place) => place.insert(Members::new()).into_mut(),
                 }
             }
         };
-        entry.set_slot(members.len() as u32);
         members.push(entry);
     }
 
@@ -98,7 +105,7 @@ impl<E: Entry> Sets<E> {
         };
         if number != ALONE {
             let set = &self.sets[number as usize];
-            if set.plain.is_empty() && set.groups.is_empty() {
+            if set.plain.entries.is_empty() && set.groups.is_empty() {
                 self.release(number);
                 if let Left::Head(head) = &left { head } else { head }.set_slot(ALONE);
             }
@@ -109,13 +116,51 @@ impl<E: Entry> Sets<E> {
     /// The plain entries beside `head`, then its groups, each under one queue name.
     pub(super) fn beside(&self, head: &E) -> Option<(&[E], impl Iterator<Item = &[E]>)> {
         let set = self.sets.get(head.slot() as usize)?;
-        Some((&set.plain, set.groups.iter().map(Vec::as_slice)))
+        Some((&set.plain.entries, set.groups.iter().map(|members| members.entries.as_slice())))
+    }
+
+    /// How many entries of `queue` on the subject of `head` are not remote, the head included.
+    pub(super) fn local_count(&self, head: &E, queue: Option<&[u8]>) -> usize {
+        let members = self.sets.get(head.slot() as usize).and_then(|set| match queue {
+            None => Some(&set.plain),
+            Some(queue) => {
+                let named = |members: &Members<E>| members.queue() == Some(queue);
+                set.groups.find(hash(&self.random, queue), named)
+            }
+        });
+        let beside = members.map_or(0, |members| members.local_count as usize);
+        usize::from(!head.is_remote() && head.queue() == queue) + beside
+    }
+
+    /// Visits each queue, or none for the plain ones, of which the subject of `head` has entries
+    /// that are not remote, with their number.
+    pub(super) fn locals(&self, head: &E, mut visit: impl FnMut(Option<&[u8]>, usize)) {
+        let own = usize::from(!head.is_remote());
+        let Some(set) = self.sets.get(head.slot() as usize) else {
+            if own > 0 {
+                visit(head.queue(), own);
+            }
+            return;
+        };
+        let mut counted = own == 0;
+        let groups = set.groups.iter().map(|members| (members.queue(), members.local_count));
+        for (queue, count) in std::iter::once((None, set.plain.local_count)).chain(groups) {
+            let with_head = !counted && head.queue() == queue;
+            counted |= with_head;
+            match count as usize + usize::from(with_head) {
+                0 => {}
+                count => visit(queue, count),
+            }
+        }
+        if !counted {
+            visit(head.queue(), own);
+        }
     }
 
     /// Takes any member out of a set.
     fn pop(&mut self, number: u32) -> E {
         let Set { plain, groups } = &mut self.sets[number as usize];
-        let member = plain.last().or_else(|| groups.iter().next()?.last());
+        let member = plain.entries.last().or_else(|| groups.iter().next()?.entries.last());
         let member = member.expect("a set in use is not empty").clone();
         self.take_member(number, &member);
         member
@@ -124,15 +169,15 @@ impl<E: Entry> Sets<E> {
     /// Takes `entry` out of a set, or tells that it is not there.
     fn take_member(&mut self, number: u32, entry: &E) -> bool {
         let Set { plain, groups } = &mut self.sets[number as usize];
-        let Some(queue) = entry.queue() else { return take_from(plain, entry) };
+        let Some(queue) = entry.queue() else { return plain.take(entry) };
         let hash = hash(&self.random, queue);
-        let named = |members: &Vec<E>| members[0].queue() == Some(queue);
+        let named = |members: &Members<E>| members.queue() == Some(queue);
         let Ok(mut group) = groups.find_entry(hash, named) else { return false };
-        let taken = take_from(group.get_mut(), entry);
-        if group.get().is_empty() {
+        let taken = group.get_mut().take(entry);
+        if group.get().entries.is_empty() {
             group.remove();
             if groups.capacity() > SHRINK_ABOVE && groups.len() < groups.capacity() / 8 {
-                groups.shrink_to(groups.len() * 2, |members| hash_of(&self.random, members));
+                groups.shrink_to(groups.len() * 2, |members| members.hash(&self.random));
             }
         }
         taken
@@ -141,14 +186,14 @@ impl<E: Entry> Sets<E> {
     /// Gives the number of an empty set.
     fn take(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
-            self.sets.push(Set { plain: Vec::new(), groups: HashTable::new() });
+            self.sets.push(Set::new());
             (self.sets.len() - 1) as u32
         })
     }
 
     /// Gives back a set that has become empty, and its memory.
     fn release(&mut self, number: u32) {
-        self.sets[number as usize] = Set { plain: Vec::new(), groups: HashTable::new() };
+        self.sets[number as usize] = Set::new();
         self.free.push(number);
         if self.free.len() == self.sets.len() {
             self.free = Vec::new();
@@ -157,28 +202,56 @@ impl<E: Entry> Sets<E> {
     }
 }
 
-/// Takes `entry` from where its slot says it is, and tells whether it was there.
-fn take_from<E: Entry>(members: &mut Vec<E>, entry: &E) -> bool {
-    let at = entry.slot() as usize;
-    if !members.get(at).is_some_and(|member| member.is_same(entry)) {
-        return false;
+impl<E: Entry> Set<E> {
+    fn new() -> Self {
+        Self { plain: Members::new(), groups: HashTable::new() }
     }
-    members.swap_remove(at);
-    if let Some(moved) = members.get(at) {
-        moved.set_slot(at as u32);
+}
+
+impl<E: Entry> Members<E> {
+    fn new() -> Self {
+        Self { entries: Vec::new(), local_count: 0 }
     }
-    if members.capacity() > SHRINK_ABOVE && members.len() < members.capacity() / 4 {
-        members.shrink_to(members.len() * 2);
+
+    fn queue(&self) -> Option<&[u8]> {
+        self.entries[0].queue()
     }
-    true
+
+    fn push(&mut self, entry: E) {
+        entry.set_slot(self.entries.len() as u32);
+        self.local_count += u32::from(!entry.is_remote());
+        // Most groups stay alone on their subject.
+        if self.entries.is_empty() {
+            self.entries.reserve_exact(1);
+        }
+        self.entries.push(entry);
+    }
+
+    /// Takes `entry` from where its slot says it is, and tells whether it was there.
+    fn take(&mut self, entry: &E) -> bool {
+        let Self { entries, local_count } = self;
+        let at = entry.slot() as usize;
+        if !entries.get(at).is_some_and(|member| member.is_same(entry)) {
+            return false;
+        }
+        entries.swap_remove(at);
+        *local_count -= u32::from(!entry.is_remote());
+        if let Some(moved) = entries.get(at) {
+            moved.set_slot(at as u32);
+        }
+        if entries.capacity() > SHRINK_ABOVE && entries.len() < entries.capacity() / 4 {
+            entries.shrink_to(entries.len() * 2);
+        }
+        true
+    }
+
+    fn hash(&self, random: &RandomState) -> u64 {
+        hash(random, self.queue().unwrap_or_default())
+    }
 }
 
 fn hash(random: &RandomState, queue: &[u8]) -> u64 {
     let mut hasher = random.build_hasher();
     hasher.write(queue);
     hasher.finish()
-}
-
-fn hash_of<E: Entry>(random: &RandomState, members: &[E]) -> u64 {
-    hash(random, members[0].queue().unwrap_or_default())
 }

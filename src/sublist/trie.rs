@@ -203,7 +203,23 @@ impl<E: Entry> Trie<E> {
         }
     }
 
+    /// How many patterns there are.
+    pub(super) fn len(&self) -> usize {
+        self.leaves.len()
+    }
+
+    /// The head at a position below [`len`](Self::len). Removing a pattern moves the last one to its
+    /// place; apart from that, positions stay.
+    pub(super) fn head_at(&self, at: usize) -> &E {
+        &self.leaves[at].head
+    }
+
     /// The head of exactly this pattern.
+    pub(super) fn head(&self, pattern: &[u8]) -> Option<&E> {
+        self.find(pattern).map(|leaf| &self.leaves[leaf].head)
+    }
+
+    /// See [`head`](Self::head).
     pub(super) fn head_mut(&mut self, pattern: &[u8]) -> Option<&mut E> {
         let leaf = self.find(pattern)?;
         Some(&mut self.leaves[leaf].head)
