@@ -216,6 +216,13 @@ impl Server {
                     "store_dir has no effect: nothing is stored, there is no JetStream here",
                 ));
             }
+            "js" | "jetstream" => {
+                if flag.bool()? {
+                    overrides.push(Override::Nothing(
+                        "jetstream has no effect: nothing is stored, there is no JetStream here",
+                    ));
+                }
+            }
             "profile" => {
                 words.integer(flag)?;
                 overrides
@@ -479,7 +486,6 @@ impl Flag<'_> {
                 return Err(CliError::new(text.to_owned()));
             }
             "no_advertise" => (true, "cluster is not supported yet"),
-            "js" | "jetstream" => (true, "JetStream is not supported"),
             "s" | "syslog" => (true, "syslog is not supported, use --log"),
             "r" | "remote_syslog" => (false, "syslog is not supported, use --log"),
             _ => {

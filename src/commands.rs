@@ -18,6 +18,7 @@ use crate::{
     line_client::{
         CONNECT_TIMEOUT, LineClient, LineErr, LineOptions, Message, Publish, Subscription,
     },
+    os_error::OsError,
 };
 
 /// Why a command did not do what it should.
@@ -44,7 +45,7 @@ impl fmt::Display for CommandErr {
                 write!(f, "no answer on \"{subject}\" in time")
             }
             Self::Request(_, err) | Self::Line(err) => err.fmt(f),
-            Self::Output(err) => write!(f, "output: {err}"),
+            Self::Output(err) => write!(f, "output: {}", OsError(err)),
         }
     }
 }
@@ -305,5 +306,12 @@ mod tests {
         let client = client(action);
         let (result, ()) = tokio::join!(run_action(&line, &client, &mut out), serve);
         assert_eq!(result.unwrap_err().to_string(), "no responders: nobody subscribes to \"x\"");
+    }
+
+    #[test]
+    fn what_the_system_says_is_said_in_the_words_of_the_server() {
+        let refused = LineErr::Io(io::Error::from_raw_os_error(111));
+        let text = CommandErr::Connect("localhost:4222".into(), refused).to_string();
+        assert_eq!(text, "cannot connect to localhost:4222: connection refused");
     }
 }

@@ -44,9 +44,11 @@ pub struct Position {
 /// How bad a [`Problem`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// A setting that means nothing here; everything else works. Nothing is refused for it.
+    /// A setting that means nothing here; everything else works. Nothing is refused for it, and a
+    /// check of the file passes.
     Notice,
-    /// The server starts, but a check of the file (`-t`) fails, as with the real server.
+    /// Something doubtful: the server starts, but a check of the file (`-t`) fails, as with the
+    /// real server.
     Warning,
     /// The server does not start.
     Error,

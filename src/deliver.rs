@@ -102,6 +102,10 @@ impl Cached for Matched {
             + (self.plain.capacity() + self.members.capacity()) * size_of::<Target>()
             + self.groups.capacity() * size_of::<usize>()
     }
+
+    fn fanout(&self) -> usize {
+        self.plain.len() + self.groups.len()
+    }
 }
 
 /// Room for targets and heads that a cleared match keeps.
@@ -225,6 +229,9 @@ impl Delivery {
     /// Hands all staged frames to their connections, those of `last` at the end.
     pub fn commit(&mut self, policy: &Policy, last: &Arc<Conn>) {
         self.staging.commit(policy, &self.counters, last);
+        if self.cache.num_matches() != self.counters.num_matches.load() {
+            self.counters.set_cache(&self.cache.stats());
+        }
     }
 
     /// Removes the subscriptions that got their last message.

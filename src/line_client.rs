@@ -38,6 +38,7 @@ use crate::{
     connect::{Connect, Credentials},
     encoder, headers,
     info::Info,
+    os_error::OsError,
 };
 
 /// Bytes that may wait to be written before publishing waits.
@@ -102,7 +103,7 @@ pub enum LineErr {
 impl fmt::Display for LineErr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(err) => err.fmt(f),
+            Self::Io(err) => OsError(err).fmt(f),
             Self::Protocol(err) => err.fmt(f),
             Self::TlsRequired => f.write_str("the server requires TLS"),
             Self::Refused(text) => write!(f, "the server refused: {text}"),

@@ -19,7 +19,7 @@ use dialtone::options::Options;
 use dialtone::os_error::OsError;
 use dialtone::server::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 /// Exit code after SIGQUIT, as Go programs have it.
 const ABORTED: u8 = 2;
@@ -106,10 +106,7 @@ async fn serve(flags: &Flags) -> ExitCode {
     };
     logger.install();
     for problem in problems {
-        match problem.severity {
-            Severity::Notice => info!("{problem}"),
-            Severity::Warning | Severity::Error => warn!("{problem}"),
-        }
+        warn!("{problem}");
     }
     match run(flags, options, &logger).await {
         Ok(code) => code,

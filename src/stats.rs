@@ -20,6 +20,11 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
+    /// Sets the value, for the single writer: what it counts elsewhere, or what may sink again.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
     /// The value at some moment not long ago.
     #[must_use]
     pub fn load(&self) -> u64 {
@@ -48,9 +53,29 @@ pub struct Counters {
     pub stale_connections: Counter,
     /// Pauses of publishers ahead of their subscribers.
     pub stalled_clients: Counter,
+    /// Results in the match cache, true or outdated; `num_cache` in `/subsz`.
+    pub num_cache: Counter,
+    /// Lookups in it; `num_matches` in `/subsz`.
+    pub num_matches: Counter,
+    /// Lookups that hit; their share is `cache_hit_rate` in `/subsz`.
+    pub num_hits: Counter,
+    /// Deliveries that a message to each of the cached subjects would take; what falls to one
+    /// subject is `avg_fanout` in `/subsz`.
+    pub fanout_total: Counter,
+    /// Deliveries to the widest of them; `max_fanout` in `/subsz`.
+    pub fanout_max: Counter,
 }
 
 impl Counters {
+    /// Notes what the match cache has counted by itself.
+    pub fn set_cache(&self, cache: &CacheStats) {
+        self.num_cache.set(cache.num_cache);
+        self.num_matches.set(cache.num_matches);
+        self.num_hits.set(cache.num_hits);
+        self.fanout_total.set(cache.fanout_total);
+        self.fanout_max.set(cache.fanout_max);
+    }
+
     /// The values now; fields may be some messages apart from each other.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -62,6 +87,13 @@ impl Counters {
             slow_consumers: self.slow_consumers.load(),
             stale_connections: self.stale_connections.load(),
             stalled_clients: self.stalled_clients.load(),
+            cache: CacheStats {
+                num_cache: self.num_cache.load(),
+                num_matches: self.num_matches.load(),
+                num_hits: self.num_hits.load(),
+                fanout_total: self.fanout_total.load(),
+                fanout_max: self.fanout_max.load(),
+            },
         }
     }
 }
@@ -77,6 +109,18 @@ pub struct Snapshot {
     pub slow_consumers: u64,
     pub stale_connections: u64,
     pub stalled_clients: u64,
+    pub cache: CacheStats,
+}
+
+/// What one or several match caches have counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is that of `Counters`")]
+pub struct CacheStats {
+    pub num_cache: u64,
+    pub num_matches: u64,
+    pub num_hits: u64,
+    pub fanout_total: u64,
+    pub fanout_max: u64,
 }
 
 impl AddAssign for Snapshot {
@@ -88,6 +132,17 @@ impl AddAssign for Snapshot {
         self.slow_consumers += other.slow_consumers;
         self.stale_connections += other.stale_connections;
         self.stalled_clients += other.stalled_clients;
+        self.cache += other.cache;
+    }
+}
+
+impl AddAssign for CacheStats {
+    fn add_assign(&mut self, other: Self) {
+        self.num_cache += other.num_cache;
+        self.num_matches += other.num_matches;
+        self.num_hits += other.num_hits;
+        self.fanout_total += other.fanout_total;
+        self.fanout_max = self.fanout_max.max(other.fanout_max);
     }
 }
 

@@ -214,8 +214,11 @@ impl Load {
             }
             let measured = run.guard(measure(server, progress, run, stretch));
             run.stop.store(true, SeqCst);
+            // Their connections stay open until all has arrived: one that is closed with a PING
+            // unread is reset, and what the server had not read of it is lost.
+            let mut open = Vec::new();
             for publisher in publishers {
-                joined(publisher.join())?;
+                open.push(joined(publisher.join())?);
             }
             let mut outcome = measured?;
             let drain_start = Instant::now();

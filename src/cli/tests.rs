@@ -119,7 +119,6 @@ fn errors_say_what_is_wrong() {
         ("--tls", "-tls: TLS is not supported yet"),
         ("--cluster_name x", "-cluster_name: cluster is not supported yet"),
         ("--routes nats://a:1", "solicited routes require cluster capabilities, e.g. --cluster"),
-        ("-js", "-js: JetStream is not supported"),
     ] {
         assert_eq!(parsed(line), Err(wanted.to_owned()), "{line}");
     }
@@ -151,9 +150,10 @@ fn a_check_fails_for_warnings_but_not_for_notices() {
 
 #[test]
 fn flags_without_effect_are_accepted() {
-    let loaded = loaded_with("--store_dir /x --profile 1", "").unwrap();
+    let loaded = loaded_with("--store_dir /x --profile 1 -js", "").unwrap();
     let texts: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
     assert!(texts[0].starts_with("--store_dir has no effect"), "{texts:?}");
+    assert!(texts[2].starts_with("--jetstream has no effect"), "{texts:?}");
     assert!(texts[1].starts_with("--profile has no effect"), "{texts:?}");
 }
 

@@ -121,6 +121,15 @@ impl Bench {
     }
 }
 
+/// A connection that stays open holds on to its subscriptions, and they to it.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for at in 0..self.ends.len() {
+            self.close(at, ClosedReason::ServerShutdown);
+        }
+    }
+}
+
 impl End {
     fn handle(&mut self, mut input: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
         loop {

@@ -18,14 +18,13 @@ use crate::limits;
 use crate::options::{Listen, Options, Port, WriteTimeout};
 
 /// Settings that are refused, with the reason.
-const NOT_SUPPORTED: [(&[&str], &str); 10] = [
+const NOT_SUPPORTED: [(&[&str], &str); 9] = [
     (&["tls"], "TLS is not supported yet"),
     (&["ocsp", "ocsp_cache"], "OCSP stapling is not supported"),
     (&["https", "https_port"], "monitoring over TLS is not supported yet"),
     (&["accounts"], "accounts are not supported yet"),
     (&["mappings", "maps"], "subject mappings are not supported yet"),
     (&["gateway"], "gateways are not supported"),
-    (&["mqtt"], "MQTT is not supported"),
     (
         &[
             "operator",
@@ -51,8 +50,9 @@ const NOT_SUPPORTED: [(&[&str], &str); 10] = [
 ];
 
 /// Settings that are accepted with a notice, which says what does not happen.
-const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
+const WITHOUT_EFFECT: [(&[&str], &str); 6] = [
     (&["websocket", "ws"], "no websocket listener is opened yet"),
+    (&["mqtt"], "no MQTT listener is opened"),
     (&["prof_port", "prof_block_rate"], "there is no Go profiler here"),
     (&["default_js_domain"], "there is no JetStream here"),
     (&["store_dir", "storedir"], "nothing is stored, there is no JetStream here"),
@@ -262,7 +262,11 @@ impl Apply<'_> {
                 let text = "leaf nodes are not supported: no listener is opened for them";
                 self.problems.push(field.node.problem(Severity::Notice, text));
             }
-            "jetstream" => jetstream(field)?,
+            "jetstream" if is_jetstream_enabled(field)? => {
+                let text = "jetstream has no effect: nothing is stored, there is no JetStream here";
+                self.problems.push(field.node.problem(Severity::Notice, text));
+            }
+            "jetstream" => {}
             "system_account" | "system" => {
                 if field.text()? != "$SYS" {
                     return Err(field.error("accounts are not supported yet"));
@@ -311,22 +315,18 @@ fn unknown_field(field: Field<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
-fn jetstream(field: Field<'_>) -> Result<(), Problem> {
-    let enabled = match &field.node.value {
-        Value::Bool(enabled) => *enabled,
-        Value::Map(_) => true,
+fn is_jetstream_enabled(field: Field<'_>) -> Result<bool, Problem> {
+    match &field.node.value {
+        Value::Bool(enabled) => Ok(*enabled),
+        Value::Map(_) => Ok(true),
         Value::Text(text) => match text.to_ascii_lowercase().as_str() {
-            "enable" | "enabled" => true,
-            "disable" | "disabled" => false,
-            _ => {
-                return Err(field.error(format!(
-                    "Expected 'enabled' or 'disabled' for string value, got '{text}'"
-                )));
-            }
+            "enable" | "enabled" => Ok(true),
+            "disable" | "disabled" => Ok(false),
+            _ => Err(field
+                .error(format!("Expected 'enabled' or 'disabled' for string value, got '{text}'"))),
         },
-        _ => return Err(field.mismatch("a map, a bool or a string")),
-    };
-    if enabled { Err(field.error("JetStream is not supported")) } else { Ok(()) }
+        _ => Err(field.mismatch("a map, a bool or a string")),
+    }
 }
 
 fn too_big(field: Field<'_>) -> Problem {

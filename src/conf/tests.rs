@@ -287,8 +287,6 @@ fn what_restricts_access_is_never_ignored() {
         ("allow_non_tls: true", "c.conf:1:0: TLS is not supported yet"),
         ("proxy_protocol: true", "c.conf:1:0: the PROXY protocol is not supported"),
         ("mappings { a: b }", "c.conf:1:0: subject mappings are not supported yet"),
-        ("jetstream {}", "c.conf:1:0: JetStream is not supported"),
-        ("mqtt { port: 1 }", "c.conf:1:0: MQTT is not supported"),
         ("gateway { name: a }", "c.conf:1:0: gateways are not supported"),
         ("leafnodes { remotes: [{url: x}] }", "c.conf:1:12: leaf nodes are not supported"),
         ("cluster { port: 6222 }", "c.conf:1:0: cluster is not supported yet"),
@@ -317,6 +315,15 @@ fn what_the_server_can_do_without_is_a_notice() {
         (
             "leafnodes { listen: \"127.0.0.1:-1\" }",
             "c.conf:1:0: leaf nodes are not supported: no listener is opened for them",
+        ),
+        ("mqtt { port: 1 }", "c.conf:1:0: mqtt has no effect: no MQTT listener is opened"),
+        (
+            "jetstream { store_dir: /tmp/x }",
+            "c.conf:1:0: jetstream has no effect: nothing is stored, there is no JetStream here",
+        ),
+        (
+            "jetstream: enabled",
+            "c.conf:1:0: jetstream has no effect: nothing is stored, there is no JetStream here",
         ),
         (
             "store_dir: /tmp/x",

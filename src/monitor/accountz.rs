@@ -108,6 +108,7 @@ pub fn accountz<'a>(view: &'a View<'_>, name: &str) -> Result<Accountz<'a>, Refu
 fn account_detail(view: &View<'_>, account: &Account) -> AccountDetail {
     let mut stats = subsz::Stats::default();
     stats.add(account);
+    stats.set_cache(&view.registry.totals().cache);
     AccountDetail {
         account_name: account.name.to_string(),
         update_time: view.date(Moment::START),

@@ -11,6 +11,7 @@ use crate::monitor::json::{Date, Float, is_zero};
 use crate::monitor::params::Params;
 use crate::monitor::{LIMIT_DEFAULT, Refused, View};
 use crate::registry::ClosedSubscription;
+use crate::stats::CacheStats;
 use crate::subject::is_valid_publish;
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
@@ -45,7 +46,9 @@ pub struct Subsz {
     pub subscriptions_list: Vec<SubDetail>,
 }
 
-/// Counters of sublists. Matches are cached per worker, not here, so what a cache would tell is 0.
+/// Counters of sublists, and of the match caches in front of them.
+///
+/// nats-differs: each worker thread has its cache, so one subject may be in several of them.
 #[derive(Debug, Default, Serialize)]
 #[expect(missing_docs, reason = "the real server's keys")]
 pub struct Stats {
@@ -120,6 +123,7 @@ pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, Refused> {
             continue;
         }
         subsz.stats.add(&account);
+        subsz.stats.set_cache(&view.registry.totals().cache);
         if !query.subs {
             continue;
         }
@@ -156,6 +160,16 @@ impl Stats {
         self.num_subscriptions += stats.num_subscriptions;
         self.num_inserts += stats.num_inserts;
         self.num_removes += stats.num_removes;
+    }
+
+    /// Sets what the match caches have counted. They serve all accounts.
+    pub fn set_cache(&mut self, cache: &CacheStats) {
+        let share = |part: u64, of: u64| Float(if of == 0 { 0.0 } else { part as f64 / of as f64 });
+        self.num_cache = cache.num_cache;
+        self.num_matches = cache.num_matches;
+        self.cache_hit_rate = share(cache.num_hits, cache.num_matches);
+        self.max_fanout = cache.fanout_max;
+        self.avg_fanout = share(cache.fanout_total, cache.num_cache);
     }
 }
 

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::ReadBuf;
 use tokio::time::{Sleep, sleep};
 
 use crate::client::Client;
@@ -24,7 +23,7 @@ use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::limits::STALL_PER_READ_MAX;
 use crate::moment::Moment;
-use crate::net::stream::ReadHalf;
+use crate::net::stream::Stream;
 use crate::net::sweep::Sweep;
 use crate::net::worker::{self, Worker};
 use crate::options::WriteTimeout;
@@ -48,7 +47,7 @@ pub(crate) struct Shared {
 pub(crate) struct Drive {
     shared: Arc<Shared>,
     conn: Arc<Conn>,
-    read: ReadHalf,
+    stream: Arc<Stream>,
     client: Client,
     parser: Parser,
     /// Input that was read and is not handled yet, because its handling would have taken too long
@@ -99,7 +98,7 @@ impl Drive {
     pub(crate) fn new(
         shared: Arc<Shared>,
         conn: Arc<Conn>,
-        read: ReadHalf,
+        stream: Arc<Stream>,
         client: Client,
         surplus: bool,
     ) -> Drive {
@@ -107,7 +106,7 @@ impl Drive {
         Drive {
             shared,
             conn,
-            read,
+            stream,
             client,
             parser,
             backlog: Vec::new(),
@@ -168,16 +167,14 @@ impl Drive {
             }
         }
         loop {
-            let mut buf = ReadBuf::new(scratch);
-            match self.read.poll_read(cx, &mut buf) {
+            let len = match self.stream.poll_read(cx, scratch) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => {
                     self.conn.close(ClosedReason::ReadError, true);
                     return Poll::Pending;
                 }
-                Poll::Ready(Ok(())) => {}
-            }
-            let len = buf.filled().len();
+                Poll::Ready(Ok(len)) => len,
+            };
             if len == 0 {
                 self.conn.close(ClosedReason::ClientClosed, false);
                 return Poll::Pending;
@@ -273,7 +270,7 @@ impl Drive {
                 self.write_goal = progress.written + progress.pending_bytes as u64;
                 self.write_due = delivery.now + self.shared.registry.options.write_deadline;
             }
-            match self.read.poll_write_ready(cx) {
+            match self.stream.poll_write_ready(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return self.conn.close(ClosedReason::WriteError, true),

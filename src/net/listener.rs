@@ -15,7 +15,7 @@ use crate::conn::{Conn, Wire};
 use crate::ids::Kind;
 use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
 use crate::net::drive::{Drive, Shared};
-use crate::net::stream::ReadHalf;
+use crate::net::stream::Stream;
 use crate::options::{ConnectionType, Listen};
 
 /// Connections that the kernel completes ahead of us.
@@ -79,20 +79,17 @@ fn admit_tcp(stream: TcpStream, remote: SocketAddr, shared: &Arc<Shared>) {
     // Without it a socket that is gone already is noticed by its first read.
     let _ = stream.set_nodelay(true);
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-    let (read, wire) = ReadHalf::tcp(stream);
-    admit(read, wire, Some(remote), ConnectionType::Standard, shared);
+    admit(Stream::Tcp(stream), Some(remote), ConnectionType::Standard, shared);
 }
 
 /// Takes in a client within the process.
 pub(crate) fn admit_local(stream: UnixStream, shared: &Arc<Shared>) {
-    let (read, wire) = ReadHalf::local(stream);
-    admit(read, wire, None, ConnectionType::InProcess, shared);
+    admit(Stream::Local(stream), None, ConnectionType::InProcess, shared);
 }
 
 /// Starts the task of a new connection.
 fn admit(
-    read: ReadHalf,
-    wire: Arc<dyn Wire>,
+    stream: Stream,
     remote: Option<SocketAddr>,
     connection_type: ConnectionType,
     shared: &Arc<Shared>,
@@ -100,10 +97,12 @@ fn admit(
     let registry = &shared.registry;
     let surplus = registry.conn_count() >= registry.options.max_connections;
     let start = shared.clock.now();
+    let stream = Arc::new(stream);
+    let wire = Arc::clone(&stream) as Arc<dyn Wire>;
     let conn = registry.add(|cid, slot| Conn::new(cid, Kind::Client, slot, remote, start, wire));
     let nonce = if registry.authenticator.needs_nonce() { nonce() } else { Box::default() };
     let client = Client::new(Arc::clone(registry), Arc::clone(&conn), connection_type, nonce);
-    tokio::spawn(Drive::new(Arc::clone(shared), conn, read, client, surplus));
+    tokio::spawn(Drive::new(Arc::clone(shared), conn, stream, client, surplus));
 }
 
 /// 11 random bytes as 15 characters of base64url.

@@ -1,77 +1,96 @@
-//! A socket in two halves: one the owning task reads from, one that anybody writes to.
+//! The socket of a client: the owning task reads from it, anybody writes to it.
 //!
-//! Reading goes through tokio's own `poll_read`, which knows after a short read that the socket is
-//! drained and so saves a system call per wake-up. Writing goes through `try_write`, from any
-//! thread.
+//! One allocation, shared; no halves with owners of their own. A read that does not fill the buffer
+//! has drained the socket, which tokio is told at once: so a wake-up costs one system call for
+//! reading and not two. Writing goes through `try_write`, from any thread.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::io::{self, IoSlice, Read};
+use std::net::Shutdown;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::{TcpStream, UnixStream, tcp, unix};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::conn::Wire;
 
-/// The half that the owning task reads from.
-pub(crate) enum ReadHalf {
+/// The socket of one client.
+pub(crate) enum Stream {
     /// A client over TCP.
-    Tcp(tcp::OwnedReadHalf),
+    Tcp(TcpStream),
     /// A client within the process.
-    Local(unix::OwnedReadHalf),
+    Local(UnixStream),
 }
 
-/// The half that publishers write to.
-struct TcpWire(tcp::OwnedWriteHalf);
-
-struct LocalWire(unix::OwnedWriteHalf);
-
-impl Wire for TcpWire {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match slices {
-            [one] => self.0.try_write(one),
-            many => self.0.try_write_vectored(many),
-        }
-    }
-}
-
-impl Wire for LocalWire {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(slices)
-    }
-}
-
-impl ReadHalf {
-    /// Splits a TCP stream.
-    pub(crate) fn tcp(stream: TcpStream) -> (ReadHalf, Arc<dyn Wire>) {
-        let (read, write) = stream.into_split();
-        (ReadHalf::Tcp(read), Arc::new(TcpWire(write)))
-    }
-
-    /// Splits a stream within the process.
-    pub(crate) fn local(stream: UnixStream) -> (ReadHalf, Arc<dyn Wire>) {
-        let (read, write) = stream.into_split();
-        (ReadHalf::Local(read), Arc::new(LocalWire(write)))
-    }
-
-    /// Reads into `buf`, or has the task woken when there is something to read.
+impl Stream {
+    /// Reads into `buf`, or has the task woken when there is something to read. 0 at the end.
     pub(crate) fn poll_read(
-        &mut self,
+        &self,
         cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self {
-            ReadHalf::Tcp(read) => Pin::new(read).poll_read(cx, buf),
-            ReadHalf::Local(read) => Pin::new(read).poll_read(cx, buf),
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut read = None;
+            let drained = match self {
+                Stream::Tcp(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_io(Interest::READABLE, || {
+                        receive(&SockRef::from(stream), buf, &mut read)
+                    })
+                }
+                Stream::Local(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_io(Interest::READABLE, || {
+                        receive(&SockRef::from(stream), buf, &mut read)
+                    })
+                }
+            };
+            match (read, drained) {
+                (Some(len), _) => return Poll::Ready(Ok(len)),
+                (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Poll::Ready(Err(error));
+                }
+                (None, _) => {}
+            }
         }
     }
 
     /// Ready when the socket may take more, else has the task woken then.
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            ReadHalf::Tcp(read) => read.as_ref().poll_write_ready(cx),
-            ReadHalf::Local(read) => read.as_ref().poll_write_ready(cx),
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Local(stream) => stream.poll_write_ready(cx),
         }
     }
+}
+
+impl Drop for Stream {
+    /// Ends the stream before it is closed: a client that has sent what nobody will read then still
+    /// sees its end behind the last bytes, and not a reset.
+    fn drop(&mut self) {
+        // It fails only if the other side is gone already.
+        let _ = match &*self {
+            Stream::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Stream::Local(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+        };
+    }
+}
+
+impl Wire for Stream {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self, slices) {
+            (Stream::Tcp(stream), [one]) => stream.try_write(one),
+            (Stream::Tcp(stream), many) => stream.try_write_vectored(many),
+            (Stream::Local(stream), many) => stream.try_write_vectored(many),
+        }
+    }
+}
+
+/// Receives once. Tokio forgets that the socket is readable when it is told `WouldBlock`: that is
+/// what it is told of a read that leaves room in `buf` too, whose length is in `read`.
+fn receive(socket: &SockRef<'_>, buf: &mut [u8], read: &mut Option<usize>) -> io::Result<()> {
+    let len = Read::read(&mut &**socket, buf)?;
+    *read = Some(len);
+    // At the end of the stream it stays readable.
+    if (1..buf.len()).contains(&len) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
 }

@@ -13,6 +13,8 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
+use crate::stats::CacheStats;
+
 /// Most slots of one cache: beyond, a subject costs a match of some 100 ns now and then.
 pub const SLOTS_MAX: usize = 8192;
 
@@ -32,6 +34,9 @@ pub trait Cached: Default {
 
     /// How many bytes it holds on the heap, about.
     fn heap_bytes(&self) -> usize;
+
+    /// How many deliveries a message takes: a queue group is one.
+    fn fanout(&self) -> usize;
 }
 
 /// Values by (account, subject).
@@ -45,6 +50,16 @@ pub struct MatchCache<V> {
     heap_bytes: usize,
     /// Living slots crowded out since the cache had this size.
     crowded: usize,
+    /// Slots with a key.
+    used: usize,
+    /// Sum of `fanout` of the slots.
+    fanout_total: u64,
+    /// The largest `fanout` of a slot, or more if `fanout_max_outdated`.
+    fanout_max: u32,
+    /// The slot that had the largest fan-out has a smaller one now.
+    fanout_max_outdated: bool,
+    /// Misses when the slots were last looked through for the largest fan-out.
+    looked_through_at: u64,
     /// Stands in for a slot when the subject is too long.
     spare: V,
     random: RandomState,
@@ -59,6 +74,8 @@ struct Slot<V> {
     account: u32,
     /// The value's heap bytes when they were last measured.
     heap_bytes: u32,
+    /// The value's fan-out then.
+    fanout: u32,
     /// Whether it was used after the other slot of its pair.
     recent: bool,
     /// Whether there is a key. An empty subject may be one.
@@ -76,17 +93,6 @@ pub enum Lookup<'a, V> {
     Miss(&'a mut V),
 }
 
-/// Counters of one cache.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CacheStats {
-    /// Results held, true or outdated; `num_cache` in `/subsz`.
-    pub num_cache: u64,
-    /// Lookups; `num_matches` in `/subsz`.
-    pub num_matches: u64,
-    /// Lookups that hit; their share is `cache_hit_rate` in `/subsz`.
-    pub num_hits: u64,
-}
-
 impl<V: Cached> MatchCache<V> {
     /// An empty cache, which allocates when it is used.
     pub fn new() -> Self {
@@ -95,6 +101,11 @@ impl<V: Cached> MatchCache<V> {
             filling: None,
             heap_bytes: 0,
             crowded: 0,
+            used: 0,
+            fanout_total: 0,
+            fanout_max: 0,
+            fanout_max_outdated: false,
+            looked_through_at: 0,
             spare: V::default(),
             random: RandomState::default(),
             hits: 0,
@@ -121,11 +132,8 @@ impl<V: Cached> MatchCache<V> {
 
     /// Lets go of every value and all memory.
     pub fn clear(&mut self) {
-        self.slots = Vec::new();
-        self.spare = V::default();
-        self.filling = None;
-        self.heap_bytes = 0;
-        self.crowded = 0;
+        let random = self.random.clone();
+        *self = Self { random, hits: self.hits, misses: self.misses, ..Self::new() };
     }
 
     /// Lets go of the values whose stamp is not what `stamp_now(account, subject)` gives, be it
@@ -137,6 +145,9 @@ impl<V: Cached> MatchCache<V> {
         for slot in self.slots.iter_mut().filter(|slot| slot.used) {
             if stamp_now(slot.account, &slot.subject) != Some(slot.stamp) {
                 self.heap_bytes -= slot.heap_bytes as usize;
+                self.fanout_total -= u64::from(slot.fanout);
+                self.fanout_max_outdated |= slot.fanout == self.fanout_max;
+                self.used -= 1;
                 *slot = Slot::new();
             }
         }
@@ -145,18 +156,28 @@ impl<V: Cached> MatchCache<V> {
         }
     }
 
-    /// The counters for monitoring.
-    pub fn stats(&self) -> CacheStats {
-        CacheStats {
-            num_cache: self.slots.iter().filter(|slot| slot.used).count() as u64,
-            num_matches: self.hits + self.misses,
-            num_hits: self.hits,
-        }
+    /// How many lookups there were.
+    pub fn num_matches(&self) -> u64 {
+        self.hits + self.misses
     }
 
-    /// All values, true or outdated, for the fan-out in `/subsz`.
-    pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.slots.iter().filter(|slot| slot.used).map(|slot| &slot.value)
+    /// The counters for monitoring. The largest fan-out may have been let go of a while ago: the
+    /// slots are looked through for it only once in as many misses as there are slots.
+    pub fn stats(&mut self) -> CacheStats {
+        self.measure();
+        let looked_long_ago = self.misses - self.looked_through_at >= self.slots.len() as u64;
+        if self.fanout_max_outdated && looked_long_ago {
+            self.fanout_max = self.slots.iter().map(|slot| slot.fanout).max().unwrap_or(0);
+            self.fanout_max_outdated = false;
+            self.looked_through_at = self.misses;
+        }
+        CacheStats {
+            num_cache: self.used as u64,
+            num_matches: self.num_matches(),
+            num_hits: self.hits,
+            fanout_total: self.fanout_total,
+            fanout_max: u64::from(self.fanout_max),
+        }
     }
 
     #[inline]
@@ -201,6 +222,7 @@ impl<V: Cached> MatchCache<V> {
         let at = self.find(hash, account, subject).unwrap_or_else(|| self.claim(hash));
         self.slots[at ^ 1].recent = false;
         let slot = &mut self.slots[at];
+        self.used += usize::from(!slot.used);
         (slot.recent, slot.used) = (true, true);
         (slot.hash, slot.account, slot.stamp) = (hash, account, stamp);
         slot.subject.clear();
@@ -216,9 +238,18 @@ impl<V: Cached> MatchCache<V> {
         self.heap_bytes -= slot.heap_bytes as usize;
         slot.heap_bytes = slot.value.heap_bytes().try_into().unwrap_or(u32::MAX);
         self.heap_bytes += slot.heap_bytes as usize;
+        let before = slot.fanout;
+        slot.fanout = slot.value.fanout().try_into().unwrap_or(u32::MAX);
+        self.fanout_total = self.fanout_total - u64::from(before) + u64::from(slot.fanout);
+        if slot.fanout >= self.fanout_max {
+            (self.fanout_max, self.fanout_max_outdated) = (slot.fanout, false);
+        } else {
+            self.fanout_max_outdated |= before == self.fanout_max;
+        }
         if self.heap_bytes > HEAP_BYTES_MAX {
-            self.slots.fill_with(Slot::new);
-            self.heap_bytes = 0;
+            let count = self.slots.len();
+            self.clear();
+            self.slots.resize_with(count, Slot::new);
         }
     }
 
@@ -262,6 +293,7 @@ impl<V: Cached> Slot<V> {
             stamp: 0,
             account: 0,
             heap_bytes: 0,
+            fanout: 0,
             recent: false,
             used: false,
             subject: Vec::new(),
@@ -283,6 +315,16 @@ mod tests {
 
         fn heap_bytes(&self) -> usize {
             self.capacity()
+        }
+
+        fn fanout(&self) -> usize {
+            self.len()
+        }
+    }
+
+    impl<V: Cached> MatchCache<V> {
+        fn values(&self) -> impl Iterator<Item = &V> {
+            self.slots.iter().filter(|slot| slot.used).map(|slot| &slot.value)
         }
     }
 
@@ -360,6 +402,33 @@ mod tests {
         assert!(!hit(&mut cache, 0, &long, 0));
         assert!(!hit(&mut cache, 0, &long[1..], 0));
         assert!(hit(&mut cache, 0, &long[1..], 0));
+    }
+
+    #[test]
+    fn the_fanout_is_that_of_the_values_held() {
+        let mut cache = MatchCache::<Vec<u8>>::new();
+        let mut random = fastrand::Rng::with_seed(7);
+        for round in 0..20_000_u64 {
+            let (subject, stamp) = (random.u32(..300).to_le_bytes(), round / 1000);
+            let widest = if round < 10_000 { 90 } else { 30 };
+            if let Lookup::Miss(value) = cache.lookup(0, &subject, stamp) {
+                value.resize(random.usize(..widest), 0);
+            }
+            if random.u32(..500) == 0 {
+                cache.clear_stale(|_, subject| (subject[0] < 100).then_some(stamp));
+            }
+            let stats = cache.stats();
+            assert_eq!(stats.num_cache, cache.values().count() as u64);
+            assert_eq!(stats.fanout_total, cache.values().map(|v| v.len() as u64).sum::<u64>());
+            let max = cache.values().map(|value| value.len() as u64).max().unwrap_or(0);
+            assert!(stats.fanout_max >= max);
+        }
+        let slots = cache.slots.len() as u64;
+        for number in 0..slots {
+            hit(&mut cache, 1, &number.to_le_bytes(), 0);
+        }
+        let max = cache.values().map(|value| value.len() as u64).max();
+        assert_eq!(Some(cache.stats().fanout_max), max);
     }
 
     #[test]

@@ -145,6 +145,10 @@ impl<E: Entry> Cached for MatchResult<E> {
             + self.groups.capacity() * size_of::<QueueGroup<E>>()
             + self.index.allocation_size()
     }
+
+    fn fanout(&self) -> usize {
+        self.plain.len() + self.group_count
+    }
 }
 
 impl<E: Entry> QueueGroup<E> {

@@ -1,0 +1,257 @@
+//! A whole server without sockets and tasks: the bytes of a read through parser, client, delivery
+//! and commit to wires that take everything and keep nothing.
+//!
+//! One operation is one message delivered, or published where nobody or one of a group gets it;
+//! one SUB or UNSUB for `churn`; one round trip for `requests`.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use dialtone::Options;
+use dialtone::client::Client;
+use dialtone::conn::{Conn, Wire};
+use dialtone::deliver::Delivery;
+use dialtone::ids::{Kind, ServerId};
+use dialtone::options::ConnectionType;
+use dialtone::parser::{Op, Parser};
+use dialtone::registry::Registry;
+
+use super::stream::{self, SUBJECT};
+use super::{Prepared, READ_LEN, sublist};
+
+const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true}\r\n";
+
+/// The server and its clients by number.
+struct Bus {
+    registry: Arc<Registry>,
+    delivery: Delivery,
+    clients: Vec<End>,
+}
+
+struct End {
+    conn: Arc<Conn>,
+    client: Client,
+    parser: Parser,
+}
+
+/// A socket that is never full.
+struct Open;
+
+impl Wire for Open {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+}
+
+impl Bus {
+    fn new(clients: usize) -> Bus {
+        let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).expect("of the right shape");
+        let registry = Arc::new(Registry::new(server_id, Options::default()));
+        let delivery = Delivery::new(registry.new_counters());
+        let mut bus = Bus { registry, delivery, clients: Vec::new() };
+        for at in 0..clients {
+            bus.add();
+            bus.read(at, CONNECT.as_bytes());
+        }
+        bus
+    }
+
+    fn add(&mut self) {
+        let now = self.delivery.now;
+        let conn = self
+            .registry
+            .add(|cid, slot| Conn::new(cid, Kind::Client, slot, None, now, Arc::new(Open)));
+        let registry = Arc::clone(&self.registry);
+        let client = Client::new(registry, Arc::clone(&conn), ConnectionType::Standard, "".into());
+        let parser = Parser::new(client.rules());
+        self.clients.push(End { conn, client, parser });
+    }
+
+    /// Handles what client `at` sent, as its task would.
+    fn read(&mut self, at: usize, input: &[u8]) {
+        let End { conn, client, parser } = &mut self.clients[at];
+        let delivery = &mut self.delivery;
+        let policy = &self.registry.policy;
+        for mut read in input.chunks(READ_LEN) {
+            loop {
+                let (op, used) = parser.next(read).expect("the lines are right");
+                read = &read[used..];
+                let Some(op) = op else { break };
+                client.handle_op(&op, delivery).expect("nothing is forbidden");
+                if matches!(op, Op::Connect(_)) {
+                    parser.rules = client.rules();
+                }
+                if delivery.staging.is_full() {
+                    delivery.commit(policy, conn);
+                    delivery.staging.take_work_bytes();
+                }
+            }
+            delivery.commit(policy, conn);
+            delivery.staging.take_work_bytes();
+        }
+    }
+
+    fn subscribe(&mut self, at: usize, subject: &str, sid: usize) {
+        self.read(at, format!("SUB {subject} {sid}\r\n").as_bytes());
+    }
+
+    fn out_msgs(&self) -> u64 {
+        self.delivery.counters.out_msgs.load()
+    }
+
+    /// `call` with the check that each call delivers `delivered` messages.
+    fn prepared(
+        mut self,
+        ops: usize,
+        delivered: usize,
+        mut call: impl FnMut(&mut Bus) + 'static,
+    ) -> Prepared {
+        Prepared::new(ops, move || {
+            let before = self.out_msgs();
+            call(&mut self);
+            assert_eq!(self.out_msgs() - before, delivered as u64);
+        })
+    }
+}
+
+/// One publisher; `subscribers` get each of its messages.
+pub(super) fn fan_out(subscribers: usize, len: usize, messages: usize) -> Prepared {
+    let mut bus = Bus::new(1 + subscribers);
+    for at in 1..=subscribers {
+        bus.subscribe(at, SUBJECT, 1);
+    }
+    let input = stream::publication(SUBJECT, "", len).repeat(messages);
+    let delivered = messages * subscribers;
+    bus.prepared(delivered.max(messages), delivered, move |bus| bus.read(0, &input))
+}
+
+/// One of ten gets each message.
+pub(super) fn queue_group() -> Prepared {
+    const MESSAGES: usize = 1000;
+    let mut bus = Bus::new(11);
+    for at in 1..=10 {
+        bus.read(at, format!("SUB {SUBJECT} workers 1\r\n").as_bytes());
+    }
+    let input = stream::publication(SUBJECT, "", 128).repeat(MESSAGES);
+    bus.prepared(MESSAGES, MESSAGES, move |bus| bus.read(0, &input))
+}
+
+/// One to one, with headers that the subscriber takes.
+pub(super) fn headers() -> Prepared {
+    const MESSAGES: usize = 1000;
+    let mut bus = Bus::new(2);
+    bus.subscribe(1, SUBJECT, 1);
+    let input = stream::with_headers(SUBJECT, 128).repeat(MESSAGES);
+    bus.prepared(MESSAGES, MESSAGES, move |bus| bus.read(0, &input))
+}
+
+/// A message to each of 100,000 subscriptions of ten connections: more than a cache holds.
+pub(super) fn subjects() -> Prepared {
+    const SUBJECTS: usize = 100_000;
+    let mut bus = Bus::new(11);
+    for n in 0..SUBJECTS {
+        bus.subscribe(1 + n % 10, &sublist::literal(n), n);
+    }
+    let message = |n| stream::publication(&sublist::literal(n), "", 16);
+    let order = (0..SUBJECTS).map(|n| stream::scattered(n, SUBJECTS));
+    let input: Vec<u8> = order.flat_map(message).collect();
+    bus.prepared(SUBJECTS, SUBJECTS, move |bus| bus.read(0, &input))
+}
+
+/// One to one, every message a read of its own.
+pub(super) fn one_per_read() -> Prepared {
+    const MESSAGES: usize = 1000;
+    let mut bus = Bus::new(2);
+    bus.subscribe(1, SUBJECT, 1);
+    let input = stream::publication(SUBJECT, "", 128);
+    bus.prepared(MESSAGES, MESSAGES, move |bus| (0..MESSAGES).for_each(|_| bus.read(0, &input)))
+}
+
+/// Requests on a wildcard inbox with a token per request, `outstanding` of them in each read.
+pub(super) fn requests(outstanding: usize) -> Prepared {
+    const REQUESTS: usize = 10_000;
+    let mut bus = Bus::new(2);
+    bus.subscribe(0, "_INBOX.mJ3vQ8sR2tL5wX9yB4nC7d.*", 1);
+    bus.subscribe(1, SUBJECT, 1);
+    let inbox = |n| format!("_INBOX.mJ3vQ8sR2tL5wX9yB4nC7d.{n:08x}");
+    let reads = |line: &dyn Fn(usize) -> Vec<u8>| -> Vec<Vec<u8>> {
+        let lines: Vec<Vec<u8>> = (0..REQUESTS).map(line).collect();
+        lines.chunks(outstanding).map(|read| read.concat()).collect()
+    };
+    let requests = reads(&|n| stream::publication(SUBJECT, &inbox(n), 128));
+    let replies = reads(&|n| stream::publication(&inbox(n), "", 128));
+    bus.prepared(REQUESTS, 2 * REQUESTS, move |bus| {
+        for (request, reply) in requests.iter().zip(&replies) {
+            bus.read(0, request);
+            bus.read(1, reply);
+        }
+    })
+}
+
+/// 2,000 clients send one message each to 5 subscribers of all of them.
+pub(super) fn heartbeats() -> Prepared {
+    const CLIENTS: usize = 2000;
+    const MONITORS: usize = 5;
+    let mut bus = Bus::new(CLIENTS + MONITORS);
+    for at in CLIENTS..CLIENTS + MONITORS {
+        bus.subscribe(at, "hb.>", 1);
+    }
+    let beat = |n| stream::publication(&format!("hb.room{}.{n}", n % 20), "", 32);
+    let beats: Vec<Vec<u8>> = (0..CLIENTS).map(beat).collect();
+    bus.prepared(CLIENTS * MONITORS, CLIENTS * MONITORS, move |bus| {
+        beats.iter().enumerate().for_each(|(at, beat)| bus.read(at, beat));
+    })
+}
+
+/// Subscriptions that come and go; half of them are wildcard inboxes.
+struct Churn {
+    lines: Vec<String>,
+}
+
+impl Churn {
+    const COUNT: usize = 1000;
+
+    /// Half of the subscriptions of client `at` are there when it begins and when it ends.
+    fn new(bus: &mut Bus, at: usize) -> Churn {
+        let subscribe = |n: usize| match n % 2 {
+            0 => format!("SUB _INBOX.mJ3vQ8sR2tL5wX9yB4{n:04}.* {n}\r\n"),
+            _ => format!("SUB device.{n}.commands {n}\r\n"),
+        };
+        for n in Churn::COUNT / 2..Churn::COUNT {
+            bus.read(at, subscribe(n).as_bytes());
+        }
+        let gone = |n: usize| (n + Churn::COUNT / 2) % Churn::COUNT;
+        let lines = |n: usize| format!("{}UNSUB {}\r\n", subscribe(n), gone(n));
+        Churn { lines: (0..Churn::COUNT).map(lines).collect() }
+    }
+}
+
+/// SUB and UNSUB alone.
+pub(super) fn churn() -> Prepared {
+    let mut bus = Bus::new(1);
+    let input = Churn::new(&mut bus, 0).lines.concat();
+    bus.prepared(2 * Churn::COUNT, 0, move |bus| bus.read(0, input.as_bytes()))
+}
+
+/// Reads of ten messages to 50 subjects, with a SUB and an UNSUB of somebody else between them.
+pub(super) fn beside_churn() -> Prepared {
+    const SUBJECTS: usize = 50;
+    const PER_READ: usize = 10;
+    let mut bus = Bus::new(3);
+    let subject = |n: usize| format!("plant.line.{}.temperature", n % SUBJECTS);
+    for n in 0..SUBJECTS {
+        bus.subscribe(1, &subject(n), n);
+    }
+    let churn = Churn::new(&mut bus, 2);
+    let message = |n| stream::publication(&subject(n), "", 128);
+    let reads: Vec<Vec<u8>> = (0..Churn::COUNT)
+        .map(|read| (read * PER_READ..(read + 1) * PER_READ).flat_map(message).collect())
+        .collect();
+    let messages = Churn::COUNT * PER_READ;
+    bus.prepared(messages, messages, move |bus| {
+        for (read, lines) in reads.iter().zip(&churn.lines) {
+            bus.read(2, lines.as_bytes());
+            bus.read(0, read);
+        }
+    })
+}
