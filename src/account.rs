@@ -1,17 +1,27 @@
 //! `Account`: a subject space of its own, with the subscriptions in it.
 //!
-//! Locks: the sublist may be held while a connection's subscriptions are locked after it, never the
-//! other way round.
-//! nats: server/accounts.go `Account`
+//! The routes that carry the account are told of local interest as it comes and goes. They are told
+//! under the lock of the sublist, which is what makes all of them see the same order; so telling is
+//! no more than appending to a queue, and who changed something sees to it that the queues are
+//! written: each route told is handed to `told`.
+//!
+//! Locks: the sublist may be held while a connection's subscriptions or its queue are locked after
+//! it, never the other way round.
+//! nats: server/accounts.go `Account`; server/route.go `updateRouteSubscriptionMap`,
+//! `sendSubsToRoute`
 
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
-use crate::sublist::Sublist;
+use crate::encoder;
+use crate::permissions::Permissions;
+use crate::sublist::cursor::Cursor;
 use crate::sublist::epochs::Epochs;
 use crate::sublist::result::MatchResult;
+use crate::sublist::{Entry, Sublist};
 
 /// One account.
 pub struct Account {
@@ -19,8 +29,25 @@ pub struct Account {
     pub id: u32,
     /// `$G` or a configured name.
     pub name: Box<str>,
-    sublist: RwLock<Sublist<Subscription>>,
+    listed: RwLock<Listed>,
     epochs: Arc<Epochs>,
+}
+
+/// The subscriptions of an account, and who is told of the local ones.
+struct Listed {
+    sublist: Sublist<Subscription>,
+    links: Vec<Link>,
+}
+
+/// A route that carries an account.
+#[derive(Clone)]
+pub struct Link {
+    /// The route.
+    pub conn: Arc<Conn>,
+    /// It is told only of what these let it import.
+    pub import: Option<Arc<Permissions>>,
+    /// It carries no other account, and so does not name this one.
+    pub dedicated: bool,
 }
 
 impl Account {
@@ -28,7 +55,8 @@ impl Account {
     pub fn new(id: u32, name: &str) -> Account {
         let sublist = Sublist::new();
         let epochs = Arc::clone(sublist.epochs());
-        Account { id, name: name.into(), sublist: RwLock::new(sublist), epochs }
+        let listed = RwLock::new(Listed { sublist, links: Vec::new() });
+        Account { id, name: name.into(), listed, epochs }
     }
 
     /// Changes whenever what matches `subject` may have changed. To be read before
@@ -39,39 +67,133 @@ impl Account {
 
     /// Fills `result` with what matches `subject`.
     pub fn match_into(&self, subject: &[u8], result: &mut MatchResult<Subscription>) {
-        self.sublist.read().match_into(subject, result);
+        self.listed.read().sublist.match_into(subject, result);
     }
 
     /// Lists a subscription; false if its subject is invalid.
-    pub fn insert(&self, subscription: Subscription) -> bool {
-        self.sublist.write().insert(subscription)
+    pub fn insert(&self, subscription: Subscription, told: impl FnMut(&Arc<Conn>)) -> bool {
+        let mut listed = self.listed.write();
+        if listed.links.is_empty() || subscription.is_remote() {
+            return listed.sublist.insert(subscription);
+        }
+        let inserted = listed.sublist.insert(subscription.clone());
+        if inserted {
+            listed.tell(&self.name, &subscription, true, told);
+        }
+        inserted
     }
 
     /// Forgets a subscription, if it is here.
-    pub fn remove(&self, subscription: &Subscription) {
-        self.sublist.write().remove(subscription);
+    pub fn remove(&self, subscription: &Subscription, told: impl FnMut(&Arc<Conn>)) {
+        self.listed.write().remove(&self.name, subscription, told);
     }
 
     /// Forgets many, letting others in between.
-    pub fn remove_all(&self, subscriptions: &[Subscription]) {
+    pub fn remove_all(&self, subscriptions: &[Subscription], mut told: impl FnMut(&Arc<Conn>)) {
         for some in subscriptions.chunks(REMOVE_CHUNK) {
-            let mut sublist = self.sublist.write();
+            let mut listed = self.listed.write();
             for subscription in some {
-                sublist.remove(subscription);
+                listed.remove(&self.name, subscription, &mut told);
             }
         }
     }
 
-    /// Makes cached matches forget what they know of a subscription whose limit changed.
-    pub fn limit_changed(&self, subscription: &Subscription) {
-        self.sublist.write().outdate(subscription);
+    /// Makes cached matches forget what they know of a subscription whose limit or weight changed.
+    pub fn outdate(&self, subscription: &Subscription) {
+        self.listed.write().sublist.outdate(subscription);
+    }
+
+    /// Has a route told of local interest from now on. What there is already it learns by
+    /// [`announce`](Account::announce).
+    pub fn link(&self, link: Link) {
+        self.listed.write().links.push(link);
+    }
+
+    /// Tells a route nothing more.
+    pub fn unlink(&self, conn: &Arc<Conn>) {
+        self.listed.write().links.retain(|link| !Arc::ptr_eq(&link.conn, conn));
+    }
+
+    /// Tells a route, which is linked, of a bounded piece of the local interest from `cursor` on.
+    /// True when that was all.
+    pub fn announce(&self, cursor: &mut Cursor, link: &Link) -> bool {
+        let mut lines = Vec::new();
+        let listed = self.listed.read();
+        let done = listed.sublist.visit_locals(cursor, ANNOUNCE_STEPS, |subject, queue, count| {
+            if link.imports(subject) {
+                link.write_interest(&mut lines, &self.name, subject, queue, count);
+            }
+        });
+        link.conn.append(&lines);
+        done
     }
 
     /// Reads the sublist, for monitoring.
     pub fn with_sublist<T>(&self, read: impl FnOnce(&Sublist<Subscription>) -> T) -> T {
-        read(&self.sublist.read())
+        read(&self.listed.read().sublist)
+    }
+}
+
+impl Listed {
+    fn remove(&mut self, account: &str, entry: &Subscription, told: impl FnMut(&Arc<Conn>)) {
+        if self.sublist.remove(entry) && !self.links.is_empty() && !entry.is_remote() {
+            self.tell(account, entry, false, told);
+        }
+    }
+
+    /// Tells the routes what a local subscription that came or went has changed.
+    fn tell(
+        &self,
+        account: &str,
+        entry: &Subscription,
+        came: bool,
+        mut told: impl FnMut(&Arc<Conn>),
+    ) {
+        let (subject, queue) = (entry.subject(), entry.queue());
+        let count = self.sublist.local_count(subject, queue);
+        // Of plain subscriptions only the first and the last matter.
+        if queue.is_none() && count != usize::from(came) {
+            return;
+        }
+        let mut line = Vec::with_capacity(LINE_LEN);
+        for link in self.links.iter().filter(|link| link.imports(subject)) {
+            line.clear();
+            link.write_interest(&mut line, account, subject, queue, count);
+            link.conn.append(&line);
+            told(&link.conn);
+        }
+    }
+}
+
+impl Link {
+    fn imports(&self, subject: &[u8]) -> bool {
+        self.import.as_ref().is_none_or(|import| import.can_publish(subject))
+    }
+
+    /// Appends RS+ for `count` local subscriptions, or RS- for none.
+    fn write_interest(
+        &self,
+        out: &mut Vec<u8>,
+        account: &str,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        count: usize,
+    ) {
+        let account = (!self.dedicated).then_some(account.as_bytes());
+        match u32::try_from(count).unwrap_or(u32::MAX) {
+            0 => encoder::write_rs_minus(out, account, subject, queue),
+            count => {
+                encoder::write_rs_plus(out, account, subject, queue.map(|queue| (queue, count)));
+            }
+        }
     }
 }
 
 /// Subscriptions removed under one lock.
 const REMOVE_CHUNK: usize = 256;
+
+/// Subjects visited under one lock when a route is told of all interest; some 100 ns each.
+const ANNOUNCE_STEPS: usize = 1024;
+
+/// Room for a usual line.
+const LINE_LEN: usize = 64;

@@ -177,6 +177,9 @@ impl Client {
             return Err(ProtoErr::AuthenticationTimeout);
         }
         let rtt_wanted = self.conn.take_rtt_wanted() && self.told_connect_info;
+        if self.conn.take_info_wanted() && self.told_connect_info && self.connect.protocol >= 1 {
+            self.info().write(delivery.staging.frames(&self.conn));
+        }
         if now >= self.pings.due {
             let options = &self.registry.options;
             if self.pings.tick(now, options.ping_interval, options.ping_max)? {
@@ -211,11 +214,12 @@ impl Client {
     }
 
     /// Leaves the server: no subscription of it stays.
-    pub fn close(&mut self, reason: ClosedReason, now: Moment) {
+    pub fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
         let subscriptions = self.conn.subscriptions().take();
-        self.account.remove_all(&subscriptions);
+        self.account.remove_all(&subscriptions, |route| delivery.staging.mark(route));
         conn_event!(DEBUG, &self.conn, "Client connection closed: {}", reason.as_str());
-        self.registry.retire(Closed::new(Arc::clone(&self.conn), now, reason, &subscriptions));
+        let conn = Arc::clone(&self.conn);
+        self.registry.retire(Closed::new(conn, delivery.now, reason, &subscriptions));
     }
 
     fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
@@ -230,7 +234,7 @@ impl Client {
         self.connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
         if again {
             let subscriptions = self.conn.subscriptions().take();
-            self.account.remove_all(&subscriptions);
+            self.account.remove_all(&subscriptions, |route| delivery.staging.mark(route));
         }
         let user = self.registry.authenticator.check(
             &self.connect,
@@ -346,14 +350,20 @@ impl Client {
         sid: &[u8],
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
-        match self.subscribe(subject, queue, sid) {
+        match self.subscribe(subject, queue, sid, delivery) {
             Ok(()) => self.ok(delivery),
             Err(error) => self.refuse(&error, delivery),
         }
         Ok(())
     }
 
-    fn subscribe(&self, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> Result<(), ProtoErr> {
+    fn subscribe(
+        &self,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
         let permissions = self.permissions.as_deref();
         if permissions.is_some_and(|permissions| !permissions.can_subscribe(subject, queue))
             || queue.is_some_and(permissions::is_reserved_queue)
@@ -386,7 +396,8 @@ impl Client {
         let subscription = Subscription::new(&self.conn, subject, queue, sid, filtered);
         own.insert(subscription.clone());
         drop(own);
-        if !self.account.insert(subscription.clone()) {
+        let told = |route: &Arc<Conn>| delivery.staging.mark(route);
+        if !self.account.insert(subscription.clone(), told) {
             self.conn.subscriptions().remove(&subscription);
             return Err(ProtoErr::InvalidSubject);
         }
@@ -400,9 +411,9 @@ impl Client {
             delivery.staging.settle(&self.conn);
             if max > subscription.delivered() {
                 subscription.set_max(max);
-                self.account.limit_changed(&subscription);
+                self.account.outdate(&subscription);
             } else {
-                self.account.remove(&subscription);
+                self.account.remove(&subscription, |route| delivery.staging.mark(route));
                 self.conn.subscriptions().remove(&subscription);
                 conn_event!(TRACE, &self.conn, "<-> [DELSUB {}]", String::from_utf8_lossy(sid));
             }

@@ -16,8 +16,9 @@
 //!    +-----------------+<-----------------------------------------------+  owner: all written
 //! ```
 //!
-//! Invariants: at most one of `flushing` and `blocked`; who sees neither finds the queue empty;
-//! after `closed` is set nothing is appended.
+//! Invariants: at most one of `flushing` and `blocked`; who sees neither finds the queue empty, but
+//! for what was [appended](Conn::append) by somebody who is about to send; after `closed` is set
+//! nothing is appended.
 //! nats: server/client.go `queueOutbound`, `flushOutbound`, `closeConnection`
 
 pub mod subscription;
@@ -96,10 +97,14 @@ pub struct Conn {
     headers: AtomicBool,
     /// Its user has an allowance to answer.
     answers: AtomicBool,
+    /// It is a route that carries one account only.
+    dedicated: AtomicBool,
     /// `closed` of the flow, readable without its lock.
     is_closed: AtomicBool,
     /// Monitoring wants its RTT.
     rtt_wanted: AtomicBool,
+    /// The client has to be told that INFO has changed.
+    info_wanted: AtomicBool,
     flow: Mutex<Flow>,
     subscriptions: Mutex<Subscriptions>,
     about: Mutex<Option<Box<About>>>,
@@ -276,8 +281,10 @@ impl Conn {
             rtt: AtomicU64::new(0),
             headers: AtomicBool::new(false),
             answers: AtomicBool::new(false),
+            dedicated: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             rtt_wanted: AtomicBool::new(false),
+            info_wanted: AtomicBool::new(false),
             flow: Mutex::new(Flow { wire: Some(wire), ..Flow::default() }),
             subscriptions: Mutex::default(),
             about: Mutex::default(),
@@ -305,7 +312,7 @@ impl Conn {
         if flow.closed.is_some() {
             return Sent::Closed;
         }
-        let admission = policy.admit(flow.outbound.pending_bytes(), frames.len());
+        let admission = policy.admit(self.kind, flow.outbound.pending_bytes(), frames.len());
         let idle = !flow.flushing && !flow.blocked;
         match admission {
             // What is no message is an answer that the client waits for.
@@ -323,7 +330,25 @@ impl Conn {
             flow.outbound.push(frames);
             return if admission == Admission::AppendAndStall { Sent::Stall } else { Sent::Done };
         }
+        if !flow.outbound.is_empty() {
+            flow.outbound.push(frames);
+            self.write_appended(flow);
+            return Sent::Done;
+        }
+        if frames.is_empty() {
+            return Sent::Done;
+        }
         self.write_through(flow, frames, policy)
+    }
+
+    /// Appends frames without writing them, so that a lock may be held by which several threads
+    /// agree on their order. Each of them has to call [`send`](Conn::send) later, with other frames
+    /// or with none.
+    pub fn append(&self, frames: &[u8]) {
+        let mut flow = self.flow.lock();
+        if flow.closed.is_none() && !frames.is_empty() {
+            flow.outbound.push(frames);
+        }
     }
 
     /// Writes `frames` on an idle connection, then what others appended meanwhile.
@@ -356,7 +381,7 @@ impl Conn {
         flow.written += written as u64;
         if written < frames.len() {
             flow.outbound.prepend(&frames[written..]);
-            if flow.outbound.pending_bytes() > policy.pending_bytes_max {
+            if flow.outbound.pending_bytes() > policy.pending_max(self.kind) {
                 self.close_locked(flow, ClosedReason::SlowConsumerPendingBytes, true);
                 return Sent::SlowConsumer;
             }
@@ -505,6 +530,8 @@ impl Conn {
             flow.discarded = true;
             flow.outbound.clear();
         }
+        // Whoever appended comes too late to send it.
+        flow.blocked |= !flow.flushing && !flow.outbound.is_empty();
         let owner = flow.owner.clone();
         let stalled = std::mem::take(&mut flow.stalled);
         drop(flow);
@@ -557,6 +584,16 @@ impl Conn {
         self.headers.store(headers, Ordering::Relaxed);
     }
 
+    /// It is a route that carries one account only, which its lines do not name.
+    pub fn is_dedicated(&self) -> bool {
+        self.dedicated.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it carries one account only.
+    pub fn set_dedicated(&self) {
+        self.dedicated.store(true, Ordering::Relaxed);
+    }
+
     /// When it last sent something.
     pub fn last_activity(&self) -> Moment {
         Moment(self.last_activity.load(Ordering::Relaxed))
@@ -587,6 +624,18 @@ impl Conn {
     /// For the owning task: whether a PING was asked for since the last call.
     pub fn take_rtt_wanted(&self) -> bool {
         self.rtt_wanted.load(Ordering::Relaxed) && self.rtt_wanted.swap(false, Ordering::Relaxed)
+    }
+
+    /// Asks the owning task to tell its client that INFO has changed.
+    pub fn want_info(&self) {
+        if !self.info_wanted.swap(true, Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    /// For the owning task: whether INFO was asked for since the last call.
+    pub fn take_info_wanted(&self) -> bool {
+        self.info_wanted.load(Ordering::Relaxed) && self.info_wanted.swap(false, Ordering::Relaxed)
     }
 
     /// Its subscriptions, locked. Lock the account's sublist first if both are needed.

@@ -8,6 +8,7 @@
 //! Knows no socket; the time is an argument.
 //! nats: server/client.go `processMsgResults`, `deliverMsg`
 
+mod routed;
 mod staging;
 
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use crate::sublist::Entry;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
 
+use routed::{Choice, Chosen, Remote, RouteTarget};
+
 pub use staging::{Staging, Stalled};
 
 /// What one worker thread needs to deliver.
@@ -43,6 +46,10 @@ pub struct Delivery {
     rewritten: Vec<u8>,
     /// Subscriptions that got their last message.
     spent: Vec<Subscription>,
+    /// Empty between two messages.
+    chosen: Chosen,
+    /// Groups that got a message from another server, while it is delivered.
+    served: Vec<u32>,
     random: fastrand::Rng,
 }
 
@@ -61,9 +68,23 @@ struct Matched {
     /// `HMSG subject sid ` of each target; without its first byte it is that of MSG.
     heads: Vec<u8>,
     plain: Vec<Target>,
-    /// Ends of the groups in `members`.
-    groups: Vec<usize>,
+    groups: Vec<Group>,
+    /// The local members of the groups, one group after the other.
     members: Vec<Target>,
+    /// The same for those on other servers.
+    remotes: Vec<Remote>,
+    /// Routes to the servers that have interest.
+    routes: Vec<RouteTarget>,
+}
+
+/// A queue group of which somebody can be chosen.
+struct Group {
+    /// Its name with a blank behind it, in `heads`.
+    name: (u32, u32),
+    /// Where its part of `members` ends.
+    member_end: usize,
+    /// Where its part of `remotes` ends.
+    remote_end: usize,
 }
 
 /// One subscription as delivery needs it, without touching its memory in the common case.
@@ -95,16 +116,21 @@ impl Cached for Matched {
         self.groups.shrink_to(KEPT_TARGETS);
         self.members.clear();
         self.members.shrink_to(KEPT_TARGETS);
+        self.remotes.clear();
+        self.routes.clear();
     }
 
     fn heap_bytes(&self) -> usize {
         self.heads.capacity()
             + (self.plain.capacity() + self.members.capacity()) * size_of::<Target>()
-            + self.groups.capacity() * size_of::<usize>()
+            + self.groups.capacity() * size_of::<Group>()
+            + self.remotes.capacity() * size_of::<Remote>()
+            + self.routes.capacity() * size_of::<RouteTarget>()
     }
 
     fn fanout(&self) -> usize {
-        self.plain.len() + self.groups.len()
+        let plain_routes = self.routes.iter().filter(|route| route.plain).count();
+        self.plain.len() + plain_routes + self.groups.len()
     }
 }
 
@@ -114,18 +140,39 @@ const KEPT_HEADS_LEN: usize = 4096;
 
 impl Matched {
     /// Fills an empty match with the result for `subject`.
-    fn fill(&mut self, subject: &[u8], result: &MatchResult<Subscription>) {
+    fn fill(&mut self, account: &Account, subject: &[u8], result: &MatchResult<Subscription>) {
         for subscription in result.plain() {
+            if subscription.is_remote() {
+                let route = self.route_at(account, subject, subscription.conn());
+                self.routes[route as usize].plain = true;
+                continue;
+            }
             let target = Target::new(subject, subscription, &mut self.heads);
             self.plain.push(target);
         }
         for group in result.groups() {
             for subscription in group.members() {
+                if subscription.is_remote() {
+                    self.push_remote(account, subject, subscription);
+                    continue;
+                }
                 let target = Target::new(subject, subscription, &mut self.heads);
                 self.members.push(target);
             }
-            self.groups.push(self.members.len());
+            let start = self.heads.len() as u32;
+            self.heads.extend_from_slice(group.queue());
+            self.heads.push(b' ');
+            self.groups.push(Group {
+                name: (start, self.heads.len() as u32),
+                member_end: self.members.len(),
+                remote_end: self.remotes.len(),
+            });
         }
+    }
+
+    /// Nobody can get anything.
+    fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.members.is_empty() && self.routes.is_empty()
     }
 }
 
@@ -156,6 +203,8 @@ impl Delivery {
             result: MatchResult::new(),
             rewritten: Vec::new(),
             spent: Vec::new(),
+            chosen: Chosen::new(),
+            served: Vec::new(),
             random: fastrand::Rng::new(),
         }
     }
@@ -167,24 +216,14 @@ impl Delivery {
         publish: &Publish<'_>,
         publisher: Publisher<'_>,
     ) -> bool {
-        let stamp = account.stamp(publish.subject);
-        let matched = match self.cache.lookup(account.id, publish.subject, stamp) {
-            Lookup::Hit(matched) => matched,
-            Lookup::Miss(matched) => {
-                account.match_into(publish.subject, &mut self.result);
-                matched.fill(publish.subject, &self.result);
-                self.result.clear();
-                matched
-            }
-        };
-        if matched.plain.is_empty() && matched.members.is_empty() {
+        let matched = lookup(&mut self.cache, &mut self.result, account, publish.subject);
+        if matched.is_empty() {
             return false;
         }
-        let tails = Tails::new(publish, &mut self.rewritten);
         let mut stage = Stage {
             publish,
             publisher,
-            tails,
+            tails: Tails::new(publish, &mut self.rewritten),
             heads: &matched.heads,
             staging: &mut self.staging,
             spent: &mut self.spent,
@@ -195,16 +234,33 @@ impl Delivery {
         for target in &matched.plain {
             delivered += u64::from(stage.offer(target));
         }
-        let mut start = 0;
-        for &end in &matched.groups {
-            let members = &matched.members[start..end];
-            start = end;
-            let first = if members.len() == 1 { 0 } else { self.random.usize(..members.len()) };
-            let taken = members[first..]
-                .iter()
-                .chain(&members[..first])
-                .any(|target| !target.subscription.conn().is_closed() && stage.offer(target));
+        let (mut start, mut remote_start) = (0, 0);
+        for (number, group) in (0..).zip(&matched.groups) {
+            let members = &matched.members[start..group.member_end];
+            let remotes = &matched.remotes[remote_start..group.remote_end];
+            (start, remote_start) = (group.member_end, group.remote_end);
+            let taken = if remotes.is_empty() {
+                stage.offer_one(members, &mut self.random)
+            } else {
+                let routes = &matched.routes;
+                let mut choice = routed::choose(members, remotes, routes, None, &mut self.random);
+                let mut taken = false;
+                if let Some(Choice::Local(at)) = choice {
+                    taken = stage.offer_from(members, at);
+                    if !taken {
+                        choice = routed::choose(&[], remotes, routes, None, &mut self.random);
+                    }
+                }
+                if let Some(Choice::Remote(route)) = choice {
+                    self.chosen.push((route, number));
+                    taken = true;
+                }
+                taken
+            };
             delivered += u64::from(taken);
+        }
+        if !matched.routes.is_empty() {
+            delivered += stage.offer_routes(matched, &mut self.chosen, true);
         }
         if !self.spent.is_empty() {
             self.retire(account);
@@ -237,13 +293,33 @@ impl Delivery {
     /// Removes the subscriptions that got their last message.
     fn retire(&mut self, account: &Account) {
         for subscription in self.spent.drain(..) {
-            account.remove(&subscription);
+            account.remove(&subscription, |route| self.staging.mark(route));
             subscription.conn().subscriptions().remove(&subscription);
             tracing::trace!(
                 cid = subscription.conn().cid.0,
                 "<-> [DELSUB {}]",
                 String::from_utf8_lossy(subscription.sid())
             );
+        }
+    }
+}
+
+/// What matches a subject, from the cache or else from the account.
+#[inline]
+fn lookup<'a>(
+    cache: &'a mut MatchCache<Matched>,
+    result: &mut MatchResult<Subscription>,
+    account: &Account,
+    subject: &[u8],
+) -> &'a mut Matched {
+    let stamp = account.stamp(subject);
+    match cache.lookup(account.id, subject, stamp) {
+        Lookup::Hit(matched) => matched,
+        Lookup::Miss(matched) => {
+            account.match_into(subject, result);
+            matched.fill(account, subject, result);
+            result.clear();
+            matched
         }
     }
 }
@@ -261,6 +337,23 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    /// Stages the message for one member of a group, chosen at random, or the next one that can
+    /// take it.
+    #[inline]
+    fn offer_one(&mut self, members: &[Target], random: &mut fastrand::Rng) -> bool {
+        let first = if members.len() == 1 { 0 } else { random.usize(..members.len().max(1)) };
+        self.offer_from(members, first)
+    }
+
+    /// Stages the message for the member at `first`, or the next one that can take it.
+    #[inline]
+    fn offer_from(&mut self, members: &[Target], first: usize) -> bool {
+        members[first..]
+            .iter()
+            .chain(&members[..first])
+            .any(|target| !target.subscription.conn().is_closed() && self.offer(target))
+    }
+
     /// Stages the message for one subscription, or tells that it cannot take it.
     fn offer(&mut self, target: &Target) -> bool {
         if target.slot == self.publisher.conn.slot.number() && !self.publisher.echo {
@@ -274,12 +367,8 @@ impl Stage<'_> {
             counted = true;
         }
         let head = &self.heads[target.head.0 as usize..target.head.1 as usize];
-        let tails = &self.tails;
-        let (head, tail, bytes) = match tails.headless {
-            None => (&head[usize::from(!tails.with_header)..], tails.tail, tails.bytes),
-            Some(_) if target.subscription.conn().headers() => (head, tails.tail, tails.bytes),
-            Some((tail, bytes)) => (&head[1..], tail, bytes),
-        };
+        let (with_header, tail, bytes) = self.tails.of(target.subscription.conn());
+        let head = &head[usize::from(!with_header)..];
         if self.traced {
             trace(target.subscription.conn(), head, tail);
         }
@@ -314,6 +403,15 @@ impl Stage<'_> {
 }
 
 impl<'a> Tails<'a> {
+    /// What a receiver gets: whether that has a header, the tail, and its bytes.
+    #[inline]
+    fn of(&self, receiver: &Conn) -> (bool, &'a [u8], u64) {
+        match self.headless {
+            Some((tail, bytes)) if !receiver.headers() => (false, tail, bytes),
+            _ => (self.with_header, self.tail, self.bytes),
+        }
+    }
+
     /// The tails of a publication, made in `rewritten` where what came cannot be passed on.
     fn new(publish: &'a Publish<'a>, rewritten: &'a mut Vec<u8>) -> Tails<'a> {
         let with_header = publish.header_len.is_some();

@@ -131,6 +131,10 @@ pub const ROUTE_POOL_SIZE_DEFAULT: usize = 3;
 /// Longest time between two PINGs on a route.
 pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
+/// How many times `max_pending` may wait for a route. Not a limit of the real server, where what
+/// waits for a route has none.
+pub const ROUTE_PENDING_FACTOR: usize = 4;
+
 // A full payload must fit into the queue of its receiver, else it could never be delivered.
 const _: () = assert!((MAX_PAYLOAD_DEFAULT as usize) < MAX_PENDING_DEFAULT);
 const _: () = assert!(MAX_PAYLOAD_DEFAULT < MAX_PAYLOAD_DISCOURAGED);

@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use crate::limits::STALL_PENDING_PERCENT;
+use crate::ids::Kind;
+use crate::limits::{ROUTE_PENDING_FACTOR, STALL_PENDING_PERCENT};
 
 /// Bytes of a chunk that is filled by appending; larger frames get a chunk of their own size.
 const CHUNK_LEN: usize = 64 * 1024;
@@ -47,17 +48,27 @@ impl Policy {
         self.pending_bytes_max / 100 * STALL_PENDING_PERCENT
     }
 
+    /// Bytes that may wait for a connection of that kind. A route carries the messages of many
+    /// publishers and costs them all when it ends: it may fall further behind.
+    pub fn pending_max(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Route => self.pending_bytes_max.saturating_mul(ROUTE_PENDING_FACTOR),
+            Kind::Client | Kind::System => self.pending_bytes_max,
+        }
+    }
+
     /// Decides on `len` more bytes behind `pending_bytes`.
-    pub fn admit(&self, pending_bytes: usize, len: usize) -> Admission {
+    pub fn admit(&self, kind: Kind, pending_bytes: usize, len: usize) -> Admission {
+        let pending_max = self.pending_max(kind);
         if pending_bytes > self.far_behind() {
             if self.drop_when_far_behind {
                 return Admission::Drop;
             }
-            if pending_bytes + len <= self.pending_bytes_max {
+            if pending_bytes + len <= pending_max {
                 return Admission::AppendAndStall;
             }
         }
-        if pending_bytes + len > self.pending_bytes_max {
+        if pending_bytes + len > pending_max {
             return Admission::Overflow;
         }
         Admission::Append
@@ -238,12 +249,12 @@ mod tests {
     #[test]
     fn policy_stalls_drops_and_closes() {
         let policy = Policy { pending_bytes_max: 1000, drop_when_far_behind: false };
-        assert_eq!(policy.admit(0, 1000), Admission::Append);
-        assert_eq!(policy.admit(0, 1001), Admission::Overflow);
-        assert_eq!(policy.admit(751, 10), Admission::AppendAndStall);
-        assert_eq!(policy.admit(751, 250), Admission::Overflow);
+        assert_eq!(policy.admit(Kind::Client, 0, 1000), Admission::Append);
+        assert_eq!(policy.admit(Kind::Client, 0, 1001), Admission::Overflow);
+        assert_eq!(policy.admit(Kind::Client, 751, 10), Admission::AppendAndStall);
+        assert_eq!(policy.admit(Kind::Client, 751, 250), Admission::Overflow);
         let policy = Policy { drop_when_far_behind: true, ..policy };
-        assert_eq!(policy.admit(751, 250), Admission::Drop);
-        assert_eq!(policy.admit(700, 350), Admission::Overflow);
+        assert_eq!(policy.admit(Kind::Client, 751, 250), Admission::Drop);
+        assert_eq!(policy.admit(Kind::Client, 700, 350), Admission::Overflow);
     }
 }

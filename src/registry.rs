@@ -17,7 +17,7 @@ use crate::auth::{Authenticator, GLOBAL_ACCOUNT};
 use crate::conn::subscription::Subscription;
 use crate::conn::{About, Conn, Received, Slot};
 use crate::errors::ClosedReason;
-use crate::ids::{Cid, ServerId};
+use crate::ids::{Cid, Kind, ServerId};
 use crate::info::Info;
 use crate::moment::Moment;
 use crate::options::Options;
@@ -51,6 +51,7 @@ pub struct Registry {
 #[derive(Default)]
 struct Conns {
     by_cid: HashMap<Cid, Arc<Conn>, RandomState>,
+    client_count: usize,
     cids: u64,
     slots: u32,
 }
@@ -136,13 +137,24 @@ impl Registry {
         });
         let conn = Arc::new(make(cid, Slot::new(number, &self.free_slots)));
         conns.by_cid.insert(cid, Arc::clone(&conn));
-        self.total_connections.fetch_add(1, Relaxed);
+        if conn.kind == Kind::Client {
+            conns.client_count += 1;
+            self.total_connections.fetch_add(1, Relaxed);
+        }
         conn
+    }
+
+    /// Forgets a connection that has ended.
+    pub fn remove(&self, conn: &Conn) {
+        let mut conns = self.conns.lock();
+        if conns.by_cid.remove(&conn.cid).is_some() && conn.kind == Kind::Client {
+            conns.client_count -= 1;
+        }
     }
 
     /// Moves a connection from the open ones to the ring of closed ones.
     pub fn retire(&self, closed: Closed) {
-        self.conns.lock().by_cid.remove(&closed.conn.cid);
+        self.remove(&closed.conn);
         let mut ring = self.closed.lock();
         if self.options.max_closed_clients == 0 {
             return;
@@ -153,12 +165,17 @@ impl Registry {
         ring.push_back(Arc::new(closed));
     }
 
-    /// How many connections are open.
+    /// How many connections are open, those of routes included.
     pub fn conn_count(&self) -> usize {
         self.conns.lock().by_cid.len()
     }
 
-    /// How many connections there were.
+    /// How many clients are connected.
+    pub fn client_count(&self) -> usize {
+        self.conns.lock().client_count
+    }
+
+    /// How many clients there were.
     pub fn total_connections(&self) -> u64 {
         self.total_connections.load(Relaxed)
     }
@@ -171,6 +188,23 @@ impl Registry {
     /// All open connections, in no order.
     pub fn conns(&self) -> Vec<Arc<Conn>> {
         self.conns.lock().by_cid.values().cloned().collect()
+    }
+
+    /// The connections of all clients, in no order.
+    pub fn clients(&self) -> Vec<Arc<Conn>> {
+        let conns = self.conns.lock();
+        conns.by_cid.values().filter(|conn| conn.kind == Kind::Client).cloned().collect()
+    }
+
+    /// Changes what INFO says, and has all clients told.
+    pub fn change_info(&self, change: impl FnOnce(&mut Info)) {
+        change(&mut self.info.write());
+        self.clients().iter().for_each(|conn| conn.want_info());
+    }
+
+    /// The account of that name.
+    pub fn account(&self, name: &[u8]) -> Option<&Arc<Account>> {
+        (name == self.global.name.as_bytes()).then_some(&self.global)
     }
 
     /// The closed connections that are remembered, oldest first.

@@ -44,8 +44,8 @@ impl Entry for Sub {
         self.0.as_ptr() == other.0.as_ptr()
     }
 
-    fn weight(&self) -> u32 {
-        1
+    fn is_remote(&self) -> bool {
+        false
     }
 }
 

@@ -96,7 +96,8 @@ impl Bench {
         let end = &mut self.ends[at];
         if end.closed.is_none() {
             end.conn.close(reason, false);
-            end.client.close(reason, self.delivery.now);
+            end.client.close(reason, &mut self.delivery);
+            self.delivery.commit(&self.registry.policy, &end.conn);
             end.conn.hang_up();
             end.closed = Some(reason);
         }

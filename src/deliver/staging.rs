@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, Sent};
+use crate::ids::Kind;
 use crate::outbound::Policy;
 use crate::stats::Counters;
 use crate::sublist::Entry;
@@ -132,6 +133,24 @@ impl Staging {
         self.work_bytes += len;
     }
 
+    /// Appends one message for a route, given in pieces.
+    pub(super) fn stage_routed(&mut self, conn: &Arc<Conn>, pieces: [&[u8]; 3], bytes: u64) {
+        let at = self.stage_at(conn.slot.number(), || Arc::clone(conn));
+        let stage = &mut self.stages[at];
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        stage.frames.reserve(len);
+        pieces.iter().for_each(|piece| stage.frames.extend_from_slice(piece));
+        stage.msgs += 1;
+        stage.bytes += bytes;
+        self.bytes += len;
+        self.work_bytes += len;
+    }
+
+    /// Sees to it that what was appended to the queue of a route is written with the next commit.
+    pub fn mark(&mut self, route: &Arc<Conn>) {
+        self.stage_at(route.slot.number(), || Arc::clone(route));
+    }
+
     #[inline]
     fn stage_at(&mut self, slot: u32, conn: impl FnOnce() -> Arc<Conn>) -> usize {
         let slot = slot as usize;
@@ -168,7 +187,7 @@ impl Staging {
             let Some(conn) = stage.conn.take() else { continue };
             self.by_slot[conn.slot.number() as usize] = 0;
             add_delivered(stage.run.take());
-            if !stage.frames.is_empty() {
+            if !stage.frames.is_empty() || conn.kind == Kind::Route {
                 let sent = conn.send(&stage.frames, stage.msgs, stage.bytes, policy);
                 count(sent, stage, counters);
                 match sent {
@@ -214,6 +233,6 @@ fn log_slow_consumer(conn: &Conn, policy: &Policy) {
         cid = conn.cid.0,
         remote = conn.remote.map(tracing::field::display),
         "Slow Consumer Detected: MaxPending of {} Exceeded",
-        policy.pending_bytes_max
+        policy.pending_max(conn.kind)
     );
 }

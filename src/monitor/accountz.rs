@@ -116,7 +116,7 @@ fn account_detail(view: &View<'_>, account: &Account) -> AccountDetail {
         complete: true,
         jetstream_enabled: false,
         leafnode_connections: 0,
-        client_connections: view.registry.conn_count(),
+        client_connections: view.registry.client_count(),
         subscriptions: stats.num_subscriptions,
         name_tag: account.name.to_string(),
         sublist_stats: stats,
@@ -125,7 +125,7 @@ fn account_detail(view: &View<'_>, account: &Account) -> AccountDetail {
 
 /// Makes the document of `/accstatz`; with `unused`, of accounts without connections too.
 pub fn accstatz<'a>(view: &'a View<'_>, unused: bool) -> AccountStatz<'a> {
-    let conns = view.registry.conn_count();
+    let conns = view.registry.client_count();
     // All clients are in the one account there is, so its counters are the server's.
     let totals = view.registry.totals();
     let account_statz = view

@@ -245,7 +245,7 @@ pub fn connz(view: &View<'_>, query: &Query) -> Result<Connz, Refused> {
 fn candidates(view: &View<'_>, state: State) -> Vec<Listed> {
     let mut listed: Vec<Listed> = Vec::new();
     if state != State::Closed {
-        listed.extend(view.registry.conns().into_iter().map(Listed::Open));
+        listed.extend(view.registry.clients().into_iter().map(Listed::Open));
     }
     if state != State::Open {
         listed.extend(view.registry.closed().into_iter().map(Listed::Closed));

@@ -55,13 +55,13 @@ fn connect(registry: &Registry, at: u64, about: About) -> Arc<Conn> {
 fn subscribe(registry: &Registry, conn: &Arc<Conn>, subject: &str, queue: Option<&str>, sid: &str) {
     let queue = queue.map(str::as_bytes);
     let one = Subscription::new(conn, subject.as_bytes(), queue, sid.as_bytes(), false);
-    assert!(registry.global.insert(one.clone()));
+    assert!(registry.global.insert(one.clone(), |_| {}));
     conn.subscriptions().insert(one);
 }
 
 fn close(registry: &Registry, conn: &Arc<Conn>, at: u64, reason: ClosedReason) {
     let subscriptions = conn.subscriptions().take();
-    registry.global.remove_all(&subscriptions);
+    registry.global.remove_all(&subscriptions, |_| {});
     let conn = Arc::clone(conn);
     registry.retire(Closed::new(conn, second(at), reason, &subscriptions));
 }

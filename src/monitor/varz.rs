@@ -185,7 +185,7 @@ pub fn varz(view: &View<'_>) -> Varz {
         cores: view.process.cores,
         gomaxprocs: options.workers.unwrap_or(view.process.cores),
         cpu: Float(view.process.cpu),
-        connections: registry.conn_count(),
+        connections: registry.client_count(),
         total_connections: registry.total_connections(),
         routes: 0,
         remotes: 0,

@@ -337,7 +337,8 @@ impl Drive {
     ) -> Poll<()> {
         if self.phase != Phase::Closing {
             self.phase = Phase::Closing;
-            self.client.close(reason, delivery.now);
+            self.client.close(reason, delivery);
+            self.commit(delivery);
         }
         self.poll_flush(cx, delivery);
         if self.conn.progress().pending_bytes > 0 {

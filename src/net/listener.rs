@@ -95,7 +95,7 @@ fn admit(
     shared: &Arc<Shared>,
 ) {
     let registry = &shared.registry;
-    let surplus = registry.conn_count() >= registry.options.max_connections;
+    let surplus = registry.client_count() >= registry.options.max_connections;
     let start = shared.clock.now();
     let stream = Arc::new(stream);
     let wire = Arc::clone(&stream) as Arc<dyn Wire>;
