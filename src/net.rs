@@ -5,6 +5,7 @@ pub(crate) mod drive;
 pub mod files;
 pub mod http;
 pub(crate) mod listener;
+pub(crate) mod machine;
 pub(crate) mod process;
 pub mod signals;
 pub(crate) mod stream;
