@@ -29,6 +29,7 @@ use crate::net::sweep::Sweep;
 use crate::net::worker::{self, Worker};
 use crate::parser::Parser;
 use crate::registry::Registry;
+use crate::route::mesh::Mesh;
 
 /// Staged bytes after which a task lets others go first, although its input is not handled.
 const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -39,6 +40,8 @@ const LINGER_MAX: Duration = Duration::from_secs(1);
 /// What all tasks of a server need.
 pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
+    /// None without a cluster.
+    pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) sweep: Sweep,
     pub(crate) clock: Clock,
 }

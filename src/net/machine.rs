@@ -7,7 +7,8 @@ use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::moment::Moment;
 use crate::options::{Options, WriteTimeout};
-use crate::parser::{Grammar, Op, Rules};
+use crate::parser::{Grammar, Op, RouteOp, RouteRules, Rules};
+use crate::route::Route;
 
 /// An op as the machine `M` takes it.
 pub(crate) type OpOf<'a, M> = <<M as Machine>::Rules as Grammar>::Op<'a>;
@@ -118,5 +119,65 @@ impl Machine for Client {
 
     fn forgives_slow_writes(options: &Options) -> bool {
         options.write_timeout == WriteTimeout::Retry
+    }
+}
+
+impl Machine for Route {
+    type Rules = RouteRules;
+
+    /// One slow client would hold up everybody else on this server.
+    const STALLS: bool = false;
+
+    fn rules(&self) -> RouteRules {
+        self.rules()
+    }
+
+    #[inline]
+    fn changes_rules(op: &RouteOp<'_>) -> bool {
+        matches!(op, RouteOp::Connect(_) | RouteOp::Info(_))
+    }
+
+    /// A password may be a bcrypt hash.
+    fn is_slow(&self) -> bool {
+        true
+    }
+
+    fn start(&mut self, delivery: &mut Delivery) {
+        self.start(delivery);
+    }
+
+    #[inline]
+    fn handle_op(&mut self, op: &RouteOp<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        self.handle_op(op, delivery)
+    }
+
+    fn handle_turn(&mut self, delivery: &mut Delivery) -> bool {
+        self.handle_turn(delivery)
+    }
+
+    fn deadline(&self) -> Moment {
+        self.deadline()
+    }
+
+    fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        self.handle_deadline(delivery)
+    }
+
+    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
+        self.fail(error, delivery)
+    }
+
+    fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
+        self.close(reason, delivery);
+    }
+
+    fn write_deadline(options: &Options) -> Duration {
+        let cluster = options.cluster.as_ref();
+        cluster.map_or(options.write_deadline, |cluster| cluster.write_deadline)
+    }
+
+    fn forgives_slow_writes(options: &Options) -> bool {
+        let cluster = options.cluster.as_ref();
+        cluster.is_none_or(|cluster| cluster.write_timeout != WriteTimeout::Close)
     }
 }
