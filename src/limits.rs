@@ -128,6 +128,21 @@ pub const LAME_DUCK_GRACE_PERIOD_DEFAULT: Duration = Duration::from_secs(10);
 /// Connections to each other server.
 pub const ROUTE_POOL_SIZE_DEFAULT: usize = 3;
 
+/// Time for another server to accept a connection.
+pub const ROUTE_CONNECT_MAX: Duration = Duration::from_secs(1);
+
+/// Time for the name of another server to be resolved.
+pub const ROUTE_RESOLVE_MAX: Duration = Duration::from_secs(5);
+
+/// Time without a sign of another server's machine after which the connection to it is dead.
+pub const ROUTE_SILENCE_MAX: Duration = Duration::from_secs(6);
+
+/// Idle time after which the kernel asks for such a sign.
+pub const ROUTE_PROBE_AFTER: Duration = Duration::from_secs(3);
+
+/// Time between two such questions.
+pub const ROUTE_PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Longest time between two PINGs on a route.
 pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
@@ -135,6 +150,10 @@ pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// waits for a route has none.
 pub const ROUTE_PENDING_FACTOR: usize = 4;
 
+// The kernel asks more than once before a route counts as dead.
+const _: () = assert!(
+    ROUTE_PROBE_AFTER.as_secs() + ROUTE_PROBE_INTERVAL.as_secs() < ROUTE_SILENCE_MAX.as_secs()
+);
 // A full payload must fit into the queue of its receiver, else it could never be delivered.
 const _: () = assert!((MAX_PAYLOAD_DEFAULT as usize) < MAX_PENDING_DEFAULT);
 const _: () = assert!(MAX_PAYLOAD_DEFAULT < MAX_PAYLOAD_DISCOURAGED);

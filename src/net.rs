@@ -1,10 +1,12 @@
 //! The edge to the operating system: sockets, threads, signals and the files that tell others of
 //! us.
 
+pub(crate) mod dial;
 pub(crate) mod drive;
 pub mod files;
 pub mod http;
 pub(crate) mod listener;
+pub(crate) mod machine;
 pub(crate) mod process;
 pub mod signals;
 pub(crate) mod stream;

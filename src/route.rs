@@ -16,6 +16,7 @@ use crate::conn::Conn;
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::moment::Moment;
+use crate::parser::{RouteOp, RouteRules};
 use crate::registry::Registry;
 
 use mesh::{Dial, Mesh};
@@ -40,8 +41,19 @@ impl Route {
         Route { conn }
     }
 
-    // pub fn rules(&self) -> RouteRules;
-    // pub fn handle_op(&mut self, op: &RouteOp<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr>;
+    /// What the parser has to hold the other server to.
+    pub fn rules(&self) -> RouteRules {
+        RouteRules { max_control_line: 65536, account_absent: false, connect_first: false }
+    }
+
+    /// Handles one op.
+    ///
+    /// # Errors
+    /// The connection has to be ended with what is returned.
+    pub fn handle_op(&mut self, _op: &RouteOp<'_>, _d: &mut Delivery) -> Result<(), ProtoErr> {
+        Ok(())
+    }
+
     // After each INFO op: `take_compression(&mut self) -> Option<Compression>`: if it is some, what is
     // staged so far has to be committed in clear, everything after it and all input behind this op
     // is compressed; then call `handle_compressed(&mut self, delivery)`.

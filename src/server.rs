@@ -18,17 +18,18 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::errors::ClosedReason;
-use crate::ids::ServerId;
+use crate::ids::{Kind, ServerId};
 use crate::info::Info;
 use crate::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION};
 use crate::line_client::{LineClient, LineErr, LineOptions};
 use crate::net::drive::Shared;
 use crate::net::files::{Ports, PortsFile};
 use crate::net::sweep::Sweep;
-use crate::net::{files, http, listener};
+use crate::net::{dial, files, http, listener};
 use crate::options::{Credential, Listen, Login, Options, OptionsError, Port};
 use crate::os_error::OsError;
 use crate::registry::Registry;
+use crate::route::mesh::Mesh;
 
 /// How long a shutdown waits for connections to write what is pending.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
@@ -38,6 +39,7 @@ pub struct Server {
     shared: Arc<Shared>,
     client_addr: SocketAddr,
     monitor_addr: Option<SocketAddr>,
+    cluster_addr: Option<SocketAddr>,
     runtime: Mutex<Option<Runtime>>,
     ports_file: Mutex<Option<PortsFile>>,
     stopped: watch::Sender<bool>,
@@ -56,7 +58,7 @@ pub enum StartError {
     Options(OptionsError),
     /// A port cannot be listened on.
     Listen {
-        /// `port` for the one of clients, `monitor port`.
+        /// `port` for the one of clients, `monitor port`, `router port`.
         what: &'static str,
         /// Where.
         listen: Listen,
@@ -167,14 +169,25 @@ impl Server {
             Some((listener, listen)) => Some(local_addr(listener, listen)?),
             None => None,
         };
+        let routes = bind_routes(&options)?;
+        let cluster_addr = match &routes {
+            Some((listener, listen)) => Some(local_addr(listener, listen)?),
+            None => None,
+        };
         let registry = Arc::new(Registry::new(server_id, options));
         registry.set_info(info(&registry, client_addr));
-        let shared = Arc::new(Shared { registry, sweep: Sweep::default(), clock });
+        let mesh = registry.options.cluster.is_some().then(|| {
+            let mesh = Mesh::new(Arc::clone(&registry), fastrand::u64(..));
+            let port = cluster_addr.map_or(0, |addr| addr.port());
+            mesh.listening(port, client_urls(&registry.options, client_addr));
+            mesh
+        });
+        let shared = Arc::new(Shared { registry, mesh, sweep: Sweep::default(), clock });
         let options = &shared.registry.options;
         if let Some(path) = &options.pid_file {
             files::write_pid(path).map_err(|error| file_error("pid", path, error))?;
         }
-        let ports_file = write_ports(options, client_addr, monitor_addr)?;
+        let ports_file = write_ports(options, client_addr, monitor_addr, cluster_addr)?;
         {
             let shared = Arc::clone(&shared);
             tokio::spawn(async move {
@@ -187,13 +200,15 @@ impl Server {
         }
         let shown = shown_addr(&options.host, client_addr.port());
         tracing::info!("Listening for client connections on {shown}");
-        tokio::spawn(listener::accept(clients, Arc::clone(&shared)));
+        tokio::spawn(listener::accept_clients(clients, Arc::clone(&shared)));
         tracing::info!("Server is ready");
+        join_cluster(&shared, routes, cluster_addr);
         let (stopped, _) = watch::channel(false);
         Ok(Server {
             shared,
             client_addr,
             monitor_addr,
+            cluster_addr,
             runtime: Mutex::default(),
             ports_file: Mutex::new(ports_file),
             stopped,
@@ -210,6 +225,12 @@ impl Server {
     #[must_use]
     pub fn monitor_addr(&self) -> Option<SocketAddr> {
         self.monitor_addr
+    }
+
+    /// Where other servers of the cluster connect, if they can.
+    #[must_use]
+    pub fn cluster_addr(&self) -> Option<SocketAddr> {
+        self.cluster_addr
     }
 
     /// The server's public nkey, 56 characters.
@@ -244,13 +265,13 @@ impl Server {
         if let Some(runtime) = runtime {
             tracing::info!("Initiating Shutdown...");
             let registry = Arc::clone(&self.shared.registry);
+            if let Some(mesh) = &self.shared.mesh {
+                mesh.stop();
+            }
             let drained = runtime.spawn(async move {
-                for conn in registry.conns() {
-                    conn.close(ClosedReason::ServerShutdown, false);
-                }
-                while registry.conn_count() > 0 {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
+                // Clients first: what they published still goes out on the routes.
+                close_all(&registry, |kind| kind != Kind::Route).await;
+                close_all(&registry, |_| true).await;
             });
             let _ = tokio::time::timeout(SHUTDOWN_MAX, drained).await;
             runtime.shutdown_background();
@@ -279,6 +300,21 @@ impl Drop for Server {
             runtime.shutdown_background();
             self.remove_ports_file();
         }
+    }
+}
+
+/// Closes the connections of these kinds and waits until they are gone.
+async fn close_all(registry: &Registry, kinds: fn(Kind) -> bool) {
+    loop {
+        let mut conns = registry.conns();
+        conns.retain(|conn| kinds(conn.kind));
+        if conns.is_empty() {
+            return;
+        }
+        for conn in conns {
+            conn.close(ClosedReason::ServerShutdown, false);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -346,6 +382,43 @@ fn bind_monitor(options: &Options) -> Result<Option<(TcpListener, Listen)>, Star
     Ok(Some((listener, listen)))
 }
 
+fn bind_routes(options: &Options) -> Result<Option<(TcpListener, Listen)>, StartError> {
+    let Some(cluster) = &options.cluster else { return Ok(None) };
+    let Some(listen) = cluster.listen.clone() else { return Ok(None) };
+    Ok(Some((bind(&listen, "router port")?, listen)))
+}
+
+/// Takes in other servers and dials those that are configured.
+fn join_cluster(
+    shared: &Arc<Shared>,
+    routes: Option<(TcpListener, Listen)>,
+    addr: Option<SocketAddr>,
+) {
+    let Some(mesh) = &shared.mesh else { return };
+    tracing::info!("Cluster name is {}", mesh.name());
+    if let (Some((listener, listen)), Some(addr)) = (routes, addr) {
+        let shown = shown_addr(&listen.host, addr.port());
+        tracing::info!("Listening for route connections on {shown}");
+        tokio::spawn(listener::accept_routes(listener, Arc::clone(shared)));
+    }
+    tokio::spawn(dial::run(Arc::clone(shared), Arc::clone(mesh)));
+}
+
+/// Where clients can connect, `host:port` each, as other servers tell theirs.
+///
+/// nats: server/server.go `getClientConnectURLs`
+fn client_urls(options: &Options, addr: SocketAddr) -> Vec<String> {
+    if let Some(advertised) = options.client_advertise.as_deref() {
+        let (host, port) = advertised_addr(advertised, addr.port());
+        return vec![shown_addr(&host, port)];
+    }
+    let ips = if addr.ip().is_unspecified() { files::public_ips() } else { Vec::new() };
+    if ips.is_empty() {
+        return vec![shown_addr(&options.host, addr.port())];
+    }
+    ips.into_iter().map(|ip| SocketAddr::new(ip, addr.port()).to_string()).collect()
+}
+
 fn local_addr(listener: &TcpListener, listen: &Listen) -> Result<SocketAddr, StartError> {
     let error = |error| StartError::Listen { what: "port", listen: listen.clone(), error };
     let addr = listener.local_addr().map_err(error)?;
@@ -402,9 +475,10 @@ fn write_ports(
     options: &Options,
     client: SocketAddr,
     monitor: Option<SocketAddr>,
+    cluster: Option<SocketAddr>,
 ) -> Result<Option<PortsFile>, StartError> {
     let Some(folder) = &options.ports_file_dir else { return Ok(None) };
-    let written = PortsFile::write(folder, &Ports::new(client, monitor));
+    let written = PortsFile::write(folder, &Ports::new(client, monitor, cluster));
     written.map(Some).map_err(|error| file_error("ports", folder, error))
 }
 

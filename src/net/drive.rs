@@ -1,4 +1,4 @@
-//! `Drive`: the task of one connection, a hand-written future.
+//! `Drive`: the task of one connection, a hand-written future over the machine of its kind.
 //!
 //! Each poll: finish what the socket did not take, see what is due, read once into the worker's
 //! scratch, handle the ops in it, hand what they staged to its receivers, inline. A read that
@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-use crate::client::Client;
 use crate::clock::Clock;
 use crate::conn::conn_event;
 use crate::conn::{Conn, Flushed};
@@ -23,12 +22,13 @@ use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::limits::STALL_PER_READ_MAX;
 use crate::moment::Moment;
+use crate::net::machine::Machine;
 use crate::net::stream::Stream;
 use crate::net::sweep::Sweep;
 use crate::net::worker::{self, Worker};
-use crate::options::WriteTimeout;
-use crate::parser::{Op, Parser};
+use crate::parser::Parser;
 use crate::registry::Registry;
+use crate::route::mesh::Mesh;
 
 /// Staged bytes after which a task lets others go first, although its input is not handled.
 const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -39,17 +39,19 @@ const LINGER_MAX: Duration = Duration::from_secs(1);
 /// What all tasks of a server need.
 pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
+    /// None without a cluster.
+    pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) sweep: Sweep,
     pub(crate) clock: Clock,
 }
 
-/// The task of one client connection.
-pub(crate) struct Drive {
+/// The task of one connection.
+pub(crate) struct Drive<M: Machine> {
     shared: Arc<Shared>,
     conn: Arc<Conn>,
     stream: Arc<Stream>,
-    client: Client,
-    parser: Parser,
+    machine: M,
+    parser: Parser<M::Rules>,
     /// Input that was read and is not handled yet, because its handling would have taken too long
     /// or a receiver is far behind.
     backlog: Vec<u8>,
@@ -62,7 +64,7 @@ pub(crate) struct Drive {
     write_due: Moment,
     /// Bytes that will have been written when the write deadline is met.
     write_goal: u64,
-    /// Ends the closing of a connection whose client does not read.
+    /// Ends the closing of a connection whose other side does not read.
     linger: Option<Pin<Box<Sleep>>>,
 }
 
@@ -93,21 +95,21 @@ enum Handled {
     Closed,
 }
 
-impl Drive {
+impl<M: Machine> Drive<M> {
     /// The task of a connection; one in `surplus` is told so and closed.
     pub(crate) fn new(
         shared: Arc<Shared>,
         conn: Arc<Conn>,
         stream: Arc<Stream>,
-        client: Client,
+        machine: M,
         surplus: bool,
-    ) -> Drive {
-        let parser = Parser::new(client.rules());
+    ) -> Drive<M> {
+        let parser = Parser::new(machine.rules());
         Drive {
             shared,
             conn,
             stream,
-            client,
+            machine,
             parser,
             backlog: Vec::new(),
             phase: Phase::Start { surplus },
@@ -124,7 +126,7 @@ impl Drive {
         if let Phase::Start { surplus } = self.phase {
             self.phase = Phase::Open;
             self.conn.own(cx.waker());
-            self.client.start(&mut worker.delivery);
+            self.machine.start(&mut worker.delivery);
             if surplus {
                 self.fail(&ProtoErr::MaxConnections, &mut worker.delivery);
             }
@@ -134,7 +136,7 @@ impl Drive {
         if let Some(reason) = self.conn.closed() {
             return self.poll_close(cx, reason, &mut worker.delivery);
         }
-        self.handle_deadlines(&mut worker.delivery);
+        self.handle_deadlines(cx, &mut worker.delivery);
         let done = self.poll_input(cx, worker);
         if let Some(reason) = self.conn.closed() {
             return self.poll_close(cx, reason, &mut worker.delivery);
@@ -207,7 +209,7 @@ impl Drive {
             if delivery.staging.is_full() {
                 self.commit(delivery);
                 work_bytes += delivery.staging.take_work_bytes();
-                if work_bytes >= WORK_BYTES_MAX || delivery.staging.has_stalled() {
+                if work_bytes >= WORK_BYTES_MAX || M::STALLS && delivery.staging.has_stalled() {
                     break Handled::Rest;
                 }
             }
@@ -216,6 +218,7 @@ impl Drive {
         delivery.staging.take_work_bytes();
         self.backlog.extend_from_slice(rest);
         if let Some(slow) = delivery.staging.take_stalled()
+            && M::STALLS
             && !Arc::ptr_eq(&slow, &self.conn)
             && slow.stall(cx.waker(), &self.shared.registry.policy, delivery.now)
         {
@@ -229,26 +232,28 @@ impl Drive {
 
     /// Handles the next op of `rest`; false when there is none.
     fn handle_next(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<bool, ProtoErr> {
-        let (op, used) = self.parser.next(rest)?;
-        *rest = &rest[used..];
-        let Some(op) = op else { return Ok(false) };
-        if !matches!(op, Op::Connect(_)) {
-            self.client.handle_op(&op, delivery)?;
-            return Ok(true);
+        let machine = &mut self.machine;
+        {
+            let (op, used) = self.parser.next(rest)?;
+            *rest = &rest[used..];
+            let Some(op) = op else { return Ok(false) };
+            if !M::changes_rules(&op) {
+                machine.handle_op(&op, delivery)?;
+                return Ok(true);
+            }
+            if machine.is_slow() {
+                tokio::task::block_in_place(|| machine.handle_op(&op, delivery))?;
+            } else {
+                machine.handle_op(&op, delivery)?;
+            }
         }
-        let client = &mut self.client;
-        if client.is_connect_slow() {
-            tokio::task::block_in_place(|| client.handle_op(&op, delivery))?;
-        } else {
-            client.handle_op(&op, delivery)?;
-        }
-        self.parser.rules = self.client.rules();
+        self.parser.rules = machine.rules();
         Ok(true)
     }
 
-    /// Ends the connection because of what its client did.
+    /// Ends the connection because of what the other side did.
     fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) {
-        let reason = self.client.fail(error, delivery);
+        let reason = self.machine.fail(error, delivery);
         self.commit(delivery);
         self.conn.close(reason, false);
     }
@@ -268,7 +273,7 @@ impl Drive {
             }
             if self.write_due == Moment::NEVER || progress.written >= self.write_goal {
                 self.write_goal = progress.written + progress.pending_bytes as u64;
-                self.write_due = delivery.now + self.shared.registry.options.write_deadline;
+                self.write_due = delivery.now + M::write_deadline(&self.shared.registry.options);
             }
             match self.stream.poll_write_ready(cx) {
                 Poll::Pending => return,
@@ -282,15 +287,18 @@ impl Drive {
         }
     }
 
-    fn handle_deadlines(&mut self, delivery: &mut Delivery) {
+    fn handle_deadlines(&mut self, cx: &Context<'_>, delivery: &mut Delivery) {
         if delivery.now >= self.armed {
             self.armed = Moment::NEVER;
         }
         if delivery.now >= self.write_due {
             self.handle_write_due(delivery);
         }
-        if let Err(error) = self.client.handle_deadline(delivery) {
+        if let Err(error) = self.machine.handle_deadline(delivery) {
             return self.fail(&error, delivery);
+        }
+        if self.machine.handle_turn(delivery) {
+            cx.waker().wake_by_ref();
         }
         self.commit(delivery);
     }
@@ -304,11 +312,11 @@ impl Drive {
             INFO,
             &self.conn,
             "Slow Consumer Detected: WriteDeadline of {} exceeded with {} total bytes.",
-            crate::duration::Display(options.write_deadline),
+            crate::duration::Display(M::write_deadline(options)),
             progress.pending_bytes
         );
         let moved = self.write_goal > progress.written + progress.pending_bytes as u64;
-        if options.write_timeout == WriteTimeout::Retry && moved {
+        if M::forgives_slow_writes(options) && moved {
             self.write_due = Moment::NEVER;
             return;
         }
@@ -321,7 +329,7 @@ impl Drive {
             Phase::Stalled { until } => until,
             Phase::Start { .. } | Phase::Open | Phase::Closing => Moment::NEVER,
         };
-        let due = self.client.deadline().min(self.write_due).min(until);
+        let due = self.machine.deadline().min(self.write_due).min(until);
         if due < self.armed {
             self.armed = due;
             self.shared.sweep.add(due, self.conn.cid);
@@ -337,7 +345,7 @@ impl Drive {
     ) -> Poll<()> {
         if self.phase != Phase::Closing {
             self.phase = Phase::Closing;
-            self.client.close(reason, delivery);
+            self.machine.close(reason, delivery);
             self.commit(delivery);
         }
         self.poll_flush(cx, delivery);
@@ -352,7 +360,7 @@ impl Drive {
     }
 }
 
-impl Future for Drive {
+impl<M: Machine> Future for Drive<M> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

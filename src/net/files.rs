@@ -25,6 +25,9 @@ pub struct Ports {
     /// For monitoring, `http://127.0.0.1:8222`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub monitoring: Vec<String>,
+    /// For other servers, `nats://127.0.0.1:6222`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cluster: Vec<String>,
 }
 
 /// A ports file that was written. It stays until [`PortsFile::remove`].
@@ -56,9 +59,14 @@ pub fn write_pid(path: &Path) -> io::Result<()> {
 impl Ports {
     /// The URLs of these listeners: one each, or one per address of this machine where a listener
     /// takes them all.
-    pub fn new(client: SocketAddr, monitor: Option<SocketAddr>) -> Self {
+    pub fn new(
+        client: SocketAddr,
+        monitor: Option<SocketAddr>,
+        cluster: Option<SocketAddr>,
+    ) -> Self {
         let monitoring = monitor.map(|addr| urls("http", addr)).unwrap_or_default();
-        Self { nats: urls("nats", client), monitoring }
+        let cluster = cluster.map(|addr| urls("nats", addr)).unwrap_or_default();
+        Self { nats: urls("nats", client), monitoring, cluster }
     }
 }
 
@@ -94,6 +102,15 @@ fn urls(scheme: &str, addr: SocketAddr) -> Vec<String> {
     addrs.map(|addr| format!("{scheme}://{addr}")).collect()
 }
 
+/// Where clients that know of this server only by name can connect: all addresses of this machine
+/// where it listens on all of them, but for those that only the machine itself can reach.
+///
+/// nats: server/server.go `getNonLocalIPsIfHostIsIPAny`
+pub(crate) fn public_ips() -> Vec<IpAddr> {
+    let is_public = |ip: &IpAddr| !ip.is_loopback() && !ip.is_unspecified() && !ip.is_multicast();
+    own_ips().into_iter().filter(is_public).collect()
+}
+
 /// The addresses of this machine, interface by interface; none if they cannot be told.
 /// nats-differs: those that are valid only on one link are left out, since without the link's
 /// name nobody can connect to them.
@@ -119,7 +136,7 @@ mod tests {
     #[test]
     fn a_ports_file_comes_and_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let ports = Ports::new("127.0.0.1:4222".parse().unwrap(), "[::1]:8222".parse().ok());
+        let ports = Ports::new("127.0.0.1:4222".parse().unwrap(), "[::1]:8222".parse().ok(), None);
         let file = PortsFile::write(dir.path(), &ports).unwrap();
         let path = file.path.clone();
         let text = fs::read_to_string(&path).unwrap();
@@ -134,7 +151,7 @@ mod tests {
 
     #[test]
     fn all_addresses_are_told_one_by_one() {
-        let ports = Ports::new("0.0.0.0:4222".parse().unwrap(), None);
+        let ports = Ports::new("0.0.0.0:4222".parse().unwrap(), None, None);
         assert!(ports.nats.contains(&"nats://127.0.0.1:4222".to_owned()), "{ports:?}");
         assert!(!ports.nats.iter().any(|url| url.contains("0.0.0.0")), "{ports:?}");
         assert!(!serde_json::to_string(&ports).unwrap().contains("monitoring"));

@@ -1,22 +1,24 @@
-//! The client port: binding it, and accepting until the server stops.
+//! The ports of clients and of routes: binding them, and accepting until the server stops.
 //!
-//! nats: server/server.go `AcceptLoop`, `createClient`
+//! nats: server/server.go `AcceptLoop`, `createClient`; server/route.go `startRouteAcceptLoop`
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use crate::client::Client;
 use crate::conn::{Conn, Wire};
 use crate::ids::Kind;
 use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
+use crate::limits::{ROUTE_PROBE_AFTER, ROUTE_PROBE_INTERVAL, ROUTE_SILENCE_MAX};
 use crate::net::drive::{Drive, Shared};
 use crate::net::stream::Stream;
 use crate::options::{ConnectionType, Listen};
+use crate::route::{Role, Route};
 
 /// Connections that the kernel completes ahead of us.
 const BACKLOG: i32 = 4096;
@@ -57,17 +59,32 @@ fn bind_address(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener
     TcpListener::from_std(socket.into())
 }
 
+/// What is done with a connection that was accepted.
+type Admit = fn(TcpStream, SocketAddr, &Arc<Shared>);
+
 /// Accepts clients for ever.
-pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn accept_clients(listener: TcpListener, shared: Arc<Shared>) {
+    accept(listener, "Client", admit_tcp, shared).await;
+}
+
+/// Accepts other servers for ever.
+pub(crate) async fn accept_routes(listener: TcpListener, shared: Arc<Shared>) {
+    let admit: Admit = |stream, remote, shared| {
+        admit_route(stream, canonical(remote), Role::Accepted, shared);
+    };
+    accept(listener, "Route", admit, shared).await;
+}
+
+async fn accept(listener: TcpListener, what: &str, admit: Admit, shared: Arc<Shared>) {
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
                 pause = ACCEPT_PAUSE_MIN;
-                admit_tcp(stream, remote, &shared);
+                admit(stream, remote, &shared);
             }
             Err(error) => {
-                tracing::error!("Temporary Client Accept Error ({error}), sleeping {pause:?}");
+                tracing::error!("Temporary {what} Accept Error ({error}), sleeping {pause:?}");
                 tokio::time::sleep(pause).await;
                 pause = Duration::min(pause * 2, ACCEPT_PAUSE_MAX);
             }
@@ -78,8 +95,12 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 fn admit_tcp(stream: TcpStream, remote: SocketAddr, shared: &Arc<Shared>) {
     // Without it a socket that is gone already is noticed by its first read.
     let _ = stream.set_nodelay(true);
-    let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-    admit(Stream::Tcp(stream), Some(remote), ConnectionType::Standard, shared);
+    admit(Stream::Tcp(stream), Some(canonical(remote)), ConnectionType::Standard, shared);
+}
+
+/// An IPv4 address as such, also where the listener takes both kinds.
+fn canonical(remote: SocketAddr) -> SocketAddr {
+    SocketAddr::new(remote.ip().to_canonical(), remote.port())
 }
 
 /// Takes in a client within the process.
@@ -103,6 +124,32 @@ fn admit(
     let nonce = if registry.authenticator.needs_nonce() { nonce() } else { Box::default() };
     let client = Client::new(Arc::clone(registry), Arc::clone(&conn), connection_type, nonce);
     tokio::spawn(Drive::new(Arc::clone(shared), conn, stream, client, surplus));
+}
+
+/// Starts the task of a new connection to another server.
+pub(crate) fn admit_route(stream: TcpStream, remote: SocketAddr, role: Role, shared: &Arc<Shared>) {
+    let Some(mesh) = &shared.mesh else { return };
+    watch_closely(&stream);
+    let stream = Arc::new(Stream::Tcp(stream));
+    let wire = Arc::clone(&stream) as Arc<dyn Wire>;
+    let registry = &shared.registry;
+    let start = shared.clock.now();
+    let conn =
+        registry.add(|cid, slot| Conn::new(cid, Kind::Route, slot, Some(remote), start, wire));
+    let route = Route::new(Arc::clone(registry), Arc::clone(mesh), Arc::clone(&conn), role);
+    tokio::spawn(Drive::new(Arc::clone(shared), conn, stream, route, false));
+}
+
+/// Has the kernel notice within [`ROUTE_SILENCE_MAX`] that nothing of the other side arrives any
+/// more, whether there is something to send or not.
+fn watch_closely(stream: &TcpStream) {
+    // Without these a socket works all the same, and pings notice later.
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(ROUTE_PROBE_AFTER).with_interval(ROUTE_PROBE_INTERVAL);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(ROUTE_SILENCE_MAX));
 }
 
 /// 11 random bytes as 15 characters of base64url.

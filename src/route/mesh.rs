@@ -33,6 +33,11 @@ impl Mesh {
     /// one. Also the address for clients, `host:port`, that other servers tell theirs.
     pub fn listening(&self, _port: u16, _client_urls: Vec<String>) {}
 
+    /// The cluster's name: configured, generated, or taken over from another server.
+    pub fn name(&self) -> String {
+        String::new()
+    }
+
     /// Who waits for [`next_due`](Mesh::next_due) to come earlier than it was.
     pub fn set_waker(&self, _waker: &Waker) {}
 

@@ -155,9 +155,9 @@ impl Cluster {
         }
         let subjects: Vec<String> = self.watches.iter().map(subject).collect();
         let mut arrived = vec![0; self.watches.len()];
-        for at in 0..self.watches.len() {
-            for to in (0..self.watches.len()).filter(|&to| to != at) {
-                arrived[at] += self.watches[at].reach(&subjects[to]);
+        for (at, (watch, arrived)) in self.watches.iter_mut().zip(&mut arrived).enumerate() {
+            for (_, subject) in subjects.iter().enumerate().filter(|&(to, _)| to != at) {
+                *arrived += watch.reach(subject);
             }
         }
         for (watch, mut arrived) in self.watches.iter_mut().zip(arrived) {

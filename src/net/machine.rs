@@ -1,0 +1,183 @@
+//! `Machine`: what a `Drive` asks of the machine behind its connection, a client or a route.
+
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::deliver::Delivery;
+use crate::errors::{ClosedReason, ProtoErr};
+use crate::moment::Moment;
+use crate::options::{Options, WriteTimeout};
+use crate::parser::{Grammar, Op, RouteOp, RouteRules, Rules};
+use crate::route::Route;
+
+/// An op as the machine `M` takes it.
+pub(crate) type OpOf<'a, M> = <<M as Machine>::Rules as Grammar>::Op<'a>;
+
+/// The machine behind a connection: ops and times in, frames into the staging. Each kind has a
+/// drive compiled for it.
+pub(crate) trait Machine: Unpin + Send + 'static {
+    /// What its parser is held to.
+    type Rules: Grammar<Extra: Send> + Unpin + Send;
+
+    /// It pauses when a receiver is far behind.
+    const STALLS: bool;
+
+    /// What the parser has to hold the other side to now.
+    fn rules(&self) -> Self::Rules;
+
+    /// Whether the rules may be others once this op is handled.
+    fn changes_rules(op: &OpOf<'_, Self>) -> bool;
+
+    /// Whether an op that may change the rules may take long.
+    fn is_slow(&self) -> bool;
+
+    /// Speaks first.
+    fn start(&mut self, delivery: &mut Delivery);
+
+    /// Handles one op.
+    ///
+    /// # Errors
+    /// The connection has to be ended with what is returned.
+    fn handle_op(&mut self, op: &OpOf<'_, Self>, delivery: &mut Delivery) -> Result<(), ProtoErr>;
+
+    /// Does a bounded piece of work of its own. True if there is more that nobody wakes it for.
+    fn handle_turn(&mut self, delivery: &mut Delivery) -> bool;
+
+    /// When [`handle_deadline`](Machine::handle_deadline) is due next.
+    fn deadline(&self) -> Moment;
+
+    /// Handles what is due by now.
+    ///
+    /// # Errors
+    /// The connection has to be ended with what is returned.
+    fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr>;
+
+    /// Writes the `-ERR` of what ended the connection, if it has one, and tells the reason.
+    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason;
+
+    /// Leaves the server. What that staged is to be committed.
+    fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery);
+
+    /// How long the other side may take to read what was pending.
+    fn write_deadline(options: &Options) -> Duration;
+
+    /// A write that missed its deadline is forgiven as long as some bytes moved.
+    fn forgives_slow_writes(options: &Options) -> bool;
+}
+
+impl Machine for Client {
+    type Rules = Rules;
+
+    const STALLS: bool = true;
+
+    fn rules(&self) -> Rules {
+        self.rules()
+    }
+
+    #[inline]
+    fn changes_rules(op: &Op<'_>) -> bool {
+        matches!(op, Op::Connect(_))
+    }
+
+    fn is_slow(&self) -> bool {
+        self.is_connect_slow()
+    }
+
+    fn start(&mut self, delivery: &mut Delivery) {
+        self.start(delivery);
+    }
+
+    #[inline]
+    fn handle_op(&mut self, op: &Op<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        self.handle_op(op, delivery)
+    }
+
+    #[inline]
+    fn handle_turn(&mut self, _delivery: &mut Delivery) -> bool {
+        false
+    }
+
+    fn deadline(&self) -> Moment {
+        self.deadline()
+    }
+
+    fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        self.handle_deadline(delivery)
+    }
+
+    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
+        self.fail(error, delivery)
+    }
+
+    fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
+        self.close(reason, delivery.now);
+    }
+
+    fn write_deadline(options: &Options) -> Duration {
+        options.write_deadline
+    }
+
+    fn forgives_slow_writes(options: &Options) -> bool {
+        options.write_timeout == WriteTimeout::Retry
+    }
+}
+
+impl Machine for Route {
+    type Rules = RouteRules;
+
+    /// One slow client would hold up everybody else on this server.
+    const STALLS: bool = false;
+
+    fn rules(&self) -> RouteRules {
+        self.rules()
+    }
+
+    #[inline]
+    fn changes_rules(op: &RouteOp<'_>) -> bool {
+        matches!(op, RouteOp::Connect(_) | RouteOp::Info(_))
+    }
+
+    /// A password may be a bcrypt hash.
+    fn is_slow(&self) -> bool {
+        true
+    }
+
+    fn start(&mut self, delivery: &mut Delivery) {
+        self.start(delivery);
+    }
+
+    #[inline]
+    fn handle_op(&mut self, op: &RouteOp<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        self.handle_op(op, delivery)
+    }
+
+    fn handle_turn(&mut self, delivery: &mut Delivery) -> bool {
+        self.handle_turn(delivery)
+    }
+
+    fn deadline(&self) -> Moment {
+        self.deadline()
+    }
+
+    fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        self.handle_deadline(delivery)
+    }
+
+    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
+        self.fail(error, delivery)
+    }
+
+    fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
+        self.close(reason, delivery);
+    }
+
+    fn write_deadline(options: &Options) -> Duration {
+        let cluster = options.cluster.as_ref();
+        cluster.map_or(options.write_deadline, |cluster| cluster.write_deadline)
+    }
+
+    fn forgives_slow_writes(options: &Options) -> bool {
+        let cluster = options.cluster.as_ref();
+        cluster.is_none_or(|cluster| cluster.write_timeout != WriteTimeout::Close)
+    }
+}
