@@ -22,7 +22,7 @@
 
 use std::ops::Range;
 
-use memchr::{memchr, memchr3};
+use memchr::memchr;
 
 use crate::errors::ProtoErr;
 
@@ -231,9 +231,6 @@ impl Parser {
             }
             self.unfinished = None;
         }
-        if let Some((publish, len)) = plain_pub(input, &self.rules) {
-            return Ok((Some(Op::Publish(publish)), len));
-        }
         if input.is_empty() {
             return Ok((None, 0));
         }
@@ -243,6 +240,17 @@ impl Parser {
                 self.unfinished = Some(Box::new(Unfinished::new(input, part)));
                 Ok((None, input.len()))
             }
+        }
+    }
+
+    /// The publication at the start of `input`, and its length, if it is a whole PUB that holds
+    /// nothing unusual; [`next`](Parser::next) is for everything else. This is the common case, which
+    /// comes without the detour over an [`Op`].
+    #[inline]
+    pub fn next_plain<'a>(&self, input: &'a [u8]) -> Option<(Publish<'a>, usize)> {
+        match self.unfinished {
+            None => plain_pub(input, &self.rules),
+            Some(_) => None,
         }
     }
 
@@ -561,58 +569,70 @@ fn size(text: &[u8], verb: &'static str) -> Result<usize, ProtoErr> {
 /// A whole PUB as every client library writes it: single blanks, CRLF, nothing unusual. Everything
 /// else, wrong or only cut off, is left to [`find`], which says what it is.
 ///
-/// The size is read backwards from the line end, then one search finds the end of the subject: a
-/// few nanoseconds, where to split the line costs tens.
+/// The line is read once, eight bytes at a time: of each word a mask tells which bytes could end an
+/// argument. To split the line byte by byte costs several times as much.
 #[inline]
 fn plain_pub<'a>(buf: &'a [u8], rules: &Rules) -> Option<(Publish<'a>, usize)> {
     const START: usize = "PUB ".len();
     if rules.connect_first || !buf.starts_with(b"PUB ") {
         return None;
     }
-    let end = START + memchr(b'\r', &buf[START..])?;
-    if buf.get(end + 1) != Some(&b'\n') || end - START > rules.max_control_line {
-        return None;
-    }
-    let line = &buf[START..end];
-    let mut size_at = line.len();
-    let mut len = 0;
-    let mut unit = 1;
-    while size_at > 0 && line.len() - size_at <= SIZE_DIGITS_MAX {
-        let digit = line[size_at - 1].wrapping_sub(b'0');
-        if digit > 9 {
-            break;
+    let line = &buf[START..];
+    // Where the subject ends and, if there is a reply, where that ends.
+    let mut ends = [0; 2];
+    let mut args = 0;
+    let mut word_at = 0;
+    let end = 'line: loop {
+        let word = u64::from_le_bytes(*line.get(word_at..)?.first_chunk()?);
+        let mut blanks = blanks_of(word);
+        while blanks != 0 {
+            let at = word_at + blanks.trailing_zeros() as usize / 8;
+            blanks &= blanks - 1;
+            match line[at] {
+                b' ' => *ends.get_mut(args)? = at,
+                b'\r' => break 'line at,
+                _ => return None,
+            }
+            args += 1;
         }
-        len += usize::from(digit) * unit;
-        unit *= 10;
-        size_at -= 1;
-    }
-    let is_size = (1..=SIZE_DIGITS_MAX).contains(&(line.len() - size_at));
-    if !is_size || size_at < 2 || line[size_at - 1] != b' ' || len > rules.max_payload {
+        word_at += 8;
+    };
+    let subject_end = ends[0];
+    let (reply, size_at) = match args {
+        1 => (&line[..0], subject_end + 1),
+        2 => (&line[subject_end + 1..ends[1]], ends[1] + 1),
+        _ => return None,
+    };
+    if subject_end == 0 || (args == 2 && reply.is_empty()) || end > rules.max_control_line {
         return None;
     }
-    let names = &line[..size_at - 1];
-    let subject_len = memchr3(b' ', b'\t', b'\n', names).unwrap_or(names.len());
-    let reply = names.get(subject_len + 1..).unwrap_or_default();
-    if subject_len == 0
-        || (subject_len < names.len()
-            && (names[subject_len] != b' ' || reply.is_empty() || reply.iter().any(is_separator)))
-    {
-        return None;
-    }
+    let size_text = &line[size_at..end];
+    let len = parse_size(size_text)?;
     let message_at = end + 2;
-    let total = message_at + len + 2;
-    if buf.get(total - 2..total) != Some(b"\r\n") {
+    let tail_len = message_at + len + 2 - (subject_end + 1);
+    let tail = line.get(subject_end + 1..)?.get(..tail_len)?;
+    if len > rules.max_payload || line[end + 1] != b'\n' || !tail.ends_with(b"\r\n") {
         return None;
     }
     let publish = Publish {
-        subject: &names[..subject_len],
+        subject: &line[..subject_end],
         reply,
         header_len: None,
-        size_text: &line[size_at..],
-        message: &buf[message_at..total - 2],
-        tail: &buf[START + subject_len + 1..total],
+        size_text,
+        message: &line[message_at..message_at + len],
+        tail,
     };
-    Some((publish, total))
+    Some((publish, START + message_at + len + 2))
+}
+
+/// The top bit of each byte of `word` that is a blank or a control character.
+#[inline]
+fn blanks_of(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = ONES << 7;
+    // No byte carries into the next: its lower seven bits and this are less than 256.
+    let past_blank = (word & !TOPS) + ONES * (0x7f - b' ' as u64);
+    !(past_blank | word) & TOPS
 }
 
 /// The control line of PUB.

@@ -33,6 +33,11 @@ use crate::registry::Registry;
 /// Staged bytes after which a task lets others go first, although its input is not handled.
 const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Reads of one poll at most, and staged bytes after which it reads no more. Others wait meanwhile;
+/// but to queue up again costs more than a read, since it wakes another thread.
+const READS_MAX: usize = 4;
+const READ_ON_BYTES_MAX: usize = 256 * 1024;
+
 /// How long a connection that ends may take to write what is pending.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 
@@ -155,6 +160,7 @@ impl Drive {
             self.phase = Phase::Open;
         }
         let Worker { scratch, delivery } = worker;
+        delivery.staging.start_turn();
         if !self.backlog.is_empty() {
             let backlog = std::mem::take(&mut self.backlog);
             match self.handle(&backlog, delivery, cx) {
@@ -166,7 +172,7 @@ impl Drive {
                 Handled::Stalled | Handled::Closed => return Poll::Pending,
             }
         }
-        loop {
+        for _ in 0..READS_MAX {
             let len = match self.stream.poll_read(cx, scratch) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => {
@@ -181,20 +187,21 @@ impl Drive {
             }
             self.conn.set_last_activity(delivery.now);
             match self.handle(&scratch[..len], delivery, cx) {
-                Handled::All if len < scratch.len() => {}
-                Handled::All | Handled::Rest => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                Handled::All => {}
+                Handled::Rest => break,
                 Handled::Stalled | Handled::Closed => return Poll::Pending,
             }
+            if delivery.staging.work_bytes() >= READ_ON_BYTES_MAX {
+                break;
+            }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Handles the ops in `input` and hands what they staged to its receivers.
     fn handle(&mut self, input: &[u8], delivery: &mut Delivery, cx: &Context<'_>) -> Handled {
         let mut rest = input;
-        let mut work_bytes = 0;
         let outcome = loop {
             match self.handle_next(&mut rest, delivery) {
                 Ok(true) => {}
@@ -206,14 +213,13 @@ impl Drive {
             }
             if delivery.staging.is_full() {
                 self.commit(delivery);
-                work_bytes += delivery.staging.take_work_bytes();
-                if work_bytes >= WORK_BYTES_MAX || delivery.staging.has_stalled() {
+                if delivery.staging.work_bytes() >= WORK_BYTES_MAX || delivery.staging.has_stalled()
+                {
                     break Handled::Rest;
                 }
             }
         };
         self.commit(delivery);
-        delivery.staging.take_work_bytes();
         self.backlog.extend_from_slice(rest);
         if let Some(slow) = delivery.staging.take_stalled()
             && !Arc::ptr_eq(&slow, &self.conn)
@@ -228,7 +234,17 @@ impl Drive {
     }
 
     /// Handles the next op of `rest`; false when there is none.
+    #[inline]
     fn handle_next(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+        if let Some((publish, used)) = self.parser.next_plain(rest) {
+            *rest = &rest[used..];
+            self.client.handle_publish(&publish, delivery)?;
+            return Ok(true);
+        }
+        self.handle_any(rest, delivery)
+    }
+
+    fn handle_any(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<bool, ProtoErr> {
         let (op, used) = self.parser.next(rest)?;
         *rest = &rest[used..];
         let Some(op) = op else { return Ok(false) };
