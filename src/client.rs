@@ -120,15 +120,12 @@ impl Client {
     /// # Errors
     /// The connection has to be ended with what is returned.
     pub fn handle_op(&mut self, op: &Op<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
-        if self.state == (State::Open { connected: false }) && !matches!(op, Op::Connect(_)) {
-            self.admit_without_connect();
+        if !matches!(op, Op::Connect(_)) {
+            self.expect_open();
         }
-        trace::op(&self.conn, op, &self.registry.options.log);
+        trace::op(&self.conn, op);
         match op {
-            Op::Publish(publish) => {
-                self.pings.heard(delivery.now);
-                self.handle_publish(publish, delivery)
-            }
+            Op::Publish(publish) => self.handle_publish(publish, delivery),
             Op::Sub { subject, queue, sid } => {
                 self.pings.heard(delivery.now);
                 self.handle_sub(subject, *queue, sid, delivery)
@@ -160,6 +157,40 @@ impl Client {
                 Err(ProtoErr::ErrReceived)
             }
         }
+    }
+
+    /// Handles a publication.
+    ///
+    /// # Errors
+    /// The connection has to be ended with what is returned.
+    #[inline]
+    pub fn handle_publish(
+        &mut self,
+        publish: &Publish<'_>,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        self.expect_open();
+        trace::publish(&self.conn, publish, &self.registry.options.log);
+        self.pings.heard(delivery.now);
+        let bytes = publish.len() as u64;
+        self.conn.in_msgs.add(1);
+        self.conn.in_bytes.add(bytes);
+        delivery.counters.in_msgs.add(1);
+        delivery.counters.in_bytes.add(bytes);
+        if self.connect.pedantic && !subject::is_valid_publish(publish.subject) {
+            self.refuse(&ProtoErr::InvalidPublishSubject, delivery);
+        }
+        if let Some(denied) = self.publish_denied(publish, delivery.now) {
+            self.refuse(&denied.into(), delivery);
+            return Ok(());
+        }
+        self.ok(delivery);
+        let publisher = Publisher { conn: &self.conn, echo: self.connect.echo };
+        let reached = delivery.deliver(&self.account, publish, publisher);
+        if !reached && self.connect.no_responders && !publish.reply.is_empty() {
+            delivery.no_responders(&self.account, publish, &self.conn);
+        }
+        Ok(())
     }
 
     /// When [`handle_deadline`](Client::handle_deadline) is due next.
@@ -282,32 +313,6 @@ impl Client {
         }
     }
 
-    fn handle_publish(
-        &mut self,
-        publish: &Publish<'_>,
-        delivery: &mut Delivery,
-    ) -> Result<(), ProtoErr> {
-        let bytes = publish.len() as u64;
-        self.conn.in_msgs.add(1);
-        self.conn.in_bytes.add(bytes);
-        delivery.counters.in_msgs.add(1);
-        delivery.counters.in_bytes.add(bytes);
-        if self.connect.pedantic && !subject::is_valid_publish(publish.subject) {
-            self.refuse(&ProtoErr::InvalidPublishSubject, delivery);
-        }
-        if let Some(denied) = self.publish_denied(publish, delivery.now) {
-            self.refuse(&denied.into(), delivery);
-            return Ok(());
-        }
-        self.ok(delivery);
-        let publisher = Publisher { conn: &self.conn, echo: self.connect.echo };
-        let reached = delivery.deliver(&self.account, publish, publisher);
-        if !reached && self.connect.no_responders && !publish.reply.is_empty() {
-            delivery.no_responders(&self.account, publish, &self.conn);
-        }
-        Ok(())
-    }
-
     /// Why the client may not publish this, if it may not.
     fn publish_denied(&self, publish: &Publish<'_>, now: Moment) -> Option<Denied> {
         let subject = publish.subject;
@@ -427,11 +432,17 @@ impl Client {
         error.write_err(delivery.staging.frames(&self.conn));
     }
 
+    #[inline]
     fn ok(&self, delivery: &mut Delivery) {
         if self.connect.verbose {
-            conn_event!(TRACE, &self.conn, "->> [OK]");
-            delivery.staging.frames(&self.conn).extend_from_slice(encoder::OK);
+            self.write_ok(delivery);
         }
+    }
+
+    #[cold]
+    fn write_ok(&self, delivery: &mut Delivery) {
+        conn_event!(TRACE, &self.conn, "->> [OK]");
+        delivery.staging.frames(&self.conn).extend_from_slice(encoder::OK);
     }
 
     fn ping(&self, delivery: &mut Delivery) {
@@ -447,7 +458,16 @@ impl Client {
         info
     }
 
+    /// A client that says anything but CONNECT first may do so: the parser has seen to it.
+    #[inline]
+    fn expect_open(&mut self) {
+        if self.state == (State::Open { connected: false }) {
+            self.admit_without_connect();
+        }
+    }
+
     /// A client without CONNECT becomes `no_auth_user`, if there is one.
+    #[cold]
     fn admit_without_connect(&mut self) {
         if let Some(user) = self.registry.authenticator.no_auth_user(self.connection_type) {
             self.admit(user, None);

@@ -40,15 +40,17 @@ pub use route::{Queues, RouteOp, RouteRules, RoutedMsg};
 pub trait Grammar: Sized {
     /// One operation. Slices borrow from the input or from the parser's unfinished op.
     type Op<'a>;
+    /// The most common operation: a message with nothing unusual in it.
+    type Plain<'a>;
     /// What is known of a message besides its [`Publication`], as offsets from its first byte.
     type Extra: Clone + fmt::Debug;
 
     /// Longest argument text of one control line, in bytes.
     fn max_control_line(&self) -> usize;
 
-    /// The most common op if the input begins with it, whole and plainly written, and its length.
+    /// The message at the start of `input`, and its length, if it is whole and plainly written.
     /// Everything else is left to [`find`](Grammar::find).
-    fn plain<'a>(&self, input: &'a [u8]) -> Option<(Self::Op<'a>, usize)>;
+    fn plain<'a>(&self, input: &'a [u8]) -> Option<(Self::Plain<'a>, usize)>;
 
     /// Reads the op at the start of `buf`, which is not empty; `buf[..scanned]` holds no line end.
     ///
@@ -180,9 +182,6 @@ impl<G: Grammar> Parser<G> {
             }
             self.unfinished = None;
         }
-        if let Some((op, len)) = self.rules.plain(input) {
-            return Ok((Some(op), len));
-        }
         if input.is_empty() {
             return Ok((None, 0));
         }
@@ -192,6 +191,17 @@ impl<G: Grammar> Parser<G> {
                 self.unfinished = Some(Box::new(Unfinished::new(input, part)));
                 Ok((None, input.len()))
             }
+        }
+    }
+
+    /// The message at the start of `input`, and its length, if it is whole and holds nothing
+    /// unusual; [`next`](Parser::next) is for everything else. It is the common case, spared the
+    /// detour over an op.
+    #[inline]
+    pub fn next_plain<'a>(&self, input: &'a [u8]) -> Option<(G::Plain<'a>, usize)> {
+        match self.unfinished {
+            None => self.rules.plain(input),
+            Some(_) => None,
         }
     }
 

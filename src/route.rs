@@ -16,7 +16,7 @@ use crate::conn::Conn;
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::moment::Moment;
-use crate::parser::{RouteOp, RouteRules};
+use crate::parser::{RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
 
 use mesh::{Dial, Mesh};
@@ -51,6 +51,14 @@ impl Route {
     /// # Errors
     /// The connection has to be ended with what is returned.
     pub fn handle_op(&mut self, _op: &RouteOp<'_>, _d: &mut Delivery) -> Result<(), ProtoErr> {
+        Ok(())
+    }
+
+    /// Handles a message.
+    ///
+    /// # Errors
+    /// As [`handle_op`](Route::handle_op).
+    pub fn handle_msg(&mut self, _msg: &RoutedMsg<'_>, _d: &mut Delivery) -> Result<(), ProtoErr> {
         Ok(())
     }
 

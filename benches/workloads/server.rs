@@ -74,6 +74,14 @@ impl Bus {
         let policy = &self.registry.policy;
         for mut read in input.chunks(READ_LEN) {
             loop {
+                if let Some((publish, used)) = parser.next_plain(read) {
+                    read = &read[used..];
+                    client.handle_publish(&publish, delivery).expect("nothing is forbidden");
+                    if delivery.staging.is_full() {
+                        delivery.commit(policy, conn);
+                    }
+                    continue;
+                }
                 let (op, used) = parser.next(read).expect("the lines are right");
                 read = &read[used..];
                 let Some(op) = op else { break };
@@ -81,13 +89,8 @@ impl Bus {
                 if matches!(op, Op::Connect(_)) {
                     parser.rules = client.rules();
                 }
-                if delivery.staging.is_full() {
-                    delivery.commit(policy, conn);
-                    delivery.staging.take_work_bytes();
-                }
             }
             delivery.commit(policy, conn);
-            delivery.staging.take_work_bytes();
         }
     }
 

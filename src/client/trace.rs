@@ -9,34 +9,44 @@ use crate::conn::conn_event;
 use crate::options::Log;
 use crate::parser::{Op, Publish};
 
-/// Traces one op.
+/// Traces one op that is no publication.
 #[inline]
-pub(super) fn op(conn: &Conn, op: &Op<'_>, log: &Log) {
+pub(super) fn op(conn: &Conn, op: &Op<'_>) {
     if tracing::enabled!(tracing::Level::TRACE) {
-        trace(conn, op, log);
+        trace_op(conn, op);
+    }
+}
+
+/// Traces a publication and what it carries.
+#[inline]
+pub(super) fn publish(conn: &Conn, publish: &Publish<'_>, log: &Log) {
+    if tracing::enabled!(tracing::Level::TRACE) {
+        trace_publish(conn, publish, log);
     }
 }
 
 #[cold]
-fn trace(conn: &Conn, op: &Op<'_>, log: &Log) {
+fn trace_op(conn: &Conn, op: &Op<'_>) {
     let text = match op {
         Op::Connect(json) => format!("CONNECT {}", redacted(json)),
-        Op::Publish(publish) => publish_line(publish),
         Op::Sub { subject, queue, sid } => words(&[b"SUB", subject, queue.unwrap_or(b""), sid]),
         Op::Unsub { sid, max } => words(&[b"UNSUB", sid, max.unwrap_or(b"")]),
         Op::Ping => "PING".to_owned(),
         Op::Pong => "PONG".to_owned(),
-        Op::Ok | Op::Err(_) => return,
+        Op::Publish(_) | Op::Ok | Op::Err(_) => return,
         Op::Info(json) => words(&[b"INFO", json]),
     };
     conn_event!(TRACE, conn, "<<- [{text}]");
-    if let Op::Publish(publish) = op {
-        let shown = if log.trace_headers { publish.header() } else { publish.message };
-        let max = if log.max_traced_msg_len == 0 { shown.len() } else { log.max_traced_msg_len };
-        let cut = &shown[..max.min(shown.len())];
-        let more = if cut.len() < shown.len() { "..." } else { "" };
-        conn_event!(TRACE, conn, "<<- MSG_PAYLOAD: [{:?}{more}]", String::from_utf8_lossy(cut));
-    }
+}
+
+#[cold]
+fn trace_publish(conn: &Conn, publish: &Publish<'_>, log: &Log) {
+    conn_event!(TRACE, conn, "<<- [{}]", publish_line(publish));
+    let shown = if log.trace_headers { publish.header() } else { publish.message };
+    let max = if log.max_traced_msg_len == 0 { shown.len() } else { log.max_traced_msg_len };
+    let cut = &shown[..max.min(shown.len())];
+    let more = if cut.len() < shown.len() { "..." } else { "" };
+    conn_event!(TRACE, conn, "<<- MSG_PAYLOAD: [{:?}{more}]", String::from_utf8_lossy(cut));
 }
 
 fn publish_line(publish: &Publish<'_>) -> String {

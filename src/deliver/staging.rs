@@ -31,7 +31,7 @@ pub struct Staging {
     stages: Vec<Stage>,
     used: usize,
     bytes: usize,
-    /// Staged and committed since the read began: what its handling is measured by.
+    /// See [`work_bytes`](Staging::work_bytes).
     work_bytes: usize,
     stalled: Option<Stalled>,
 }
@@ -71,9 +71,14 @@ impl Staging {
         self.bytes >= STAGED_BYTES_MAX
     }
 
-    /// Bytes staged since the last call.
-    pub fn take_work_bytes(&mut self) -> usize {
-        std::mem::take(&mut self.work_bytes)
+    /// A task has its turn: what it stages is measured from here on.
+    pub fn start_turn(&mut self) {
+        self.work_bytes = 0;
+    }
+
+    /// Bytes staged, committed or not, in this turn.
+    pub fn work_bytes(&self) -> usize {
+        self.work_bytes
     }
 
     /// A connection was found far behind.

@@ -33,6 +33,11 @@ use crate::route::mesh::Mesh;
 /// Staged bytes after which a task lets others go first, although its input is not handled.
 const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Reads of one poll at most, and staged bytes after which it reads no more. Others wait meanwhile;
+/// but to queue up again costs more than a read, since it wakes another thread.
+const READS_MAX: usize = 4;
+const READ_ON_BYTES_MAX: usize = 256 * 1024;
+
 /// How long a connection that ends may take to write what is pending.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 
@@ -157,6 +162,7 @@ impl<M: Machine> Drive<M> {
             self.phase = Phase::Open;
         }
         let Worker { scratch, delivery } = worker;
+        delivery.staging.start_turn();
         if !self.backlog.is_empty() {
             let backlog = std::mem::take(&mut self.backlog);
             match self.handle(&backlog, delivery, cx) {
@@ -168,7 +174,7 @@ impl<M: Machine> Drive<M> {
                 Handled::Stalled | Handled::Closed => return Poll::Pending,
             }
         }
-        loop {
+        for _ in 0..READS_MAX {
             let len = match self.stream.poll_read(cx, scratch) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => {
@@ -183,20 +189,21 @@ impl<M: Machine> Drive<M> {
             }
             self.conn.set_last_activity(delivery.now);
             match self.handle(&scratch[..len], delivery, cx) {
-                Handled::All if len < scratch.len() => {}
-                Handled::All | Handled::Rest => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                Handled::All => {}
+                Handled::Rest => break,
                 Handled::Stalled | Handled::Closed => return Poll::Pending,
             }
+            if delivery.staging.work_bytes() >= READ_ON_BYTES_MAX {
+                break;
+            }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Handles the ops in `input` and hands what they staged to its receivers.
     fn handle(&mut self, input: &[u8], delivery: &mut Delivery, cx: &Context<'_>) -> Handled {
         let mut rest = input;
-        let mut work_bytes = 0;
         let outcome = loop {
             match self.handle_next(&mut rest, delivery) {
                 Ok(true) => {}
@@ -208,14 +215,14 @@ impl<M: Machine> Drive<M> {
             }
             if delivery.staging.is_full() {
                 self.commit(delivery);
-                work_bytes += delivery.staging.take_work_bytes();
-                if work_bytes >= WORK_BYTES_MAX || M::STALLS && delivery.staging.has_stalled() {
+                if delivery.staging.work_bytes() >= WORK_BYTES_MAX
+                    || M::STALLS && delivery.staging.has_stalled()
+                {
                     break Handled::Rest;
                 }
             }
         };
         self.commit(delivery);
-        delivery.staging.take_work_bytes();
         self.backlog.extend_from_slice(rest);
         if let Some(slow) = delivery.staging.take_stalled()
             && M::STALLS
@@ -231,8 +238,19 @@ impl<M: Machine> Drive<M> {
     }
 
     /// Handles the next op of `rest`; false when there is none.
+    #[inline]
     fn handle_next(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+        if let Some((plain, used)) = self.parser.next_plain(rest) {
+            *rest = &rest[used..];
+            self.machine.handle_plain(&plain, delivery)?;
+            return Ok(true);
+        }
+        self.handle_any(rest, delivery)
+    }
+
+    fn handle_any(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<bool, ProtoErr> {
         let machine = &mut self.machine;
+        // The op is let go of before the rules change, whatever it borrows.
         {
             let (op, used) = self.parser.next(rest)?;
             *rest = &rest[used..];

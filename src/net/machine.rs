@@ -7,11 +7,14 @@ use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::moment::Moment;
 use crate::options::{Options, WriteTimeout};
-use crate::parser::{Grammar, Op, RouteOp, RouteRules, Rules};
+use crate::parser::{Grammar, Op, Publish, RouteOp, RouteRules, RoutedMsg, Rules};
 use crate::route::Route;
 
 /// An op as the machine `M` takes it.
 pub(crate) type OpOf<'a, M> = <<M as Machine>::Rules as Grammar>::Op<'a>;
+
+/// A plainly written message as the machine `M` takes it.
+pub(crate) type PlainOf<'a, M> = <<M as Machine>::Rules as Grammar>::Plain<'a>;
 
 /// The machine behind a connection: ops and times in, frames into the staging. Each kind has a
 /// drive compiled for it.
@@ -33,6 +36,16 @@ pub(crate) trait Machine: Unpin + Send + 'static {
 
     /// Speaks first.
     fn start(&mut self, delivery: &mut Delivery);
+
+    /// Handles a plainly written message.
+    ///
+    /// # Errors
+    /// As [`handle_op`](Machine::handle_op).
+    fn handle_plain(
+        &mut self,
+        plain: &PlainOf<'_, Self>,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr>;
 
     /// Handles one op.
     ///
@@ -88,6 +101,15 @@ impl Machine for Client {
     }
 
     #[inline]
+    fn handle_plain(
+        &mut self,
+        publish: &Publish<'_>,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        self.handle_publish(publish, delivery)
+    }
+
+    #[inline]
     fn handle_op(&mut self, op: &Op<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         self.handle_op(op, delivery)
     }
@@ -110,7 +132,7 @@ impl Machine for Client {
     }
 
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
-        self.close(reason, delivery.now);
+        self.close(reason, delivery);
     }
 
     fn write_deadline(options: &Options) -> Duration {
@@ -144,6 +166,15 @@ impl Machine for Route {
 
     fn start(&mut self, delivery: &mut Delivery) {
         self.start(delivery);
+    }
+
+    #[inline]
+    fn handle_plain(
+        &mut self,
+        msg: &RoutedMsg<'_>,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        self.handle_msg(msg, delivery)
     }
 
     #[inline]

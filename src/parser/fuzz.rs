@@ -52,6 +52,7 @@ fn ops<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, rules: Rules) -> Vec<Stri
     let mut ops = Vec::new();
     for mut piece in pieces {
         loop {
+            let plain = parser.next_plain(piece).map(|(publish, len)| (Op::Publish(publish), len));
             let (op, used) = match parser.next(piece) {
                 Ok(next) => next,
                 Err(error) => {
@@ -60,6 +61,9 @@ fn ops<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, rules: Rules) -> Vec<Stri
                 }
             };
             assert!(used <= piece.len());
+            if let Some((plain, len)) = plain {
+                assert_eq!((op.as_ref(), used), (Some(&plain), len), "the short way differs");
+            }
             piece = &piece[used..];
             let Some(op) = op else { break };
             check(&op);

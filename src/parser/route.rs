@@ -116,6 +116,7 @@ type RouteFound<'a> = Result<Found<RouteOp<'a>, Routed>, ProtoErr>;
 
 impl Grammar for RouteRules {
     type Op<'a> = RouteOp<'a>;
+    type Plain<'a> = RoutedMsg<'a>;
     type Extra = Routed;
 
     fn max_control_line(&self) -> usize {
@@ -123,9 +124,8 @@ impl Grammar for RouteRules {
     }
 
     #[inline]
-    fn plain<'a>(&self, input: &'a [u8]) -> Option<(RouteOp<'a>, usize)> {
-        let (msg, len) = plain_msg(input, self)?;
-        Some((RouteOp::Msg(msg), len))
+    fn plain<'a>(&self, input: &'a [u8]) -> Option<(RoutedMsg<'a>, usize)> {
+        plain_msg(input, self)
     }
 
     fn find<'a>(&self, buf: &'a [u8], scanned: usize) -> RouteFound<'a> {

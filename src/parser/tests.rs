@@ -40,6 +40,29 @@ fn parse(input: &str) -> (Vec<String>, Result<(), ProtoErr>) {
     parse_with(RULES, input.as_bytes())
 }
 
+#[test]
+fn what_clients_usually_write_takes_the_short_way() {
+    let parser = Parser::new(RULES);
+    let lens = [
+        ("PUB a 0\r\n\r\nPING\r\n", Some(11)),
+        ("PUB orders.new 5\r\nhello\r\nPUB", Some(25)),
+        ("PUB orders.new _INBOX.abcdefghijk 5\r\nhello\r\n", Some(44)),
+        ("PUB a b c 5\r\nhello\r\n", None),
+        ("PUB a  5\r\nhello\r\n", None),
+        ("PUB a\t5\r\nhello\r\n", None),
+        ("PUB a 5\nhello\r\n", None),
+        ("PUB a 5\r\nhello", None),
+        ("PUB a 6\r\nhello\r\n", None),
+        ("PUB  5\r\nhello\r\n", None),
+    ];
+    for (input, len) in lens {
+        assert_eq!(parser.next_plain(input.as_bytes()).map(|(_, len)| len), len, "{input:?}");
+    }
+    let one_too_many = Rules { max_control_line: 4, ..RULES };
+    assert!(Parser::new(one_too_many).next_plain(b"PUB ab 5\r\nhello\r\n").is_some());
+    assert!(Parser::new(one_too_many).next_plain(b"PUB abc 5\r\nhello\r\n").is_none());
+}
+
 /// The only thing that becomes of `input`.
 fn verdict(input: &str) -> Result<(), ProtoErr> {
     let (ops, verdict) = parse(input);

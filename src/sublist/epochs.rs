@@ -59,16 +59,10 @@ impl Default for Epochs {
 #[inline]
 fn bucket(subject: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let head = match subject.first_chunk::<8>() {
-        Some(head) => *head,
-        None => {
-            // The filler is a dot, so that the end of a short subject ends the token as well.
-            let mut head = [b'.'; 8];
-            head[..subject.len()].copy_from_slice(subject);
-            head
-        }
+    let word = match subject.first_chunk() {
+        Some(head) => u64::from_le_bytes(*head),
+        None => short_word(subject),
     };
-    let word = u64::from_le_bytes(head);
     // The lowest zero byte of `dots` is the first dot; bits above it may be wrong, but not below.
     let dots = word ^ (ONES * u64::from(b'.'));
     let found = dots.wrapping_sub(ONES) & !dots & (ONES << 7);
@@ -78,9 +72,35 @@ fn bucket(subject: &[u8]) -> usize {
     (token.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize
 }
 
+/// Fewer than eight bytes, filled up with dots, so that the end of the subject ends the token too.
+///
+/// Made of whole loads: bytes copied one by one would have to be waited for.
+#[inline]
+fn short_word(subject: &[u8]) -> u64 {
+    let len = subject.len();
+    let text = match (subject.first_chunk(), subject.last_chunk()) {
+        (Some(head), Some(tail)) => {
+            let tail = u64::from(u32::from_le_bytes(*tail)) << (8 * (len - 4));
+            u64::from(u32::from_le_bytes(*head)) | tail
+        }
+        _ => subject.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    };
+    let filler = u64::from_le_bytes([b'.'; 8]);
+    text | filler << (8 * len)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Epochs, bucket};
+    use super::{Epochs, bucket, short_word};
+
+    #[test]
+    fn short_subjects_are_filled_up_with_dots() {
+        for len in 0..8 {
+            let mut filled = [b'.'; 8];
+            filled[..len].copy_from_slice(&b"abcdefgh"[..len]);
+            assert_eq!(short_word(&b"abcdefgh"[..len]), u64::from_le_bytes(filled));
+        }
+    }
 
     #[test]
     fn only_the_first_token_counts() {
