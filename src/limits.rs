@@ -154,6 +154,31 @@ pub const ROUTE_PENDING_FACTOR: usize = 4;
 const _: () = assert!(
     ROUTE_PROBE_AFTER.as_secs() + ROUTE_PROBE_INTERVAL.as_secs() < ROUTE_SILENCE_MAX.as_secs()
 );
+/// Pause before an address of the configuration is dialled again.
+pub const ROUTE_RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Longest such pause where pauses grow.
+pub const ROUTE_RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Random time on top, so that two servers do not dial each other at the same moment again.
+pub const ROUTE_RETRY_JITTER: Duration = Duration::from_millis(100);
+
+/// Attempts to reach a server that was only heard of, at least: about three minutes. Not a limit of
+/// the real server, which gives up after `connect_retries` and one.
+pub const IMPLICIT_ATTEMPTS_MIN: u64 = 10;
+
+/// Time for which a second connection in the same place is kept, in case the first one ends.
+pub const ROUTE_SPARE_MAX: Duration = Duration::from_secs(1);
+
+/// Time from registration to the first PING on a route.
+pub const ROUTE_FIRST_PING: Duration = Duration::from_secs(1);
+
+/// How many times `max_control_line` a line between servers may have.
+pub const ROUTE_CONTROL_LINE_FACTOR: usize = 16;
+
+/// `proto` in INFO between servers: 2 means that RS+ and RMSG name accounts.
+pub const ROUTE_PROTO: u8 = 2;
+
 // A full payload must fit into the queue of its receiver, else it could never be delivered.
 const _: () = assert!((MAX_PAYLOAD_DEFAULT as usize) < MAX_PENDING_DEFAULT);
 const _: () = assert!(MAX_PAYLOAD_DEFAULT < MAX_PAYLOAD_DISCOURAGED);

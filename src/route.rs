@@ -5,21 +5,50 @@
 //!   solicited:                               ExpectInfo -- INFO --> Open
 //! ```
 //!
-//! With compression agreed on, one more INFO comes from each side before `Open`.
-//! nats: server/route.go `createRoute`, `processRouteConnect`, `processRouteInfo`
+//! Who accepts speaks first: INFO. Who dialled says CONNECT at once, and INFO when that of the
+//! other side has come. If compression is agreed on, `ExpectInfo` is passed twice: once in clear,
+//! once compressed. In `Open` both sides announce interest and send messages; a *spare* (see
+//! [`mesh`]) announces none.
+//!
+//! Local interest is announced when the connection opens, piece by piece, while transitions are
+//! announced as they happen ([`Account`]).
+//! nats: server/route.go `createRoute`, `processRouteConnect`, `processRouteInfo`,
+//! `processRemoteSub`, `processInboundRoutedMsg`
 
+mod dials;
 pub mod mesh;
+mod pings;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::conn::Conn;
+use crate::account::{Account, Link};
+use crate::auth::Authenticator;
+use crate::compression::{Agreed, Level};
+use crate::conn::subscription::Subscription;
+use crate::conn::{Conn, conn_event};
+use crate::connect::route::RouteConnect;
+use crate::connect::{Connect, Credentials};
 use crate::deliver::Delivery;
-use crate::errors::{ClosedReason, ProtoErr};
+use crate::encoder;
+use crate::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
+use crate::info::Info;
+use crate::limits::{
+    ROUTE_CONTROL_LINE_FACTOR, ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SYSTEM_ACCOUNT,
+};
 use crate::moment::Moment;
+use crate::options::{Authorization, ConnectionType, Login, Options};
 use crate::parser::{RouteOp, RouteRules, RoutedMsg};
+use crate::permissions::Permissions;
 use crate::registry::Registry;
+use crate::subject;
+use crate::sublist::Entry;
+use crate::sublist::cursor::Cursor;
 
-use mesh::{Dial, Mesh};
+use mesh::{Dial, Mesh, Place, Unregistered};
+use pings::Pings;
 
 /// Which side opened the connection.
 #[derive(Debug, Clone)]
@@ -32,69 +61,563 @@ pub enum Role {
 
 /// One connection to another server.
 pub struct Route {
+    registry: Arc<Registry>,
+    mesh: Arc<Mesh>,
     conn: Arc<Conn>,
+    role: Role,
+    state: State,
+    /// The handshake must have come further by then.
+    handshake_due: Moment,
+    /// Credentials of the other server are awaited, not only its word.
+    auth_required: bool,
+    pings: Pings,
+    /// It wants to be told `+OK`.
+    verbose: bool,
+    /// What is agreed on; none before.
+    agreed: Option<Agreed>,
+    /// What the mesh is told if it ends unregistered.
+    end: Unregistered,
+    /// To be started by the task.
+    start_compression: Option<Level>,
+    /// Interest of the other server that counts; none for all.
+    export: Option<Arc<Permissions>>,
+    import: Option<Arc<Permissions>>,
 }
+
+enum State {
+    ExpectConnect,
+    ExpectInfo,
+    Open(Box<Open>),
+}
+
+/// A connection that is registered.
+struct Open {
+    server_id: Box<str>,
+    place: Place,
+    pooled: bool,
+    /// Another connection has the place.
+    spare: bool,
+    /// The PONG to come says that the other server has accepted us.
+    confirm: bool,
+    /// Interest is announced on it.
+    begun: bool,
+    carried: Vec<Carried>,
+}
+
+/// An account that this connection carries.
+struct Carried {
+    account: Arc<Account>,
+    link: Link,
+    /// How far its interest is announced; none when that is done.
+    cursor: Option<Cursor>,
+}
+
+/// Bytes waiting for a connection beyond which no more interest is added to them at its start.
+const ANNOUNCE_PENDING_MAX: usize = 1024 * 1024;
 
 impl Route {
     /// The machine of a new connection.
-    pub fn new(_registry: Arc<Registry>, _mesh: Arc<Mesh>, conn: Arc<Conn>, _role: Role) -> Route {
-        Route { conn }
+    pub fn new(registry: Arc<Registry>, mesh: Arc<Mesh>, conn: Arc<Conn>, role: Role) -> Route {
+        let cluster = &mesh.cluster;
+        let accepted = matches!(role, Role::Accepted);
+        let auth_required = accepted && cluster.login != Login::Open;
+        let patience = match auth_required {
+            true => cluster.auth_timeout,
+            false => ping_interval(&mesh) * (cluster.ping_max as u32).saturating_add(1),
+        };
+        let permissions = || cluster.permissions.as_ref().map(|p| Arc::new(Permissions::new(p)));
+        Route {
+            state: if accepted { State::ExpectConnect } else { State::ExpectInfo },
+            handshake_due: conn.start + patience,
+            auth_required,
+            pings: Pings::new(),
+            verbose: false,
+            agreed: None,
+            end: Unregistered::Retry,
+            start_compression: None,
+            export: permissions(),
+            import: permissions(),
+            registry,
+            mesh,
+            conn,
+            role,
+        }
     }
 
     /// What the parser has to hold the other server to.
     pub fn rules(&self) -> RouteRules {
-        RouteRules { max_control_line: 65536, account_absent: false, connect_first: false }
+        RouteRules {
+            max_control_line: self.registry.options.max_control_line * ROUTE_CONTROL_LINE_FACTOR,
+            account_absent: self.conn.is_dedicated(),
+            connect_first: matches!(self.state, State::ExpectConnect),
+        }
+    }
+
+    /// Speaks first: INFO, or CONNECT of the side that dialled.
+    pub fn start(&mut self, delivery: &mut Delivery) {
+        conn_event!(INFO, &self.conn, "Route connection created");
+        match &self.role {
+            Role::Accepted => {
+                let compression = self.mesh.cluster.compression.as_str();
+                self.send_info(compression, delivery);
+            }
+            Role::Solicited(dial) => {
+                let (cluster, cluster_dynamic) = self.mesh.cluster_name();
+                let login = dial.login.as_ref();
+                let connect = RouteConnect {
+                    echo: true,
+                    user: login.map(|login| login.user.as_str().into()),
+                    pass: login.map(|login| login.password.as_deref().unwrap_or("").into()),
+                    headers: !self.registry.options.no_header_support,
+                    name: Some(self.registry.server_id.as_str().into()),
+                    cluster: Some(cluster.into()),
+                    cluster_dynamic,
+                    ..RouteConnect::default()
+                };
+                encoder::write_route_connect(delivery.staging.frames(&self.conn), &connect);
+                conn_event!(DEBUG, &self.conn, "Route connect msg sent");
+            }
+        }
     }
 
     /// Handles one op.
     ///
     /// # Errors
     /// The connection has to be ended with what is returned.
-    pub fn handle_op(&mut self, _op: &RouteOp<'_>, _d: &mut Delivery) -> Result<(), ProtoErr> {
-        Ok(())
+    pub fn handle_op(
+        &mut self,
+        op: &RouteOp<'_>,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        match op {
+            RouteOp::Msg(msg) => self.handle_msg(msg, delivery),
+            RouteOp::Sub { account, subject, queue } => {
+                self.handle_sub(account, subject, *queue, delivery);
+                Ok(())
+            }
+            RouteOp::Unsub { account, subject, queue } => {
+                self.handle_unsub(account, subject, *queue, delivery);
+                Ok(())
+            }
+            RouteOp::Ping => {
+                delivery.staging.frames(&self.conn).extend_from_slice(encoder::PONG);
+                Ok(())
+            }
+            RouteOp::Pong => {
+                self.handle_pong(delivery.now);
+                Ok(())
+            }
+            RouteOp::Connect(json) => self.handle_connect(json, delivery),
+            RouteOp::Info(json) => {
+                let info = Info::read(json).map_err(|_| ProtoErr::Arguments("INFO"))?;
+                self.handle_info(&info, delivery)
+            }
+            RouteOp::Ok | RouteOp::Ignored => Ok(()),
+            RouteOp::Err(text) => {
+                conn_event!(ERROR, &self.conn, "Route error: {}", String::from_utf8_lossy(text));
+                Err(ProtoErr::ErrReceived)
+            }
+        }
     }
 
     /// Handles a message.
     ///
     /// # Errors
     /// As [`handle_op`](Route::handle_op).
-    pub fn handle_msg(&mut self, _msg: &RoutedMsg<'_>, _d: &mut Delivery) -> Result<(), ProtoErr> {
+    #[inline]
+    pub fn handle_msg(
+        &mut self,
+        msg: &RoutedMsg<'_>,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        let bytes = msg.publish.len() as u64;
+        self.conn.in_msgs.add(1);
+        self.conn.in_bytes.add(bytes);
+        delivery.counters.in_msgs.add(1);
+        delivery.counters.in_bytes.add(bytes);
+        if let Some(account) = self.account(msg.account) {
+            delivery.deliver_routed(account, msg, &self.conn);
+        }
+        self.ok(delivery);
         Ok(())
     }
 
-    // After each INFO op: `take_compression(&mut self) -> Option<Compression>`: if it is some, what is
-    // staged so far has to be committed in clear, everything after it and all input behind this op
-    // is compressed; then call `handle_compressed(&mut self, delivery)`.
+    /// What to compress with from now on, once after the INFO that agreed on it: what is staged is
+    /// still sent in clear, all input behind that INFO and all that is sent later is compressed.
+    /// Then [`handle_compressed`](Route::handle_compressed) goes on.
+    pub fn take_compression(&mut self) -> Option<Level> {
+        self.start_compression.take()
+    }
 
-    /// Speaks first: INFO, or CONNECT of the side that dialled.
-    pub fn start(&mut self, _delivery: &mut Delivery) {}
+    /// Goes on after compression has begun.
+    pub fn handle_compressed(&mut self, delivery: &mut Delivery) {
+        if matches!(self.role, Role::Accepted) {
+            self.send_info(self.compression(), delivery);
+        }
+    }
 
     /// When [`handle_deadline`](Route::handle_deadline) is due next.
     pub fn deadline(&self) -> Moment {
-        Moment::NEVER
+        self.handshake_due.min(self.pings.due)
     }
 
     /// Handles what is due by now.
     ///
     /// # Errors
     /// The connection has to be ended with what is returned.
-    pub fn handle_deadline(&mut self, _delivery: &mut Delivery) -> Result<(), ProtoErr> {
+    pub fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        let now = delivery.now;
+        if now >= self.handshake_due {
+            return match &self.state {
+                State::Open(open) if open.spare && self.mesh.yields_to(&open.server_id) => {
+                    Err(ProtoErr::Refused(ClosedReason::DuplicateRoute))
+                }
+                State::Open(_) => {
+                    self.handshake_due = Moment::NEVER;
+                    Ok(())
+                }
+                State::ExpectConnect if self.auth_required => Err(ProtoErr::AuthenticationTimeout),
+                State::ExpectConnect | State::ExpectInfo => Err(ProtoErr::StaleConnection),
+            };
+        }
+        if now >= self.pings.due {
+            self.pings.tick(now, ping_interval(&self.mesh), self.mesh.cluster.ping_max)?;
+            delivery.staging.frames(&self.conn).extend_from_slice(encoder::PING);
+        }
         Ok(())
     }
 
     /// Goes on announcing local interest, a bounded piece per call, while the connection's queue is
     /// short. True if the task has to come again by itself; else it is enough to call this whenever
     /// the task is polled (a queue that was full wakes it when it has drained).
-    pub fn handle_turn(&mut self, _delivery: &mut Delivery) -> bool {
-        false
+    pub fn handle_turn(&mut self, delivery: &mut Delivery) -> bool {
+        let State::Open(open) = &mut self.state else { return false };
+        if open.spare && self.mesh.is_member(&self.conn, &open.server_id) {
+            open.spare = false;
+            self.handshake_due = Moment::NEVER;
+        }
+        if !open.spare && !open.begun {
+            open.begin(&self.registry, &self.mesh, &self.conn, self.import.as_ref());
+        }
+        let Some(carried) = open.carried.iter_mut().find(|carried| carried.cursor.is_some()) else {
+            return false;
+        };
+        let progress = self.conn.progress();
+        if progress.pending_bytes > ANNOUNCE_PENDING_MAX {
+            return !progress.blocked;
+        }
+        if let Some(cursor) = &mut carried.cursor
+            && carried.account.announce(cursor, &carried.link)
+        {
+            carried.cursor = None;
+        }
+        delivery.staging.mark(&self.conn);
+        true
     }
 
     /// Writes the `-ERR` of what ended the connection, if it has one, and tells the reason.
     pub fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
+        match error {
+            ProtoErr::StaleConnection => {
+                delivery.counters.stale_connections.add(1);
+                conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
+            }
+            ProtoErr::Refused(reason) => conn_event!(DEBUG, &self.conn, "{}", reason.as_str()),
+            _ => conn_event!(ERROR, &self.conn, "{error}"),
+        }
         error.write_err(delivery.staging.frames(&self.conn));
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)
     }
 
     /// Leaves the mesh: no interest of the other server stays. To be committed by the caller.
-    pub fn close(&mut self, _reason: ClosedReason, _delivery: &mut Delivery) {}
+    pub fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
+        let now = delivery.now;
+        let ended = std::mem::replace(&mut self.state, State::ExpectConnect);
+        let mut remote = String::new();
+        match (ended, &self.role) {
+            (State::Open(open), _) => {
+                for carried in &open.carried {
+                    carried.account.unlink(&self.conn);
+                }
+                self.forget_interest();
+                remote = format!(" - Remote: {}", open.server_id);
+                self.mesh.closed(&self.conn, &open.server_id, now);
+            }
+            (_, Role::Solicited(dial)) => self.mesh.failed(&self.conn, dial, self.end, now),
+            (_, Role::Accepted) => {}
+        }
+        self.registry.remove(&self.conn);
+        conn_event!(INFO, &self.conn, "Router connection closed: {}{remote}", reason.as_str());
+    }
+
+    /// Removes all that the other server is interested in.
+    fn forget_interest(&self) {
+        let known = self.conn.subscriptions().take();
+        for account in self.registry.accounts() {
+            let its = |known: &&Subscription| known.sid() == account.name.as_bytes();
+            let its: Vec<Subscription> = known.iter().filter(its).cloned().collect();
+            account.remove_all(&its, |_| {});
+        }
+    }
+
+    fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        if !matches!(self.state, State::ExpectConnect) {
+            return Ok(());
+        }
+        let connect = RouteConnect::read(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
+        self.check_login(&connect)?;
+        if connect.lang.is_some() {
+            return Err(ProtoErr::RoutePort);
+        }
+        if let Some(gateway) = connect.gateway {
+            return Err(RouteErr::Gateway(gateway).into());
+        }
+        let theirs = connect.cluster.as_deref().unwrap_or_default();
+        let server_id = connect.name.as_deref().unwrap_or_default();
+        if !self.mesh.accept_cluster(theirs, connect.cluster_dynamic, server_id) {
+            let (ours, _) = self.mesh.cluster_name();
+            return Err(RouteErr::ClusterName { theirs: theirs.into(), ours: ours.into() }.into());
+        }
+        self.verbose = connect.verbose;
+        self.state = State::ExpectInfo;
+        let cluster = &self.mesh.cluster;
+        let patience = ping_interval(&self.mesh) * (cluster.ping_max as u32).saturating_add(1);
+        self.handshake_due = delivery.now + patience;
+        self.ok(delivery);
+        Ok(())
+    }
+
+    /// Whether the other server knows what the cluster's authorization asks for.
+    fn check_login(&self, connect: &RouteConnect) -> Result<(), ProtoErr> {
+        let login = self.mesh.cluster.login.clone();
+        if login == Login::Open {
+            return Ok(());
+        }
+        let authorization = Authorization { login, ..Authorization::default() };
+        let authenticator = Authenticator::new(&Options { authorization, ..Options::default() });
+        let credentials = Credentials {
+            user: connect.user.clone(),
+            pass: connect.pass.clone(),
+            ..Credentials::default()
+        };
+        let connect = Connect { credentials: Some(Box::new(credentials)), ..Connect::default() };
+        authenticator.check(&connect, b"", ConnectionType::Standard).map(|_| ())
+    }
+
+    fn handle_info(&mut self, info: &Info, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        if let State::Open(open) = &self.state {
+            if *open.server_id != *info.server_id {
+                self.mesh.hear_of(info, delivery.now);
+            } else if info.ldm {
+                self.mesh.lame_duck(&open.server_id);
+            }
+            return Ok(());
+        }
+        if info.server_id == self.registry.server_id.as_str() {
+            self.end = Unregistered::OwnServer;
+            return Err(ProtoErr::Refused(ClosedReason::DuplicateRoute));
+        }
+        if !info.cluster.is_empty()
+            && !self.mesh.accept_cluster(&info.cluster, info.cluster_dynamic, &info.server_id)
+        {
+            return Err(ProtoErr::Refused(ClosedReason::ClusterNameConflict));
+        }
+        let accepted = matches!(self.role, Role::Accepted);
+        if accepted && info.server_name == self.registry.info().server_name {
+            let name = Quoted(info.server_name.as_bytes());
+            conn_event!(ERROR, &self.conn, "Remote server has a duplicate name: {name}");
+            return Err(ProtoErr::Refused(ClosedReason::DuplicateServerName));
+        }
+        if self.agreed.is_none() {
+            let compression = &self.mesh.cluster.compression;
+            let rtt = match self.conn.rtt() {
+                0 => delivery.now - self.conn.start,
+                rtt => Duration::from_nanos(rtt),
+            };
+            let agreed = compression.agree(&info.compression, rtt)?;
+            self.agreed = Some(agreed);
+            if let Agreed::S2(level) = agreed {
+                if !accepted {
+                    self.send_info(self.compression(), delivery);
+                }
+                self.start_compression = Some(level);
+                return Ok(());
+            }
+        }
+        self.register(info, delivery)
+    }
+
+    /// The INFO of the other server is complete: takes it in.
+    fn register(&mut self, info: &Info, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        let now = delivery.now;
+        let dial = match &self.role {
+            Role::Accepted => None,
+            Role::Solicited(dial) => Some(dial),
+        };
+        self.conn.set_headers(info.headers && !self.registry.options.no_header_support);
+        let compression = self.compression();
+        let registered = self.mesh.register(&self.conn, dial, info, compression, now);
+        if let Err(ProtoErr::Route(error)) = &registered
+            && matches!(**error, RouteErr::NotDedicated(_))
+        {
+            self.end = Unregistered::NotDedicated;
+        }
+        let registered = registered?;
+        if dial.is_some() {
+            self.send_info(compression, delivery);
+        }
+        if matches!(registered.place, Place::Account(_)) {
+            self.conn.set_dedicated();
+        }
+        for (conn, line) in registered.gossip {
+            delivery.staging.frames(&conn).extend_from_slice(&line);
+        }
+        let mut open = Box::new(Open {
+            server_id: info.server_id.as_str().into(),
+            place: registered.place,
+            pooled: registered.pooled,
+            spare: registered.spare,
+            confirm: registered.confirm,
+            begun: false,
+            carried: Vec::new(),
+        });
+        conn_event!(DEBUG, &self.conn, "Registering remote route {:?}", info.server_id);
+        self.handshake_due = Moment::NEVER;
+        if open.spare {
+            self.handshake_due = now + ROUTE_SPARE_MAX;
+        }
+        self.pings.begin(now);
+        if open.confirm {
+            self.pings.sent(now);
+            delivery.staging.frames(&self.conn).extend_from_slice(encoder::PING);
+        }
+        self.state = State::Open(open);
+        // Interest is announced in turns of their own: it must not overtake the INFO that is staged.
+        self.conn.wake();
+        Ok(())
+    }
+
+    fn handle_pong(&mut self, now: Moment) {
+        if let Some(rtt) = self.pings.pong(now) {
+            self.conn.set_rtt(rtt);
+        }
+        if let (State::Open(open), Role::Solicited(dial)) = (&mut self.state, &self.role)
+            && open.confirm
+        {
+            open.confirm = false;
+            self.mesh.confirmed(dial, &open.server_id, now);
+        }
+    }
+
+    fn handle_sub(
+        &mut self,
+        account: &[u8],
+        subject: &[u8],
+        queue: Option<(&[u8], u32)>,
+        delivery: &mut Delivery,
+    ) {
+        let Some(account) = self.account(account).map(Arc::clone) else { return };
+        let (name, weight) = queue.unzip();
+        let weight = weight.unwrap_or(1);
+        if !subject::is_valid_subscription(subject) {
+            let error = ProtoErr::InvalidSubscription;
+            conn_event!(ERROR, &self.conn, "{error}");
+            return error.write_err(delivery.staging.frames(&self.conn));
+        }
+        if self.export.as_ref().is_some_and(|export| !export.can_subscribe(subject, None)) {
+            return;
+        }
+        let mut known = self.conn.subscriptions();
+        if let Some(known) = known.find_remote(account.name.as_bytes(), subject, name) {
+            if known.queue().is_some() && known.weight() != u64::from(weight) {
+                known.set_weight(weight);
+                account.outdate(known);
+            }
+        } else {
+            let id = account.name.as_bytes();
+            let subscription = Subscription::remote(&self.conn, id, subject, name, weight);
+            known.insert(subscription.clone());
+            drop(known);
+            account.insert(subscription, |_| {});
+        }
+        self.ok(delivery);
+    }
+
+    fn handle_unsub(
+        &mut self,
+        account: &[u8],
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        delivery: &mut Delivery,
+    ) {
+        if let Some(account) = self.account(account) {
+            let mut known = self.conn.subscriptions();
+            let found = known.find_remote(account.name.as_bytes(), subject, queue).cloned();
+            if let Some(subscription) = found {
+                known.remove(&subscription);
+                drop(known);
+                account.remove(&subscription, |_| {});
+            }
+        }
+        self.ok(delivery);
+    }
+
+    /// The account that an op is about, if it counts here: of the servers' own account nothing
+    /// does, and nothing before the connection is registered.
+    fn account(&self, named: &[u8]) -> Option<&Arc<Account>> {
+        let State::Open(open) = &self.state else { return None };
+        let name = match &open.place {
+            Place::Account(account) => account.as_bytes(),
+            Place::Pool(_) => named,
+        };
+        let account = self.registry.account(name);
+        if account.is_none() && name != SYSTEM_ACCOUNT.as_bytes() {
+            conn_event!(DEBUG, &self.conn, "Unknown account {}", Quoted(name));
+        }
+        account
+    }
+
+    /// How INFO names the compression.
+    fn compression(&self) -> &'static str {
+        let configured = &self.mesh.cluster.compression;
+        self.agreed.map_or(configured.as_str(), |agreed| configured.as_str_agreed(agreed))
+    }
+
+    fn send_info(&self, compression: &str, delivery: &mut Delivery) {
+        let info = match &self.role {
+            Role::Accepted => self.mesh.info(&Place::FIRST, compression, 0),
+            Role::Solicited(dial) => self.mesh.info(&dial.place, compression, dial.gossip_mode),
+        };
+        info.write(delivery.staging.frames(&self.conn));
+    }
+
+    fn ok(&self, delivery: &mut Delivery) {
+        if self.verbose {
+            delivery.staging.frames(&self.conn).extend_from_slice(encoder::OK);
+        }
+    }
+}
+
+impl Open {
+    /// Begins to announce the interest of the accounts that the connection carries.
+    fn begin(
+        &mut self,
+        registry: &Registry,
+        mesh: &Mesh,
+        conn: &Arc<Conn>,
+        import: Option<&Arc<Permissions>>,
+    ) {
+        self.begun = true;
+        let accounts = registry.accounts().into_iter();
+        for account in accounts.filter(|a| mesh.carries(&self.place, self.pooled, &a.name)) {
+            let dedicated = conn.is_dedicated();
+            let link = Link { conn: Arc::clone(conn), import: import.cloned(), dedicated };
+            account.link(link.clone());
+            self.carried.push(Carried { account, link, cursor: Some(Cursor::new()) });
+        }
+    }
+}
+
+fn ping_interval(mesh: &Mesh) -> Duration {
+    mesh.cluster.ping_interval.min(ROUTE_PING_INTERVAL_MAX)
 }

@@ -1,67 +1,629 @@
 //! `Mesh`: the servers of the cluster as this one knows them, and whom to dial when.
 //!
-//! Knows no socket and no resolver: an address is text, the time an argument.
-//! nats: server/route.go `addRoute`, `removeRoute`, `connectToRoute`, `processImplicitRoute`
+//! Another server is known by its id, and may have several connections to us, each in a *place* of
+//! its own: an index of the pool, or an account. Who comes second in a place is a *spare*: it is
+//! heard, but told of no interest, and takes the place when the first one ends. When both sides
+//! dial each other at the same time, each may have made the other's first the second; as messages
+//! follow the interest that came by a connection, both go on working until the one with the smaller
+//! id lets go of its spare.
+//!
+//! Knows no socket and no resolver: an address is text, the time an argument. All of it is behind
+//! one lock, which is taken when a connection comes or goes, never for a message.
+//! nats: server/route.go `addRoute`, `removeRoute`, `processImplicitRoute`,
+//! `forwardNewRouteInfoToKnownServers`
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::moment::Moment;
-use crate::registry::Registry;
+use parking_lot::Mutex;
 
-/// One attempt to reach another server. It ends in [`Mesh::dial_failed`], or in a
-/// [`Route`](crate::route::Route) of [`Role::Solicited`](crate::route::Role), which tells the mesh
-/// when it ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dial {
-    /// Name or address, IPv6 without brackets. To be resolved anew for each attempt.
-    pub host: Box<str>,
-    /// Port.
-    pub port: u16,
-}
+use crate::conn::Conn;
+use crate::errors::{ClosedReason, ProtoErr, RouteErr};
+use crate::ids::Cid;
+use crate::info::{Info, Subjects};
+use crate::limits::{GLOBAL_ACCOUNT, ROUTE_PROTO, SYSTEM_ACCOUNT};
+use crate::moment::Moment;
+use crate::options::{self, Cluster, Login};
+use crate::registry::Registry;
+use crate::route::dials::Dials;
+use crate::route_url::{RouteLogin, RouteUrl};
+
+pub use crate::route::dials::{Dial, Failure, Place};
+
+/// A forwarded INFO with this is not to be forwarded again by the server it is about.
+const GOSSIP_DISABLED: u8 = 1;
+/// A forwarded INFO with this is to be forwarded although the receiver only heard of the server.
+const GOSSIP_OVERRIDE: u8 = 2;
 
 /// All that is known of the cluster, behind one lock.
-pub struct Mesh {}
+pub struct Mesh {
+    registry: Arc<Registry>,
+    /// The configuration.
+    pub cluster: Cluster,
+    /// Accounts with a connection of their own.
+    dedicated: Vec<String>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// What INFO says on every route of this server.
+    info: Info,
+    servers: BTreeMap<Box<str>, Other>,
+    dials: Dials,
+    /// Addresses that turned out to be our own.
+    own_addresses: Vec<Box<str>>,
+    waker: Option<Waker>,
+    stopped: bool,
+}
+
+/// Another server.
+struct Other {
+    name: Box<str>,
+    /// Its own pool size; 0 without a pool, be it its or ours that is missing.
+    pool_size: usize,
+    /// Where its clients can connect; empty once it is about to stop.
+    connect_urls: Vec<String>,
+    members: BTreeMap<Place, Member>,
+    spares: Vec<(Place, Member)>,
+}
+
+/// A connection that is registered.
+#[derive(Clone)]
+struct Member {
+    conn: Arc<Conn>,
+    /// The dial that it came from; none if the other server dialled.
+    dial: Option<Dial>,
+    compression: &'static str,
+}
+
+/// What registering a connection has led to.
+pub struct Registered {
+    /// Where it is.
+    pub place: Place,
+    /// Both servers have a pool.
+    pub pooled: bool,
+    /// Another connection has the place: no interest is announced on this one for now.
+    pub spare: bool,
+    /// Lines to be sent to other servers.
+    pub gossip: Vec<(Arc<Conn>, Vec<u8>)>,
+    /// After the answer to a PING there is more to dial: see [`Mesh::confirmed`].
+    pub confirm: bool,
+}
+
+/// One connection, for monitoring.
+pub struct RouteView {
+    /// The connection.
+    pub conn: Arc<Conn>,
+    /// Id of the other server.
+    pub server_id: Box<str>,
+    /// Its name.
+    pub server_name: Box<str>,
+    /// We dialled.
+    pub solicited: bool,
+    /// The configuration names the other server.
+    pub configured: bool,
+    /// What it carries.
+    pub place: Place,
+    /// How it is compressed, as INFO names it.
+    pub compression: &'static str,
+}
 
 impl Mesh {
-    /// A mesh of this server alone. `seed` feeds the jitter of its timers.
-    pub fn new(_registry: Arc<Registry>, _seed: u64) -> Arc<Mesh> {
-        Arc::new(Mesh {})
+    /// A mesh of this server alone; none if the options name no cluster. `seed` feeds the jitter of
+    /// its timers.
+    pub fn new(registry: Arc<Registry>, seed: u64) -> Option<Arc<Mesh>> {
+        let cluster = registry.options.cluster.clone()?;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let dynamic = cluster.name.is_none();
+        let name = cluster.name.clone().unwrap_or_else(|| {
+            std::iter::repeat_with(|| random.alphanumeric()).take(GENERATED_NAME_LEN).collect()
+        });
+        let Cluster { routes, connect_retries, connect_backoff, .. } = &cluster;
+        let dials = Dials::new(routes, *connect_retries, *connect_backoff, random);
+        let info = Info { cluster: name, cluster_dynamic: dynamic, ..Info::default() };
+        let state = State {
+            info,
+            servers: BTreeMap::new(),
+            dials,
+            own_addresses: Vec::new(),
+            waker: None,
+            stopped: false,
+        };
+        let dedicated = cluster.dedicated_accounts();
+        Some(Arc::new(Mesh { registry, cluster, dedicated, state: Mutex::new(state) }))
     }
 
     /// Where other servers reach this one, once the port is bound: `port` stands for the configured
     /// one. Also the address for clients, `host:port`, that other servers tell theirs.
-    pub fn listening(&self, _port: u16, _client_urls: Vec<String>) {}
-
-    /// The cluster's name: configured, generated, or taken over from another server.
-    pub fn name(&self) -> String {
-        String::new()
+    pub fn listening(&self, port: u16, client_urls: Vec<String>) {
+        let base = self.registry.info();
+        let listen_host = self.cluster.listen.as_ref().map(|listen| listen.host.clone());
+        let (host, port, ip) = match self.cluster.advertise.as_deref() {
+            None => (listen_host.unwrap_or_default(), port, String::new()),
+            Some(advertise) => {
+                let (host, port) = advertised(advertise, port);
+                let shown = RouteUrl { host: host.clone(), port, login: None };
+                (host, port, format!("nats-route://{shown}/"))
+            }
+        };
+        let advertise = !self.cluster.no_advertise;
+        let mut state = self.state.lock();
+        let permissions = self.cluster.permissions.as_ref();
+        let subjects = |of: fn(&options::Permissions) -> &options::SubjectPermission| {
+            permissions.map(of).and_then(announced)
+        };
+        state.info = Info {
+            host,
+            port,
+            ip,
+            proto: ROUTE_PROTO,
+            auth_required: self.cluster.login != Login::Open,
+            client_id: 0,
+            connect_urls: if advertise { client_urls } else { Vec::new() },
+            cluster: state.info.cluster.clone(),
+            cluster_dynamic: state.info.cluster_dynamic,
+            import: subjects(|permissions| &permissions.publish),
+            export: subjects(|permissions| &permissions.subscribe),
+            route_pool_size: self.cluster.pool_size.unwrap_or(0) as i64,
+            ..base
+        };
+        self.change_client_urls(&state);
     }
 
     /// Who waits for [`next_due`](Mesh::next_due) to come earlier than it was.
-    pub fn set_waker(&self, _waker: &Waker) {}
+    pub fn set_waker(&self, waker: &Waker) {
+        self.state.lock().waker = Some(waker.clone());
+    }
 
     /// When to ask for the next dial; `NEVER` while there is none.
     pub fn next_due(&self) -> Moment {
-        Moment::NEVER
+        let state = self.state.lock();
+        if state.stopped { Moment::NEVER } else { state.dials.next_due() }
     }
 
     /// Whom to dial now. Several may be under way at the same time.
-    pub fn next_dial(&self, _now: Moment) -> Option<Dial> {
-        None
+    pub fn next_dial(&self, now: Moment) -> Option<Dial> {
+        let mut state = self.state.lock();
+        let State { servers, dials, stopped, .. } = &mut *state;
+        if *stopped {
+            return None;
+        }
+        dials.next(now, |server, place| match servers.get(server) {
+            None => *place == Place::FIRST,
+            Some(other) => !other.members.contains_key(place),
+        })
     }
 
     /// An address that turned out to be this server's own, text of a socket address: not to be
     /// tried again. If a dial has no other, it is [`dial_failed`](Mesh::dial_failed).
-    pub fn is_self(&self, _address: &str) -> bool {
-        false
+    pub fn is_self(&self, address: &str) -> bool {
+        self.state.lock().own_addresses.iter().any(|own| **own == *address)
     }
 
     /// Nobody was reached. Tells whether it is worth an error in the log, and which attempt it was.
-    pub fn dial_failed(&self, _dial: &Dial, _now: Moment) -> (bool, u64) {
-        (false, 0)
+    pub fn dial_failed(&self, dial: &Dial, now: Moment) -> Failure {
+        let mut state = self.state.lock();
+        let failure = state.dials.failed(dial, now);
+        state.wake();
+        failure
     }
 
     /// No more dials from now on: the server stops.
-    pub fn stop(&self) {}
+    pub fn stop(&self) {
+        self.state.lock().stopped = true;
+    }
+
+    /// The name of the cluster, and whether it was generated.
+    pub fn cluster_name(&self) -> (String, bool) {
+        let state = self.state.lock();
+        (state.info.cluster.clone(), state.info.cluster_dynamic)
+    }
+
+    /// What INFO says on a route.
+    pub fn info(&self, place: &Place, compression: &str, gossip_mode: u8) -> Info {
+        let mut info = self.state.lock().info.clone();
+        match place {
+            Place::Pool(index) => info.route_pool_idx = *index as i64,
+            Place::Account(account) => info.route_account = account.to_string(),
+        }
+        info.compression = compression.to_owned();
+        info.gossip_mode = gossip_mode;
+        info
+    }
+
+    /// Accepts the cluster that another server names in CONNECT or INFO, perhaps by taking over its
+    /// name; then routes of the old one are closed. False if the two do not belong together.
+    ///
+    /// nats: server/route.go `processRouteConnect`, `removeAllRoutesExcept`
+    pub fn accept_cluster(&self, theirs: &str, dynamic: bool, server_id: &str) -> bool {
+        let mut state = self.state.lock();
+        let ours = &state.info.cluster;
+        if ours == theirs {
+            return true;
+        }
+        if !state.info.cluster_dynamic || dynamic && ours.as_str() >= theirs {
+            return false;
+        }
+        state.info.cluster = theirs.to_owned();
+        state.info.cluster_dynamic = dynamic;
+        for (id, other) in &state.servers {
+            if **id != *server_id {
+                other.conns().for_each(|conn| conn.close(ClosedReason::ClusterNameConflict, false));
+            }
+        }
+        self.change_client_urls(&state);
+        true
+    }
+
+    /// Registers a connection whose INFO has come.
+    ///
+    /// # Errors
+    /// It does not fit: it has to be closed.
+    pub fn register(
+        &self,
+        conn: &Arc<Conn>,
+        dial: Option<&Dial>,
+        info: &Info,
+        compression: &'static str,
+        now: Moment,
+    ) -> Result<Registered, ProtoErr> {
+        let mut state = self.state.lock();
+        let own_pool = self.cluster.pool_size;
+        let pooled = info.route_pool_size > 0 && own_pool.is_some();
+        let place = self.place(dial, info, pooled)?;
+        let state = &mut *state;
+        let is_new = !state.servers.contains_key(info.server_id.as_str());
+        let other = state.servers.entry(info.server_id.as_str().into()).or_insert_with(|| Other {
+            name: info.server_name.as_str().into(),
+            pool_size: 0,
+            connect_urls: Vec::new(),
+            members: BTreeMap::new(),
+            spares: Vec::new(),
+        });
+        if pooled {
+            let theirs = usize::try_from(info.route_pool_size).unwrap_or(0);
+            other.pool_size = theirs.max(own_pool.unwrap_or(0)).min(POOL_SIZE_MAX);
+        }
+        let member = Member { conn: Arc::clone(conn), dial: dial.cloned(), compression };
+        let spare = other.members.contains_key(&place);
+        if spare {
+            other.spares.push((place.clone(), member));
+        } else {
+            other.members.insert(place.clone(), member);
+        }
+        if let Some(dial) = dial {
+            state.dials.reached(dial, &info.server_id);
+        }
+        let mut gossip = Vec::new();
+        if is_new {
+            other.connect_urls.clone_from(&info.connect_urls);
+            self.change_client_urls(state);
+        }
+        if !spare && (is_new || matches!(place, Place::Account(_))) {
+            gossip = state.gossip(conn, dial, info);
+        }
+        let confirm = dial.is_some() && pooled && !spare;
+        Ok(Registered { place, pooled, spare, gossip, confirm })
+    }
+
+    /// Where a connection belongs.
+    fn place(&self, dial: Option<&Dial>, info: &Info, pooled: bool) -> Result<Place, ProtoErr> {
+        let account = match dial {
+            None => info.route_account.as_str(),
+            Some(Dial { place: Place::Account(account), .. }) => account,
+            Some(_) => "",
+        };
+        if !account.is_empty() {
+            let account: Box<str> = account.into();
+            let known = [GLOBAL_ACCOUNT, SYSTEM_ACCOUNT].contains(&&*account);
+            return Err(match () {
+                () if !known => RouteErr::AccountMissing(account),
+                () if !pooled => RouteErr::NotDedicated(account),
+                () if !self.dedicated.iter().any(|dedicated| **dedicated == *account) => {
+                    RouteErr::NoRouteForAccount(account)
+                }
+                () => return Ok(Place::Account(account)),
+            }
+            .into());
+        }
+        let index = info.route_pool_idx;
+        match dial {
+            _ if !pooled => Ok(Place::FIRST),
+            Some(_) if index != 0 => Err(RouteErr::PoolIndexSet(index).into()),
+            Some(dial) => Ok(dial.place.clone()),
+            None => {
+                let pool_size = info.route_pool_size.max(self.cluster.pool_size.unwrap_or(0) as i64);
+                let pool_size = pool_size.min(POOL_SIZE_MAX as i64);
+                let valid = usize::try_from(index).ok().filter(|_| index < pool_size);
+                let invalid = RouteErr::PoolIndex { index, pool_size: info.route_pool_size };
+                valid.map(Place::Pool).ok_or_else(|| invalid.into())
+            }
+        }
+    }
+
+    /// A server that we dialled has answered: the connections that are still missing may follow.
+    pub fn confirmed(&self, dial: &Dial, server_id: &str, now: Moment) {
+        let mut state = self.state.lock();
+        let State { servers, dials, .. } = &mut *state;
+        let Some(other) = servers.get(server_id) else { return };
+        let missing = |place: &Place| !other.members.contains_key(place);
+        let mut pool = (0..other.pool_size).map(Place::Pool);
+        if let Some(place) = pool.find(missing) {
+            dials.go_on(dial, place, now);
+        }
+        let accounts = self.dedicated.iter().map(|account| Place::Account(account.as_str().into()));
+        accounts.filter(missing).for_each(|place| dials.go_on(dial, place, now));
+        state.wake();
+    }
+
+    /// The connection is not a spare any more: it has the place now.
+    pub fn is_member(&self, conn: &Conn, server_id: &str) -> bool {
+        let state = self.state.lock();
+        let other = state.servers.get(server_id);
+        other.is_some_and(|other| other.members.values().any(|member| member.conn.cid == conn.cid))
+    }
+
+    /// Which of two servers lets go of its spare: the one with the smaller id.
+    pub fn yields_to(&self, server_id: &str) -> bool {
+        self.registry.server_id.as_str() < server_id
+    }
+
+    /// A connection that was registered has ended.
+    pub fn closed(&self, conn: &Conn, server_id: &str, now: Moment) {
+        let mut state = self.state.lock();
+        let State { servers, dials, .. } = &mut *state;
+        let Some(other) = servers.get_mut(server_id) else { return };
+        if let Some(at) = other.spares.iter().position(|(_, spare)| spare.conn.cid == conn.cid) {
+            other.spares.swap_remove(at);
+            return;
+        }
+        let its = |member: &Member| member.conn.cid == conn.cid;
+        let found = other.members.iter().find(|(_, member)| its(member));
+        let Some(place) = found.map(|(place, _)| place.clone()) else { return };
+        let Some(member) = other.members.remove(&place) else { return };
+        if let Some(at) = other.spares.iter().position(|(spare, _)| *spare == place) {
+            let (place, spare) = other.spares.swap_remove(at);
+            spare.conn.wake();
+            other.members.insert(place, spare);
+            return;
+        }
+        if let Some(dial) = &member.dial {
+            dials.lost(dial, now);
+        }
+        if other.members.is_empty() {
+            servers.remove(server_id);
+            dials.gone(server_id, now);
+            self.change_client_urls(&state);
+        }
+        state.wake();
+    }
+
+    /// A connection has ended before it was registered.
+    pub fn failed(&self, conn: &Conn, dial: &Dial, end: Unregistered, now: Moment) {
+        let mut state = self.state.lock();
+        match end {
+            Unregistered::Retry => _ = state.dials.failed(dial, now),
+            Unregistered::NotDedicated => state.dials.forget(dial),
+            Unregistered::OwnServer => {
+                if let Some(remote) = conn.remote {
+                    state.own_addresses.push(remote.to_string().into());
+                }
+                state.dials.failed(dial, now);
+                let literal = dial.host.parse::<core::net::IpAddr>().is_ok();
+                if literal || !dial.explicit {
+                    state.dials.forget(dial);
+                    state.dials.drop_target(dial.target);
+                }
+            }
+        }
+        state.wake();
+    }
+
+    /// An INFO about another server than the one at the end of the connection.
+    pub fn hear_of(&self, info: &Info, now: Moment) {
+        let mut state = self.state.lock();
+        let known = state.servers.contains_key(info.server_id.as_str());
+        let own = info.server_id == self.registry.server_id.as_str();
+        // Connections for one account follow by themselves.
+        if known || own || !info.route_account.is_empty() {
+            return;
+        }
+        let Ok(mut url) = RouteUrl::parse(&info.ip) else { return };
+        if info.auth_required
+            && let Login::Single { user, password } = &self.cluster.login
+        {
+            url.login = Some(RouteLogin { user: user.clone(), password: Some(password.clone()) });
+        }
+        state.dials.hear_of(&info.server_id, url, info.gossip_mode, now);
+        state.wake();
+    }
+
+    /// The other server is about to stop: nobody is sent there any more.
+    pub fn lame_duck(&self, server_id: &str) {
+        let mut state = self.state.lock();
+        if let Some(other) = state.servers.get_mut(server_id) {
+            other.connect_urls.clear();
+            self.change_client_urls(&state);
+        }
+    }
+
+    /// The account belongs on a connection in that place.
+    pub fn carries(&self, place: &Place, pooled: bool, account: &str) -> bool {
+        if !pooled {
+            return true;
+        }
+        let dedicated = self.dedicated.iter().any(|dedicated| dedicated == account);
+        match place {
+            Place::Account(own) => **own == *account,
+            Place::Pool(index) => {
+                !dedicated && *index == pool_index(account, self.cluster.pool_size.unwrap_or(1))
+            }
+        }
+    }
+
+    /// All registered connections, for monitoring.
+    pub fn routes(&self) -> Vec<RouteView> {
+        let state = self.state.lock();
+        let mut routes = Vec::new();
+        for (id, other) in &state.servers {
+            let spares = other.spares.iter().map(|(place, member)| (place, member));
+            for (place, member) in other.members.iter().chain(spares) {
+                routes.push(RouteView {
+                    conn: Arc::clone(&member.conn),
+                    server_id: id.clone(),
+                    server_name: other.name.clone(),
+                    solicited: member.dial.is_some(),
+                    configured: state.dials.is_explicit(id),
+                    place: place.clone(),
+                    compression: member.compression,
+                });
+            }
+        }
+        routes
+    }
+
+    /// How many other servers are connected.
+    pub fn server_count(&self) -> usize {
+        self.state.lock().servers.len()
+    }
+
+    /// Tells clients where they can connect, if that has changed.
+    fn change_client_urls(&self, state: &State) {
+        let mut urls = state.info.connect_urls.clone();
+        if !self.cluster.no_advertise {
+            let mut others: Vec<&String> =
+                state.servers.values().flat_map(|other| &other.connect_urls).collect();
+            others.sort_unstable();
+            others.dedup();
+            urls.extend(others.into_iter().cloned());
+        }
+        let cluster = &state.info.cluster;
+        let known = self.registry.info();
+        if known.connect_urls != urls || known.cluster != *cluster {
+            self.registry.change_info(|info| {
+                info.connect_urls = urls;
+                info.cluster.clone_from(cluster);
+            });
+        }
+    }
+}
+
+/// How a connection ended that never was registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unregistered {
+    /// It is worth another attempt.
+    Retry,
+    /// One of the two servers has no pool, so there are no connections for single accounts.
+    NotDedicated,
+    /// This server was at the other end as well.
+    OwnServer,
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Lines by which other servers learn of a new one.
+    fn gossip(
+        &self,
+        conn: &Arc<Conn>,
+        dial: Option<&Dial>,
+        info: &Info,
+    ) -> Vec<(Arc<Conn>, Vec<u8>)> {
+        let explicit = dial.map(|dial| dial.explicit);
+        let heard_of = dial.is_some_and(|dial| {
+            !dial.explicit && dial.gossip_mode != GOSSIP_OVERRIDE
+        });
+        if heard_of || info.gossip_mode == GOSSIP_DISABLED {
+            return Vec::new();
+        }
+        let mut told = info.clone();
+        told.nonce.clear();
+        if let Some(Place::Account(account)) = dial.map(|dial| &dial.place) {
+            told.route_account = account.to_string();
+        }
+        if told.ip.is_empty()
+            && let Some(remote) = conn.remote
+        {
+            let address = core::net::SocketAddr::new(remote.ip(), told.port);
+            told.ip = format!("nats-route://{address}/");
+        }
+        let mut lines = Vec::new();
+        for (id, other) in self.servers.iter().filter(|(id, _)| ***id != *info.server_id) {
+            let of_account = !told.route_account.is_empty();
+            if of_account && other.pool_size == 0 {
+                continue;
+            }
+            let place = Place::Account(told.route_account.as_str().into());
+            let member = other.members.get(&place).or_else(|| other.members.values().next());
+            let Some(member) = member else { continue };
+            told.gossip_mode = match explicit {
+                Some(true) => GOSSIP_OVERRIDE,
+                None if self.dials.is_explicit(id) => GOSSIP_OVERRIDE,
+                None => GOSSIP_DISABLED,
+                Some(false) => 0,
+            };
+            let mut line = Vec::new();
+            told.write(&mut line);
+            lines.push((Arc::clone(&member.conn), line));
+        }
+        lines
+    }
+}
+
+impl Other {
+    fn conns(&self) -> impl Iterator<Item = &Arc<Conn>> {
+        let spares = self.spares.iter().map(|(_, spare)| spare);
+        self.members.values().chain(spares).map(|member| &member.conn)
+    }
+}
+
+/// The index of an account in a pool of that size.
+///
+/// nats: server/route.go `computeRoutePoolIdx`
+pub fn pool_index(account: &str, pool_size: usize) -> usize {
+    if pool_size <= 1 {
+        return 0;
+    }
+    let hash = account.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    hash as usize % pool_size
+}
+
+/// `host` or `host:port`; the port of the listener where none is given.
+fn advertised(text: &str, port: u16) -> (String, u16) {
+    match RouteUrl::parse(&format!("nats://{text}")) {
+        Ok(RouteUrl { host, port: given, .. }) => (host, if given == 0 { port } else { given }),
+        Err(_) => (text.trim_matches(['[', ']']).to_owned(), port),
+    }
+}
+
+/// Subjects as INFO shows them; none if all are allowed.
+fn announced(permission: &options::SubjectPermission) -> Option<Subjects> {
+    let options::SubjectPermission { allow, deny } = permission;
+    (allow.is_some() || !deny.is_empty())
+        .then(|| Subjects { allow: allow.clone().unwrap_or_default(), deny: deny.clone() })
+}
+
+/// Characters of a generated cluster name.
+const GENERATED_NAME_LEN: usize = 22;
+
+/// Connections of a pool at most, whatever the other server asks for. Not a limit of the real
+/// server.
+const POOL_SIZE_MAX: usize = 256;
+
+/// Who looks for a connection among the members, in tests.
+#[cfg(test)]
+impl Mesh {
+    /// The connections to another server, without spares.
+    pub(crate) fn members(&self, server_id: &str) -> Vec<Cid> {
+        let state = self.state.lock();
+        let other = state.servers.get(server_id);
+        other.map_or(Vec::new(), |other| other.members.values().map(|m| m.conn.cid).collect())
+    }
 }
