@@ -1,4 +1,6 @@
 //! Clusters: of dialtone, of the real server, and of both together.
 
+mod handshake;
 mod mixed;
+mod protocol;
 mod replacement;
