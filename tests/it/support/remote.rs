@@ -1,10 +1,11 @@
 //! Another server, played by a test: it speaks the route protocol line by line.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Client, Server};
+use super::{Client, PATIENCE, Server};
 
 /// One connection of a played server.
 pub(crate) struct Remote {
@@ -75,8 +76,17 @@ impl Remote {
 
     /// Accepts a server that dials this one, without a word.
     pub(crate) fn accept(listener: &TcpListener) -> Client {
-        let (stream, _) = listener.accept().expect("somebody dials");
-        Client::from_stream(stream).steady()
+        let deadline = Instant::now() + PATIENCE;
+        listener.set_nonblocking(true).unwrap();
+        loop {
+            if let Ok((stream, _)) = listener.accept() {
+                stream.set_nonblocking(false).unwrap();
+                return Client::from_stream(stream);
+            }
+            assert!(Instant::now() < deadline, "nobody dials");
+            // Accepting knows no deadline of its own.
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     pub(crate) fn send(&mut self, text: &str) {
