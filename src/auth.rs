@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use crate::connect::{Connect, Credentials};
 use crate::errors::ProtoErr;
+use crate::limits::GLOBAL_ACCOUNT;
 use crate::options::{self, ConnectionType, Login, Options};
 use crate::permissions::Permissions;
 
@@ -20,9 +21,6 @@ mod nkey;
 mod password;
 #[cfg(test)]
 mod tests;
-
-/// The account of everybody who is assigned to no other.
-pub const GLOBAL_ACCOUNT: &str = "$G";
 
 /// Stands for a token where a user's name is shown.
 const TOKEN_NAME: &str = "[REDACTED]";

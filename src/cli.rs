@@ -7,6 +7,7 @@
 //! nats: main.go, server/opts.go `ConfigureOptions`
 
 mod client;
+mod cluster;
 mod help;
 
 use std::fmt;
@@ -117,6 +118,7 @@ enum Override {
     Debug(bool),
     Trace(bool),
     TraceVerbose(bool),
+    Cluster(cluster::Override),
     /// A flag that is accepted for compatibility, and why it does nothing.
     Nothing(&'static str),
 }
@@ -228,7 +230,10 @@ impl Server {
                 overrides
                     .push(Override::Nothing("profile has no effect: there is no Go profiler here"));
             }
-            _ => flag.absent(words)?,
+            _ => match cluster::flag(flag, words)? {
+                Some(cluster) => overrides.push(Override::Cluster(cluster)),
+                None => flag.absent(words)?,
+            },
         }
         Ok(())
     }
@@ -332,9 +337,14 @@ impl Flags {
                 Override::Debug(on) => log.debug = *on,
                 Override::Trace(on) => log.trace = *on,
                 Override::TraceVerbose(on) => (log.trace, log.trace_verbose) = (*on, *on),
-                Override::Nothing(_) => {}
+                Override::Cluster(_) | Override::Nothing(_) => {}
             }
         }
+        let cluster_flags = self.overrides.iter().filter_map(|flag| match flag {
+            Override::Cluster(flag) => Some(flag),
+            _ => None,
+        });
+        cluster::apply(cluster_flags, &mut options.cluster).map_err(LoadError::Flags)?;
         let login = &mut options.authorization.login;
         apply_login(login, user, password, token).map_err(|text| LoadError::Flags(text.to_owned()))
     }
@@ -479,13 +489,6 @@ impl Flag<'_> {
             "tls" | "tlsverify" | "help_tls" => (true, "TLS is not supported yet"),
             "tlscert" | "tlskey" | "tlscacert" => (false, "TLS is not supported yet"),
             "ms" | "https_port" => (false, "monitoring over TLS is not supported yet"),
-            "cluster" | "cluster_listen" | "cluster_name" | "cluster_advertise"
-            | "connect_retries" => (false, "cluster is not supported yet"),
-            "routes" => {
-                let text = "solicited routes require cluster capabilities, e.g. --cluster";
-                return Err(CliError::new(text.to_owned()));
-            }
-            "no_advertise" => (true, "cluster is not supported yet"),
             "s" | "syslog" => (true, "syslog is not supported, use --log"),
             "r" | "remote_syslog" => (false, "syslog is not supported, use --log"),
             _ => {

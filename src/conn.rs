@@ -31,11 +31,10 @@ use std::task::Waker;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::auth::GLOBAL_ACCOUNT;
 use crate::conn::subscription::Subscriptions;
 use crate::errors::ClosedReason;
 use crate::ids::{Cid, Kind};
-use crate::limits::STALL_PATIENCE;
+use crate::limits::{GLOBAL_ACCOUNT, STALL_PATIENCE};
 use crate::moment::Moment;
 use crate::outbound::{Admission, Batch, Outbound, Policy};
 use crate::permissions::{Permissions, Replies};

@@ -125,6 +125,12 @@ pub const LAME_DUCK_GRACE_PERIOD_DEFAULT: Duration = Duration::from_secs(10);
 
 // Cluster.
 
+/// Account of the servers themselves, which have a connection of its own between each other.
+pub const SYSTEM_ACCOUNT: &str = "$SYS";
+
+/// Account of everybody who belongs to no other.
+pub const GLOBAL_ACCOUNT: &str = "$G";
+
 /// Connections to each other server.
 pub const ROUTE_POOL_SIZE_DEFAULT: usize = 3;
 

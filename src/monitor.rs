@@ -26,9 +26,6 @@ use crate::monitor::json::Date;
 use crate::monitor::params::Params;
 use crate::registry::Registry;
 
-/// Name of the system account where none is configured.
-const SYSTEM_ACCOUNT_DEFAULT: &str = "$SYS";
-
 /// Entries of a list that one answer shows unless `limit` says otherwise.
 const LIMIT_DEFAULT: usize = 1024;
 

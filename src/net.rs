@@ -8,6 +8,7 @@ pub mod http;
 pub(crate) mod listener;
 pub(crate) mod machine;
 pub(crate) mod process;
+pub mod s2;
 pub mod signals;
 pub(crate) mod stream;
 pub(crate) mod sweep;

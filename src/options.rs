@@ -9,8 +9,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::compression::Compression;
 use crate::duration;
 use crate::limits;
+use crate::route_url::RouteUrl;
 
 /// Everything that can be set. `Options::default()` is the real server without a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -229,8 +231,8 @@ pub struct Cluster {
     pub name: Option<String>,
     /// Where other servers connect to; none means nowhere, the server only dials.
     pub listen: Option<Listen>,
-    /// Servers to dial, as URLs.
-    pub routes: Vec<String>,
+    /// Servers to dial.
+    pub routes: Vec<RouteUrl>,
     /// `host` or `host:port` that other servers are told.
     pub advertise: Option<String>,
     /// Keeps the addresses for clients from the other servers.
@@ -247,6 +249,10 @@ pub struct Cluster {
     pub permissions: Option<Permissions>,
     /// Connections to each other server; none means one, without a pool.
     pub pool_size: Option<usize>,
+    /// Accounts with a connection of their own to each other server, besides `$SYS`.
+    pub accounts: Vec<String>,
+    /// How these connections are compressed.
+    pub compression: Compression,
     /// Time between two PINGs on a route.
     pub ping_interval: Duration,
     /// PINGs without PONG before a route is stale.
@@ -305,6 +311,17 @@ pub enum OptionsError {
     NoAuthUserUnknown(String),
     /// The server name contains a space.
     ServerNameHasSpaces,
+    /// The cluster's name contains a space.
+    ClusterNameHasSpaces,
+    /// Accounts have connections of their own only beside a pool.
+    AccountsWithoutPool,
+    /// An account stands in the list twice.
+    AccountTwice {
+        /// Its name.
+        account: String,
+        /// The list.
+        accounts: Vec<String>,
+    },
 }
 
 impl Default for Options {
@@ -374,6 +391,8 @@ impl Default for Cluster {
             connect_backoff: false,
             permissions: None,
             pool_size: Some(limits::ROUTE_POOL_SIZE_DEFAULT),
+            accounts: Vec::new(),
+            compression: Compression::default(),
             ping_interval: limits::ROUTE_PING_INTERVAL_MAX,
             ping_max: limits::PING_MAX_DEFAULT,
             write_deadline: limits::WRITE_DEADLINE_DEFAULT,
@@ -467,6 +486,34 @@ impl Options {
         if self.server_name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err(OptionsError::ServerNameHasSpaces);
         }
+        self.cluster.as_ref().map_or(Ok(()), Cluster::check)
+    }
+}
+
+impl Cluster {
+    /// The accounts with a connection of their own to each other server that pools too.
+    pub fn dedicated_accounts(&self) -> Vec<String> {
+        let mut accounts = self.accounts.clone();
+        if self.pool_size.is_some() && !accounts.iter().any(|name| name == limits::SYSTEM_ACCOUNT) {
+            accounts.push(limits::SYSTEM_ACCOUNT.to_owned());
+        }
+        accounts
+    }
+
+    /// nats: server/server.go `validateCluster`
+    fn check(&self) -> Result<(), OptionsError> {
+        if self.name.as_ref().is_some_and(|name| name.contains(' ')) {
+            return Err(OptionsError::ClusterNameHasSpaces);
+        }
+        if self.pool_size.is_none() && !self.accounts.is_empty() {
+            return Err(OptionsError::AccountsWithoutPool);
+        }
+        for (index, account) in self.accounts.iter().enumerate() {
+            if self.accounts[..index].contains(account) {
+                let (account, accounts) = (account.clone(), self.dedicated_accounts());
+                return Err(OptionsError::AccountTwice { account, accounts });
+            }
+        }
         Ok(())
     }
 }
@@ -518,6 +565,18 @@ impl fmt::Display for OptionsError {
                  account configuration"
             ),
             Self::ServerNameHasSpaces => f.write_str("server name cannot contain spaces"),
+            Self::ClusterNameHasSpaces => f.write_str("cluster name cannot contain spaces"),
+            Self::AccountsWithoutPool => {
+                f.write_str("pool_size cannot be negative if pinned accounts are specified")
+            }
+            Self::AccountTwice { account, accounts } => {
+                let accounts: Vec<_> = accounts.iter().map(|name| format!("{name:?}")).collect();
+                write!(
+                    f,
+                    "found duplicate account name {account:?} in pinned accounts list [{}]",
+                    accounts.join(" ")
+                )
+            }
         }
     }
 }
@@ -572,6 +631,30 @@ mod tests {
         assert_eq!(options.check(), Ok(()));
         options.authorization.no_auth_user = Some("y".to_owned());
         assert!(options.check().is_err());
+    }
+
+    #[test]
+    fn a_cluster_that_cannot_be_started() {
+        let text = |cluster: Cluster| {
+            let options = Options { cluster: Some(cluster), ..Options::default() };
+            options.check().unwrap_err().to_string()
+        };
+        let name = Some("a b".to_owned());
+        let named = Cluster { name, ..Cluster::default() };
+        assert_eq!(text(named), "cluster name cannot contain spaces");
+        let accounts = vec!["$G".to_owned()];
+        let alone = Cluster { accounts: accounts.clone(), pool_size: None, ..Cluster::default() };
+        assert_eq!(
+            text(alone.clone()),
+            "pool_size cannot be negative if pinned accounts are specified"
+        );
+        let twice = Cluster { accounts: [&accounts[..]; 2].concat(), ..Cluster::default() };
+        assert_eq!(
+            text(twice),
+            "found duplicate account name \"$G\" in pinned accounts list [\"$G\" \"$G\" \"$SYS\"]"
+        );
+        assert_eq!(Cluster { accounts: Vec::new(), ..alone }.dedicated_accounts(), [""; 0]);
+        assert_eq!(Cluster::default().dedicated_accounts(), ["$SYS"]);
     }
 
     #[test]

@@ -13,12 +13,13 @@ use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 
 use crate::account::Account;
-use crate::auth::{Authenticator, GLOBAL_ACCOUNT};
+use crate::auth::Authenticator;
 use crate::conn::subscription::Subscription;
 use crate::conn::{About, Conn, Received, Slot};
 use crate::errors::ClosedReason;
 use crate::ids::{Cid, Kind, ServerId};
 use crate::info::Info;
+use crate::limits;
 use crate::moment::Moment;
 use crate::options::Options;
 use crate::outbound::Policy;
@@ -105,7 +106,7 @@ impl Registry {
                 drop_when_far_behind: options.no_fast_producer_stall,
             },
             options,
-            global: Arc::new(Account::new(0, GLOBAL_ACCOUNT)),
+            global: Arc::new(Account::new(0, limits::GLOBAL_ACCOUNT)),
             info: RwLock::default(),
             conns: Mutex::default(),
             free_slots: Arc::default(),

@@ -11,7 +11,17 @@ use std::path::{Path, PathBuf};
 /// The seven floors, bottom first. A file may import only from modules that stand before its own.
 const FLOORS: [&[&str]; 7] = [
     &[
-        "ids", "subject", "duration", "limits", "errors", "stats", "options", "moment", "os_error",
+        "ids",
+        "subject",
+        "duration",
+        "limits",
+        "errors",
+        "stats",
+        "compression",
+        "route_url",
+        "options",
+        "moment",
+        "os_error",
         "fuzzing",
     ],
     &["headers", "info", "connect", "parser", "encoder", "websocket"],

@@ -24,6 +24,15 @@ Server:
   -sl, --signal CMD=PID                 tell a running server: ldm, stop, quit, term, reopen,
                                         reload; PID is its process id or its pid file
 
+Cluster:
+      --cluster, --cluster_listen URL   nats://[USER:PASSWORD@]HOST:PORT for other servers
+                                        (-1 any free port; empty: no cluster)
+      --cluster_name NAME               name that all its servers share (default: generated)
+      --routes URL,...                  other servers to connect to, nats://HOST:PORT
+      --cluster_advertise HOST[:PORT]   address that other servers are told
+      --no_advertise                    keep client addresses from the other servers
+      --connect_retries N               further attempts to reach a server heard of (default 0)
+
 Login:
       --user NAME, --pass PASSWORD      the one user that may connect
       --auth TOKEN                      the token that clients must know

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::options::Cluster;
+use crate::route_url::RouteUrl;
 
 fn parsed(line: &str) -> Result<Command, String> {
     let args: Vec<_> = line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned).collect();
@@ -117,8 +119,6 @@ fn errors_say_what_is_wrong() {
         ("--signal foo=1", "unknown signal \"foo\""),
         ("--signal ldm", "--signal ldm needs a process id or a pid file: ldm=PID"),
         ("--tls", "-tls: TLS is not supported yet"),
-        ("--cluster_name x", "-cluster_name: cluster is not supported yet"),
-        ("--routes nats://a:1", "solicited routes require cluster capabilities, e.g. --cluster"),
     ] {
         assert_eq!(parsed(line), Err(wanted.to_owned()), "{line}");
     }
@@ -242,5 +242,63 @@ fn help_names_every_flag() {
         "--timeout",
     ] {
         assert!(HELP.contains(flag), "{flag}");
+    }
+}
+
+fn cluster(line: &str) -> Cluster {
+    options(line).cluster.unwrap()
+}
+
+#[test]
+fn a_cluster_by_flags_alone() {
+    let flags = "--cluster nats://127.0.0.1:-1 --cluster_name X --no_advertise \
+                 --cluster_advertise a:1 --connect_retries 5 --routes nats://u:p@b:1,,tls://c:2/";
+    let cluster = cluster(flags);
+    let listen = Listen { host: "127.0.0.1".to_owned(), port: Port::Free };
+    assert_eq!(cluster.listen, Some(listen));
+    assert_eq!(cluster.name.as_deref(), Some("X"));
+    assert_eq!((cluster.no_advertise, cluster.connect_retries), (true, 5));
+    assert_eq!(cluster.advertise.as_deref(), Some("a:1"));
+    let routes: Vec<_> = cluster.routes.iter().map(RouteUrl::to_string).collect();
+    assert_eq!(routes, ["b:1", "c:2"]);
+    assert_eq!(options("--cluster_name X --no_advertise").cluster, None);
+    assert_eq!(options("--cluster nats://a:1 --cluster=").cluster, None);
+    assert_eq!(options("--cluster nats://a:0").cluster, None);
+}
+
+#[test]
+fn cluster_flags_win_over_the_block() {
+    let block = "cluster { port: 1, name: A, authorization { user: u, password: p }, \
+                 routes: [\"nats://r:1\"], no_advertise: true }";
+    let with = |flags: &str| loaded_with(&format!("-c f {flags}"), block).unwrap().options.cluster;
+    let cluster =
+        with("--cluster_listen nats://h:2 --cluster_name B --no_advertise=false").unwrap();
+    assert_eq!(cluster.listen, Some(Listen { host: "h".to_owned(), port: Port::Number(2) }));
+    assert_eq!((cluster.name.as_deref(), cluster.no_advertise), (Some("B"), false));
+    assert_eq!((cluster.login, cluster.routes.len()), (Login::Open, 1));
+    let login = Login::Single { user: "x".to_owned(), password: "y".to_owned() };
+    assert_eq!(with("--cluster nats://x:y@h:2").unwrap().login, login);
+    assert_eq!(with("--routes=").unwrap().routes, []);
+    assert_eq!(with("--cluster="), None);
+}
+
+/// Texts of the real server.
+#[test]
+fn clusters_that_cannot_be_started() {
+    for (line, wanted) in [
+        ("--routes nats://a:1", "solicited routes require cluster capabilities, e.g. --cluster"),
+        (
+            "--cluster= --routes nats://a:1",
+            "solicited routes require cluster capabilities, e.g. --cluster",
+        ),
+        ("--cluster 6222", "missing port in address"),
+        ("--cluster nats://a", "address a: missing port in address"),
+        ("--cluster nats://a@b:1", "expected cluster password to be set"),
+        (
+            "--cluster nats://a:1 --routes 127.0.0.1:1",
+            "parse \"127.0.0.1:1\": first path segment in URL cannot contain colon",
+        ),
+    ] {
+        assert_eq!(loaded_with(line, "").unwrap_err(), wanted, "{line}");
     }
 }

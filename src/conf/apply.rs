@@ -248,11 +248,7 @@ impl Apply<'_> {
             }
             "no_auth_user" => self.options.authorization.no_auth_user = field.some_text()?,
             "cluster" => {
-                self.options.cluster = cluster::read(field, &mut self.problems)?;
-                // The only place that knows that there are no routes yet.
-                if self.options.cluster.is_some() {
-                    return Err(field.error("cluster is not supported yet"));
-                }
+                self.options.cluster = Some(cluster::read(field, &mut self.problems)?);
             }
             "leafnodes" | "leaf" => {
                 let remotes = field.map()?.fields().into_iter().find(|f| f.key() == "remotes");
@@ -268,7 +264,7 @@ impl Apply<'_> {
             }
             "jetstream" => {}
             "system_account" | "system" => {
-                if field.text()? != "$SYS" {
+                if field.text()? != limits::SYSTEM_ACCOUNT {
                     return Err(field.error("accounts are not supported yet"));
                 }
             }

@@ -289,7 +289,8 @@ fn what_restricts_access_is_never_ignored() {
         ("mappings { a: b }", "c.conf:1:0: subject mappings are not supported yet"),
         ("gateway { name: a }", "c.conf:1:0: gateways are not supported"),
         ("leafnodes { remotes: [{url: x}] }", "c.conf:1:12: leaf nodes are not supported"),
-        ("cluster { port: 6222 }", "c.conf:1:0: cluster is not supported yet"),
+        ("cluster { port: 6222, tls { ca_file: x } }", "c.conf:1:22: TLS is not supported yet"),
+        ("cluster { port: 6222, accounts: [A] }", "c.conf:1:22: accounts are not supported yet"),
         (
             "authorization { auth_callout { issuer: A } }",
             "c.conf:1:16: auth_callout is not supported",
@@ -330,7 +331,10 @@ fn what_the_server_can_do_without_is_a_notice() {
             "c.conf:1:0: store_dir has no effect: nothing is stored, there is no JetStream here",
         ),
         ("prof_port: 1", "c.conf:1:0: prof_port has no effect: there is no Go profiler here"),
-        ("cluster { name: x }", "c.conf:1:0: a cluster without port or listen has no effect"),
+        (
+            "cluster { name: x }",
+            "c.conf:1:0: a cluster without port or listen has no effect without --cluster",
+        ),
         (
             "authorization { users: [] }",
             "c.conf:1:16: the list of users is empty: everybody may connect",

@@ -5,10 +5,11 @@
 use serde::Serialize;
 
 use crate::account::Account;
+use crate::limits::SYSTEM_ACCOUNT;
 use crate::moment::Moment;
 use crate::monitor::json::Date;
 use crate::monitor::subsz;
-use crate::monitor::{Refused, SYSTEM_ACCOUNT_DEFAULT, View};
+use crate::monitor::{Refused, View};
 
 /// The document of `/accountz`: the names, or one account.
 #[derive(Debug, Serialize)]
@@ -90,7 +91,7 @@ pub fn accountz<'a>(view: &'a View<'_>, name: &str) -> Result<Accountz<'a>, Refu
     let mut accountz = Accountz {
         server_id: view.server_id(),
         now: view.date(view.now),
-        system_account: SYSTEM_ACCOUNT_DEFAULT,
+        system_account: SYSTEM_ACCOUNT,
         accounts: None,
         account_detail: None,
     };

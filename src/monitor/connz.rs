@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::auth::GLOBAL_ACCOUNT;
 use crate::conn::Conn;
 use crate::duration;
 use crate::ids::{Cid, Kind};
+use crate::limits::GLOBAL_ACCOUNT;
 use crate::moment::Moment;
 use crate::monitor::json::{Date, Uptime, is_zero};
 use crate::monitor::params::{Params, Subs};

@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use crate::limits;
 use crate::moment::Moment;
+use crate::monitor::View;
 use crate::monitor::json::{Date, Float, Uptime, is_false, is_zero};
-use crate::monitor::{SYSTEM_ACCOUNT_DEFAULT, View};
 use crate::options::{Cluster, WriteTimeout};
+use crate::route_url::RouteUrl;
 
 /// Time for a TLS handshake in the real server's defaults, seconds; without TLS it is only shown.
 const TLS_TIMEOUT: Float = Float(2.0);
@@ -211,7 +212,7 @@ pub fn varz(view: &View<'_>) -> Varz {
         config_digest: options.config_digest.clone().unwrap_or_default(),
         tags: options.server_tags.clone(),
         metadata: options.server_metadata.clone(),
-        system_account: SYSTEM_ACCOUNT_DEFAULT,
+        system_account: limits::SYSTEM_ACCOUNT,
         slow_consumer_stats: ByKind { clients: totals.slow_consumers, ..ByKind::default() },
         stale_connection_stats: ByKind { clients: totals.stale_connections, ..ByKind::default() },
         disk_io_wait_stats: DiskIoWaitStats::default(),
@@ -225,16 +226,10 @@ fn cluster(cluster: &Cluster) -> ClusterVarz {
         addr: listen.map(|listen| listen.host.clone()),
         cluster_port: listen.map(|listen| listen.port.bind_number()),
         auth_timeout: Some(seconds(cluster.auth_timeout)),
-        urls: cluster.routes.iter().map(|url| without_secrets(url).to_owned()).collect(),
+        urls: cluster.routes.iter().map(RouteUrl::to_string).collect(),
         tls_timeout: Some(TLS_TIMEOUT),
         pool_size: cluster.pool_size,
     }
-}
-
-/// `host:port` of a route's URL.
-fn without_secrets(url: &str) -> &str {
-    let address = url.split_once("://").map_or(url, |(_, address)| address);
-    address.rsplit_once('@').map_or(address, |(_, address)| address)
 }
 
 fn write_timeout(write_timeout: WriteTimeout) -> Option<&'static str> {

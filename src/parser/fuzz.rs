@@ -1,6 +1,8 @@
-//! Fuzz body of the parser: however the input is cut, the same ops come out of it.
+//! Fuzz bodies of the parser: however the input is cut, the same ops come out of it.
 
-use crate::parser::{Op, Parser, Rules};
+use std::fmt;
+
+use crate::parser::{Grammar, Op, Parser, Publish, RouteOp, RouteRules, RoutedMsg, Rules};
 
 /// Small limits, so that short inputs reach them.
 const MAX_CONTROL_LINE: usize = 64;
@@ -9,11 +11,20 @@ const MAX_PAYLOAD: usize = 200;
 /// What a parser may keep besides one control line and one payload: name, blanks and line ends.
 const KEPT_SLACK: usize = 32;
 
-/// Parses `bytes` whole, cut in two at each place, byte by byte, and cut at random: ops and error
-/// are the same, and what is kept of an op stays within the limits.
-///
-/// The first byte chooses the rules: whether headers are negotiated, whether CONNECT must come
-/// first.
+/// A grammar as the bodies need it.
+trait Checked: Grammar + Copy {
+    /// The op as text. Whatever it was made of, it is well formed.
+    fn check(op: &Self::Op<'_>) -> String;
+
+    /// The same for the op of a plain message.
+    fn check_plain(plain: &Self::Plain<'_>) -> String;
+
+    /// After CONNECT anything may come.
+    fn connected(&mut self, op: &Self::Op<'_>);
+}
+
+/// The client port: the first byte chooses whether headers are negotiated and whether CONNECT must
+/// come first.
 pub fn fuzz_parser(bytes: &[u8]) {
     let Some((&flags, input)) = bytes.split_first() else { return };
     let rules = Rules {
@@ -22,6 +33,24 @@ pub fn fuzz_parser(bytes: &[u8]) {
         headers: flags & 1 != 0,
         connect_first: flags & 2 != 0,
     };
+    fuzz_cuts(input, rules);
+}
+
+/// The route port: the first byte chooses whether accounts are named and whether CONNECT must come
+/// first.
+pub fn fuzz_route_parser(bytes: &[u8]) {
+    let Some((&flags, input)) = bytes.split_first() else { return };
+    let rules = RouteRules {
+        max_control_line: MAX_CONTROL_LINE,
+        account_absent: flags & 1 != 0,
+        connect_first: flags & 2 != 0,
+    };
+    fuzz_cuts(input, rules);
+}
+
+/// Parses `input` whole, cut in two at each place, byte by byte, and cut at random: ops and error
+/// are the same, and what is kept of an op stays within the limits.
+fn fuzz_cuts(input: &[u8], rules: impl Checked) {
     let whole = ops([input], rules);
     // Every place of a long input would take too long; near its ends they are all tried.
     let step = input.len() / 300 + 1;
@@ -46,66 +75,129 @@ fn assert_same(whole: &[String], cut: &[String], at: usize) {
     assert_eq!(whole, cut, "cut at {at}");
 }
 
-/// The ops in `pieces` as text, and the error that ends them. After CONNECT anything may come.
-fn ops<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, rules: Rules) -> Vec<String> {
+/// The ops in `pieces` as text, and the error that ends them.
+fn ops<'a, G: Checked>(pieces: impl IntoIterator<Item = &'a [u8]>, rules: G) -> Vec<String> {
     let mut parser = Parser::new(rules);
     let mut ops = Vec::new();
+    let mut arrived = 0;
     for mut piece in pieces {
+        arrived += piece.len();
         loop {
-            let plain = parser.next_plain(piece).map(|(publish, len)| (Op::Publish(publish), len));
+            let mut rules = parser.rules;
+            let plain = parser.next_plain(piece);
+            let plain = plain.map(|(plain, len)| (G::check_plain(&plain), len));
             let (op, used) = match parser.next(piece) {
-                Ok(next) => next,
+                Ok((op, used)) => (op.map(|op| check_op(&mut rules, &op)), used),
                 Err(error) => {
                     ops.push(format!("{error:?}"));
                     return ops;
                 }
             };
+            parser.rules = rules;
             assert!(used <= piece.len());
             if let Some((plain, len)) = plain {
                 assert_eq!((op.as_ref(), used), (Some(&plain), len), "the short way differs");
             }
             piece = &piece[used..];
             let Some(op) = op else { break };
-            check(&op);
-            ops.push(format!("{op:?}"));
-            if matches!(op, Op::Connect(_)) {
-                parser.rules.connect_first = false;
-            }
+            ops.push(op);
         }
         assert!(piece.is_empty(), "nothing is left when there is no further op");
-        let kept_max = MAX_CONTROL_LINE.max(rules.max_control_line) + MAX_PAYLOAD + KEPT_SLACK;
+        // On the route port no payload is too large, but none takes memory before it is there.
+        let kept_max = MAX_CONTROL_LINE + MAX_PAYLOAD.max(2 * arrived) + KEPT_SLACK;
         assert!(parser.kept_len() <= kept_max, "{} bytes are kept", parser.kept_len());
     }
     ops
 }
 
-/// What holds for each op, whatever it was made of.
-fn check(op: &Op<'_>) {
-    let argument = |text: &[u8]| assert!(!text.is_empty() && !text.contains(&b' '));
-    match op {
-        Op::Publish(publish) => {
-            argument(publish.subject);
-            assert!(publish.len() <= MAX_PAYLOAD);
-            assert_eq!(publish.header().len() + publish.payload().len(), publish.len());
-            if !publish.tail.is_empty() {
-                let mut tail = Vec::new();
-                if !publish.reply.is_empty() {
-                    tail.extend_from_slice(publish.reply);
-                    tail.push(b' ');
-                }
-                let line_end = publish.tail.len() - publish.message.len() - 4;
-                let (line, message) = publish.tail.split_at(line_end);
-                assert!(line.starts_with(&tail) && line.ends_with(publish.size_text));
-                assert_eq!(message, [b"\r\n", publish.message, b"\r\n"].concat());
+fn check_op<G: Checked>(rules: &mut G, op: &G::Op<'_>) -> String {
+    rules.connected(op);
+    G::check(op)
+}
+
+impl Checked for Rules {
+    fn check(op: &Op<'_>) -> String {
+        match op {
+            Op::Publish(publish) => {
+                assert!(publish.len() <= MAX_PAYLOAD);
+                check_publish(publish);
             }
+            Op::Sub { subject, queue, sid } => {
+                [*subject, *sid].into_iter().chain(*queue).for_each(argument);
+            }
+            Op::Unsub { sid, max } => [*sid].into_iter().chain(*max).for_each(argument),
+            Op::Connect(text) | Op::Info(text) | Op::Err(text) => {
+                assert!(text.len() <= MAX_CONTROL_LINE);
+            }
+            Op::Ping | Op::Pong | Op::Ok => {}
         }
-        Op::Sub { subject, queue, sid } => {
-            [*subject, *sid].into_iter().chain(*queue).for_each(argument);
-        }
-        Op::Unsub { sid, max } => [*sid].into_iter().chain(*max).for_each(argument),
-        Op::Connect(text) | Op::Info(text) | Op::Err(text) => {
-            assert!(text.len() <= MAX_CONTROL_LINE);
-        }
-        Op::Ping | Op::Pong | Op::Ok => {}
+        show(op)
     }
+
+    fn check_plain(plain: &Publish<'_>) -> String {
+        Self::check(&Op::Publish(Publish { ..*plain }))
+    }
+
+    fn connected(&mut self, op: &Op<'_>) {
+        self.connect_first &= !matches!(op, Op::Connect(_));
+    }
+}
+
+impl Checked for RouteRules {
+    fn check(op: &RouteOp<'_>) -> String {
+        match op {
+            RouteOp::Msg(msg) => {
+                check_publish(&msg.publish);
+                assert_eq!(msg.queues.is_empty(), msg.queues.iter().next().is_none());
+                msg.queues.iter().for_each(argument);
+                let has_tail = !msg.publish.tail.is_empty();
+                assert!(!has_tail || msg.queues.is_empty() || msg.publish.reply.is_empty());
+            }
+            RouteOp::Sub { subject, queue, .. } => {
+                [*subject].into_iter().chain(queue.map(|(name, _)| name)).for_each(argument);
+            }
+            RouteOp::Unsub { subject, queue, .. } => {
+                [*subject].into_iter().chain(*queue).for_each(argument);
+            }
+            RouteOp::Connect(text) | RouteOp::Info(text) | RouteOp::Err(text) => {
+                assert!(text.len() <= MAX_CONTROL_LINE);
+            }
+            RouteOp::Ping | RouteOp::Pong | RouteOp::Ok | RouteOp::Ignored => {}
+        }
+        show(op)
+    }
+
+    fn check_plain(plain: &RoutedMsg<'_>) -> String {
+        let publish = Publish { ..plain.publish };
+        Self::check(&RouteOp::Msg(RoutedMsg { publish, ..*plain }))
+    }
+
+    fn connected(&mut self, op: &RouteOp<'_>) {
+        self.connect_first &= !matches!(op, RouteOp::Connect(_));
+    }
+}
+
+fn show(op: &impl fmt::Debug) -> String {
+    format!("{op:?}")
+}
+
+fn argument(text: &[u8]) {
+    assert!(!text.is_empty() && !text.contains(&b' '));
+}
+
+fn check_publish(publish: &Publish<'_>) {
+    argument(publish.subject);
+    assert_eq!(publish.header().len() + publish.payload().len(), publish.len());
+    if publish.tail.is_empty() {
+        return;
+    }
+    let mut line = Vec::new();
+    if !publish.reply.is_empty() {
+        line.extend_from_slice(publish.reply);
+        line.push(b' ');
+    }
+    let line_end = publish.tail.len() - publish.message.len() - 4;
+    let (front, message) = publish.tail.split_at(line_end);
+    assert!(front.starts_with(&line) && front.ends_with(publish.size_text));
+    assert_eq!(message, [b"\r\n", publish.message, b"\r\n"].concat());
 }

@@ -387,3 +387,6 @@ fn plain_msg<'a>(buf: &'a [u8], rules: &RouteRules) -> Option<(RoutedMsg<'a>, us
     let account = &names[..account_len];
     Some((RoutedMsg { account, publish, queues: Queues::default() }, line.total()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,7 @@
 //! Clusters: of dialtone, of the real server, and of both together.
 
+mod dialling;
+mod handshake;
 mod mixed;
+mod protocol;
 mod replacement;

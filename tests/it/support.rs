@@ -5,10 +5,12 @@ pub(crate) mod cluster;
 pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod random;
+pub(crate) mod remote;
 pub(crate) mod server;
 
 pub(crate) use client::Client;
 pub(crate) use cluster::{Cluster, Flavor};
+pub(crate) use remote::Remote;
 pub(crate) use server::{Server, Which};
 
 use std::time::Duration;

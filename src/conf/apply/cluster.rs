@@ -4,20 +4,20 @@
 
 use super::authorization;
 use super::{duration_or_seconds, listen, port, unknown_field, write_timeout};
+use crate::compression::Compression;
 use crate::conf::value::{Field, Value};
 use crate::conf::{Problem, Severity};
+use crate::duration;
 use crate::limits;
 use crate::options::{Cluster, Listen, Port};
+use crate::route_url::RouteUrl;
 
-/// Reads the block. None if it says nowhere to listen: then it does nothing, as in the real
-/// server, and a notice says so. What is wrong inside goes to `problems`.
+/// Reads the block. If it says nowhere to listen it does nothing unless a flag says it, as in the
+/// real server, and a notice tells. What is wrong inside goes to `problems`.
 ///
 /// # Errors
 /// It is no map.
-pub(super) fn read(
-    field: Field<'_>,
-    problems: &mut Vec<Problem>,
-) -> Result<Option<Cluster>, Problem> {
+pub(super) fn read(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Cluster, Problem> {
     let Value::Map(map) = &field.node.value else {
         let kind = field.node.value.kind();
         return Err(field.error(format!("Expected map to define cluster, got {kind}")));
@@ -28,14 +28,13 @@ pub(super) fn read(
             problems.push(problem);
         }
     }
-    let Some(listen_port) = block.port else {
-        let text = "a cluster without port or listen has no effect";
-        problems.push(field.node.problem(Severity::Notice, text));
-        return Ok(None);
-    };
     let host = super::host_or_default(&block.host);
-    block.cluster.listen = Some(Listen { host, port: listen_port });
-    Ok(Some(block.cluster))
+    block.cluster.listen = block.port.map(|port| Listen { host, port });
+    if block.cluster.listen.is_none() {
+        let text = "a cluster without port or listen has no effect without --cluster";
+        problems.push(field.node.problem(Severity::Notice, text));
+    }
+    Ok(block.cluster)
 }
 
 /// The data so far, and the address in its two parts.
@@ -59,14 +58,19 @@ impl Block {
             "listen" => (self.host, self.port) = listen(field)?,
             "host" | "net" => self.host = field.text()?.to_owned(),
             "port" => self.port = port(field)?,
-            "routes" => cluster.routes = field.texts()?,
+            "routes" => cluster.routes = routes(field, problems)?,
             "authorization" => self.authorization(field, problems)?,
             "advertise" | "cluster_advertise" => cluster.advertise = field.some_text()?,
             "no_advertise" => cluster.no_advertise = field.bool()?,
             "connect_retries" => cluster.connect_retries = field.count_or_none()?,
             "connect_backoff" => cluster.connect_backoff = field.bool()?,
             "permissions" => {
-                cluster.permissions = Some(authorization::permissions(field, problems)?);
+                let permissions = authorization::permissions(field, problems)?;
+                if permissions.allow_responses.is_some() {
+                    let text = "Cluster permissions do not support dynamic responses";
+                    return Err(field.error(text));
+                }
+                cluster.permissions = Some(permissions);
             }
             "pool_size" => {
                 cluster.pool_size = match usize::try_from(field.integer()?) {
@@ -76,7 +80,15 @@ impl Block {
             }
             "ping_interval" => {
                 let longest = limits::ROUTE_PING_INTERVAL_MAX;
-                cluster.ping_interval = duration_or_seconds(field, longest, problems)?.min(longest);
+                let written = duration_or_seconds(field, longest, problems)?;
+                if written > longest {
+                    let text = format!(
+                        "Cluster 'ping_interval' will reset to {} which is the max for routes",
+                        duration::Display(longest)
+                    );
+                    problems.push(field.node.problem(Severity::Warning, text));
+                }
+                cluster.ping_interval = written.min(longest);
             }
             "ping_max" => cluster.ping_max = field.count_or(limits::PING_MAX_DEFAULT)?,
             "write_deadline" => {
@@ -85,8 +97,15 @@ impl Block {
             }
             "write_timeout" => cluster.write_timeout = write_timeout(field)?,
             "tls" => return Err(field.error("TLS is not supported yet")),
-            "accounts" => return Err(field.error("accounts are not supported yet")),
-            "compression" => return Err(field.error("compression is not supported yet")),
+            "accounts" => {
+                let known = [limits::GLOBAL_ACCOUNT, limits::SYSTEM_ACCOUNT];
+                let accounts = field.texts()?;
+                if !accounts.iter().all(|account| known.contains(&account.as_str())) {
+                    return Err(field.error("accounts are not supported yet"));
+                }
+                cluster.accounts = accounts;
+            }
+            "compression" => cluster.compression = compression(field, problems)?,
             _ => unknown_field(field, problems),
         }
         Ok(())
@@ -107,8 +126,69 @@ impl Block {
         }
         self.cluster.auth_timeout = block.timeout;
         let permissions = block.default_permissions.take();
+        if permissions.is_some() {
+            let text = "invalid use of field \"authorization\": setting \"permissions\" within \
+                        cluster authorization block is deprecated";
+            problems.push(field.node.problem(Severity::Warning, text));
+        }
         self.cluster.permissions = self.cluster.permissions.take().or(permissions);
         self.cluster.login = block.login(field, problems)?;
         Ok(())
     }
+}
+
+/// The servers to dial. A URL that stands there twice counts once.
+///
+/// nats-differs: the real server starts with a URL that it can never dial and logs an error for
+/// ever.
+fn routes(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Vec<RouteUrl>, Problem> {
+    let mut seen = Vec::new();
+    let mut routes = Vec::new();
+    for node in field.array()? {
+        let entry = Field { node, ..field };
+        let text = entry.text()?;
+        if seen.contains(&text) {
+            let text = format!("invalid use of field {text:?}: Duplicate route entry detected");
+            problems.push(node.problem(Severity::Warning, text));
+            continue;
+        }
+        seen.push(text);
+        match RouteUrl::parse(text) {
+            Ok(url) => routes.push(url),
+            Err(error) => problems.push(node.error(format!("error parsing route url: {error}"))),
+        }
+    }
+    Ok(routes)
+}
+
+/// A mode, a bool, or a map of a mode and its thresholds.
+fn compression(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Compression, Problem> {
+    let mut thresholds = Vec::new();
+    let mut mode = "accept";
+    match &field.node.value {
+        Value::Text(text) => mode = text,
+        Value::Bool(on) => mode = if *on { "on" } else { "off" },
+        Value::Map(map) => {
+            for entry in map.fields() {
+                match entry.key().as_str() {
+                    "mode" => mode = entry.text()?,
+                    "rtt_thresholds" | "thresholds" | "rtts" | "rtt" => {
+                        for node in entry.array()? {
+                            let text = Field { node, ..entry }.text()?;
+                            let ns = duration::parse_ns(text);
+                            thresholds.push(ns.map_err(|error| node.error(error.to_string()))?);
+                        }
+                    }
+                    _ => unknown_field(entry, problems),
+                }
+            }
+        }
+        value => {
+            return Err(field.error(format!(
+                "field \"compression\" should be a boolean or a structure, got {}",
+                value.kind()
+            )));
+        }
+    }
+    Compression::named(mode, &thresholds).map_err(|error| field.error(error.to_string()))
 }

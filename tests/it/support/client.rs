@@ -46,7 +46,11 @@ impl Client {
 
     /// Connects and reads nothing yet.
     pub(crate) fn silent(port: u16) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server accepts");
+        Client::from_stream(TcpStream::connect(("127.0.0.1", port)).expect("the server accepts"))
+    }
+
+    /// Takes a connection that is there.
+    pub(crate) fn from_stream(stream: TcpStream) -> Client {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Client { stream, received: Vec::new(), closed: false, steady: false }

@@ -1,4 +1,4 @@
-//! Cuts what a server sent into frames: one control line, and the payload of MSG and HMSG.
+//! Cuts what a server sent into frames: one control line, and the payload of MSG, HMSG and RMSG.
 
 /// The length of the first whole frame in `bytes`, or `None` if it is not complete.
 pub(crate) fn frame_len(bytes: &[u8]) -> Option<usize> {
@@ -19,7 +19,7 @@ pub(crate) fn frame_len(bytes: &[u8]) -> Option<usize> {
 
 /// True for the first line of a frame that carries a payload.
 pub(crate) fn is_message(line: &[u8]) -> bool {
-    line.starts_with(b"MSG ") || line.starts_with(b"HMSG ")
+    [&b"MSG "[..], b"HMSG ", b"RMSG "].iter().any(|start| line.starts_with(start))
 }
 
 fn last_number(line: &[u8]) -> Option<usize> {

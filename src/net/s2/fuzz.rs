@@ -1,0 +1,52 @@
+//! Fuzz bodies of the S2 stream: what is read does not depend on how it is cut, and what was
+//! written is read again.
+
+use crate::compression::Level;
+use crate::net::s2::{BODY_LEN_MAX, Compressor, Decompressor, S2Error};
+
+/// The plain bytes of `pieces`, or why there are none behind them.
+fn plain<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<S2Error>) {
+    let mut decompressor = Decompressor::new();
+    let mut bytes = Vec::new();
+    for mut piece in pieces {
+        loop {
+            match decompressor.next(piece) {
+                Err(error) => return (bytes, Some(error)),
+                Ok((None, used)) => {
+                    assert_eq!(used, piece.len(), "nothing is left when there is nothing more");
+                    break;
+                }
+                Ok((Some(plain), used)) => {
+                    assert!(used <= piece.len());
+                    bytes.extend_from_slice(plain);
+                    piece = &piece[used..];
+                }
+            }
+        }
+        assert!(decompressor.kept_len() <= 4 * BODY_LEN_MAX);
+    }
+    (bytes, None)
+}
+
+/// Reads `bytes` whole, byte by byte, and cut in two at each of the first places.
+pub fn fuzz_decompress(bytes: &[u8]) {
+    let whole = plain([bytes]);
+    assert_eq!(plain(bytes.chunks(1)), whole);
+    for at in 0..bytes.len().min(200) {
+        let (front, back) = bytes.split_at(at);
+        assert_eq!(plain([front, back]), whole, "cut at {at}");
+    }
+}
+
+/// Writes `bytes`, whose first one chooses the level, as two batches and reads them again.
+pub fn fuzz_compress(bytes: &[u8]) {
+    let Some((&choice, bytes)) = bytes.split_first() else { return };
+    let levels = [Level::Uncompressed, Level::Fast, Level::Better, Level::Best];
+    let mut compressor = Compressor::new(levels[usize::from(choice) % levels.len()]);
+    let (front, back) = bytes.split_at(bytes.len() / 3);
+    let mut stream = Vec::new();
+    compressor.compress(front, &mut stream);
+    compressor.compress(back, &mut stream);
+    let read = plain(stream.chunks(1 + usize::from(choice)));
+    assert_eq!(read, (bytes.to_vec(), None));
+}

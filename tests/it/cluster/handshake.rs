@@ -1,0 +1,237 @@
+//! How a connection between servers begins, and everything that ends it before it has begun.
+//!
+//! A test plays the other server; the same lines go to both kinds.
+
+use serde_json::{Value, json};
+
+use crate::support::remote::{connect_line, info_line};
+use crate::support::server::Setup;
+use crate::support::{Client, Remote, Server};
+
+/// A server that forms the cluster `mesh` with these settings besides.
+pub(super) fn alone(settings: &str) -> Setup {
+    let cluster = format!("name: mesh\nlisten: \"127.0.0.1:-1\"\n{settings}");
+    Server::with().conf(format!("server_name: own\ncluster {{\n{cluster}\n}}\n"))
+}
+
+fn connect(members: Value) -> String {
+    connect_line("r", &members)
+}
+
+fn info(members: Value) -> String {
+    info_line("r", &members)
+}
+
+/// What comes before the end of a connection on which these lines are sent.
+#[track_caller]
+fn refused(server: &Server, lines: &[String]) -> String {
+    let mut remote = Remote::open(server);
+    remote.line.send_anyway(lines.concat().as_bytes());
+    remote.read_to_end()
+}
+
+for_both! {
+    /// What INFO says to other servers.
+    fn the_side_that_accepts_speaks_first(which) {
+        let server = alone("").start(which);
+        let info = Remote::open(&server).info;
+        let port = server.route_port();
+        let wanted = json!({
+            "server_name": "own", "version": "2.15.1", "host": "127.0.0.1", "port": port,
+            "headers": true, "max_payload": 1_048_576, "cluster": "mesh", "compression": "accept",
+            "route_pool_size": 3, "connect_urls": [format!("127.0.0.1:{}", server.port())],
+        });
+        for (key, value) in wanted.as_object().unwrap() {
+            assert_eq!(&info[key], value, "{key} of {info}");
+        }
+        for absent in ["auth_required", "client_id", "client_ip", "ip", "route_account"] {
+            assert!(info.get(absent).is_none(), "{absent} of {info}");
+        }
+        let server = alone("pool_size: -1\ncompression: off\nno_advertise: true").start(which);
+        let info = Remote::open(&server).info;
+        assert_eq!(info["compression"], "off");
+        for absent in ["route_pool_size", "connect_urls"] {
+            assert!(info.get(absent).is_none(), "{absent} of {info}");
+        }
+    }
+
+    fn another_cluster_is_refused(which) {
+        let server = alone("").start(which);
+        let text = |name: &str| {
+            format!(
+                "-ERR 'Rejecting connection, cluster name \"{name}\" does not match \"mesh\"'\r\n"
+            )
+        };
+        assert_eq!(refused(&server, &[connect(json!({"cluster": "other"}))]), text("other"));
+        assert_eq!(refused(&server, &[connect(json!({"cluster": null}))]), text(""));
+        let lines = [connect(json!({})), info(json!({"cluster": "other"}))];
+        assert_eq!(refused(&server, &lines), "");
+    }
+
+    /// Before CONNECT only CONNECT is heard, and nothing else has an effect.
+    fn nothing_is_accepted_before_connect(which) {
+        let server = alone("").start(which);
+        let mut client = Client::connect(&server, "").steady();
+        client.send("SUB > 1\r\n");
+        client.fence();
+        let violation = "-ERR 'Authorization Violation'\r\n";
+        for first in ["RMSG $G a 2\r\nhi\r\n", "RS+ $G a\r\n", "PING\r\n", "RS- $G a\r\n"] {
+            assert_eq!(refused(&server, &[first.to_owned()]), violation, "{first:?}");
+        }
+        assert_eq!(refused(&server, &[info(json!({}))]), violation);
+        client.fence();
+    }
+
+    fn a_password_is_asked_for(which) {
+        let settings = "authorization { user: mesh, password: secret, timeout: 0.4 }";
+        let server = alone(settings).start(which);
+        assert_eq!(Remote::open(&server).info["auth_required"], true);
+        let violation = "-ERR 'Authorization Violation'\r\n";
+        for members in [
+            json!({}),
+            json!({"user": "mesh"}),
+            json!({"user": "mesh", "pass": "wrong"}),
+            json!({"user": "other", "pass": "secret"}),
+        ] {
+            assert_eq!(refused(&server, &[connect(members)]), violation);
+        }
+        assert_eq!(refused(&server, &[]), "-ERR 'Authentication Timeout'\r\n");
+        let mut remote = Remote::open(&server);
+        remote.send(&connect(json!({"user": "mesh", "pass": "secret"})));
+        remote.send(&info(json!({})));
+        assert!(remote.fence().is_empty());
+    }
+
+    fn a_bcrypt_password_too(which) {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let settings = format!("authorization {{ user: mesh, password: \"{hash}\" }}");
+        let server = alone(&settings).start(which);
+        let violation = "-ERR 'Authorization Violation'\r\n";
+        let wrong = connect(json!({"user": "mesh", "pass": "wrong"}));
+        assert_eq!(refused(&server, &[wrong]), violation);
+        let mut remote = Remote::open(&server);
+        remote.send(&connect(json!({"user": "mesh", "pass": "secret"})));
+        assert!(remote.fence().is_empty());
+    }
+
+    fn who_is_no_server_is_told(which) {
+        let server = alone("").start(which);
+        assert_eq!(
+            refused(&server, &[connect(json!({"lang": "go"}))]),
+            "-ERR 'attempted to connect to route port'\r\n"
+        );
+        assert_eq!(
+            refused(&server, &[connect(json!({"gateway": "G"}))]),
+            "-ERR 'Rejecting connection from gateway \"G\" on the Route port'\r\n"
+        );
+    }
+
+    /// A route that was pointed at the client port.
+    fn a_server_on_the_client_port(which) {
+        let server = alone("").start(which);
+        let mut remote = Remote { line: Client::silent(server.port()), info: json!({}) };
+        assert!(remote.line.frame().starts_with(b"INFO "));
+        remote.line.send_anyway(connect(json!({})).as_bytes());
+        remote.line.send_anyway(info(json!({})).as_bytes());
+        remote.line.send_anyway(b"RS+ $G a\r\n");
+        assert_eq!(remote.read_to_end(), "-ERR 'Unknown Protocol Operation'\r\n");
+    }
+
+    fn itself_its_name_and_its_like(which) {
+        let server = alone("pool_size: -1").start(which);
+        let own = Remote::open(&server).info;
+        let itself = info(json!({"server_id": own["server_id"], "server_name": "x"}));
+        assert_eq!(refused(&server, &[connect(json!({})), itself]), "");
+        let namesake = info(json!({"server_name": "own"}));
+        assert_eq!(refused(&server, &[connect(json!({})), namesake]), "");
+        let mut first = Remote::join(&server, "r");
+        assert_eq!(refused(&server, &[connect(json!({})), info(json!({}))]), "");
+        assert!(first.fence().is_empty());
+    }
+
+    fn compression_nobody_knows(which) {
+        let server = alone("").start(which);
+        let lines = [connect(json!({})), info(json!({"compression": "zstd"}))];
+        assert_eq!(
+            refused(&server, &lines),
+            "-ERR 'unsupported route compression mode \"zstd\"'\r\n"
+        );
+    }
+
+    fn a_place_in_the_pool_that_is_none(which) {
+        let server = alone("").start(which);
+        let lines = [connect(json!({})), info(json!({"route_pool_size": 3, "route_pool_idx": 3}))];
+        assert_eq!(
+            refused(&server, &lines),
+            "-ERR 'Invalid route pool index: 3 - pool size is 3'\r\n"
+        );
+        let taken = json!({"route_pool_size": 3, "route_pool_idx": 1});
+        let mut first = Remote::join_with(&server, "r", &taken);
+        assert_eq!(refused(&server, &[connect(json!({})), info(taken)]), "");
+        first.fence();
+    }
+
+    fn accounts_without_a_route(which) {
+        let dedicated = |account: &str| {
+            info(json!({"route_pool_size": 3, "route_account": account}))
+        };
+        let server = alone("").start(which);
+        assert_eq!(
+            refused(&server, &[connect(json!({})), dedicated("FOO")]),
+            "-ERR 'Unable to lookup account \"FOO\": account missing'\r\n"
+        );
+        assert_eq!(
+            refused(&server, &[connect(json!({})), dedicated("$G")]),
+            "-ERR 'No route for account \"$G\"'\r\n"
+        );
+        let text = "-ERR 'Not possible to have a dedicated route for account \"$SYS\" between \
+                    those servers'\r\n";
+        let unpooled = info(json!({"route_account": "$SYS"}));
+        assert_eq!(refused(&server, &[connect(json!({})), unpooled]), text);
+        let server = alone("pool_size: -1").start(which);
+        assert_eq!(refused(&server, &[connect(json!({})), dedicated("$SYS")]), text);
+    }
+
+    /// A server that has said CONNECT but not INFO is kept, and left alone.
+    fn without_info_it_waits(which) {
+        let server = alone("").start(which);
+        let mut client = Client::connect(&server, "").steady();
+        client.send("SUB a 1\r\nSUB b 2\r\n");
+        client.fence();
+        let mut remote = Remote::open(&server);
+        remote.send(&connect(json!({})));
+        assert!(remote.fence().is_empty());
+        remote.send(&info(json!({})));
+        let came = remote.fence();
+        assert!(came.contains(&"RS+ $G a\r\n".to_owned()), "{came:?}");
+        assert!(came.contains(&"RS+ $G b\r\n".to_owned()), "{came:?}");
+    }
+
+    /// With next to nothing in INFO it is a member all the same.
+    fn the_smallest_info(which) {
+        let server = alone("").start(which);
+        let mut remote = Remote::open(&server);
+        remote.send(&connect(json!({})));
+        remote.send("INFO {\"server_id\":\"NTINY\",\"server_name\":\"tiny\"}\r\n");
+        remote.send("RS+ $G a\r\n");
+        remote.fence();
+        let mut client = Client::connect(&server, "").steady();
+        client.send("PUB a 2\r\nhi\r\n");
+        client.fence();
+        remote.expect("RMSG $G a 2\r\nhi\r\n");
+    }
+
+    fn broken_json(which) {
+        let server = alone("").start(which);
+        assert_eq!(refused(&server, &["CONNECT {\r\n".to_owned()]), "");
+        assert_eq!(refused(&server, &["CONNECT\r\n".to_owned()]), "");
+        assert_eq!(refused(&server, &[connect(json!({})), "INFO {\r\n".to_owned()]), "");
+        assert_eq!(refused(&server, &[connect(json!({})), "INFO {\"server_id\":7}\r\n".into()]), "");
+    }
+
+    fn silence_ends_it(which) {
+        let server = alone("ping_interval: \"100ms\"\nping_max: 1").start(which);
+        let mut remote = Remote::open(&server);
+        assert_eq!(remote.read_to_end(), "-ERR 'Stale Connection'\r\n");
+    }
+}
