@@ -18,8 +18,6 @@
 mod dials;
 pub mod mesh;
 mod pings;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +27,7 @@ use crate::auth::Authenticator;
 use crate::compression::{Agreed, Level};
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, conn_event};
-use crate::connect::route::RouteConnect;
-use crate::connect::{Connect, Credentials};
+use crate::connect::{Connect, Credentials, RouteConnect};
 use crate::deliver::Delivery;
 use crate::encoder;
 use crate::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
@@ -184,11 +181,7 @@ impl Route {
     ///
     /// # Errors
     /// The connection has to be ended with what is returned.
-    pub fn handle_op(
-        &mut self,
-        op: &RouteOp<'_>,
-        delivery: &mut Delivery,
-    ) -> Result<(), ProtoErr> {
+    pub fn handle_op(&mut self, op: &RouteOp<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         match op {
             RouteOp::Msg(msg) => self.handle_msg(msg, delivery),
             RouteOp::Sub { account, subject, queue } => {
@@ -456,7 +449,7 @@ impl Route {
         };
         self.conn.set_headers(info.headers && !self.registry.options.no_header_support);
         let compression = self.compression();
-        let registered = self.mesh.register(&self.conn, dial, info, compression, now);
+        let registered = self.mesh.register(&self.conn, dial, info, compression);
         if let Err(ProtoErr::Route(error)) = &registered
             && matches!(**error, RouteErr::NotDedicated(_))
         {
@@ -472,7 +465,7 @@ impl Route {
         for (conn, line) in registered.gossip {
             delivery.staging.frames(&conn).extend_from_slice(&line);
         }
-        let mut open = Box::new(Open {
+        let open = Box::new(Open {
             server_id: info.server_id.as_str().into(),
             place: registered.place,
             pooled: registered.pooled,

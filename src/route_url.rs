@@ -115,6 +115,12 @@ impl fmt::Display for RouteUrl {
 }
 
 // Passwords never reach a log by way of `{:?}`.
+impl fmt::Debug for RouteLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RouteLogin(..)")
+    }
+}
+
 impl fmt::Debug for RouteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RouteUrl({self})")

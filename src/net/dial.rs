@@ -18,7 +18,7 @@ use crate::net::drive::Shared;
 use crate::net::listener;
 use crate::os_error::OsError;
 use crate::route::Role;
-use crate::route::mesh::{Dial, Mesh};
+use crate::route::mesh::{Dial, Failure, Mesh};
 
 /// Dials whom the mesh wants dialled, for ever.
 pub(crate) async fn run(shared: Arc<Shared>, mesh: Arc<Mesh>) {
@@ -56,7 +56,7 @@ async fn attempt(shared: Arc<Shared>, mesh: Arc<Mesh>, dial: Dial) {
             listener::admit_route(stream, remote, Role::Solicited(dial), &shared);
         }
         Err(error) => {
-            let (report, attempt) = mesh.dial_failed(&dial, shared.clock.now());
+            let Failure { report, attempt } = mesh.dial_failed(&dial, shared.clock.now());
             let Dial { host, port, .. } = &dial;
             let error = OsError(&error);
             let text = "Error trying to connect to route (attempt";

@@ -209,9 +209,8 @@ impl Dials {
         self.forget(dial);
         // A target that was heard of is one server, whatever its address.
         if dial.explicit {
-            let heard_of = |target: &Target| {
-                !target.explicit && target.server.as_deref() == Some(server)
-            };
+            let heard_of =
+                |target: &Target| !target.explicit && target.server.as_deref() == Some(server);
             let doubles: Vec<u32> =
                 self.targets.iter().filter(|t| heard_of(t)).map(|t| t.number).collect();
             self.targets.retain(|target| !doubles.contains(&target.number));
@@ -238,9 +237,10 @@ impl Dials {
     /// A server that others had dialled is gone: it is dialled if it is one of the configuration.
     pub(super) fn gone(&mut self, server: &str, now: Moment) {
         let due = now + ROUTE_RETRY_PAUSE + self.jitter();
-        let its = self.targets.iter().filter(|target| {
-            target.explicit && target.server.as_deref() == Some(server)
-        });
+        let its = self
+            .targets
+            .iter()
+            .filter(|target| target.explicit && target.server.as_deref() == Some(server));
         for target in its.map(|target| target.number).collect::<Vec<_>>() {
             self.schedule(target, Place::FIRST, due);
         }

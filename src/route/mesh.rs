@@ -20,7 +20,6 @@ use parking_lot::Mutex;
 
 use crate::conn::Conn;
 use crate::errors::{ClosedReason, ProtoErr, RouteErr};
-use crate::ids::Cid;
 use crate::info::{Info, Subjects};
 use crate::limits::{GLOBAL_ACCOUNT, ROUTE_PROTO, SYSTEM_ACCOUNT};
 use crate::moment::Moment;
@@ -110,10 +109,9 @@ pub struct RouteView {
 }
 
 impl Mesh {
-    /// A mesh of this server alone; none if the options name no cluster. `seed` feeds the jitter of
-    /// its timers.
-    pub fn new(registry: Arc<Registry>, seed: u64) -> Option<Arc<Mesh>> {
-        let cluster = registry.options.cluster.clone()?;
+    /// A mesh of this server alone. `seed` feeds the jitter of its timers.
+    pub fn new(registry: Arc<Registry>, seed: u64) -> Arc<Mesh> {
+        let cluster = registry.options.cluster.clone().unwrap_or_default();
         let mut random = fastrand::Rng::with_seed(seed);
         let dynamic = cluster.name.is_none();
         let name = cluster.name.clone().unwrap_or_else(|| {
@@ -131,7 +129,7 @@ impl Mesh {
             stopped: false,
         };
         let dedicated = cluster.dedicated_accounts();
-        Some(Arc::new(Mesh { registry, cluster, dedicated, state: Mutex::new(state) }))
+        Arc::new(Mesh { registry, cluster, dedicated, state: Mutex::new(state) })
     }
 
     /// Where other servers reach this one, once the port is bound: `port` stands for the configured
@@ -214,6 +212,11 @@ impl Mesh {
         self.state.lock().stopped = true;
     }
 
+    /// The name of the cluster.
+    pub fn name(&self) -> String {
+        self.state.lock().info.cluster.clone()
+    }
+
     /// The name of the cluster, and whether it was generated.
     pub fn cluster_name(&self) -> (String, bool) {
         let state = self.state.lock();
@@ -266,7 +269,6 @@ impl Mesh {
         dial: Option<&Dial>,
         info: &Info,
         compression: &'static str,
-        now: Moment,
     ) -> Result<Registered, ProtoErr> {
         let mut state = self.state.lock();
         let own_pool = self.cluster.pool_size;
@@ -333,7 +335,8 @@ impl Mesh {
             Some(_) if index != 0 => Err(RouteErr::PoolIndexSet(index).into()),
             Some(dial) => Ok(dial.place.clone()),
             None => {
-                let pool_size = info.route_pool_size.max(self.cluster.pool_size.unwrap_or(0) as i64);
+                let pool_size =
+                    info.route_pool_size.max(self.cluster.pool_size.unwrap_or(0) as i64);
                 let pool_size = pool_size.min(POOL_SIZE_MAX as i64);
                 let valid = usize::try_from(index).ok().filter(|_| index < pool_size);
                 let invalid = RouteErr::PoolIndex { index, pool_size: info.route_pool_size };
@@ -535,9 +538,8 @@ impl State {
         info: &Info,
     ) -> Vec<(Arc<Conn>, Vec<u8>)> {
         let explicit = dial.map(|dial| dial.explicit);
-        let heard_of = dial.is_some_and(|dial| {
-            !dial.explicit && dial.gossip_mode != GOSSIP_OVERRIDE
-        });
+        let heard_of =
+            dial.is_some_and(|dial| !dial.explicit && dial.gossip_mode != GOSSIP_OVERRIDE);
         if heard_of || info.gossip_mode == GOSSIP_DISABLED {
             return Vec::new();
         }
@@ -589,9 +591,9 @@ pub fn pool_index(account: &str, pool_size: usize) -> usize {
     if pool_size <= 1 {
         return 0;
     }
-    let hash = account.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash = account
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash as usize % pool_size
 }
 
@@ -621,7 +623,7 @@ const POOL_SIZE_MAX: usize = 256;
 #[cfg(test)]
 impl Mesh {
     /// The connections to another server, without spares.
-    pub(crate) fn members(&self, server_id: &str) -> Vec<Cid> {
+    pub(crate) fn members(&self, server_id: &str) -> Vec<crate::ids::Cid> {
         let state = self.state.lock();
         let other = state.servers.get(server_id);
         other.map_or(Vec::new(), |other| other.members.values().map(|m| m.conn.cid).collect())
