@@ -291,6 +291,16 @@ impl Conn {
         }
     }
 
+    /// Has everything that is sent from now on go through the wire that `make` gives for the number
+    /// of bytes that are queued. For a connection that nobody but its owner knows yet.
+    pub fn rewire<W: Wire + 'static>(&self, make: impl FnOnce(usize) -> W) -> Arc<W> {
+        let mut flow = self.flow.lock();
+        debug_assert!(!flow.flushing, "only the owner writes, and it is here");
+        let wire = Arc::new(make(flow.outbound.pending_bytes()));
+        flow.wire = Some(Arc::clone(&wire) as Arc<dyn Wire>);
+        wire
+    }
+
     /// Sets who is woken when the connection needs its owner.
     pub fn own(&self, waker: &Waker) {
         self.flow.lock().owner = Some(waker.clone());
