@@ -53,7 +53,8 @@ macro_rules! conn_event {
             tracing::event!(
                 tracing::Level::$level,
                 remote = conn.remote.map(tracing::field::display),
-                cid = conn.cid.0,
+                cid = (conn.kind != $crate::ids::Kind::Route).then_some(conn.cid.0),
+                rid = (conn.kind == $crate::ids::Kind::Route).then_some(conn.cid.0),
                 client = label.client,
                 account = label.account,
                 $($message)+
