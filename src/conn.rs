@@ -53,7 +53,8 @@ macro_rules! conn_event {
             tracing::event!(
                 tracing::Level::$level,
                 remote = conn.remote.map(tracing::field::display),
-                cid = conn.cid.0,
+                cid = (conn.kind != $crate::ids::Kind::Route).then_some(conn.cid.0),
+                rid = (conn.kind == $crate::ids::Kind::Route).then_some(conn.cid.0),
                 client = label.client,
                 account = label.account,
                 $($message)+
@@ -289,6 +290,16 @@ impl Conn {
             about: Mutex::default(),
             access: Mutex::default(),
         }
+    }
+
+    /// Has everything that is sent from now on go through the wire that `make` gives for the number
+    /// of bytes that are queued. For a connection that nobody but its owner knows yet.
+    pub fn rewire<W: Wire + 'static>(&self, make: impl FnOnce(usize) -> W) -> Arc<W> {
+        let mut flow = self.flow.lock();
+        debug_assert!(!flow.flushing, "only the owner writes, and it is here");
+        let wire = Arc::new(make(flow.outbound.pending_bytes()));
+        flow.wire = Some(Arc::clone(&wire) as Arc<dyn Wire>);
+        wire
     }
 
     /// Sets who is woken when the connection needs its owner.

@@ -6,6 +6,7 @@
 //! ```text
 //! [17] 2026/11/21 01:55:02.870021 [DBG] 127.0.0.1:50322 - cid:5 - "v1.0:go:name" - "A/bob" - text
 //!                                       ^ remote          ^ cid   ^ client         ^ account
+//!                                                           or rid, of a route
 //! ```
 //!
 //! These four are fields of the event, shown when they are there and not empty; `fatal = true`
@@ -163,6 +164,7 @@ impl<S: Subscriber> Layer<S> for Logger {
 struct Fields {
     remote: String,
     cid: Option<u64>,
+    rid: Option<u64>,
     client: String,
     account: String,
     message: String,
@@ -195,8 +197,10 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "cid" {
-            self.cid = Some(value);
+        match field.name() {
+            "cid" => self.cid = Some(value),
+            "rid" => self.rid = Some(value),
+            _ => {}
         }
     }
 
@@ -215,6 +219,9 @@ impl fmt::Display for Fields {
         }
         if let Some(cid) = self.cid {
             write!(f, "cid:{cid} - ")?;
+        }
+        if let Some(rid) = self.rid {
+            write!(f, "rid:{rid} - ")?;
         }
         for part in [&self.client, &self.account] {
             if !part.is_empty() {

@@ -16,13 +16,16 @@ use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
 use crate::clock::Clock;
+use crate::compression::Level;
 use crate::conn::conn_event;
 use crate::conn::{Conn, Flushed};
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::limits::STALL_PER_READ_MAX;
 use crate::moment::Moment;
+use crate::net::compressed::Compressed;
 use crate::net::machine::Machine;
+use crate::net::s2::Decompressor;
 use crate::net::stream::Stream;
 use crate::net::sweep::Sweep;
 use crate::net::worker::{self, Worker};
@@ -60,6 +63,9 @@ pub(crate) struct Drive<M: Machine> {
     /// Input that was read and is not handled yet, because its handling would have taken too long
     /// or a receiver is far behind.
     backlog: Vec<u8>,
+    /// Set once the connection is compressed: what is read, and what is written.
+    inflow: Option<Box<Inflow>>,
+    outflow: Option<Arc<Compressed>>,
     phase: Phase,
     /// The receiver for which publishing pauses.
     stalled_by: Option<Arc<Conn>>,
@@ -71,6 +77,13 @@ pub(crate) struct Drive<M: Machine> {
     write_goal: u64,
     /// Ends the closing of a connection whose other side does not read.
     linger: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is read of a compressed connection.
+struct Inflow {
+    decompressor: Decompressor,
+    /// Input behind the backlog, not decompressed yet.
+    kept: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +130,8 @@ impl<M: Machine> Drive<M> {
             machine,
             parser,
             backlog: Vec::new(),
+            inflow: None,
+            outflow: None,
             phase: Phase::Start { surplus },
             stalled_by: None,
             armed: Moment::NEVER,
@@ -163,9 +178,8 @@ impl<M: Machine> Drive<M> {
         }
         let Worker { scratch, delivery } = worker;
         delivery.staging.start_turn();
-        if !self.backlog.is_empty() {
-            let backlog = std::mem::take(&mut self.backlog);
-            match self.handle(&backlog, delivery, cx) {
+        if !self.backlog.is_empty() || self.has_compressed_input() {
+            match self.handle_kept(delivery, cx) {
                 Handled::All => {}
                 Handled::Rest => {
                     cx.waker().wake_by_ref();
@@ -188,7 +202,7 @@ impl<M: Machine> Drive<M> {
                 return Poll::Pending;
             }
             self.conn.set_last_activity(delivery.now);
-            match self.handle(&scratch[..len], delivery, cx) {
+            match self.handle_read(&scratch[..len], delivery, cx) {
                 Handled::All => {}
                 Handled::Rest => break,
                 Handled::Stalled | Handled::Closed => return Poll::Pending,
@@ -199,6 +213,87 @@ impl<M: Machine> Drive<M> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Handles what was read.
+    #[inline]
+    fn handle_read(&mut self, read: &[u8], delivery: &mut Delivery, cx: &Context<'_>) -> Handled {
+        if self.inflow.is_some() {
+            return self.handle_compressed(read, delivery, cx);
+        }
+        match self.handle(read, delivery, cx) {
+            Handled::All if self.has_compressed_input() => self.handle_kept(delivery, cx),
+            handled => handled,
+        }
+    }
+
+    /// Handles what was read before.
+    fn handle_kept(&mut self, delivery: &mut Delivery, cx: &Context<'_>) -> Handled {
+        let backlog = std::mem::take(&mut self.backlog);
+        match self.handle(&backlog, delivery, cx) {
+            Handled::All => {}
+            handled => return handled,
+        }
+        let Some(inflow) = &mut self.inflow else { return Handled::All };
+        let kept = std::mem::take(&mut inflow.kept);
+        self.handle_compressed(&kept, delivery, cx)
+    }
+
+    /// Handles what is in `input`, piece by piece.
+    fn handle_compressed(
+        &mut self,
+        input: &[u8],
+        delivery: &mut Delivery,
+        cx: &Context<'_>,
+    ) -> Handled {
+        let Some(mut inflow) = self.inflow.take() else { return Handled::All };
+        let mut rest = input;
+        let handled = loop {
+            match inflow.decompressor.next(rest) {
+                Ok((None, _)) => break Handled::All,
+                Ok((Some(plain), used)) => {
+                    rest = &rest[used..];
+                    match self.handle(plain, delivery, cx) {
+                        Handled::All => {}
+                        handled => {
+                            inflow.kept.extend_from_slice(rest);
+                            break handled;
+                        }
+                    }
+                }
+                Err(error) => {
+                    conn_event!(ERROR, &self.conn, "Error decompressing: {error}");
+                    self.conn.close(ClosedReason::ReadError, true);
+                    break Handled::Closed;
+                }
+            }
+        };
+        self.inflow = Some(inflow);
+        handled
+    }
+
+    fn has_compressed_input(&self) -> bool {
+        self.inflow.as_ref().is_some_and(|inflow| !inflow.kept.is_empty())
+    }
+
+    /// What is staged still goes out as it is; all that follows, and all that is read behind this
+    /// op, is compressed.
+    fn compress(
+        &mut self,
+        level: Level,
+        rest: &mut &[u8],
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        if let Some(outflow) = &self.outflow {
+            outflow.set_level(level);
+            return Ok(());
+        }
+        self.commit(delivery);
+        let stream = Arc::clone(&self.stream);
+        self.outflow = Some(self.conn.rewire(|clear| Compressed::new(stream, level, clear)));
+        let kept = std::mem::take(rest).to_vec();
+        self.inflow = Some(Box::new(Inflow { decompressor: Decompressor::new(), kept }));
+        self.machine.handle_compressed(delivery)
     }
 
     /// Handles the ops in `input` and hands what they staged to its receivers.
@@ -266,6 +361,9 @@ impl<M: Machine> Drive<M> {
             }
         }
         self.parser.rules = machine.rules();
+        if let Some(level) = machine.take_compression() {
+            self.compress(level, rest, delivery)?;
+        }
         Ok(true)
     }
 

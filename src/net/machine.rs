@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::client::Client;
+use crate::compression::Level;
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::moment::Moment;
@@ -28,7 +29,7 @@ pub(crate) trait Machine: Unpin + Send + 'static {
     /// What the parser has to hold the other side to now.
     fn rules(&self) -> Self::Rules;
 
-    /// Whether the rules may be others once this op is handled.
+    /// Whether rules or compression may be others once this op is handled.
     fn changes_rules(op: &OpOf<'_, Self>) -> bool;
 
     /// Whether an op that may change the rules may take long.
@@ -52,6 +53,22 @@ pub(crate) trait Machine: Unpin + Send + 'static {
     /// # Errors
     /// The connection has to be ended with what is returned.
     fn handle_op(&mut self, op: &OpOf<'_, Self>, delivery: &mut Delivery) -> Result<(), ProtoErr>;
+
+    /// What the two sides have just agreed to compress with. What is staged has to be committed
+    /// as it is; whatever is sent or read from there on is compressed, and
+    /// [`handle_compressed`](Machine::handle_compressed) is to be called. Later only another level.
+    #[inline]
+    fn take_compression(&mut self) -> Option<Level> {
+        None
+    }
+
+    /// The connection is compressed from here on.
+    ///
+    /// # Errors
+    /// As [`handle_op`](Machine::handle_op).
+    fn handle_compressed(&mut self, _delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        Ok(())
+    }
 
     /// Does a bounded piece of work of its own. True if there is more that nobody wakes it for.
     fn handle_turn(&mut self, delivery: &mut Delivery) -> bool;
@@ -156,7 +173,7 @@ impl Machine for Route {
 
     #[inline]
     fn changes_rules(op: &RouteOp<'_>) -> bool {
-        matches!(op, RouteOp::Connect(_) | RouteOp::Info(_))
+        matches!(op, RouteOp::Connect(_) | RouteOp::Info(_) | RouteOp::Pong)
     }
 
     /// A password may be a bcrypt hash.
