@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::proxy::Proxy;
 use super::server::Setup;
 use super::{Client, PATIENCE, Server, Which, http};
 
@@ -52,6 +53,8 @@ pub(crate) struct Cluster {
     flavor: Flavor,
     servers: Vec<Server>,
     watches: Vec<Watch>,
+    /// In front of the servers, where there are any.
+    proxies: Vec<Proxy>,
     /// Servers and fences so far, for names that are new.
     started: usize,
     fences: usize,
@@ -66,13 +69,46 @@ struct Watch {
 impl Cluster {
     /// One server of each kind in this order; each dials all before it.
     pub(crate) fn start(kinds: &[Which], flavor: Flavor) -> Cluster {
-        let mut cluster =
-            Cluster { flavor, servers: Vec::new(), watches: Vec::new(), started: 0, fences: 0 };
+        let mut cluster = Cluster::of(flavor, Vec::new());
         for &which in kinds {
             cluster.add(which, |setup| setup);
         }
         cluster.settle();
         cluster
+    }
+
+    /// As [`start`](Cluster::start), but all connections between servers go through relays, and
+    /// every server dials every other.
+    pub(crate) fn relayed(kinds: &[Which], flavor: Flavor) -> Cluster {
+        let proxies = kinds.iter().map(|_| Proxy::start()).collect();
+        let mut cluster = Cluster::of(flavor, proxies);
+        for (index, &which) in kinds.iter().enumerate() {
+            cluster.insert(index, which, None, |setup| setup);
+        }
+        cluster.settle();
+        cluster
+    }
+
+    fn of(flavor: Flavor, proxies: Vec<Proxy>) -> Cluster {
+        let (servers, watches) = (Vec::new(), Vec::new());
+        Cluster { flavor, servers, watches, proxies, started: 0, fences: 0 }
+    }
+
+    /// The relay in front of a server.
+    pub(crate) fn proxy(&self, index: usize) -> &Proxy {
+        &self.proxies[index]
+    }
+
+    /// Kills all servers at once and starts them anew on their ports.
+    pub(crate) fn restart_all(&mut self) {
+        self.watches.clear();
+        let old: Vec<_> = self.servers.drain(..).collect();
+        let ports = |server: &Server| (server.which(), server.port(), server.route_port());
+        let ports: Vec<_> = old.iter().map(ports).collect();
+        drop(old);
+        for (index, (which, port, route_port)) in ports.into_iter().enumerate() {
+            self.insert(index, which, Some((port, route_port)), |setup| setup);
+        }
     }
 
     /// One more server, which dials all others. `more` adds to its set-up.
@@ -86,6 +122,14 @@ impl Cluster {
         let ports = (old.port(), old.route_port());
         assert_eq!(old.stop().code(), Some(0));
         self.insert(index, which, Some(ports), |setup| setup);
+    }
+
+    /// Starts a server that has ended anew, on its ports.
+    pub(crate) fn restart(&mut self, index: usize) {
+        let mut old = self.take(index);
+        old.wait_exit();
+        let ports = (old.port(), old.route_port());
+        self.insert(index, old.which(), Some(ports), |setup| setup);
     }
 
     /// Takes a server out of the cluster; it goes on running.
@@ -102,33 +146,38 @@ impl Cluster {
         more: impl FnOnce(Setup) -> Setup,
     ) {
         self.started += 1;
-        let conf = self.conf(ports.map(|(_, route)| route));
+        let conf = self.conf(index, ports.map(|(_, route)| route));
         let mut setup = Server::with().monitored().conf(conf);
         if let Some((port, _)) = ports {
             setup = setup.port(port);
         }
         let server = more(setup).start(which);
+        if let Some(proxy) = self.proxies.get(index) {
+            proxy.aim(server.route_port());
+        }
         self.watches.insert(index, Watch::new(&server, self.started));
         self.servers.insert(index, server);
     }
 
     /// The configuration of the next server.
-    fn conf(&self, route_port: Option<u16>) -> String {
-        let routes: Vec<String> =
-            self.servers.iter().map(|server| self.route_url(server)).collect();
+    fn conf(&self, index: usize, route_port: Option<u16>) -> String {
+        let url = |port| format!("\"nats://{}127.0.0.1:{port}\"", self.flavor.credentials());
+        let mut ports: Vec<u16> = self.proxies.iter().map(Proxy::port).collect();
+        let mut advertise = String::new();
+        if ports.is_empty() {
+            ports.extend(self.servers.iter().map(Server::route_port));
+        } else {
+            advertise = format!("advertise: \"127.0.0.1:{}\"", ports.remove(index));
+        }
+        let routes: Vec<String> = ports.into_iter().map(url).collect();
         let port = route_port.map_or("-1".to_owned(), |port| port.to_string());
         format!(
-            "server_name: s{}\ncluster {{\n  name: mesh\n  listen: \"127.0.0.1:{port}\"\n  {}\n  \
+            "server_name: s{}\ncluster {{\n  name: mesh\n  listen: \"127.0.0.1:{port}\"\n  {}\n  {advertise}\n  \
              routes: [{}]\n}}\n",
             self.started,
             self.flavor.settings(),
             routes.join(", ")
         )
-    }
-
-    /// Where other servers dial it, with what it wants to know of them.
-    pub(crate) fn route_url(&self, server: &Server) -> String {
-        format!("\"nats://{}127.0.0.1:{}\"", self.flavor.credentials(), server.route_port())
     }
 
     pub(crate) fn servers(&self) -> &[Server] {
@@ -146,21 +195,31 @@ impl Cluster {
     /// all that were made before; and that it is known, a request there tells: no 503 comes.
     #[track_caller]
     pub(crate) fn settle(&mut self) {
+        self.settle_among(&Vec::from_iter(0..self.servers.len()));
+    }
+
+    /// As [`settle`](Cluster::settle), for the servers at these places only.
+    #[track_caller]
+    pub(crate) fn settle_among(&mut self, places: &[usize]) {
         self.fences += 1;
-        let subject = |of: &Watch| format!("fence.{}.{}", self.fences, of.inbox);
-        for watch in &mut self.watches {
+        let fences = self.fences;
+        let all = self.watches.iter_mut().enumerate();
+        let mut watches: Vec<&mut Watch> =
+            all.filter(|(at, _)| places.contains(at)).map(|(_, watch)| watch).collect();
+        let subject = |of: &Watch| format!("fence.{fences}.{}", of.inbox);
+        for watch in &mut watches {
             let line = format!("SUB {} fence\r\n", subject(watch));
             watch.client.send(&line);
             watch.client.fence();
         }
-        let subjects: Vec<String> = self.watches.iter().map(subject).collect();
-        let mut arrived = vec![0; self.watches.len()];
-        for (at, (watch, arrived)) in self.watches.iter_mut().zip(&mut arrived).enumerate() {
+        let subjects: Vec<String> = watches.iter().map(|watch| subject(watch)).collect();
+        let mut arrived = vec![0; watches.len()];
+        for (at, (watch, arrived)) in watches.iter_mut().zip(&mut arrived).enumerate() {
             for (_, subject) in subjects.iter().enumerate().filter(|&(to, _)| to != at) {
                 *arrived += watch.reach(subject);
             }
         }
-        for (watch, mut arrived) in self.watches.iter_mut().zip(arrived) {
+        for (watch, mut arrived) in watches.iter_mut().zip(arrived) {
             while arrived < subjects.len() - 1 {
                 let frame = watch.client.frame();
                 assert!(frame.starts_with(b"MSG fence."), "{}", frame.escape_ascii());

@@ -1,0 +1,305 @@
+//! What a cluster does when connections between its servers fail, and after they are whole again.
+//!
+//! Tests that wait for a timeout of the kernel, or start a herd of clients, are ignored; `.ci/run`
+//! runs them by themselves.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::random::Random;
+use crate::support::{Client, Cluster, Flavor, PATIENCE, Server, Which, http};
+
+use Which::{Dialtone, Real};
+
+/// Waits until each server holds its own subscriptions and one of each subject of the others.
+///
+/// Only for clusters of dialtone: the real server has subscriptions of its own.
+#[track_caller]
+fn wait_interest(cluster: &Cluster, subjects: &[Vec<String>]) {
+    for (at, server) in cluster.servers().iter().enumerate() {
+        // Each server also has the inbox of the harness's own client there.
+        let others = subjects.iter().enumerate().filter(|&(other, _)| other != at);
+        let wanted = subjects[at].len() + 1 + others.map(|(_, all)| all.len() + 1).sum::<usize>();
+        http::json_until(server, "/subsz", |page| page["num_subscriptions"] == wanted);
+    }
+}
+
+/// Whether somebody is there for a request on `subject`, as this client's server knows.
+#[track_caller]
+fn is_reached(client: &mut Client, subject: &str) -> bool {
+    client.send(&format!("PUB {subject} in 0\r\n\r\nPING\r\n"));
+    let frame = client.frame();
+    if frame == b"PONG\r\n" {
+        return true;
+    }
+    assert!(frame.starts_with(b"HMSG in "), "{}", frame.escape_ascii());
+    client.expect("PONG\r\n");
+    false
+}
+
+/// Waits until a request to `subject` finds somebody, or nobody.
+#[track_caller]
+fn wait_reached(client: &mut Client, subject: &str, reached: bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while is_reached(client, subject) != reached {
+        assert!(Instant::now() < deadline, "{subject} is not {reached}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A client that asks, with an inbox for 503.
+fn asking(server: &Server) -> Client {
+    let mut client = Client::connect(server, r#""headers":true,"no_responders":true"#).steady();
+    client.send("SUB in in\r\n");
+    client.fence();
+    client
+}
+
+fn subscribed(server: &Server, subject: &str) -> Client {
+    let mut client = Client::connect(server, "").steady();
+    client.send(&format!("SUB {subject} 1\r\n"));
+    client.fence();
+    client
+}
+
+/// Connections between servers come and go while subscriptions do; in the end all know all.
+#[test]
+fn flapping_leaves_no_ghost() {
+    let seed = Random::seed_from_env("DIALTONE_CHAOS_SEED");
+    println!("DIALTONE_CHAOS_SEED={seed}");
+    let mut random = Random::new(seed);
+    let mut cluster = Cluster::relayed(&[Dialtone; 3], Flavor::Default);
+    let mut clients = cluster.clients("");
+    let mut subjects = vec![Vec::new(); 3];
+    for round in 0..60 {
+        let at = random.below(3);
+        let subject = format!("s{}", random.below(20));
+        match subjects[at].iter().position(|known| *known == subject) {
+            Some(known) => {
+                subjects[at].swap_remove(known);
+                clients[at].send(&format!("UNSUB {subject}\r\n"));
+            }
+            None => {
+                clients[at].send(&format!("SUB {subject} {subject}\r\n"));
+                subjects[at].push(subject);
+            }
+        }
+        clients[at].fence();
+        if round % 6 == 0 {
+            cluster.proxy(random.below(3)).cut();
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    cluster.settle();
+    wait_interest(&cluster, &subjects);
+}
+
+/// Two halves live on their own and grow together again.
+#[test]
+fn a_partition_heals() {
+    let mut cluster = Cluster::relayed(&[Dialtone; 5], Flavor::Single);
+    let ids: Vec<String> = cluster
+        .servers()
+        .iter()
+        .map(|server| http::json(server, "/varz")["server_id"].as_str().unwrap().to_owned())
+        .collect();
+    let halves = [&[0, 1][..], &[2, 3, 4][..]];
+    let mut asks: Vec<Client> = cluster.servers().iter().map(asking).collect();
+    let mut answers: Vec<Client> = cluster
+        .servers()
+        .iter()
+        .enumerate()
+        .map(|(at, server)| subscribed(server, &format!("svc.{at}")))
+        .collect();
+    cluster.settle();
+    for [half, other] in [halves, [halves[1], halves[0]]] {
+        for &at in half {
+            cluster.proxy(at).keep_out(other.iter().map(|&id| &*ids[id]));
+        }
+    }
+    for [half, other] in [halves, [halves[1], halves[0]]] {
+        for (&at, &away) in half.iter().flat_map(|at| other.iter().map(move |away| (at, away))) {
+            wait_reached(&mut asks[at], &format!("svc.{away}"), false);
+        }
+        cluster.settle_among(half);
+    }
+    // What changes meanwhile is known everywhere later.
+    answers[0].send("UNSUB 1\r\n");
+    answers[0].fence();
+    answers[4].send("SUB new 2\r\n");
+    answers[4].fence();
+    for at in 0..5 {
+        cluster.proxy(at).keep_out([]);
+    }
+    cluster.settle();
+    assert!(!is_reached(&mut asks[3], "svc.0"));
+    assert!(is_reached(&mut asks[0], "new"));
+    let mut subjects: Vec<Vec<String>> =
+        (0..5).map(|at| vec!["in".to_owned(), format!("svc.{at}")]).collect();
+    subjects[0].pop();
+    subjects[4].push("new".to_owned());
+    wait_interest(&cluster, &subjects);
+}
+
+/// A server that is killed is forgotten at once, and known again when it is back.
+#[test]
+fn a_killed_server_comes_back() {
+    let mut cluster = Cluster::start(&[Dialtone; 3], Flavor::Default);
+    let _answers = subscribed(&cluster.servers()[2], "svc");
+    let mut asks = asking(&cluster.servers()[0]);
+    cluster.settle();
+    assert!(is_reached(&mut asks, "svc"));
+    cluster.servers()[2].signal("KILL");
+    wait_reached(&mut asks, "svc", false);
+    cluster.restart(2);
+    let _answers = subscribed(&cluster.servers()[2], "svc");
+    cluster.settle();
+    assert!(is_reached(&mut asks, "svc"));
+}
+
+/// What is published while another server stands still arrives when it goes on.
+#[test]
+fn a_pause_loses_nothing() {
+    const COUNT: usize = 20_000;
+    let mut cluster = Cluster::start(&[Dialtone; 2], Flavor::Default);
+    let mut subscriber = subscribed(&cluster.servers()[1], "a");
+    cluster.settle();
+    cluster.servers()[1].signal("STOP");
+    let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
+    publisher.send(&format!("PUB a 100\r\n{}\r\n", "x".repeat(100)).repeat(COUNT));
+    publisher.fence();
+    cluster.servers()[1].signal("CONT");
+    for _ in 0..COUNT {
+        subscriber.frame();
+    }
+    subscriber.fence();
+}
+
+/// A slow connection between servers delays nobody but those behind it.
+#[test]
+fn a_slow_link_holds_up_nobody_else() {
+    const COUNT: usize = 3_000;
+    let mut cluster = Cluster::relayed(&[Dialtone; 2], Flavor::Single);
+    let mut far = subscribed(&cluster.servers()[1], "a");
+    let mut near = subscribed(&cluster.servers()[0], "a");
+    cluster.settle();
+    for at in 0..2 {
+        cluster.proxy(at).throttle(500);
+    }
+    let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
+    let start = Instant::now();
+    publisher.send(&format!("PUB a 100\r\n{}\r\n", "x".repeat(100)).repeat(COUNT));
+    for _ in 0..COUNT {
+        near.frame();
+    }
+    let near_took = start.elapsed();
+    for _ in 0..COUNT {
+        far.frame();
+    }
+    assert!(near_took * 2 < start.elapsed(), "{near_took:?} of {:?}", start.elapsed());
+}
+
+/// Whoever is not there is asked about once a second.
+#[test]
+fn attempts_are_bounded() {
+    let mut cluster = Cluster::relayed(&[Dialtone; 2], Flavor::Default);
+    let before = cluster.proxy(1).accepted();
+    cluster.servers()[1].signal("KILL");
+    thread::sleep(Duration::from_secs(3));
+    let attempts = cluster.proxy(1).accepted() - before;
+    // The first one at once, then every second, for the pool and for `$SYS`.
+    assert!((2..=12).contains(&attempts), "{attempts}");
+    cluster.restart(1);
+    cluster.settle();
+}
+
+/// A server that is not heard of any more, with the connection still there, is given up in time.
+#[test]
+#[ignore = "waits for a timeout of the kernel"]
+fn a_blackhole_is_noticed() {
+    let mut cluster = Cluster::relayed(&[Dialtone; 2], Flavor::Default);
+    let _answers = subscribed(&cluster.servers()[1], "svc");
+    let mut asks = asking(&cluster.servers()[0]);
+    cluster.settle();
+    for at in 0..2 {
+        cluster.proxy(at).freeze(true);
+    }
+    let start = Instant::now();
+    let burst = format!("PUB svc 1000\r\n{}\r\n", "x".repeat(1000)).repeat(1000);
+    while is_reached(&mut asks, "svc") {
+        asks.send(&burst);
+        assert!(start.elapsed() < Duration::from_secs(10), "not noticed");
+        thread::sleep(Duration::from_millis(50));
+    }
+    for at in 0..2 {
+        cluster.proxy(at).freeze(false);
+    }
+    cluster.settle();
+}
+
+/// All servers are killed at once under two thousand clients, who come back at once.
+#[test]
+#[ignore = "starts two thousand clients"]
+fn a_herd_comes_back() {
+    const COUNT: usize = 2_000;
+    let mut cluster = Cluster::start(&[Dialtone; 3], Flavor::Default);
+    let herd = |cluster: &Cluster| -> Vec<Client> {
+        let server = |at: usize| &cluster.servers()[at % 3];
+        (0..COUNT).map(|at| subscribed(server(at), &format!("herd.{at}"))).collect()
+    };
+    let before = herd(&cluster);
+    cluster.settle();
+    cluster.restart_all();
+    drop(before);
+    let start = Instant::now();
+    let mut after = herd(&cluster);
+    cluster.settle();
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    for (at, publisher) in cluster.clients("").iter_mut().enumerate() {
+        for n in 0..COUNT {
+            publisher.send(&format!("PUB herd.{n} 1\r\n{at}\r\n"));
+        }
+        publisher.fence();
+    }
+    for (n, client) in after.iter_mut().enumerate() {
+        let mut came: Vec<Vec<u8>> = (0..3).map(|_| client.frame()).collect();
+        came.sort();
+        for (at, frame) in came.into_iter().enumerate() {
+            assert_eq!(frame, format!("MSG herd.{n} 1 1\r\n{at}\r\n").into_bytes());
+        }
+        client.fence();
+    }
+}
+
+/// Hours of coming and going in a minute: the real server has nothing to complain of but that
+/// servers were gone when they were.
+#[test]
+#[ignore = "takes as long as an hour of coming and going is worth"]
+fn the_real_server_does_not_mind() {
+    if !Real.available() {
+        return;
+    }
+    let mut cluster = Cluster::start(&[Real, Dialtone, Real], Flavor::Default);
+    for round in 0..20 {
+        let mut clients = cluster.clients("");
+        for (at, client) in clients.iter_mut().enumerate() {
+            for n in 0..200 {
+                client.send(&format!("SUB churn.{at}.{n} {n}\r\nSUB work.{n} q q{n}\r\n"));
+            }
+            client.fence();
+        }
+        cluster.settle();
+        drop(clients);
+        if round % 5 == 4 {
+            cluster.replace(1, Dialtone);
+        }
+        cluster.settle();
+    }
+    let mut complaints = cluster.complaints();
+    complaints.retain(|line| !line.contains("connection refused"));
+    assert_eq!(complaints, Vec::<String>::new());
+    let routes: Vec<Value> = crate::support::cluster::routes(&cluster.servers()[0]);
+    assert_eq!(routes.len(), 8);
+}
