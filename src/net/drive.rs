@@ -278,22 +278,17 @@ impl<M: Machine> Drive<M> {
 
     /// What is staged still goes out as it is; all that follows, and all that is read behind this
     /// op, is compressed.
-    fn compress(
-        &mut self,
-        level: Level,
-        rest: &mut &[u8],
-        delivery: &mut Delivery,
-    ) -> Result<(), ProtoErr> {
+    fn compress(&mut self, level: Level, rest: &mut &[u8], delivery: &mut Delivery) {
         if let Some(outflow) = &self.outflow {
             outflow.set_level(level);
-            return Ok(());
+            return;
         }
         self.commit(delivery);
         let stream = Arc::clone(&self.stream);
         self.outflow = Some(self.conn.rewire(|clear| Compressed::new(stream, level, clear)));
         let kept = std::mem::take(rest).to_vec();
         self.inflow = Some(Box::new(Inflow { decompressor: Decompressor::new(), kept }));
-        self.machine.handle_compressed(delivery)
+        self.machine.handle_compressed(delivery);
     }
 
     /// Handles the ops in `input` and hands what they staged to its receivers.
@@ -362,7 +357,7 @@ impl<M: Machine> Drive<M> {
         }
         self.parser.rules = machine.rules();
         if let Some(level) = machine.take_compression() {
-            self.compress(level, rest, delivery)?;
+            self.compress(level, rest, delivery);
         }
         Ok(true)
     }

@@ -63,12 +63,7 @@ pub(crate) trait Machine: Unpin + Send + 'static {
     }
 
     /// The connection is compressed from here on.
-    ///
-    /// # Errors
-    /// As [`handle_op`](Machine::handle_op).
-    fn handle_compressed(&mut self, _delivery: &mut Delivery) -> Result<(), ProtoErr> {
-        Ok(())
-    }
+    fn handle_compressed(&mut self, _delivery: &mut Delivery) {}
 
     /// Does a bounded piece of work of its own. True if there is more that nobody wakes it for.
     fn handle_turn(&mut self, delivery: &mut Delivery) -> bool;
@@ -197,6 +192,14 @@ impl Machine for Route {
     #[inline]
     fn handle_op(&mut self, op: &RouteOp<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         self.handle_op(op, delivery)
+    }
+
+    fn take_compression(&mut self) -> Option<Level> {
+        self.take_compression()
+    }
+
+    fn handle_compressed(&mut self, delivery: &mut Delivery) {
+        self.handle_compressed(delivery);
     }
 
     fn handle_turn(&mut self, delivery: &mut Delivery) -> bool {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::client::quiet_connect;
 use crate::support::{Client, Cluster, Flavor, PATIENCE, Server, Which};
 
-use Which::Real;
+use Which::{Dialtone, Real};
 
 macro_rules! replacements {
     ($($name:ident: $flavor:ident [$($from:ident),*] by [$($to:ident),*];)*) => {$(
@@ -25,6 +25,10 @@ macro_rules! replacements {
 }
 
 replacements! {
+    real_by_dialtone: Default [Real, Real, Real] by [Dialtone, Dialtone, Dialtone];
+    dialtone_by_real: Default [Dialtone, Dialtone, Dialtone] by [Real, Real, Real];
+    dialtone_by_dialtone: Single [Dialtone, Dialtone] by [Dialtone, Dialtone];
+    real_by_dialtone_compressed: Compressed [Real, Real] by [Dialtone, Dialtone];
     real_by_real: Default [Real, Real, Real] by [Real, Real, Real];
 }
 
