@@ -244,7 +244,7 @@ impl Parser {
     }
 
     /// The publication at the start of `input`, and its length, if it is a whole PUB that holds
-    /// nothing unusual; [`next`](Parser::next) is for everything else. It is the common case, spared
+    /// nothing unusual; [`next`](Parser::next) is for everything else. So the common case is spared
     /// the detour over an [`Op`].
     #[inline]
     pub fn next_plain<'a>(&self, input: &'a [u8]) -> Option<(Publish<'a>, usize)> {

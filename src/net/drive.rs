@@ -86,16 +86,13 @@ enum Phase {
     Closing,
 }
 
-/// How the handling of input ended.
+/// How far the handling of input got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Handled {
-    /// All of it is handled.
+    /// There is nothing more to handle now; more input or the end of a pause wakes the task.
     All,
-    /// The rest is in the backlog; the task has to come again.
-    Rest,
-    /// The rest, if any, is in the backlog; the task is woken later.
-    Stalled,
-    /// The connection ends.
-    Closed,
+    /// There may be more: the task has to come again.
+    Part,
 }
 
 impl Drive {
@@ -131,7 +128,8 @@ impl Drive {
             self.conn.own(cx.waker());
             self.client.start(&mut worker.delivery);
             if surplus {
-                self.fail(&ProtoErr::MaxConnections, &mut worker.delivery);
+                let reason = self.client.fail(&ProtoErr::MaxConnections, &mut worker.delivery);
+                self.end(reason, false, &mut worker.delivery);
             }
             self.commit(&mut worker.delivery);
         }
@@ -140,97 +138,121 @@ impl Drive {
             return self.poll_close(cx, reason, &mut worker.delivery);
         }
         self.handle_deadlines(&mut worker.delivery);
-        let done = self.poll_input(cx, worker);
+        if !self.is_paused(worker.delivery.now) {
+            self.take_turn(cx, worker);
+        }
         if let Some(reason) = self.conn.closed() {
             return self.poll_close(cx, reason, &mut worker.delivery);
         }
         self.arm();
-        done
+        Poll::Pending
     }
 
-    /// Reads and handles, as long as it is this task's turn.
-    fn poll_input(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
-        if let Phase::Stalled { until } = self.phase {
-            let policy = &self.shared.registry.policy;
-            let behind = self.stalled_by.as_ref().is_some_and(|slow| slow.is_far_behind(policy));
-            if behind && worker.delivery.now < until {
-                return Poll::Pending;
-            }
-            self.stalled_by = None;
-            self.phase = Phase::Open;
+    /// Publishing still pauses for a receiver that is far behind.
+    fn is_paused(&mut self, now: Moment) -> bool {
+        let Phase::Stalled { until } = self.phase else { return false };
+        let policy = &self.shared.registry.policy;
+        if now < until && self.stalled_by.as_ref().is_some_and(|slow| slow.is_far_behind(policy)) {
+            return true;
         }
+        self.stalled_by = None;
+        self.phase = Phase::Open;
+        false
+    }
+
+    /// Reads and handles, hands what that staged to its receivers, and has the task woken for what
+    /// is left.
+    fn take_turn(&mut self, cx: &mut Context<'_>, worker: &mut Worker) {
         let Worker { scratch, delivery } = worker;
         delivery.staging.start_turn();
+        let handled = self.read_on(cx, scratch, delivery);
+        self.commit(delivery);
+        if !self.pause(cx, delivery) && handled == Handled::Part {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Reads and handles until nothing is left to read, or others should have their turn.
+    fn read_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        delivery: &mut Delivery,
+    ) -> Handled {
         if !self.backlog.is_empty() {
             let backlog = std::mem::take(&mut self.backlog);
-            match self.handle(&backlog, delivery, cx) {
-                Handled::All => {}
-                Handled::Rest => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Handled::Stalled | Handled::Closed => return Poll::Pending,
+            if self.handle(&backlog, delivery) == Handled::Part {
+                return Handled::Part;
             }
         }
         for _ in 0..READS_MAX {
+            if self.conn.is_closed() {
+                return Handled::All;
+            }
             let len = match self.stream.poll_read(cx, scratch) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return Handled::All,
                 Poll::Ready(Err(_)) => {
-                    self.conn.close(ClosedReason::ReadError, true);
-                    return Poll::Pending;
+                    self.end(ClosedReason::ReadError, true, delivery);
+                    return Handled::All;
                 }
                 Poll::Ready(Ok(len)) => len,
             };
             if len == 0 {
-                self.conn.close(ClosedReason::ClientClosed, false);
-                return Poll::Pending;
+                self.end(ClosedReason::ClientClosed, false, delivery);
+                return Handled::All;
             }
             self.conn.set_last_activity(delivery.now);
-            match self.handle(&scratch[..len], delivery, cx) {
-                Handled::All => {}
-                Handled::Rest => break,
-                Handled::Stalled | Handled::Closed => return Poll::Pending,
+            if self.handle(&scratch[..len], delivery) == Handled::Part {
+                return Handled::Part;
             }
-            if delivery.staging.work_bytes() >= READ_ON_BYTES_MAX {
+            // What is staged in small portions goes out together with what the next read brings.
+            if !delivery.staging.is_thin() {
+                self.commit(delivery);
+            }
+            if delivery.staging.work_bytes() >= READ_ON_BYTES_MAX || delivery.staging.has_stalled()
+            {
                 break;
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Handled::Part
     }
 
-    /// Handles the ops in `input` and hands what they staged to its receivers.
-    fn handle(&mut self, input: &[u8], delivery: &mut Delivery, cx: &Context<'_>) -> Handled {
+    /// Handles the ops in `input`; what takes too long is left in the backlog.
+    fn handle(&mut self, input: &[u8], delivery: &mut Delivery) -> Handled {
         let mut rest = input;
-        let outcome = loop {
+        loop {
             match self.handle_next(&mut rest, delivery) {
                 Ok(true) => {}
-                Ok(false) => break Handled::All,
+                Ok(false) => return Handled::All,
                 Err(error) => {
-                    self.fail(&error, delivery);
-                    return Handled::Closed;
+                    let reason = self.client.fail(&error, delivery);
+                    self.end(reason, false, delivery);
+                    return Handled::All;
                 }
             }
             if delivery.staging.is_full() {
                 self.commit(delivery);
                 if delivery.staging.work_bytes() >= WORK_BYTES_MAX || delivery.staging.has_stalled()
                 {
-                    break Handled::Rest;
+                    self.backlog.extend_from_slice(rest);
+                    return Handled::Part;
                 }
             }
-        };
-        self.commit(delivery);
-        self.backlog.extend_from_slice(rest);
-        if let Some(slow) = delivery.staging.take_stalled()
-            && !Arc::ptr_eq(&slow, &self.conn)
-            && slow.stall(cx.waker(), &self.shared.registry.policy, delivery.now)
-        {
-            delivery.counters.stalled_clients.add(1);
-            self.stalled_by = Some(slow);
-            self.phase = Phase::Stalled { until: delivery.now + STALL_PER_READ_MAX };
-            return Handled::Stalled;
         }
-        outcome
+    }
+
+    /// Pauses if a receiver was found far behind, until it has caught up or for a moment.
+    fn pause(&mut self, cx: &Context<'_>, delivery: &mut Delivery) -> bool {
+        let Some(slow) = delivery.staging.take_stalled() else { return false };
+        if Arc::ptr_eq(&slow, &self.conn)
+            || !slow.stall(cx.waker(), &self.shared.registry.policy, delivery.now)
+        {
+            return false;
+        }
+        delivery.counters.stalled_clients.add(1);
+        self.stalled_by = Some(slow);
+        self.phase = Phase::Stalled { until: delivery.now + STALL_PER_READ_MAX };
+        true
     }
 
     /// Handles the next op of `rest`; false when there is none.
@@ -262,11 +284,10 @@ impl Drive {
         Ok(true)
     }
 
-    /// Ends the connection because of what its client did.
-    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) {
-        let reason = self.client.fail(error, delivery);
+    /// Ends the connection; what is staged goes out before.
+    fn end(&self, reason: ClosedReason, discard: bool, delivery: &mut Delivery) {
         self.commit(delivery);
-        self.conn.close(reason, false);
+        self.conn.close(reason, discard);
     }
 
     fn commit(&self, delivery: &mut Delivery) {
@@ -306,7 +327,8 @@ impl Drive {
             self.handle_write_due(delivery);
         }
         if let Err(error) = self.client.handle_deadline(delivery) {
-            return self.fail(&error, delivery);
+            let reason = self.client.fail(&error, delivery);
+            self.end(reason, false, delivery);
         }
         self.commit(delivery);
     }
