@@ -464,7 +464,7 @@ fn args(buf: &[u8], name: &[u8], scanned: usize, rules: &Rules) -> Result<Option
     if !has_name(buf, name)? {
         return Ok(None);
     }
-    let blank_optional = name == b"CONNECT";
+    let blank_optional = name == b"CONNECT" || name == b"INFO";
     match buf.get(name.len()) {
         None => return Ok(None),
         Some(b' ' | b'\t') => {}
