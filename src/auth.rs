@@ -25,7 +25,7 @@ mod tests;
 pub const GLOBAL_ACCOUNT: &str = "$G";
 
 /// Stands for a token where a user's name is shown.
-const TOKEN_NAME: &str = "[REDACTED]";
+pub const TOKEN_NAME: &str = "[REDACTED]";
 
 /// Checks credentials against one version of the options.
 #[derive(Debug)]

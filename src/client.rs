@@ -26,7 +26,7 @@ use crate::conn::{About, Conn};
 use crate::connect::{Connect, Credentials};
 use crate::deliver::{Delivery, Publisher};
 use crate::encoder;
-use crate::errors::{ClosedReason, Denied, ProtoErr};
+use crate::errors::{ClosedReason, Denied, ProtoErr, Quoted};
 use crate::info::Info;
 use crate::moment::Moment;
 use crate::options::ConnectionType;
@@ -153,7 +153,7 @@ impl Client {
             },
             Op::Ok => Ok(()),
             Op::Err(text) => {
-                conn_event!(ERROR, &self.conn, "Client error: '{}'", String::from_utf8_lossy(text));
+                conn_event!(ERROR, &self.conn, "Client Error {}", String::from_utf8_lossy(text));
                 Err(ProtoErr::ErrReceived)
             }
         }
@@ -209,6 +209,7 @@ impl Client {
         }
         let rtt_wanted = self.conn.take_rtt_wanted() && self.told_connect_info;
         if now >= self.pings.due {
+            conn_event!(DEBUG, &self.conn, "Client Ping Timer");
             let options = &self.registry.options;
             if self.pings.tick(now, options.ping_interval, options.ping_max)? {
                 self.ping(delivery);
@@ -226,12 +227,17 @@ impl Client {
         if *error == ProtoErr::StaleConnection {
             counters.stale_connections.add(1);
         }
-        conn_event!(TRACE, &self.conn, "->> [-ERR {error}]");
+        if !error.is_silent() {
+            conn_event!(TRACE, &self.conn, "->> [-ERR {error}]");
+        }
         match error {
             ProtoErr::AuthorizationViolation => {
-                let who = self.connect.credentials.as_deref().map(describe).unwrap_or_default();
+                let who = describe(self.connect.credentials.as_deref());
                 conn_event!(ERROR, &self.conn, "authentication error{who}");
             }
+            ProtoErr::AuthenticationTimeout => conn_event!(DEBUG, &self.conn, "{error}"),
+            // It was logged with what the client said.
+            ProtoErr::ErrReceived => {}
             ProtoErr::StaleConnection => {
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
             }
@@ -246,6 +252,7 @@ impl Client {
         let subscriptions = self.conn.subscriptions().take();
         self.account.remove_all(&subscriptions);
         conn_event!(DEBUG, &self.conn, "Client connection closed: {}", reason.as_str());
+        trace::removed(&self.conn, &subscriptions);
         self.registry.retire(Closed::new(Arc::clone(&self.conn), now, reason, &subscriptions));
     }
 
@@ -262,6 +269,7 @@ impl Client {
         if again {
             let subscriptions = self.conn.subscriptions().take();
             self.account.remove_all(&subscriptions);
+            trace::removed(&self.conn, &subscriptions);
         }
         let user = self.registry.authenticator.check(
             &self.connect,
@@ -312,17 +320,15 @@ impl Client {
     /// Why the client may not publish this, if it may not.
     fn publish_denied(&self, publish: &Publish<'_>, now: Moment) -> Option<Denied> {
         let subject = publish.subject;
-        let denied = || Denied::Publish { subject: subject.into() };
+        let denied = || {
+            let quoted = Quoted(subject);
+            conn_event!(ERROR, &self.conn, "Publish Violation - Subject {quoted}");
+            Denied::Publish { subject: subject.into() }
+        };
         if let Some(permissions) = &self.permissions
             && !permissions.can_publish(subject)
             && !self.conn.take_reply(subject, now)
         {
-            conn_event!(
-                ERROR,
-                &self.conn,
-                "Publish Violation - Subject {}",
-                crate::errors::Quoted(subject)
-            );
             return Some(denied());
         }
         // All reserved subjects begin with one of these two.
@@ -333,12 +339,8 @@ impl Client {
         if matches!(publish.reply.first(), Some(b'$' | b'_'))
             && permissions::is_reserved_reply(publish.reply)
         {
-            conn_event!(
-                ERROR,
-                &self.conn,
-                "Publish Violation - Reply {}",
-                crate::errors::Quoted(publish.reply)
-            );
+            let quoted = Quoted(publish.reply);
+            conn_event!(ERROR, &self.conn, "Publish Violation - Reply {quoted}");
             return Some(Denied::PublishReply { reply: publish.reply.into() });
         }
         None
@@ -363,11 +365,13 @@ impl Client {
         if permissions.is_some_and(|permissions| !permissions.can_subscribe(subject, queue))
             || queue.is_some_and(permissions::is_reserved_queue)
         {
+            let in_queue = queue.map(|queue| format!(", Queue: {}", Quoted(queue)));
             conn_event!(
                 ERROR,
                 &self.conn,
-                "Subscription Violation - Subject {}, SID {}",
-                crate::errors::Quoted(subject),
+                "Subscription Violation - Subject {}{}, SID {}",
+                Quoted(subject),
+                in_queue.unwrap_or_default(),
                 String::from_utf8_lossy(sid)
             );
             return Err(Denied::Subscribe {
@@ -378,10 +382,18 @@ impl Client {
         }
         let options = &self.registry.options;
         if options.max_sub_tokens > 0 && subject::token_count(subject) > options.max_sub_tokens {
+            conn_event!(
+                ERROR,
+                &self.conn,
+                "Subscription Violation Too Many Tokens - Subject {}, SID {}",
+                Quoted(subject),
+                String::from_utf8_lossy(sid)
+            );
             return Err(Denied::TooManyTokens { subject: subject.into() }.into());
         }
         let mut own = self.conn.subscriptions();
         if options.max_subscriptions > 0 && own.len() >= options.max_subscriptions {
+            conn_event!(ERROR, &self.conn, "{}", ProtoErr::MaxSubscriptions);
             return Err(ProtoErr::MaxSubscriptions);
         }
         if own.find(sid).is_some() {
@@ -465,10 +477,14 @@ impl Client {
 }
 
 /// How a failed login is described in the log: by what it claimed, never by a secret.
-fn describe(credentials: &Credentials) -> String {
-    match (&credentials.nkey, &credentials.user) {
-        (Some(nkey), _) => format!(" - Nkey \"{nkey}\""),
-        (None, Some(user)) => format!(" - User \"{user}\""),
-        (None, None) => String::new(),
+///
+/// nats: server/client.go `getAuthUser`
+fn describe(credentials: Option<&Credentials>) -> String {
+    let quoted = |text: &str| Quoted(text.as_bytes()).to_string();
+    match credentials {
+        Some(Credentials { nkey: Some(nkey), .. }) => format!(" - Nkey {}", quoted(nkey)),
+        Some(Credentials { user: Some(user), .. }) => format!(" - User {}", quoted(user)),
+        Some(Credentials { auth_token: Some(_), .. }) => " - Token \"[REDACTED]\"".to_owned(),
+        _ => String::new(),
     }
 }

@@ -30,7 +30,7 @@ use std::task::Waker;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::auth::GLOBAL_ACCOUNT;
+use crate::auth::{GLOBAL_ACCOUNT, TOKEN_NAME};
 use crate::conn::subscription::Subscriptions;
 use crate::errors::ClosedReason;
 use crate::ids::{Cid, Kind};
@@ -124,7 +124,7 @@ pub struct About {
 pub struct Label {
     /// `v1.0:go:name`.
     pub client: Option<String>,
-    /// `ACCOUNT/user`.
+    /// `ACCOUNT/user:NAME`, `ACCOUNT/nkey:KEY` or `ACCOUNT/token`.
     pub account: Option<String>,
 }
 
@@ -144,10 +144,24 @@ impl About {
         let known: Vec<&str> = parts.into_iter().flatten().collect();
         Label {
             client: (!known.is_empty()).then(|| known.join(":")),
-            account: self.user.as_ref().map(|user| format!("{GLOBAL_ACCOUNT}/{user}")),
+            account: self.user.as_ref().map(|user| format!("{GLOBAL_ACCOUNT}/{}", proven(user))),
         }
     }
 }
+
+/// How logs name a user, by what it proved.
+///
+/// nats: server/client.go `getAuthUserLabel`
+fn proven(user: &str) -> String {
+    match user {
+        TOKEN_NAME => "token".to_owned(),
+        nkey if nkey.len() == NKEY_LEN && nkey.starts_with('U') => format!("nkey:{nkey}"),
+        name => format!("user:{name}"),
+    }
+}
+
+/// Characters of a public nkey; a user's begins with `U`.
+const NKEY_LEN: usize = 56;
 
 /// What the connection may do, for those who deliver to it.
 struct Access {

@@ -77,8 +77,6 @@ pub struct ClosedSubscription {
     pub sid: Box<[u8]>,
     /// Messages delivered.
     pub delivered: u64,
-    /// Messages after which it would have ended; 0 for never.
-    pub max: u64,
 }
 
 impl ClosedSubscription {
@@ -88,7 +86,6 @@ impl ClosedSubscription {
             queue: subscription.queue().map(Into::into),
             sid: subscription.sid().into(),
             delivered: subscription.delivered(),
-            max: subscription.max(),
         }
     }
 }
