@@ -205,6 +205,7 @@ fn connz_sorts_and_pages() {
         ("cid=2", &[]),
         ("user=nobody", &[]),
         ("acc=$G", &[1, 4]),
+        ("mqtt_client=x", &[]),
     ] {
         assert_eq!(cids(&registry, &format!("/connz?{query}")), expected, "{query}");
     }
