@@ -175,53 +175,110 @@ impl std::fmt::Debug for Subscription {
 
 /// The subscriptions of one connection by their sid.
 #[derive(Default)]
-pub struct Subscriptions {
-    by_sid: HashTable<Subscription>,
+pub struct Subscriptions(Held);
+
+/// Most connections hold one subscription or none: these need no table.
+#[derive(Default)]
+enum Held {
+    #[default]
+    None,
+    One(Subscription),
+    Many(Box<BySid>),
+}
+
+#[derive(Default)]
+struct BySid {
+    table: HashTable<Subscription>,
     random: RandomState,
 }
 
 impl Subscriptions {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.by_sid.len()
+        match &self.0 {
+            Held::None => 0,
+            Held::One(_) => 1,
+            Held::Many(by_sid) => by_sid.table.len(),
+        }
     }
 
     /// There are none.
     pub fn is_empty(&self) -> bool {
-        self.by_sid.is_empty()
+        self.len() == 0
     }
 
     /// The one the client calls `sid`.
     pub fn find(&self, sid: &[u8]) -> Option<&Subscription> {
-        self.by_sid.find(self.hash(sid), |subscription| subscription.sid() == sid)
+        match &self.0 {
+            Held::None => None,
+            Held::One(one) => (one.sid() == sid).then_some(one),
+            Held::Many(by_sid) => by_sid.find(sid),
+        }
     }
 
     /// Adds one whose sid is not in use.
     pub fn insert(&mut self, subscription: Subscription) {
-        let random = &self.random;
-        let hash = hash(random, subscription.sid());
-        self.by_sid.insert_unique(hash, subscription, |other| self::hash(random, other.sid()));
+        if let Held::Many(by_sid) = &mut self.0 {
+            return by_sid.insert(subscription);
+        }
+        self.0 = match std::mem::take(&mut self.0) {
+            Held::One(one) => {
+                let mut by_sid = Box::<BySid>::default();
+                by_sid.insert(one);
+                by_sid.insert(subscription);
+                Held::Many(by_sid)
+            }
+            Held::None | Held::Many(_) => Held::One(subscription),
+        };
     }
 
     /// Removes one, or tells that it is not here.
     pub fn remove(&mut self, subscription: &Subscription) -> bool {
-        let hash = self.hash(subscription.sid());
-        let found = self.by_sid.find_entry(hash, |other| other.is_same(subscription));
-        found.map(|entry| entry.remove()).is_ok()
+        match &mut self.0 {
+            Held::One(one) if one.is_same(subscription) => {
+                self.0 = Held::None;
+                true
+            }
+            Held::None | Held::One(_) => false,
+            Held::Many(by_sid) => by_sid.remove(subscription),
+        }
     }
 
     /// Takes them all out.
     pub fn take(&mut self) -> Vec<Subscription> {
-        std::mem::take(&mut self.by_sid).into_iter().collect()
+        match std::mem::take(&mut self.0) {
+            Held::None => Vec::new(),
+            Held::One(one) => vec![one],
+            Held::Many(by_sid) => by_sid.table.into_iter().collect(),
+        }
     }
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Subscription> {
-        self.by_sid.iter()
+        let (one, many) = match &self.0 {
+            Held::None => (None, None),
+            Held::One(one) => (Some(one), None),
+            Held::Many(by_sid) => (None, Some(by_sid.table.iter())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}
+
+impl BySid {
+    fn find(&self, sid: &[u8]) -> Option<&Subscription> {
+        self.table.find(hash(&self.random, sid), |subscription| subscription.sid() == sid)
     }
 
-    fn hash(&self, sid: &[u8]) -> u64 {
-        hash(&self.random, sid)
+    fn insert(&mut self, subscription: Subscription) {
+        let random = &self.random;
+        let hash = hash(random, subscription.sid());
+        self.table.insert_unique(hash, subscription, |other| self::hash(random, other.sid()));
+    }
+
+    fn remove(&mut self, subscription: &Subscription) -> bool {
+        let hash = hash(&self.random, subscription.sid());
+        let found = self.table.find_entry(hash, |other| other.is_same(subscription));
+        found.map(|entry| entry.remove()).is_ok()
     }
 }
 

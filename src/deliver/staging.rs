@@ -226,7 +226,7 @@ fn count(sent: Sent, stage: &Stage, counters: &Counters) {
 fn log_slow_consumer(conn: &Conn, policy: &Policy) {
     tracing::info!(
         cid = conn.cid.0,
-        remote = conn.remote.map(tracing::field::display),
+        remote = conn.remote().map(tracing::field::display),
         "Slow Consumer Detected: MaxPending of {} Exceeded",
         policy.pending_bytes_max
     );

@@ -48,7 +48,7 @@ fn connect(registry: &Registry, at: u64, about: About) -> Arc<Conn> {
     let conn = registry.add(|cid, slot| {
         Conn::new(cid, Kind::Client, slot, Some(remote), second(at), Arc::new(Sink))
     });
-    conn.set_about(about);
+    conn.set_about(&about);
     conn
 }
 
