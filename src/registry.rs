@@ -1,15 +1,14 @@
-//! `Registry`: what the whole server shares. Connections by cid, accounts by name, the ring of
+//! `Registry`: what the whole server shares. Connections by slot, accounts by name, the ring of
 //! closed connections, counters of the workers, and the options in force.
 //!
 //! Locks here are held for a few lines; the only one taken under another is that of the free slots,
 //! which is a leaf.
 //! nats: server/server.go `Server`, `closedRingBuffer`
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 
 use crate::account::Account;
@@ -50,9 +49,10 @@ pub struct Registry {
 /// Connections that are open.
 #[derive(Default)]
 struct Conns {
-    by_cid: HashMap<Cid, Arc<Conn>, RandomState>,
+    /// Slots are small numbers: a table of them is smaller than a map by cid.
+    by_slot: Vec<Option<Arc<Conn>>>,
+    count: usize,
     cids: u64,
-    slots: u32,
 }
 
 /// A connection that has ended, as monitoring shows it.
@@ -128,18 +128,19 @@ impl Registry {
         conns.cids += 1;
         let cid = Cid(conns.cids);
         let number = self.free_slots.lock().pop().unwrap_or_else(|| {
-            conns.slots += 1;
-            conns.slots - 1
+            conns.by_slot.push(None);
+            (conns.by_slot.len() - 1) as u32
         });
         let conn = Arc::new(make(cid, Slot::new(number, &self.free_slots)));
-        conns.by_cid.insert(cid, Arc::clone(&conn));
+        conns.by_slot[number as usize] = Some(Arc::clone(&conn));
+        conns.count += 1;
         self.total_connections.fetch_add(1, Relaxed);
         conn
     }
 
     /// Moves a connection from the open ones to the ring of closed ones.
     pub fn retire(&self, closed: Closed) {
-        self.conns.lock().by_cid.remove(&closed.conn.cid);
+        self.remove(&closed.conn);
         let mut ring = self.closed.lock();
         if self.options.max_closed_clients == 0 {
             return;
@@ -150,9 +151,17 @@ impl Registry {
         ring.push_back(Arc::new(closed));
     }
 
+    fn remove(&self, conn: &Arc<Conn>) {
+        let mut conns = self.conns.lock();
+        let held = &mut conns.by_slot[conn.slot.number() as usize];
+        if held.take_if(|held| Arc::ptr_eq(held, conn)).is_some() {
+            conns.count -= 1;
+        }
+    }
+
     /// How many connections are open.
     pub fn conn_count(&self) -> usize {
-        self.conns.lock().by_cid.len()
+        self.conns.lock().count
     }
 
     /// How many connections there were.
@@ -160,14 +169,14 @@ impl Registry {
         self.total_connections.load(Relaxed)
     }
 
-    /// The open connection of that number.
-    pub fn conn(&self, cid: Cid) -> Option<Arc<Conn>> {
-        self.conns.lock().by_cid.get(&cid).cloned()
+    /// The open connection in that slot.
+    pub fn conn_in(&self, slot: u32) -> Option<Arc<Conn>> {
+        self.conns.lock().by_slot.get(slot as usize)?.clone()
     }
 
     /// All open connections, in no order.
     pub fn conns(&self) -> Vec<Arc<Conn>> {
-        self.conns.lock().by_cid.values().cloned().collect()
+        self.conns.lock().by_slot.iter().flatten().cloned().collect()
     }
 
     /// The closed connections that are remembered, oldest first.

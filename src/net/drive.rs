@@ -21,7 +21,7 @@ use crate::conn::conn_event;
 use crate::conn::{Conn, Flushed};
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
-use crate::limits::STALL_PER_READ_MAX;
+use crate::limits::{FIRST_PING_MAX, STALL_PER_READ_MAX};
 use crate::moment::Moment;
 use crate::net::stream::Stream;
 use crate::net::sweep::Sweep;
@@ -51,24 +51,38 @@ pub(crate) struct Shared {
 /// The task of one client connection.
 pub(crate) struct Drive {
     shared: Arc<Shared>,
-    conn: Arc<Conn>,
     stream: Arc<Stream>,
     client: Client,
     parser: Parser,
+    phase: Phase,
+    /// The next entry of this connection in the sweep.
+    armed: Moment,
+    /// `None` most of the time: input is handled at once and nothing waits to be written.
+    behind: Option<Box<Behind>>,
+}
+
+// Tokio adds 104 bytes and rounds up to 128: one byte more here is 128 more for each connection.
+const _: () = assert!(size_of::<Drive>() + 104 <= 256);
+
+/// What a task has to remember only while it is behind, with handling or with writing.
+#[derive(Default)]
+struct Behind {
     /// Input that was read and is not handled yet, because its handling would have taken too long
     /// or a receiver is far behind.
     backlog: Vec<u8>,
-    phase: Phase,
-    /// The receiver for which publishing pauses.
-    stalled_by: Option<Arc<Conn>>,
-    /// The next entry of this connection in the sweep.
-    armed: Moment,
-    /// What is pending must be written by then.
-    write_due: Moment,
-    /// Bytes that will have been written when the write deadline is met.
-    write_goal: u64,
+    /// The receiver for which publishing pauses, and until when at most.
+    stalled: Option<(Arc<Conn>, Moment)>,
+    write: Option<WriteDeadline>,
     /// Ends the closing of a connection whose client does not read.
     linger: Option<Pin<Box<Sleep>>>,
+}
+
+/// By when what is pending must be written.
+#[derive(Clone, Copy)]
+struct WriteDeadline {
+    due: Moment,
+    /// Bytes that will have been written when it is met.
+    goal: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +93,7 @@ enum Phase {
     },
     Open,
     /// Publishing pauses: a receiver is far behind.
-    Stalled {
-        until: Moment,
-    },
+    Stalled,
     /// Nothing is read any more; what is pending is still written.
     Closing,
 }
@@ -99,7 +111,6 @@ impl Drive {
     /// The task of a connection; one in `surplus` is told so and closed.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        conn: Arc<Conn>,
         stream: Arc<Stream>,
         client: Client,
         surplus: bool,
@@ -107,41 +118,47 @@ impl Drive {
         let parser = Parser::new(client.rules());
         Drive {
             shared,
-            conn,
             stream,
             client,
             parser,
-            backlog: Vec::new(),
             phase: Phase::Start { surplus },
-            stalled_by: None,
             armed: Moment::NEVER,
-            write_due: Moment::NEVER,
-            write_goal: 0,
-            linger: None,
+            behind: None,
         }
+    }
+
+    fn conn(&self) -> &Arc<Conn> {
+        self.client.conn()
+    }
+
+    fn behind(&mut self) -> &mut Behind {
+        self.behind.get_or_insert_default()
     }
 
     fn poll_with(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
         worker.delivery.now = self.shared.clock.now();
         if let Phase::Start { surplus } = self.phase {
             self.phase = Phase::Open;
-            self.conn.own(cx.waker());
+            self.conn().own(cx.waker());
             self.client.start(&mut worker.delivery);
             if surplus {
                 let reason = self.client.fail(&ProtoErr::MaxConnections, &mut worker.delivery);
                 self.end(reason, false, &mut worker.delivery);
             }
             self.commit(&mut worker.delivery);
+            // By then CONNECT has brought the first PING near. This look in time is cheaper than a
+            // second entry in the sweep, which would stay there for minutes.
+            self.arm_at(worker.delivery.now + FIRST_PING_MAX);
         }
         self.poll_flush(cx, &worker.delivery);
-        if let Some(reason) = self.conn.closed() {
+        if let Some(reason) = self.conn().closed() {
             return self.poll_close(cx, reason, &mut worker.delivery);
         }
         self.handle_deadlines(&mut worker.delivery);
         if !self.is_paused(worker.delivery.now) {
             self.take_turn(cx, worker);
         }
-        if let Some(reason) = self.conn.closed() {
+        if let Some(reason) = self.conn().closed() {
             return self.poll_close(cx, reason, &mut worker.delivery);
         }
         self.arm();
@@ -150,12 +167,19 @@ impl Drive {
 
     /// Publishing still pauses for a receiver that is far behind.
     fn is_paused(&mut self, now: Moment) -> bool {
-        let Phase::Stalled { until } = self.phase else { return false };
-        let policy = &self.shared.registry.policy;
-        if now < until && self.stalled_by.as_ref().is_some_and(|slow| slow.is_far_behind(policy)) {
-            return true;
+        if self.phase != Phase::Stalled {
+            return false;
         }
-        self.stalled_by = None;
+        let policy = &self.shared.registry.policy;
+        if let Some(behind) = &mut self.behind {
+            if let Some((slow, until)) = &behind.stalled
+                && now < *until
+                && slow.is_far_behind(policy)
+            {
+                return true;
+            }
+            behind.stalled = None;
+        }
         self.phase = Phase::Open;
         false
     }
@@ -179,14 +203,16 @@ impl Drive {
         scratch: &mut [u8],
         delivery: &mut Delivery,
     ) -> Handled {
-        if !self.backlog.is_empty() {
-            let backlog = std::mem::take(&mut self.backlog);
+        if let Some(behind) = &mut self.behind
+            && !behind.backlog.is_empty()
+        {
+            let backlog = std::mem::take(&mut behind.backlog);
             if self.handle(&backlog, delivery) == Handled::Part {
                 return Handled::Part;
             }
         }
         for _ in 0..READS_MAX {
-            if self.conn.is_closed() {
+            if self.conn().is_closed() {
                 return Handled::All;
             }
             let len = match self.stream.poll_read(cx, scratch) {
@@ -201,7 +227,7 @@ impl Drive {
                 self.end(ClosedReason::ClientClosed, false, delivery);
                 return Handled::All;
             }
-            self.conn.set_last_activity(delivery.now);
+            self.conn().set_last_activity(delivery.now);
             if self.handle(&scratch[..len], delivery) == Handled::Part {
                 return Handled::Part;
             }
@@ -234,7 +260,7 @@ impl Drive {
                 self.commit(delivery);
                 if delivery.staging.work_bytes() >= WORK_BYTES_MAX || delivery.staging.has_stalled()
                 {
-                    self.backlog.extend_from_slice(rest);
+                    self.behind().backlog.extend_from_slice(rest);
                     return Handled::Part;
                 }
             }
@@ -244,14 +270,14 @@ impl Drive {
     /// Pauses if a receiver was found far behind, until it has caught up or for a moment.
     fn pause(&mut self, cx: &Context<'_>, delivery: &mut Delivery) -> bool {
         let Some(slow) = delivery.staging.take_stalled() else { return false };
-        if Arc::ptr_eq(&slow, &self.conn)
+        if Arc::ptr_eq(&slow, self.conn())
             || !slow.stall(cx.waker(), &self.shared.registry.policy, delivery.now)
         {
             return false;
         }
         delivery.counters.stalled_clients.add(1);
-        self.stalled_by = Some(slow);
-        self.phase = Phase::Stalled { until: delivery.now + STALL_PER_READ_MAX };
+        self.behind().stalled = Some((slow, delivery.now + STALL_PER_READ_MAX));
+        self.phase = Phase::Stalled;
         true
     }
 
@@ -287,32 +313,37 @@ impl Drive {
     /// Ends the connection; what is staged goes out before.
     fn end(&self, reason: ClosedReason, discard: bool, delivery: &mut Delivery) {
         self.commit(delivery);
-        self.conn.close(reason, discard);
+        self.conn().close(reason, discard);
     }
 
     fn commit(&self, delivery: &mut Delivery) {
-        delivery.commit(&self.shared.registry.policy, &self.conn);
+        delivery.commit(&self.shared.registry.policy, self.conn());
     }
 
     /// Writes what the socket did not take before.
     fn poll_flush(&mut self, cx: &mut Context<'_>, delivery: &Delivery) {
         let policy = &self.shared.registry.policy;
         loop {
-            let progress = self.conn.progress();
+            let progress = self.conn().progress();
             if !progress.blocked {
-                self.write_due = Moment::NEVER;
+                if let Some(behind) = &mut self.behind {
+                    behind.write = None;
+                }
                 return;
             }
-            if self.write_due == Moment::NEVER || progress.written >= self.write_goal {
-                self.write_goal = progress.written + progress.pending_bytes as u64;
-                self.write_due = delivery.now + self.shared.registry.options.write_deadline;
+            let deadline = &mut self.behind.get_or_insert_default().write;
+            if deadline.is_none_or(|deadline| progress.written >= deadline.goal) {
+                *deadline = Some(WriteDeadline {
+                    due: delivery.now + self.shared.registry.options.write_deadline,
+                    goal: progress.written + progress.pending_bytes as u64,
+                });
             }
             match self.stream.poll_write_ready(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return self.conn.close(ClosedReason::WriteError, true),
+                Poll::Ready(Err(_)) => return self.conn().close(ClosedReason::WriteError, true),
             }
-            match self.conn.flush(policy, delivery.now) {
+            match self.conn().flush(policy, delivery.now) {
                 Flushed::Idle | Flushed::Blocked => {}
                 Flushed::Failed => return,
             }
@@ -323,8 +354,11 @@ impl Drive {
         if delivery.now >= self.armed {
             self.armed = Moment::NEVER;
         }
-        if delivery.now >= self.write_due {
-            self.handle_write_due(delivery);
+        if let Some(behind) = &self.behind
+            && let Some(deadline) = behind.write
+            && delivery.now >= deadline.due
+        {
+            self.handle_write_due(deadline.goal, delivery);
         }
         if let Err(error) = self.client.handle_deadline(delivery) {
             let reason = self.client.fail(&error, delivery);
@@ -333,36 +367,43 @@ impl Drive {
         self.commit(delivery);
     }
 
-    /// The write deadline has passed.
-    fn handle_write_due(&mut self, delivery: &mut Delivery) {
+    /// The write deadline has passed before `goal` bytes were written.
+    fn handle_write_due(&mut self, goal: u64, delivery: &mut Delivery) {
         let options = &self.shared.registry.options;
-        let progress = self.conn.progress();
+        let progress = self.conn().progress();
         delivery.counters.slow_consumers.add(1);
         conn_event!(
             INFO,
-            &self.conn,
+            self.conn(),
             "Slow Consumer Detected: WriteDeadline of {} exceeded with {} total bytes.",
             crate::duration::Display(options.write_deadline),
             progress.pending_bytes
         );
-        let moved = self.write_goal > progress.written + progress.pending_bytes as u64;
+        let moved = goal > progress.written + progress.pending_bytes as u64;
         if options.write_timeout == WriteTimeout::Retry && moved {
-            self.write_due = Moment::NEVER;
+            self.behind().write = None;
             return;
         }
-        self.conn.close(ClosedReason::SlowConsumerWriteDeadline, true);
+        self.conn().close(ClosedReason::SlowConsumerWriteDeadline, true);
     }
 
     /// Sees to it that the task is woken for its next deadline.
     fn arm(&mut self) {
-        let until = match self.phase {
-            Phase::Stalled { until } => until,
-            Phase::Start { .. } | Phase::Open | Phase::Closing => Moment::NEVER,
-        };
-        let due = self.client.deadline().min(self.write_due).min(until);
+        let mut due = self.client.deadline();
+        if let Some(behind) = &self.behind {
+            if behind.is_over() {
+                self.behind = None;
+            } else {
+                due = due.min(behind.due());
+            }
+        }
+        self.arm_at(due);
+    }
+
+    fn arm_at(&mut self, due: Moment) {
         if due < self.armed {
             self.armed = due;
-            self.shared.sweep.add(due, self.conn.cid);
+            self.shared.sweep.add(due, self.conn().slot.number());
         }
     }
 
@@ -378,14 +419,28 @@ impl Drive {
             self.client.close(reason, delivery.now);
         }
         self.poll_flush(cx, delivery);
-        if self.conn.progress().pending_bytes > 0 {
-            let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
+        if self.conn().progress().pending_bytes > 0 {
+            let linger = self.behind().linger.get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
             if linger.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
         }
-        self.conn.hang_up();
+        self.conn().hang_up();
         Poll::Ready(())
+    }
+}
+
+impl Behind {
+    /// Nothing is left to be remembered.
+    fn is_over(&self) -> bool {
+        let Behind { backlog, stalled, write, linger } = self;
+        backlog.is_empty() && stalled.is_none() && write.is_none() && linger.is_none()
+    }
+
+    /// When the task has to look again.
+    fn due(&self) -> Moment {
+        let write = self.write.map_or(Moment::NEVER, |deadline| deadline.due);
+        self.stalled.as_ref().map_or(write, |&(_, until)| write.min(until))
     }
 }
 

@@ -101,8 +101,8 @@ fn admit(
     let wire = Arc::clone(&stream) as Arc<dyn Wire>;
     let conn = registry.add(|cid, slot| Conn::new(cid, Kind::Client, slot, remote, start, wire));
     let nonce = if registry.authenticator.needs_nonce() { nonce() } else { Box::default() };
-    let client = Client::new(Arc::clone(registry), Arc::clone(&conn), connection_type, nonce);
-    tokio::spawn(Drive::new(Arc::clone(shared), conn, stream, client, surplus));
+    let client = Client::new(Arc::clone(registry), conn, connection_type, nonce);
+    tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus));
 }
 
 /// 11 random bytes as 15 characters of base64url.
