@@ -23,7 +23,7 @@ mod password;
 mod tests;
 
 /// Stands for a token where a user's name is shown.
-const TOKEN_NAME: &str = "[REDACTED]";
+pub const TOKEN_NAME: &str = "[REDACTED]";
 
 /// Checks credentials against one version of the options.
 #[derive(Debug)]

@@ -176,7 +176,10 @@ impl Server {
             "h" | "help" => self.help = flag.bool()?,
             "v" | "version" => self.version = flag.bool()?,
             "t" => self.check = flag.bool()?,
-            "c" | "config" => self.flags.config = Some(words.value(flag)?.into()),
+            "c" | "config" => {
+                let file = words.value(flag)?;
+                self.flags.config = Some(file.into()).filter(|_| !file.is_empty());
+            }
             "sl" | "signal" => self.signal = Some(words.value(flag)?.to_owned()),
             "a" | "addr" | "net" => overrides.push(Override::Host(words.text(flag)?)),
             "p" | "port" => overrides.push(Override::Port(words.port(flag)?)),

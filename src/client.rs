@@ -19,14 +19,13 @@ mod trace;
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::auth::User;
 use crate::conn::conn_event;
 use crate::conn::subscription::Subscription;
 use crate::conn::{About, Conn};
 use crate::connect::{Connect, Credentials};
 use crate::deliver::{Delivery, Publisher};
 use crate::encoder;
-use crate::errors::{ClosedReason, Denied, ProtoErr};
+use crate::errors::{ClosedReason, Denied, ProtoErr, Quoted};
 use crate::info::Info;
 use crate::moment::Moment;
 use crate::options::ConnectionType;
@@ -42,16 +41,12 @@ pub struct Client {
     registry: Arc<Registry>,
     conn: Arc<Conn>,
     account: Arc<Account>,
-    connect: Connect,
     permissions: Option<Arc<Permissions>>,
-    /// What the client has to sign; empty if nobody signs here.
-    nonce: Box<str>,
-    state: State,
-    /// CONNECT must have come by then.
-    auth_due: Moment,
+    /// `None` where nobody has to prove anything and the client has not tried to.
+    login: Option<Box<Login>>,
     pings: Pings,
-    /// The INFO that follows the first PONG is out.
-    told_connect_info: bool,
+    asked: Asked,
+    state: State,
     connection_type: ConnectionType,
 }
 
@@ -59,8 +54,32 @@ pub struct Client {
 enum State {
     /// Nothing but CONNECT is accepted.
     ExpectConnect,
-    /// Everything is accepted. `connected` once CONNECT has come.
-    Open { connected: bool },
+    /// Everything is accepted; CONNECT has not come.
+    Open,
+    /// CONNECT has come, or there is a user for those who send none.
+    Connected,
+    /// The INFO that follows the first PONG is out, too.
+    Told,
+}
+
+/// What stays of a CONNECT, besides what its connection shows of it and its [`Login`].
+struct Asked {
+    verbose: bool,
+    pedantic: bool,
+    echo: bool,
+    headers: bool,
+    no_responders: bool,
+    /// Takes INFO at any time: `protocol` is 1.
+    takes_info: bool,
+}
+
+/// How a client proves who it is.
+#[derive(Default)]
+struct Login {
+    /// What it has to sign; empty if nobody signs here.
+    nonce: Box<str>,
+    /// What it came with last; the next CONNECT is laid over it.
+    credentials: Option<Box<Credentials>>,
 }
 
 impl Client {
@@ -71,25 +90,24 @@ impl Client {
         connection_type: ConnectionType,
         nonce: Box<str>,
     ) -> Client {
-        let authenticator = &registry.authenticator;
-        let required = authenticator.required();
-        let auth_due = match required {
-            true => conn.start + registry.options.authorization.timeout,
-            false => Moment::NEVER,
-        };
+        let required = registry.authenticator.required();
+        let login = Login { nonce, credentials: None };
         Client {
             account: Arc::clone(&registry.global),
-            connect: Connect::default(),
             permissions: None,
-            nonce,
-            state: if required { State::ExpectConnect } else { State::Open { connected: false } },
-            auth_due,
+            login: (!login.nonce.is_empty()).then(|| Box::new(login)),
             pings: Pings::new(conn.start, registry.options.ping_interval),
-            told_connect_info: false,
+            asked: Asked::of(&Connect::default()),
+            state: if required { State::ExpectConnect } else { State::Open },
             connection_type,
             registry,
             conn,
         }
+    }
+
+    /// Its connection.
+    pub fn conn(&self) -> &Arc<Conn> {
+        &self.conn
     }
 
     /// What the parser has to hold this client to.
@@ -98,7 +116,7 @@ impl Client {
         Rules {
             max_control_line: options.max_control_line,
             max_payload: usize::try_from(options.max_payload).unwrap_or(usize::MAX),
-            headers: self.connect.headers,
+            headers: self.asked.headers,
             connect_first: self.state == State::ExpectConnect,
         }
     }
@@ -153,7 +171,7 @@ impl Client {
             },
             Op::Ok => Ok(()),
             Op::Err(text) => {
-                conn_event!(ERROR, &self.conn, "Client error: '{}'", String::from_utf8_lossy(text));
+                conn_event!(ERROR, &self.conn, "Client Error {}", String::from_utf8_lossy(text));
                 Err(ProtoErr::ErrReceived)
             }
         }
@@ -177,7 +195,7 @@ impl Client {
         self.conn.in_bytes.add(bytes);
         delivery.counters.in_msgs.add(1);
         delivery.counters.in_bytes.add(bytes);
-        if self.connect.pedantic && !subject::is_valid_publish(publish.subject) {
+        if self.asked.pedantic && !subject::is_valid_publish(publish.subject) {
             self.refuse(&ProtoErr::InvalidPublishSubject, delivery);
         }
         if let Some(denied) = self.publish_denied(publish, delivery.now) {
@@ -185,9 +203,9 @@ impl Client {
             return Ok(());
         }
         self.ok(delivery);
-        let publisher = Publisher { conn: &self.conn, echo: self.connect.echo };
+        let publisher = Publisher { conn: &self.conn, echo: self.asked.echo };
         let reached = delivery.deliver(&self.account, publish, publisher);
-        if !reached && self.connect.no_responders && !publish.reply.is_empty() {
+        if !reached && self.asked.no_responders && !publish.reply.is_empty() {
             delivery.no_responders(&self.account, publish, &self.conn);
         }
         Ok(())
@@ -195,7 +213,15 @@ impl Client {
 
     /// When [`handle_deadline`](Client::handle_deadline) is due next.
     pub fn deadline(&self) -> Moment {
-        self.auth_due.min(self.pings.due)
+        self.auth_due().min(self.pings.due)
+    }
+
+    /// CONNECT must have come by then.
+    fn auth_due(&self) -> Moment {
+        match self.state {
+            State::ExpectConnect => self.conn.start + self.registry.options.authorization.timeout,
+            State::Open | State::Connected | State::Told => Moment::NEVER,
+        }
     }
 
     /// Handles what is due by now.
@@ -204,14 +230,15 @@ impl Client {
     /// The connection has to be ended with what is returned.
     pub fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         let now = delivery.now;
-        if now >= self.auth_due {
+        if now >= self.auth_due() {
             return Err(ProtoErr::AuthenticationTimeout);
         }
-        let rtt_wanted = self.conn.take_rtt_wanted() && self.told_connect_info;
-        if self.conn.take_info_wanted() && self.told_connect_info && self.connect.protocol >= 1 {
+        let rtt_wanted = self.conn.take_rtt_wanted() && self.state == State::Told;
+        if self.conn.take_info_wanted() && self.state == State::Told && self.asked.takes_info {
             self.info().write(delivery.staging.frames(&self.conn));
         }
         if now >= self.pings.due {
+            conn_event!(DEBUG, &self.conn, "Client Ping Timer");
             let options = &self.registry.options;
             if self.pings.tick(now, options.ping_interval, options.ping_max)? {
                 self.ping(delivery);
@@ -229,12 +256,18 @@ impl Client {
         if *error == ProtoErr::StaleConnection {
             counters.stale_connections.add(1);
         }
-        conn_event!(TRACE, &self.conn, "->> [-ERR {error}]");
+        if !error.is_silent() {
+            conn_event!(TRACE, &self.conn, "->> [-ERR {error}]");
+        }
         match error {
             ProtoErr::AuthorizationViolation => {
-                let who = self.connect.credentials.as_deref().map(describe).unwrap_or_default();
+                let login = self.login.as_ref();
+                let who = describe(login.and_then(|login| login.credentials.as_deref()));
                 conn_event!(ERROR, &self.conn, "authentication error{who}");
             }
+            ProtoErr::AuthenticationTimeout => conn_event!(DEBUG, &self.conn, "{error}"),
+            // It was logged with what the client said.
+            ProtoErr::ErrReceived => {}
             ProtoErr::StaleConnection => {
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
             }
@@ -249,62 +282,83 @@ impl Client {
         let subscriptions = self.conn.subscriptions().take();
         self.account.remove_all(&subscriptions, |route| delivery.staging.mark(route));
         conn_event!(DEBUG, &self.conn, "Client connection closed: {}", reason.as_str());
+        trace::removed(&self.conn, &subscriptions);
         let conn = Arc::clone(&self.conn);
         self.registry.retire(Closed::new(conn, delivery.now, reason, &subscriptions));
     }
 
     fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
         let now = delivery.now;
-        self.auth_due = Moment::NEVER;
         self.pings.connected(now, self.registry.options.ping_interval);
         if self.conn.rtt() == 0 {
             let nanos = now.since(self.conn.start).as_nanos();
             self.conn.set_rtt(u64::try_from(nanos).unwrap_or(u64::MAX));
         }
-        let again = self.state == State::Open { connected: true };
-        self.connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
+        let again = matches!(self.state, State::Connected | State::Told);
+        let mut connect = self.connect();
+        connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
         if again {
             let subscriptions = self.conn.subscriptions().take();
             self.account.remove_all(&subscriptions, |route| delivery.staging.mark(route));
+            trace::removed(&self.conn, &subscriptions);
         }
-        let user = self.registry.authenticator.check(
-            &self.connect,
-            self.nonce.as_bytes(),
-            self.connection_type,
-        )?;
-        let lang = self.connect.lang.clone();
-        self.admit(user, lang);
-        self.connect.headers &= !self.registry.options.no_header_support;
-        self.conn.set_headers(self.connect.headers);
-        if !(0..=1).contains(&self.connect.protocol) {
+        let nonce = self.login.as_ref().map_or(&b""[..], |login| login.nonce.as_bytes());
+        let user = self.registry.authenticator.check(&connect, nonce, self.connection_type);
+        connect.headers &= !self.registry.options.no_header_support;
+        self.asked = Asked::of(&connect);
+        let Connect { name, lang, version, protocol, credentials, .. } = connect;
+        if credentials.is_some() {
+            self.login.get_or_insert_default().credentials = credentials;
+        }
+        let user = user?;
+        self.admit(user.permissions);
+        self.conn.set_about(&About { name, lang, version, user: user.name });
+        self.conn.set_headers(self.asked.headers);
+        if !(0..=1).contains(&protocol) {
             return Err(ProtoErr::InvalidProtocol);
         }
-        if self.connect.no_responders && !self.connect.headers {
+        if self.asked.no_responders && !self.asked.headers {
             return Err(ProtoErr::NoRespondersRequiresHeaders);
         }
         self.ok(delivery);
         Ok(())
     }
 
-    /// Takes in a client that has proven who it is.
-    fn admit(&mut self, user: User, lang: Option<Box<str>>) {
-        self.state = State::Open { connected: true };
-        self.conn.set_access(user.permissions.clone());
-        self.permissions = user.permissions;
-        let Connect { name, version, .. } = &self.connect;
-        let about = About { name: name.clone(), lang, version: version.clone(), user: user.name };
-        if !about.is_empty() {
-            self.conn.set_about(about);
+    /// The last CONNECT, as far as the next one is laid over it; the defaults before the first.
+    fn connect(&self) -> Connect {
+        let About { name, lang, version, .. } = self.conn.about();
+        let Asked { verbose, pedantic, echo, headers, no_responders, takes_info } = self.asked;
+        let credentials = self.login.as_ref().and_then(|login| login.credentials.clone());
+        Connect {
+            verbose,
+            pedantic,
+            echo,
+            headers,
+            no_responders,
+            protocol: takes_info.into(),
+            name,
+            lang,
+            version,
+            credentials,
+            ..Connect::default()
         }
+    }
+
+    /// Takes in a client that has proven who it is, or need not.
+    fn admit(&mut self, permissions: Option<Arc<Permissions>>) {
+        if self.state != State::Told {
+            self.state = State::Connected;
+        }
+        self.conn.set_access(permissions.clone());
+        self.permissions = permissions;
     }
 
     fn handle_ping(&mut self, delivery: &mut Delivery) {
         conn_event!(TRACE, &self.conn, "->> [PONG]");
         delivery.staging.frames(&self.conn).extend_from_slice(encoder::PONG);
-        let connected = self.state == State::Open { connected: true };
-        if connected && !self.told_connect_info {
-            self.told_connect_info = true;
-            if self.connect.protocol >= 1 {
+        if self.state == State::Connected {
+            self.state = State::Told;
+            if self.asked.takes_info {
                 let mut info = self.info();
                 info.connect_info = true;
                 info.remote_account = self.account.name.to_string();
@@ -316,17 +370,15 @@ impl Client {
     /// Why the client may not publish this, if it may not.
     fn publish_denied(&self, publish: &Publish<'_>, now: Moment) -> Option<Denied> {
         let subject = publish.subject;
-        let denied = || Denied::Publish { subject: subject.into() };
+        let denied = || {
+            let quoted = Quoted(subject);
+            conn_event!(ERROR, &self.conn, "Publish Violation - Subject {quoted}");
+            Denied::Publish { subject: subject.into() }
+        };
         if let Some(permissions) = &self.permissions
             && !permissions.can_publish(subject)
             && !self.conn.take_reply(subject, now)
         {
-            conn_event!(
-                ERROR,
-                &self.conn,
-                "Publish Violation - Subject {}",
-                crate::errors::Quoted(subject)
-            );
             return Some(denied());
         }
         // All reserved subjects begin with one of these two.
@@ -337,12 +389,8 @@ impl Client {
         if matches!(publish.reply.first(), Some(b'$' | b'_'))
             && permissions::is_reserved_reply(publish.reply)
         {
-            conn_event!(
-                ERROR,
-                &self.conn,
-                "Publish Violation - Reply {}",
-                crate::errors::Quoted(publish.reply)
-            );
+            let quoted = Quoted(publish.reply);
+            conn_event!(ERROR, &self.conn, "Publish Violation - Reply {quoted}");
             return Some(Denied::PublishReply { reply: publish.reply.into() });
         }
         None
@@ -373,11 +421,13 @@ impl Client {
         if permissions.is_some_and(|permissions| !permissions.can_subscribe(subject, queue))
             || queue.is_some_and(permissions::is_reserved_queue)
         {
+            let in_queue = queue.map(|queue| format!(", Queue: {}", Quoted(queue)));
             conn_event!(
                 ERROR,
                 &self.conn,
-                "Subscription Violation - Subject {}, SID {}",
-                crate::errors::Quoted(subject),
+                "Subscription Violation - Subject {}{}, SID {}",
+                Quoted(subject),
+                in_queue.unwrap_or_default(),
                 String::from_utf8_lossy(sid)
             );
             return Err(Denied::Subscribe {
@@ -388,10 +438,18 @@ impl Client {
         }
         let options = &self.registry.options;
         if options.max_sub_tokens > 0 && subject::token_count(subject) > options.max_sub_tokens {
+            conn_event!(
+                ERROR,
+                &self.conn,
+                "Subscription Violation Too Many Tokens - Subject {}, SID {}",
+                Quoted(subject),
+                String::from_utf8_lossy(sid)
+            );
             return Err(Denied::TooManyTokens { subject: subject.into() }.into());
         }
         let mut own = self.conn.subscriptions();
         if options.max_subscriptions > 0 && own.len() >= options.max_subscriptions {
+            conn_event!(ERROR, &self.conn, "{}", ProtoErr::MaxSubscriptions);
             return Err(ProtoErr::MaxSubscriptions);
         }
         if own.find(sid).is_some() {
@@ -434,7 +492,7 @@ impl Client {
 
     #[inline]
     fn ok(&self, delivery: &mut Delivery) {
-        if self.connect.verbose {
+        if self.asked.verbose {
             self.write_ok(delivery);
         }
     }
@@ -453,15 +511,16 @@ impl Client {
     fn info(&self) -> Info {
         let mut info = self.registry.info();
         info.client_id = self.conn.cid.0;
-        info.client_ip = self.conn.remote.map(|remote| remote.ip().to_string()).unwrap_or_default();
-        info.nonce = self.nonce.to_string();
+        info.client_ip =
+            self.conn.remote().map(|remote| remote.ip().to_string()).unwrap_or_default();
+        info.nonce = self.login.as_ref().map(|login| login.nonce.to_string()).unwrap_or_default();
         info
     }
 
     /// A client that says anything but CONNECT first may do so: the parser has seen to it.
     #[inline]
     fn expect_open(&mut self) {
-        if self.state == (State::Open { connected: false }) {
+        if self.state == State::Open {
             self.admit_without_connect();
         }
     }
@@ -470,16 +529,28 @@ impl Client {
     #[cold]
     fn admit_without_connect(&mut self) {
         if let Some(user) = self.registry.authenticator.no_auth_user(self.connection_type) {
-            self.admit(user, None);
+            self.admit(user.permissions);
+            self.conn.set_about(&About { user: user.name, ..About::default() });
         }
     }
 }
 
+impl Asked {
+    fn of(connect: &Connect) -> Asked {
+        let &Connect { verbose, pedantic, echo, headers, no_responders, protocol, .. } = connect;
+        Asked { verbose, pedantic, echo, headers, no_responders, takes_info: protocol >= 1 }
+    }
+}
+
 /// How a failed login is described in the log: by what it claimed, never by a secret.
-fn describe(credentials: &Credentials) -> String {
-    match (&credentials.nkey, &credentials.user) {
-        (Some(nkey), _) => format!(" - Nkey \"{nkey}\""),
-        (None, Some(user)) => format!(" - User \"{user}\""),
-        (None, None) => String::new(),
+///
+/// nats: server/client.go `getAuthUser`
+fn describe(credentials: Option<&Credentials>) -> String {
+    let quoted = |text: &str| Quoted(text.as_bytes()).to_string();
+    match credentials {
+        Some(Credentials { nkey: Some(nkey), .. }) => format!(" - Nkey {}", quoted(nkey)),
+        Some(Credentials { user: Some(user), .. }) => format!(" - User {}", quoted(user)),
+        Some(Credentials { auth_token: Some(_), .. }) => " - Token \"[REDACTED]\"".to_owned(),
+        _ => String::new(),
     }
 }

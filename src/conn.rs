@@ -21,9 +21,10 @@
 //! nothing is appended.
 //! nats: server/client.go `queueOutbound`, `flushOutbound`, `closeConnection`
 
+mod about;
 pub mod subscription;
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,14 +32,17 @@ use std::task::Waker;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::conn::about::Packed;
 use crate::conn::subscription::Subscriptions;
 use crate::errors::ClosedReason;
 use crate::ids::{Cid, Kind};
-use crate::limits::{GLOBAL_ACCOUNT, STALL_PATIENCE};
+use crate::limits::STALL_PATIENCE;
 use crate::moment::Moment;
 use crate::outbound::{Admission, Batch, Outbound, Policy};
 use crate::permissions::{Permissions, Replies};
 use crate::stats::Counter;
+
+pub use crate::conn::about::{About, Label};
 
 /// Rounds of writing what others appended, before the owning task takes over.
 const FLUSH_ROUNDS_MAX: usize = 8;
@@ -52,7 +56,7 @@ macro_rules! conn_event {
             let label = conn.about().label();
             tracing::event!(
                 tracing::Level::$level,
-                remote = conn.remote.map(tracing::field::display),
+                remote = conn.remote().map(tracing::field::display),
                 cid = (conn.kind != $crate::ids::Kind::Route).then_some(conn.cid.0),
                 rid = (conn.kind == $crate::ids::Kind::Route).then_some(conn.cid.0),
                 client = label.client,
@@ -82,14 +86,14 @@ pub struct Conn {
     pub kind: Kind,
     /// Position in the tables of staging; free again when the last reference to the `Conn` is gone.
     pub slot: Slot,
-    /// Address of the other side; `None` within the process.
-    pub remote: Option<SocketAddr>,
     /// When it was accepted.
     pub start: Moment,
     /// What it published: messages and their bytes.
     pub in_msgs: Counter,
     /// See `in_msgs`.
     pub in_bytes: Counter,
+    /// Address and port of the other side; a `SocketAddr` would take 12 bytes more.
+    remote: Option<(IpAddr, u16)>,
     last_activity: AtomicU64,
     /// Nanoseconds; 0 while unknown.
     rtt: AtomicU64,
@@ -107,57 +111,24 @@ pub struct Conn {
     info_wanted: AtomicBool,
     flow: Mutex<Flow>,
     subscriptions: Mutex<Subscriptions>,
-    about: Mutex<Option<Box<About>>>,
-    access: Mutex<Option<Box<Access>>>,
+    identity: Mutex<Identity>,
 }
 
-/// What monitoring and logs show of a connection's CONNECT.
-#[derive(Debug, Clone, Default)]
-pub struct About {
-    /// `name` of CONNECT.
-    pub name: Option<Box<str>>,
-    /// `lang` of CONNECT.
-    pub lang: Option<Box<str>>,
-    /// `version` of CONNECT.
-    pub version: Option<Box<str>>,
-    /// Who it proved to be.
-    pub user: Option<Box<str>>,
-}
+// With the counts of its `Arc` and glibc's own word: 256 bytes.
+const _: () = assert!(size_of::<Conn>() <= 232);
 
-/// How logs name a connection behind its address and number; parts may be missing.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Label {
-    /// `v1.0:go:name`.
-    pub client: Option<String>,
-    /// `ACCOUNT/user`.
-    pub account: Option<String>,
-}
-
-impl About {
-    /// Nothing is known.
-    pub fn is_empty(&self) -> bool {
-        let About { name, lang, version, user } = self;
-        [name, lang, version, user].iter().all(|part| part.is_none())
-    }
-
-    /// How logs name it.
-    ///
-    /// nats: server/client.go `processConnect`
-    pub fn label(&self) -> Label {
-        let version = self.version.as_ref().map(|version| format!("v{version}"));
-        let parts = [version.as_deref(), self.lang.as_deref(), self.name.as_deref()];
-        let known: Vec<&str> = parts.into_iter().flatten().collect();
-        Label {
-            client: (!known.is_empty()).then(|| known.join(":")),
-            account: self.user.as_ref().map(|user| format!("{GLOBAL_ACCOUNT}/{user}")),
-        }
-    }
+/// Who it is: what CONNECT told, and what its user may do.
+#[derive(Default)]
+struct Identity {
+    about: Option<Packed>,
+    /// `None` may do everything.
+    access: Option<Box<Access>>,
 }
 
 /// What the connection may do, for those who deliver to it.
 struct Access {
     permissions: Arc<Permissions>,
-    replies: Option<Replies>,
+    replies: Option<Box<Replies>>,
 }
 
 /// Everything about writing, under one lock.
@@ -171,15 +142,23 @@ struct Flow {
     closed: Option<ClosedReason>,
     /// Closed without writing what was pending.
     discarded: bool,
+    /// How often publishers paused because of it.
+    stalls: u32,
     /// Wakes the task that owns the connection.
     owner: Option<Waker>,
-    /// Publishers that wait until less is pending.
-    stalled: Vec<Waker>,
-    /// Bytes that the socket has taken.
-    written: u64,
     out_msgs: u64,
     out_bytes: u64,
-    stalls: u64,
+    /// There from the moment it is blocked until the owner has seen that it is so no more.
+    lag: Option<Box<Lag>>,
+}
+
+/// How a connection gets on whose socket takes no more.
+#[derive(Default)]
+struct Lag {
+    /// Publishers that wait until less is pending.
+    stalled: Vec<Waker>,
+    /// Bytes that the socket has taken since.
+    written: u64,
     /// When the socket last took something of what it had blocked, or had just blocked; unknown
     /// until the owner has looked.
     progress_at: Option<Moment>,
@@ -214,7 +193,8 @@ pub enum Flushed {
 /// How much is pending and was written, for the write deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes that the socket has taken since the start.
+    /// Bytes that the socket has taken since it was first blocked; from 0 again once the owner saw
+    /// that it is blocked no more.
     pub written: u64,
     /// Bytes that wait.
     pub pending_bytes: usize,
@@ -273,7 +253,7 @@ impl Conn {
             cid,
             kind,
             slot,
-            remote,
+            remote: remote.map(|remote| (remote.ip(), remote.port())),
             start,
             in_msgs: Counter::default(),
             in_bytes: Counter::default(),
@@ -287,8 +267,7 @@ impl Conn {
             info_wanted: AtomicBool::new(false),
             flow: Mutex::new(Flow { wire: Some(wire), ..Flow::default() }),
             subscriptions: Mutex::default(),
-            about: Mutex::default(),
-            access: Mutex::default(),
+            identity: Mutex::default(),
         }
     }
 
@@ -300,6 +279,11 @@ impl Conn {
         let wire = Arc::new(make(flow.outbound.pending_bytes()));
         flow.wire = Some(Arc::clone(&wire) as Arc<dyn Wire>);
         wire
+    }
+
+    /// Address of the other side; `None` within the process.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote.map(SocketAddr::from)
     }
 
     /// Sets who is woken when the connection needs its owner.
@@ -387,8 +371,7 @@ impl Conn {
             self.hand_over(flow);
             return Sent::Closed;
         }
-        flow.outbound.release(written);
-        flow.written += written as u64;
+        flow.release(written);
         if written < frames.len() {
             flow.outbound.prepend(&frames[written..]);
             if flow.outbound.pending_bytes() > policy.pending_max(self.kind) {
@@ -445,8 +428,7 @@ impl Conn {
         if flow.discarded {
             return (flow, Flushed::Failed);
         }
-        flow.outbound.release(written);
-        flow.written += written as u64;
+        flow.release(written);
         batch.advance(written);
         let all = batch.is_empty();
         if !all {
@@ -458,7 +440,9 @@ impl Conn {
     /// Leaves what is pending to the owning task.
     fn hand_over(&self, mut flow: MutexGuard<'_, Flow>) {
         flow.blocked = !flow.outbound.is_empty();
-        flow.progress_at = None;
+        if flow.blocked {
+            flow.lag.get_or_insert_default().progress_at = None;
+        }
         let owner = flow.owner.clone();
         drop(flow);
         if let Some(owner) = owner {
@@ -469,21 +453,25 @@ impl Conn {
     /// For the owning task: writes what is pending, if it was handed over.
     pub fn flush(&self, policy: &Policy, now: Moment) -> Flushed {
         let mut flow = self.flow.lock();
-        flow.progress_at.get_or_insert(now);
+        if let Some(lag) = &mut flow.lag {
+            lag.progress_at.get_or_insert(now);
+        }
         while flow.blocked {
             if flow.outbound.is_empty() {
                 flow.blocked = false;
                 break;
             }
-            let before = flow.written;
+            let before = flow.written();
             let (again, result) = self.write_batch(flow);
             flow = again;
-            if flow.written > before {
-                flow.progress_at = Some(now);
-            }
-            if flow.outbound.pending_bytes() <= policy.far_behind() {
-                for stalled in std::mem::take(&mut flow.stalled) {
-                    stalled.wake();
+            let caught_up = flow.outbound.pending_bytes() <= policy.far_behind();
+            let moved = flow.written() > before;
+            if let Some(lag) = &mut flow.lag {
+                if moved {
+                    lag.progress_at = Some(now);
+                }
+                if caught_up {
+                    lag.stalled.drain(..).for_each(Waker::wake);
                 }
             }
             if result != Flushed::Idle {
@@ -493,11 +481,14 @@ impl Conn {
         Flushed::Idle
     }
 
-    /// What the write deadline is judged by.
+    /// For the owning task: what the write deadline is judged by.
     pub fn progress(&self) -> Progress {
-        let flow = self.flow.lock();
+        let mut flow = self.flow.lock();
+        if !flow.blocked {
+            flow.lag = None;
+        }
         Progress {
-            written: flow.written,
+            written: flow.written(),
             pending_bytes: flow.outbound.pending_bytes(),
             blocked: flow.blocked,
         }
@@ -508,16 +499,18 @@ impl Conn {
     /// publisher should pause.
     pub fn stall(&self, publisher: &Waker, policy: &Policy, now: Moment) -> bool {
         let mut flow = self.flow.lock();
-        if !flow.is_far_behind(policy)
-            || flow.progress_at.is_some_and(|at| now - at >= STALL_PATIENCE)
-        {
+        if !flow.is_far_behind(policy) {
             return false;
         }
-        flow.stalls += 1;
-        // Pauses may follow each other for as long as it stays behind.
-        if !flow.stalled.iter().any(|noted| noted.will_wake(publisher)) {
-            flow.stalled.push(publisher.clone());
+        let lag = flow.lag.get_or_insert_default();
+        if lag.progress_at.is_some_and(|at| now - at >= STALL_PATIENCE) {
+            return false;
         }
+        // Pauses may follow each other for as long as it stays behind.
+        if !lag.stalled.iter().any(|noted| noted.will_wake(publisher)) {
+            lag.stalled.push(publisher.clone());
+        }
+        flow.stalls = flow.stalls.saturating_add(1);
         true
     }
 
@@ -543,9 +536,9 @@ impl Conn {
         // Whoever appended comes too late to send it.
         flow.blocked |= !flow.flushing && !flow.outbound.is_empty();
         let owner = flow.owner.clone();
-        let stalled = std::mem::take(&mut flow.stalled);
+        let stalled = flow.lag.as_mut().map(|lag| std::mem::take(&mut lag.stalled));
         drop(flow);
-        for waker in owner.into_iter().chain(stalled) {
+        for waker in owner.into_iter().chain(stalled.into_iter().flatten()) {
             waker.wake();
         }
     }
@@ -580,7 +573,7 @@ impl Conn {
             out_msgs: flow.out_msgs,
             out_bytes: flow.out_bytes,
             pending_bytes: flow.outbound.pending_bytes(),
-            stalls: flow.stalls,
+            stalls: flow.stalls.into(),
         }
     }
 
@@ -655,23 +648,23 @@ impl Conn {
 
     /// What its CONNECT told.
     pub fn about(&self) -> About {
-        self.about.lock().as_deref().cloned().unwrap_or_default()
+        self.identity.lock().about.as_ref().map_or_else(About::default, Packed::about)
     }
 
     /// Notes what its CONNECT told.
-    pub fn set_about(&self, about: About) {
-        *self.about.lock() = Some(Box::new(about));
+    pub fn set_about(&self, about: &About) {
+        self.identity.lock().about = Packed::new(about);
     }
 
     /// Sets what it may do; `None` for everything.
     pub fn set_access(&self, permissions: Option<Arc<Permissions>>) {
         let access = permissions.map(|permissions| {
-            let replies = permissions.replies();
+            let replies = permissions.replies().map(Box::new);
             Box::new(Access { permissions, replies })
         });
         let answers = access.as_ref().is_some_and(|access| access.replies.is_some());
         self.answers.store(answers, Ordering::Relaxed);
-        *self.access.lock() = access;
+        self.identity.lock().access = access;
     }
 
     /// Its user may answer to what it gets, so each delivery to it is looked at.
@@ -681,13 +674,13 @@ impl Conn {
 
     /// A message on `subject` may go to its subscription in `queue`.
     pub fn can_deliver(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
-        let access = self.access.lock();
-        access.as_ref().is_none_or(|access| access.permissions.can_deliver(subject, queue))
+        let identity = self.identity.lock();
+        identity.access.as_ref().is_none_or(|access| access.permissions.can_deliver(subject, queue))
     }
 
     /// Lets it answer to `reply`, if it may not publish there anyway.
     pub fn allow_reply(&self, reply: &[u8], now: Moment) {
-        if let Some(access) = self.access.lock().as_mut()
+        if let Some(access) = &mut self.identity.lock().access
             && let Some(replies) = &mut access.replies
             && !access.permissions.can_publish(reply)
         {
@@ -697,13 +690,26 @@ impl Conn {
 
     /// Uses up one answer to `subject`; false if it is not allowed to answer there.
     pub fn take_reply(&self, subject: &[u8], now: Moment) -> bool {
-        let mut access = self.access.lock();
-        let replies = access.as_mut().and_then(|access| access.replies.as_mut());
+        let mut identity = self.identity.lock();
+        let replies = identity.access.as_mut().and_then(|access| access.replies.as_mut());
         replies.is_some_and(|replies| replies.take(subject, now.0))
     }
 }
 
 impl Flow {
+    /// Counts bytes that the socket has taken.
+    fn release(&mut self, written: usize) {
+        self.outbound.release(written);
+        if let Some(lag) = &mut self.lag {
+            lag.written += written as u64;
+        }
+    }
+
+    /// Bytes that the socket has taken since it was blocked.
+    fn written(&self) -> u64 {
+        self.lag.as_ref().map_or(0, |lag| lag.written)
+    }
+
     fn is_far_behind(&self, policy: &Policy) -> bool {
         self.closed.is_none() && self.blocked && self.outbound.pending_bytes() > policy.far_behind()
     }

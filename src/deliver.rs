@@ -284,10 +284,11 @@ impl Delivery {
 
     /// Hands all staged frames to their connections, those of `last` at the end.
     pub fn commit(&mut self, policy: &Policy, last: &Arc<Conn>) {
-        self.staging.commit(policy, &self.counters, last);
+        // First, so that who has its PONG sees its messages counted.
         if self.cache.num_matches() != self.counters.num_matches.load() {
             self.counters.set_cache(&self.cache.stats());
         }
+        self.staging.commit(policy, &self.counters, last);
     }
 
     /// Removes the subscriptions that got their last message.
@@ -295,11 +296,10 @@ impl Delivery {
         for subscription in self.spent.drain(..) {
             account.remove(&subscription, |route| self.staging.mark(route));
             subscription.conn().subscriptions().remove(&subscription);
-            tracing::trace!(
-                cid = subscription.conn().cid.0,
-                "<-> [DELSUB {}]",
-                String::from_utf8_lossy(subscription.sid())
-            );
+            let (conn, max) = (subscription.conn(), subscription.max());
+            let sid = String::from_utf8_lossy(subscription.sid());
+            conn_event!(DEBUG, conn, "Auto-unsubscribe limit of {max} reached for sid '{sid}'");
+            conn_event!(TRACE, conn, "<-> [DELSUB {sid}]");
         }
     }
 }

@@ -184,10 +184,15 @@ impl ProtoErr {
         }
     }
 
+    /// The client is not told why.
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Self::Arguments(_) | Self::ErrReceived | Self::Refused(_))
+    }
+
     /// Appends the `-ERR '<text>'` line with its CRLF; nothing for the errors that close in
     /// silence.
     pub fn write_err(&self, out: &mut Vec<u8>) {
-        if matches!(self, Self::Arguments(_) | Self::ErrReceived | Self::Refused(_)) {
+        if self.is_silent() {
             return;
         }
         out.extend_from_slice(b"-ERR '");

@@ -126,12 +126,16 @@ impl Info {
         out.extend_from_slice(b" \r\n");
     }
 
-    /// Reads the argument of an INFO line.
+    /// Reads the argument of an INFO line. `null` stands for an empty object, as in Go.
     ///
     /// # Errors
     /// If it is not a JSON object, or a known field has the wrong type.
     pub fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(json)
+        if json.trim_ascii_start().starts_with(b"[") {
+            // Serde would take a list for the fields in their order.
+            return Err(serde::de::Error::custom("a list where an object belongs"));
+        }
+        serde_json::from_slice::<Option<Self>>(json).map(Option::unwrap_or_default)
     }
 }
 

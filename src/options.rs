@@ -322,6 +322,8 @@ pub enum OptionsError {
         /// The list.
         accounts: Vec<String>,
     },
+    /// `client_advertise` is neither a host nor a host with a port.
+    ClientAdvertise(String),
 }
 
 impl Default for Options {
@@ -456,6 +458,22 @@ impl Options {
         Some(Listen { host: host.clone(), port: http.port })
     }
 
+    /// What INFO tells clients for an address where `port` is the one that the listener got;
+    /// `None` if `client_advertise` cannot be read.
+    pub fn advertised(&self, port: u16) -> Option<(String, u16)> {
+        let Some(written) = &self.client_advertise else { return Some((self.host.clone(), port)) };
+        let (host, number) = match written.rsplit_once(':') {
+            Some((host, number)) => (host, number.parse().ok()?),
+            None => (written.as_str(), 0),
+        };
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if bare.is_none() && host.contains(':') {
+            return None;
+        }
+        let port = if number == 0 { port } else { number };
+        Some((bare.unwrap_or(host).to_owned(), port))
+    }
+
     /// Checks what only the whole can tell: the relations between options.
     ///
     /// # Errors
@@ -485,6 +503,11 @@ impl Options {
         }
         if self.server_name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err(OptionsError::ServerNameHasSpaces);
+        }
+        if let Some(written) = &self.client_advertise
+            && self.advertised(0).is_none()
+        {
+            return Err(OptionsError::ClientAdvertise(written.clone()));
         }
         self.cluster.as_ref().map_or(Ok(()), Cluster::check)
     }
@@ -577,6 +600,9 @@ impl fmt::Display for OptionsError {
                     accounts.join(" ")
                 )
             }
+            Self::ClientAdvertise(written) => {
+                write!(f, "client_advertise: {written:?} is not HOST or HOST:PORT")
+            }
         }
     }
 }
@@ -590,6 +616,24 @@ mod tests {
     #[test]
     fn defaults_can_be_started() {
         assert_eq!(Options::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn an_advertised_address_may_have_a_port() {
+        let advertised = |text: &str| {
+            Options { client_advertise: Some(text.to_owned()), ..Options::default() }.advertised(1)
+        };
+        for (text, host, port) in
+            [("a", "a", 1), ("a:2", "a", 2), ("a:0", "a", 1), ("[::1]:2", "::1", 2), (":2", "", 2)]
+        {
+            assert_eq!(advertised(text), Some((host.to_owned(), port)), "{text}");
+        }
+        for text in ["a:b", "::1", "a:70000", "a:b:1"] {
+            assert_eq!(advertised(text), None, "{text}");
+        }
+        let options = Options { client_advertise: Some("a:b".into()), ..Options::default() };
+        let text = options.check().unwrap_err().to_string();
+        assert_eq!(text, "client_advertise: \"a:b\" is not HOST or HOST:PORT");
     }
 
     #[test]

@@ -78,16 +78,19 @@ impl Policy {
 /// Frames in order of their delivery.
 #[derive(Debug, Default)]
 pub struct Outbound {
-    chunks: VecDeque<Vec<u8>>,
-    /// Bytes of the first chunk that are written.
-    written: usize,
+    /// `None` for most connections most of the time: nothing waits.
+    chunks: Option<Box<Chunks>>,
     pending_bytes: usize,
 }
 
 /// Chunks taken out to be written while others append.
 #[derive(Debug)]
-pub struct Batch {
-    chunks: VecDeque<Vec<u8>>,
+pub struct Batch(Box<Chunks>);
+
+/// At least one chunk, except in a batch that is written.
+#[derive(Debug, Default)]
+struct Chunks {
+    list: VecDeque<Vec<u8>>,
     /// Bytes of the first chunk that are written.
     written: usize,
 }
@@ -105,7 +108,7 @@ impl Outbound {
 
     /// Nothing waits here. A batch may still be out.
     pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+        self.chunks.is_none()
     }
 
     /// Counts bytes that are about to be written without having been here.
@@ -126,7 +129,8 @@ impl Outbound {
 
     /// Appends frames that are counted already.
     pub fn append(&mut self, frames: &[u8]) {
-        match self.chunks.back_mut() {
+        let chunks = &mut self.chunks.get_or_insert_default().list;
+        match chunks.back_mut() {
             Some(last) if last.capacity() - last.len() >= frames.len() => {
                 last.extend_from_slice(frames);
             }
@@ -134,37 +138,40 @@ impl Outbound {
                 let grown = last.map_or(CHUNK_LEN_MIN, |last| (last.capacity() * 2).min(CHUNK_LEN));
                 let mut chunk = Vec::with_capacity(frames.len().max(grown));
                 chunk.extend_from_slice(frames);
-                self.chunks.push_back(chunk);
+                chunks.push_back(chunk);
             }
         }
     }
 
     /// Puts counted frames in front of what waits, none of which is written yet.
     pub fn prepend(&mut self, frames: &[u8]) {
-        debug_assert_eq!(self.written, 0, "nobody writes what stands behind these frames");
-        self.chunks.push_front(frames.to_vec());
+        let chunks = self.chunks.get_or_insert_default();
+        debug_assert_eq!(chunks.written, 0, "nobody writes what stands behind these frames");
+        chunks.list.push_front(frames.to_vec());
     }
 
     /// Takes out what one write can carry.
     pub fn take(&mut self) -> Batch {
-        let chunks = if self.chunks.len() <= BATCH_CHUNKS_MAX {
-            std::mem::take(&mut self.chunks)
-        } else {
-            self.chunks.drain(..BATCH_CHUNKS_MAX).collect()
-        };
-        Batch { chunks, written: std::mem::take(&mut self.written) }
+        match &mut self.chunks {
+            Some(chunks) if chunks.list.len() > BATCH_CHUNKS_MAX => {
+                let list = chunks.list.drain(..BATCH_CHUNKS_MAX).collect();
+                let written = std::mem::take(&mut chunks.written);
+                Batch(Box::new(Chunks { list, written }))
+            }
+            chunks => Batch(chunks.take().unwrap_or_default()),
+        }
     }
 
     /// Puts the unwritten rest of a batch back in front of what came in the meantime.
     pub fn put_back(&mut self, batch: Batch) {
-        let Batch { chunks, written } = batch;
-        self.written = written;
-        if self.chunks.is_empty() {
-            self.chunks = chunks;
+        let Batch(rest) = batch;
+        let Some(chunks) = &mut self.chunks else {
+            self.chunks = Some(rest);
             return;
-        }
-        for chunk in chunks.into_iter().rev() {
-            self.chunks.push_front(chunk);
+        };
+        chunks.written = rest.written;
+        for chunk in rest.list.into_iter().rev() {
+            chunks.list.push_front(chunk);
         }
     }
 
@@ -177,29 +184,30 @@ impl Outbound {
 impl Batch {
     /// Nothing is left to write.
     pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+        self.0.list.is_empty()
     }
 
     /// What is left to write, as slices for one vectored write.
     pub fn slices(&self) -> [IoSlice<'_>; BATCH_CHUNKS_MAX] {
         let mut slices = [IoSlice::new(&[]); BATCH_CHUNKS_MAX];
-        for (at, (slice, chunk)) in slices.iter_mut().zip(&self.chunks).enumerate() {
-            *slice = IoSlice::new(if at == 0 { &chunk[self.written..] } else { chunk });
+        for (at, (slice, chunk)) in slices.iter_mut().zip(&self.0.list).enumerate() {
+            *slice = IoSlice::new(if at == 0 { &chunk[self.0.written..] } else { chunk });
         }
         slices
     }
 
     /// Forgets the first `len` bytes, which are written.
     pub fn advance(&mut self, len: usize) {
-        let mut left = self.written + len;
-        while let Some(first) = self.chunks.front() {
+        let Chunks { list, written } = &mut *self.0;
+        let mut left = *written + len;
+        while let Some(first) = list.front() {
             if left < first.len() {
                 break;
             }
             left -= first.len();
-            self.chunks.pop_front();
+            list.pop_front();
         }
-        self.written = left;
+        *written = left;
     }
 }
 

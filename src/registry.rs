@@ -1,15 +1,14 @@
-//! `Registry`: what the whole server shares. Connections by cid, accounts by name, the ring of
+//! `Registry`: what the whole server shares. Connections by slot, accounts by name, the ring of
 //! closed connections, counters of the workers, and the options in force.
 //!
 //! Locks here are held for a few lines; the only one taken under another is that of the free slots,
 //! which is a leaf.
 //! nats: server/server.go `Server`, `closedRingBuffer`
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 
 use crate::account::Account;
@@ -51,10 +50,11 @@ pub struct Registry {
 /// Connections that are open.
 #[derive(Default)]
 struct Conns {
-    by_cid: HashMap<Cid, Arc<Conn>, RandomState>,
+    /// Slots are small numbers: a table of them is smaller than a map by cid.
+    by_slot: Vec<Option<Arc<Conn>>>,
+    count: usize,
     client_count: usize,
     cids: u64,
-    slots: u32,
 }
 
 /// A connection that has ended, as monitoring shows it.
@@ -79,8 +79,6 @@ pub struct ClosedSubscription {
     pub sid: Box<[u8]>,
     /// Messages delivered.
     pub delivered: u64,
-    /// Messages after which it would have ended; 0 for never.
-    pub max: u64,
 }
 
 impl ClosedSubscription {
@@ -90,7 +88,6 @@ impl ClosedSubscription {
             queue: subscription.queue().map(Into::into),
             sid: subscription.sid().into(),
             delivered: subscription.delivered(),
-            max: subscription.max(),
         }
     }
 }
@@ -133,11 +130,12 @@ impl Registry {
         conns.cids += 1;
         let cid = Cid(conns.cids);
         let number = self.free_slots.lock().pop().unwrap_or_else(|| {
-            conns.slots += 1;
-            conns.slots - 1
+            conns.by_slot.push(None);
+            (conns.by_slot.len() - 1) as u32
         });
         let conn = Arc::new(make(cid, Slot::new(number, &self.free_slots)));
-        conns.by_cid.insert(cid, Arc::clone(&conn));
+        conns.by_slot[number as usize] = Some(Arc::clone(&conn));
+        conns.count += 1;
         if conn.kind == Kind::Client {
             conns.client_count += 1;
             self.total_connections.fetch_add(1, Relaxed);
@@ -148,8 +146,10 @@ impl Registry {
     /// Forgets a connection that has ended.
     pub fn remove(&self, conn: &Conn) {
         let mut conns = self.conns.lock();
-        if conns.by_cid.remove(&conn.cid).is_some() && conn.kind == Kind::Client {
-            conns.client_count -= 1;
+        let held = &mut conns.by_slot[conn.slot.number() as usize];
+        if held.take_if(|held| held.cid == conn.cid).is_some() {
+            conns.count -= 1;
+            conns.client_count -= usize::from(conn.kind == Kind::Client);
         }
     }
 
@@ -168,7 +168,7 @@ impl Registry {
 
     /// How many connections are open, those of routes included.
     pub fn conn_count(&self) -> usize {
-        self.conns.lock().by_cid.len()
+        self.conns.lock().count
     }
 
     /// How many clients are connected.
@@ -181,20 +181,20 @@ impl Registry {
         self.total_connections.load(Relaxed)
     }
 
-    /// The open connection of that number.
-    pub fn conn(&self, cid: Cid) -> Option<Arc<Conn>> {
-        self.conns.lock().by_cid.get(&cid).cloned()
+    /// The open connection in that slot.
+    pub fn conn_in(&self, slot: u32) -> Option<Arc<Conn>> {
+        self.conns.lock().by_slot.get(slot as usize)?.clone()
     }
 
     /// All open connections, in no order.
     pub fn conns(&self) -> Vec<Arc<Conn>> {
-        self.conns.lock().by_cid.values().cloned().collect()
+        self.conns.lock().by_slot.iter().flatten().cloned().collect()
     }
 
     /// The connections of all clients, in no order.
     pub fn clients(&self) -> Vec<Arc<Conn>> {
         let conns = self.conns.lock();
-        conns.by_cid.values().filter(|conn| conn.kind == Kind::Client).cloned().collect()
+        conns.by_slot.iter().flatten().filter(|conn| conn.kind == Kind::Client).cloned().collect()
     }
 
     /// Changes what INFO says, and has all clients told.

@@ -141,6 +141,11 @@ impl Route {
         }
     }
 
+    /// The connection it is behind.
+    pub fn conn(&self) -> &Arc<Conn> {
+        &self.conn
+    }
+
     /// What the parser has to hold the other server to.
     pub fn rules(&self) -> RouteRules {
         RouteRules {

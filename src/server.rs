@@ -408,8 +408,9 @@ fn join_cluster(
 ///
 /// nats: server/server.go `getClientConnectURLs`
 fn client_urls(options: &Options, addr: SocketAddr) -> Vec<String> {
-    if let Some(advertised) = options.client_advertise.as_deref() {
-        let (host, port) = advertised_addr(advertised, addr.port());
+    if options.client_advertise.is_some()
+        && let Some((host, port)) = options.advertised(addr.port())
+    {
         return vec![shown_addr(&host, port)];
     }
     let ips = if addr.ip().is_unspecified() { files::public_ips() } else { Vec::new() };
@@ -440,10 +441,8 @@ fn shown_addr(host: &str, port: u16) -> String {
 fn info(registry: &Registry, addr: SocketAddr) -> Info {
     let options = &registry.options;
     let id = registry.server_id.to_string();
-    let (host, port) = match options.client_advertise.as_deref() {
-        None => (options.host.clone(), addr.port()),
-        Some(advertised) => advertised_addr(advertised, addr.port()),
-    };
+    let (host, port) =
+        options.advertised(addr.port()).unwrap_or_else(|| (options.host.clone(), addr.port()));
     Info {
         server_name: options.server_name.clone().unwrap_or_else(|| id.clone()),
         server_id: id,
@@ -456,18 +455,6 @@ fn info(registry: &Registry, addr: SocketAddr) -> Info {
         auth_required: registry.authenticator.required(),
         max_payload: options.max_payload,
         ..Info::default()
-    }
-}
-
-/// `host` or `host:port`, the port of the listener where none is given.
-fn advertised_addr(advertised: &str, port: u16) -> (String, u16) {
-    match advertised.rsplit_once(':') {
-        Some((host, number)) if !host.contains(':') || host.ends_with(']') => {
-            let host = host.trim_matches(['[', ']']).to_owned();
-            let number = number.parse().ok().filter(|number| *number != 0).unwrap_or(port);
-            (host, number)
-        }
-        _ => (advertised.trim_matches(['[', ']']).to_owned(), port),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Trace lines of what a client sends, in the real server's form and without its secrets.
 //!
-//! nats: server/client.go `traceInOp`, `traceMsg`, `removeSecretsFromTrace`
+//! nats: server/client.go `traceInOp`, `traceMsgInternal`, `removeSecretsFromTrace`
 
 use std::fmt::Write;
 
 use crate::conn::Conn;
 use crate::conn::conn_event;
+use crate::conn::subscription::Subscription;
+use crate::errors::Quoted;
 use crate::options::Log;
 use crate::parser::{Op, Publish};
 
@@ -33,8 +35,7 @@ fn trace_op(conn: &Conn, op: &Op<'_>) {
         Op::Unsub { sid, max } => words(&[b"UNSUB", sid, max.unwrap_or(b"")]),
         Op::Ping => "PING".to_owned(),
         Op::Pong => "PONG".to_owned(),
-        Op::Publish(_) | Op::Ok | Op::Err(_) => return,
-        Op::Info(json) => words(&[b"INFO", json]),
+        Op::Publish(_) | Op::Ok | Op::Err(_) | Op::Info(_) => return,
     };
     conn_event!(TRACE, conn, "<<- [{text}]");
 }
@@ -42,11 +43,32 @@ fn trace_op(conn: &Conn, op: &Op<'_>) {
 #[cold]
 fn trace_publish(conn: &Conn, publish: &Publish<'_>, log: &Log) {
     conn_event!(TRACE, conn, "<<- [{}]", publish_line(publish));
-    let shown = if log.trace_headers { publish.header() } else { publish.message };
+    let shown = if log.trace_headers {
+        publish.header().strip_suffix(b"\r\n\r\n").unwrap_or(publish.header())
+    } else {
+        publish.message
+    };
     let max = if log.max_traced_msg_len == 0 { shown.len() } else { log.max_traced_msg_len };
-    let cut = &shown[..max.min(shown.len())];
-    let more = if cut.len() < shown.len() { "..." } else { "" };
-    conn_event!(TRACE, conn, "<<- MSG_PAYLOAD: [{:?}{more}]", String::from_utf8_lossy(cut));
+    if !shown.is_empty() {
+        conn_event!(TRACE, conn, "<<- MSG_PAYLOAD: [{}]", payload(shown, max));
+    }
+}
+
+/// A payload in quotes, of which at most `max` bytes are shown.
+fn payload(shown: &[u8], max: usize) -> String {
+    let Some(cut) = shown.get(..max).filter(|cut| cut.len() < shown.len()) else {
+        return Quoted(shown).to_string();
+    };
+    let quoted = Quoted(cut).to_string();
+    format!("{}...\"", &quoted[..quoted.len() - 1])
+}
+
+/// Traces the subscriptions that go with their connection.
+pub(super) fn removed(conn: &Conn, subscriptions: &[Subscription]) {
+    for subscription in subscriptions {
+        let sid = String::from_utf8_lossy(subscription.sid());
+        conn_event!(TRACE, conn, "<-> [DELSUB {sid}]");
+    }
 }
 
 fn publish_line(publish: &Publish<'_>) -> String {
@@ -92,6 +114,12 @@ fn redacted(json: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_payload_is_cut_inside_its_quotes() {
+        assert_eq!(payload(b"a\"\0", 3), "\"a\\\"\\x00\"");
+        assert_eq!(payload(b"abcd", 3), "\"abc...\"");
+    }
 
     #[test]
     fn secrets_are_not_shown() {

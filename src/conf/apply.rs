@@ -1,8 +1,8 @@
 //! The tree of a configuration file to [`Options`]: which setting means what, in which bounds.
 //!
 //! Collects every wrong setting instead of stopping at the first. What restricts access or opens
-//! a door is never ignored: a setting that this server cannot honour is an error (see
-//! [`NOT_SUPPORTED`]); one without which all else works is a notice (see [`WITHOUT_EFFECT`]).
+//! a door is never ignored: a setting that this server cannot honour is an error (see [`REFUSED`]
+//! and [`NOT_SUPPORTED`]); one without which all else works is a notice (see [`WITHOUT_EFFECT`]).
 //! nats: server/opts.go `processConfigFileLine`
 
 mod authorization;
@@ -17,14 +17,9 @@ use crate::duration;
 use crate::limits;
 use crate::options::{Listen, Options, Port, WriteTimeout};
 
-/// Settings that are refused, with the reason.
-const NOT_SUPPORTED: [(&[&str], &str); 9] = [
+/// Settings that are refused however they are written, with the reason.
+const REFUSED: [(&[&str], &str); 2] = [
     (&["tls"], "TLS is not supported yet"),
-    (&["ocsp", "ocsp_cache"], "OCSP stapling is not supported"),
-    (&["https", "https_port"], "monitoring over TLS is not supported yet"),
-    (&["accounts"], "accounts are not supported yet"),
-    (&["mappings", "maps"], "subject mappings are not supported yet"),
-    (&["gateway"], "gateways are not supported"),
     (
         &[
             "operator",
@@ -45,8 +40,19 @@ const NOT_SUPPORTED: [(&[&str], &str); 9] = [
         ],
         "operator mode (JWT) is not supported",
     ),
+];
+
+/// Settings that are refused unless they are written as switched off.
+const NOT_SUPPORTED: [(&[&str], &str); 9] = [
+    (&["allow_non_tls"], "TLS is not supported yet"),
+    (&["proxy_protocol"], "the PROXY protocol is not supported"),
+    (&["ocsp", "ocsp_cache"], "OCSP stapling is not supported"),
+    (&["https", "https_port"], "monitoring over TLS is not supported yet"),
+    (&["accounts"], "accounts are not supported yet"),
+    (&["mappings", "maps"], "subject mappings are not supported yet"),
+    (&["gateway"], "gateways are not supported"),
     (&["proxies"], "trusted proxies are not supported"),
-    (&["remote_syslog"], "syslog is not supported, use log_file"),
+    (&["syslog", "remote_syslog"], "syslog is not supported, use log_file"),
 ];
 
 /// Settings that are accepted with a notice, which says what does not happen.
@@ -228,10 +234,6 @@ impl Apply<'_> {
                 log.log_size_limit = field.count_or_none()? as u64;
             }
             "logfile_max_num" | "log_max_num" => log.log_max_num = field.count_or_none()?,
-            "syslog" if field.bool()? => {
-                return Err(field.error("syslog is not supported, use log_file"));
-            }
-            "syslog" => {}
             _ => return Ok(false),
         }
         Ok(true)
@@ -278,8 +280,11 @@ impl Apply<'_> {
         let reason = |table: &[(&[&str], &'static str)]| {
             table.iter().find(|(keys, _)| keys.contains(&key)).map(|(_, reason)| *reason)
         };
-        if let Some(reason) = reason(&NOT_SUPPORTED) {
+        if let Some(reason) = reason(&REFUSED) {
             return Err(field.error(reason));
+        }
+        if let Some(reason) = reason(&NOT_SUPPORTED) {
+            return if is_off(&field.node.value) { Ok(true) } else { Err(field.error(reason)) };
         }
         if let Some(reason) = reason(&WITHOUT_EFFECT) {
             let text = format!("{} has no effect: {reason}", field.name);
@@ -287,11 +292,6 @@ impl Apply<'_> {
             return Ok(true);
         }
         match key {
-            "allow_non_tls" if field.bool()? => Err(field.error("TLS is not supported yet")),
-            "proxy_protocol" if field.bool()? => {
-                Err(field.error("the PROXY protocol is not supported"))
-            }
-            "allow_non_tls" | "proxy_protocol" => Ok(true),
             // Tuning of parts that this server does not have, or builds differently.
             "disable_sublist_cache"
             | "no_sublist_cache"
@@ -308,6 +308,18 @@ impl Apply<'_> {
 fn unknown_field(field: Field<'_>, problems: &mut Vec<Problem>) {
     if !field.node.used_as_variable {
         problems.push(field.error(format!("unknown field {:?}", field.name)));
+    }
+}
+
+/// A value that asks for nothing.
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Bool(on) => !on,
+        Value::Integer(number) => *number == 0,
+        Value::Text(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Map(map) => map.fields().is_empty(),
+        _ => false,
     }
 }
 

@@ -79,6 +79,7 @@ fn top_level_settings() {
         pid_file: /tmp/x.pid, ports_file_dir: ".", workers: 2
         lame_duck_duration: "1m0.5s", lame_duck_grace_period: "1s"
         disable_sublist_cache: true, jetstream: disabled, allow_non_tls: false, syslog: false
+        ocsp: false, https_port: 0, accounts {}, mappings {}, gateway {}, remote_syslog: ""
         "#,
     );
     assert_eq!((options.host.as_str(), options.port), ("127.0.0.1", Port::Free));
@@ -301,6 +302,10 @@ fn what_restricts_access_is_never_ignored() {
             "c.conf:1:34: trusted proxies are not supported",
         ),
         ("syslog: true", "c.conf:1:0: syslog is not supported, use log_file"),
+        ("tls {}", "c.conf:1:0: TLS is not supported yet"),
+        ("operator: \"\"", "c.conf:1:0: operator mode (JWT) is not supported"),
+        ("accounts { A {} }", "c.conf:1:0: accounts are not supported yet"),
+        ("accounts [ A ]", "c.conf:1:0: accounts are not supported yet"),
     ] {
         assert_eq!(refusal(text), wanted, "{text}");
     }

@@ -215,26 +215,45 @@ impl std::fmt::Debug for Subscription {
 
 /// The subscriptions of one connection: a client's by their sid, a route's by all they are.
 #[derive(Default)]
-pub struct Subscriptions {
-    by_key: HashTable<Subscription>,
+pub struct Subscriptions(Held);
+
+/// Most connections hold one subscription or none: these need no table.
+#[derive(Default)]
+enum Held {
+    #[default]
+    None,
+    One(Subscription),
+    Many(Box<ByKey>),
+}
+
+#[derive(Default)]
+struct ByKey {
+    table: HashTable<Subscription>,
     random: RandomState,
 }
 
 impl Subscriptions {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.by_key.len()
+        match &self.0 {
+            Held::None => 0,
+            Held::One(_) => 1,
+            Held::Many(by_key) => by_key.table.len(),
+        }
     }
 
     /// There are none.
     pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
+        self.len() == 0
     }
 
     /// The one the client calls `sid`.
     pub fn find(&self, sid: &[u8]) -> Option<&Subscription> {
-        let hash = hash(&self.random, &[sid]);
-        self.by_key.find(hash, |subscription| subscription.sid() == sid)
+        match &self.0 {
+            Held::None => None,
+            Held::One(one) => (one.sid() == sid).then_some(one),
+            Held::Many(by_key) => by_key.find(sid),
+        }
     }
 
     /// The one that the other server has announced.
@@ -244,34 +263,83 @@ impl Subscriptions {
         subject: &[u8],
         queue: Option<&[u8]>,
     ) -> Option<&Subscription> {
-        let hash = hash(&self.random, &[subject, queue.unwrap_or_default(), account]);
-        self.by_key.find(hash, |known| {
+        let is_it = |known: &Subscription| {
             known.subject() == subject && known.queue() == queue && known.sid() == account
-        })
+        };
+        match &self.0 {
+            Held::None => None,
+            Held::One(one) => is_it(one).then_some(one),
+            Held::Many(by_key) => {
+                let key = [subject, queue.unwrap_or_default(), account];
+                by_key.table.find(hash(&by_key.random, &key), is_it)
+            }
+        }
     }
 
     /// Adds one whose key is not in use.
     pub fn insert(&mut self, subscription: Subscription) {
-        let random = &self.random;
-        let hash = hash_of(random, &subscription);
-        self.by_key.insert_unique(hash, subscription, |other| hash_of(random, other));
+        if let Held::Many(by_key) = &mut self.0 {
+            return by_key.insert(subscription);
+        }
+        self.0 = match std::mem::take(&mut self.0) {
+            Held::One(one) => {
+                let mut by_key = Box::<ByKey>::default();
+                by_key.insert(one);
+                by_key.insert(subscription);
+                Held::Many(by_key)
+            }
+            Held::None | Held::Many(_) => Held::One(subscription),
+        };
     }
 
     /// Removes one, or tells that it is not here.
     pub fn remove(&mut self, subscription: &Subscription) -> bool {
-        let hash = hash_of(&self.random, subscription);
-        let found = self.by_key.find_entry(hash, |other| other.is_same(subscription));
-        found.map(|entry| entry.remove()).is_ok()
+        match &mut self.0 {
+            Held::One(one) if one.is_same(subscription) => {
+                self.0 = Held::None;
+                true
+            }
+            Held::None | Held::One(_) => false,
+            Held::Many(by_key) => by_key.remove(subscription),
+        }
     }
 
     /// Takes them all out.
     pub fn take(&mut self) -> Vec<Subscription> {
-        std::mem::take(&mut self.by_key).into_iter().collect()
+        match std::mem::take(&mut self.0) {
+            Held::None => Vec::new(),
+            Held::One(one) => vec![one],
+            Held::Many(by_key) => by_key.table.into_iter().collect(),
+        }
     }
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Subscription> {
-        self.by_key.iter()
+        let (one, many) = match &self.0 {
+            Held::None => (None, None),
+            Held::One(one) => (Some(one), None),
+            Held::Many(by_key) => (None, Some(by_key.table.iter())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}
+
+impl ByKey {
+    fn find(&self, sid: &[u8]) -> Option<&Subscription> {
+        let hash = hash(&self.random, &[sid]);
+        self.table.find(hash, |subscription| subscription.sid() == sid)
+    }
+
+    fn insert(&mut self, subscription: Subscription) {
+        let random = &self.random;
+        let hash = hash_of(random, &subscription);
+        self.table.insert_unique(hash, subscription, |other| hash_of(random, other));
+    }
+
+    fn remove(&mut self, subscription: &Subscription) -> bool {
+        let hash = hash_of(&self.random, subscription);
+        let found = self.table.find_entry(hash, |other| other.is_same(subscription));
+        found.map(|entry| entry.remove()).is_ok()
     }
 }
 

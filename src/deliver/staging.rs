@@ -17,6 +17,10 @@ use crate::sublist::Entry;
 /// With a thousand receivers it is 8 KiB for each write.
 const STAGED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// A portion for one receiver that is worth a write of its own: the kernel's work for it outweighs
+/// that for the call.
+const PORTION_LEN: usize = 32 * 1024;
+
 /// Bytes of empty buffers that a worker keeps.
 const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -69,6 +73,11 @@ impl Staging {
     /// So much is staged that it should be committed.
     pub fn is_full(&self) -> bool {
         self.bytes >= STAGED_BYTES_MAX
+    }
+
+    /// So little is staged for each receiver that more should come before it is committed.
+    pub fn is_thin(&self) -> bool {
+        self.bytes < self.used * PORTION_LEN
     }
 
     /// A task has its turn: what it stages is measured from here on.
@@ -236,7 +245,7 @@ fn count(sent: Sent, stage: &Stage, counters: &Counters) {
 fn log_slow_consumer(conn: &Conn, policy: &Policy) {
     tracing::info!(
         cid = conn.cid.0,
-        remote = conn.remote.map(tracing::field::display),
+        remote = conn.remote().map(tracing::field::display),
         "Slow Consumer Detected: MaxPending of {} Exceeded",
         policy.pending_max(conn.kind)
     );

@@ -42,6 +42,8 @@ pub struct Query {
     pub user: String,
     /// Only those of this account, unless empty.
     pub account: String,
+    /// Only those of an MQTT client, so none.
+    pub of_mqtt: bool,
 }
 
 /// Order of the list.
@@ -160,6 +162,7 @@ impl Query {
             state,
             user: params.get("user").to_owned(),
             account: params.get("acc").to_owned(),
+            of_mqtt: !params.get("mqtt_client").is_empty(),
         })
     }
 }
@@ -231,6 +234,8 @@ pub fn connz(view: &View<'_>, query: &Query) -> Result<Connz, Refused> {
     connz.total = listed.len();
     if let Some(cid) = query.cid {
         listed.retain(|listed| listed.conn().cid == cid);
+    } else if query.of_mqtt {
+        listed.clear();
     } else if !query.user.is_empty() {
         listed.retain(|listed| listed.conn().about().user.as_deref() == Some(&query.user));
     }
@@ -327,8 +332,8 @@ impl Listed {
             cid: conn.cid.0,
             kind: "Client",
             client_type: "nats",
-            ip: conn.remote.map_or_else(String::new, |remote| remote.ip().to_string()),
-            port: conn.remote.map_or(0, |remote| remote.port()),
+            ip: conn.remote().map_or_else(String::new, |remote| remote.ip().to_string()),
+            port: conn.remote().map_or(0, |remote| remote.port()),
             start: view.date(conn.start),
             last_activity: view.date(conn.last_activity()),
             stop: (!is_open).then(|| view.date(until)),

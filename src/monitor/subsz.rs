@@ -197,7 +197,7 @@ impl SubDetail {
         }
     }
 
-    /// A subscription of a connection that has ended.
+    /// A subscription of a connection that has ended, and its limit with it.
     pub fn of_closed(subscription: &ClosedSubscription, cid: Cid, account: &str) -> SubDetail {
         SubDetail {
             account: Some(account.to_owned()),
@@ -206,7 +206,7 @@ impl SubDetail {
             qgroup: subscription.queue.as_deref().map(text),
             sid: text(&subscription.sid),
             msgs: subscription.delivered,
-            max: subscription.max,
+            max: 0,
             cid: cid.0,
         }
     }

@@ -48,7 +48,7 @@ fn connect(registry: &Registry, at: u64, about: About) -> Arc<Conn> {
     let conn = registry.add(|cid, slot| {
         Conn::new(cid, Kind::Client, slot, Some(remote), second(at), Arc::new(Sink))
     });
-    conn.set_about(about);
+    conn.set_about(&about);
     conn
 }
 
@@ -205,6 +205,7 @@ fn connz_sorts_and_pages() {
         ("cid=2", &[]),
         ("user=nobody", &[]),
         ("acc=$G", &[1, 4]),
+        ("mqtt_client=x", &[]),
     ] {
         assert_eq!(cids(&registry, &format!("/connz?{query}")), expected, "{query}");
     }

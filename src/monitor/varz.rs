@@ -34,7 +34,8 @@ pub struct Varz {
     pub auth_required: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connect_urls: Vec<String>,
-    pub max_connections: usize,
+    /// -1 if nobody may connect.
+    pub max_connections: i64,
     #[serde(skip_serializing_if = "is_zero")]
     pub max_subscriptions: u64,
     /// Nanoseconds.
@@ -158,7 +159,10 @@ pub fn varz(view: &View<'_>) -> Varz {
         port: info.port,
         auth_required: info.auth_required,
         connect_urls: info.connect_urls,
-        max_connections: options.max_connections,
+        max_connections: match options.max_connections {
+            0 => -1,
+            count => i64::try_from(count).unwrap_or(i64::MAX),
+        },
         max_subscriptions: options.max_subscriptions as u64,
         ping_interval: nanos(options.ping_interval),
         ping_max: options.ping_max,

@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
+use crate::client::Client;
 use crate::clock::Clock;
 use crate::compression::Level;
 use crate::conn::conn_event;
 use crate::conn::{Conn, Flushed};
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
-use crate::limits::STALL_PER_READ_MAX;
+use crate::limits::{FIRST_PING_MAX, STALL_PER_READ_MAX};
 use crate::moment::Moment;
 use crate::net::compressed::Compressed;
 use crate::net::machine::Machine;
@@ -56,34 +57,49 @@ pub(crate) struct Shared {
 /// The task of one connection.
 pub(crate) struct Drive<M: Machine> {
     shared: Arc<Shared>,
-    conn: Arc<Conn>,
     stream: Arc<Stream>,
     machine: M,
     parser: Parser<M::Rules>,
+    phase: Phase,
+    /// The next entry of this connection in the sweep.
+    armed: Moment,
+    /// `None` most of the time: input is handled at once, nothing waits to be written, and nothing
+    /// is compressed.
+    behind: Option<Box<Behind>>,
+}
+
+// Tokio adds 104 bytes and rounds up to 128: one byte more here is 128 more for each connection.
+const _: () = assert!(size_of::<Drive<Client>>() + 104 <= 256);
+
+/// What a task has to remember only while it is behind, with handling or with writing, or when its
+/// connection is compressed.
+#[derive(Default)]
+struct Behind {
     /// Input that was read and is not handled yet, because its handling would have taken too long
     /// or a receiver is far behind.
     backlog: Vec<u8>,
-    /// Set once the connection is compressed: what is read, and what is written.
-    inflow: Option<Box<Inflow>>,
-    outflow: Option<Arc<Compressed>>,
-    phase: Phase,
-    /// The receiver for which publishing pauses.
-    stalled_by: Option<Arc<Conn>>,
-    /// The next entry of this connection in the sweep.
-    armed: Moment,
-    /// What is pending must be written by then.
-    write_due: Moment,
-    /// Bytes that will have been written when the write deadline is met.
-    write_goal: u64,
+    /// The receiver for which publishing pauses, and until when at most.
+    stalled: Option<(Arc<Conn>, Moment)>,
+    write: Option<WriteDeadline>,
+    compression: Option<Box<Compression>>,
     /// Ends the closing of a connection whose other side does not read.
     linger: Option<Pin<Box<Sleep>>>,
 }
 
-/// What is read of a compressed connection.
-struct Inflow {
+/// What is read and written of a compressed connection.
+struct Compression {
     decompressor: Decompressor,
     /// Input behind the backlog, not decompressed yet.
     kept: Vec<u8>,
+    outflow: Arc<Compressed>,
+}
+
+/// By when what is pending must be written.
+#[derive(Clone, Copy)]
+struct WriteDeadline {
+    due: Moment,
+    /// Bytes that will have been written when it is met.
+    goal: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,30 +110,24 @@ enum Phase {
     },
     Open,
     /// Publishing pauses: a receiver is far behind.
-    Stalled {
-        until: Moment,
-    },
+    Stalled,
     /// Nothing is read any more; what is pending is still written.
     Closing,
 }
 
-/// How the handling of input ended.
+/// How far the handling of input got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Handled {
-    /// All of it is handled.
+    /// There is nothing more to handle now; more input or the end of a pause wakes the task.
     All,
-    /// The rest is in the backlog; the task has to come again.
-    Rest,
-    /// The rest, if any, is in the backlog; the task is woken later.
-    Stalled,
-    /// The connection ends.
-    Closed,
+    /// There may be more: the task has to come again.
+    Part,
 }
 
 impl<M: Machine> Drive<M> {
     /// The task of a connection; one in `surplus` is told so and closed.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        conn: Arc<Conn>,
         stream: Arc<Stream>,
         machine: M,
         surplus: bool,
@@ -125,182 +135,214 @@ impl<M: Machine> Drive<M> {
         let parser = Parser::new(machine.rules());
         Drive {
             shared,
-            conn,
             stream,
             machine,
             parser,
-            backlog: Vec::new(),
-            inflow: None,
-            outflow: None,
             phase: Phase::Start { surplus },
-            stalled_by: None,
             armed: Moment::NEVER,
-            write_due: Moment::NEVER,
-            write_goal: 0,
-            linger: None,
+            behind: None,
         }
+    }
+
+    fn conn(&self) -> &Arc<Conn> {
+        self.machine.conn()
+    }
+
+    fn behind(&mut self) -> &mut Behind {
+        self.behind.get_or_insert_default()
     }
 
     fn poll_with(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
         worker.delivery.now = self.shared.clock.now();
         if let Phase::Start { surplus } = self.phase {
             self.phase = Phase::Open;
-            self.conn.own(cx.waker());
+            self.conn().own(cx.waker());
             self.machine.start(&mut worker.delivery);
             if surplus {
-                self.fail(&ProtoErr::MaxConnections, &mut worker.delivery);
+                let reason = self.machine.fail(&ProtoErr::MaxConnections, &mut worker.delivery);
+                self.end(reason, false, &mut worker.delivery);
             }
             self.commit(&mut worker.delivery);
+            // By then CONNECT has brought the first PING near. This look in time is cheaper than a
+            // second entry in the sweep, which would stay there for minutes.
+            self.arm_at(worker.delivery.now + FIRST_PING_MAX);
         }
         self.poll_flush(cx, &worker.delivery);
-        if let Some(reason) = self.conn.closed() {
+        if let Some(reason) = self.conn().closed() {
             return self.poll_close(cx, reason, &mut worker.delivery);
         }
         self.handle_deadlines(cx, &mut worker.delivery);
-        let done = self.poll_input(cx, worker);
-        if let Some(reason) = self.conn.closed() {
+        if !self.is_paused(worker.delivery.now) {
+            self.take_turn(cx, worker);
+        }
+        if let Some(reason) = self.conn().closed() {
             return self.poll_close(cx, reason, &mut worker.delivery);
         }
         self.arm();
-        done
+        Poll::Pending
     }
 
-    /// Reads and handles, as long as it is this task's turn.
-    fn poll_input(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
-        if let Phase::Stalled { until } = self.phase {
-            let policy = &self.shared.registry.policy;
-            let behind = self.stalled_by.as_ref().is_some_and(|slow| slow.is_far_behind(policy));
-            if behind && worker.delivery.now < until {
-                return Poll::Pending;
-            }
-            self.stalled_by = None;
-            self.phase = Phase::Open;
+    /// Publishing still pauses for a receiver that is far behind.
+    fn is_paused(&mut self, now: Moment) -> bool {
+        if self.phase != Phase::Stalled {
+            return false;
         }
+        let policy = &self.shared.registry.policy;
+        if let Some(behind) = &mut self.behind {
+            if let Some((slow, until)) = &behind.stalled
+                && now < *until
+                && slow.is_far_behind(policy)
+            {
+                return true;
+            }
+            behind.stalled = None;
+        }
+        self.phase = Phase::Open;
+        false
+    }
+
+    /// Reads and handles, hands what that staged to its receivers, and has the task woken for what
+    /// is left.
+    fn take_turn(&mut self, cx: &mut Context<'_>, worker: &mut Worker) {
         let Worker { scratch, delivery } = worker;
         delivery.staging.start_turn();
-        if !self.backlog.is_empty() || self.has_compressed_input() {
-            match self.handle_kept(delivery, cx) {
-                Handled::All => {}
-                Handled::Rest => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Handled::Stalled | Handled::Closed => return Poll::Pending,
-            }
+        let handled = self.read_on(cx, scratch, delivery);
+        self.commit(delivery);
+        if !self.pause(cx, delivery) && handled == Handled::Part {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Reads and handles until nothing is left to read, or others should have their turn.
+    fn read_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        delivery: &mut Delivery,
+    ) -> Handled {
+        if self.behind.is_some() && self.handle_kept(delivery) == Handled::Part {
+            return Handled::Part;
         }
         for _ in 0..READS_MAX {
+            if self.conn().is_closed() {
+                return Handled::All;
+            }
             let len = match self.stream.poll_read(cx, scratch) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return Handled::All,
                 Poll::Ready(Err(_)) => {
-                    self.conn.close(ClosedReason::ReadError, true);
-                    return Poll::Pending;
+                    self.end(ClosedReason::ReadError, true, delivery);
+                    return Handled::All;
                 }
                 Poll::Ready(Ok(len)) => len,
             };
             if len == 0 {
-                self.conn.close(ClosedReason::ClientClosed, false);
-                return Poll::Pending;
+                self.end(ClosedReason::ClientClosed, false, delivery);
+                return Handled::All;
             }
-            self.conn.set_last_activity(delivery.now);
-            match self.handle_read(&scratch[..len], delivery, cx) {
-                Handled::All => {}
-                Handled::Rest => break,
-                Handled::Stalled | Handled::Closed => return Poll::Pending,
+            self.conn().set_last_activity(delivery.now);
+            if self.handle_read(&scratch[..len], delivery) == Handled::Part {
+                return Handled::Part;
             }
-            if delivery.staging.work_bytes() >= READ_ON_BYTES_MAX {
+            // What is staged in small portions goes out together with what the next read brings.
+            if !delivery.staging.is_thin() {
+                self.commit(delivery);
+            }
+            if delivery.staging.work_bytes() >= READ_ON_BYTES_MAX
+                || M::STALLS && delivery.staging.has_stalled()
+            {
                 break;
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Handled::Part
     }
 
     /// Handles what was read.
     #[inline]
-    fn handle_read(&mut self, read: &[u8], delivery: &mut Delivery, cx: &Context<'_>) -> Handled {
-        if self.inflow.is_some() {
-            return self.handle_compressed(read, delivery, cx);
+    fn handle_read(&mut self, read: &[u8], delivery: &mut Delivery) -> Handled {
+        if self.behind.is_some() && self.is_compressed() {
+            return self.handle_compressed(read, delivery);
         }
-        match self.handle(read, delivery, cx) {
-            Handled::All if self.has_compressed_input() => self.handle_kept(delivery, cx),
+        match self.handle(read, delivery) {
+            // Compression may have begun in the middle of it.
+            Handled::All if self.behind.is_some() => self.handle_kept(delivery),
             handled => handled,
         }
     }
 
     /// Handles what was read before.
-    fn handle_kept(&mut self, delivery: &mut Delivery, cx: &Context<'_>) -> Handled {
-        let backlog = std::mem::take(&mut self.backlog);
-        match self.handle(&backlog, delivery, cx) {
-            Handled::All => {}
-            handled => return handled,
+    fn handle_kept(&mut self, delivery: &mut Delivery) -> Handled {
+        let backlog = std::mem::take(&mut self.behind().backlog);
+        if !backlog.is_empty() && self.handle(&backlog, delivery) == Handled::Part {
+            return Handled::Part;
         }
-        let Some(inflow) = &mut self.inflow else { return Handled::All };
-        let kept = std::mem::take(&mut inflow.kept);
-        self.handle_compressed(&kept, delivery, cx)
+        match &mut self.behind().compression {
+            Some(compression) if !compression.kept.is_empty() => {
+                let kept = std::mem::take(&mut compression.kept);
+                self.handle_compressed(&kept, delivery)
+            }
+            _ => Handled::All,
+        }
     }
 
     /// Handles what is in `input`, piece by piece.
-    fn handle_compressed(
-        &mut self,
-        input: &[u8],
-        delivery: &mut Delivery,
-        cx: &Context<'_>,
-    ) -> Handled {
-        let Some(mut inflow) = self.inflow.take() else { return Handled::All };
+    fn handle_compressed(&mut self, input: &[u8], delivery: &mut Delivery) -> Handled {
+        let Some(mut compression) = self.behind().compression.take() else { return Handled::All };
         let mut rest = input;
         let handled = loop {
-            match inflow.decompressor.next(rest) {
+            match compression.decompressor.next(rest) {
                 Ok((None, _)) => break Handled::All,
                 Ok((Some(plain), used)) => {
                     rest = &rest[used..];
-                    match self.handle(plain, delivery, cx) {
-                        Handled::All => {}
-                        handled => {
-                            inflow.kept.extend_from_slice(rest);
-                            break handled;
-                        }
+                    if self.handle(plain, delivery) == Handled::Part {
+                        compression.kept.extend_from_slice(rest);
+                        break Handled::Part;
+                    }
+                    if self.conn().is_closed() {
+                        break Handled::All;
                     }
                 }
                 Err(error) => {
-                    conn_event!(ERROR, &self.conn, "Error decompressing: {error}");
-                    self.conn.close(ClosedReason::ReadError, true);
-                    break Handled::Closed;
+                    conn_event!(ERROR, self.conn(), "Error decompressing: {error}");
+                    self.end(ClosedReason::ReadError, true, delivery);
+                    break Handled::All;
                 }
             }
         };
-        self.inflow = Some(inflow);
+        self.behind().compression = Some(compression);
         handled
     }
 
-    fn has_compressed_input(&self) -> bool {
-        self.inflow.as_ref().is_some_and(|inflow| !inflow.kept.is_empty())
+    fn is_compressed(&self) -> bool {
+        self.behind.as_ref().is_some_and(|behind| behind.compression.is_some())
     }
 
     /// What is staged still goes out as it is; all that follows, and all that is read behind this
     /// op, is compressed.
     fn compress(&mut self, level: Level, rest: &mut &[u8], delivery: &mut Delivery) {
-        if let Some(outflow) = &self.outflow {
-            outflow.set_level(level);
+        if let Some(compression) = &self.behind().compression {
+            compression.outflow.set_level(level);
             return;
         }
         self.commit(delivery);
         let stream = Arc::clone(&self.stream);
-        self.outflow = Some(self.conn.rewire(|clear| Compressed::new(stream, level, clear)));
+        let outflow = self.conn().rewire(|clear| Compressed::new(stream, level, clear));
         let kept = std::mem::take(rest).to_vec();
-        self.inflow = Some(Box::new(Inflow { decompressor: Decompressor::new(), kept }));
+        let compression = Compression { decompressor: Decompressor::new(), kept, outflow };
+        self.behind().compression = Some(Box::new(compression));
         self.machine.handle_compressed(delivery);
     }
 
-    /// Handles the ops in `input` and hands what they staged to its receivers.
-    fn handle(&mut self, input: &[u8], delivery: &mut Delivery, cx: &Context<'_>) -> Handled {
+    /// Handles the ops in `input`; what takes too long is left in the backlog.
+    fn handle(&mut self, input: &[u8], delivery: &mut Delivery) -> Handled {
         let mut rest = input;
-        let outcome = loop {
+        loop {
             match self.handle_next(&mut rest, delivery) {
                 Ok(true) => {}
-                Ok(false) => break Handled::All,
+                Ok(false) => return Handled::All,
                 Err(error) => {
-                    self.fail(&error, delivery);
-                    return Handled::Closed;
+                    let reason = self.machine.fail(&error, delivery);
+                    self.end(reason, false, delivery);
+                    return Handled::All;
                 }
             }
             if delivery.staging.is_full() {
@@ -308,23 +350,26 @@ impl<M: Machine> Drive<M> {
                 if delivery.staging.work_bytes() >= WORK_BYTES_MAX
                     || M::STALLS && delivery.staging.has_stalled()
                 {
-                    break Handled::Rest;
+                    self.behind().backlog.extend_from_slice(rest);
+                    return Handled::Part;
                 }
             }
-        };
-        self.commit(delivery);
-        self.backlog.extend_from_slice(rest);
-        if let Some(slow) = delivery.staging.take_stalled()
-            && M::STALLS
-            && !Arc::ptr_eq(&slow, &self.conn)
-            && slow.stall(cx.waker(), &self.shared.registry.policy, delivery.now)
-        {
-            delivery.counters.stalled_clients.add(1);
-            self.stalled_by = Some(slow);
-            self.phase = Phase::Stalled { until: delivery.now + STALL_PER_READ_MAX };
-            return Handled::Stalled;
         }
-        outcome
+    }
+
+    /// Pauses if a receiver was found far behind, until it has caught up or for a moment.
+    fn pause(&mut self, cx: &Context<'_>, delivery: &mut Delivery) -> bool {
+        let Some(slow) = delivery.staging.take_stalled() else { return false };
+        if !M::STALLS
+            || Arc::ptr_eq(&slow, self.conn())
+            || !slow.stall(cx.waker(), &self.shared.registry.policy, delivery.now)
+        {
+            return false;
+        }
+        delivery.counters.stalled_clients.add(1);
+        self.behind().stalled = Some((slow, delivery.now + STALL_PER_READ_MAX));
+        self.phase = Phase::Stalled;
+        true
     }
 
     /// Handles the next op of `rest`; false when there is none.
@@ -362,36 +407,40 @@ impl<M: Machine> Drive<M> {
         Ok(true)
     }
 
-    /// Ends the connection because of what the other side did.
-    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) {
-        let reason = self.machine.fail(error, delivery);
+    /// Ends the connection; what is staged goes out before.
+    fn end(&self, reason: ClosedReason, discard: bool, delivery: &mut Delivery) {
         self.commit(delivery);
-        self.conn.close(reason, false);
+        self.conn().close(reason, discard);
     }
 
     fn commit(&self, delivery: &mut Delivery) {
-        delivery.commit(&self.shared.registry.policy, &self.conn);
+        delivery.commit(&self.shared.registry.policy, self.conn());
     }
 
     /// Writes what the socket did not take before.
     fn poll_flush(&mut self, cx: &mut Context<'_>, delivery: &Delivery) {
         let policy = &self.shared.registry.policy;
         loop {
-            let progress = self.conn.progress();
+            let progress = self.conn().progress();
             if !progress.blocked {
-                self.write_due = Moment::NEVER;
+                if let Some(behind) = &mut self.behind {
+                    behind.write = None;
+                }
                 return;
             }
-            if self.write_due == Moment::NEVER || progress.written >= self.write_goal {
-                self.write_goal = progress.written + progress.pending_bytes as u64;
-                self.write_due = delivery.now + M::write_deadline(&self.shared.registry.options);
+            let deadline = &mut self.behind.get_or_insert_default().write;
+            if deadline.is_none_or(|deadline| progress.written >= deadline.goal) {
+                *deadline = Some(WriteDeadline {
+                    due: delivery.now + M::write_deadline(&self.shared.registry.options),
+                    goal: progress.written + progress.pending_bytes as u64,
+                });
             }
             match self.stream.poll_write_ready(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return self.conn.close(ClosedReason::WriteError, true),
+                Poll::Ready(Err(_)) => return self.conn().close(ClosedReason::WriteError, true),
             }
-            match self.conn.flush(policy, delivery.now) {
+            match self.conn().flush(policy, delivery.now) {
                 Flushed::Idle | Flushed::Blocked => {}
                 Flushed::Failed => return,
             }
@@ -402,11 +451,15 @@ impl<M: Machine> Drive<M> {
         if delivery.now >= self.armed {
             self.armed = Moment::NEVER;
         }
-        if delivery.now >= self.write_due {
-            self.handle_write_due(delivery);
+        if let Some(behind) = &self.behind
+            && let Some(deadline) = behind.write
+            && delivery.now >= deadline.due
+        {
+            self.handle_write_due(deadline.goal, delivery);
         }
         if let Err(error) = self.machine.handle_deadline(delivery) {
-            return self.fail(&error, delivery);
+            let reason = self.machine.fail(&error, delivery);
+            return self.end(reason, false, delivery);
         }
         if self.machine.handle_turn(delivery) {
             cx.waker().wake_by_ref();
@@ -414,36 +467,43 @@ impl<M: Machine> Drive<M> {
         self.commit(delivery);
     }
 
-    /// The write deadline has passed.
-    fn handle_write_due(&mut self, delivery: &mut Delivery) {
+    /// The write deadline has passed before `goal` bytes were written.
+    fn handle_write_due(&mut self, goal: u64, delivery: &mut Delivery) {
         let options = &self.shared.registry.options;
-        let progress = self.conn.progress();
+        let progress = self.conn().progress();
         delivery.counters.slow_consumers.add(1);
         conn_event!(
             INFO,
-            &self.conn,
+            self.conn(),
             "Slow Consumer Detected: WriteDeadline of {} exceeded with {} total bytes.",
             crate::duration::Display(M::write_deadline(options)),
             progress.pending_bytes
         );
-        let moved = self.write_goal > progress.written + progress.pending_bytes as u64;
+        let moved = goal > progress.written + progress.pending_bytes as u64;
         if M::forgives_slow_writes(options) && moved {
-            self.write_due = Moment::NEVER;
+            self.behind().write = None;
             return;
         }
-        self.conn.close(ClosedReason::SlowConsumerWriteDeadline, true);
+        self.conn().close(ClosedReason::SlowConsumerWriteDeadline, true);
     }
 
     /// Sees to it that the task is woken for its next deadline.
     fn arm(&mut self) {
-        let until = match self.phase {
-            Phase::Stalled { until } => until,
-            Phase::Start { .. } | Phase::Open | Phase::Closing => Moment::NEVER,
-        };
-        let due = self.machine.deadline().min(self.write_due).min(until);
+        let mut due = self.machine.deadline();
+        if let Some(behind) = &self.behind {
+            if behind.is_over() {
+                self.behind = None;
+            } else {
+                due = due.min(behind.due());
+            }
+        }
+        self.arm_at(due);
+    }
+
+    fn arm_at(&mut self, due: Moment) {
         if due < self.armed {
             self.armed = due;
-            self.shared.sweep.add(due, self.conn.cid);
+            self.shared.sweep.add(due, self.conn().slot.number());
         }
     }
 
@@ -460,14 +520,32 @@ impl<M: Machine> Drive<M> {
             self.commit(delivery);
         }
         self.poll_flush(cx, delivery);
-        if self.conn.progress().pending_bytes > 0 {
-            let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
+        if self.conn().progress().pending_bytes > 0 {
+            let linger = self.behind().linger.get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
             if linger.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
         }
-        self.conn.hang_up();
+        self.conn().hang_up();
         Poll::Ready(())
+    }
+}
+
+impl Behind {
+    /// Nothing is left to be remembered.
+    fn is_over(&self) -> bool {
+        let Behind { backlog, stalled, write, compression, linger } = self;
+        backlog.is_empty()
+            && stalled.is_none()
+            && write.is_none()
+            && compression.is_none()
+            && linger.is_none()
+    }
+
+    /// When the task has to look again.
+    fn due(&self) -> Moment {
+        let write = self.write.map_or(Moment::NEVER, |deadline| deadline.due);
+        self.stalled.as_ref().map_or(write, |&(_, until)| write.min(until))
     }
 }
 

@@ -122,8 +122,8 @@ fn admit(
     let wire = Arc::clone(&stream) as Arc<dyn Wire>;
     let conn = registry.add(|cid, slot| Conn::new(cid, Kind::Client, slot, remote, start, wire));
     let nonce = if registry.authenticator.needs_nonce() { nonce() } else { Box::default() };
-    let client = Client::new(Arc::clone(registry), Arc::clone(&conn), connection_type, nonce);
-    tokio::spawn(Drive::new(Arc::clone(shared), conn, stream, client, surplus));
+    let client = Client::new(Arc::clone(registry), conn, connection_type, nonce);
+    tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus));
 }
 
 /// Starts the task of a new connection to another server.
@@ -137,7 +137,7 @@ pub(crate) fn admit_route(stream: TcpStream, remote: SocketAddr, role: Role, sha
     let conn =
         registry.add(|cid, slot| Conn::new(cid, Kind::Route, slot, Some(remote), start, wire));
     let route = Route::new(Arc::clone(registry), Arc::clone(mesh), Arc::clone(&conn), role);
-    tokio::spawn(Drive::new(Arc::clone(shared), conn, stream, route, false));
+    tokio::spawn(Drive::new(Arc::clone(shared), stream, route, false));
 }
 
 /// Has the kernel notice within [`ROUTE_SILENCE_MAX`] that nothing of the other side arrives any

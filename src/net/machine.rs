@@ -1,9 +1,11 @@
 //! `Machine`: what a `Drive` asks of the machine behind its connection, a client or a route.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
 use crate::compression::Level;
+use crate::conn::Conn;
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::moment::Moment;
@@ -25,6 +27,9 @@ pub(crate) trait Machine: Unpin + Send + 'static {
 
     /// It pauses when a receiver is far behind.
     const STALLS: bool;
+
+    /// The connection it is behind.
+    fn conn(&self) -> &Arc<Conn>;
 
     /// What the parser has to hold the other side to now.
     fn rules(&self) -> Self::Rules;
@@ -95,6 +100,11 @@ impl Machine for Client {
 
     const STALLS: bool = true;
 
+    #[inline]
+    fn conn(&self) -> &Arc<Conn> {
+        self.conn()
+    }
+
     fn rules(&self) -> Rules {
         self.rules()
     }
@@ -161,6 +171,11 @@ impl Machine for Route {
 
     /// One slow client would hold up everybody else on this server.
     const STALLS: bool = false;
+
+    #[inline]
+    fn conn(&self) -> &Arc<Conn> {
+        self.conn()
+    }
 
     fn rules(&self) -> RouteRules {
         self.rules()

@@ -1,7 +1,8 @@
 //! Deadlines of all connections, in one task: no connection has a timer of its own.
 //!
-//! A connection has at most a few entries here; one that comes too early or belongs to a connection
-//! that is gone does no harm. Waking is all that happens: what is due is the connection's business.
+//! A connection, known by its slot, has at most a few entries here; one that comes too early, or
+//! after another connection got the slot, does no harm. Waking is all that happens: what is due is
+//! the connection's business.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,7 +14,6 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
-use crate::ids::Cid;
 use crate::moment::Moment;
 use crate::registry::Registry;
 
@@ -23,17 +23,17 @@ const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// The earliest deadlines first.
 #[derive(Default)]
 pub(crate) struct Sweep {
-    heap: Mutex<BinaryHeap<Reverse<(Moment, Cid)>>>,
+    heap: Mutex<BinaryHeap<Reverse<(Moment, u32)>>>,
     /// A deadline was added that is earlier than all others.
     earlier: Notify,
 }
 
 impl Sweep {
-    /// Has the connection woken at `due`.
-    pub(crate) fn add(&self, due: Moment, cid: Cid) {
+    /// Has the connection in `slot` woken at `due`.
+    pub(crate) fn add(&self, due: Moment, slot: u32) {
         let mut heap = self.heap.lock();
         let earliest = heap.peek().is_none_or(|Reverse((first, _))| due < *first);
-        heap.push(Reverse((due, cid)));
+        heap.push(Reverse((due, slot)));
         drop(heap);
         if earliest {
             self.earlier.notify_one();
@@ -48,10 +48,10 @@ impl Sweep {
             loop {
                 let mut heap = self.heap.lock();
                 match heap.peek() {
-                    Some(&Reverse((due, cid))) if due <= now => {
+                    Some(&Reverse((due, slot))) if due <= now => {
                         heap.pop();
                         drop(heap);
-                        if let Some(conn) = registry.conn(cid) {
+                        if let Some(conn) = registry.conn_in(slot) {
                             conn.wake();
                         }
                     }

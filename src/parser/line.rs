@@ -62,7 +62,7 @@ pub(super) fn args(
     if !has_name(buf, name)? {
         return Ok(None);
     }
-    let blank_optional = name == b"CONNECT";
+    let blank_optional = name == b"CONNECT" || name == b"INFO";
     match buf.get(name.len()) {
         None => return Ok(None),
         Some(b' ' | b'\t') => {}

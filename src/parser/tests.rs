@@ -167,7 +167,6 @@ fn unknown_ops_and_bad_framing() {
         "PX\r\n",
         "+O\r\n",
         "-OK\r\n",
-        "INFOx\r\n",
     ] {
         assert_eq!(verdict(input), UNKNOWN, "{input:?}");
     }

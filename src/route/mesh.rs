@@ -409,7 +409,7 @@ impl Mesh {
             Unregistered::Retry => _ = state.dials.failed(dial, now),
             Unregistered::NotDedicated => state.dials.forget(dial),
             Unregistered::OwnServer => {
-                if let Some(remote) = conn.remote {
+                if let Some(remote) = conn.remote() {
                     state.own_addresses.push(remote.to_string().into());
                 }
                 state.dials.failed(dial, now);
@@ -549,7 +549,7 @@ impl State {
             told.route_account = account.to_string();
         }
         if told.ip.is_empty()
-            && let Some(remote) = conn.remote
+            && let Some(remote) = conn.remote()
         {
             let address = core::net::SocketAddr::new(remote.ip(), told.port);
             told.ip = format!("nats-route://{address}/");

@@ -80,6 +80,52 @@ for_both! {
         assert_eq!(secret, None);
     }
 
+    /// Without payload there is no line for it, and a cut one ends inside its quotes.
+    fn traced_payloads(which) {
+        let server = Server::with().flags(["-V", "--max_traced_msg_len", "3"]).start(which);
+        let mut client = Client::connect(&server, "");
+        client.send("PUB a 0\r\n\r\nPUB a 3\r\n\0\"x\r\nPUB a 4\r\nabcd\r\n");
+        client.fence();
+        server.wait_log(r#"<<- MSG_PAYLOAD: ["abc..."]"#);
+        let lines = server.log_lines();
+        let payloads: Vec<_> =
+            lines.iter().filter_map(|line| line.split_once("<<- MSG_PAYLOAD: ")).collect();
+        assert_eq!(payloads.len(), 2, "{lines:#?}");
+        assert_eq!(payloads[0].1, r#"["\x00\"x"]"#);
+    }
+
+    fn what_was_refused_is_an_error(which) {
+        let conf = "max_sub_tokens: 2\nauthorization { users = [ { user: u, password: p,\n\
+                    permissions { publish: a, subscribe: [\"a.>\", \"a.b.c\"] } } ] }\n";
+        let server = Server::with().conf(conf).start(which);
+        let mut client = Client::connect(&server, r#""user":"u","pass":"p""#);
+        client.send("SUB b q 1\r\nPUB b 0\r\n\r\nSUB a.b.c 2\r\n-ERR 'x'\r\n");
+        for text in [
+            r#""$G/user:u" - Subscription Violation - Subject "b", Queue: "q", SID 1"#,
+            r#"Publish Violation - Subject "b""#,
+            r#"Subscription Violation Too Many Tokens - Subject "a.b.c", SID 2"#,
+            "Client Error 'x'",
+        ] {
+            let line = server.wait_log(text);
+            assert!(line.contains("[ERR]"), "{line}");
+        }
+    }
+
+    fn a_subscription_that_reached_its_limit(which) {
+        let server = Server::with().flags(["-DV"]).start(which);
+        let mut client = Client::connect(&server, r#""name":"cli""#);
+        client.send("SUB a 7\r\nUNSUB 7 1\r\nSUB b 8\r\nPUB a 0\r\n\r\n");
+        client.expect("MSG a 7 0\r\n\r\n");
+        drop(client);
+        for text in [
+            r#""cli" - Auto-unsubscribe limit of 1 reached for sid '7'"#,
+            r#""cli" - <-> [DELSUB 7]"#,
+            r#""cli" - <-> [DELSUB 8]"#,
+        ] {
+            server.wait_log(text);
+        }
+    }
+
     fn failed_logins_are_errors(which) {
         let server = Server::with().flags(["--user", "a", "--pass", "b"]).start(which);
         let mut client = Client::open(&server);

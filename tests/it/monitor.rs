@@ -160,6 +160,11 @@ for_both! {
         assert!(number("avg_fanout") > 0.0 && number("avg_fanout") <= 7.0 / 3.0);
     }
 
+    fn a_closed_server_admits_nobody(which) {
+        let server = Server::with().conf("max_connections: 0").monitored().start(which);
+        assert_eq!(http::json(&server, "/varz")["max_connections"], -1);
+    }
+
     fn parameters_that_are_wrong(which) {
         let server = Server::with().monitored().start(which);
         for (path, text) in [

@@ -1,0 +1,101 @@
+//! What a connection's CONNECT told about it, for monitoring and logs.
+//!
+//! A connection keeps it as [`Packed`], in one small allocation; [`About`] is what that unpacks to.
+//! nats: server/client.go `processConnect`
+
+use triomphe::ThinArc;
+
+use crate::auth::TOKEN_NAME;
+use crate::limits::GLOBAL_ACCOUNT;
+
+/// What monitoring and logs show of a connection's CONNECT. No field is ever empty text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// `name` of CONNECT.
+    pub name: Option<Box<str>>,
+    /// `lang` of CONNECT.
+    pub lang: Option<Box<str>>,
+    /// `version` of CONNECT.
+    pub version: Option<Box<str>>,
+    /// Who it proved to be.
+    pub user: Option<Box<str>>,
+}
+
+/// How logs name a connection behind its address and number; parts may be missing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Label {
+    /// `v1.0:go:name`.
+    pub client: Option<String>,
+    /// `ACCOUNT/user:NAME`, `ACCOUNT/nkey:KEY` or `ACCOUNT/token`.
+    pub account: Option<String>,
+}
+
+/// An [`About`] in one allocation: the lengths of its four texts, then the texts; 0 for none.
+pub(super) struct Packed(ThinArc<[u32; 4], u8>);
+
+impl About {
+    /// How logs name it.
+    pub fn label(&self) -> Label {
+        let version = self.version.as_ref().map(|version| format!("v{version}"));
+        let parts = [version.as_deref(), self.lang.as_deref(), self.name.as_deref()];
+        let known: Vec<&str> = parts.into_iter().flatten().collect();
+        Label {
+            client: (!known.is_empty()).then(|| known.join(":")),
+            account: self.user.as_ref().map(|user| format!("{GLOBAL_ACCOUNT}/{}", proven(user))),
+        }
+    }
+}
+
+/// How logs name a user, by what it proved.
+///
+/// nats: server/client.go `getAuthUserLabel`
+fn proven(user: &str) -> String {
+    match user {
+        TOKEN_NAME => "token".to_owned(),
+        nkey if nkey.len() == NKEY_LEN && nkey.starts_with('U') => format!("nkey:{nkey}"),
+        name => format!("user:{name}"),
+    }
+}
+
+/// Characters of a public nkey; a user's begins with `U`.
+const NKEY_LEN: usize = 56;
+
+impl Packed {
+    /// Packs it; `None` if nothing is known.
+    pub(super) fn new(about: &About) -> Option<Packed> {
+        let About { name, lang, version, user } = about;
+        let texts = [name, lang, version, user].map(|text| text.as_deref().unwrap_or_default());
+        let all = texts.concat();
+        let lens = texts.map(|text| text.len() as u32);
+        (!all.is_empty()).then(|| Packed(ThinArc::from_header_and_slice(lens, all.as_bytes())))
+    }
+
+    /// Unpacks it.
+    pub(super) fn about(&self) -> About {
+        let mut rest = &self.0.slice;
+        let [name, lang, version, user] = self.0.header.header.map(|len| {
+            let (text, behind) = rest.split_at(len as usize);
+            rest = behind;
+            (!text.is_empty()).then(|| String::from_utf8_lossy(text).into())
+        });
+        About { name, lang, version, user }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_comes_back() {
+        let text = |text: &str| (!text.is_empty()).then(|| text.into());
+        for [name, lang, version, user] in
+            [["é", "go", "1.49.0", "u"], ["", "", "", "u"], ["n", "", "1", ""]]
+        {
+            let (name, lang) = (text(name), text(lang));
+            let about = About { name, lang, version: text(version), user: text(user) };
+            assert_eq!(Packed::new(&about).unwrap().about(), about);
+        }
+        assert!(Packed::new(&About::default()).is_none());
+    }
+}
