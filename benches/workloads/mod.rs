@@ -15,6 +15,9 @@ use std::fmt;
 /// Bytes of one read, as the server takes them from a socket.
 const READ_LEN: usize = 64 * 1024;
 
+/// Operations before those that count.
+const WARM_OPS: u64 = 20_000;
+
 /// A piece of work with a name.
 pub(crate) struct Workload {
     /// `group/what-size`.
@@ -37,10 +40,12 @@ impl Prepared {
 }
 
 impl Workload {
-    /// Builds what it works on and calls it once, so that buffers and caches are there.
+    /// Builds what it works on, and calls it until buffers and caches have the size they keep.
     pub(crate) fn prepare(&self) -> Prepared {
         let mut prepared = (self.build)();
-        (prepared.call)();
+        for _ in 0..WARM_OPS.div_ceil(prepared.ops) {
+            (prepared.call)();
+        }
         prepared
     }
 }
