@@ -14,6 +14,7 @@ Compares dialtone with nats-server under the same load. Usage: cargo bench --ben
   --rounds N         rounds of each scenario, the servers in turn [5]
   --seconds S        measured stretch of each run [2]
   --relay            measures the bare relay too, where it can stand in for a server
+  --record           all suites with the relay, kept and drawn in benches/record/
   --aa               nats-server against itself: the noise of the method
   --before PATH      compares with an older dialtone in place of nats-server; no floors
   --json FILE        keeps all results
@@ -32,6 +33,7 @@ pub(crate) struct Args {
     pub(crate) rounds: u32,
     pub(crate) stretch: Duration,
     pub(crate) relay: bool,
+    pub(crate) record: bool,
     pub(crate) same_twice: bool,
     pub(crate) before: Option<PathBuf>,
     pub(crate) json: Option<PathBuf>,
@@ -54,6 +56,7 @@ impl Args {
             rounds: 5,
             stretch: Duration::from_secs(2),
             relay: false,
+            record: false,
             same_twice: false,
             before: None,
             json: None,
@@ -71,6 +74,11 @@ impl Args {
                 "--list" => args.list = true,
                 "--growth" => args.suite = "growth".to_owned(),
                 "--relay" => args.relay = true,
+                "--record" => {
+                    args.record = true;
+                    args.relay = true;
+                    args.suite = "all".to_owned();
+                }
                 "--aa" => args.same_twice = true,
                 "--suite" => args.suite = value()?,
                 "--only" => args.only.push(value()?),
@@ -84,6 +92,9 @@ impl Args {
                 "--nats" => args.nats = Some(value()?.into()),
                 _ => return Err(format!("unknown option {word}\n\n{HELP}")),
             }
+        }
+        if args.record && !(args.only.is_empty() && args.from.is_none()) {
+            return Err("a record is of whole suites, just measured".to_owned());
         }
         Ok(Some(args))
     }

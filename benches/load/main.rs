@@ -23,8 +23,8 @@ mod wire;
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 use std::{env, fs};
 
@@ -63,7 +63,8 @@ fn start(words: Vec<String>) -> Result<bool, Box<dyn Error>> {
         relay::serve(port)?;
         return Ok(true);
     }
-    let command = words.join(" ");
+    let own: Vec<&str> = words.iter().map(String::as_str).filter(|w| *w != "--bench").collect();
+    let command = format!("cargo bench --bench load -- {}", own.join(" "));
     let Some(args) = Args::parse(words.into_iter())? else {
         print!("{HELP}");
         return Ok(true);
@@ -91,12 +92,34 @@ fn start(words: Vec<String>) -> Result<bool, Box<dyn Error>> {
         fs::write(file, serde_json::to_string_pretty(&record)? + "\n")?;
     }
     if let Some(file) = &args.svg {
-        fs::write(file, plot::draw(&record))?;
+        fs::write(file, plot::ratios(&record).or(plot::growth(&record)).unwrap_or_default())?;
+    }
+    if args.record {
+        keep(&record, &args)?;
     }
     Ok(record
         .rows
         .iter()
         .all(|row| row.failures.is_empty() && row.floors.iter().all(|verdict| verdict.holds)))
+}
+
+/// Keeps a run by its date, and the drawings of the latest, which the README shows.
+fn keep(record: &Record, args: &Args) -> Result<(), Box<dyn Error>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/record");
+    let day = record.date.split(' ').next().unwrap_or_default();
+    let kind = if args.same_twice { "aa" } else { &args.suite };
+    fs::create_dir_all(&folder)?;
+    let text = serde_json::to_string_pretty(record)? + "\n";
+    fs::write(folder.join(format!("load-{kind}-{day}.json")), text)?;
+    if args.same_twice || args.before.is_some() {
+        return Ok(());
+    }
+    for (name, drawing) in [("ratios", plot::ratios(record)), ("growth", plot::growth(record))] {
+        if let Some(drawing) = drawing {
+            fs::write(folder.join(format!("{name}.svg")), drawing)?;
+        }
+    }
+    Ok(())
 }
 
 /// The scenarios of the suite, or those named by `--only` from all suites.
@@ -109,7 +132,8 @@ fn chosen(args: &Args) -> Result<Vec<Scenario>, String> {
     ];
     for (name, suite) in suites {
         if args.suite == "all" || args.suite == name || !args.only.is_empty() {
-            scenarios.extend(suite);
+            scenarios
+                .extend(suite.into_iter().map(|scenario| Scenario { suite: name, ..scenario }));
         }
     }
     if !args.only.is_empty() {
@@ -163,12 +187,23 @@ fn nats_server(args: &Args) -> Result<PathBuf, String> {
     found.ok_or_else(|| "nats-server is not in PATH: see benches/README.md".to_owned())
 }
 
+/// Version and commit of this package.
+fn own_version() -> String {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let git = Command::new("git").args(["-C", folder, "describe", "--always", "--dirty"]).output();
+    let commit = git.map(|output| output.stdout).unwrap_or_default();
+    let commit = String::from_utf8_lossy(&commit);
+    format!("dialtone: v{} {}", env!("CARGO_PKG_VERSION"), commit.trim())
+}
+
 /// Runs every scenario, the targets in turn, and prints its line when it is done.
 fn compare(args: &Args, scenarios: &[Scenario], command: String) -> Result<Record, Box<dyn Error>> {
     raise_open_files();
     let targets = targets(args)?;
     let names: Vec<String> = targets.iter().map(|target| target.name.to_owned()).collect();
     let version = |target: &Target| match target.dialect {
+        // To the outside dialtone has the version of the server it replaces.
+        Dialect::Server if target.program == Path::new(DIALTONE) => own_version(),
         Dialect::Server => target.version(),
         Dialect::Relay => "of this bench".to_owned(),
     };

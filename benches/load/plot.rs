@@ -26,12 +26,6 @@ const STYLE: &str = "<style>\
 .each{fill:#2ea583}.tail{fill:#6e40c9}\
 .floor{stroke:#f85149}.first{stroke:#6e7681}.second{stroke:#388bfd}}</style>";
 
-/// The growth, if the record holds growth alone; else the ratios.
-pub(crate) fn draw(record: &Record) -> String {
-    let growth = |row: &Row| number_of(&row.name).is_some();
-    if record.rows.iter().all(growth) { draw_growth(record) } else { draw_ratios(record) }
-}
-
 /// `connections-100` and `subscriptions-10` carry their place on the axis in their name.
 fn number_of(name: &str) -> Option<(&str, f64)> {
     let (kind, number) = name.rsplit_once('-')?;
@@ -81,11 +75,16 @@ fn class(metric: Metric) -> &'static str {
     }
 }
 
-fn draw_ratios(record: &Record) -> String {
+/// How many times better dialtone is, scenario by scenario; `None` if there is but growth.
+pub(crate) fn ratios(record: &Record) -> Option<String> {
     let targets = &record.targets;
-    let all = record.rows.iter().flat_map(|row| bars(row).map(|m| row.times_better(targets, m)));
+    let rows: Vec<&Row> = record.rows.iter().filter(|r| number_of(&r.name).is_none()).collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let all = rows.iter().flat_map(|row| bars(row).map(|m| row.times_better(targets, m)));
     let axis = Axis::new(all.flatten().fold(10.0, f64::max) * 1.2);
-    let height = TOP + record.rows.len() as f64 * ROW + 46.0;
+    let height = TOP + rows.len() as f64 * ROW + 46.0;
     let mut svg = open(height, "How many times better than nats-server", record);
     let legend = [
         ("cpu", 12, "less CPU per message"),
@@ -111,11 +110,11 @@ fn draw_ratios(record: &Record) -> String {
         x + 7.0
     );
     axis.draw(&mut svg, height - 40.0);
-    for (index, row) in record.rows.iter().enumerate() {
+    for (index, row) in rows.iter().enumerate() {
         draw_row(&mut svg, row, targets, &axis, TOP + index as f64 * ROW);
     }
     svg.push_str("</svg>\n");
-    svg
+    Some(svg)
 }
 
 /// The logarithmic axis of the ratios.
@@ -196,8 +195,12 @@ height=\"{height}\" rx=\"1.5\"/>",
     }
 }
 
-/// Two panels, one over connections and one over subscriptions.
-fn draw_growth(record: &Record) -> String {
+/// Two panels, one over connections and one over subscriptions; `None` if there are no such rows.
+pub(crate) fn growth(record: &Record) -> Option<String> {
+    let rows: Vec<&Row> = record.rows.iter().filter(|r| number_of(&r.name).is_some()).collect();
+    if rows.is_empty() {
+        return None;
+    }
     let mut svg = open(380.0, "CPU µs per message as numbers grow", record);
     for (index, name) in record.targets.iter().take(2).enumerate() {
         let (x, class) = (64.0 + index as f64 * 130.0, ["first", "second"][index]);
@@ -208,27 +211,32 @@ fn draw_growth(record: &Record) -> String {
             x + 24.0
         );
     }
-    let cpus = record
-        .rows
+    let servers = &record.targets[..record.targets.len().min(2)];
+    let cpus = rows
         .iter()
-        .flat_map(|row| record.targets.iter().filter_map(|target| row.median(target, Metric::Cpu)));
+        .flat_map(|row| servers.iter().filter_map(|target| row.median(target, Metric::Cpu)));
     let (low, high) =
         cpus.fold((f64::INFINITY, 0.0), |(low, high), cpu| (cpu.min(low), cpu.max(high)));
     for (index, kind) in ["connections", "subscriptions"].into_iter().enumerate() {
         let left = 64.0 + index as f64 * 400.0;
-        draw_panel(&mut svg, record, kind, left, (low / 1.4, high * 1.4));
+        draw_panel(&mut svg, servers, &rows, kind, (left, low / 1.4, high * 1.4));
     }
     svg.push_str("</svg>\n");
-    svg
+    Some(svg)
 }
 
-fn draw_panel(svg: &mut String, record: &Record, kind: &str, left: f64, (low, high): (f64, f64)) {
+fn draw_panel(
+    svg: &mut String,
+    servers: &[String],
+    rows: &[&Row],
+    kind: &str,
+    (left, low, high): (f64, f64, f64),
+) {
     const PANEL: f64 = 345.0;
     let y = |cpu: f64| 320.0 - (cpu / low).ln() / (high / low).ln() * 230.0;
-    let points: Vec<(f64, &Row)> = record
-        .rows
+    let points: Vec<(f64, &Row)> = rows
         .iter()
-        .filter_map(|row| number_of(&row.name).filter(|n| n.0 == kind).map(|n| (n.1, row)))
+        .filter_map(|row| number_of(&row.name).filter(|n| n.0 == kind).map(|n| (n.1, *row)))
         .collect();
     let most = points.iter().map(|point| point.0).fold(10.0, f64::max);
     let x = |count: f64| left + count.ln() / most.ln() * PANEL;
@@ -253,7 +261,7 @@ fn draw_panel(svg: &mut String, record: &Record, kind: &str, left: f64, (low, hi
         );
     }
     let _ = writeln!(svg, "<text x=\"{left}\" y=\"362\">{kind}</text>");
-    for (target, class) in record.targets.iter().zip(["first", "second"]) {
+    for (target, class) in servers.iter().zip(["first", "second"]) {
         let line: Vec<String> = points
             .iter()
             .filter_map(|(count, row)| Some((*count, row.median(target, Metric::Cpu)?)))

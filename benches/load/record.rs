@@ -13,7 +13,7 @@ use crate::scenario::{Floor, Metric, Sample, Scenario};
 pub(crate) struct Record {
     /// When it began, UTC.
     pub(crate) date: String,
-    /// The arguments it was started with.
+    /// How it was started.
     pub(crate) command: String,
     /// Where it ran.
     pub(crate) machine: Machine,
@@ -68,6 +68,8 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// As printed.
     pub(crate) title: String,
+    /// The suite it belongs to.
+    pub(crate) suite: String,
     /// Medians over the rounds.
     pub(crate) medians: BTreeMap<String, BTreeMap<String, f64>>,
     /// Every round.
@@ -93,6 +95,8 @@ pub(crate) struct Verdict {
     pub(crate) range: (f64, f64),
     /// Whether the median keeps the bound.
     pub(crate) holds: bool,
+    /// What the relay reached, where it ran: hardly a server can do better on this machine.
+    pub(crate) limit: Option<f64>,
 }
 
 impl Row {
@@ -106,6 +110,7 @@ impl Row {
         let mut row = Self {
             name: scenario.name.clone(),
             title: scenario.title.clone(),
+            suite: scenario.suite.to_owned(),
             failures,
             ..Self::default()
         };
@@ -133,8 +138,12 @@ impl Row {
 
     /// How many times better the second target is than the first, by the medians.
     pub(crate) fn times_better(&self, targets: &[String], metric: Metric) -> Option<f64> {
+        self.times_better_of(1, targets, metric)
+    }
+
+    fn times_better_of(&self, of: usize, targets: &[String], metric: Metric) -> Option<f64> {
         let reference = self.median(targets.first()?, metric)?;
-        let measured = self.median(targets.get(1)?, metric)?;
+        let measured = self.median(targets.get(of)?, metric)?;
         Some(times(metric, reference, measured))
     }
 
@@ -144,9 +153,11 @@ impl Row {
             let rounds = self.rounds.get(target).map(Vec::as_slice).unwrap_or_default();
             rounds.iter().filter_map(|round| round.get(metric.key()).copied()).collect()
         };
+        let mut limit = None;
         let (kind, owed, measured, singles) = match floor {
             Floor::Times(_, owed) => {
                 let measured = self.times_better(targets, metric)?;
+                limit = self.times_better_of(2, targets, metric);
                 let pairs = round(targets.first()?).into_iter().zip(round(targets.get(1)?));
                 let singles = pairs.map(|(a, b)| times(metric, a, b)).collect();
                 ("times", owed, measured, singles)
@@ -167,6 +178,7 @@ impl Row {
                 singles.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             ),
             holds: if kind == "times" { measured >= owed } else { measured <= owed },
+            limit,
         })
     }
 }
@@ -282,15 +294,20 @@ pub(crate) fn summary(record: &Record) -> String {
     let mut text = format!("{held} of {} floors hold", all().count());
     for (row, verdict) in all().filter(|(_, verdict)| !verdict.holds) {
         let (low, high) = verdict.range;
-        let range = format!("rounds {} to {}", short(low), short(high));
+        let mut range = format!("rounds {} to {}", short(low), short(high));
+        if let Some(limit) = verdict.limit {
+            let _ = write!(range, "; a bare relay {}", factor(limit));
+        }
         let _ = write!(text, "\n  {}: {} ({range})", row.title, verdict.text());
     }
-    let ratios =
-        record.rows.iter().filter_map(|row| row.times_better(&record.targets, Metric::Cpu));
-    let logs: Vec<f64> = ratios.map(f64::ln).collect();
-    if !logs.is_empty() {
-        let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
-        let _ = write!(text, "\nCPU, geometric mean of {} scenarios: {mean:.1}x less", logs.len());
+    for rows in record.rows.chunk_by(|a, b| a.suite == b.suite) {
+        let ratios = rows.iter().filter_map(|row| row.times_better(&record.targets, Metric::Cpu));
+        let logs: Vec<f64> = ratios.map(f64::ln).collect();
+        if !logs.is_empty() {
+            let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
+            let of = format!("geometric mean of {} scenarios of {}", logs.len(), rows[0].suite);
+            let _ = write!(text, "\nCPU, {of}: {mean:.1}x less");
+        }
     }
     text
 }

@@ -111,6 +111,8 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     /// As in the table.
     pub(crate) title: String,
+    /// Where it belongs: `table`, `untuned` or `growth`.
+    pub(crate) suite: &'static str,
     /// What dialtone owes.
     pub(crate) floors: Vec<Floor>,
     /// The relay can stand in for a server.
@@ -131,6 +133,7 @@ impl Scenario {
         Self {
             name: name.into(),
             title: title.into(),
+            suite: "",
             floors: Vec::new(),
             relay: false,
             rounds_max: u32::MAX,
