@@ -267,7 +267,7 @@ impl Route {
         let now = delivery.now;
         if now >= self.handshake_due {
             return match &self.state {
-                State::Open(open) if open.spare && self.mesh.yields_to(&open.server_id) => {
+                State::Open(open) if open.spare => {
                     Err(ProtoErr::Refused(ClosedReason::DuplicateRoute))
                 }
                 State::Open(_) => {
@@ -482,7 +482,9 @@ impl Route {
         conn_event!(DEBUG, &self.conn, "Registering remote route {:?}", info.server_id);
         self.handshake_due = Moment::NEVER;
         if open.spare {
-            self.handshake_due = now + ROUTE_SPARE_MAX;
+            // The other server has let go of one of the two by then, if that is for it to do.
+            let yields = self.mesh.yields_to(&open.server_id);
+            self.handshake_due = now + if yields { ROUTE_SPARE_MAX } else { ROUTE_SPARE_MAX * 4 };
         }
         self.pings.begin(now);
         if open.confirm {

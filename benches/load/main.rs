@@ -5,7 +5,7 @@
 //!
 //! - `args`: the command line; `target`: a server process; `wire`: frames and connections.
 //! - `flow`, `request`: the two kinds of load; `relay`: the machine's own limit.
-//! - `scenario`: what a scenario is; `table`, `untuned`, `growth`: the scenarios.
+//! - `scenario`: what a scenario is; `table`, `routed`, `untuned`, `growth`: the scenarios.
 //! - `record`: results and floors; `plot`: the drawings.
 
 mod args;
@@ -15,6 +15,7 @@ mod plot;
 mod record;
 mod relay;
 mod request;
+mod routed;
 mod scenario;
 mod table;
 mod target;
@@ -251,7 +252,11 @@ fn rounds(
                 continue;
             }
             tell(&format!("{}, round {round} of {rounds}, {}", scenario.title, target.name));
-            let result = target.start().and_then(|server| {
+            let started = match scenario.servers {
+                1 => target.start(&[]),
+                servers => target.start_cluster(servers),
+            };
+            let result = started.and_then(|server| {
                 (scenario.run)(&Stage { server: &server, stretch: args.stretch })
             });
             match result {

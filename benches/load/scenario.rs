@@ -96,7 +96,7 @@ impl Floor {
 /// What a scenario gets to run.
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
-    /// Freshly started.
+    /// Freshly started; of a cluster the first.
     pub(crate) server: &'a Server,
     /// The length of the measured stretch.
     pub(crate) stretch: Duration,
@@ -117,6 +117,8 @@ pub(crate) struct Scenario {
     pub(crate) floors: Vec<Floor>,
     /// The relay can stand in for a server.
     pub(crate) relay: bool,
+    /// Servers of a cluster, or one.
+    pub(crate) servers: usize,
     /// More rounds than this show nothing new.
     pub(crate) rounds_max: u32,
     /// The load itself.
@@ -136,6 +138,7 @@ impl Scenario {
             suite: "",
             floors: Vec::new(),
             relay: false,
+            servers: 1,
             rounds_max: u32::MAX,
             run: Box::new(run),
         }
@@ -158,6 +161,12 @@ impl Scenario {
     /// Also runs against the relay.
     pub(crate) fn with_relay(mut self) -> Self {
         self.relay = true;
+        self
+    }
+
+    /// Runs against a cluster.
+    pub(crate) fn with_servers(mut self, servers: usize) -> Self {
+        self.servers = servers;
         self
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::flow::{Chunk, Flow, Load, Outcome, Pace, Random, Subscriber};
 use crate::request;
+use crate::routed::routed;
 use crate::scenario::Metric::{self, Cpu, Each, Lost, P50, P99, P999, Peak, Rate, Rss};
 use crate::scenario::{Floor, Sample, Scenario, Stage};
 use crate::target::Server;
@@ -76,6 +77,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
                 Floor::AtMost(Peak, PEAK_MAX_MB),
                 Floor::AtMost(Metric::After, PEAK_MAX_MB / 4.0),
             ]),
+        routed("routed-1", "to 1 behind a route, 128 B", 2, 1).owes(4.0, 2.5),
+        routed("routed-10", "to 10 behind each of 2 routes", 3, 10).owes(3.5, 2.0),
     ]
 }
 
@@ -168,21 +171,29 @@ fn publish_only(stage: &Stage<'_>) -> io::Result<Sample> {
 
 fn fan_out(name: &str, title: &str, subscribers: usize, payload_len: usize) -> Scenario {
     let run = move |stage: &Stage<'_>| {
-        let frame_len = message_len("bench", "1", payload_len);
-        let pace = window(subscribers, frame_len);
-        // Four writes fit into the window, also with many subscribers.
-        let Pace::Window(deliveries) = pace else { unreachable!("a window") };
-        let write_len = WRITE_LEN.min(deliveries as usize / subscribers / 4 * frame_len);
-        let copies = subscribers as u64;
-        let chunks = vec![chunk(stage.server.dialect, "bench", payload_len, write_len, copies)];
         let setups = vec![b"SUB bench 1\r\n".to_vec(); subscribers];
-        let readers = connect_all(stage.server.addr, &setups)?;
-        let counting = |reader| counting(reader, 0, frame_len);
-        let receivers = vec![readers.into_iter().map(counting).collect()];
-        let flow = Flow { even: true, ..flow(stage.server, chunks, pace)? };
-        self::run(Load { flows: vec![flow], receivers }, stage)
+        run_fan_out(connect_all(stage.server.addr, &setups)?, payload_len, stage)
     };
     Scenario::new(name, title, run).with_relay()
+}
+
+/// One publisher to `subscribers`, all of which listen to it already.
+pub(crate) fn run_fan_out(
+    subscribers: Vec<Reader>,
+    payload_len: usize,
+    stage: &Stage<'_>,
+) -> io::Result<Sample> {
+    let count = subscribers.len();
+    let frame_len = message_len("bench", "1", payload_len);
+    let pace = window(count, frame_len);
+    // Four writes fit into the window, also with many subscribers.
+    let Pace::Window(deliveries) = pace else { unreachable!("a window") };
+    let write_len = WRITE_LEN.min(deliveries as usize / count / 4 * frame_len);
+    let chunks = vec![chunk(stage.server.dialect, "bench", payload_len, write_len, count as u64)];
+    let counting = |reader| counting(reader, 0, frame_len);
+    let receivers = vec![subscribers.into_iter().map(counting).collect()];
+    let flow = Flow { even: true, ..flow(stage.server, chunks, pace)? };
+    run(Load { flows: vec![flow], receivers }, stage)
 }
 
 fn eight(stage: &Stage<'_>) -> io::Result<Sample> {

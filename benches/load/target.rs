@@ -37,23 +37,47 @@ impl Target {
         text.unwrap_or_default().lines().next().unwrap_or("unknown").trim().to_owned()
     }
 
+    /// Starts `count` servers, each of which knows the ones before it; gossip joins the rest.
+    ///
+    /// # Errors
+    /// As [`Target::start`].
+    pub(crate) fn start_cluster(&self, count: usize) -> io::Result<Server> {
+        let ports = free_ports(count)?;
+        let url = |port: &u16| format!("nats://127.0.0.1:{port}");
+        let mut servers = Vec::new();
+        for (index, port) in ports.iter().enumerate() {
+            let routes = ports[..index].iter().map(url).collect::<Vec<_>>().join(",");
+            let mut args = vec!["--cluster_name", "load", "--cluster"];
+            let own = url(port);
+            args.push(&own);
+            if index > 0 {
+                args.extend(["--routes", &routes]);
+            }
+            servers.push(self.start(&args)?);
+        }
+        let mut first = servers.remove(0);
+        first.peers = servers;
+        Ok(first)
+    }
+
     /// Starts the program on a free loopback port and waits until it accepts.
     ///
     /// # Errors
     /// The program is missing, ends at once, does not accept in time, or runs as the child of a
     /// wrapper, whose CPU and memory would be measured in its place.
-    pub(crate) fn start(&self) -> io::Result<Server> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    pub(crate) fn start(&self, more_args: &[&str]) -> io::Result<Server> {
+        let port = free_ports(1)?[0];
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let child = Command::new(&self.program)
             .args(&self.args)
             .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+            .args(more_args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .map_err(|err| fault(err.kind(), &format!("{}: {err}", self.program.display())))?;
-        let mut server = Server { child, addr, dialect: self.dialect };
+        let mut server = Server { child, addr, dialect: self.dialect, peers: Vec::new() };
         let deadline = Instant::now() + START_PATIENCE;
         while TcpStream::connect(addr).is_err() {
             if let Some(status) = server.child.try_wait()? {
@@ -71,6 +95,13 @@ impl Target {
     }
 }
 
+/// Loopback ports that nobody uses, all different.
+fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let listeners = (0..count).map(bind).collect::<io::Result<Vec<_>>>()?;
+    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+}
+
 /// A running server; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -79,12 +110,14 @@ pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     /// What it speaks.
     pub(crate) dialect: Dialect,
+    /// Clustered with it.
+    pub(crate) peers: Vec<Server>,
 }
 
 impl Server {
-    /// CPU time used so far by all threads, user and kernel, in nanoseconds.
+    /// CPU time used so far by all threads, user and kernel, in nanoseconds; with that of its peers.
     pub(crate) fn cpu_ns(&self) -> io::Result<u64> {
-        let mut sum = 0;
+        let mut sum = self.peers.iter().map(Server::cpu_ns).sum::<io::Result<u64>>()?;
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             // A thread may end between the listing and the reading.
             let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
@@ -94,14 +127,17 @@ impl Server {
         Ok(sum)
     }
 
-    /// One field of /proc/PID/status in bytes: `VmRSS`, `VmHWM` or `RssAnon`.
+    /// One field of /proc/PID/status in bytes: `VmRSS`, `VmHWM` or `RssAnon`; with that of its
+    /// peers.
     pub(crate) fn memory(&self, field: &str) -> io::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         let kilobytes = line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok());
-        kilobytes.map(|kilobytes: u64| kilobytes * 1024).ok_or_else(|| {
+        let own = kilobytes.map(|kilobytes: u64| kilobytes * 1024).ok_or_else(|| {
             fault(ErrorKind::NotFound, &format!("no {field} in /proc: did the server end?"))
-        })
+        })?;
+        let peers = self.peers.iter().map(|peer| peer.memory(field)).sum::<io::Result<u64>>()?;
+        Ok(own + peers)
     }
 
     /// The process must be the program itself: a script that does not `exec` hides the server.

@@ -72,6 +72,7 @@ static ALL: &[Workload] = &[
     workload("parser/pub-reply-128", || parser::publications(stream::INBOX, 128, READ_LEN)),
     workload("parser/pub-128-cut", || parser::publications("", 128, 1024)),
     workload("parser/hpub-128", || parser::with_headers(128)),
+    workload("parser/rmsg-128", || parser::routed(128)),
     workload("parser/sub-unsub", parser::subscriptions),
     workload("sublist/match-100", || sublist::matches(100, 100)),
     workload("sublist/match-100k", || sublist::matches(100_000, 100_000)),

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use dialtone::parser::{Parser, Rules};
+use dialtone::parser::{Grammar, Parser, RouteRules, Rules};
 
 use super::{Prepared, READ_LEN, stream};
 
@@ -10,6 +10,15 @@ const OPS: usize = 1000;
 
 const RULES: Rules =
     Rules { max_control_line: 4096, max_payload: 1024 * 1024, headers: true, connect_first: false };
+
+const ROUTE_RULES: RouteRules =
+    RouteRules { max_control_line: 16 * 4096, account_absent: false, connect_first: false };
+
+/// Messages from another server.
+pub(super) fn routed(len: usize) -> Prepared {
+    let msg = [&b"RMSG $G "[..], &stream::publication(stream::SUBJECT, "", len)[b"PUB ".len()..]];
+    parsed_by(ROUTE_RULES, msg.concat().repeat(OPS), READ_LEN)
+}
 
 /// Publications with a payload of `len` bytes, in reads of `read_len` that end anywhere.
 pub(super) fn publications(reply: &str, len: usize, read_len: usize) -> Prepared {
@@ -27,14 +36,18 @@ pub(super) fn subscriptions() -> Prepared {
 }
 
 fn parsed(input: Vec<u8>, read_len: usize) -> Prepared {
-    let mut parser = Parser::new(RULES);
+    parsed_by(RULES, input, read_len)
+}
+
+fn parsed_by<G: Grammar + 'static>(rules: G, input: Vec<u8>, read_len: usize) -> Prepared {
+    let mut parser = Parser::new(rules);
     Prepared::new(OPS, move || {
         let mut ops = 0;
         for mut read in input.chunks(read_len) {
             loop {
-                if let Some((publish, used)) = parser.next_plain(read) {
+                if let Some((message, used)) = parser.next_plain(read) {
                     read = &read[used..];
-                    black_box(&publish);
+                    black_box(&message);
                     ops += 1;
                     continue;
                 }

@@ -3,7 +3,7 @@
 //! nats: server/client.go `processPub`, `processHeaderPub`, `parseSub`, `processUnsub`
 
 use crate::errors::ProtoErr;
-use crate::parser::line::{Args, args, bare, cut, parse_size, size, split};
+use crate::parser::line::{Args, args, bare, cut, parse_size, plain_line, size, split};
 use crate::parser::line::{tail_of, whole_line, with_payload};
 use crate::parser::{Bare, Found, Grammar, Publication};
 
@@ -203,9 +203,6 @@ impl Rules {
 
 /// A whole PUB as every client library writes it: single blanks, CRLF, nothing unusual. Everything
 /// else, wrong or only cut off, is left to [`Rules::find`], which says what it is.
-///
-/// The line is read once, eight bytes at a time: of each word a mask tells which bytes could end an
-/// argument. To split the line byte by byte costs several times as much.
 #[inline]
 fn plain_pub<'a>(buf: &'a [u8], rules: &Rules) -> Option<(Publish<'a>, usize)> {
     const START: usize = "PUB ".len();
@@ -213,32 +210,14 @@ fn plain_pub<'a>(buf: &'a [u8], rules: &Rules) -> Option<(Publish<'a>, usize)> {
         return None;
     }
     let line = &buf[START..];
-    // Where the subject ends and, if there is a reply, where that ends.
-    let mut ends = [0; 2];
-    let mut args = 0;
-    let mut word_at = 0;
-    let end = 'line: loop {
-        let word = u64::from_le_bytes(*line.get(word_at..)?.first_chunk()?);
-        let mut blanks = blanks_of(word);
-        while blanks != 0 {
-            let at = word_at + blanks.trailing_zeros() as usize / 8;
-            blanks &= blanks - 1;
-            match line[at] {
-                b' ' => *ends.get_mut(args)? = at,
-                b'\r' => break 'line at,
-                _ => return None,
-            }
-            args += 1;
-        }
-        word_at += 8;
-    };
-    let subject_end = ends[0];
-    let (reply, size_at) = match args {
+    let (blanks, count, end) = plain_line::<2>(line)?;
+    let subject_end = blanks[0];
+    let (reply, size_at) = match count {
         1 => (&line[..0], subject_end + 1),
-        2 => (&line[subject_end + 1..ends[1]], ends[1] + 1),
+        2 => (&line[subject_end + 1..blanks[1]], blanks[1] + 1),
         _ => return None,
     };
-    if subject_end == 0 || (args == 2 && reply.is_empty()) || end > rules.max_control_line {
+    if subject_end == 0 || (count == 2 && reply.is_empty()) || end > rules.max_control_line {
         return None;
     }
     let size_text = &line[size_at..end];
@@ -258,16 +237,6 @@ fn plain_pub<'a>(buf: &'a [u8], rules: &Rules) -> Option<(Publish<'a>, usize)> {
         tail,
     };
     Some((publish, START + message_at + len + 2))
-}
-
-/// The top bit of each byte of `word` that is a blank or a control character.
-#[inline]
-fn blanks_of(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = ONES << 7;
-    // No byte carries into the next: its lower seven bits and this are less than 256.
-    let past_blank = (word & !TOPS) + ONES * (0x7f - b' ' as u64);
-    !(past_blank | word) & TOPS
 }
 
 /// The control line of PUB.

@@ -7,13 +7,12 @@
 
 use std::ops::Range;
 
-use memchr::memchr3;
 use smallvec::SmallVec;
 
 use crate::errors::ProtoErr;
 use crate::parser::client::{hpub_line, pub_line};
-use crate::parser::line::{Args, args, bare, cut, is_separator, last_size, parse_size};
-use crate::parser::line::{plain_line, size, split, tail_of, whole_line, with_payload, words};
+use crate::parser::line::{Args, args, bare, cut, is_separator, parse_size, plain_line, size};
+use crate::parser::line::{split, tail_of, whole_line, with_payload, words};
 use crate::parser::{Bare, Found, Grammar, Publication, Publish};
 
 /// One operation of another server.
@@ -352,40 +351,56 @@ fn msg_line(
 /// wrong or only cut off, is left to [`RouteRules::find`], which says what it is.
 #[inline]
 fn plain_msg<'a>(buf: &'a [u8], rules: &RouteRules) -> Option<(RoutedMsg<'a>, usize)> {
-    if rules.connect_first {
+    let (op, line) = buf.split_first_chunk()?;
+    let has_header = match op {
+        b"RMSG " => false,
+        b"HMSG " => true,
+        _ => return None,
+    };
+    let (blanks, count, end) = plain_line::<4>(line)?;
+    // The blanks behind account, subject, reply, header size: not all of them are always there.
+    let first = usize::from(!rules.account_absent);
+    let has_reply = match count.checked_sub(first + 1 + usize::from(has_header))? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    let account = if rules.account_absent { &line[..0] } else { &line[..blanks[0]] };
+    let subject_at = if rules.account_absent { 0 } else { blanks[0] + 1 };
+    let subject_end = blanks[first];
+    let reply = if has_reply { &line[subject_end + 1..blanks[first + 1]] } else { &line[..0] };
+    if account.is_empty() != rules.account_absent
+        || subject_at == subject_end
+        || reply.is_empty() == has_reply
+        || end > rules.max_control_line
+        || rules.connect_first
+    {
         return None;
     }
-    let (line, names, header_len) = match plain_line(buf, b"RMSG ", rules.max_control_line) {
-        Some(line) => (line, line.names, None),
-        None => {
-            let line = plain_line(buf, b"HMSG ", rules.max_control_line)?;
-            let (names, _, header_len) = last_size(line.names)?;
-            if header_len == 0 || header_len > line.size {
-                return None;
-            }
-            (line, names, Some(header_len))
-        }
+    let size_text = &line[blanks[count - 1] + 1..end];
+    let len = parse_size(size_text)?;
+    let header_len = match has_header {
+        false => None,
+        true => Some(parse_size(&line[blanks[count - 2] + 1..blanks[count - 1]])?),
     };
-    let account_len = if rules.account_absent { 0 } else { names.iter().position(is_separator)? };
-    let subject_at = account_len + usize::from(!rules.account_absent);
-    let subject = &names[subject_at..];
-    let subject_len = memchr3(b' ', b'\t', b'\n', subject).unwrap_or(subject.len());
-    let reply = subject.get(subject_len + 1..).unwrap_or_default();
-    let single_blanks = (rules.account_absent || account_len > 0 && names[account_len] == b' ')
-        && (subject_len == subject.len() || subject[subject_len] == b' ' && !reply.is_empty());
-    if subject_len == 0 || !single_blanks || reply.iter().any(is_separator) {
+    let message_at = end + 2;
+    let tail = line.get(subject_end + 1..message_at + len + 2)?;
+    if line[end + 1] != b'\n'
+        || !tail.ends_with(b"\r\n")
+        || header_len.is_some_and(|header_len| header_len == 0 || header_len > len)
+    {
         return None;
     }
     let publish = Publish {
-        subject: &subject[..subject_len],
+        subject: &line[subject_at..subject_end],
         reply,
         header_len,
-        size_text: line.size_text,
-        message: line.message(buf)?,
-        tail: &buf[line.names_at + subject_at + subject_len + 1..line.total()],
+        size_text,
+        message: &line[message_at..message_at + len],
+        tail,
     };
-    let account = &names[..account_len];
-    Some((RoutedMsg { account, publish, queues: Queues::default() }, line.total()))
+    let used = op.len() + message_at + len + 2;
+    Some((RoutedMsg { account, publish, queues: Queues::default() }, used))
 }
 
 #[cfg(test)]

@@ -503,6 +503,10 @@ impl Mesh {
         }
         let cluster = &state.info.cluster;
         let known = self.registry.info();
+        // The own ones are told from when there are others.
+        if known.connect_urls.is_empty() && urls.len() == state.info.connect_urls.len() {
+            urls.clear();
+        }
         if known.connect_urls != urls || known.cluster != *cluster {
             self.registry.change_info(|info| {
                 info.connect_urls = urls;
