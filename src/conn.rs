@@ -38,7 +38,7 @@ use crate::limits::{GLOBAL_ACCOUNT, STALL_PATIENCE};
 use crate::moment::Moment;
 use crate::outbound::{Admission, Batch, Outbound, Policy};
 use crate::permissions::{Permissions, Replies};
-use crate::stats::Counter;
+use crate::stats::{Counter, Traffic};
 
 /// Rounds of writing what others appended, before the owning task takes over.
 const FLUSH_ROUNDS_MAX: usize = 8;
@@ -582,6 +582,13 @@ impl Conn {
             pending_bytes: flow.outbound.pending_bytes(),
             stalls: flow.stalls,
         }
+    }
+
+    /// What it has got and published so far.
+    pub fn traffic(&self) -> Traffic {
+        let Received { out_msgs, out_bytes, .. } = self.received();
+        let (in_msgs, in_bytes) = (self.in_msgs.load(), self.in_bytes.load());
+        Traffic { in_msgs, in_bytes, out_msgs, out_bytes }
     }
 
     /// It takes HMSG.

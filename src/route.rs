@@ -313,6 +313,7 @@ impl Route {
         match error {
             ProtoErr::StaleConnection => {
                 delivery.counters.stale_connections.add(1);
+                delivery.counters.stale_routes.add(1);
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
             }
             ProtoErr::Refused(reason) => conn_event!(DEBUG, &self.conn, "{}", reason.as_str()),
