@@ -617,3 +617,6 @@ impl Open {
 fn ping_interval(mesh: &Mesh) -> Duration {
     mesh.cluster.ping_interval.min(ROUTE_PING_INTERVAL_MAX)
 }
+
+#[cfg(test)]
+mod tests;
