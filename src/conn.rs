@@ -40,7 +40,7 @@ use crate::limits::STALL_PATIENCE;
 use crate::moment::Moment;
 use crate::outbound::{Admission, Batch, Outbound, Policy};
 use crate::permissions::{Permissions, Replies};
-use crate::stats::Counter;
+use crate::stats::{Counter, Traffic};
 
 pub use crate::conn::about::{About, Label};
 
@@ -575,6 +575,13 @@ impl Conn {
             pending_bytes: flow.outbound.pending_bytes(),
             stalls: flow.stalls.into(),
         }
+    }
+
+    /// What it has got and published so far.
+    pub fn traffic(&self) -> Traffic {
+        let Received { out_msgs, out_bytes, .. } = self.received();
+        let (in_msgs, in_bytes) = (self.in_msgs.load(), self.in_bytes.load());
+        Traffic { in_msgs, in_bytes, out_msgs, out_bytes }
     }
 
     /// It takes HMSG.

@@ -25,6 +25,7 @@ use crate::moment::Moment;
 use crate::monitor::json::Date;
 use crate::monitor::params::Params;
 use crate::registry::Registry;
+use crate::route::mesh::Mesh;
 
 /// Entries of a list that one answer shows unless `limit` says otherwise.
 const LIMIT_DEFAULT: usize = 1024;
@@ -41,6 +42,8 @@ const NOT_FOUND: u16 = 404;
 pub struct View<'a> {
     /// What the server shares.
     pub registry: &'a Registry,
+    /// The cluster; none for a server alone.
+    pub mesh: Option<&'a Mesh>,
     /// The time of the answer.
     pub now: Moment,
     /// The date of [`Moment::START`].
@@ -123,10 +126,7 @@ impl View<'_> {
             "/subsz" => Answer::json(&subsz::subsz(self, &subsz::Query::read(params)?)?),
             "/accountz" => Answer::json(&accountz::accountz(self, params.get("acc"))?),
             "/accstatz" => Answer::json(&accountz::accstatz(self, params.bool("unused")?)),
-            "/routez" => {
-                params.subs()?;
-                Answer::json(&routez::routez(self))
-            }
+            "/routez" => Answer::json(&routez::routez(self, params.subs()?)),
             "/healthz" => healthz::healthz(self, params)?,
             "/gatewayz" => {
                 params.bool("accs")?;

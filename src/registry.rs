@@ -22,7 +22,7 @@ use crate::limits;
 use crate::moment::Moment;
 use crate::options::Options;
 use crate::outbound::Policy;
-use crate::stats::{Counters, Snapshot};
+use crate::stats::{Counters, Snapshot, Traffic};
 use crate::sublist::Entry;
 
 /// Everything the tasks of one server share.
@@ -54,6 +54,8 @@ struct Conns {
     by_slot: Vec<Option<Arc<Conn>>>,
     count: usize,
     client_count: usize,
+    /// What routes carried that have ended.
+    ended_routes: Traffic,
     cids: u64,
 }
 
@@ -145,19 +147,25 @@ impl Registry {
 
     /// Forgets a connection that has ended.
     pub fn remove(&self, conn: &Conn) {
+        let traffic = conn.traffic();
         let mut conns = self.conns.lock();
         let held = &mut conns.by_slot[conn.slot.number() as usize];
-        if held.take_if(|held| held.cid == conn.cid).is_some() {
-            conns.count -= 1;
-            conns.client_count -= usize::from(conn.kind == Kind::Client);
+        if held.take_if(|held| held.cid == conn.cid).is_none() {
+            return;
+        }
+        conns.count -= 1;
+        match conn.kind {
+            Kind::Client => conns.client_count -= 1,
+            Kind::Route => conns.ended_routes += traffic,
+            Kind::System => {}
         }
     }
 
-    /// Moves a connection from the open ones to the ring of closed ones.
+    /// Moves a connection from the open ones to the ring of closed ones, which is for clients.
     pub fn retire(&self, closed: Closed) {
         self.remove(&closed.conn);
         let mut ring = self.closed.lock();
-        if self.options.max_closed_clients == 0 {
+        if self.options.max_closed_clients == 0 || closed.conn.kind != Kind::Client {
             return;
         }
         if ring.len() >= self.options.max_closed_clients {
@@ -195,6 +203,18 @@ impl Registry {
     pub fn clients(&self) -> Vec<Arc<Conn>> {
         let conns = self.conns.lock();
         conns.by_slot.iter().flatten().filter(|conn| conn.kind == Kind::Client).cloned().collect()
+    }
+
+    /// What all routes have carried, those included that have ended.
+    pub fn route_traffic(&self) -> Traffic {
+        let conns = self.conns.lock();
+        let mut traffic = conns.ended_routes;
+        let open = conns.by_slot.iter().flatten();
+        let open = open.filter(|conn| conn.kind == Kind::Route).cloned();
+        let open: Vec<_> = open.collect();
+        drop(conns);
+        open.iter().for_each(|conn| traffic += conn.traffic());
+        traffic
     }
 
     /// Changes what INFO says, and has all clients told.

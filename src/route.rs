@@ -318,6 +318,7 @@ impl Route {
         match error {
             ProtoErr::StaleConnection => {
                 delivery.counters.stale_connections.add(1);
+                delivery.counters.stale_routes.add(1);
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
             }
             ProtoErr::Refused(reason) => conn_event!(DEBUG, &self.conn, "{}", reason.as_str()),
@@ -621,3 +622,6 @@ impl Open {
 fn ping_interval(mesh: &Mesh) -> Duration {
     mesh.cluster.ping_interval.min(ROUTE_PING_INTERVAL_MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -196,7 +196,7 @@ impl Server {
         }
         if let Some((listener, _)) = monitor {
             let registry = Arc::clone(&shared.registry);
-            tokio::spawn(http::serve(listener, registry, shared.clock));
+            tokio::spawn(http::serve(listener, registry, shared.mesh.clone(), shared.clock));
         }
         let shown = shown_addr(&options.host, client_addr.port());
         tracing::info!("Listening for client connections on {shown}");

@@ -51,6 +51,10 @@ pub struct Counters {
     pub slow_consumers: Counter,
     /// Connections closed because they did not answer PINGs.
     pub stale_connections: Counter,
+    /// Routes among `slow_consumers`.
+    pub slow_routes: Counter,
+    /// Routes among `stale_connections`.
+    pub stale_routes: Counter,
     /// Pauses of publishers ahead of their subscribers.
     pub stalled_clients: Counter,
     /// Results in the match cache, true or outdated; `num_cache` in `/subsz`.
@@ -86,6 +90,8 @@ impl Counters {
             out_bytes: self.out_bytes.load(),
             slow_consumers: self.slow_consumers.load(),
             stale_connections: self.stale_connections.load(),
+            slow_routes: self.slow_routes.load(),
+            stale_routes: self.stale_routes.load(),
             stalled_clients: self.stalled_clients.load(),
             cache: CacheStats {
                 num_cache: self.num_cache.load(),
@@ -108,6 +114,8 @@ pub struct Snapshot {
     pub out_bytes: u64,
     pub slow_consumers: u64,
     pub stale_connections: u64,
+    pub slow_routes: u64,
+    pub stale_routes: u64,
     pub stalled_clients: u64,
     pub cache: CacheStats,
 }
@@ -123,6 +131,25 @@ pub struct CacheStats {
     pub fanout_max: u64,
 }
 
+/// What connections have carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in `Counters`")]
+pub struct Traffic {
+    pub in_msgs: u64,
+    pub in_bytes: u64,
+    pub out_msgs: u64,
+    pub out_bytes: u64,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.in_msgs += other.in_msgs;
+        self.in_bytes += other.in_bytes;
+        self.out_msgs += other.out_msgs;
+        self.out_bytes += other.out_bytes;
+    }
+}
+
 impl AddAssign for Snapshot {
     fn add_assign(&mut self, other: Self) {
         self.in_msgs += other.in_msgs;
@@ -131,6 +158,8 @@ impl AddAssign for Snapshot {
         self.out_bytes += other.out_bytes;
         self.slow_consumers += other.slow_consumers;
         self.stale_connections += other.stale_connections;
+        self.slow_routes += other.slow_routes;
+        self.stale_routes += other.stale_routes;
         self.stalled_clients += other.stalled_clients;
         self.cache += other.cache;
     }

@@ -203,7 +203,7 @@ impl Staging {
             add_delivered(stage.run.take());
             if !stage.frames.is_empty() || conn.kind == Kind::Route {
                 let sent = conn.send(&stage.frames, stage.msgs, stage.bytes, policy);
-                count(sent, stage, counters);
+                count(sent, conn.kind, stage, counters);
                 match sent {
                     Sent::SlowConsumer => log_slow_consumer(&conn, policy),
                     Sent::Stall => self.stalled = Some(conn),
@@ -230,13 +230,16 @@ fn add_delivered(run: Option<(Subscription, u64)>) {
     }
 }
 
-fn count(sent: Sent, stage: &Stage, counters: &Counters) {
+fn count(sent: Sent, kind: Kind, stage: &Stage, counters: &Counters) {
     match sent {
         Sent::Done | Sent::Stall => {
             counters.out_msgs.add(stage.msgs);
             counters.out_bytes.add(stage.bytes);
         }
-        Sent::SlowConsumer => counters.slow_consumers.add(1),
+        Sent::SlowConsumer => {
+            counters.slow_consumers.add(1);
+            counters.slow_routes.add(u64::from(kind == Kind::Route));
+        }
         Sent::Dropped | Sent::Closed => {}
     }
 }

@@ -129,6 +129,7 @@ pub fn accstatz<'a>(view: &'a View<'_>, unused: bool) -> AccountStatz<'a> {
     let conns = view.registry.client_count();
     // All clients are in the one account there is, so its counters are the server's.
     let totals = view.registry.totals();
+    let routed = view.registry.route_traffic();
     let account_statz = view
         .registry
         .accounts()
@@ -141,16 +142,18 @@ pub fn accstatz<'a>(view: &'a View<'_>, unused: bool) -> AccountStatz<'a> {
             leafnodes: 0,
             total_conns: conns,
             num_subscriptions: account.with_sublist(|sublist| sublist.count()),
-            sent: Data::clients(totals.out_msgs, totals.out_bytes),
-            received: Data::clients(totals.in_msgs, totals.in_bytes),
+            sent: Data {
+                all: Volume { msgs: totals.out_msgs, bytes: totals.out_bytes },
+                routes: Volume { msgs: routed.out_msgs, bytes: routed.out_bytes },
+                ..Data::default()
+            },
+            received: Data {
+                all: Volume { msgs: totals.in_msgs, bytes: totals.in_bytes },
+                routes: Volume { msgs: routed.in_msgs, bytes: routed.in_bytes },
+                ..Data::default()
+            },
             slow_consumers: totals.slow_consumers,
         })
         .collect();
     AccountStatz { server_id: view.server_id(), now: view.date(view.now), account_statz }
-}
-
-impl Data {
-    fn clients(msgs: u64, bytes: u64) -> Data {
-        Data { all: Volume { msgs, bytes }, ..Data::default() }
-    }
 }

@@ -388,7 +388,7 @@ impl Listed {
 /// A round trip time; below a millisecond in whole microseconds.
 ///
 /// nats: server/client.go `getRTT`
-fn rtt(nanos: u64) -> String {
+pub(super) fn rtt(nanos: u64) -> String {
     let shown = if (1000..1_000_000).contains(&nanos) { nanos / 1000 * 1000 } else { nanos };
     duration::Display(Duration::from_nanos(shown)).to_string()
 }

@@ -1,30 +1,126 @@
-//! `/routez`: the routes to other servers.
+//! `/routez`: the connections to other servers, each by itself.
 //!
 //! nats: server/monitor.go `Routez`
 
 use serde::Serialize;
 
+use crate::conn::subscription::Subscription;
+use crate::info::Subjects;
 use crate::monitor::View;
-use crate::monitor::json::Date;
+use crate::monitor::connz::rtt;
+use crate::monitor::json::{Date, Uptime};
+use crate::monitor::params::Subs;
+use crate::monitor::subsz::{SubDetail, text};
+use crate::route::mesh::{Place, RouteView};
+use crate::sublist::Entry;
 
-/// The document. Without a cluster there are no routes.
+/// The document.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "the real server's keys")]
 pub struct Routez<'a> {
     pub server_id: &'a str,
     pub server_name: String,
     pub now: Date,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub import: Option<Subjects>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<Subjects>,
     pub num_routes: usize,
-    pub routes: [(); 0],
+    pub routes: Vec<RouteInfo>,
+}
+
+/// One connection.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct RouteInfo {
+    pub rid: u64,
+    pub remote_id: Box<str>,
+    pub remote_name: Box<str>,
+    pub did_solicit: bool,
+    pub is_configured: bool,
+    pub ip: String,
+    pub port: u16,
+    pub start: Date,
+    pub last_activity: Date,
+    pub rtt: String,
+    pub uptime: Uptime,
+    pub idle: Uptime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub import: Option<Subjects>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<Subjects>,
+    /// Bytes.
+    pub pending_size: usize,
+    pub in_msgs: u64,
+    pub out_msgs: u64,
+    pub in_bytes: u64,
+    pub out_bytes: u64,
+    pub subscriptions: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions_list: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions_list_detail: Vec<SubDetail>,
+    /// Of a connection that carries this one only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Box<str>>,
+    pub compression: &'static str,
 }
 
 /// Makes the document.
-pub fn routez<'a>(view: &'a View<'_>) -> Routez<'a> {
+pub fn routez<'a>(view: &'a View<'_>, subs: Subs) -> Routez<'a> {
+    let own = view.mesh.map(|mesh| mesh.info(&Place::FIRST, "", 0)).unwrap_or_default();
+    let routes = view.mesh.map(|mesh| mesh.routes()).unwrap_or_default();
+    let routes: Vec<_> = routes.iter().map(|route| RouteInfo::new(view, route, subs)).collect();
     Routez {
         server_id: view.server_id(),
         server_name: view.registry.info().server_name,
         now: view.date(view.now),
-        num_routes: 0,
-        routes: [],
+        import: own.import,
+        export: own.export,
+        num_routes: routes.len(),
+        routes,
+    }
+}
+
+impl RouteInfo {
+    fn new(view: &View<'_>, route: &RouteView, subs: Subs) -> RouteInfo {
+        let conn = &route.conn;
+        let traffic = conn.traffic();
+        // Nothing is locked while the texts are made.
+        let known: Vec<Subscription> = match subs {
+            Subs::None => Vec::new(),
+            _ => conn.subscriptions().iter().cloned().collect(),
+        };
+        let is_detail = subs == Subs::Detail;
+        let (details, subjects) = known.split_at(if is_detail { known.len() } else { 0 });
+        RouteInfo {
+            rid: conn.cid.0,
+            remote_id: route.server_id.clone(),
+            remote_name: route.server_name.clone(),
+            did_solicit: route.solicited,
+            is_configured: route.configured,
+            ip: conn.remote().map_or_else(String::new, |remote| remote.ip().to_string()),
+            port: conn.remote().map_or(0, |remote| remote.port()),
+            start: view.date(conn.start),
+            last_activity: view.date(conn.last_activity()),
+            rtt: rtt(conn.rtt()),
+            uptime: Uptime(view.now.since(conn.start)),
+            idle: Uptime(view.now.since(conn.last_activity())),
+            import: route.import.clone(),
+            export: route.export.clone(),
+            pending_size: conn.received().pending_bytes,
+            in_msgs: traffic.in_msgs,
+            out_msgs: traffic.out_msgs,
+            in_bytes: traffic.in_bytes,
+            out_bytes: traffic.out_bytes,
+            subscriptions: conn.subscriptions().len(),
+            subscriptions_list: subjects.iter().map(|one| text(one.subject())).collect(),
+            subscriptions_list_detail: details.iter().map(SubDetail::of_client).collect(),
+            account: match &route.place {
+                Place::Account(account) => Some(account.clone()),
+                Place::Pool(_) => None,
+            },
+            compression: route.compression,
+        }
     }
 }

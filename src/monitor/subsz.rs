@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::account::Account;
 use crate::conn::subscription::Subscription;
-use crate::ids::Cid;
+use crate::ids::{Cid, Kind};
 use crate::monitor::json::{Date, Float, is_zero};
 use crate::monitor::params::Params;
 use crate::monitor::{LIMIT_DEFAULT, Refused, View};
@@ -181,7 +181,7 @@ impl SubDetail {
             account_tag: None,
             subject: text(subscription.subject()),
             qgroup: subscription.queue().map(text),
-            sid: text(subscription.sid()),
+            sid: sid(subscription),
             msgs: subscription.delivered(),
             max: subscription.max(),
             cid: subscription.conn().cid.0,
@@ -210,6 +210,19 @@ impl SubDetail {
             cid: cid.0,
         }
     }
+}
+
+/// What a client calls it; of one that another server has announced, what RS+ said.
+///
+/// nats: server/route.go `processRemoteSub`
+fn sid(subscription: &Subscription) -> String {
+    let conn = subscription.conn();
+    if conn.kind != Kind::Route {
+        return text(subscription.sid());
+    }
+    let account = Some(subscription.sid()).filter(|_| !conn.is_dedicated());
+    let words = account.into_iter().chain([subscription.subject()]).chain(subscription.queue());
+    words.fold("R".to_owned(), |sid, word| sid + " " + &text(word))
 }
 
 /// What a client sent, as text; what is not UTF-8 is replaced.

@@ -69,6 +69,7 @@ fn close(registry: &Registry, conn: &Arc<Conn>, at: u64, reason: ClosedReason) {
 fn view(registry: &Registry) -> View<'_> {
     View {
         registry,
+        mesh: None,
         now: second(100),
         start: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_227_495),
         http_port: 8222,

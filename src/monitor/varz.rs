@@ -11,7 +11,8 @@ use crate::limits;
 use crate::moment::Moment;
 use crate::monitor::View;
 use crate::monitor::json::{Date, Float, Uptime, is_false, is_zero};
-use crate::options::{Cluster, WriteTimeout};
+use crate::options::WriteTimeout;
+use crate::route::mesh::Mesh;
 use crate::route_url::RouteUrl;
 
 /// Time for a TLS handshake in the real server's defaults, seconds; without TLS it is only shown.
@@ -117,8 +118,14 @@ pub struct ClusterVarz {
     pub urls: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_timeout: Option<Float>,
+    /// Negative without a pool.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pool_size: Option<usize>,
+    pub pool_size: Option<i64>,
+    /// Nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_deadline: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_timeout: Option<&'static str>,
 }
 
 /// A counter for each kind of connection.
@@ -147,6 +154,7 @@ pub fn varz(view: &View<'_>) -> Varz {
     let options = &registry.options;
     let info = registry.info();
     let totals = registry.totals();
+    let routed = registry.route_traffic();
     let start = view.date(Moment::START);
     Varz {
         server_id: view.server_id().to_owned(),
@@ -174,7 +182,7 @@ pub fn varz(view: &View<'_>) -> Varz {
         max_control_line: options.max_control_line,
         max_payload: options.max_payload,
         max_pending: options.max_pending,
-        cluster: options.cluster.as_ref().map(cluster).unwrap_or_default(),
+        cluster: view.mesh.map(cluster).unwrap_or_default(),
         gateway: Absent {},
         leaf: Absent {},
         mqtt: Absent {},
@@ -192,17 +200,17 @@ pub fn varz(view: &View<'_>) -> Varz {
         cpu: Float(view.process.cpu),
         connections: registry.client_count(),
         total_connections: registry.total_connections(),
-        routes: 0,
-        remotes: 0,
+        routes: view.mesh.map_or(0, |mesh| mesh.routes().len()),
+        remotes: view.mesh.map_or(0, Mesh::server_count),
         leafnodes: 0,
         in_msgs: totals.in_msgs,
         in_bytes: totals.in_bytes,
-        in_client_msgs: totals.in_msgs,
-        in_client_bytes: totals.in_bytes,
+        in_client_msgs: totals.in_msgs.saturating_sub(routed.in_msgs),
+        in_client_bytes: totals.in_bytes.saturating_sub(routed.in_bytes),
         out_msgs: totals.out_msgs,
         out_bytes: totals.out_bytes,
-        out_client_msgs: totals.out_msgs,
-        out_client_bytes: totals.out_bytes,
+        out_client_msgs: totals.out_msgs.saturating_sub(routed.out_msgs),
+        out_client_bytes: totals.out_bytes.saturating_sub(routed.out_bytes),
         slow_consumers: totals.slow_consumers,
         stale_connections: totals.stale_connections,
         stalled_clients: totals.stalled_clients,
@@ -217,22 +225,33 @@ pub fn varz(view: &View<'_>) -> Varz {
         tags: options.server_tags.clone(),
         metadata: options.server_metadata.clone(),
         system_account: limits::SYSTEM_ACCOUNT,
-        slow_consumer_stats: ByKind { clients: totals.slow_consumers, ..ByKind::default() },
-        stale_connection_stats: ByKind { clients: totals.stale_connections, ..ByKind::default() },
+        slow_consumer_stats: ByKind::new(totals.slow_consumers, totals.slow_routes),
+        stale_connection_stats: ByKind::new(totals.stale_connections, totals.stale_routes),
         disk_io_wait_stats: DiskIoWaitStats::default(),
     }
 }
 
-fn cluster(cluster: &Cluster) -> ClusterVarz {
+fn cluster(mesh: &Mesh) -> ClusterVarz {
+    let cluster = &mesh.cluster;
     let listen = cluster.listen.as_ref();
+    let write_deadline = cluster.write_deadline;
     ClusterVarz {
-        name: cluster.name.clone(),
+        name: Some(mesh.name()),
         addr: listen.map(|listen| listen.host.clone()),
-        cluster_port: listen.map(|listen| listen.port.bind_number()),
+        cluster_port: listen.map(|_| mesh.port()),
         auth_timeout: Some(seconds(cluster.auth_timeout)),
         urls: cluster.routes.iter().map(RouteUrl::to_string).collect(),
         tls_timeout: Some(TLS_TIMEOUT),
-        pool_size: cluster.pool_size,
+        pool_size: Some(cluster.pool_size.map_or(-1, |size| size as i64)),
+        write_deadline: (write_deadline != limits::WRITE_DEADLINE_DEFAULT)
+            .then(|| nanos(write_deadline)),
+        write_timeout: write_timeout(cluster.write_timeout),
+    }
+}
+
+impl ByKind {
+    fn new(total: u64, routes: u64) -> ByKind {
+        ByKind { clients: total.saturating_sub(routes), routes, ..ByKind::default() }
     }
 }
 

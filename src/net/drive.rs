@@ -22,6 +22,7 @@ use crate::conn::conn_event;
 use crate::conn::{Conn, Flushed};
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
+use crate::ids::Kind;
 use crate::limits::{FIRST_PING_MAX, STALL_PER_READ_MAX};
 use crate::moment::Moment;
 use crate::net::compressed::Compressed;
@@ -472,6 +473,7 @@ impl<M: Machine> Drive<M> {
         let options = &self.shared.registry.options;
         let progress = self.conn().progress();
         delivery.counters.slow_consumers.add(1);
+        delivery.counters.slow_routes.add(u64::from(self.conn().kind == Kind::Route));
         conn_event!(
             INFO,
             self.conn(),

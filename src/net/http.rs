@@ -27,6 +27,7 @@ use crate::moment::Moment;
 use crate::monitor::{Answer, View};
 use crate::net::process::Meter;
 use crate::registry::Registry;
+use crate::route::mesh::Mesh;
 
 /// Connections at the same time; others wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -43,16 +44,22 @@ const CONNECTION_TIME_MAX: Duration = Duration::from_secs(120);
 /// What all requests share.
 struct Endpoint {
     registry: Arc<Registry>,
+    mesh: Option<Arc<Mesh>>,
     clock: Clock,
     port: u16,
     meter: Mutex<Meter>,
 }
 
 /// Answers requests at `listener` for ever.
-pub async fn serve(listener: TcpListener, registry: Arc<Registry>, clock: Clock) {
+pub async fn serve(
+    listener: TcpListener,
+    registry: Arc<Registry>,
+    mesh: Option<Arc<Mesh>>,
+    clock: Clock,
+) {
     let port = listener.local_addr().map_or(0, |address| address.port());
     let meter = Mutex::new(Meter::new());
-    let endpoint = Arc::new(Endpoint { registry, clock, port, meter });
+    let endpoint = Arc::new(Endpoint { registry, mesh, clock, port, meter });
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
@@ -113,6 +120,7 @@ impl Endpoint {
         let now = self.clock.now();
         let view = View {
             registry: &self.registry,
+            mesh: self.mesh.as_deref(),
             now,
             start: self.clock.wall(Moment::START),
             http_port: self.port,
@@ -150,7 +158,7 @@ mod tests {
         let registry = Arc::new(Registry::new(id, Options::default()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(serve(listener, registry, Clock::start()));
+        let serving = tokio::spawn(serve(listener, registry, None, Clock::start()));
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();

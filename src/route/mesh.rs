@@ -50,6 +50,8 @@ struct State {
     info: Info,
     servers: BTreeMap<Box<str>, Other>,
     dials: Dials,
+    /// Port that the listener for other servers got.
+    port: u16,
     /// Addresses that turned out to be our own.
     own_addresses: Vec<Box<str>>,
     waker: Option<Waker>,
@@ -74,6 +76,8 @@ struct Member {
     /// The dial that it came from; none if the other server dialled.
     dial: Option<Dial>,
     compression: &'static str,
+    import: Option<Subjects>,
+    export: Option<Subjects>,
 }
 
 /// What registering a connection has led to.
@@ -106,6 +110,10 @@ pub struct RouteView {
     pub place: Place,
     /// How it is compressed, as INFO names it.
     pub compression: &'static str,
+    /// Subjects whose interest the other server announces; none means all.
+    pub import: Option<Subjects>,
+    /// Subjects whose interest it honours; none means all.
+    pub export: Option<Subjects>,
 }
 
 impl Mesh {
@@ -124,6 +132,7 @@ impl Mesh {
             info,
             servers: BTreeMap::new(),
             dials,
+            port: 0,
             own_addresses: Vec::new(),
             waker: None,
             stopped: false,
@@ -136,6 +145,7 @@ impl Mesh {
     /// one. Also the address for clients, `host:port`, that other servers tell theirs.
     pub fn listening(&self, port: u16, client_urls: Vec<String>) {
         let base = self.registry.info();
+        let listen_port = port;
         let listen_host = self.cluster.listen.as_ref().map(|listen| listen.host.clone());
         let (host, port, ip) = match self.cluster.advertise.as_deref() {
             None => (listen_host.unwrap_or_default(), port, String::new()),
@@ -147,6 +157,7 @@ impl Mesh {
         };
         let advertise = !self.cluster.no_advertise;
         let mut state = self.state.lock();
+        state.port = listen_port;
         let permissions = self.cluster.permissions.as_ref();
         let subjects = |of: fn(&options::Permissions) -> &options::SubjectPermission| {
             permissions.map(of).and_then(announced)
@@ -287,7 +298,13 @@ impl Mesh {
             let theirs = usize::try_from(info.route_pool_size).unwrap_or(0);
             other.pool_size = theirs.max(own_pool.unwrap_or(0)).min(POOL_SIZE_MAX);
         }
-        let member = Member { conn: Arc::clone(conn), dial: dial.cloned(), compression };
+        let member = Member {
+            conn: Arc::clone(conn),
+            dial: dial.cloned(),
+            compression,
+            import: info.import.clone(),
+            export: info.export.clone(),
+        };
         let spare = other.members.contains_key(&place);
         if spare {
             other.spares.push((place.clone(), member));
@@ -480,10 +497,17 @@ impl Mesh {
                     configured: state.dials.is_explicit(id),
                     place: place.clone(),
                     compression: member.compression,
+                    import: member.import.clone(),
+                    export: member.export.clone(),
                 });
             }
         }
         routes
+    }
+
+    /// The port where other servers can connect.
+    pub fn port(&self) -> u16 {
+        self.state.lock().port
     }
 
     /// How many other servers are connected.

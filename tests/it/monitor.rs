@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::{Client, Server, Which, http};
+use crate::support::cluster::routes;
+use crate::support::{Client, Cluster, Flavor, Server, Which, http};
 
 /// What only the real server has: its build, its runtime, and features left out on purpose.
 const REAL_ONLY: [&str; 3] = ["git_commit", "gomemlimit", "feature_flags"];
@@ -79,19 +80,104 @@ fn pages_have_the_real_shape() {
     for path in paths {
         let real = page_shape(Which::Real, path);
         let ours = page_shape(Which::Dialtone, path);
-        for (key, kind) in &real {
-            match ours.get(key) {
-                None => problems.push(format!("{path}: `{key}` ({kind}) is missing")),
-                Some(other) if other != kind => {
-                    problems.push(format!("{path}: `{key}` is {other}, really {kind}"));
-                }
-                Some(_) => {}
-            }
-        }
-        let more = ours.keys().filter(|key| !real.contains_key(*key));
-        problems.extend(more.map(|key| format!("{path}: `{key}` does not exist really")));
+        problems.extend(differences(path, &real, &ours));
     }
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+type Shape = BTreeMap<String, &'static str>;
+
+fn differences(path: &str, real: &Shape, ours: &Shape) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (key, kind) in real {
+        match ours.get(key) {
+            None => problems.push(format!("{path}: `{key}` ({kind}) is missing")),
+            Some(other) if other != kind => {
+                problems.push(format!("{path}: `{key}` is {other}, really {kind}"));
+            }
+            Some(_) => {}
+        }
+    }
+    let more = ours.keys().filter(|key| !real.contains_key(*key));
+    problems.extend(more.map(|key| format!("{path}: `{key}` does not exist really")));
+    problems
+}
+
+/// The pages of a server that another one, always of the real kind, has joined.
+fn joined_shapes(which: Which) -> Vec<(&'static str, Shape)> {
+    let settings = "permissions { import: { allow: [\">\"] }, export: { deny: [\"no.>\"] } }\n\
+                    write_deadline: 5s, write_timeout: close, routes: [\"nats://127.0.0.1:1\"]";
+    let conf = format!("cluster {{ name: c, listen: \"127.0.0.1:-1\"\n{settings} }}\n");
+    let server = Server::with().conf(&conf).monitored().start(which);
+    let conf = format!(
+        "cluster {{ name: c, listen: \"127.0.0.1:-1\", routes: [\"nats://127.0.0.1:{}\"] }}\n",
+        server.route_port()
+    );
+    let other = Server::with().conf(&conf).monitored().start(Which::Real);
+    let (mut here, mut there) = (Client::connect(&server, ""), Client::connect(&other, ""));
+    there.send("SUB a.* 1\r\nSUB b q 2\r\n");
+    there.fence();
+    let announced = |route: &Value| route["subscriptions"].as_u64() == Some(2);
+    http::json_until(&server, "/routez", |routez| {
+        let all = routez["routes"].as_array().unwrap();
+        all.len() == Flavor::Default.route_count() && all.iter().any(announced)
+    });
+    here.send("PUB a.b 2\r\nhi\r\n");
+    here.fence();
+    there.expect("MSG a.b 1 2\r\nhi\r\n");
+    let pages = ["/varz", "/routez", "/routez?subs=1", "/routez?subs=detail", "/accstatz"];
+    let mut shapes = Vec::new();
+    for path in pages {
+        let mut of_page = Shape::new();
+        shape(&http::json(&server, path), "", &mut of_page);
+        // The blocks of what does not exist here are empty; the real server has the write
+        // settings of the cluster there too.
+        let left_out = [".http_req_stats.", ".gateway.", ".leaf."];
+        of_page.retain(|path, _| !left_out.iter().any(|front| path.starts_with(front)));
+        shapes.push((path, of_page));
+    }
+    shapes
+}
+
+#[test]
+fn pages_of_a_cluster_have_the_real_shape() {
+    if Which::all().len() < 2 {
+        return;
+    }
+    let (real, ours) = (joined_shapes(Which::Real), joined_shapes(Which::Dialtone));
+    let pairs = real.iter().zip(&ours);
+    let problems: Vec<_> =
+        pairs.flat_map(|((path, real), (_, ours))| differences(path, real, ours)).collect();
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+for_both! {
+    fn messages_over_a_route_are_counted(which) {
+        let mut cluster = Cluster::start(&[which, which], Flavor::Default);
+        let mut clients = cluster.clients("");
+        clients[1].send("SUB a.* 1\r\nSUB b q 2\r\n");
+        clients[1].fence();
+        cluster.settle();
+        clients[0].send("PUB a.b 5\r\nhello\r\n");
+        clients[0].fence();
+        clients[1].expect("MSG a.b 1 5\r\nhello\r\n");
+        let carries = |server: &Server, key: &str| {
+            routes(server).iter().any(|route| route[key].as_u64() >= Some(1))
+        };
+        let [from, to] = [0, 1].map(|index| &cluster.servers()[index]);
+        assert!(carries(from, "out_msgs") && carries(to, "in_msgs"));
+        let varz = http::json(from, "/varz");
+        let cluster_port = u64::from(from.route_port());
+        assert_eq!(varz["cluster"]["cluster_port"], cluster_port);
+        assert_eq!((&varz["routes"], &varz["remotes"]), (&4.into(), &1.into()));
+        let listed = |key: &str| {
+            let detail = http::json(from, "/routez?subs=detail");
+            let routes = detail["routes"].as_array().unwrap().clone();
+            let lists = routes.iter().filter_map(|r| r["subscriptions_list_detail"].as_array());
+            lists.flatten().any(|sub| sub["sid"] == key)
+        };
+        assert!(listed("R $G a.*") && listed("R $G b q"));
+    }
 }
 
 for_both! {

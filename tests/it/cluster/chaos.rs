@@ -282,7 +282,7 @@ fn the_real_server_does_not_mind() {
         return;
     }
     let mut cluster = Cluster::start(&[Real, Dialtone, Real], Flavor::Default);
-    for round in 0..20 {
+    for round in 0..60 {
         let mut clients = cluster.clients("");
         for (at, client) in clients.iter_mut().enumerate() {
             for n in 0..200 {
@@ -292,13 +292,15 @@ fn the_real_server_does_not_mind() {
         }
         cluster.settle();
         drop(clients);
-        if round % 5 == 4 {
-            cluster.replace(1, Dialtone);
-        }
         cluster.settle();
+        if round % 10 == 9 {
+            cluster.replace(1, Dialtone);
+            cluster.settle();
+        }
     }
     let mut complaints = cluster.complaints();
-    complaints.retain(|line| !line.contains("connection refused"));
+    // What it also says of its own kind when a server is replaced.
+    complaints.retain(|line| !line.contains("connection refused") && !line.contains("broken pipe"));
     assert_eq!(complaints, Vec::<String>::new());
     let routes: Vec<Value> = crate::support::cluster::routes(&cluster.servers()[0]);
     assert_eq!(routes.len(), 8);
