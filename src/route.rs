@@ -90,6 +90,7 @@ enum State {
 /// A connection that is registered.
 struct Open {
     server_id: Box<str>,
+    name: Box<str>,
     place: Place,
     pooled: bool,
     /// Another connection has the place.
@@ -339,7 +340,7 @@ impl Route {
                     carried.account.unlink(&self.conn);
                 }
                 self.forget_interest();
-                remote = format!(" - Remote: {}", open.server_id);
+                remote = format!(" - Remote: {}", open.name);
                 self.mesh.closed(&self.conn, &open.server_id, now);
             }
             (_, Role::Solicited(dial)) => self.mesh.failed(&self.conn, dial, self.end, now),
@@ -473,6 +474,7 @@ impl Route {
         }
         let open = Box::new(Open {
             server_id: info.server_id.as_str().into(),
+            name: info.server_name.as_str().into(),
             place: registered.place,
             pooled: registered.pooled,
             spare: registered.spare,
@@ -493,7 +495,7 @@ impl Route {
             delivery.staging.frames(&self.conn).extend_from_slice(encoder::PING);
         }
         self.state = State::Open(open);
-        // Interest is announced in turns of their own: it must not overtake the INFO that is staged.
+        // Interest is announced in turns of their own, not to overtake the INFO that is staged.
         self.conn.wake();
         Ok(())
     }

@@ -336,6 +336,9 @@ fn log_start(options: &Options, server_id: &ServerId) {
     tracing::info!("Starting dialtone");
     tracing::info!("  Version:  {PROTOCOL_VERSION}");
     tracing::info!("  Release:  {}", env!("CARGO_PKG_VERSION"));
+    if let Some(cluster) = options.cluster.as_ref().and_then(|cluster| cluster.name.as_ref()) {
+        tracing::info!("  Cluster:  {cluster}");
+    }
     tracing::info!("  Name:     {name}");
     tracing::info!("  ID:       {server_id}");
     if has_plain_password(&options.authorization.login) {

@@ -1,11 +1,11 @@
 //! `Compressed`: the writing half of a route whose bytes are compressed.
 //!
-//! To the connection it looks like its socket. But bytes count as written only when the whole stream
-//! that was made of them is out; until then the stream is held here and the socket is full. So the
-//! queue in front of it still holds what it holds here, and nobody has to know.
+//! To the connection it looks like its socket. But bytes count as written only when the whole
+//! stream that was made of them is out; until then the stream is held here and the socket is full.
+//! So the queue in front of it still holds what it holds here, and nobody has to know.
 //!
-//! Invariant: `plain_len` is 0 when no stream is held; else it is the length of what was compressed,
-//! which stands first in what the next call brings.
+//! Invariant: `plain_len` is 0 when no stream is held; else it is the length of what was
+//! compressed, which stands first in what the next call brings.
 //! nats: server/client.go `flushOutbound`, `collapsePtoNB`
 
 use std::io::{self, IoSlice};

@@ -208,8 +208,8 @@ impl<E: Entry> Trie<E> {
         self.leaves.len()
     }
 
-    /// The head at a position below [`len`](Self::len). Removing a pattern moves the last one to its
-    /// place; apart from that, positions stay.
+    /// The head at a position below [`len`](Self::len). Removing a pattern moves the last one to
+    /// its place; apart from that, positions stay.
     pub(super) fn head_at(&self, at: usize) -> &E {
         &self.leaves[at].head
     }

@@ -229,7 +229,8 @@ for_both! {
         assert_eq!(refused(&server, &["CONNECT {\r\n".to_owned()]), "");
         assert_eq!(refused(&server, &["CONNECT\r\n".to_owned()]), "");
         assert_eq!(refused(&server, &[connect(json!({})), "INFO {\r\n".to_owned()]), "");
-        assert_eq!(refused(&server, &[connect(json!({})), "INFO {\"server_id\":7}\r\n".into()]), "");
+        let number = "INFO {\"server_id\":7}\r\n".to_owned();
+        assert_eq!(refused(&server, &[connect(json!({})), number]), "");
     }
 
     fn silence_ends_it(which) {

@@ -171,13 +171,14 @@ impl Cluster {
         }
         let routes: Vec<String> = ports.into_iter().map(url).collect();
         let port = route_port.map_or("-1".to_owned(), |port| port.to_string());
-        format!(
-            "server_name: s{}\ncluster {{\n  name: mesh\n  listen: \"127.0.0.1:{port}\"\n  {}\n  {advertise}\n  \
-             routes: [{}]\n}}\n",
-            self.started,
+        let lines = [
+            "name: mesh",
+            &format!("listen: \"127.0.0.1:{port}\""),
             self.flavor.settings(),
-            routes.join(", ")
-        )
+            &advertise,
+            &format!("routes: [{}]", routes.join(", ")),
+        ];
+        format!("server_name: s{}\ncluster {{\n{}\n}}\n", self.started, lines.join("\n"))
     }
 
     pub(crate) fn servers(&self) -> &[Server] {
