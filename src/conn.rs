@@ -320,16 +320,18 @@ impl Conn {
         }
         flow.out_msgs += msgs;
         flow.out_bytes += bytes;
+        if frames.is_empty() && (!idle || flow.outbound.is_empty()) {
+            return Sent::Done;
+        }
         if !idle {
             flow.outbound.push(frames);
             return if admission == Admission::AppendAndStall { Sent::Stall } else { Sent::Done };
         }
         if !flow.outbound.is_empty() {
-            flow.outbound.push(frames);
+            if !frames.is_empty() {
+                flow.outbound.push(frames);
+            }
             self.write_appended(flow);
-            return Sent::Done;
-        }
-        if frames.is_empty() {
             return Sent::Done;
         }
         self.write_through(flow, frames, policy)

@@ -10,6 +10,8 @@
 
 mod routed;
 mod staging;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

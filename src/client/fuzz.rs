@@ -31,13 +31,13 @@ pub(crate) struct End {
     pub(crate) conn: Arc<Conn>,
     client: Client,
     parser: Parser,
-    wire: Arc<Taken>,
+    pub(crate) wire: Arc<Taken>,
     pub(crate) closed: Option<ClosedReason>,
 }
 
 /// A wire that takes everything.
 #[derive(Default)]
-struct Taken(Mutex<Vec<u8>>);
+pub(crate) struct Taken(pub(crate) Mutex<Vec<u8>>);
 
 impl Wire for Taken {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -185,7 +185,8 @@ impl Stage<'_> {
         for (number, route) in (0..).zip(&matched.routes) {
             let groups = chosen.iter().filter(|(at, _)| *at == number).map(|(_, group)| *group);
             let named = groups.clone().next().is_some();
-            if !named && !(plain && route.plain) {
+            let wanted = named || plain && route.plain;
+            if !wanted {
                 continue;
             }
             let (with_header, tail, bytes) = self.tails.of(&route.conn);

@@ -646,14 +646,3 @@ const GENERATED_NAME_LEN: usize = 22;
 /// Connections of a pool at most, whatever the other server asks for. Not a limit of the real
 /// server.
 const POOL_SIZE_MAX: usize = 256;
-
-/// Who looks for a connection among the members, in tests.
-#[cfg(test)]
-impl Mesh {
-    /// The connections to another server, without spares.
-    pub(crate) fn members(&self, server_id: &str) -> Vec<crate::ids::Cid> {
-        let state = self.state.lock();
-        let other = state.servers.get(server_id);
-        other.map_or(Vec::new(), |other| other.members.values().map(|m| m.conn.cid).collect())
-    }
-}

@@ -25,7 +25,13 @@ pub(super) struct Inner {
 impl Sub {
     pub(super) fn new(id: u32, subject: &[u8], queue: Option<&[u8]>) -> Self {
         let (subject, queue) = (subject.to_vec(), queue.map(<[u8]>::to_vec));
-        Self(Rc::new(Inner { id, subject, queue, remote: id % 3 == 0, slot: Cell::new(UNLISTED) }))
+        Self(Rc::new(Inner {
+            id,
+            subject,
+            queue,
+            remote: id.is_multiple_of(3),
+            slot: Cell::new(UNLISTED),
+        }))
     }
 }
 
