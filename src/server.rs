@@ -398,7 +398,11 @@ fn join_cluster(
     addr: Option<SocketAddr>,
 ) {
     let Some(mesh) = &shared.mesh else { return };
-    tracing::info!("Cluster name is {}", mesh.name());
+    let (name, generated) = mesh.cluster_name();
+    tracing::info!("Cluster name is {name}");
+    if generated {
+        tracing::warn!("Cluster name was dynamically generated, consider setting one");
+    }
     if let (Some((listener, listen)), Some(addr)) = (routes, addr) {
         let shown = shown_addr(&listen.host, addr.port());
         tracing::info!("Listening for route connections on {shown}");

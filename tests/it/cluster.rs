@@ -6,3 +6,4 @@ mod handshake;
 mod mixed;
 mod protocol;
 mod replacement;
+mod settings;

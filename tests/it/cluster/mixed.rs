@@ -64,7 +64,7 @@ fn keeps_its_promises(kinds: &[Which], flavor: Flavor) {
 }
 
 /// One plain subscriber per server gets every message once, its own server's too, in order.
-fn everybody_hears_everybody(cluster: &mut Cluster) {
+pub(super) fn everybody_hears_everybody(cluster: &mut Cluster) {
     const COUNT: usize = 20;
     let mut clients = cluster.clients("");
     for client in &mut clients {
@@ -91,7 +91,7 @@ fn everybody_hears_everybody(cluster: &mut Cluster) {
     }
 }
 
-fn headers_cross(cluster: &mut Cluster) {
+pub(super) fn headers_cross(cluster: &mut Cluster) {
     let mut clients = cluster.clients(r#""headers":true"#);
     for client in &mut clients {
         client.send("SUB head 1\r\n");

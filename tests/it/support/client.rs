@@ -70,6 +70,12 @@ impl Client {
         self
     }
 
+    /// Leaves PINGs to the test again.
+    pub(crate) fn unsteady(mut self) -> Client {
+        self.steady = false;
+        self
+    }
+
     fn answer_pings(&mut self) {
         while self.steady && self.received.starts_with(b"PING\r\n") {
             self.received.drain(..b"PING\r\n".len());

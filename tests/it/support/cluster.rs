@@ -55,6 +55,8 @@ pub(crate) struct Cluster {
     watches: Vec<Watch>,
     /// In front of the servers, where there are any.
     proxies: Vec<Proxy>,
+    /// Of the server that is being started.
+    more_settings: String,
     /// Servers and fences so far, for names that are new.
     started: usize,
     fences: usize,
@@ -91,7 +93,8 @@ impl Cluster {
 
     fn of(flavor: Flavor, proxies: Vec<Proxy>) -> Cluster {
         let (servers, watches) = (Vec::new(), Vec::new());
-        Cluster { flavor, servers, watches, proxies, started: 0, fences: 0 }
+        let more_settings = String::new();
+        Cluster { flavor, servers, watches, proxies, more_settings, started: 0, fences: 0 }
     }
 
     /// The relay in front of a server.
@@ -114,6 +117,13 @@ impl Cluster {
     /// One more server, which dials all others. `more` adds to its set-up.
     pub(crate) fn add(&mut self, which: Which, more: impl FnOnce(Setup) -> Setup) {
         self.insert(self.servers.len(), which, None, more);
+    }
+
+    /// One more server, with further settings in its block `cluster`.
+    pub(crate) fn add_with(&mut self, which: Which, settings: &str) {
+        self.more_settings = settings.to_owned();
+        self.add(which, |setup| setup);
+        self.more_settings.clear();
     }
 
     /// A new server in the place, and on the ports, of one that has ended.
@@ -175,6 +185,7 @@ impl Cluster {
             "name: mesh",
             &format!("listen: \"127.0.0.1:{port}\""),
             self.flavor.settings(),
+            &self.more_settings,
             &advertise,
             &format!("routes: [{}]", routes.join(", ")),
         ];

@@ -74,6 +74,12 @@ impl Remote {
         remote
     }
 
+    /// Leaves PINGs unanswered from now on.
+    pub(crate) fn silent(mut self) -> Remote {
+        self.line = self.line.unsteady();
+        self
+    }
+
     /// Accepts a server that dials this one, without a word.
     pub(crate) fn accept(listener: &TcpListener) -> Client {
         let deadline = Instant::now() + PATIENCE;
