@@ -9,6 +9,8 @@
 //! nats: server/client.go `processMsgResults`, `deliverMsg`
 
 mod staging;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -1,0 +1,256 @@
+//! Who gets a publication, and in which bytes.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::conn::Wire;
+use crate::ids::{Kind, ServerId};
+use crate::options::{self, Options, SubjectPermission};
+use crate::parser::{Op, Parser, Rules};
+use crate::permissions::Permissions;
+use crate::registry::Registry;
+
+const RULES: Rules =
+    Rules { max_control_line: 1 << 12, max_payload: 1 << 20, headers: true, connect_first: false };
+
+/// A wire that takes everything.
+#[derive(Default)]
+struct Taken(Mutex<Vec<u8>>);
+
+impl Wire for Taken {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut taken = self.0.lock();
+        slices.iter().for_each(|slice| taken.extend_from_slice(slice));
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+}
+
+/// A server without clients' machines: connections, subscriptions, one delivery.
+struct Bench {
+    registry: Registry,
+    delivery: Delivery,
+    wires: BTreeMap<u64, Arc<Taken>>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
+        let registry = Registry::new(server_id, Options::default());
+        let delivery = Delivery::new(registry.new_counters());
+        Bench { registry, delivery, wires: BTreeMap::new() }
+    }
+
+    fn connect(&mut self) -> Arc<Conn> {
+        let wire = Arc::new(Taken::default());
+        let conn = self.registry.add(|cid, slot| {
+            let wire = Arc::clone(&wire) as Arc<dyn Wire>;
+            Conn::new(cid, Kind::Client, slot, None, Moment::START, wire)
+        });
+        self.wires.insert(conn.cid.0, wire);
+        conn
+    }
+
+    /// `SUB` with these arguments, as `a q 1` or `a 1`.
+    fn subscribe(&self, conn: &Arc<Conn>, args: &str) -> Subscription {
+        let words: Vec<&[u8]> = args.split(' ').map(str::as_bytes).collect();
+        let (queue, sid) = match words[1..] {
+            [sid] => (None, sid),
+            [queue, sid] => (Some(queue), sid),
+            _ => panic!("{args}"),
+        };
+        let filtered = !conn.can_deliver(b"denied", None);
+        let one = Subscription::new(conn, words[0], queue, sid, filtered);
+        assert!(self.registry.global.insert(one.clone()));
+        conn.subscriptions().insert(one.clone());
+        one
+    }
+
+    /// Delivers what this PUB or HPUB says, and tells whether it reached anybody.
+    fn publish(&mut self, conn: &Arc<Conn>, echo: bool, line: &str) -> bool {
+        let mut parser = Parser::new(RULES);
+        let (Some(Op::Publish(publish)), _) = parser.next(line.as_bytes()).unwrap() else {
+            panic!("{line} is no publication")
+        };
+        let account = Arc::clone(&self.registry.global);
+        let reached = self.delivery.deliver(&account, &publish, Publisher { conn, echo });
+        if !reached {
+            self.delivery.no_responders(&account, &publish, conn);
+        }
+        self.delivery.commit(&self.registry.policy, conn);
+        reached
+    }
+
+    /// What a connection got since the last call.
+    fn take(&self, conn: &Conn) -> String {
+        String::from_utf8(std::mem::take(&mut self.wires[&conn.cid.0].0.lock())).unwrap()
+    }
+}
+
+#[test]
+fn each_subscription_gets_it_under_its_own_sid() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    for args in ["a.b 1", "a.* 22", "> three", "b 4"] {
+        bench.subscribe(&reader, args);
+    }
+    assert!(bench.publish(&publisher, true, "PUB a.b r.x 2\r\nhi\r\n"));
+    let text = bench.take(&reader);
+    for head in ["MSG a.b 1 ", "MSG a.b 22 ", "MSG a.b three "] {
+        assert!(text.contains(&format!("{head}r.x 2\r\nhi\r\n")), "{head} in {text}");
+    }
+    assert_eq!(text.matches("MSG").count(), 3);
+    assert_eq!(bench.take(&publisher), "");
+}
+
+#[test]
+fn the_size_goes_on_as_it_was_written() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    bench.subscribe(&reader, "a 1");
+    bench.publish(&publisher, true, "PUB a 0002\r\nhi\r\n");
+    assert_eq!(bench.take(&reader), "MSG a 1 0002\r\nhi\r\n");
+    // Odd blanks are made single.
+    bench.publish(&publisher, true, "PUB  a\tr   02 \r\nhi\r\n");
+    assert_eq!(bench.take(&reader), "MSG a 1 r 02\r\nhi\r\n");
+}
+
+#[test]
+fn headers_go_only_to_who_takes_them() {
+    let mut bench = Bench::new();
+    let (publisher, plain, headed) = (bench.connect(), bench.connect(), bench.connect());
+    headed.set_headers(true);
+    bench.subscribe(&plain, "a 1");
+    bench.subscribe(&headed, "a 2");
+    bench.publish(&publisher, true, "HPUB a r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
+    assert_eq!(bench.take(&plain), "MSG a 1 r 2\r\nhi\r\n");
+    assert_eq!(bench.take(&headed), "HMSG a 2 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
+    // The same with a tail that has to be made.
+    bench.publish(&publisher, true, "HPUB a  12 012\r\nNATS/1.0\r\n\r\n\r\n");
+    assert_eq!(bench.take(&plain), "MSG a 1 0\r\n\r\n");
+    assert_eq!(bench.take(&headed), "HMSG a 2 12 012\r\nNATS/1.0\r\n\r\n\r\n");
+    // Bytes are those that arrive: headers count only for who gets them.
+    assert_eq!((plain.received().out_bytes, headed.received().out_bytes), (2, 14 + 12));
+}
+
+#[test]
+fn a_group_gets_it_once_and_in_turn() {
+    let mut bench = Bench::new();
+    let publisher = bench.connect();
+    let members: Vec<_> = (0..4).map(|_| bench.connect()).collect();
+    for (conn, args) in members.iter().zip(["a q 1", "a.* q 1", "a q 1", "a other 1"]) {
+        bench.subscribe(conn, args);
+    }
+    for _ in 0..300 {
+        assert!(bench.publish(&publisher, true, "PUB a 0\r\n\r\n"));
+    }
+    let counts: Vec<u64> = members.iter().map(|conn| conn.received().out_msgs).collect();
+    assert_eq!((counts[0] + counts[2], counts[1], counts[3]), (300, 0, 300), "{counts:?}");
+    assert!(counts[0] > 90 && counts[2] > 90, "{counts:?}");
+}
+
+#[test]
+fn a_group_falls_back_on_who_can_take_it() {
+    let mut bench = Bench::new();
+    let (publisher, gone, there) = (bench.connect(), bench.connect(), bench.connect());
+    for conn in [&publisher, &gone, &there] {
+        bench.subscribe(conn, "a q 1");
+    }
+    gone.close(crate::errors::ClosedReason::ClientClosed, false);
+    for _ in 0..50 {
+        assert!(bench.publish(&publisher, false, "PUB a 0\r\n\r\n"));
+    }
+    assert_eq!(there.received().out_msgs, 50);
+}
+
+#[test]
+fn without_echo_one_s_own_messages_reach_nobody() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    bench.subscribe(&publisher, "a 1");
+    bench.subscribe(&publisher, "a q 2");
+    assert!(!bench.publish(&publisher, false, "PUB a 0\r\n\r\n"));
+    assert!(bench.publish(&publisher, true, "PUB a 0\r\n\r\n"));
+    assert_eq!(bench.take(&publisher), "MSG a 1 0\r\n\r\nMSG a 2 0\r\n\r\n");
+    bench.subscribe(&reader, "a 3");
+    assert!(bench.publish(&publisher, false, "PUB a 0\r\n\r\n"));
+    assert_eq!(
+        (bench.take(&publisher), bench.take(&reader)),
+        (String::new(), "MSG a 3 0\r\n\r\n".into())
+    );
+}
+
+#[test]
+fn a_limit_ends_the_subscription_everywhere() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    let limited = bench.subscribe(&reader, "a 1");
+    limited.set_max(2);
+    bench.registry.global.limit_changed(&limited);
+    for reached in [true, true, false, false] {
+        assert_eq!(bench.publish(&publisher, true, "PUB a 0\r\n\r\n"), reached);
+    }
+    assert_eq!(bench.take(&reader), "MSG a 1 0\r\n\r\n".repeat(2));
+    assert_eq!((limited.delivered(), reader.subscriptions().len()), (2, 0));
+    assert_eq!(bench.registry.global.with_sublist(|sublist| sublist.count()), 0);
+}
+
+#[test]
+fn a_member_that_reached_its_limit_leaves_the_group_to_the_others() {
+    let mut bench = Bench::new();
+    let (publisher, short, long) = (bench.connect(), bench.connect(), bench.connect());
+    let limited = bench.subscribe(&short, "a q 1");
+    bench.subscribe(&long, "a q 1");
+    limited.set_max(3);
+    bench.registry.global.limit_changed(&limited);
+    for _ in 0..100 {
+        assert!(bench.publish(&publisher, true, "PUB a 0\r\n\r\n"));
+    }
+    assert_eq!((short.received().out_msgs, long.received().out_msgs), (3, 97));
+}
+
+#[test]
+fn a_deny_list_filters_what_a_wildcard_would_get() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    let subscribe = SubjectPermission { allow: None, deny: vec!["denied".into()] };
+    let permissions = options::Permissions { subscribe, ..Default::default() };
+    reader.set_access(Some(Arc::new(Permissions::new(&permissions))));
+    bench.subscribe(&reader, "* 1");
+    assert!(!bench.publish(&publisher, true, "PUB denied 0\r\n\r\n"));
+    assert!(bench.publish(&publisher, true, "PUB allowed 0\r\n\r\n"));
+    assert_eq!(bench.take(&reader), "MSG allowed 1 0\r\n\r\n");
+}
+
+#[test]
+fn nobody_there_is_told_on_one_s_own_plain_subscription() {
+    let mut bench = Bench::new();
+    let (publisher, other) = (bench.connect(), bench.connect());
+    bench.subscribe(&other, "in.* 7");
+    bench.subscribe(&publisher, "in.* q 8");
+    assert!(!bench.publish(&publisher, true, "PUB none in.1 2\r\nhi\r\n"));
+    assert_eq!((bench.take(&publisher), bench.take(&other)), (String::new(), String::new()));
+    bench.subscribe(&publisher, "in.* 9");
+    assert!(!bench.publish(&publisher, true, "PUB none in.1 2\r\nhi\r\n"));
+    assert_eq!(
+        bench.take(&publisher),
+        "HMSG in.1 9 36 36\r\nNATS/1.0 503\r\nNats-Subject: none\r\n\r\n\r\n"
+    );
+    assert_eq!((bench.take(&other), publisher.received().out_msgs), (String::new(), 0));
+}
+
+#[test]
+fn what_was_matched_before_a_change_is_not_used_after_it() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    assert!(!bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
+    let one = bench.subscribe(&reader, "*.b 1");
+    assert!(bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
+    bench.registry.global.remove(&one);
+    assert!(!bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
+    assert_eq!(bench.take(&reader), "MSG a.b 1 0\r\n\r\n");
+    let cache = bench.registry.totals().cache;
+    assert_eq!((cache.num_matches, cache.num_hits, cache.num_cache), (3, 0, 1));
+}
