@@ -5,13 +5,17 @@
 //! and an empty queue holds no memory.
 //! nats: server/client.go `queueOutbound`, `collapsePtoNB`
 
+mod chunk;
+
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use crate::ids::Kind;
 use crate::limits::{ROUTE_PENDING_FACTOR, STALL_PENDING_PERCENT};
+use crate::outbound::chunk::{Chunk, MAPPED_LEN};
 
-/// Bytes of a chunk that is filled by appending; larger frames get a chunk of their own size.
+/// Bytes of a chunk that is filled by appending; larger frames get a chunk of their own size, and a
+/// receiver that is far behind gets chunks of [`MAPPED_LEN`].
 const CHUNK_LEN: usize = 64 * 1024;
 
 /// Bytes of the first chunk, for a receiver that is only a little behind.
@@ -90,7 +94,7 @@ pub struct Batch(Box<Chunks>);
 /// At least one chunk, except in a batch that is written.
 #[derive(Debug, Default)]
 struct Chunks {
-    list: VecDeque<Vec<u8>>,
+    list: VecDeque<Chunk>,
     /// Bytes of the first chunk that are written.
     written: usize,
 }
@@ -130,24 +134,22 @@ impl Outbound {
     /// Appends frames that are counted already.
     pub fn append(&mut self, frames: &[u8]) {
         let chunks = &mut self.chunks.get_or_insert_default().list;
-        match chunks.back_mut() {
-            Some(last) if last.capacity() - last.len() >= frames.len() => {
-                last.extend_from_slice(frames);
-            }
-            last => {
-                let grown = last.map_or(CHUNK_LEN_MIN, |last| (last.capacity() * 2).min(CHUNK_LEN));
-                let mut chunk = Vec::with_capacity(frames.len().max(grown));
-                chunk.extend_from_slice(frames);
-                chunks.push_back(chunk);
-            }
+        if chunks.back_mut().is_some_and(|last| last.append(frames)) {
+            return;
         }
+        let grown = match chunks.back() {
+            None => CHUNK_LEN_MIN,
+            Some(_) if self.pending_bytes > MAPPED_LEN => MAPPED_LEN,
+            Some(last) => (last.capacity() * 2).min(CHUNK_LEN),
+        };
+        chunks.push_back(Chunk::holding(frames, grown));
     }
 
     /// Puts counted frames in front of what waits, none of which is written yet.
     pub fn prepend(&mut self, frames: &[u8]) {
         let chunks = self.chunks.get_or_insert_default();
         debug_assert_eq!(chunks.written, 0, "nobody writes what stands behind these frames");
-        chunks.list.push_front(frames.to_vec());
+        chunks.list.push_front(Chunk::holding(frames, 0));
     }
 
     /// Takes out what one write can carry.

@@ -5,6 +5,9 @@
 //! stays here, with one exception: a group that has lost its last member here meanwhile.
 //! nats: server/client.go `processMsgResults`; server/route.go `processInboundRoutedMsg`
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::account::Account;

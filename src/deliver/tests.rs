@@ -1,209 +1,256 @@
-//! Delivery to, from and beside other servers.
+//! Who gets a publication, and in which bytes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io::{self, IoSlice};
 
-use crate::account::Link;
-use crate::client::fuzz::{Bench, Taken};
-use crate::conn::subscription::Subscription;
-use crate::conn::{Conn, Wire};
-use crate::ids::Kind;
-use crate::options::Options;
-use crate::parser::{Parser, RouteOp, RouteRules};
-use crate::sublist::cursor::Cursor;
+use parking_lot::Mutex;
 
-const QUIET: &[u8] = b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";
+use super::*;
+use crate::conn::Wire;
+use crate::ids::{Kind, ServerId};
+use crate::options::{self, Options, SubjectPermission};
+use crate::parser::{Op, Parser, Rules};
+use crate::permissions::Permissions;
+use crate::registry::Registry;
 
-/// A route without a machine: what is announced to it and sent to it stays on its wire.
-struct FakeRoute {
-    conn: Arc<Conn>,
-    wire: Arc<Taken>,
+const RULES: Rules =
+    Rules { max_control_line: 1 << 12, max_payload: 1 << 20, headers: true, connect_first: false };
+
+/// A wire that takes everything.
+#[derive(Default)]
+struct Taken(Mutex<Vec<u8>>);
+
+impl Wire for Taken {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut taken = self.0.lock();
+        slices.iter().for_each(|slice| taken.extend_from_slice(slice));
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
 }
 
-impl FakeRoute {
-    fn new(bench: &Bench) -> FakeRoute {
+/// A server without clients' machines: connections, subscriptions, one delivery.
+struct Bench {
+    registry: Registry,
+    delivery: Delivery,
+    wires: BTreeMap<u64, Arc<Taken>>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
+        let registry = Registry::new(server_id, Options::default());
+        let delivery = Delivery::new(registry.new_counters());
+        Bench { registry, delivery, wires: BTreeMap::new() }
+    }
+
+    fn connect(&mut self) -> Arc<Conn> {
         let wire = Arc::new(Taken::default());
-        let conn = bench.registry.add(|cid, slot| {
+        let conn = self.registry.add(|cid, slot| {
             let wire = Arc::clone(&wire) as Arc<dyn Wire>;
-            Conn::new(cid, Kind::Route, slot, None, bench.delivery.now, wire)
+            Conn::new(cid, Kind::Client, slot, None, Moment::START, wire)
         });
-        conn.set_headers(true);
-        FakeRoute { conn, wire }
+        self.wires.insert(conn.cid.0, wire);
+        conn
     }
 
-    fn link(&self, bench: &Bench) -> Link {
-        let link = Link { conn: Arc::clone(&self.conn), import: None, dedicated: false };
-        bench.registry.global.link(link.clone());
-        link
+    /// `SUB` with these arguments, as `a q 1` or `a 1`.
+    fn subscribe(&self, conn: &Arc<Conn>, args: &str) -> Subscription {
+        let words: Vec<&[u8]> = args.split(' ').map(str::as_bytes).collect();
+        let (queue, sid) = match words[1..] {
+            [sid] => (None, sid),
+            [queue, sid] => (Some(queue), sid),
+            _ => panic!("{args}"),
+        };
+        let filtered = !conn.can_deliver(b"denied", None);
+        let one = Subscription::new(conn, words[0], queue, sid, filtered);
+        assert!(self.registry.global.insert(one.clone(), |_| {}));
+        conn.subscriptions().insert(one.clone());
+        one
     }
 
-    /// The other server is interested.
-    fn wants(&self, bench: &Bench, subject: &str, queue: Option<(&str, u32)>) -> Subscription {
-        let name = queue.map(|(name, _)| name.as_bytes());
-        let weight = queue.map_or(1, |(_, weight)| weight);
-        let subscription =
-            Subscription::remote(&self.conn, b"$G", subject.as_bytes(), name, weight);
-        assert!(bench.registry.global.insert(subscription.clone(), |_| {}));
-        subscription
-    }
-
-    /// What it got since the last call, line ends shown as bars.
-    fn text(&self) -> String {
-        let bytes = std::mem::take(&mut *self.wire.0.lock());
-        String::from_utf8(bytes).unwrap().replace("\r\n", "|")
-    }
-}
-
-fn bench(clients: usize) -> Bench {
-    let mut bench = Bench::new(Options::default(), clients);
-    (0..clients).for_each(|at| send(&mut bench, at, std::str::from_utf8(QUIET).unwrap()));
-    bench
-}
-
-fn send(bench: &mut Bench, at: usize, text: &str) {
-    bench.send(at, text.as_bytes());
-}
-
-fn got(bench: &Bench, at: usize) -> String {
-    String::from_utf8(bench.take(at)).unwrap().replace("\r\n", "|")
-}
-
-/// Has a message from another server delivered.
-fn routed(bench: &mut Bench, from: &FakeRoute, text: &str) {
-    let rules = RouteRules { max_control_line: 65536, account_absent: false, connect_first: false };
-    let mut parser = Parser::new(rules);
-    let (op, _) = parser.next(text.as_bytes()).unwrap();
-    let Some(RouteOp::Msg(msg)) = op else { panic!("no message: {op:?}") };
-    bench.delivery.deliver_routed(&bench.registry.global, &msg, &from.conn);
-    bench.delivery.commit(&bench.registry.policy, &from.conn);
-}
-
-#[test]
-fn a_server_gets_a_message_once_with_the_groups_chosen_for_it() {
-    let mut bench = bench(1);
-    let route = FakeRoute::new(&bench);
-    for (subject, queue) in [
-        ("a.*", None),
-        ("a.b", None),
-        (">", None),
-        ("a.b", Some(("q", 2))),
-        ("a.>", Some(("q", 1))),
-        ("a.b", Some(("r", 1))),
-        ("a.b", Some(("nobody", 0))),
-    ] {
-        route.wants(&bench, subject, queue);
-    }
-    send(&mut bench, 0, "PUB a.b 2\r\nhi\r\nPUB a.b re.ply 0\r\n\r\nPUB x 1\r\ny\r\n");
-    let text = route.text();
-    let swapped = text.replace("r q ", "q r ");
-    assert_eq!(
-        swapped, "RMSG $G a.b | q r 2|hi|RMSG $G a.b + re.ply q r 0||RMSG $G x 1|y|",
-        "{text}"
-    );
-    send(&mut bench, 0, "HPUB x 12 13\r\nNATS/1.0\r\n\r\nz\r\n");
-    assert_eq!(route.text(), "HMSG $G x 12 13|NATS/1.0||z|");
-    route.conn.set_headers(false);
-    send(&mut bench, 0, "HPUB a.b in.box 12 13\r\nNATS/1.0\r\n\r\nz\r\n");
-    assert_eq!(route.text().replace("r q ", "q r "), "RMSG $G a.b + in.box q r 1|z|");
-    assert_eq!(bench.registry.totals().out_msgs, 5);
-}
-
-#[test]
-fn members_are_chosen_by_their_number_wherever_they_are() {
-    let mut bench = bench(2);
-    let (near, far) = (FakeRoute::new(&bench), FakeRoute::new(&bench));
-    near.wants(&bench, "work", Some(("q", 1)));
-    let three = far.wants(&bench, "work", Some(("q", 3)));
-    send(&mut bench, 0, "SUB work q 1\r\nSUB work q 2\r\n");
-    let count = |bench: &mut Bench| {
-        for _ in 0..600 {
-            send(bench, 1, "PUB work 0\r\n\r\n");
+    /// Delivers what this PUB or HPUB says, and tells whether it reached anybody.
+    fn publish(&mut self, conn: &Arc<Conn>, echo: bool, line: &str) -> bool {
+        let mut parser = Parser::new(RULES);
+        let (Some(Op::Publish(publish)), _) = parser.next(line.as_bytes()).unwrap() else {
+            panic!("{line} is no publication")
+        };
+        let account = Arc::clone(&self.registry.global);
+        let reached = self.delivery.deliver(&account, &publish, Publisher { conn, echo });
+        if !reached {
+            self.delivery.no_responders(&account, &publish, conn);
         }
-        let text = [near.text(), far.text(), got(bench, 0)];
-        text.map(|text| text.matches("MSG ").count())
-    };
-    let [one, more, local] = count(&mut bench);
-    assert_eq!(one + more + local, 600);
-    assert!((60..=140).contains(&one), "{one} instead of 100");
-    assert!((250..=350).contains(&more), "{more} instead of 300");
-    assert!((150..=250).contains(&local), "{local} instead of 200");
-    three.set_weight(0);
-    bench.registry.global.outdate(&three);
-    assert_eq!(count(&mut bench)[1], 0);
-    near.conn.close(crate::errors::ClosedReason::ReadError, true);
-    assert_eq!(count(&mut bench), [0, 0, 600]);
-}
-
-#[test]
-fn interest_elsewhere_is_a_responder() {
-    let mut bench = bench(1);
-    let route = FakeRoute::new(&bench);
-    let interest = route.wants(&bench, "svc", None);
-    send(&mut bench, 0, "SUB in.* 7\r\nPUB svc in.1 0\r\n\r\n");
-    assert_eq!((route.text().as_str(), got(&bench, 0).as_str()), ("RMSG $G svc in.1 0||", ""));
-    bench.registry.global.remove(&interest, |_| {});
-    send(&mut bench, 0, "PUB svc in.1 0\r\n\r\n");
-    assert!(got(&bench, 0).starts_with("HMSG in.1 7 "));
-}
-
-#[test]
-fn what_came_by_a_route_stays_here() {
-    let mut bench = bench(1);
-    let (from, other) = (FakeRoute::new(&bench), FakeRoute::new(&bench));
-    for route in [&from, &other] {
-        route.wants(&bench, "a", None);
-        route.wants(&bench, "a", Some(("q", 5)));
+        self.delivery.commit(&self.registry.policy, conn);
+        reached
     }
-    send(&mut bench, 0, "SUB a 1\r\nSUB a q 2\r\nSUB a r 3\r\n");
-    routed(&mut bench, &from, "RMSG $G a 1\r\nx\r\n");
-    assert_eq!(got(&bench, 0), "MSG a 1 1|x|");
-    routed(&mut bench, &from, "RMSG $G a | q q unknown 1\r\nx\r\n");
-    assert_eq!(got(&bench, 0), "MSG a 1 1|x|MSG a 2 1|x|");
-    routed(&mut bench, &from, "HMSG $G a + re r 12 13\r\nNATS/1.0\r\n\r\nx\r\n");
-    assert_eq!(got(&bench, 0), "HMSG a 1 re 12 13|NATS/1.0||x|HMSG a 3 re 12 13|NATS/1.0||x|");
-    assert_eq!((from.text(), other.text()), (String::new(), String::new()));
+
+    /// What a connection got since the last call.
+    fn take(&self, conn: &Conn) -> String {
+        String::from_utf8(std::mem::take(&mut self.wires[&conn.cid.0].0.lock())).unwrap()
+    }
 }
 
 #[test]
-fn a_group_without_members_here_is_served_by_another_server() {
-    let mut bench = bench(1);
-    let (from, other) = (FakeRoute::new(&bench), FakeRoute::new(&bench));
-    from.wants(&bench, "a", Some(("q", 5)));
-    other.wants(&bench, "a", Some(("q", 1)));
-    other.wants(&bench, "a", None);
-    routed(&mut bench, &from, "RMSG $G a + re q 1\r\nx\r\n");
-    assert_eq!((from.text().as_str(), other.text().as_str()), ("", "RMSG $G a + re q 1|x|"));
+fn each_subscription_gets_it_under_its_own_sid() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    for args in ["a.b 1", "a.* 22", "> three", "b 4"] {
+        bench.subscribe(&reader, args);
+    }
+    assert!(bench.publish(&publisher, true, "PUB a.b r.x 2\r\nhi\r\n"));
+    let text = bench.take(&reader);
+    for head in ["MSG a.b 1 ", "MSG a.b 22 ", "MSG a.b three "] {
+        assert!(text.contains(&format!("{head}r.x 2\r\nhi\r\n")), "{head} in {text}");
+    }
+    assert_eq!(text.matches("MSG").count(), 3);
+    assert_eq!(bench.take(&publisher), "");
 }
 
 #[test]
-fn routes_are_told_of_transitions_in_their_order() {
-    let mut bench = bench(2);
-    send(&mut bench, 0, "SUB old 1\r\nSUB old 2\r\nSUB o.* q 3\r\n");
-    let route = FakeRoute::new(&bench);
-    let link = route.link(&bench);
-    send(&mut bench, 0, "SUB a 4\r\nSUB a q 5\r\nUNSUB 4\r\nSUB a 4\r\n");
-    assert_eq!(route.text(), "RS+ $G a|RS+ $G a q 1|RS- $G a|RS+ $G a|");
-    send(&mut bench, 1, "SUB a 1\r\nSUB a q 2\r\nSUB a q 3\r\nUNSUB 2\r\n");
-    assert_eq!(route.text(), "RS+ $G a q 2|RS+ $G a q 3|RS+ $G a q 2|");
-    let mut cursor = Cursor::new();
-    while !bench.registry.global.announce(&mut cursor, &link) {}
-    route.conn.send(b"", 0, 0, &bench.registry.policy);
-    let mut lines: BTreeMap<String, usize> = BTreeMap::new();
-    for line in route.text().split('|') {
-        *lines.entry(line.to_owned()).or_default() += 1;
+fn the_size_goes_on_as_it_was_written() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    bench.subscribe(&reader, "a 1");
+    bench.publish(&publisher, true, "PUB a 0002\r\nhi\r\n");
+    assert_eq!(bench.take(&reader), "MSG a 1 0002\r\nhi\r\n");
+    // Odd blanks are made single.
+    bench.publish(&publisher, true, "PUB  a\tr   02 \r\nhi\r\n");
+    assert_eq!(bench.take(&reader), "MSG a 1 r 02\r\nhi\r\n");
+}
+
+#[test]
+fn headers_go_only_to_who_takes_them() {
+    let mut bench = Bench::new();
+    let (publisher, plain, headed) = (bench.connect(), bench.connect(), bench.connect());
+    headed.set_headers(true);
+    bench.subscribe(&plain, "a 1");
+    bench.subscribe(&headed, "a 2");
+    bench.publish(&publisher, true, "HPUB a r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
+    assert_eq!(bench.take(&plain), "MSG a 1 r 2\r\nhi\r\n");
+    assert_eq!(bench.take(&headed), "HMSG a 2 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
+    // The same with a tail that has to be made.
+    bench.publish(&publisher, true, "HPUB a  12 012\r\nNATS/1.0\r\n\r\n\r\n");
+    assert_eq!(bench.take(&plain), "MSG a 1 0\r\n\r\n");
+    assert_eq!(bench.take(&headed), "HMSG a 2 12 012\r\nNATS/1.0\r\n\r\n\r\n");
+    // Bytes are those that arrive: headers count only for who gets them.
+    assert_eq!((plain.received().out_bytes, headed.received().out_bytes), (2, 14 + 12));
+}
+
+#[test]
+fn a_group_gets_it_once_and_in_turn() {
+    let mut bench = Bench::new();
+    let publisher = bench.connect();
+    let members: Vec<_> = (0..4).map(|_| bench.connect()).collect();
+    for (conn, args) in members.iter().zip(["a q 1", "a.* q 1", "a q 1", "a other 1"]) {
+        bench.subscribe(conn, args);
     }
-    let all = ["", "RS+ $G a", "RS+ $G a q 2", "RS+ $G o.* q 1", "RS+ $G old"];
-    assert_eq!(lines.into_iter().collect::<Vec<_>>(), all.map(|line| (line.to_owned(), 1)));
-    bench.close(0, crate::errors::ClosedReason::ClientClosed);
-    let text = route.text();
-    for line in ["RS- $G old|", "RS- $G o.* q|", "RS+ $G a q 1|"] {
-        assert!(text.contains(line), "{text}");
+    for _ in 0..300 {
+        assert!(bench.publish(&publisher, true, "PUB a 0\r\n\r\n"));
     }
-    assert!(!text.contains("RS- $G a|"), "{text}");
-    // A limit that is reached.
-    send(&mut bench, 1, "SUB once 9\r\nUNSUB 9 1\r\nPUB once 0\r\n\r\n");
-    assert_eq!(route.text(), "RS+ $G once|RS- $G once|");
-    bench.registry.global.unlink(&route.conn);
-    send(&mut bench, 1, "SUB later 10\r\n");
-    assert_eq!(route.text(), "");
+    let counts: Vec<u64> = members.iter().map(|conn| conn.received().out_msgs).collect();
+    assert_eq!((counts[0] + counts[2], counts[1], counts[3]), (300, 0, 300), "{counts:?}");
+    assert!(counts[0] > 90 && counts[2] > 90, "{counts:?}");
+}
+
+#[test]
+fn a_group_falls_back_on_who_can_take_it() {
+    let mut bench = Bench::new();
+    let (publisher, gone, there) = (bench.connect(), bench.connect(), bench.connect());
+    for conn in [&publisher, &gone, &there] {
+        bench.subscribe(conn, "a q 1");
+    }
+    gone.close(crate::errors::ClosedReason::ClientClosed, false);
+    for _ in 0..50 {
+        assert!(bench.publish(&publisher, false, "PUB a 0\r\n\r\n"));
+    }
+    assert_eq!(there.received().out_msgs, 50);
+}
+
+#[test]
+fn without_echo_one_s_own_messages_reach_nobody() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    bench.subscribe(&publisher, "a 1");
+    bench.subscribe(&publisher, "a q 2");
+    assert!(!bench.publish(&publisher, false, "PUB a 0\r\n\r\n"));
+    assert!(bench.publish(&publisher, true, "PUB a 0\r\n\r\n"));
+    assert_eq!(bench.take(&publisher), "MSG a 1 0\r\n\r\nMSG a 2 0\r\n\r\n");
+    bench.subscribe(&reader, "a 3");
+    assert!(bench.publish(&publisher, false, "PUB a 0\r\n\r\n"));
+    assert_eq!(
+        (bench.take(&publisher), bench.take(&reader)),
+        (String::new(), "MSG a 3 0\r\n\r\n".into())
+    );
+}
+
+#[test]
+fn a_limit_ends_the_subscription_everywhere() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    let limited = bench.subscribe(&reader, "a 1");
+    limited.set_max(2);
+    bench.registry.global.outdate(&limited);
+    for reached in [true, true, false, false] {
+        assert_eq!(bench.publish(&publisher, true, "PUB a 0\r\n\r\n"), reached);
+    }
+    assert_eq!(bench.take(&reader), "MSG a 1 0\r\n\r\n".repeat(2));
+    assert_eq!((limited.delivered(), reader.subscriptions().len()), (2, 0));
+    assert_eq!(bench.registry.global.with_sublist(|sublist| sublist.count()), 0);
+}
+
+#[test]
+fn a_member_that_reached_its_limit_leaves_the_group_to_the_others() {
+    let mut bench = Bench::new();
+    let (publisher, short, long) = (bench.connect(), bench.connect(), bench.connect());
+    let limited = bench.subscribe(&short, "a q 1");
+    bench.subscribe(&long, "a q 1");
+    limited.set_max(3);
+    bench.registry.global.outdate(&limited);
+    for _ in 0..100 {
+        assert!(bench.publish(&publisher, true, "PUB a 0\r\n\r\n"));
+    }
+    assert_eq!((short.received().out_msgs, long.received().out_msgs), (3, 97));
+}
+
+#[test]
+fn a_deny_list_filters_what_a_wildcard_would_get() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    let subscribe = SubjectPermission { allow: None, deny: vec!["denied".into()] };
+    let permissions = options::Permissions { subscribe, ..Default::default() };
+    reader.set_access(Some(Arc::new(Permissions::new(&permissions))));
+    bench.subscribe(&reader, "* 1");
+    assert!(!bench.publish(&publisher, true, "PUB denied 0\r\n\r\n"));
+    assert!(bench.publish(&publisher, true, "PUB allowed 0\r\n\r\n"));
+    assert_eq!(bench.take(&reader), "MSG allowed 1 0\r\n\r\n");
+}
+
+#[test]
+fn nobody_there_is_told_on_one_s_own_plain_subscription() {
+    let mut bench = Bench::new();
+    let (publisher, other) = (bench.connect(), bench.connect());
+    bench.subscribe(&other, "in.* 7");
+    bench.subscribe(&publisher, "in.* q 8");
+    assert!(!bench.publish(&publisher, true, "PUB none in.1 2\r\nhi\r\n"));
+    assert_eq!((bench.take(&publisher), bench.take(&other)), (String::new(), String::new()));
+    bench.subscribe(&publisher, "in.* 9");
+    assert!(!bench.publish(&publisher, true, "PUB none in.1 2\r\nhi\r\n"));
+    assert_eq!(
+        bench.take(&publisher),
+        "HMSG in.1 9 36 36\r\nNATS/1.0 503\r\nNats-Subject: none\r\n\r\n\r\n"
+    );
+    assert_eq!((bench.take(&other), publisher.received().out_msgs), (String::new(), 0));
+}
+
+#[test]
+fn what_was_matched_before_a_change_is_not_used_after_it() {
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    assert!(!bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
+    let one = bench.subscribe(&reader, "*.b 1");
+    assert!(bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
+    bench.registry.global.remove(&one, |_| {});
+    assert!(!bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
+    assert_eq!(bench.take(&reader), "MSG a.b 1 0\r\n\r\n");
+    let cache = bench.registry.totals().cache;
+    assert_eq!((cache.num_matches, cache.num_hits, cache.num_cache), (3, 0, 1));
 }

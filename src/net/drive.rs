@@ -19,8 +19,9 @@ use crate::client::Client;
 use crate::clock::Clock;
 use crate::compression::Level;
 use crate::conn::conn_event;
-use crate::conn::{Conn, Flushed};
+use crate::conn::{Conn, Flushed, Progress};
 use crate::deliver::Delivery;
+use crate::duration;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::ids::Kind;
 use crate::limits::{FIRST_PING_MAX, STALL_PER_READ_MAX};
@@ -98,9 +99,22 @@ struct Compression {
 /// By when what is pending must be written.
 #[derive(Clone, Copy)]
 struct WriteDeadline {
+    start: Moment,
     due: Moment,
+    /// Bytes that had been written at its start.
+    from: u64,
     /// Bytes that will have been written when it is met.
     goal: u64,
+    /// One before it was not met, and forgiven.
+    retried: bool,
+}
+
+impl WriteDeadline {
+    fn new(now: Moment, span: Duration, progress: Progress, retried: bool) -> WriteDeadline {
+        let Progress { written, pending_bytes, .. } = progress;
+        let goal = written + pending_bytes as u64;
+        WriteDeadline { start: now, due: now + span, from: written, goal, retried }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -423,19 +437,22 @@ impl<M: Machine> Drive<M> {
         let policy = &self.shared.registry.policy;
         loop {
             let progress = self.conn().progress();
+            let met = |deadline: &mut WriteDeadline| {
+                !progress.blocked || progress.written >= deadline.goal
+            };
+            if let Some(behind) = &mut self.behind
+                && let Some(deadline) = behind.write.take_if(met)
+                && deadline.retried
+                && self.conn().closed().is_none()
+            {
+                self.tell_recovered(deadline, delivery.now);
+            }
             if !progress.blocked {
-                if let Some(behind) = &mut self.behind {
-                    behind.write = None;
-                }
                 return;
             }
+            let span = M::write_deadline(&self.shared.registry.options);
             let deadline = &mut self.behind.get_or_insert_default().write;
-            if deadline.is_none_or(|deadline| progress.written >= deadline.goal) {
-                *deadline = Some(WriteDeadline {
-                    due: delivery.now + M::write_deadline(&self.shared.registry.options),
-                    goal: progress.written + progress.pending_bytes as u64,
-                });
-            }
+            deadline.get_or_insert_with(|| WriteDeadline::new(delivery.now, span, progress, false));
             match self.stream.poll_write_ready(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) => {}
@@ -456,7 +473,7 @@ impl<M: Machine> Drive<M> {
             && let Some(deadline) = behind.write
             && delivery.now >= deadline.due
         {
-            self.handle_write_due(deadline.goal, delivery);
+            self.handle_write_due(deadline, delivery);
         }
         if let Err(error) = self.machine.handle_deadline(delivery) {
             let reason = self.machine.fail(&error, delivery);
@@ -468,25 +485,47 @@ impl<M: Machine> Drive<M> {
         self.commit(delivery);
     }
 
-    /// The write deadline has passed before `goal` bytes were written.
-    fn handle_write_due(&mut self, goal: u64, delivery: &mut Delivery) {
-        let options = &self.shared.registry.options;
+    /// The write deadline has passed before its goal was reached.
+    ///
+    /// To retry helps whoever takes something meanwhile. The first time of a row is forgiven: it
+    /// began with a write of which the socket took a part.
+    /// nats: server/client.go `handleWriteTimeout`
+    fn handle_write_due(&mut self, missed: WriteDeadline, delivery: &mut Delivery) {
+        let Shared { registry, .. } = &*self.shared;
+        let options = &registry.options;
+        let retries = M::forgives_slow_writes(options);
+        if retries {
+            // What was read of a full socket in small bites has not made it writable for tokio.
+            self.conn().flush(&registry.policy, delivery.now);
+        }
         let progress = self.conn().progress();
         delivery.counters.slow_consumers.add(1);
         delivery.counters.slow_routes.add(u64::from(self.conn().kind == Kind::Route));
+        let state = if missed.retried { "State" } else { "Detected" };
         conn_event!(
             INFO,
             self.conn(),
-            "Slow Consumer Detected: WriteDeadline of {} exceeded with {} total bytes.",
-            crate::duration::Display(M::write_deadline(options)),
-            progress.pending_bytes
+            "Slow Consumer {state}: WriteDeadline of {} exceeded with {} total bytes.",
+            duration::Display(M::write_deadline(options)),
+            missed.goal - missed.from
         );
-        let moved = goal > progress.written + progress.pending_bytes as u64;
-        if M::forgives_slow_writes(options) && moved {
-            self.behind().write = None;
+        if retries && (!missed.retried || progress.written > missed.from) {
+            let span = M::write_deadline(options);
+            let next = WriteDeadline::new(delivery.now, span, progress, true);
+            self.behind.get_or_insert_default().write = Some(next);
             return;
         }
         self.conn().close(ClosedReason::SlowConsumerWriteDeadline, true);
+    }
+
+    fn tell_recovered(&self, met: WriteDeadline, now: Moment) {
+        conn_event!(
+            INFO,
+            self.conn(),
+            "Slow Consumer Recovered: Flush took {:.3}s with {} total bytes.",
+            (now - met.start).as_secs_f64(),
+            met.goal - met.from
+        );
     }
 
     /// Sees to it that the task is woken for its next deadline.

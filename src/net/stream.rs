@@ -2,7 +2,9 @@
 //!
 //! One allocation, shared; no halves with owners of their own. A read that does not fill the buffer
 //! has drained the socket, which tokio is told at once: so a wake-up costs one system call for
-//! reading and not two. Writing goes through `try_write`, from any thread.
+//! reading and not two. Writing goes through `try_write`, from any thread. The kernel calls a full
+//! socket writable again only when a third of its buffer is free, and tokio does not try before; so
+//! what tokio refuses is tried once more without it.
 
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
@@ -78,10 +80,16 @@ impl Drop for Stream {
 
 impl Wire for Stream {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match (self, slices) {
+        let written = match (self, slices) {
             (Stream::Tcp(stream), [one]) => stream.try_write(one),
             (Stream::Tcp(stream), many) => stream.try_write_vectored(many),
             (Stream::Local(stream), many) => stream.try_write_vectored(many),
+        };
+        match (written, self) {
+            (Err(error), Stream::Tcp(stream)) if error.kind() == io::ErrorKind::WouldBlock => {
+                SockRef::from(stream).send_vectored(slices)
+            }
+            (written, _) => written,
         }
     }
 }

@@ -3,7 +3,9 @@
 //! Owned by one thread, so there is no lock. It knows nothing of sublists: a stamp
 //! ([`Epochs::stamp`](crate::sublist::epochs::Epochs::stamp), read before the match) tells whether
 //! a value is still true. Two slots per hash, the one used longer ago is replaced in place: key and
-//! value keep their allocations, so that even a stream of misses does not allocate.
+//! value keep their allocations, so that even a stream of misses does not allocate. In a cache that
+//! has its full size a subject has to miss twice in a row to replace a living one: where there are
+//! too many subjects for any cache, to let go of the old values would cost more than the match.
 //!
 //! Bounds: [`SLOTS_MAX`] slots, reached only as misses crowd out living slots, and
 //! [`HEAP_BYTES_MAX`] of values, beyond which all are let go. A subject longer than
@@ -76,6 +78,8 @@ struct Slot<V> {
     heap_bytes: u32,
     /// The value's fan-out then.
     fanout: u32,
+    /// Upper half of the hash of the key that missed last and would have taken this place.
+    challenger: u32,
     /// Whether it was used after the other slot of its pair.
     recent: bool,
     /// Whether there is a key. An empty subject may be one.
@@ -219,7 +223,11 @@ impl<V: Cached> MatchCache<V> {
         }
         self.measure();
         self.grow();
-        let at = self.find(hash, account, subject).unwrap_or_else(|| self.claim(hash));
+        let own = self.find(hash, account, subject);
+        let Some(at) = own.or_else(|| self.claim(hash)) else {
+            self.spare.clear();
+            return &mut self.spare;
+        };
         self.slots[at ^ 1].recent = false;
         let slot = &mut self.slots[at];
         self.used += usize::from(!slot.used);
@@ -271,12 +279,21 @@ impl<V: Cached> MatchCache<V> {
         }
     }
 
-    /// Gives the slot to be used for a new key: an unused one, or else the one used longer ago.
-    fn claim(&mut self, hash: u64) -> usize {
+    /// Gives the slot to be used for a new key, if it is to be kept: an unused one, or else the one
+    /// used longer ago.
+    fn claim(&mut self, hash: u64) -> Option<usize> {
         let pair = self.pair(hash);
         let at = pair + usize::from(self.slots[pair].used && self.slots[pair].recent);
-        self.crowded += usize::from(self.slots[at].used);
-        at
+        let full = self.slots.len() == SLOTS_MAX;
+        let slot = &mut self.slots[at];
+        if slot.used {
+            self.crowded += 1;
+            let before = std::mem::replace(&mut slot.challenger, (hash >> 32) as u32);
+            if full && before != slot.challenger {
+                return None;
+            }
+        }
+        Some(at)
     }
 }
 
@@ -294,6 +311,7 @@ impl<V: Cached> Slot<V> {
             account: 0,
             heap_bytes: 0,
             fanout: 0,
+            challenger: 0,
             recent: false,
             used: false,
             subject: Vec::new(),
@@ -375,11 +393,27 @@ mod tests {
             }
         }
         assert_eq!(cache.slots.len(), SLOTS_MAX);
-        for number in 0..100u32 {
+        for number in (0..100u32).flat_map(|number| [number; 2]) {
             hit(&mut cache, 0, &number.to_le_bytes(), 9);
         }
         let hits = (0..100u32).filter(|n| hit(&mut cache, 0, &n.to_le_bytes(), 9)).count();
         assert!(hits > 95, "{hits} of a working set of 100 stayed");
+    }
+
+    #[test]
+    fn a_full_cache_keeps_what_is_used_beside_a_stream_of_misses() {
+        let mut cache = MatchCache::new();
+        for number in 0..100_000u32 {
+            hit(&mut cache, 0, &number.to_le_bytes(), 0);
+        }
+        assert_eq!(cache.slots.len(), SLOTS_MAX);
+        for _ in 0..2 {
+            hit(&mut cache, 0, b"used", 0);
+        }
+        for number in 0..100_000u32 {
+            hit(&mut cache, 0, &number.to_le_bytes(), 1);
+            assert!(hit(&mut cache, 0, b"used", 0), "crowded out by {number}");
+        }
     }
 
     #[test]

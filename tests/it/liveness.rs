@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::client::Arrived;
 use crate::support::{Client, Server, http};
 
 const SHORT: &str = "ping_interval: \"200ms\"\nping_max: 2\n";
@@ -15,6 +16,16 @@ for_both! {
         let passed = begin.elapsed();
         assert!(passed > Duration::from_millis(1_500), "after {passed:?}");
         assert!(passed < Duration::from_millis(3_500), "after {passed:?}");
+    }
+
+    /// The early PING measures the round trip of who said CONNECT.
+    fn without_connect_there_is_no_early_ping(which) {
+        let server = Server::start(which);
+        let mut client = Client::open(&server);
+        let deadline = Instant::now() + Duration::from_millis(3_500);
+        assert_eq!(client.read_some(deadline), Arrived::Nothing);
+        client.send("PING\r\n");
+        client.expect("PONG\r\n");
     }
 
     fn an_answering_client_is_never_stale(which) {

@@ -18,6 +18,7 @@ mod limits;
 mod liveness;
 mod logs;
 mod monitor;
+mod nkeys;
 mod ports_file;
 mod sessions;
 mod shutdown;

@@ -1,6 +1,6 @@
 //! Subscribers that do not read: closed, logged, counted, and nobody else loses anything.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::liveness::closed_by_port;
 use crate::support::client::Arrived;
@@ -76,6 +76,51 @@ for_both! {
         publisher.fence();
     }
 
+    /// Who takes a little within each deadline may stay, and is counted each time.
+    fn a_subscriber_that_moves_is_forgiven(which) {
+        const COUNT: usize = 200;
+        let conf = "write_deadline: \"200ms\"\nwrite_timeout: retry\n";
+        let server = Server::with().conf(conf).monitored().start(which);
+        let mut slow = subscriber(&server, "crawl");
+        let mut publisher = Client::connect(&server, "");
+        for _ in 0..COUNT {
+            publisher.send(&message("crawl"));
+        }
+        publisher.fence();
+        let begin = Instant::now();
+        let mut len = 0;
+        // A reader that crawls, for longer than several deadlines.
+        while begin.elapsed() < Duration::from_millis(1_000) {
+            assert_eq!(slow.read_some(Instant::now() + PATIENCE), Arrived::Bytes);
+            len += slow.take_received().len();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server.wait_log("Slow Consumer Detected: WriteDeadline of 200ms exceeded with ");
+        let frame_len = format!("MSG crawl 1 {PAYLOAD_LEN}\r\n").len() + PAYLOAD_LEN + 2;
+        let deadline = Instant::now() + PATIENCE;
+        while len < COUNT * frame_len && slow.read_some(deadline) == Arrived::Bytes {
+            len += slow.take_received().len();
+        }
+        assert!(len >= COUNT * frame_len, "{len}: not all of it came");
+        server.wait_log("Slow Consumer Recovered: Flush took ");
+        assert!(http::json(&server, "/varz")["slow_consumers"].as_u64() > Some(0));
+        slow.fence();
+    }
+
+    /// Forgiving is for those who take something.
+    fn who_never_reads_is_not_forgiven(which) {
+        let conf = "write_deadline: \"200ms\"\nwrite_timeout: retry\n";
+        let server = Server::with().conf(conf).monitored().start(which);
+        let never_reads = subscriber(&server, "late");
+        let mut publisher = Client::connect(&server, "");
+        for _ in 0..200 {
+            publisher.send(&message("late"));
+        }
+        publisher.fence();
+        let closed = closed_by_port(&server, never_reads.local_port());
+        assert_eq!(closed["reason"], "Slow Consumer (Write Deadline)");
+    }
+
     /// Publishers wait a little for a subscriber that lags; nothing is lost to it.
     fn a_lagging_subscriber_slows_its_publisher(which) {
         const COUNT: usize = 300;
@@ -89,6 +134,34 @@ for_both! {
         publisher.fence();
         assert_eq!(reader.join().unwrap(), COUNT);
         assert_eq!(http::json(&server, "/varz")["slow_consumers"], 0);
+    }
+
+    fn pauses_of_publishers_are_counted(which) {
+        let conf = "max_pending: 4MB\nmax_payload: 512KB\n";
+        let server = Server::with().conf(conf).monitored().start(which);
+        let mut slow = subscriber(&server, "stall");
+        let mut publisher = Client::connect(&server, "");
+        let stalled = || http::json(&server, "/varz")["stalled_clients"].as_u64().unwrap();
+        let mut count = 0;
+        while stalled() == 0 {
+            publisher.send(&message("stall"));
+            publisher.fence();
+            count += 1;
+            assert!(count < 500, "it has never paused");
+        }
+        slow.send("PING\r\n");
+        let mut seen = 0;
+        loop {
+            let frame = slow.frame();
+            if frame == b"PONG\r\n" {
+                break;
+            }
+            seen += usize::from(frames::is_message(&frame));
+        }
+        assert_eq!(seen, count);
+        assert_eq!(http::json(&server, "/varz")["slow_consumers"], 0);
+        let connz = http::json(&server, "/connz?sort=cid");
+        assert!(connz["connections"][0]["stalls"].as_u64() > Some(0), "{connz:#}");
     }
 
     /// Without the stall, what does not fit is dropped for that subscriber, which stays.
