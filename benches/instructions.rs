@@ -36,6 +36,9 @@ const CHANGE_MARKED: f64 = 2.0;
 /// Processes of which the median counts, for workloads in which the seed decides who crowds whom.
 const SEEDS: usize = 5;
 
+/// Where the baseline is kept, in the package.
+const RECORD: &str = "benches/record/instructions.json";
+
 const INSTALL: &str = "valgrind did not start; install it (Debian: apt install valgrind)";
 
 /// What one workload costs per operation.
@@ -45,9 +48,14 @@ struct Cost {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--child", name] => child(name),
+        [] => {
+            // `cargo test --all-targets` starts every bench without an argument.
+            println!("to count: cargo bench --bench instructions");
+            Ok(())
+        }
         _ => compare(&args),
     };
     match outcome {
@@ -78,55 +86,82 @@ fn run_counted(prepared: &mut Prepared, calls: u64) {
 }
 
 fn compare(args: &[String]) -> Outcome<()> {
-    let (flags, prefixes): (Vec<_>, Vec<_>) = args.iter().partition(|arg| arg.starts_with("--"));
+    let args = args.iter().filter(|arg| *arg != "--bench");
+    let (flags, prefixes): (Vec<_>, Vec<_>) = args.partition(|arg| arg.starts_with("--"));
     let record = match flags[..] {
         [] => false,
         [flag] if flag == "--record" => true,
         _ => return Err("usage: [--record] [NAME-PREFIX...]".into()),
-    };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/record/instructions.json");
-    let mut kept: Value = match fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text)?,
-        Err(_) => json!({ "workloads": {} }),
     };
     // To fill a list of a million under callgrind takes minutes and tells nothing new.
     let selected = workloads::named("").filter(|workload| {
         let named = |prefix: &&String| workload.name.starts_with(prefix.as_str());
         (prefixes.is_empty() || prefixes.iter().any(named)) && !workload.name.ends_with("-1m")
     });
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(RECORD);
+    let mut kept: Map<String, Value> = match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)?,
+        Err(_) => Map::new(),
+    };
+    let place = place();
+    for (what, here) in &place {
+        if let Some(there) = kept.get(what).filter(|there| *there != here) {
+            println!("the record is of another {what}: {there}, here {here}");
+        }
+    }
+    let before = kept.remove("workloads").unwrap_or_default();
+    let mut costs = match &before {
+        Value::Object(before) if !prefixes.is_empty() => before.clone(),
+        _ => Map::new(),
+    };
     println!(
         "per operation{:>33} {:>10} {:>8} {:>8}",
         "instructions", "record", "change", "allocs"
     );
-    let mut costs = Map::new();
     for workload in selected {
         let cost = count(workload)?;
-        print(workload.name, &cost, kept["workloads"][workload.name]["instructions"].as_f64());
-        let rounded = |figure: f64, digits: i32| {
-            let scale = 10_f64.powi(digits);
-            (figure * scale).round() / scale
-        };
-        let kept = json!({
-            "instructions": rounded(cost.instructions, 1),
-            "allocations": rounded(cost.allocations, 3),
-        });
-        costs.insert(workload.name.into(), kept);
+        print(workload.name, &cost, before[workload.name]["instructions"].as_f64());
+        costs.insert(workload.name.into(), cost.to_json());
     }
     if record {
-        let mut all = kept["workloads"].as_object().cloned().unwrap_or_default();
-        all.extend(costs);
-        kept = json!({
-            "command": "cargo bench --bench instructions -- --record",
-            "machine": machine(),
-            "rustc": first_line("rustc", "--version"),
-            "valgrind": first_line("valgrind", "--version"),
-            "workloads": all,
-        });
+        let mut all = place;
+        all.insert("workloads".into(), costs.into());
         fs::create_dir_all(path.parent().expect("it is in a folder"))?;
-        fs::write(&path, serde_json::to_string_pretty(&kept)? + "\n")?;
+        fs::write(&path, serde_json::to_string_pretty(&all)? + "\n")?;
         println!("recorded in {}", path.display());
     }
     Ok(())
+}
+
+/// What the figures depend on besides the code.
+fn place() -> Map<String, Value> {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let version = |program: &str| {
+        let output = Command::new(program).arg("--version").output();
+        let text = output.map(|output| output.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
+    };
+    [
+        ("processor", model.map_or(String::new(), |(_, name)| name.to_owned())),
+        ("compiler", version("rustc")),
+        ("C library", version("ldd")),
+        ("valgrind", version("valgrind")),
+    ]
+    .map(|(what, value)| (what.to_owned(), value.into()))
+    .into_iter()
+    .collect()
+}
+
+impl Cost {
+    /// Rounded to what seeds leave of the figures.
+    fn to_json(&self) -> Value {
+        let rounded = |figure: f64, scale: f64| (figure * scale).round() / scale;
+        json!({
+            "instructions": rounded(self.instructions, 10.0),
+            "allocations": rounded(self.allocations, 1000.0),
+        })
+    }
 }
 
 fn print(name: &str, cost: &Cost, before: Option<f64>) {
@@ -195,16 +230,4 @@ fn read_counts(text: &str) -> Outcome<(u64, u64)> {
         }
     }
     Ok((instructions.ok_or("callgrind wrote no totals")?, allocations))
-}
-
-fn machine() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    model.map(|(_, name)| name.to_owned()).unwrap_or_default()
-}
-
-fn first_line(program: &str, arg: &str) -> String {
-    let output = Command::new(program).arg(arg).output();
-    let text = output.map(|output| output.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
 }

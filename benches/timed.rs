@@ -46,6 +46,11 @@ fn time(bencher: Bencher<'_, '_>, workload: &Workload) {
 }
 
 fn main() {
+    if std::env::args().len() == 1 {
+        // `cargo test --all-targets` starts every bench without an argument.
+        println!("to time: cargo bench --bench timed");
+        return;
+    }
     if std::env::args().skip(1).all(|arg| arg.starts_with('-')) {
         print_memories();
     }

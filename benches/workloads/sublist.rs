@@ -88,19 +88,24 @@ pub(super) fn matches(count: usize, working_set: usize) -> Prepared {
     })
 }
 
-/// The same through a cache, which holds them all if the working set is small.
-pub(super) fn cached_matches(count: usize, working_set: usize) -> Prepared {
+/// The same through a cache, which holds them all if the working set is small. `caches` differ in
+/// the seeds of their hashes, which decide what crowds what out; one after the other is used.
+pub(super) fn cached_matches(count: usize, working_set: usize, caches: usize) -> Prepared {
     let (list, subjects) = (filled(count), subjects(count, working_set));
-    let mut cache = MatchCache::<MatchResult<Sub>>::new();
-    Prepared::new(working_set, move || {
-        for subject in &subjects {
-            let subject = subject.as_bytes();
-            let stamp = list.epochs().stamp(subject);
-            match cache.lookup(0, subject, stamp) {
-                Lookup::Hit(result) => {
-                    black_box(result.plain().len());
+    let rounds = (10_000 / working_set).max(1);
+    let new_cache = |_| MatchCache::<MatchResult<Sub>>::new();
+    let mut caches: Vec<_> = (0..caches).map(new_cache).collect();
+    Prepared::new(working_set * rounds * caches.len(), move || {
+        for cache in &mut caches {
+            for subject in (0..rounds).flat_map(|_| &subjects) {
+                let subject = subject.as_bytes();
+                let stamp = list.epochs().stamp(subject);
+                match cache.lookup(0, subject, stamp) {
+                    Lookup::Hit(result) => {
+                        black_box(result.plain().len());
+                    }
+                    Lookup::Miss(result) => list.match_into(subject, result),
                 }
-                Lookup::Miss(result) => list.match_into(subject, result),
             }
         }
     })
