@@ -7,7 +7,7 @@ pub(crate) mod drive;
 pub mod files;
 pub mod http;
 pub(crate) mod listener;
-pub(crate) mod machine;
+pub mod machine;
 pub(crate) mod process;
 pub mod s2;
 pub mod signals;

@@ -16,8 +16,7 @@ const ROUTE_RULES: RouteRules =
 
 /// Messages from another server.
 pub(super) fn routed(len: usize) -> Prepared {
-    let msg = [&b"RMSG $G "[..], &stream::publication(stream::SUBJECT, "", len)[b"PUB ".len()..]];
-    parsed_by(ROUTE_RULES, msg.concat().repeat(OPS), READ_LEN)
+    parsed_by(ROUTE_RULES, stream::routed(stream::SUBJECT, len).repeat(OPS), READ_LEN)
 }
 
 /// Publications with a payload of `len` bytes, in reads of `read_len` that end anywhere.

@@ -1,4 +1,4 @@
-//! A whole server without sockets and tasks: the bytes of a read through parser, client, delivery
+//! A whole server without sockets and tasks: the bytes of a read through parser, machine, delivery
 //! and commit to wires that take everything and keep nothing.
 //!
 //! One operation is one message delivered, or published where nobody or one of a group gets it;
@@ -12,26 +12,34 @@ use dialtone::client::Client;
 use dialtone::conn::{Conn, Wire};
 use dialtone::deliver::Delivery;
 use dialtone::ids::{Kind, ServerId};
+use dialtone::net::machine::Machine;
 use dialtone::options::ConnectionType;
-use dialtone::parser::{Op, Parser};
+use dialtone::outbound::Policy;
+use dialtone::parser::Parser;
 use dialtone::registry::Registry;
+use dialtone::route::mesh::Mesh;
+use dialtone::route::{Role, Route};
 
 use super::stream::{self, SUBJECT};
 use super::{Prepared, READ_LEN, sublist};
 
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true}\r\n";
 
+/// What another server says of itself.
+const JOIN: &str = "CONNECT {\"name\":\"NOTHER\",\"cluster\":\"plant\",\"headers\":true}\r\n\
+INFO {\"server_id\":\"NOTHER\",\"server_name\":\"other\",\"cluster\":\"plant\",\"headers\":true}\r\n";
+
 /// The server and its clients by number.
 struct Bus {
     registry: Arc<Registry>,
     delivery: Delivery,
-    clients: Vec<End>,
+    clients: Vec<End<Client>>,
 }
 
-struct End {
-    conn: Arc<Conn>,
-    client: Client,
-    parser: Parser,
+/// One connection as the server holds it.
+struct End<M: Machine> {
+    machine: M,
+    parser: Parser<M::Rules>,
 }
 
 /// A socket that is never full.
@@ -56,42 +64,35 @@ impl Bus {
         bus
     }
 
-    fn add(&mut self) {
+    fn connect(&self, kind: Kind) -> Arc<Conn> {
         let now = self.delivery.now;
-        let conn = self
-            .registry
-            .add(|cid, slot| Conn::new(cid, Kind::Client, slot, None, now, Arc::new(Open)));
-        let registry = Arc::clone(&self.registry);
-        let client = Client::new(registry, Arc::clone(&conn), ConnectionType::Standard, "".into());
-        let parser = Parser::new(client.rules());
-        self.clients.push(End { conn, client, parser });
+        self.registry.add(|cid, slot| Conn::new(cid, kind, slot, None, now, Arc::new(Open)))
+    }
+
+    fn add(&mut self) {
+        let (registry, conn) = (Arc::clone(&self.registry), self.connect(Kind::Client));
+        self.clients.push(End::new(Client::new(
+            registry,
+            conn,
+            ConnectionType::Standard,
+            "".into(),
+        )));
+    }
+
+    /// Another server, whose clients listen to `subjects`.
+    fn join(&mut self, subjects: &[&str]) -> End<Route> {
+        let mesh = Mesh::new(Arc::clone(&self.registry), 1);
+        let (registry, conn) = (Arc::clone(&self.registry), self.connect(Kind::Route));
+        let mut other = End::new(Route::new(registry, mesh, conn, Role::Accepted));
+        let interest = subjects.iter().map(|subject| format!("RS+ $G {subject}\r\n"));
+        let lines = JOIN.to_owned() + &interest.collect::<String>();
+        other.read(lines.as_bytes(), &mut self.delivery, &self.registry.policy);
+        other
     }
 
     /// Handles what client `at` sent, as its task would.
     fn read(&mut self, at: usize, input: &[u8]) {
-        let End { conn, client, parser } = &mut self.clients[at];
-        let delivery = &mut self.delivery;
-        let policy = &self.registry.policy;
-        for mut read in input.chunks(READ_LEN) {
-            loop {
-                if let Some((publish, used)) = parser.next_plain(read) {
-                    read = &read[used..];
-                    client.handle_publish(&publish, delivery).expect("nothing is forbidden");
-                    if delivery.staging.is_full() {
-                        delivery.commit(policy, conn);
-                    }
-                    continue;
-                }
-                let (op, used) = parser.next(read).expect("the lines are right");
-                read = &read[used..];
-                let Some(op) = op else { break };
-                client.handle_op(&op, delivery).expect("nothing is forbidden");
-                if matches!(op, Op::Connect(_)) {
-                    parser.rules = client.rules();
-                }
-            }
-            delivery.commit(policy, conn);
-        }
+        self.clients[at].read(input, &mut self.delivery, &self.registry.policy);
     }
 
     fn subscribe(&mut self, at: usize, subject: &str, sid: usize) {
@@ -117,6 +118,42 @@ impl Bus {
     }
 }
 
+impl<M: Machine> End<M> {
+    fn new(machine: M) -> End<M> {
+        let parser = Parser::new(machine.rules());
+        End { machine, parser }
+    }
+
+    fn read(&mut self, input: &[u8], delivery: &mut Delivery, policy: &Policy) {
+        let End { machine, parser } = self;
+        for mut read in input.chunks(READ_LEN) {
+            loop {
+                if let Some((plain, used)) = parser.next_plain(read) {
+                    read = &read[used..];
+                    machine.handle_plain(&plain, delivery).expect("nothing is forbidden");
+                    if delivery.staging.is_full() {
+                        delivery.commit(policy, machine.conn());
+                    }
+                    continue;
+                }
+                // The op is let go of before the rules change, whatever it borrows.
+                {
+                    let (op, used) = parser.next(read).expect("the lines are right");
+                    read = &read[used..];
+                    let Some(op) = op else { break };
+                    machine.handle_op(&op, delivery).expect("nothing is forbidden");
+                    if !M::changes_rules(&op) {
+                        continue;
+                    }
+                }
+                parser.rules = machine.rules();
+            }
+            while machine.handle_turn(delivery) {}
+            delivery.commit(policy, machine.conn());
+        }
+    }
+}
+
 /// One publisher; `subscribers` get each of its messages.
 pub(super) fn fan_out(subscribers: usize, len: usize, messages: usize) -> Prepared {
     let mut bus = Bus::new(1 + subscribers);
@@ -126,6 +163,33 @@ pub(super) fn fan_out(subscribers: usize, len: usize, messages: usize) -> Prepar
     let input = stream::publication(SUBJECT, "", len).repeat(messages);
     let delivered = messages * subscribers;
     bus.prepared(delivered.max(messages), delivered, move |bus| bus.read(0, &input))
+}
+
+/// One publisher whose only listeners are on another server.
+pub(super) fn to_route() -> Prepared {
+    const MESSAGES: usize = 1000;
+    let mut bus = Bus::new(1);
+    let other = bus.join(&[SUBJECT]);
+    let input = stream::publication(SUBJECT, "", 128).repeat(MESSAGES);
+    bus.prepared(MESSAGES, MESSAGES, move |bus| {
+        bus.read(0, &input);
+        assert!(!other.machine.conn().is_closed());
+    })
+}
+
+/// A publisher on another server and `subscribers` here.
+pub(super) fn from_route(subscribers: usize) -> Prepared {
+    const MESSAGES: usize = 1000;
+    let mut bus = Bus::new(subscribers);
+    for at in 0..subscribers {
+        bus.subscribe(at, SUBJECT, 1);
+    }
+    let mut other = bus.join(&[]);
+    let input = stream::routed(SUBJECT, 128).repeat(MESSAGES);
+    let delivered = MESSAGES * subscribers;
+    bus.prepared(delivered, delivered, move |bus| {
+        other.read(&input, &mut bus.delivery, &bus.registry.policy);
+    })
 }
 
 /// One of ten gets each message.

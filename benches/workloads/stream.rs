@@ -25,6 +25,12 @@ pub(super) fn with_headers(subject: &str, len: usize) -> Vec<u8> {
     line
 }
 
+/// `RMSG $G subject size` of another server with a payload of `len` bytes.
+pub(super) fn routed(subject: &str, len: usize) -> Vec<u8> {
+    let publication = publication(subject, "", len);
+    [b"RMSG $G ", &publication["PUB ".len()..]].concat()
+}
+
 /// A number below `count` for each number below it, in an order that defeats the prefetcher.
 pub(super) fn scattered(number: usize, count: usize) -> usize {
     // Prime, so that no number comes twice.

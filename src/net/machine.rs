@@ -14,14 +14,14 @@ use crate::parser::{Grammar, Op, Publish, RouteOp, RouteRules, RoutedMsg, Rules}
 use crate::route::Route;
 
 /// An op as the machine `M` takes it.
-pub(crate) type OpOf<'a, M> = <<M as Machine>::Rules as Grammar>::Op<'a>;
+pub type OpOf<'a, M> = <<M as Machine>::Rules as Grammar>::Op<'a>;
 
 /// A plainly written message as the machine `M` takes it.
-pub(crate) type PlainOf<'a, M> = <<M as Machine>::Rules as Grammar>::Plain<'a>;
+pub type PlainOf<'a, M> = <<M as Machine>::Rules as Grammar>::Plain<'a>;
 
 /// The machine behind a connection: ops and times in, frames into the staging. Each kind has a
 /// drive compiled for it.
-pub(crate) trait Machine: Unpin + Send + 'static {
+pub trait Machine: Unpin + Send + 'static {
     /// What its parser is held to.
     type Rules: Grammar<Extra: Send> + Unpin + Send;
 
