@@ -79,7 +79,7 @@ struct Matched {
     routes: Vec<RouteTarget>,
 }
 
-/// A queue group of which somebody can be chosen.
+/// A queue group of which somebody can be chosen: one of the two parts is not empty.
 struct Group {
     /// Its name with a blank behind it, in `heads`.
     name: (u32, u32),
@@ -153,6 +153,7 @@ impl Matched {
             self.plain.push(target);
         }
         for group in result.groups() {
+            let (members_before, remotes_before) = (self.members.len(), self.remotes.len());
             for subscription in group.members() {
                 if subscription.is_remote() {
                     self.push_remote(account, subject, subscription);
@@ -160,6 +161,9 @@ impl Matched {
                 }
                 let target = Target::new(subject, subscription, &mut self.heads);
                 self.members.push(target);
+            }
+            if self.members.len() == members_before && self.remotes.len() == remotes_before {
+                continue;
             }
             let start = self.heads.len() as u32;
             self.heads.extend_from_slice(group.queue());
@@ -339,11 +343,11 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Stages the message for one member of a group, chosen at random, or the next one that can
-    /// take it.
+    /// Stages the message for one member of a group, which is not empty, chosen at random, or the
+    /// next one that can take it.
     #[inline]
     fn offer_one(&mut self, members: &[Target], random: &mut fastrand::Rng) -> bool {
-        let first = if members.len() == 1 { 0 } else { random.usize(..members.len().max(1)) };
+        let first = if members.len() == 1 { 0 } else { random.usize(..members.len()) };
         self.offer_from(members, first)
     }
 
@@ -369,7 +373,7 @@ impl Stage<'_> {
             counted = true;
         }
         let head = &self.heads[target.head.0 as usize..target.head.1 as usize];
-        let (with_header, tail, bytes) = self.tails.of(target.subscription.conn());
+        let (with_header, tail, bytes) = self.tails.of(|| target.subscription.conn());
         let head = &head[usize::from(!with_header)..];
         if self.traced {
             trace(target.subscription.conn(), head, tail);
@@ -407,9 +411,9 @@ impl Stage<'_> {
 impl<'a> Tails<'a> {
     /// What a receiver gets: whether that has a header, the tail, and its bytes.
     #[inline]
-    fn of(&self, receiver: &Conn) -> (bool, &'a [u8], u64) {
+    fn of<'c>(&self, receiver: impl FnOnce() -> &'c Arc<Conn>) -> (bool, &'a [u8], u64) {
         match self.headless {
-            Some((tail, bytes)) if !receiver.headers() => (false, tail, bytes),
+            Some((tail, bytes)) if !receiver().headers() => (false, tail, bytes),
             _ => (self.with_header, self.tail, self.bytes),
         }
     }

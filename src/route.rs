@@ -294,6 +294,12 @@ impl Route {
         if open.spare && self.mesh.is_member(&self.conn, &open.server_id) {
             open.spare = false;
             self.handshake_due = Moment::NEVER;
+            // Those that should have followed the one that has ended may be missing.
+            open.confirm = open.pooled && matches!(self.role, Role::Solicited(_));
+            if open.confirm {
+                self.pings.sent(delivery.now);
+                delivery.staging.frames(&self.conn).extend_from_slice(encoder::PING);
+            }
         }
         if !open.spare && !open.begun {
             open.begin(&self.registry, &self.mesh, &self.conn, self.import.as_ref());

@@ -188,11 +188,11 @@ impl Stage<'_> {
         for (number, route) in (0..).zip(&matched.routes) {
             let groups = chosen.iter().filter(|(at, _)| *at == number).map(|(_, group)| *group);
             let named = groups.clone().next().is_some();
-            let wanted = named || plain && route.plain;
+            let wanted = named || plain && route.plain && !route.conn.is_closed();
             if !wanted {
                 continue;
             }
-            let (with_header, tail, bytes) = self.tails.of(&route.conn);
+            let (with_header, tail, bytes) = self.tails.of(|| &route.conn);
             let head = &matched.heads[route.head.0 as usize..route.head.1 as usize];
             let (verb, head) = (if with_header { b"H" } else { b"R" }, &head[1..]);
             if self.traced {
