@@ -642,5 +642,7 @@ fn ping_interval(mesh: &Mesh) -> Duration {
     mesh.cluster.ping_interval.min(ROUTE_PING_INTERVAL_MAX)
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;
