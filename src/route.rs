@@ -241,9 +241,10 @@ impl Route {
         Ok(())
     }
 
-    /// What to compress with from now on, once after the INFO that agreed on it: what is staged is
-    /// still sent in clear, all input behind that INFO and all that is sent later is compressed.
-    /// Then [`handle_compressed`](Route::handle_compressed) goes on.
+    /// What to compress with from now on. The first time after the INFO that agreed on it: what is
+    /// staged is still sent in clear, all input behind that INFO and all that is sent later is
+    /// compressed; then [`handle_compressed`](Route::handle_compressed) goes on. Later only another
+    /// level.
     pub fn take_compression(&mut self) -> Option<Level> {
         self.start_compression.take()
     }
@@ -462,7 +463,8 @@ impl Route {
         };
         self.conn.set_headers(info.headers && !self.registry.options.no_header_support);
         let compression = self.compression();
-        let registered = self.mesh.register(&self.conn, dial, info, compression);
+        let agreed = self.agreed.unwrap_or(Agreed::NotSupported);
+        let registered = self.mesh.register(&self.conn, dial, info, agreed.as_str());
         if let Err(ProtoErr::Route(error)) = &registered
             && matches!(**error, RouteErr::NotDedicated(_))
         {
@@ -509,12 +511,27 @@ impl Route {
     fn handle_pong(&mut self, now: Moment) {
         if let Some(rtt) = self.pings.pong(now) {
             self.conn.set_rtt(rtt);
+            self.adapt_compression(Duration::from_nanos(rtt));
         }
         if let (State::Open(open), Role::Solicited(dial)) = (&mut self.state, &self.role)
             && open.confirm
         {
             open.confirm = false;
             self.mesh.confirmed(dial, &open.server_id, now);
+        }
+    }
+
+    /// Compresses as suits the round trip time, if that is what is configured.
+    fn adapt_compression(&mut self, rtt: Duration) {
+        if let Some(Agreed::S2(now)) = self.agreed
+            && let Some(level) = self.mesh.cluster.compression.level(rtt)
+            && level != now
+        {
+            self.agreed = Some(Agreed::S2(level));
+            self.start_compression = Some(level);
+            if let State::Open(open) = &self.state {
+                self.mesh.compresses(&self.conn, &open.server_id, level.as_str());
+            }
         }
     }
 
@@ -631,5 +648,7 @@ fn ping_interval(mesh: &Mesh) -> Duration {
     mesh.cluster.ping_interval.min(ROUTE_PING_INTERVAL_MAX)
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -52,7 +52,12 @@ impl Wire for Taken {
 impl Bench {
     /// A server with these options and `count` clients, whose INFO is taken already.
     pub(crate) fn new(options: Options, count: usize) -> Bench {
-        let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).expect("of the right shape");
+        Bench::with_id(&format!("N{}", "A".repeat(55)), options, count)
+    }
+
+    /// The same with an id of its own.
+    pub(crate) fn with_id(id: &str, options: Options, count: usize) -> Bench {
+        let server_id = ServerId::new(id).expect("of the right shape");
         let registry = Arc::new(Registry::new(server_id, options));
         let delivery = Delivery::new(registry.new_counters());
         let mut bench = Bench { registry, delivery, ends: Vec::new() };

@@ -505,6 +505,15 @@ impl Mesh {
         routes
     }
 
+    /// A connection is compressed in another way from now on, as monitoring names it.
+    pub fn compresses(&self, conn: &Conn, server_id: &str, compression: &'static str) {
+        let mut state = self.state.lock();
+        if let Some(other) = state.servers.get_mut(server_id) {
+            let members = other.members.values_mut().chain(other.spares.iter_mut().map(|(_, m)| m));
+            members.filter(|m| m.conn.cid == conn.cid).for_each(|m| m.compression = compression);
+        }
+    }
+
     /// The port where other servers can connect.
     pub fn port(&self) -> u16 {
         self.state.lock().port

@@ -1,2 +1,72 @@
-//! Many servers in memory: a world of byte queues and a hand-moved clock (`world.rs`), and what
-//! must hold in it whatever happens.
+//! Clusters in memory: whatever happens to them, they become whole again.
+
+use std::time::Duration;
+
+use crate::fuzzing;
+use crate::options::Cluster;
+use crate::route::fuzz::{Play, fuzz_mesh};
+
+fn pooled(_: usize) -> Cluster {
+    Cluster { ping_interval: Duration::from_secs(2), ..Cluster::default() }
+}
+
+/// A cluster with some interest everywhere.
+fn five() -> Play {
+    let mut play = Play::new(5, 7, pooled);
+    for server in 0..5 {
+        play.subscribe(server, 0, "a.*", None);
+        play.subscribe(server, 1, "a.b", Some("q"));
+        play.subscribe(server, 2, [">", "a", "b", "c.d", "*"][server], None);
+    }
+    play
+}
+
+#[test]
+fn a_cluster_forms() {
+    let mut play = five();
+    play.settle();
+    play.publish_all();
+}
+
+#[test]
+fn a_partition_heals() {
+    let mut play = five();
+    play.settle();
+    play.world.sides = vec![0, 1, 0, 1, 1];
+    for _ in 0..200 {
+        play.world.pass(Duration::from_millis(100));
+        play.world.carry_all();
+    }
+    let others = |play: &Play, at: usize| play.world.servers[at].mesh.server_count();
+    assert_eq!([0, 1, 2, 3, 4].map(|at| others(&play, at)), [1, 2, 1, 2, 2]);
+    play.subscribe(0, 0, "b", None);
+    play.subscribe(1, 0, "b", None);
+    play.settle();
+    play.publish_all();
+}
+
+#[test]
+fn all_servers_are_replaced_one_by_one_and_at_once() {
+    let mut play = five();
+    for server in 0..5 {
+        play.settle();
+        play.restart(server);
+    }
+    play.settle();
+    (0..5).for_each(|server| play.restart(server));
+    play.subscribe(3, 0, ">", None);
+    play.settle();
+    play.publish_all();
+}
+
+/// Operations on a cluster, most of them such that something happens.
+#[test]
+fn fuzz_mesh_corpus_and_seeded() {
+    fuzzing::run("mesh", 40, fuzz_mesh, |random, corpus| {
+        if random.u8(..4) == 0 {
+            return fuzzing::mutated(random, corpus);
+        }
+        let len = 1 + 3 * random.usize(20..240);
+        std::iter::repeat_with(|| random.u8(..)).take(len).collect()
+    });
+}

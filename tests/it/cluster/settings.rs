@@ -42,7 +42,8 @@ for_both! {
         // Without a port it is the one listened on.
         let server = alone("advertise: \"a.example\"").start(which);
         let info = Remote::open(&server).info;
-        assert_eq!((&info["host"], &info["port"]), (&json!("a.example"), &json!(server.route_port())));
+        let port = json!(server.route_port());
+        assert_eq!((&info["host"], &info["port"]), (&json!("a.example"), &port));
     }
 
     /// `no_advertise` keeps addresses to itself, in both directions.
@@ -59,7 +60,8 @@ for_both! {
     /// Everything that can be said without a file.
     fn flags(which) {
         let listener = listener();
-        let route = format!("nats://there:word@127.0.0.1:{}", listener.local_addr().unwrap().port());
+        let port = listener.local_addr().unwrap().port();
+        let route = format!("nats://there:word@127.0.0.1:{port}");
         let server = Server::with()
             .flags([
                 "--cluster", "nats://here:pass@127.0.0.1:-1", "--cluster_name", "mesh",
@@ -119,9 +121,10 @@ fn a_server_that_dials_itself_is_alone() {
         let listener = listener();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let conf = format!(
-            "cluster {{ name: mesh, listen: \"127.0.0.1:{port}\", routes: [\"nats://127.0.0.1:{port}\"] }}"
+        let settings = format!(
+            "name: mesh, listen: \"127.0.0.1:{port}\", routes: [\"nats://127.0.0.1:{port}\"]"
         );
+        let conf = format!("cluster {{ {settings} }}");
         let server = Server::with().conf(conf).monitored().start(which);
         server.wait_log("Router connection closed: Duplicate Route");
         assert_eq!(http::json(&server, "/routez")["num_routes"], 0);
@@ -158,8 +161,8 @@ fn every_compression_meets_every_other() {
             let other = ids.iter().position(|id| route["remote_id"] == id.as_str()).unwrap();
             let expected = agreed(modes[at], modes[other]);
             let told = route["compression"].as_str().unwrap();
-            // The level of `s2_auto` is chosen when the round trip is known.
-            let open = modes[at] == "s2_auto" && told == "s2_auto" && expected != "off";
+            // The level of `s2_auto` is chosen by the round trip, which is long on a busy machine.
+            let open = modes[at] == "s2_auto" && expected != "off" && told.starts_with("s2_");
             assert!(open || told == expected, "{} with {}: {told}", modes[at], modes[other]);
             met.insert(other);
         }
@@ -172,7 +175,6 @@ fn every_compression_meets_every_other() {
 fn agreed(mine: &str, theirs: &str) -> &'static str {
     match (mine, theirs) {
         ("off", _) | (_, "off") | ("accept", "accept") => "off",
-        // As loopback is fast.
         ("s2_auto", _) => "s2_uncompressed",
         ("accept", "s2_auto") | ("s2_fast", _) | ("accept", "s2_fast") => "s2_fast",
         ("accept", "s2_better") | ("s2_better", _) => "s2_better",

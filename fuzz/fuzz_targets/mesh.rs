@@ -1,0 +1,5 @@
+//! A cluster in memory against a naive model: `cargo +nightly fuzz run mesh`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dialtone::route::fuzz::fuzz_mesh(bytes));
