@@ -115,7 +115,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// CPU time used so far by all threads, user and kernel, in nanoseconds; with that of its peers.
+    /// CPU time used so far by all threads and those of its peers, user and kernel, in nanoseconds.
     pub(crate) fn cpu_ns(&self) -> io::Result<u64> {
         let mut sum = self.peers.iter().map(Server::cpu_ns).sum::<io::Result<u64>>()?;
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {

@@ -27,7 +27,8 @@ const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\"
 
 /// What another server says of itself.
 const JOIN: &str = "CONNECT {\"name\":\"NOTHER\",\"cluster\":\"plant\",\"headers\":true}\r\n\
-INFO {\"server_id\":\"NOTHER\",\"server_name\":\"other\",\"cluster\":\"plant\",\"headers\":true}\r\n";
+INFO {\"server_id\":\"NOTHER\",\"server_name\":\"other\",\"cluster\":\"plant\",\
+\"headers\":true}\r\n";
 
 /// The server and its clients by number.
 struct Bus {
