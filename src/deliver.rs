@@ -60,12 +60,14 @@ pub struct Publisher<'a> {
 /// The receivers of one subject, with the heads of their frames.
 #[derive(Default)]
 struct Matched {
-    /// `HMSG subject sid ` of each target; without its first byte it is that of MSG.
+    /// `HMSG subject sid ` of the targets, those with the same sid once; without its first byte it
+    /// is that of MSG.
     heads: Vec<u8>,
-    plain: Vec<Target>,
-    /// Ends of the groups in `members`.
-    groups: Vec<usize>,
-    members: Vec<Target>,
+    /// The plain ones, then the members of each group.
+    targets: Vec<Target>,
+    plain_count: usize,
+    /// Ends of the groups in `targets`.
+    groups: Vec<u32>,
 }
 
 /// One subscription as delivery needs it, without touching its memory in the common case.
@@ -91,22 +93,21 @@ impl Cached for Matched {
     fn clear(&mut self) {
         self.heads.clear();
         self.heads.shrink_to(KEPT_HEADS_LEN);
-        self.plain.clear();
-        self.plain.shrink_to(KEPT_TARGETS);
+        self.targets.clear();
+        self.targets.shrink_to(KEPT_TARGETS);
+        self.plain_count = 0;
         self.groups.clear();
         self.groups.shrink_to(KEPT_TARGETS);
-        self.members.clear();
-        self.members.shrink_to(KEPT_TARGETS);
     }
 
     fn heap_bytes(&self) -> usize {
         self.heads.capacity()
-            + (self.plain.capacity() + self.members.capacity()) * size_of::<Target>()
-            + self.groups.capacity() * size_of::<usize>()
+            + self.targets.capacity() * size_of::<Target>()
+            + self.groups.capacity() * size_of::<u32>()
     }
 
     fn fanout(&self) -> usize {
-        self.plain.len() + self.groups.len()
+        self.plain_count + self.groups.len()
     }
 }
 
@@ -117,31 +118,43 @@ const KEPT_HEADS_LEN: usize = 4096;
 impl Matched {
     /// Fills an empty match with the result for `subject`.
     fn fill(&mut self, subject: &[u8], result: &MatchResult<Subscription>) {
-        for subscription in result.plain() {
-            let target = Target::new(subject, subscription, &mut self.heads);
-            self.plain.push(target);
+        let members = || result.groups().iter().flat_map(|group| group.members());
+        self.plain_count = result.plain().len();
+        self.targets.reserve_exact(self.plain_count + members().count());
+        for subscription in result.plain().iter().chain(members()) {
+            let head = self.head(subject, subscription.sid());
+            self.targets.push(Target::new(subscription, head));
         }
+        let mut end = self.plain_count;
         for group in result.groups() {
-            for subscription in group.members() {
-                let target = Target::new(subject, subscription, &mut self.heads);
-                self.members.push(target);
-            }
-            self.groups.push(self.members.len());
+            end += group.members().len();
+            self.groups.push(end as u32);
         }
+    }
+
+    /// Where the head for `sid` is, made if the last target has another. Clients count from 1, so
+    /// with many receivers most heads are the same, and stay in the processor's cache.
+    fn head(&mut self, subject: &[u8], sid: &[u8]) -> (u32, u32) {
+        if let Some(last) = self.targets.last()
+            && last.subscription.sid() == sid
+        {
+            return last.head;
+        }
+        let start = self.heads.len() as u32;
+        for part in [b"HMSG ", subject, b" ", sid, b" "] {
+            self.heads.extend_from_slice(part);
+        }
+        (start, self.heads.len() as u32)
     }
 }
 
 impl Target {
-    fn new(subject: &[u8], subscription: &Subscription, heads: &mut Vec<u8>) -> Target {
-        let start = heads.len() as u32;
-        for part in [b"HMSG ", subject, b" ", subscription.sid(), b" "] {
-            heads.extend_from_slice(part);
-        }
+    fn new(subscription: &Subscription, head: (u32, u32)) -> Target {
         let conn = subscription.conn();
         Target {
             subscription: subscription.clone(),
-            slot: conn.slot.number(),
-            head: (start, heads.len() as u32),
+            slot: conn.slot,
+            head,
             special: subscription.max() != 0 || subscription.is_filtered() || conn.answers(),
         }
     }
@@ -179,7 +192,7 @@ impl Delivery {
                 matched
             }
         };
-        if matched.plain.is_empty() && matched.members.is_empty() {
+        if matched.targets.is_empty() {
             return false;
         }
         let tails = Tails::new(publish, &mut self.rewritten);
@@ -194,13 +207,13 @@ impl Delivery {
             traced: tracing::enabled!(tracing::Level::TRACE),
         };
         let mut delivered = 0_u64;
-        for target in &matched.plain {
+        for target in &matched.targets[..matched.plain_count] {
             delivered += u64::from(stage.offer(target));
         }
-        let mut start = 0;
+        let mut start = matched.plain_count;
         for &end in &matched.groups {
-            let members = &matched.members[start..end];
-            start = end;
+            let members = &matched.targets[start..end as usize];
+            start = end as usize;
             let first = if members.len() == 1 { 0 } else { self.random.usize(..members.len()) };
             let taken = members[first..]
                 .iter()
@@ -265,7 +278,7 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// Stages the message for one subscription, or tells that it cannot take it.
     fn offer(&mut self, target: &Target) -> bool {
-        if target.slot == self.publisher.conn.slot.number() && !self.publisher.echo {
+        if target.slot == self.publisher.conn.slot && !self.publisher.echo {
             return false;
         }
         let mut counted = false;

@@ -131,7 +131,7 @@ impl Registry {
             conns.by_slot.push(None);
             (conns.by_slot.len() - 1) as u32
         });
-        let conn = Arc::new(make(cid, Slot::new(number, &self.free_slots)));
+        let conn = Arc::new(make(cid, Slot { number, free: Arc::clone(&self.free_slots) }));
         conns.by_slot[number as usize] = Some(Arc::clone(&conn));
         conns.count += 1;
         self.total_connections.fetch_add(1, Relaxed);
@@ -153,7 +153,7 @@ impl Registry {
 
     fn remove(&self, conn: &Arc<Conn>) {
         let mut conns = self.conns.lock();
-        let held = &mut conns.by_slot[conn.slot.number() as usize];
+        let held = &mut conns.by_slot[conn.slot as usize];
         if held.take_if(|held| Arc::ptr_eq(held, conn)).is_some() {
             conns.count -= 1;
         }

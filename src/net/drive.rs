@@ -442,7 +442,7 @@ impl Drive {
     fn arm_at(&mut self, due: Moment) {
         if due < self.armed {
             self.armed = due;
-            self.shared.sweep.add(due, self.conn().slot.number());
+            self.shared.sweep.add(due, self.conn().slot);
         }
     }
 
