@@ -11,7 +11,7 @@ use crate::limits;
 use crate::moment::Moment;
 use crate::monitor::json::{Date, Float, Uptime, is_false, is_zero};
 use crate::monitor::{SYSTEM_ACCOUNT_DEFAULT, View};
-use crate::options::{Cluster, WriteTimeout};
+use crate::options::{Cluster, Login, WriteTimeout};
 
 /// Time for a TLS handshake in the real server's defaults, seconds; without TLS it is only shown.
 const TLS_TIMEOUT: Float = Float(2.0);
@@ -156,7 +156,8 @@ pub fn varz(view: &View<'_>) -> Varz {
         go: info.go,
         host: info.host,
         port: info.port,
-        auth_required: info.auth_required,
+        // In INFO it is false if there is a `no_auth_user`.
+        auth_required: options.authorization.login != Login::Open,
         connect_urls: info.connect_urls,
         max_connections: match options.max_connections {
             0 => -1,
