@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::conn::about::Packed;
 use crate::conn::subscription::Subscriptions;
@@ -85,7 +85,8 @@ pub struct Conn {
     /// Who is at the other end.
     pub kind: Kind,
     /// Position in the tables of staging; free again when the last reference to the `Conn` is gone.
-    pub slot: Slot,
+    pub slot: u32,
+    free_slots: Arc<Mutex<Vec<u32>>>,
     /// When it was accepted.
     pub start: Moment,
     /// What it published: messages and their bytes.
@@ -110,17 +111,17 @@ pub struct Conn {
     /// The client has to be told that INFO has changed.
     info_wanted: AtomicBool,
     flow: Mutex<Flow>,
-    subscriptions: Mutex<Subscriptions>,
-    identity: Mutex<Identity>,
+    state: Mutex<State>,
 }
 
-// With the counts of its `Arc` and glibc's own word: 256 bytes.
-const _: () = assert!(size_of::<Conn>() <= 232);
+// With the counts of its `Arc` and a word of the allocator 240 bytes: with glibc, just what fits
+// between two tasks, which are aligned to 128. One word more costs some 130 for each connection.
+const _: () = assert!(size_of::<Conn>() <= 216);
 
-/// Who it is: what CONNECT told, and what its user may do.
+/// What it subscribed to, and what its user may do.
 #[derive(Default)]
-struct Identity {
-    about: Option<Packed>,
+struct State {
+    subscriptions: Subscriptions,
     /// `None` may do everything.
     access: Option<Box<Access>>,
 }
@@ -131,7 +132,7 @@ struct Access {
     replies: Option<Box<Replies>>,
 }
 
-/// Everything about writing, under one lock.
+/// Everything about writing, and what logs say of it, under one lock. Nothing is logged under it.
 #[derive(Default)]
 struct Flow {
     /// `None` once the connection has ended: what still refers to it holds no socket.
@@ -148,6 +149,8 @@ struct Flow {
     owner: Option<Waker>,
     out_msgs: u64,
     out_bytes: u64,
+    /// Here because logs ask for it, whatever else is locked.
+    about: Option<Packed>,
     /// There from the moment it is blocked until the owner has seen that it is so no more.
     lag: Option<Box<Lag>>,
 }
@@ -217,25 +220,15 @@ pub struct Received {
 
 /// A small number that no other living connection of the server has.
 pub struct Slot {
-    number: u32,
-    free: Arc<Mutex<Vec<u32>>>,
-}
-
-impl Slot {
-    /// Takes `number`, to be given back to `free` at the end.
-    pub fn new(number: u32, free: &Arc<Mutex<Vec<u32>>>) -> Slot {
-        Slot { number, free: Arc::clone(free) }
-    }
-
     /// The number.
-    pub fn number(&self) -> u32 {
-        self.number
-    }
+    pub number: u32,
+    /// Where it is given back to.
+    pub free: Arc<Mutex<Vec<u32>>>,
 }
 
-impl Drop for Slot {
+impl Drop for Conn {
     fn drop(&mut self) {
-        self.free.lock().push(self.number);
+        self.free_slots.lock().push(self.slot);
     }
 }
 
@@ -252,7 +245,8 @@ impl Conn {
         Conn {
             cid,
             kind,
-            slot,
+            slot: slot.number,
+            free_slots: slot.free,
             remote: remote.map(|remote| (remote.ip(), remote.port())),
             start,
             in_msgs: Counter::default(),
@@ -266,8 +260,7 @@ impl Conn {
             rtt_wanted: AtomicBool::new(false),
             info_wanted: AtomicBool::new(false),
             flow: Mutex::new(Flow { wire: Some(wire), ..Flow::default() }),
-            subscriptions: Mutex::default(),
-            identity: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
@@ -651,18 +644,18 @@ impl Conn {
     }
 
     /// Its subscriptions, locked. Lock the account's sublist first if both are needed.
-    pub fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
-        self.subscriptions.lock()
+    pub fn subscriptions(&self) -> MappedMutexGuard<'_, Subscriptions> {
+        MutexGuard::map(self.state.lock(), |state| &mut state.subscriptions)
     }
 
     /// What its CONNECT told.
     pub fn about(&self) -> About {
-        self.identity.lock().about.as_ref().map_or_else(About::default, Packed::about)
+        self.flow.lock().about.as_ref().map_or_else(About::default, Packed::about)
     }
 
     /// Notes what its CONNECT told.
     pub fn set_about(&self, about: &About) {
-        self.identity.lock().about = Packed::new(about);
+        self.flow.lock().about = Packed::new(about);
     }
 
     /// Sets what it may do; `None` for everything.
@@ -673,7 +666,7 @@ impl Conn {
         });
         let answers = access.as_ref().is_some_and(|access| access.replies.is_some());
         self.answers.store(answers, Ordering::Relaxed);
-        self.identity.lock().access = access;
+        self.state.lock().access = access;
     }
 
     /// Its user may answer to what it gets, so each delivery to it is looked at.
@@ -683,13 +676,13 @@ impl Conn {
 
     /// A message on `subject` may go to its subscription in `queue`.
     pub fn can_deliver(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
-        let identity = self.identity.lock();
-        identity.access.as_ref().is_none_or(|access| access.permissions.can_deliver(subject, queue))
+        let state = self.state.lock();
+        state.access.as_ref().is_none_or(|access| access.permissions.can_deliver(subject, queue))
     }
 
     /// Lets it answer to `reply`, if it may not publish there anyway.
     pub fn allow_reply(&self, reply: &[u8], now: Moment) {
-        if let Some(access) = &mut self.identity.lock().access
+        if let Some(access) = &mut self.state.lock().access
             && let Some(replies) = &mut access.replies
             && !access.permissions.can_publish(reply)
         {
@@ -699,8 +692,8 @@ impl Conn {
 
     /// Uses up one answer to `subject`; false if it is not allowed to answer there.
     pub fn take_reply(&self, subject: &[u8], now: Moment) -> bool {
-        let mut identity = self.identity.lock();
-        let replies = identity.access.as_mut().and_then(|access| access.replies.as_mut());
+        let mut state = self.state.lock();
+        let replies = state.access.as_mut().and_then(|access| access.replies.as_mut());
         replies.is_some_and(|replies| replies.take(subject, now.0))
     }
 }

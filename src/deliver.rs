@@ -29,7 +29,7 @@ use crate::sublist::Entry;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
 
-use routed::{Choice, Chosen, Remote, RouteTarget};
+use routed::{Beyond, Chosen};
 
 pub use staging::{Staging, Stalled};
 
@@ -67,26 +67,16 @@ pub struct Publisher<'a> {
 /// The receivers of one subject, with the heads of their frames.
 #[derive(Default)]
 struct Matched {
-    /// `HMSG subject sid ` of each target; without its first byte it is that of MSG.
+    /// `HMSG subject sid ` of the targets, those with the same sid once; without its first byte it
+    /// is that of MSG.
     heads: Vec<u8>,
-    plain: Vec<Target>,
-    groups: Vec<Group>,
-    /// The local members of the groups, one group after the other.
-    members: Vec<Target>,
-    /// The same for those on other servers.
-    remotes: Vec<Remote>,
-    /// Routes to the servers that have interest.
-    routes: Vec<RouteTarget>,
-}
-
-/// A queue group of which somebody can be chosen: one of the two parts is not empty.
-struct Group {
-    /// Its name with a blank behind it, in `heads`.
-    name: (u32, u32),
-    /// Where its part of `members` ends.
-    member_end: usize,
-    /// Where its part of `remotes` ends.
-    remote_end: usize,
+    /// The plain ones, then the members of each group.
+    targets: Vec<Target>,
+    plain_count: usize,
+    /// Ends in `targets` of the groups whose members are all local.
+    groups: Vec<u32>,
+    /// What is not local; none if all is.
+    beyond: Option<Box<Beyond>>,
 }
 
 /// One subscription as delivery needs it, without touching its memory in the common case.
@@ -112,27 +102,24 @@ impl Cached for Matched {
     fn clear(&mut self) {
         self.heads.clear();
         self.heads.shrink_to(KEPT_HEADS_LEN);
-        self.plain.clear();
-        self.plain.shrink_to(KEPT_TARGETS);
+        self.targets.clear();
+        self.targets.shrink_to(KEPT_TARGETS);
+        self.plain_count = 0;
         self.groups.clear();
         self.groups.shrink_to(KEPT_TARGETS);
-        self.members.clear();
-        self.members.shrink_to(KEPT_TARGETS);
-        self.remotes.clear();
-        self.routes.clear();
+        self.beyond = None;
     }
 
     fn heap_bytes(&self) -> usize {
         self.heads.capacity()
-            + (self.plain.capacity() + self.members.capacity()) * size_of::<Target>()
-            + self.groups.capacity() * size_of::<Group>()
-            + self.remotes.capacity() * size_of::<Remote>()
-            + self.routes.capacity() * size_of::<RouteTarget>()
+            + self.targets.capacity() * size_of::<Target>()
+            + self.groups.capacity() * size_of::<u32>()
+            + self.beyond.as_ref().map_or(0, |beyond| beyond.heap_bytes())
     }
 
     fn fanout(&self) -> usize {
-        let plain_routes = self.routes.iter().filter(|route| route.plain).count();
-        self.plain.len() + plain_routes + self.groups.len()
+        let beyond = self.beyond.as_ref().map_or(0, |beyond| beyond.fanout());
+        self.plain_count + self.groups.len() + beyond
     }
 }
 
@@ -143,56 +130,62 @@ const KEPT_HEADS_LEN: usize = 4096;
 impl Matched {
     /// Fills an empty match with the result for `subject`.
     fn fill(&mut self, account: &Account, subject: &[u8], result: &MatchResult<Subscription>) {
+        let members = || result.groups().iter().flat_map(|group| group.members());
+        self.targets.reserve_exact(result.plain().len() + members().count());
         for subscription in result.plain() {
-            if subscription.is_remote() {
-                let route = self.route_at(account, subject, subscription.conn());
-                self.routes[route as usize].plain = true;
-                continue;
+            match subscription.is_remote() {
+                false => self.push(subject, subscription),
+                true => self.beyond().push_plain(account, subject, subscription),
             }
-            let target = Target::new(subject, subscription, &mut self.heads);
-            self.plain.push(target);
         }
+        self.plain_count = self.targets.len();
+        let mut all_local = true;
         for group in result.groups() {
-            let (members_before, remotes_before) = (self.members.len(), self.remotes.len());
-            for subscription in group.members() {
-                if subscription.is_remote() {
-                    self.push_remote(account, subject, subscription);
-                    continue;
-                }
-                let target = Target::new(subject, subscription, &mut self.heads);
-                self.members.push(target);
-            }
-            if self.members.len() == members_before && self.remotes.len() == remotes_before {
+            if group.members().iter().any(Subscription::is_remote) {
+                all_local = false;
                 continue;
             }
-            let start = self.heads.len() as u32;
-            self.heads.extend_from_slice(group.queue());
-            self.heads.push(b' ');
-            self.groups.push(Group {
-                name: (start, self.heads.len() as u32),
-                member_end: self.members.len(),
-                remote_end: self.remotes.len(),
-            });
+            group.members().iter().for_each(|member| self.push(subject, member));
+            self.groups.push(self.targets.len() as u32);
         }
+        if !all_local {
+            self.push_mixed_groups(account, subject, result);
+        }
+    }
+
+    fn push(&mut self, subject: &[u8], subscription: &Subscription) {
+        let head = self.head(subject, subscription.sid());
+        self.targets.push(Target::new(subscription, head));
     }
 
     /// Nobody can get anything.
     fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.members.is_empty() && self.routes.is_empty()
+        self.targets.is_empty() && self.beyond.is_none()
+    }
+
+    /// Where the head for `sid` is, made if the last target has another. Clients count from 1, so
+    /// with many receivers most heads are the same, and stay in the processor's cache.
+    fn head(&mut self, subject: &[u8], sid: &[u8]) -> (u32, u32) {
+        if let Some(last) = self.targets.last()
+            && last.subscription.sid() == sid
+        {
+            return last.head;
+        }
+        let start = self.heads.len() as u32;
+        for part in [b"HMSG ", subject, b" ", sid, b" "] {
+            self.heads.extend_from_slice(part);
+        }
+        (start, self.heads.len() as u32)
     }
 }
 
 impl Target {
-    fn new(subject: &[u8], subscription: &Subscription, heads: &mut Vec<u8>) -> Target {
-        let start = heads.len() as u32;
-        for part in [b"HMSG ", subject, b" ", subscription.sid(), b" "] {
-            heads.extend_from_slice(part);
-        }
+    fn new(subscription: &Subscription, head: (u32, u32)) -> Target {
         let conn = subscription.conn();
         Target {
             subscription: subscription.clone(),
-            slot: conn.slot.number(),
-            head: (start, heads.len() as u32),
+            slot: conn.slot,
+            head,
             special: subscription.max() != 0 || subscription.is_filtered() || conn.answers(),
         }
     }
@@ -226,10 +219,11 @@ impl Delivery {
         if matched.is_empty() {
             return false;
         }
+        let tails = Tails::new(publish, &mut self.rewritten);
         let mut stage = Stage {
             publish,
             publisher,
-            tails: Tails::new(publish, &mut self.rewritten),
+            tails,
             heads: &matched.heads,
             staging: &mut self.staging,
             spent: &mut self.spent,
@@ -237,36 +231,17 @@ impl Delivery {
             traced: tracing::enabled!(tracing::Level::TRACE),
         };
         let mut delivered = 0_u64;
-        for target in &matched.plain {
+        for target in &matched.targets[..matched.plain_count] {
             delivered += u64::from(stage.offer(target));
         }
-        let (mut start, mut remote_start) = (0, 0);
-        for (number, group) in (0..).zip(&matched.groups) {
-            let members = &matched.members[start..group.member_end];
-            let remotes = &matched.remotes[remote_start..group.remote_end];
-            (start, remote_start) = (group.member_end, group.remote_end);
-            let taken = if remotes.is_empty() {
-                stage.offer_one(members, &mut self.random)
-            } else {
-                let routes = &matched.routes;
-                let mut choice = routed::choose(members, remotes, routes, None, &mut self.random);
-                let mut taken = false;
-                if let Some(Choice::Local(at)) = choice {
-                    taken = stage.offer_from(members, at);
-                    if !taken {
-                        choice = routed::choose(&[], remotes, routes, None, &mut self.random);
-                    }
-                }
-                if let Some(Choice::Remote(route)) = choice {
-                    self.chosen.push((route, number));
-                    taken = true;
-                }
-                taken
-            };
-            delivered += u64::from(taken);
+        let mut start = matched.plain_count;
+        for &end in &matched.groups {
+            let members = &matched.targets[start..end as usize];
+            start = end as usize;
+            delivered += u64::from(stage.offer_one(members, &mut self.random));
         }
-        if !matched.routes.is_empty() {
-            delivered += stage.offer_routes(matched, &mut self.chosen, true);
+        if let Some(beyond) = &matched.beyond {
+            delivered += stage.offer_beyond(matched, beyond, &mut self.chosen, &mut self.random);
         }
         if !self.spent.is_empty() {
             self.retire(account);
@@ -343,8 +318,8 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Stages the message for one member of a group, which is not empty, chosen at random, or the
-    /// next one that can take it.
+    /// Stages the message for one member of a group, chosen at random, or the next one that can
+    /// take it. The group is not empty.
     #[inline]
     fn offer_one(&mut self, members: &[Target], random: &mut fastrand::Rng) -> bool {
         let first = if members.len() == 1 { 0 } else { random.usize(..members.len()) };
@@ -362,7 +337,7 @@ impl Stage<'_> {
 
     /// Stages the message for one subscription, or tells that it cannot take it.
     fn offer(&mut self, target: &Target) -> bool {
-        if target.slot == self.publisher.conn.slot.number() && !self.publisher.echo {
+        if target.slot == self.publisher.conn.slot && !self.publisher.echo {
             return false;
         }
         let mut counted = false;
@@ -373,8 +348,12 @@ impl Stage<'_> {
             counted = true;
         }
         let head = &self.heads[target.head.0 as usize..target.head.1 as usize];
-        let (with_header, tail, bytes) = self.tails.of(|| target.subscription.conn());
-        let head = &head[usize::from(!with_header)..];
+        let tails = &self.tails;
+        let (head, tail, bytes) = match tails.headless {
+            None => (&head[usize::from(!tails.with_header)..], tails.tail, tails.bytes),
+            Some(_) if target.subscription.conn().headers() => (head, tails.tail, tails.bytes),
+            Some((tail, bytes)) => (&head[1..], tail, bytes),
+        };
         if self.traced {
             trace(target.subscription.conn(), head, tail);
         }
@@ -409,15 +388,6 @@ impl Stage<'_> {
 }
 
 impl<'a> Tails<'a> {
-    /// What a receiver gets: whether that has a header, the tail, and its bytes.
-    #[inline]
-    fn of<'c>(&self, receiver: impl FnOnce() -> &'c Arc<Conn>) -> (bool, &'a [u8], u64) {
-        match self.headless {
-            Some((tail, bytes)) if !receiver().headers() => (false, tail, bytes),
-            _ => (self.with_header, self.tail, self.bytes),
-        }
-    }
-
     /// The tails of a publication, made in `rewritten` where what came cannot be passed on.
     fn new(publish: &'a Publish<'a>, rewritten: &'a mut Vec<u8>) -> Tails<'a> {
         let with_header = publish.header_len.is_some();

@@ -111,9 +111,10 @@ impl View<'_> {
 
     /// The page behind a path below `http_base_path`.
     fn page(&self, path: &str) -> Option<&'static str> {
-        let base = self.registry.options.http_base_path.trim_end_matches('/');
+        let base = self.base_path();
         match path.strip_prefix(base)? {
-            "" | "/" => Some("/"),
+            "" => Some("/"),
+            "/" => base.is_empty().then_some("/"),
             "/subscriptionsz" => Some("/subsz"),
             path => PAGES.iter().map(|(page, _)| *page).find(|page| *page == path),
         }
@@ -139,8 +140,31 @@ impl View<'_> {
             "/jsz" => Answer::json(&unused::jsz(self, params)?),
             "/raftz" => Answer::text(NOT_FOUND, "No Raft nodes registered"),
             "/ipqueuesz" => Answer { status: OK, content_type: JSON, body: "{}".to_owned() },
-            _ => Answer { status: OK, content_type: HTML, body: root() },
+            _ => Answer { status: OK, content_type: HTML, body: self.root() },
         })
+    }
+
+    /// Begins with a slash, or is empty.
+    fn base_path(&self) -> &str {
+        self.registry.options.http_base_path.trim_end_matches('/')
+    }
+
+    /// Links to the pages.
+    fn root(&self) -> String {
+        let base = self.base_path();
+        let links: String = PAGES
+            .iter()
+            .filter(|(_, name)| !name.is_empty())
+            .map(|(path, name)| {
+                format!("<li><a href=\"{base}{path}\">{name}</a> <code>{path}</code></li>\n")
+            })
+            .collect();
+        let name = env!("CARGO_PKG_NAME");
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>{name}</title></head>\n<body>\n\
+             <h1>{name} {}</h1>\n<ul>\n{links}</ul>\n</body>\n</html>\n",
+            env!("CARGO_PKG_VERSION")
+        )
     }
 
     fn server_id(&self) -> &str {
@@ -171,21 +195,4 @@ impl Answer {
 fn page_range(offset: usize, limit: usize, len: usize) -> std::ops::Range<usize> {
     let start = offset.min(len);
     start..start + limit.min(len - start)
-}
-
-/// Links to the pages.
-fn root() -> String {
-    let links: String = PAGES
-        .iter()
-        .filter(|(_, name)| !name.is_empty())
-        .map(|(path, name)| {
-            format!("<li><a href=\".{path}\">{name}</a> <code>{path}</code></li>\n")
-        })
-        .collect();
-    let name = env!("CARGO_PKG_NAME");
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>{name}</title></head>\n<body>\n\
-         <h1>{name} {}</h1>\n<ul>\n{links}</ul>\n</body>\n</html>\n",
-        env!("CARGO_PKG_VERSION")
-    )
 }

@@ -135,7 +135,7 @@ impl Registry {
             conns.by_slot.push(None);
             (conns.by_slot.len() - 1) as u32
         });
-        let conn = Arc::new(make(cid, Slot::new(number, &self.free_slots)));
+        let conn = Arc::new(make(cid, Slot { number, free: Arc::clone(&self.free_slots) }));
         conns.by_slot[number as usize] = Some(Arc::clone(&conn));
         conns.count += 1;
         if conn.kind == Kind::Client {
@@ -149,7 +149,7 @@ impl Registry {
     pub fn remove(&self, conn: &Conn) {
         let traffic = conn.traffic();
         let mut conns = self.conns.lock();
-        let held = &mut conns.by_slot[conn.slot.number() as usize];
+        let held = &mut conns.by_slot[conn.slot as usize];
         if held.take_if(|held| held.cid == conn.cid).is_none() {
             return;
         }

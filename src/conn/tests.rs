@@ -87,7 +87,7 @@ impl Wakes {
 }
 
 fn conn_on(wire: &Arc<TestWire>) -> (Arc<Conn>, Arc<Wakes>) {
-    let slot = Slot::new(0, &Arc::default());
+    let slot = Slot { number: 0, free: Arc::default() };
     let wire = Arc::clone(wire) as Arc<dyn Wire>;
     let conn = Conn::new(Cid(1), Kind::Client, slot, None, Moment::START, wire);
     let wakes = Arc::new(Wakes::default());

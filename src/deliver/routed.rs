@@ -3,11 +3,15 @@
 //! A server that has any interest gets a message once, however many subscriptions it has: one RMSG
 //! that names the queue groups of which it is to choose a member. What came from another server
 //! stays here, with one exception: a group that has lost its last member here meanwhile.
+//!
+//! A match keeps all that is not local in [`Beyond`], so that a server without routes, or a subject
+//! that nobody else wants, pays one look at a pointer.
 //! nats: server/client.go `processMsgResults`; server/route.go `processInboundRoutedMsg`
 
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::account::Account;
@@ -16,18 +20,42 @@ use crate::conn::subscription::Subscription;
 use crate::deliver::{Delivery, Matched, Publisher, Stage, Tails, Target, lookup};
 use crate::encoder;
 use crate::parser::RoutedMsg;
+use crate::sublist::Entry;
+use crate::sublist::result::MatchResult;
+
+/// The part of a match that concerns other servers.
+#[derive(Default)]
+pub(super) struct Beyond {
+    /// Routes to the servers that have interest.
+    routes: Vec<RouteTarget>,
+    /// The groups with members elsewhere.
+    groups: Vec<MixedGroup>,
+    /// Their members elsewhere.
+    remotes: Vec<Remote>,
+    /// `HMSG account subject ` of the routes; RMSG is the same but for its first byte.
+    heads: Vec<u8>,
+}
 
 /// A route to a server with interest in a subject.
-pub(super) struct RouteTarget {
+struct RouteTarget {
     conn: Arc<Conn>,
-    /// `HMSG account subject ` in the heads; RMSG is the same but for its first byte.
-    head: (u32, u32),
+    /// In the heads.
+    head: Range<usize>,
     /// It has interest without a queue.
-    pub(super) plain: bool,
+    plain: bool,
+}
+
+/// A group that has members elsewhere, and perhaps here.
+struct MixedGroup {
+    /// One of its members, which knows the name.
+    member: Subscription,
+    /// The local ones, in the targets of the match.
+    locals: Range<usize>,
+    remotes: Range<usize>,
 }
 
 /// The members of one group at another server.
-pub(super) struct Remote {
+struct Remote {
     /// Position in the routes.
     route: u32,
     /// How many there are.
@@ -38,7 +66,7 @@ pub(super) struct Remote {
 pub(super) type Chosen = Vec<(u32, u32)>;
 
 /// A member of a group.
-pub(super) enum Choice {
+enum Choice {
     /// The local one at this position.
     Local(usize),
     /// One that the server at the end of the route at this position chooses.
@@ -46,66 +74,125 @@ pub(super) enum Choice {
 }
 
 impl Matched {
-    /// Position of a route, which may be new.
-    pub(super) fn route_at(&mut self, account: &Account, subject: &[u8], conn: &Arc<Conn>) -> u32 {
-        // Subscriptions of one route often stand together.
-        let known = self.routes.iter().rposition(|route| Arc::ptr_eq(&route.conn, conn));
-        let at = known.unwrap_or_else(|| {
-            let start = self.heads.len() as u32;
-            let account = (!conn.is_dedicated()).then_some(account.name.as_bytes());
-            encoder::write_routed_head(&mut self.heads, true, account, subject);
-            let head = (start, self.heads.len() as u32);
-            self.routes.push(RouteTarget { conn: Arc::clone(conn), head, plain: false });
-            self.routes.len() - 1
-        });
-        at as u32
+    /// What is not local, made if it is the first.
+    pub(super) fn beyond(&mut self) -> &mut Beyond {
+        self.beyond.get_or_insert_default()
     }
 
-    /// Adds what another server has of the group that is being filled.
-    pub(super) fn push_remote(
+    /// Adds the groups that have members elsewhere.
+    #[cold]
+    pub(super) fn push_mixed_groups(
+        &mut self,
+        account: &Account,
+        subject: &[u8],
+        result: &MatchResult<Subscription>,
+    ) {
+        for group in result.groups() {
+            let Some(remote) = group.members().iter().find(|member| member.is_remote()) else {
+                continue;
+            };
+            let local_start = self.targets.len();
+            let remote_start = self.beyond().remotes.len();
+            for member in group.members() {
+                match member.is_remote() {
+                    false => self.push(subject, member),
+                    true => self.beyond().push_member(account, subject, member),
+                }
+            }
+            let locals = local_start..self.targets.len();
+            let member = remote.clone();
+            let beyond = self.beyond();
+            let remotes = remote_start..beyond.remotes.len();
+            beyond.groups.push(MixedGroup { member, locals, remotes });
+        }
+    }
+}
+
+impl Beyond {
+    /// Adds interest without a queue.
+    #[cold]
+    pub(super) fn push_plain(
         &mut self,
         account: &Account,
         subject: &[u8],
         subscription: &Subscription,
     ) {
+        let route = self.route_at(account, subject, subscription.conn());
+        self.routes[route as usize].plain = true;
+    }
+
+    /// Adds what another server has of the group that is being filled.
+    fn push_member(&mut self, account: &Account, subject: &[u8], subscription: &Subscription) {
         let weight = subscription.weight();
         if weight > 0 {
             let route = self.route_at(account, subject, subscription.conn());
             self.remotes.push(Remote { route, weight });
         }
     }
-}
 
-/// Chooses a member of a group, all with the same chance. Closed routes and `except` are left out.
-pub(super) fn choose(
-    members: &[Target],
-    remotes: &[Remote],
-    routes: &[RouteTarget],
-    except: Option<&Arc<Conn>>,
-    random: &mut fastrand::Rng,
-) -> Option<Choice> {
-    let weight_of = |remote: &Remote| {
-        let conn = &routes[remote.route as usize].conn;
-        let left_out = conn.is_closed() || except.is_some_and(|except| Arc::ptr_eq(conn, except));
-        if left_out { 0 } else { remote.weight }
-    };
-    let local_weight = members.len() as u64;
-    let weight = local_weight + remotes.iter().map(weight_of).sum::<u64>();
-    if weight == 0 {
-        return None;
+    /// Position of a route, which may be new.
+    fn route_at(&mut self, account: &Account, subject: &[u8], conn: &Arc<Conn>) -> u32 {
+        // Subscriptions of one route often stand together.
+        let known = self.routes.iter().rposition(|route| Arc::ptr_eq(&route.conn, conn));
+        let at = known.unwrap_or_else(|| {
+            let start = self.heads.len();
+            let account = (!conn.is_dedicated()).then_some(account.name.as_bytes());
+            encoder::write_routed_head(&mut self.heads, true, account, subject);
+            let head = start..self.heads.len();
+            self.routes.push(RouteTarget { conn: Arc::clone(conn), head, plain: false });
+            self.routes.len() - 1
+        });
+        at as u32
     }
-    let point = random.u64(..weight);
-    if point < local_weight {
-        return Some(Choice::Local(point as usize));
+
+    /// How many deliveries a message takes, besides those to local subscriptions.
+    pub(super) fn fanout(&self) -> usize {
+        self.routes.iter().filter(|route| route.plain).count() + self.groups.len()
     }
-    let mut left = point - local_weight;
-    let chosen = remotes.iter().find(|remote| {
-        let weight = weight_of(remote);
-        let here = left < weight;
-        left = left.saturating_sub(weight);
-        here
-    });
-    chosen.map(|remote| Choice::Remote(remote.route))
+
+    /// How many bytes it holds on the heap, about.
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.routes.capacity() * size_of::<RouteTarget>()
+            + self.groups.capacity() * size_of::<MixedGroup>()
+            + self.remotes.capacity() * size_of::<Remote>()
+            + self.heads.capacity()
+    }
+
+    /// Chooses a member of a group, all with the same chance. Closed routes and `except` are left
+    /// out.
+    fn choose(
+        &self,
+        local_count: usize,
+        remotes: &Range<usize>,
+        except: Option<&Arc<Conn>>,
+        random: &mut fastrand::Rng,
+    ) -> Option<Choice> {
+        let remotes = &self.remotes[remotes.clone()];
+        let weight_of = |remote: &Remote| {
+            let conn = &self.routes[remote.route as usize].conn;
+            let is_left_out =
+                conn.is_closed() || except.is_some_and(|except| Arc::ptr_eq(conn, except));
+            if is_left_out { 0 } else { remote.weight }
+        };
+        let local_weight = local_count as u64;
+        let weight = local_weight + remotes.iter().map(weight_of).sum::<u64>();
+        if weight == 0 {
+            return None;
+        }
+        let mut point = random.u64(..weight);
+        if point < local_weight {
+            return Some(Choice::Local(point as usize));
+        }
+        point -= local_weight;
+        let chosen = remotes.iter().find(|remote| {
+            let weight = weight_of(remote);
+            let is_here = point < weight;
+            point = point.saturating_sub(weight);
+            is_here
+        });
+        chosen.map(|remote| Choice::Remote(remote.route))
+    }
 }
 
 impl Delivery {
@@ -127,34 +214,32 @@ impl Delivery {
             now: self.now,
             traced: tracing::enabled!(tracing::Level::TRACE),
         };
-        for target in &matched.plain {
+        for target in &matched.targets[..matched.plain_count] {
             stage.offer(target);
         }
-        if !msg.queues.is_empty() {
-            self.served.clear();
-            for name in msg.queues.iter() {
-                let found = matched.groups.iter().position(|group| {
-                    matched.heads[group.name.0 as usize..group.name.1 as usize - 1] == *name
-                });
-                let Some(at) = found else { continue };
-                // A name may stand there twice.
-                if self.served.contains(&(at as u32)) {
-                    continue;
-                }
-                self.served.push(at as u32);
-                let (members, remotes) = matched.group_at(at);
-                let taken = !members.is_empty() && stage.offer_one(members, &mut self.random);
-                let routes = &matched.routes;
-                if !taken
-                    && let Some(Choice::Remote(route)) =
-                        choose(&[], remotes, routes, Some(from), &mut self.random)
-                {
-                    self.chosen.push((route, at as u32));
-                }
+        self.served.clear();
+        for name in msg.queues.iter() {
+            let Some((number, members)) = matched.group_named(name) else { continue };
+            // A name may stand there twice.
+            if self.served.contains(&number) {
+                continue;
             }
-            if !self.chosen.is_empty() {
-                stage.offer_routes(matched, &mut self.chosen, false);
+            self.served.push(number);
+            if !members.is_empty() && stage.offer_one(members, &mut self.random) {
+                continue;
             }
+            if let Some(beyond) = &matched.beyond
+                && let Some(at) = (number as usize).checked_sub(matched.groups.len())
+                && let Some(Choice::Remote(route)) =
+                    beyond.choose(0, &beyond.groups[at].remotes, Some(from), &mut self.random)
+            {
+                self.chosen.push((route, at as u32));
+            }
+        }
+        if let Some(beyond) = &matched.beyond
+            && !self.chosen.is_empty()
+        {
+            stage.offer_routes(beyond, &mut self.chosen, false);
         }
         if !self.spent.is_empty() {
             self.retire(account);
@@ -163,42 +248,74 @@ impl Delivery {
 }
 
 impl Matched {
-    /// The local and the other members of a group.
-    fn group_at(&self, at: usize) -> (&[Target], &[Remote]) {
-        let (start, remote_start) = match at.checked_sub(1).map(|before| &self.groups[before]) {
-            Some(before) => (before.member_end, before.remote_end),
-            None => (0, 0),
-        };
-        let group = &self.groups[at];
-        (&self.members[start..group.member_end], &self.remotes[remote_start..group.remote_end])
+    /// The group of that name: its number, which for one with members elsewhere comes after all
+    /// others, and its local members.
+    fn group_named(&self, name: &[u8]) -> Option<(u32, &[Target])> {
+        let mut start = self.plain_count;
+        for (number, &end) in (0..).zip(&self.groups) {
+            let members = &self.targets[start..end as usize];
+            start = end as usize;
+            if members[0].subscription.queue() == Some(name) {
+                return Some((number, members));
+            }
+        }
+        let mixed = &self.beyond.as_ref()?.groups;
+        let at = mixed.iter().position(|group| group.member.queue() == Some(name))?;
+        Some(((self.groups.len() + at) as u32, &self.targets[mixed[at].locals.clone()]))
     }
 }
 
 impl Stage<'_> {
-    /// Stages the message for other servers: those with plain interest, if that counts, and those
-    /// of `chosen`, which is emptied. Tells how many.
-    pub(super) fn offer_routes(
+    /// Stages a publication for one member of each group with members elsewhere, and for all other
+    /// servers with interest. Tells how many that are.
+    pub(super) fn offer_beyond(
         &mut self,
         matched: &Matched,
+        beyond: &Beyond,
         chosen: &mut Chosen,
-        plain: bool,
+        random: &mut fastrand::Rng,
     ) -> u64 {
+        let mut local_count = 0;
+        for (number, group) in (0..).zip(&beyond.groups) {
+            let members = &matched.targets[group.locals.clone()];
+            let mut choice = beyond.choose(members.len(), &group.remotes, None, random);
+            if let Some(Choice::Local(at)) = choice {
+                if self.offer_from(members, at) {
+                    local_count += 1;
+                    continue;
+                }
+                choice = beyond.choose(0, &group.remotes, None, random);
+            }
+            if let Some(Choice::Remote(route)) = choice {
+                chosen.push((route, number));
+            }
+        }
+        local_count + self.offer_routes(beyond, chosen, true)
+    }
+
+    /// Stages the message for other servers: those with plain interest, if that counts, and those
+    /// of `chosen`, which is emptied. Tells how many that are.
+    fn offer_routes(&mut self, beyond: &Beyond, chosen: &mut Chosen, plain: bool) -> u64 {
         let mut count = 0;
         chosen.sort_unstable();
-        for (number, route) in (0..).zip(&matched.routes) {
+        for (number, route) in (0..).zip(&beyond.routes) {
             let groups = chosen.iter().filter(|(at, _)| *at == number).map(|(_, group)| *group);
             let named = groups.clone().next().is_some();
             let wanted = named || plain && route.plain && !route.conn.is_closed();
             if !wanted {
                 continue;
             }
-            let (with_header, tail, bytes) = self.tails.of(|| &route.conn);
-            let head = &matched.heads[route.head.0 as usize..route.head.1 as usize];
+            count += 1;
+            let tails = &self.tails;
+            let (with_header, tail, bytes) = match tails.headless {
+                Some((tail, bytes)) if !route.conn.headers() => (false, tail, bytes),
+                _ => (tails.with_header, tails.tail, tails.bytes),
+            };
+            let head = &beyond.heads[route.head.clone()];
             let (verb, head) = (if with_header { b"H" } else { b"R" }, &head[1..]);
             if self.traced {
                 super::trace(&route.conn, &[verb, head].concat(), tail);
             }
-            count += 1;
             if !named {
                 self.staging.stage_routed(&route.conn, [verb, head, tail], bytes);
                 continue;
@@ -206,13 +323,10 @@ impl Stage<'_> {
             // The reply moves to the place between the sign and the groups.
             let reply = self.publish.reply;
             let tail = if reply.is_empty() { tail } else { &tail[reply.len() + 1..] };
-            let names = groups.map(|group| {
-                let (start, end) = matched.groups[group as usize].name;
-                &matched.heads[start as usize..end as usize - 1]
-            });
+            let names = groups.map(|at| beyond.groups[at as usize].member.queue());
             let mut line = Vec::with_capacity(head.len() + reply.len() + LINE_ROOM);
             line.extend_from_slice(head);
-            encoder::write_reply_and_queues(&mut line, reply, names);
+            encoder::write_reply_and_queues(&mut line, reply, names.flatten());
             self.staging.stage_routed(&route.conn, [verb, &line, tail], bytes);
         }
         chosen.clear();

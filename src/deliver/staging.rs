@@ -102,7 +102,7 @@ impl Staging {
 
     /// Counts what is staged for `conn` for its subscriptions, ahead of the commit.
     pub fn settle(&mut self, conn: &Conn) {
-        let at = self.by_slot.get(conn.slot.number() as usize).map_or(0, |&at| at as usize);
+        let at = self.by_slot.get(conn.slot as usize).map_or(0, |&at| at as usize);
         if let Some(stage) = at.checked_sub(1).map(|at| &mut self.stages[at]) {
             add_delivered(stage.run.take());
         }
@@ -110,7 +110,7 @@ impl Staging {
 
     /// Where to append frames for `conn` that are no messages.
     pub fn frames(&mut self, conn: &Arc<Conn>) -> &mut Vec<u8> {
-        let at = self.stage_at(conn.slot.number(), || Arc::clone(conn));
+        let at = self.stage_at(conn.slot, || Arc::clone(conn));
         &mut self.stages[at].frames
     }
 
@@ -149,7 +149,7 @@ impl Staging {
 
     /// Appends one message for a route, given in pieces.
     pub(super) fn stage_routed(&mut self, conn: &Arc<Conn>, pieces: [&[u8]; 3], bytes: u64) {
-        let at = self.stage_at(conn.slot.number(), || Arc::clone(conn));
+        let at = self.stage_at(conn.slot, || Arc::clone(conn));
         let stage = &mut self.stages[at];
         let len = pieces.iter().map(|piece| piece.len()).sum();
         stage.frames.reserve(len);
@@ -162,7 +162,7 @@ impl Staging {
 
     /// Sees to it that what was appended to the queue of a route is written with the next commit.
     pub fn mark(&mut self, route: &Arc<Conn>) {
-        self.stage_at(route.slot.number(), || Arc::clone(route));
+        self.stage_at(route.slot, || Arc::clone(route));
     }
 
     #[inline]
@@ -191,7 +191,7 @@ impl Staging {
     /// Hands all frames to their connections, those of `last` at the end: a PONG says that what was
     /// published before is on its way.
     pub(super) fn commit(&mut self, policy: &Policy, counters: &Counters, last: &Arc<Conn>) {
-        let last_slot = last.slot.number() as usize;
+        let last_slot = last.slot as usize;
         let last_at = self.by_slot.get(last_slot).map_or(0, |&at| at as usize);
         let mut kept = 0;
         for at in
@@ -199,7 +199,7 @@ impl Staging {
         {
             let stage = &mut self.stages[at - 1];
             let Some(conn) = stage.conn.take() else { continue };
-            self.by_slot[conn.slot.number() as usize] = 0;
+            self.by_slot[conn.slot as usize] = 0;
             add_delivered(stage.run.take());
             if !stage.frames.is_empty() || conn.kind == Kind::Route {
                 let sent = conn.send(&stage.frames, stage.msgs, stage.bytes, policy);

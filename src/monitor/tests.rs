@@ -315,5 +315,6 @@ fn a_base_path_stands_before_every_page() {
     assert_eq!(get(&registry, "/nats").0, 200);
     assert_eq!(get(&registry, "/varz").0, 404);
     assert_eq!(get(&registry, "/natsvarz").0, 404);
-    assert!(get(&registry, "/nats/").1.contains("href=\"./connz\""));
+    assert!(get(&registry, "/nats").1.contains("href=\"/nats/connz\""));
+    assert_eq!(get(&registry, "/nats/").0, 404);
 }

@@ -11,7 +11,7 @@ use crate::limits;
 use crate::moment::Moment;
 use crate::monitor::View;
 use crate::monitor::json::{Date, Float, Uptime, is_false, is_zero};
-use crate::options::WriteTimeout;
+use crate::options::{Login, WriteTimeout};
 use crate::route::mesh::Mesh;
 use crate::route_url::RouteUrl;
 
@@ -165,7 +165,8 @@ pub fn varz(view: &View<'_>) -> Varz {
         go: info.go,
         host: info.host,
         port: info.port,
-        auth_required: info.auth_required,
+        // In INFO it is false if there is a `no_auth_user`.
+        auth_required: options.authorization.login != Login::Open,
         connect_urls: info.connect_urls,
         max_connections: match options.max_connections {
             0 => -1,

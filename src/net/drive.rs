@@ -544,7 +544,7 @@ impl<M: Machine> Drive<M> {
     fn arm_at(&mut self, due: Moment) {
         if due < self.armed {
             self.armed = due;
-            self.shared.sweep.add(due, self.conn().slot.number());
+            self.shared.sweep.add(due, self.conn().slot);
         }
     }
 

@@ -246,6 +246,24 @@ for_both! {
         assert!(number("avg_fanout") > 0.0 && number("avg_fanout") <= 7.0 / 3.0);
     }
 
+    fn a_base_path(which) {
+        let server = Server::with().conf("http_base_path: \"/a/b\"").monitored().start(which);
+        for (path, status) in
+            [("/a/b", 200), ("/a/b/", 404), ("/a/b/varz", 200), ("/", 404), ("/varz", 404)]
+        {
+            assert_eq!(http::page(&server, path).status, status, "{path}");
+        }
+    }
+
+    /// Also where there is a user for those who say nothing, which INFO does not tell.
+    fn who_needs_to_log_in(which) {
+        let conf = "no_auth_user: a\nauthorization { users = [ {user: a, password: b} ] }\n";
+        let server = Server::with().conf(conf).monitored().start(which);
+        assert_eq!(http::json(&server, "/varz")["auth_required"], true);
+        let server = Server::with().monitored().start(which);
+        assert_eq!(http::json(&server, "/varz").get("auth_required"), None);
+    }
+
     fn a_closed_server_admits_nobody(which) {
         let server = Server::with().conf("max_connections: 0").monitored().start(which);
         assert_eq!(http::json(&server, "/varz")["max_connections"], -1);
