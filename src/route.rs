@@ -462,18 +462,15 @@ impl Route {
             Role::Solicited(dial) => Some(dial),
         };
         self.conn.set_headers(info.headers && !self.registry.options.no_header_support);
-        let compression = self.compression();
         let agreed = self.agreed.unwrap_or(Agreed::NotSupported);
-        let registered = self.mesh.register(&self.conn, dial, info, agreed.as_str());
+        let registered = self.mesh.register(&self.conn, dial, info, agreed);
         if let Err(ProtoErr::Route(error)) = &registered
             && matches!(**error, RouteErr::NotDedicated(_))
         {
             self.end = Unregistered::NotDedicated;
         }
         let registered = registered?;
-        if dial.is_some() {
-            self.send_info(compression, delivery);
-        }
+        delivery.staging.mark(&self.conn);
         if matches!(registered.place, Place::Account(_)) {
             self.conn.set_dedicated();
         }

@@ -6,6 +6,7 @@
 //! message comes exactly once to each plain subscriber and to one member of each queue group, and
 //! crosses no more than one cable.
 
+mod hostile;
 pub(crate) mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,8 @@ use crate::subject;
 use crate::sublist::Entry;
 
 use world::{Crossing, World};
+
+pub use hostile::fuzz_route;
 
 const SUBJECTS: [&str; 12] =
     ["a", "b", "c.d", "a.b", "a.c", "*", "a.*", ">", "a.>", "*.b", "c.*", "c.d.e"];

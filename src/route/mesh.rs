@@ -18,6 +18,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
+use crate::compression::Agreed;
 use crate::conn::Conn;
 use crate::errors::{ClosedReason, ProtoErr, RouteErr};
 use crate::info::{Info, Subjects};
@@ -236,14 +237,7 @@ impl Mesh {
 
     /// What INFO says on a route.
     pub fn info(&self, place: &Place, compression: &str, gossip_mode: u8) -> Info {
-        let mut info = self.state.lock().info.clone();
-        match place {
-            Place::Pool(index) => info.route_pool_idx = *index as i64,
-            Place::Account(account) => info.route_account = account.to_string(),
-        }
-        info.compression = compression.to_owned();
-        info.gossip_mode = gossip_mode;
-        info
+        self.state.lock().info(place, compression, gossip_mode)
     }
 
     /// Accepts the cluster that another server names in CONNECT or INFO, perhaps by taking over its
@@ -270,7 +264,9 @@ impl Mesh {
         true
     }
 
-    /// Registers a connection whose INFO has come.
+    /// Registers a connection whose INFO has come. One that we dialled gets our own, which is
+    /// appended to its queue before anybody else finds the connection here: to the other server the
+    /// first INFO tells who we are, all others are gossip.
     ///
     /// # Errors
     /// It does not fit: it has to be closed.
@@ -279,13 +275,19 @@ impl Mesh {
         conn: &Arc<Conn>,
         dial: Option<&Dial>,
         info: &Info,
-        compression: &'static str,
+        agreed: Agreed,
     ) -> Result<Registered, ProtoErr> {
         let mut state = self.state.lock();
         let own_pool = self.cluster.pool_size;
         let pooled = info.route_pool_size > 0 && own_pool.is_some();
         let place = self.place(dial, info, pooled)?;
         let state = &mut *state;
+        if let Some(dial) = dial {
+            let compression = self.cluster.compression.as_str_agreed(agreed);
+            let mut own = Vec::new();
+            state.info(&dial.place, compression, dial.gossip_mode).write(&mut own);
+            conn.append(&own);
+        }
         let is_new = !state.servers.contains_key(info.server_id.as_str());
         let other = state.servers.entry(info.server_id.as_str().into()).or_insert_with(|| Other {
             name: info.server_name.as_str().into(),
@@ -301,7 +303,7 @@ impl Mesh {
         let member = Member {
             conn: Arc::clone(conn),
             dial: dial.cloned(),
-            compression,
+            compression: agreed.as_str(),
             import: info.import.clone(),
             export: info.export.clone(),
         };
@@ -565,6 +567,17 @@ impl State {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
+    }
+
+    fn info(&self, place: &Place, compression: &str, gossip_mode: u8) -> Info {
+        let mut info = self.info.clone();
+        match place {
+            Place::Pool(index) => info.route_pool_idx = *index as i64,
+            Place::Account(account) => info.route_account = account.to_string(),
+        }
+        info.compression = compression.to_owned();
+        info.gossip_mode = gossip_mode;
+        info
     }
 
     /// Lines by which other servers learn of a new one.

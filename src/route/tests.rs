@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::fuzzing;
 use crate::options::Cluster;
-use crate::route::fuzz::{Play, fuzz_mesh};
+use crate::route::fuzz::{Play, fuzz_mesh, fuzz_route};
 
 fn pooled(_: usize) -> Cluster {
     Cluster { ping_interval: Duration::from_secs(2), ..Cluster::default() }
@@ -68,5 +68,58 @@ fn fuzz_mesh_corpus_and_seeded() {
         }
         let len = 1 + 3 * random.usize(20..240);
         std::iter::repeat_with(|| random.u8(..)).take(len).collect()
+    });
+}
+
+/// What another server may say, and what it may not.
+const LINES: [&str; 30] = [
+    "CONNECT {\"name\":\"NB\",\"cluster\":\"c\",\"headers\":true}\r\n",
+    "CONNECT {\"name\":\"NB\",\"cluster\":\"c\",\"user\":\"u\",\"pass\":\"p\"}\r\n",
+    "CONNECT {\"name\":\"NB\",\"cluster\":\"c\",\"user\":\"u\",\"pass\":\"x\",\"verbose\":true}\r\n",
+    "CONNECT {\"cluster\":\"d\"}\r\n",
+    "CONNECT {\"lang\":\"go\"}\r\n",
+    "INFO {\"server_id\":\"NB\",\"server_name\":\"B\",\"headers\":true,\"cluster\":\"c\"}\r\n",
+    "INFO {\"server_id\":\"NB\",\"route_pool_size\":3,\"route_pool_idx\":2}\r\n",
+    "INFO {\"server_id\":\"NB\",\"route_pool_size\":3,\"route_account\":\"$SYS\"}\r\n",
+    "INFO {\"server_id\":\"NB\",\"route_pool_size\":3,\"route_account\":\"$G\"}\r\n",
+    "INFO {\"server_id\":\"NB\",\"route_pool_size\":999999999,\"route_pool_idx\":999}\r\n",
+    "INFO {\"server_id\":\"NC\",\"ip\":\"nats-route://127.0.0.1:6222/\",\"gossip_mode\":2}\r\n",
+    "INFO {\"server_id\":\"NB\",\"compression\":\"s2_fast\"}\r\n",
+    "INFO {\"server_id\":\"NB\",\"ldm\":true,\"connect_urls\":[\"a:1\"]}\r\n",
+    "INFO {\"server_id\":5}\r\n",
+    "INFO {}\r\n",
+    "PING\r\n",
+    "PONG\r\n",
+    "+OK\r\n",
+    "RS+ $G >\r\n",
+    "RS+ $G a q 2\r\n",
+    "RS+ $G a q 0\r\n",
+    "RS- $G a q\r\n",
+    "RS- $G >\r\n",
+    "RS+ $G a..b\r\n",
+    "RS+ $SYS x.>\r\n",
+    "RMSG $G a 2\r\nhi\r\n",
+    "RMSG $G a | q z 2\r\nhi\r\n",
+    "HMSG $G a + r q 12 14\r\nNATS/1.0\r\n\r\nhi\r\n",
+    "RMSG nope a 2\r\nhi\r\n",
+    "RMSG a 2\r\nhi\r\n",
+];
+
+#[test]
+fn fuzz_route_corpus_and_seeded() {
+    fuzzing::run("route", 2_000, fuzz_route, |random, corpus| {
+        if random.u8(..4) == 0 {
+            return fuzzing::mutated(random, corpus);
+        }
+        let mut bytes = vec![random.u8(..8)];
+        if random.u8(..4) > 0 {
+            // So that most of them get further.
+            bytes.extend_from_slice(LINES[random.usize(..2)].as_bytes());
+            bytes.extend_from_slice(LINES[random.usize(5..9)].as_bytes());
+        }
+        for _ in 0..random.usize(..20) {
+            bytes.extend_from_slice(LINES[random.usize(..LINES.len())].as_bytes());
+        }
+        bytes
     });
 }

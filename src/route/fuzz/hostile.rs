@@ -1,0 +1,117 @@
+//! Fuzz body of the route machine: whatever the other side says, it gets nothing that it may not
+//! have, and leaves nothing behind.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::client::fuzz::Bench;
+use crate::conn::{Conn, Wire};
+use crate::errors::ClosedReason;
+use crate::ids::Kind;
+use crate::moment::Moment;
+use crate::options::{Cluster, Listen, Login, Options, Port};
+use crate::parser::{Parser, RouteOp};
+use crate::route::mesh::Mesh;
+use crate::route::{Role, Route};
+use crate::route_url::RouteUrl;
+use crate::sublist::Entry;
+
+/// Takes everything and forgets it.
+struct Sink;
+
+impl Wire for Sink {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+}
+
+/// One connection that says `bytes`, cut at random. The first byte chooses who dialled, whether
+/// there is authorization, and whether there is a pool.
+///
+/// # Panics
+/// If somebody without credentials is heard, or if anything of the connection outlives it.
+pub fn fuzz_route(bytes: &[u8]) {
+    let Some((&flags, mut input)) = bytes.split_first() else { return };
+    let (solicits, needs_login) = (flags & 1 != 0, flags & 2 != 0);
+    let login = Login::Single { user: "u".to_owned(), password: "p".to_owned() };
+    let cluster = Cluster {
+        name: Some("c".to_owned()),
+        listen: Some(Listen { host: "127.0.0.1".to_owned(), port: Port::Number(6222) }),
+        routes: RouteUrl::parse("nats://u:p@127.0.0.2:6222").into_iter().collect(),
+        login: if needs_login { login } else { Login::Open },
+        pool_size: if flags & 4 != 0 { None } else { Some(3) },
+        ..Cluster::default()
+    };
+    let mut bench = Bench::new(Options { cluster: Some(cluster), ..Options::default() }, 1);
+    bench.send(0, b"CONNECT {\"verbose\":false}\r\nSUB > 1\r\nSUB a q 2\r\n");
+    let mesh = Mesh::new(Arc::clone(&bench.registry), 1);
+    mesh.listening(6222, Vec::new());
+    let role = match mesh.next_dial(Moment::START).filter(|_| solicits) {
+        Some(dial) => Role::Solicited(dial),
+        None => Role::Accepted,
+    };
+    let conn = bench
+        .registry
+        .add(|cid, slot| Conn::new(cid, Kind::Route, slot, None, Moment::START, Arc::new(Sink)));
+    conn.own(Waker::noop());
+    let registry = Arc::clone(&bench.registry);
+    let mut route = Route::new(registry, Arc::clone(&mesh), Arc::clone(&conn), role);
+    route.start(&mut bench.delivery);
+    let mut parser = Parser::new(route.rules());
+    let seed = bytes.iter().fold(0_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(*byte));
+    let mut random = fastrand::Rng::with_seed(seed);
+    // Nobody can know the password without naming it, in one way of writing JSON or another.
+    let names_password = |two: &[u8]| two.eq_ignore_ascii_case(b"pa") || two[0] == b'\\';
+    let is_stranger = needs_login && !solicits && !input.windows(2).any(names_password);
+    while !input.is_empty() && !conn.is_closed() {
+        let (piece, behind) = input.split_at(random.usize(1..=input.len().min(60)));
+        input = behind;
+        bench.delivery.now = bench.delivery.now + Duration::from_millis(random.u64(..300));
+        let mut rest = piece;
+        let result = loop {
+            match parser.next(rest) {
+                Err(error) => break Err(error),
+                Ok((None, _)) => break Ok(()),
+                Ok((Some(op), used)) => {
+                    rest = &rest[used..];
+                    let changes_rules = matches!(op, RouteOp::Info(_) | RouteOp::Connect(_));
+                    if let Err(error) = route.handle_op(&op, &mut bench.delivery) {
+                        break Err(error);
+                    }
+                    if changes_rules {
+                        parser.rules = route.rules();
+                        if route.take_compression().is_some() {
+                            route.handle_compressed(&mut bench.delivery);
+                        }
+                    }
+                }
+            }
+        };
+        let result = result.and_then(|()| route.handle_deadline(&mut bench.delivery));
+        if let Err(error) = result {
+            let reason = route.fail(&error, &mut bench.delivery);
+            conn.close(reason, false);
+        }
+        while route.handle_turn(&mut bench.delivery) {}
+        bench.delivery.commit(&bench.registry.policy, &conn);
+        if is_stranger {
+            assert_eq!(bench.take(0), b"", "a message of a stranger");
+            assert_eq!((mesh.routes().len(), remote_count(&bench)), (0, 0));
+        }
+    }
+    conn.close(ClosedReason::ClientClosed, false);
+    route.close(ClosedReason::ClientClosed, &mut bench.delivery);
+    bench.delivery.commit(&bench.registry.policy, &conn);
+    conn.hang_up();
+    assert_eq!((mesh.routes().len(), mesh.server_count(), remote_count(&bench)), (0, 0, 0));
+    assert!(conn.subscriptions().is_empty());
+    // Nobody is told any more of what comes and goes here.
+    bench.send(0, b"SUB b 3\r\nUNSUB 1\r\nPUB a 1\r\nx\r\n");
+}
+
+/// Interest of other servers.
+fn remote_count(bench: &Bench) -> usize {
+    bench.registry.global.with_sublist(|list| list.iter().filter(|e| e.is_remote()).count())
+}
