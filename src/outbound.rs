@@ -12,14 +12,14 @@ use std::io::IoSlice;
 
 use crate::ids::Kind;
 use crate::limits::{ROUTE_PENDING_FACTOR, STALL_PENDING_PERCENT};
-use crate::outbound::chunk::{Chunk, MAPPED_LEN};
+use crate::outbound::chunk::{CHUNK_LEN, Chunk, MAPPED_LEN};
 
-/// Bytes of a chunk that is filled by appending; larger frames get a chunk of their own size, and a
-/// receiver that is far behind gets chunks of [`MAPPED_LEN`].
-const CHUNK_LEN: usize = 64 * 1024;
-
-/// Bytes of the first chunk, for a receiver that is only a little behind.
+/// Bytes of the first chunk, for a receiver that is only a little behind; each further one doubles,
+/// up to [`CHUNK_LEN`].
 const CHUNK_LEN_MIN: usize = 4 * 1024;
+
+/// Bytes waiting from which on chunks are mappings, of [`MAPPED_LEN`].
+const MAPPED_FROM_BYTES: usize = 4 * 1024 * 1024;
 
 /// Chunks that one write offers to the socket.
 const BATCH_CHUNKS_MAX: usize = 16;
@@ -134,22 +134,31 @@ impl Outbound {
     /// Appends frames that are counted already.
     pub fn append(&mut self, frames: &[u8]) {
         let chunks = &mut self.chunks.get_or_insert_default().list;
-        if chunks.back_mut().is_some_and(|last| last.append(frames)) {
-            return;
+        let mut rest = frames;
+        if let Some(last) = chunks.back_mut() {
+            rest = &rest[last.append(rest)..];
         }
-        let grown = match chunks.back() {
-            None => CHUNK_LEN_MIN,
-            Some(_) if self.pending_bytes > MAPPED_LEN => MAPPED_LEN,
-            Some(last) => (last.capacity() * 2).min(CHUNK_LEN),
-        };
-        chunks.push_back(Chunk::holding(frames, grown));
+        while !rest.is_empty() {
+            let grown = match chunks.back() {
+                Some(_) if self.pending_bytes > MAPPED_FROM_BYTES => MAPPED_LEN,
+                Some(last) => (last.capacity() * 2).max(rest.len()).min(CHUNK_LEN),
+                None if rest.len() > CHUNK_LEN_MIN => CHUNK_LEN,
+                None => CHUNK_LEN_MIN,
+            };
+            let mut chunk = Chunk::with_capacity(grown);
+            rest = &rest[chunk.append(rest)..];
+            chunks.push_back(chunk);
+        }
     }
 
     /// Puts counted frames in front of what waits, none of which is written yet.
     pub fn prepend(&mut self, frames: &[u8]) {
-        let chunks = self.chunks.get_or_insert_default();
-        debug_assert_eq!(chunks.written, 0, "nobody writes what stands behind these frames");
-        chunks.list.push_front(Chunk::holding(frames, 0));
+        let behind = self.chunks.take();
+        self.append(frames);
+        if let Some(behind) = behind {
+            debug_assert_eq!(behind.written, 0, "nobody writes what stands behind these frames");
+            self.chunks.get_or_insert_default().list.extend(behind.list);
+        }
     }
 
     /// Takes out what one write can carry.

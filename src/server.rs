@@ -465,6 +465,7 @@ fn info(registry: &Registry, addr: SocketAddr) -> Info {
     }
 }
 
+/// nats-differs: the real server logs a failure and runs without the file.
 fn write_ports(
     options: &Options,
     client: SocketAddr,

@@ -110,6 +110,7 @@ pub struct ConnInfo {
     pub rtt: String,
     pub uptime: Uptime,
     pub idle: Uptime,
+    /// nats-differs: 0 when closed; there, what was about to be written at the end.
     pub pending_bytes: usize,
     pub in_msgs: u64,
     pub out_msgs: u64,
@@ -124,6 +125,7 @@ pub struct ConnInfo {
     pub lang: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<Box<str>>,
+    /// nats-differs: what was proved; there, what was only mentioned may win.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorized_user: Option<Box<str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

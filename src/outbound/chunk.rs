@@ -1,16 +1,31 @@
-//! A chunk of frames in memory that is given back as soon as the chunk is dropped.
+//! A chunk of frames.
 //!
-//! Small chunks come from the allocator. What it gets back between two allocations that stay in use
-//! remains with the process: after one slow consumer that could be all of its 64 MiB. Large chunks
-//! are therefore mappings of their own.
+//! Chunks of one common length are used again by the thread that dropped them: what a receiver a
+//! little behind needs comes and goes thousands of times a second, and an allocator that gives it
+//! back to the system each time costs more in page faults than the copying.
+//!
+//! What is far behind is kept in mappings of their own, which are given back as soon as they are
+//! dropped. What an allocator gets back between two allocations that stay in use remains with the
+//! process: after one slow consumer that could be all of its 64 MiB.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use memmap2::MmapMut;
 
-/// Bytes from which on a chunk is a mapping: its system calls and page faults then cost less than
-/// a tenth of what writing the chunk to a socket does.
+/// Bytes of the chunks that are used again.
+pub(super) const CHUNK_LEN: usize = 64 * 1024;
+
+/// Bytes of a mapping: its system calls and page faults then cost less than a tenth of what writing
+/// it to a socket does.
 pub(super) const MAPPED_LEN: usize = 256 * 1024;
+
+/// Chunks that a thread keeps for their next use: 2 MiB.
+const SPARES_MAX: usize = 32;
+
+thread_local! {
+    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Bytes, and room for more.
 pub(super) enum Chunk {
@@ -20,20 +35,17 @@ pub(super) enum Chunk {
 
 impl Chunk {
     /// An empty chunk with room for `capacity` bytes.
-    fn with_capacity(capacity: usize) -> Chunk {
+    pub(super) fn with_capacity(capacity: usize) -> Chunk {
         if capacity >= MAPPED_LEN
             && let Ok(map) = MmapMut::map_anon(capacity)
         {
             return Chunk::Mapped { map, len: 0 };
         }
-        Chunk::Heap(Vec::with_capacity(capacity))
-    }
-
-    /// A chunk of `frames`, with room for `capacity` bytes in all if they are fewer.
-    pub(super) fn holding(frames: &[u8], capacity: usize) -> Chunk {
-        let mut chunk = Chunk::with_capacity(capacity.max(frames.len()));
-        chunk.append(frames);
-        chunk
+        let spare = match capacity {
+            CHUNK_LEN => SPARES.with_borrow_mut(Vec::pop),
+            _ => None,
+        };
+        Chunk::Heap(spare.unwrap_or_else(|| Vec::with_capacity(capacity)))
     }
 
     /// Bytes that it can hold in all.
@@ -44,24 +56,37 @@ impl Chunk {
         }
     }
 
-    /// Appends `frames` if there is room for all of them.
+    /// Appends what there is room for; tells how many bytes that was.
     #[inline]
-    pub(super) fn append(&mut self, frames: &[u8]) -> bool {
+    pub(super) fn append(&mut self, frames: &[u8]) -> usize {
+        let taken = frames.len().min(self.capacity() - self.len());
+        let frames = &frames[..taken];
         match self {
-            Chunk::Heap(bytes) => {
-                let fits = bytes.capacity() - bytes.len() >= frames.len();
-                if fits {
-                    bytes.extend_from_slice(frames);
-                }
-                fits
-            }
+            Chunk::Heap(bytes) => bytes.extend_from_slice(frames),
             Chunk::Mapped { map, len } => {
-                let Some(room) = map.get_mut(*len..*len + frames.len()) else { return false };
-                room.copy_from_slice(frames);
-                *len += frames.len();
-                true
+                map[*len..*len + taken].copy_from_slice(frames);
+                *len += taken;
             }
         }
+        taken
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let Chunk::Heap(bytes) = self else { return };
+        if bytes.capacity() != CHUNK_LEN {
+            return;
+        }
+        let mut bytes = std::mem::take(bytes);
+        bytes.clear();
+        // At the end of a thread there is nobody to keep it for.
+        let _ = SPARES.try_with(|spares| {
+            let mut spares = spares.borrow_mut();
+            if spares.len() < SPARES_MAX {
+                spares.push(bytes);
+            }
+        });
     }
 }
 
@@ -88,16 +113,27 @@ mod tests {
 
     #[test]
     fn both_kinds_take_what_fits_and_nothing_else() {
-        for capacity in [64, MAPPED_LEN] {
+        for capacity in [64, CHUNK_LEN, MAPPED_LEN] {
             let mut chunk = Chunk::with_capacity(capacity);
             assert_eq!(matches!(chunk, Chunk::Mapped { .. }), capacity == MAPPED_LEN);
             let capacity = chunk.capacity();
-            assert!(chunk.append(&vec![b'a'; capacity - 1]));
-            assert!(!chunk.append(b"bc"));
-            assert!(chunk.append(b"b"));
-            assert!(!chunk.append(b"c"));
+            assert_eq!(chunk.append(&vec![b'a'; capacity - 1]), capacity - 1);
+            assert_eq!(chunk.append(b"bc"), 1);
+            assert_eq!(chunk.append(b"c"), 0);
             assert_eq!(chunk.len(), capacity);
             assert!(chunk.ends_with(b"ab"));
         }
+    }
+
+    #[test]
+    fn a_dropped_chunk_is_used_again_and_not_too_many_are_kept() {
+        let chunks: Vec<Chunk> =
+            (0..2 * SPARES_MAX).map(|_| Chunk::with_capacity(CHUNK_LEN)).collect();
+        drop(chunks);
+        SPARES.with_borrow(|spares| assert_eq!(spares.len(), SPARES_MAX));
+        let mut chunk = Chunk::with_capacity(CHUNK_LEN);
+        SPARES.with_borrow(|spares| assert_eq!(spares.len(), SPARES_MAX - 1));
+        assert!(chunk.is_empty());
+        assert_eq!(chunk.append(b"frames"), 6);
     }
 }

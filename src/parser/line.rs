@@ -134,6 +134,8 @@ impl Split {
 
 /// Splits the argument text at blanks, CR and LF. Arguments beyond [`ARGS_MAX`], which is more than
 /// any op takes, are not looked at.
+///
+/// nats-differs: there, what a CR does depends on where the bytes are cut.
 pub(super) fn split(buf: &[u8], args: &Args) -> Split {
     let mut split = Split { ranges: [const { 0..0 }; ARGS_MAX], count: 0 };
     for (word, range) in words(buf, args).zip(&mut split.ranges) {
