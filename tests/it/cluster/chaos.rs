@@ -305,3 +305,37 @@ fn the_real_server_does_not_mind() {
     let routes: Vec<Value> = crate::support::cluster::routes(&cluster.servers()[0]);
     assert_eq!(routes.len(), 8);
 }
+
+/// All the interest of a full server reaches a newcomer while messages go on.
+#[test]
+#[ignore = "makes a million subscriptions"]
+fn a_million_subscriptions_reach_a_newcomer() {
+    const COUNT: usize = 1_000_000;
+    let mut cluster = Cluster::start(&[Dialtone], Flavor::Default);
+    let mut owner = Client::connect(&cluster.servers()[0], "").steady();
+    for first in (0..COUNT).step_by(10_000) {
+        let lines = (first..first + 10_000).map(|n| format!("SUB million.{n} {n}\r\n"));
+        owner.send(&lines.collect::<String>());
+        owner.fence();
+    }
+    let mut bystander = subscribed(&cluster.servers()[0], "bystander");
+    let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
+    cluster.add(Dialtone, |setup| setup);
+    let start = Instant::now();
+    let mut slowest = Duration::ZERO;
+    loop {
+        let sent = Instant::now();
+        publisher.send("PUB bystander 0\r\n\r\n");
+        bystander.expect("MSG bystander 1 0\r\n\r\n");
+        slowest = slowest.max(sent.elapsed());
+        let page = http::json(&cluster.servers()[1], "/subsz");
+        if page["num_subscriptions"].as_u64() > Some(COUNT as u64) {
+            break;
+        }
+        assert!(start.elapsed() < 2 * PATIENCE, "{page:#}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    println!("all there after {:?}, slowest message {slowest:?}", start.elapsed());
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    cluster.settle();
+}
