@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod frames;
 pub(crate) mod http;
+pub(crate) mod machines;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod remote;

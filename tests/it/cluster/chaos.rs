@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::machines::Machines;
 use crate::support::random::Random;
 use crate::support::{Client, Cluster, Flavor, PATIENCE, Server, Which, http};
 
@@ -237,6 +238,26 @@ fn a_blackhole_is_noticed() {
         cluster.proxy(at).freeze(false);
     }
     cluster.settle();
+}
+
+/// The other machine is gone, and nobody has anything to send to it.
+#[test]
+#[ignore = "makes network namespaces, and waits for a timeout of the kernel"]
+fn a_lost_machine_is_noticed() {
+    let Some(machines) = Machines::new() else { return };
+    let start = |side: usize, routes: &str| {
+        let address = machines.address(side);
+        let listen = format!("name: mesh, listen: \"{address}:6222\"");
+        let conf = format!("cluster {{ {listen}, pool_size: -1, routes: [{routes}] }}");
+        Server::with().conf(conf).inside(machines.name(side)).start(Dialtone)
+    };
+    let left = start(0, "");
+    let _lost = start(1, &format!("\"nats://{}:6222\"", machines.address(0)));
+    left.wait_log("Route connection created");
+    machines.unplug();
+    let start = Instant::now();
+    left.wait_log("Router connection closed");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 /// All servers are killed at once under two thousand clients, who come back at once.

@@ -100,6 +100,7 @@ pub(crate) struct Setup {
     conf: Option<String>,
     log_to_file: bool,
     port: Option<u16>,
+    namespace: Option<String>,
 }
 
 impl Setup {
@@ -132,6 +133,12 @@ impl Setup {
         self
     }
 
+    /// Runs it in a network namespace; nobody outside reaches it.
+    pub(crate) fn inside(mut self, namespace: &str) -> Setup {
+        self.namespace = Some(namespace.to_owned());
+        self
+    }
+
     /// Starts the server and waits until it is ready.
     pub(crate) fn start(self, which: Which) -> Server {
         let executable = which.executable().expect("the caller asked whether it is available");
@@ -153,7 +160,14 @@ impl Setup {
     fn spawn(self, which: Which, executable: &Path) -> Server {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let port = self.port.map_or("-1".to_owned(), |port| port.to_string());
-        let mut command = Command::new(executable);
+        let mut command = match &self.namespace {
+            None => Command::new(executable),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(executable);
+                command
+            }
+        };
         command.args(["-a", "127.0.0.1", "-p", &port, "--ports_file_dir"]).arg(dir.path());
         if let Some(text) = &self.conf {
             let path = dir.path().join("server.conf");
