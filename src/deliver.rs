@@ -286,7 +286,8 @@ impl Delivery {
 }
 
 /// What matches a subject, from the cache or else from the account.
-#[inline]
+// A call with all that goes in and out of it would show in each message.
+#[inline(always)]
 fn lookup<'a>(
     cache: &'a mut MatchCache<Matched>,
     result: &mut MatchResult<Subscription>,
@@ -389,12 +390,19 @@ impl Stage<'_> {
 
 impl<'a> Tails<'a> {
     /// The tails of a publication, made in `rewritten` where what came cannot be passed on.
+    #[inline(always)]
     fn new(publish: &'a Publish<'a>, rewritten: &'a mut Vec<u8>) -> Tails<'a> {
+        if !publish.tail.is_empty() && publish.header_len.is_none() {
+            let (tail, bytes) = (publish.tail, publish.len() as u64);
+            return Tails { tail, with_header: false, bytes, headless: None };
+        }
+        Tails::made(publish, rewritten)
+    }
+
+    /// Those of a publication with headers, or whose tail cannot be passed on.
+    fn made(publish: &'a Publish<'a>, rewritten: &'a mut Vec<u8>) -> Tails<'a> {
         let with_header = publish.header_len.is_some();
         let bytes = publish.len() as u64;
-        if !publish.tail.is_empty() && !with_header {
-            return Tails { tail: publish.tail, with_header, bytes, headless: None };
-        }
         rewritten.clear();
         if publish.tail.is_empty() {
             write_reply(rewritten, publish.reply);
