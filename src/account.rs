@@ -10,6 +10,9 @@
 //! nats: server/accounts.go `Account`; server/route.go `updateRouteSubscriptionMap`,
 //! `sendSubsToRoute`
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -193,7 +196,7 @@ impl Link {
 const REMOVE_CHUNK: usize = 256;
 
 /// Subjects visited under one lock when a route is told of all interest; some 100 ns each.
-const ANNOUNCE_STEPS: usize = 1024;
+const ANNOUNCE_STEPS: usize = if cfg!(test) { 7 } else { 1024 };
 
 /// Room for a usual line.
 const LINE_LEN: usize = 64;

@@ -399,3 +399,44 @@ fn a_receiver_that_takes_nothing_stalls_nobody_for_long() {
     assert!(conn.stall(waker, &policy, Moment(2)));
     assert!(!conn.stall(waker, &policy, Moment(1) + STALL_PATIENCE));
 }
+
+#[test]
+fn what_was_appended_goes_out_with_the_next_send() {
+    let wire = TestWire::new(usize::MAX);
+    let (conn, wakes) = conn_on(&wire);
+    conn.append(b"one ");
+    assert_eq!((wire.text(), pending(&conn), wakes.take()), (String::new(), (4, false), 0));
+    assert_eq!(conn.send(b"", 0, 0, &POLICY), Sent::Done);
+    assert_eq!((wire.text(), pending(&conn)), ("one ".into(), (0, false)));
+    conn.append(b"two ");
+    assert_eq!(send(&conn, "three "), Sent::Done);
+    assert_eq!(conn.send(b"", 0, 0, &POLICY), Sent::Done);
+    assert_eq!((wire.text(), wakes.take()), ("one two three ".into(), 0));
+}
+
+#[test]
+fn what_was_appended_is_not_forgotten_by_a_close() {
+    let wire = TestWire::new(usize::MAX);
+    let (conn, wakes) = conn_on(&wire);
+    conn.append(b"last");
+    conn.close(ClosedReason::ServerShutdown, false);
+    assert_eq!((pending(&conn), wakes.take()), ((4, true), 1));
+    conn.append(b"too late");
+    assert_eq!(conn.send(b"", 0, 0, &POLICY), Sent::Closed);
+    assert_eq!(conn.flush(&POLICY, Moment::START), Flushed::Idle);
+    assert_eq!((wire.text(), pending(&conn)), ("last".into(), (0, false)));
+}
+
+#[test]
+fn a_route_may_fall_further_behind_than_a_client() {
+    let policy = Policy { pending_bytes_max: 1000, ..POLICY };
+    for (kind, frames) in [(Kind::Client, 10), (Kind::Route, 40)] {
+        let wire = TestWire::new(0);
+        let free = Arc::default();
+        let slot = Slot { number: 0, free };
+        let conn = Conn::new(Cid(1), kind, slot, None, Moment::START, Arc::clone(&wire) as _);
+        let sent =
+            (0..).take_while(|_| conn.send(&[b'x'; 100], 1, 100, &policy) != Sent::SlowConsumer);
+        assert_eq!(sent.count(), frames, "{kind}");
+    }
+}

@@ -288,3 +288,95 @@ impl Dials {
 ///
 /// nats: server/const.go `DEFAULT_CONNECT_ERROR_REPORTS`
 const REPORT_EVERY: u64 = 3600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(port: u16) -> RouteUrl {
+        RouteUrl { host: "a".to_owned(), port, login: None }
+    }
+
+    fn dials(ports: &[u16], retries: usize, backoff: bool) -> Dials {
+        let routes: Vec<RouteUrl> = ports.iter().map(|port| url(*port)).collect();
+        Dials::new(&routes, retries, backoff, fastrand::Rng::with_seed(7))
+    }
+
+    fn next(dials: &mut Dials, now: Moment) -> Option<Dial> {
+        dials.next(now, |_, _| true)
+    }
+
+    /// The pause that a failure at `now` has led to, without its jitter.
+    fn pause(dials: &Dials, now: Moment) -> u64 {
+        let pause = dials.next_due() - now;
+        assert!(pause.subsec_millis() <= 100, "{pause:?}");
+        pause.as_secs()
+    }
+
+    #[test]
+    fn what_is_configured_is_tried_for_ever() {
+        for (backoff, pauses) in [(false, [1; 8]), (true, [1, 2, 4, 8, 16, 30, 30, 30])] {
+            let mut dials = dials(&[1], 0, backoff);
+            let mut now = Moment::START;
+            for (count, wanted) in (1..).zip(pauses) {
+                let dial = next(&mut dials, now).unwrap();
+                assert_eq!(next(&mut dials, now), None, "under way");
+                let failure = dials.failed(&dial, now);
+                assert_eq!(failure, Failure { report: count == 1, attempt: count });
+                assert_eq!(pause(&dials, now), wanted);
+                now = dials.next_due();
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_heard_of_is_given_up() {
+        let mut dials = dials(&[], 11, false);
+        let mut now = Moment::START;
+        dials.hear_of("B", url(2), 1, now);
+        dials.hear_of("B", url(2), 1, now);
+        let mut attempts = 0;
+        while dials.next_due() != Moment::NEVER {
+            now = dials.next_due();
+            let dial = next(&mut dials, now).unwrap();
+            assert!(!dial.explicit && dial.gossip_mode == 1 && dial.place == Place::FIRST);
+            dials.failed(&dial, now);
+            attempts += 1;
+        }
+        assert_eq!(attempts, 12);
+        dials.hear_of("B", url(2), 1, now);
+        assert_eq!(dials.next_due(), now);
+    }
+
+    #[test]
+    fn whom_the_configuration_names_nobody_has_to_tell_of() {
+        let mut dials = dials(&[1], 0, false);
+        let dial = next(&mut dials, Moment::START).unwrap();
+        dials.hear_of("B", RouteUrl { host: "A".to_owned(), ..url(1) }, 0, Moment::START);
+        dials.reached(&dial, "A");
+        dials.hear_of("A", url(9), 0, Moment::START);
+        assert_eq!(dials.next_due(), Moment::NEVER);
+        assert!(dials.is_explicit("A") && !dials.is_explicit("B"));
+    }
+
+    #[test]
+    fn what_is_lost_is_dialled_anew_and_only_if_it_is_missing() {
+        let mut dials = dials(&[1], 0, false);
+        let dial = next(&mut dials, Moment::START).unwrap();
+        dials.reached(&dial, "A");
+        dials.go_on(&dial, Place::Pool(1), Moment::START);
+        let second = next(&mut dials, Moment::START).unwrap();
+        assert_eq!(second.place, Place::Pool(1));
+        dials.reached(&second, "A");
+        dials.lost(&second, Moment::START);
+        dials.gone("A", Moment::START);
+        assert_eq!(pause(&dials, Moment::START), 1);
+        let later = Moment::START + Duration::from_secs(2);
+        let dial = dials.next(later, |server, place| {
+            assert_eq!(server, "A");
+            *place == Place::FIRST
+        });
+        assert_eq!(dial.unwrap().place, Place::FIRST);
+        assert_eq!(dials.next_due(), Moment::NEVER, "the other one was not wanted");
+    }
+}

@@ -668,3 +668,27 @@ const GENERATED_NAME_LEN: usize = 22;
 /// Connections of a pool at most, whatever the other server asks for. Not a limit of the real
 /// server.
 const POOL_SIZE_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As two real servers were seen to do.
+    #[test]
+    fn accounts_have_the_real_servers_place_in_a_pool() {
+        for (account, places) in [("$G", [0, 2, 0, 3, 8]), ("$SYS", [0; 5])] {
+            let of = |pool_size| pool_index(account, pool_size);
+            assert_eq!([2, 3, 4, 5, 10].map(of), places, "{account}");
+            assert_eq!([0, 1].map(of), [0, 0]);
+        }
+    }
+
+    #[test]
+    fn an_address_to_be_told_may_have_a_port() {
+        for (text, host, port) in
+            [("a", "a", 7), ("a:1", "a", 1), ("[::1]:2", "::1", 2), ("[::1]", "::1", 7)]
+        {
+            assert_eq!(advertised(text, 7), (host.to_owned(), port), "{text}");
+        }
+    }
+}

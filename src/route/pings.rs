@@ -60,3 +60,24 @@ impl Pings {
         answered.then(|| u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_stale_whatever_else_comes() {
+        let second = Duration::from_secs(1);
+        let mut pings = Pings::new();
+        assert_eq!((pings.due, pings.pong(Moment::START)), (Moment::NEVER, None));
+        pings.begin(Moment::START);
+        assert!(pings.due >= Moment::START + second && pings.due <= Moment::START + second * 2);
+        let now = pings.due;
+        assert_eq!(pings.tick(now, second, 2), Ok(()));
+        assert_eq!(pings.pong(now + Duration::from_millis(3)), Some(3_000_000));
+        assert_eq!(pings.tick(now + second, second, 2), Ok(()));
+        assert_eq!(pings.tick(now + second * 2, second, 2), Ok(()));
+        let stale = pings.tick(now + second * 3, second, 2);
+        assert_eq!(stale, Err(ProtoErr::StaleConnection));
+    }
+}

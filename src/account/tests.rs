@@ -1,0 +1,112 @@
+//! What routes are told while many threads change the subscriptions.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::thread;
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::conn::{Slot, Wire};
+use crate::ids::{Cid, Kind};
+use crate::moment::Moment;
+use crate::outbound::Policy;
+
+const POLICY: Policy = Policy { pending_bytes_max: 1 << 30, drop_when_far_behind: false };
+const THREADS: u64 = 3;
+const STEPS: usize = 4000;
+
+#[derive(Default)]
+struct Taken(Mutex<Vec<u8>>);
+
+impl Wire for Taken {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut taken = self.0.lock();
+        slices.iter().for_each(|slice| taken.extend_from_slice(slice));
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+}
+
+fn conn(number: u32, kind: Kind, wire: &Arc<Taken>) -> Arc<Conn> {
+    let slot = Slot { number, free: Arc::default() };
+    let wire = Arc::clone(wire) as Arc<dyn Wire>;
+    Arc::new(Conn::new(Cid(number.into()), kind, slot, None, Moment::START, wire))
+}
+
+/// Subscribes and unsubscribes at random, as a worker does, and gives what is left.
+fn churn(account: &Account, seed: u64) -> Vec<Subscription> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let client = conn(100 + seed as u32, Kind::Client, &Arc::default());
+    let mut own: Vec<Subscription> = Vec::new();
+    for step in 0..STEPS {
+        let told = |route: &Arc<Conn>| _ = route.send(b"", 0, 0, &POLICY);
+        if own.len() > 20 && random.bool() {
+            let gone = own.swap_remove(random.usize(..own.len()));
+            account.remove(&gone, told);
+            continue;
+        }
+        let tail = ["", ".*", ".>"][random.usize(..3)];
+        let subject = format!("s{}{tail}", random.u8(..40));
+        let queue = [None, Some(&b"q"[..])][usize::from(random.bool())];
+        let sid = step.to_string();
+        let one = Subscription::new(&client, subject.as_bytes(), queue, sid.as_bytes(), false);
+        assert!(account.insert(one.clone(), told));
+        own.push(one);
+    }
+    own
+}
+
+/// What a route knows in the end: weights by the text of the interest.
+fn known(wire: &Taken) -> BTreeMap<String, usize> {
+    let mut known = BTreeMap::new();
+    let text = String::from_utf8(wire.0.lock().clone()).unwrap();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["RS+", "$G", subject] => _ = known.insert(subject.to_owned(), 1),
+            ["RS+", "$G", subject, queue, weight] => {
+                known.insert(format!("{subject} {queue}"), weight.parse().unwrap());
+            }
+            ["RS-", "$G", ref interest @ ..] => _ = known.remove(&interest.join(" ")),
+            _ => panic!("{line}"),
+        }
+    }
+    known
+}
+
+#[test]
+fn a_route_that_comes_amid_changes_knows_all_in_the_end() {
+    let account = Account::new(0, "$G");
+    let wires = [const { None }; 3].map(|_: Option<()>| Arc::new(Taken::default()));
+    let left: Vec<Subscription> = thread::scope(|scope| {
+        let churning: Vec<_> = (0..THREADS)
+            .map(|seed| {
+                let account = &account;
+                scope.spawn(move || churn(account, seed))
+            })
+            .collect();
+        for (number, wire) in (0..).zip(&wires) {
+            let link =
+                Link { conn: conn(number, Kind::Route, wire), import: None, dedicated: false };
+            account.link(link.clone());
+            let mut cursor = Cursor::new();
+            while !account.announce(&mut cursor, &link) {
+                thread::yield_now();
+            }
+            link.conn.send(b"", 0, 0, &POLICY);
+        }
+        churning.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut truth = BTreeMap::new();
+    for one in &left {
+        let subject = String::from_utf8_lossy(one.subject());
+        match one.queue() {
+            None => _ = truth.insert(subject.into_owned(), 1),
+            Some(_) => *truth.entry(format!("{subject} q")).or_insert(0) += 1,
+        }
+    }
+    for wire in &wires {
+        assert_eq!(known(wire), truth);
+    }
+}
