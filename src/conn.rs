@@ -187,6 +187,8 @@ pub enum Sent {
 pub enum Flushed {
     /// Nothing is left for the owner to do.
     Idle,
+    /// Others go on appending: the owner has to come again, behind its neighbours.
+    Part,
     /// The socket takes no more.
     Blocked,
     /// The socket is broken.
@@ -396,7 +398,7 @@ impl Conn {
             flow.flushing = false;
             match result {
                 Flushed::Idle => {}
-                Flushed::Blocked | Flushed::Failed => break,
+                Flushed::Part | Flushed::Blocked | Flushed::Failed => break,
             }
         }
         self.hand_over(flow);
@@ -451,10 +453,10 @@ impl Conn {
         if let Some(lag) = &mut flow.lag {
             lag.progress_at.get_or_insert(now);
         }
-        while flow.blocked {
-            if flow.outbound.is_empty() {
+        for _ in 0..FLUSH_ROUNDS_MAX {
+            if !flow.blocked || flow.outbound.is_empty() {
                 flow.blocked = false;
-                break;
+                return Flushed::Idle;
             }
             let before = flow.written();
             let (again, result) = self.write_batch(flow);
@@ -473,7 +475,7 @@ impl Conn {
                 return result;
             }
         }
-        Flushed::Idle
+        Flushed::Part
     }
 
     /// For the owning task: what the write deadline is judged by.

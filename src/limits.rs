@@ -140,11 +140,12 @@ pub const ROUTE_CONNECT_MAX: Duration = Duration::from_secs(1);
 /// Time for the name of another server to be resolved.
 pub const ROUTE_RESOLVE_MAX: Duration = Duration::from_secs(5);
 
-/// Time without a sign of another server's machine after which the connection to it is dead.
-pub const ROUTE_SILENCE_MAX: Duration = Duration::from_secs(6);
+/// Time without a sign of another server's machine after which the connection to it is dead. Half
+/// of it may pass before the kernel asks for such a sign.
+pub const ROUTE_SILENCE_MAX_DEFAULT: Duration = Duration::from_secs(6);
 
-/// Idle time after which the kernel asks for such a sign.
-pub const ROUTE_PROBE_AFTER: Duration = Duration::from_secs(3);
+/// Shortest such time: the kernel counts in seconds.
+pub const ROUTE_SILENCE_MAX_MIN: Duration = Duration::from_secs(2);
 
 /// Time between two such questions.
 pub const ROUTE_PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -158,7 +159,8 @@ pub const ROUTE_PENDING_FACTOR: usize = 4;
 
 // The kernel asks more than once before a route counts as dead.
 const _: () = assert!(
-    ROUTE_PROBE_AFTER.as_secs() + ROUTE_PROBE_INTERVAL.as_secs() < ROUTE_SILENCE_MAX.as_secs()
+    ROUTE_PROBE_INTERVAL.as_secs() * 2 < ROUTE_SILENCE_MAX_DEFAULT.as_secs() / 2
+        && ROUTE_SILENCE_MAX_MIN.as_secs() / 2 >= 1
 );
 /// Pause before an address of the configuration is dialled again.
 pub const ROUTE_RETRY_PAUSE: Duration = Duration::from_secs(1);

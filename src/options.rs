@@ -253,6 +253,9 @@ pub struct Cluster {
     pub accounts: Vec<String>,
     /// How these connections are compressed.
     pub compression: Compression,
+    /// Time without a sign of another server's machine after which a route is dead. Not a setting
+    /// of nats-server.
+    pub silence_max: Duration,
     /// Time between two PINGs on a route.
     pub ping_interval: Duration,
     /// PINGs without PONG before a route is stale.
@@ -395,6 +398,7 @@ impl Default for Cluster {
             pool_size: Some(limits::ROUTE_POOL_SIZE_DEFAULT),
             accounts: Vec::new(),
             compression: Compression::default(),
+            silence_max: limits::ROUTE_SILENCE_MAX_DEFAULT,
             ping_interval: limits::ROUTE_PING_INTERVAL_MAX,
             ping_max: limits::PING_MAX_DEFAULT,
             write_deadline: limits::WRITE_DEADLINE_DEFAULT,

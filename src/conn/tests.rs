@@ -1,7 +1,7 @@
 //! Writing to a connection: sockets that take little, nothing or fail, many senders, and its end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::thread;
 
@@ -129,6 +129,39 @@ fn what_the_socket_does_not_take_is_left_to_the_owner() {
         assert_eq!((wire.text(), pending(&conn)), ("onetwo".into(), (0, false)));
         assert_eq!(send(&conn, "three"), Sent::Done);
         assert_eq!(wire.text(), "onetwothree");
+    }
+}
+
+/// A socket that takes everything, while with each write somebody appends.
+#[derive(Default)]
+struct BusyWire {
+    conn: OnceLock<Weak<Conn>>,
+    writes: AtomicUsize,
+}
+
+impl Wire for BusyWire {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.writes.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let conn = self.conn.get().and_then(Weak::upgrade).unwrap();
+        assert_eq!(send(&conn, "more"), Sent::Done);
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+}
+
+#[test]
+fn the_owner_lets_others_have_their_turn() {
+    let wire = Arc::new(BusyWire::default());
+    let slot = Slot { number: 0, free: Arc::default() };
+    let shared = Arc::clone(&wire) as Arc<dyn Wire>;
+    let conn = Arc::new(Conn::new(Cid(1), Kind::Client, slot, None, Moment::START, shared));
+    wire.conn.set(Arc::downgrade(&conn)).unwrap();
+    assert_eq!(send(&conn, "first"), Sent::Done);
+    for turn in 1..=3 {
+        assert_eq!(conn.flush(&POLICY, Moment::START), Flushed::Part);
+        assert_eq!(wire.writes.load(Ordering::SeqCst), 1 + turn * FLUSH_ROUNDS_MAX);
+        assert_eq!(pending(&conn), (4, true));
     }
 }
 

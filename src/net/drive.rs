@@ -460,6 +460,7 @@ impl<M: Machine> Drive<M> {
             }
             match self.conn().flush(policy, delivery.now) {
                 Flushed::Idle | Flushed::Blocked => {}
+                Flushed::Part => return cx.waker().wake_by_ref(),
                 Flushed::Failed => return,
             }
         }

@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use crate::client::Client;
 use crate::conn::{Conn, Wire};
 use crate::ids::Kind;
+use crate::limits::ROUTE_PROBE_INTERVAL;
 use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
-use crate::limits::{ROUTE_PROBE_AFTER, ROUTE_PROBE_INTERVAL, ROUTE_SILENCE_MAX};
 use crate::net::drive::{Drive, Shared};
 use crate::net::stream::Stream;
 use crate::options::{ConnectionType, Listen};
@@ -129,7 +129,7 @@ fn admit(
 /// Starts the task of a new connection to another server.
 pub(crate) fn admit_route(stream: TcpStream, remote: SocketAddr, role: Role, shared: &Arc<Shared>) {
     let Some(mesh) = &shared.mesh else { return };
-    watch_closely(&stream);
+    watch_closely(&stream, mesh.cluster.silence_max);
     let stream = Arc::new(Stream::Tcp(stream));
     let wire = Arc::clone(&stream) as Arc<dyn Wire>;
     let registry = &shared.registry;
@@ -140,16 +140,16 @@ pub(crate) fn admit_route(stream: TcpStream, remote: SocketAddr, role: Role, sha
     tokio::spawn(Drive::new(Arc::clone(shared), stream, route, false));
 }
 
-/// Has the kernel notice within [`ROUTE_SILENCE_MAX`] that nothing of the other side arrives any
-/// more, whether there is something to send or not.
-fn watch_closely(stream: &TcpStream) {
+/// Has the kernel notice within `silence_max` that nothing of the other side arrives any more,
+/// whether there is something to send or not.
+fn watch_closely(stream: &TcpStream, silence_max: Duration) {
     // Without these a socket works all the same, and pings notice later.
     let _ = stream.set_nodelay(true);
     let socket = SockRef::from(stream);
     let keepalive =
-        TcpKeepalive::new().with_time(ROUTE_PROBE_AFTER).with_interval(ROUTE_PROBE_INTERVAL);
+        TcpKeepalive::new().with_time(silence_max / 2).with_interval(ROUTE_PROBE_INTERVAL);
     let _ = socket.set_tcp_keepalive(&keepalive);
-    let _ = socket.set_tcp_user_timeout(Some(ROUTE_SILENCE_MAX));
+    let _ = socket.set_tcp_user_timeout(Some(silence_max));
 }
 
 /// 11 random bytes as 15 characters of base64url.

@@ -140,26 +140,6 @@ impl<V: Cached> MatchCache<V> {
         *self = Self { random, hits: self.hits, misses: self.misses, ..Self::new() };
     }
 
-    /// Lets go of the values whose stamp is not what `stamp_now(account, subject)` gives, be it
-    /// that a subscription changed or (`None`) that the account is gone. After it no value holds a
-    /// removed subscription.
-    pub fn clear_stale(&mut self, mut stamp_now: impl FnMut(u32, &[u8]) -> Option<u64>) {
-        self.measure();
-        self.spare = V::default();
-        for slot in self.slots.iter_mut().filter(|slot| slot.used) {
-            if stamp_now(slot.account, &slot.subject) != Some(slot.stamp) {
-                self.heap_bytes -= slot.heap_bytes as usize;
-                self.fanout_total -= u64::from(slot.fanout);
-                self.fanout_max_outdated |= slot.fanout == self.fanout_max;
-                self.used -= 1;
-                *slot = Slot::new();
-            }
-        }
-        if self.slots.iter().all(|slot| !slot.used) {
-            self.clear();
-        }
-    }
-
     /// How many lookups there were.
     pub fn num_matches(&self) -> u64 {
         self.hits + self.misses
@@ -448,38 +428,17 @@ mod tests {
             if let Lookup::Miss(value) = cache.lookup(0, &subject, stamp) {
                 value.resize(random.usize(..widest), 0);
             }
-            if random.u32(..500) == 0 {
-                cache.clear_stale(|_, subject| (subject[0] < 100).then_some(stamp));
-            }
             let stats = cache.stats();
             assert_eq!(stats.num_cache, cache.values().count() as u64);
             assert_eq!(stats.fanout_total, cache.values().map(|v| v.len() as u64).sum::<u64>());
             let max = cache.values().map(|value| value.len() as u64).max().unwrap_or(0);
             assert!(stats.fanout_max >= max);
         }
-        let slots = cache.slots.len() as u64;
-        for number in 0..slots {
+        // After as many misses as there are slots the widest is looked for anew.
+        for number in 0..SLOTS_MAX as u64 {
             hit(&mut cache, 1, &number.to_le_bytes(), 0);
         }
         let max = cache.values().map(|value| value.len() as u64).max();
         assert_eq!(Some(cache.stats().fanout_max), max);
-    }
-
-    #[test]
-    fn stale_values_are_let_go_on_demand() {
-        let mut cache = MatchCache::new();
-        for (account, subject, stamp) in [(0, b"a", 1), (0, b"b", 1), (1, b"a", 1), (2, b"a", 1)] {
-            hit(&mut cache, account, subject, stamp);
-        }
-        cache.clear_stale(|account, subject| match account {
-            0 => Some(if subject == b"a" { 2 } else { 1 }),
-            1 => Some(1),
-            _ => None,
-        });
-        assert_eq!(cache.values().count(), 2);
-        assert!(hit(&mut cache, 0, b"b", 1));
-        assert!(hit(&mut cache, 1, b"a", 1));
-        cache.clear_stale(|_, _| None);
-        assert!(cache.slots.is_empty());
     }
 }

@@ -78,6 +78,11 @@ impl Block {
                     size => size.ok(),
                 };
             }
+            "silence_max" => {
+                let default = limits::ROUTE_SILENCE_MAX_DEFAULT;
+                let silence = duration_or_seconds(field, default, problems)?;
+                cluster.silence_max = silence.max(limits::ROUTE_SILENCE_MAX_MIN);
+            }
             "ping_interval" => {
                 let longest = limits::ROUTE_PING_INTERVAL_MAX;
                 let written = duration_or_seconds(field, longest, problems)?;

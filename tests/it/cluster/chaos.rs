@@ -244,10 +244,16 @@ fn a_blackhole_is_noticed() {
 #[test]
 #[ignore = "makes network namespaces, and waits for a timeout of the kernel"]
 fn a_lost_machine_is_noticed() {
+    for (setting, within) in [("", 10), ("silence_max: \"2s\", ", 5)] {
+        a_machine_is_lost(setting, Duration::from_secs(within));
+    }
+}
+
+fn a_machine_is_lost(setting: &str, within: Duration) {
     let Some(machines) = Machines::new() else { return };
     let start = |side: usize, routes: &str| {
         let address = machines.address(side);
-        let listen = format!("name: mesh, listen: \"{address}:6222\"");
+        let listen = format!("{setting}name: mesh, listen: \"{address}:6222\"");
         let conf = format!("cluster {{ {listen}, pool_size: -1, routes: [{routes}] }}");
         Server::with().conf(conf).inside(machines.name(side)).start(Dialtone)
     };
@@ -257,7 +263,7 @@ fn a_lost_machine_is_noticed() {
     machines.unplug();
     let start = Instant::now();
     left.wait_log("Router connection closed");
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(start.elapsed() < within, "{:?} with {setting:?}", start.elapsed());
 }
 
 /// All servers are killed at once under two thousand clients, who come back at once.
