@@ -1,8 +1,8 @@
 //! The least a server can do: read from one socket, write the same bytes to others.
 //!
 //! Started by the bench as a process of its own and put under the same load as the servers, it
-//! shows what this machine takes for the reads and writes alone. It reads no frame: who once sent
-//! a SUB gets every byte that any other connection sends.
+//! shows what this machine takes for the reads and writes alone. It reads no frame but the first of
+//! each connection: who once sent a SUB gets every byte of the connections that publish there.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -21,7 +21,19 @@ const LISTENER: u64 = u64::MAX;
 /// One accepted connection.
 struct End {
     stream: TcpStream,
-    receives: bool,
+    /// What it subscribed to: a subject, or all that begins like what stands before `>`.
+    hears: Option<Vec<u8>>,
+    /// The subject of its first message, which is taken for that of all.
+    says: Vec<u8>,
+}
+
+impl End {
+    fn hears(&self, subject: &[u8]) -> bool {
+        self.hears.as_deref().is_some_and(|pattern| match pattern.strip_suffix(b">") {
+            Some(start) => subject.starts_with(start),
+            None => subject == pattern,
+        })
+    }
 }
 
 /// Serves until killed.
@@ -45,7 +57,7 @@ pub(crate) fn serve(port: u16) -> io::Result<()> {
             stream.write_all(b"INFO {}\r\n")?;
             let data = EventData::new_u64(ends.len() as u64);
             epoll::add(&epoll, &stream, data, EventFlags::IN)?;
-            ends.push(Some(End { stream, receives: false }));
+            ends.push(Some(End { stream, hears: None, says: Vec::new() }));
         }
     }
 }
@@ -57,7 +69,9 @@ fn pass_on(from: usize, ends: &mut [Option<End>], bytes: &mut [u8]) {
     let len = end.stream.read(bytes).unwrap_or(0);
     let read = &bytes[..len];
     if read.starts_with(b"CONNECT") || read == b"PING\r\n" {
-        end.receives |= memchr::memmem::find(read, b"\nSUB ").is_some();
+        if let Some(at) = memchr::memmem::find(read, b"\nSUB ") {
+            end.hears = Some(word(&read[at + "\nSUB ".len()..]).to_vec());
+        }
         // A load that has gone away needs no PONG.
         let _ = end.stream.write_all(b"PONG\r\n");
         return;
@@ -67,10 +81,22 @@ fn pass_on(from: usize, ends: &mut [Option<End>], bytes: &mut [u8]) {
         ends[from] = None;
         return;
     }
+    if end.says.is_empty() {
+        end.says = word(&read["MSG ".len().min(len)..]).to_vec();
+    }
+    let subject = std::mem::take(&mut end.says);
     for (index, end) in ends.iter_mut().enumerate() {
         let Some(end) = end else { continue };
-        if index != from && end.receives && end.stream.write_all(read).is_err() {
-            end.receives = false;
+        if index != from && end.hears(&subject) && end.stream.write_all(read).is_err() {
+            end.hears = None;
         }
     }
+    if let Some(end) = &mut ends[from] {
+        end.says = subject;
+    }
+}
+
+/// The bytes before the first blank or line end.
+fn word(text: &[u8]) -> &[u8] {
+    text.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default()
 }

@@ -53,16 +53,14 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("one-per-write", "one message per write", one_per_write)
             .with_relay()
             .owes(2.0, 1.3),
-        Scenario::new("probe", "probe beside 200,000 msg/s", probe).owes_all(&[
+        Scenario::new("probe", "probe beside 200,000 msg/s", probe).with_relay().owes_all(&[
             times(Cpu, 3.0),
             times(P99, 2.0),
             times(P999, 2.0),
         ]),
-        Scenario::new("heartbeats", "2,000 clients, 1 msg/s each", heartbeats).owes_all(&[
-            times(Cpu, 3.0),
-            times(P99, 1.0),
-            times(Rss, 20.0),
-        ]),
+        Scenario::new("heartbeats", "2,000 clients, 1 msg/s each", heartbeats)
+            .with_relay()
+            .owes_all(&[times(Cpu, 3.0), times(P99, 1.0), times(Rss, 20.0)]),
         Scenario::new("idle-10k", "10,000 idle connections", idle)
             .at_most_rounds(3)
             .owes_all(&[Floor::AtMost(Each, 1500.0), times(Rate, 1.5)]),
