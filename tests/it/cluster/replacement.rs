@@ -28,6 +28,8 @@ replacements! {
     real_by_dialtone: Default [Real, Real, Real] by [Dialtone, Dialtone, Dialtone];
     dialtone_by_real: Default [Dialtone, Dialtone, Dialtone] by [Real, Real, Real];
     dialtone_by_dialtone: Single [Dialtone, Dialtone] by [Dialtone, Dialtone];
+    real_by_dialtone_single: Single [Real, Real] by [Dialtone, Dialtone];
+    real_by_dialtone_authorized: Authorized [Real, Real] by [Dialtone, Dialtone];
     real_by_dialtone_compressed: Compressed [Real, Real] by [Dialtone, Dialtone];
     real_by_real: Default [Real, Real, Real] by [Real, Real, Real];
 }
