@@ -390,7 +390,6 @@ impl Route {
         let cluster = &self.mesh.cluster;
         let patience = ping_interval(&self.mesh) * (cluster.ping_max as u32).saturating_add(1);
         self.handshake_due = delivery.now + patience;
-        self.ok(delivery);
         Ok(())
     }
 

@@ -246,6 +246,21 @@ for_both! {
         remote.expect("RMSG $G a back 1\r\nx\r\n");
     }
 
+    /// A server that asks for it is told `+OK`.
+    fn verbose(which) {
+        let server = alone("pool_size: -1").start(which);
+        let mut remote = Remote::open(&server);
+        remote.send(&crate::support::remote::connect_line("r", &json!({"verbose": true})));
+        remote.send(&crate::support::remote::info_line("r", &json!({})));
+        remote.send("PING\r\n");
+        assert_eq!(remote.read_oks(), 0);
+        for line in ["RS+ $G a\r\n", "RS+ $G a q 1\r\n", "RS- $G a\r\n", "RMSG $G b 0\r\n\r\n"] {
+            remote.send(line);
+            remote.send("PING\r\n");
+            assert_eq!(remote.read_oks(), 1, "{line:?}");
+        }
+    }
+
     /// Lines without sense: the connection ends without a word.
     fn malformed_lines(which) {
         for line in [

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+
 use crate::support::client::quiet_connect;
 use crate::support::{Client, Cluster, Flavor, PATIENCE, Server, Which};
 
@@ -28,8 +30,40 @@ replacements! {
     real_by_dialtone: Default [Real, Real, Real] by [Dialtone, Dialtone, Dialtone];
     dialtone_by_real: Default [Dialtone, Dialtone, Dialtone] by [Real, Real, Real];
     dialtone_by_dialtone: Single [Dialtone, Dialtone] by [Dialtone, Dialtone];
+    real_by_dialtone_single: Single [Real, Real] by [Dialtone, Dialtone];
+    real_by_dialtone_authorized: Authorized [Real, Real] by [Dialtone, Dialtone];
     real_by_dialtone_compressed: Compressed [Real, Real] by [Dialtone, Dialtone];
     real_by_real: Default [Real, Real, Real] by [Real, Real, Real];
+}
+
+/// A client library that was told of one server goes on at another when that one is gone, from
+/// either kind to the other.
+#[test]
+fn a_client_library_goes_on_elsewhere() {
+    if !Real.available() {
+        return;
+    }
+    for kinds in [[Real, Dialtone], [Dialtone, Real]] {
+        let mut cluster = Cluster::start(&kinds, Flavor::Default);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let url = cluster.servers()[0].url();
+        let test = async {
+            let client = async_nats::connect(url).await.unwrap();
+            let mut messages = client.subscribe("a").await.unwrap();
+            client.flush().await.unwrap();
+            assert_eq!(cluster.take(0).stop().code(), Some(0));
+            let mut publisher = connect(cluster.servers()[0].port());
+            loop {
+                publisher.send("PUB a 2\r\nhi\r\n");
+                let next = tokio::time::timeout(Duration::from_millis(20), messages.next());
+                if let Ok(message) = next.await {
+                    return message.expect("the subscription goes on");
+                }
+            }
+        };
+        let message = runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await });
+        assert_eq!(message.expect("in time").payload, "hi");
+    }
 }
 
 /// Publishes numbered messages until told to stop, at whatever server it is told to be.

@@ -121,6 +121,19 @@ impl Remote {
         }
     }
 
+    /// Counts `+OK` up to the next PONG.
+    #[track_caller]
+    pub(crate) fn read_oks(&mut self) -> usize {
+        let mut count = 0;
+        loop {
+            match &*self.line.frame() {
+                b"PONG\r\n" => return count,
+                b"+OK\r\n" => count += 1,
+                frame => assert!(is_system(frame), "{}", frame.escape_ascii()),
+            }
+        }
+    }
+
     /// Waits for the end of the connection. Gives what came before it.
     #[track_caller]
     pub(crate) fn read_to_end(&mut self) -> String {
