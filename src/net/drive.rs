@@ -453,14 +453,17 @@ impl<M: Machine> Drive<M> {
             let span = M::write_deadline(&self.shared.registry.options);
             let deadline = &mut self.behind.get_or_insert_default().write;
             deadline.get_or_insert_with(|| WriteDeadline::new(delivery.now, span, progress, false));
-            match self.stream.poll_write_ready(cx) {
-                Poll::Pending => return,
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return self.conn().close(ClosedReason::WriteError, true),
-            }
             match self.conn().flush(policy, delivery.now) {
-                Flushed::Idle | Flushed::Blocked => {}
+                Flushed::Idle => {}
                 Flushed::Part => return cx.waker().wake_by_ref(),
+                // Only who has just been refused will hear of it when there is room again.
+                Flushed::Blocked => match self.stream.poll_write_ready(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => {
+                        return self.conn().close(ClosedReason::WriteError, true);
+                    }
+                },
                 Flushed::Failed => return,
             }
         }
