@@ -8,6 +8,7 @@ pub mod files;
 pub mod http;
 pub(crate) mod listener;
 pub mod machine;
+pub(crate) mod pace;
 pub(crate) mod process;
 pub mod s2;
 pub mod signals;

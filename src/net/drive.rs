@@ -219,7 +219,7 @@ impl<M: Machine> Drive<M> {
     /// Reads and handles, hands what that staged to its receivers, and has the task woken for what
     /// is left.
     fn take_turn(&mut self, cx: &mut Context<'_>, worker: &mut Worker) {
-        let Worker { scratch, delivery } = worker;
+        let Worker { scratch, delivery, .. } = worker;
         delivery.staging.start_turn();
         let handled = self.read_on(cx, scratch, delivery);
         self.commit(delivery);
