@@ -603,3 +603,6 @@ impl<M: Machine> Future for Drive<M> {
         worker::with(&registry, |worker| drive.poll_with(cx, worker))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! A task polled by hand, on a socket that never calls itself writable.
+
+use std::io::{self, IoSlice, Write};
+use std::os::unix::net;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{OnceLock, Weak};
+use std::task::Waker;
+
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::conn::Wire;
+use crate::ids::ServerId;
+use crate::options::{ConnectionType, Options};
+
+/// Takes everything, and as long as there is something to come, more comes with each write.
+#[derive(Default)]
+struct BusyWire {
+    conn: OnceLock<Weak<Conn>>,
+    to_come: AtomicUsize,
+    taken: AtomicUsize,
+}
+
+impl Wire for BusyWire {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let len = slices.iter().map(|slice| slice.len()).sum();
+        self.taken.fetch_add(len, Ordering::SeqCst);
+        if self.to_come.load(Ordering::SeqCst) > 0 {
+            self.to_come.fetch_sub(1, Ordering::SeqCst);
+            self.conn.get().and_then(Weak::upgrade).unwrap().append(b"more");
+        }
+        Ok(len)
+    }
+}
+
+/// Who writes for others hands a connection over after some rounds, full socket or not. Its owner
+/// waited for the socket then, before it tried: for an event that nobody owed it, and what was
+/// pending stayed.
+#[tokio::test]
+async fn what_is_handed_over_is_written_before_the_socket_is_waited_for() {
+    let (mut ours, _theirs) = net::UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    while ours.write(&[0; 4096]).is_ok() {}
+    let stream = Arc::new(Stream::Local(UnixStream::from_std(ours).unwrap()));
+    let id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
+    let registry = Arc::new(Registry::new(id, Options::default()));
+    let (sweep, clock) = (Sweep::default(), Clock::start());
+    let shared = Arc::new(Shared { registry: Arc::clone(&registry), mesh: None, sweep, clock });
+    let wire = Arc::new(BusyWire::default());
+    let conn = registry.add(|cid, slot| {
+        let wire = Arc::clone(&wire) as Arc<dyn Wire>;
+        Conn::new(cid, Kind::Client, slot, None, clock.now(), wire)
+    });
+    wire.conn.set(Arc::downgrade(&conn)).unwrap();
+    let client =
+        Client::new(registry, Arc::clone(&conn), ConnectionType::InProcess, Box::default());
+    let mut drive = Drive::new(Arc::clone(&shared), stream, client, false);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut drive).poll(&mut cx).is_pending());
+
+    let before = wire.taken.load(Ordering::SeqCst);
+    wire.to_come.store(20, Ordering::SeqCst);
+    conn.send(b"first", 1, 5, &shared.registry.policy);
+    assert!(conn.progress().blocked, "handed over after some rounds");
+    // One that does not wait comes again by itself, for as long as there is something to write.
+    for _ in 0..3 {
+        assert!(Pin::new(&mut drive).poll(&mut cx).is_pending());
+    }
+    assert!(!conn.progress().blocked);
+    assert_eq!(wire.taken.load(Ordering::SeqCst) - before, 5 + 20 * 4);
+}
