@@ -313,7 +313,7 @@ impl Client {
         let user = user?;
         self.admit(user.permissions);
         self.conn.set_about(&About { name, lang, version, user: user.name });
-        self.conn.set_headers(self.asked.headers);
+        self.set_headers(self.asked.headers);
         if !(0..=1).contains(&protocol) {
             return Err(ProtoErr::InvalidProtocol);
         }
@@ -351,6 +351,15 @@ impl Client {
         }
         self.conn.set_access(permissions.clone());
         self.permissions = permissions;
+    }
+
+    /// Has those who match what it subscribed to before CONNECT learn that it takes headers.
+    fn set_headers(&self, headers: bool) {
+        if headers != self.conn.headers() {
+            self.conn.set_headers(headers);
+            let own: Vec<_> = self.conn.subscriptions().iter().cloned().collect();
+            own.iter().for_each(|subscription| self.account.outdate(subscription));
+        }
     }
 
     fn handle_ping(&mut self, delivery: &mut Delivery) {

@@ -30,6 +30,7 @@ use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
 
 use routed::{Beyond, Chosen};
+use staging::{Plan, Receiver, Receivers};
 
 pub use staging::{Staging, Stalled};
 
@@ -70,13 +71,24 @@ struct Matched {
     /// `HMSG subject sid ` of the targets, those with the same sid once; without its first byte it
     /// is that of MSG.
     heads: Vec<u8>,
-    /// The plain ones, then the members of each group.
+    /// Plain ones that get the same frames as many others.
+    bundles: Vec<Bundle>,
+    /// The other plain ones, then the members of each group.
     targets: Vec<Target>,
     plain_count: usize,
     /// Ends in `targets` of the groups whose members are all local.
     groups: Vec<u32>,
     /// What is not local; none if all is.
     beyond: Option<Box<Beyond>>,
+}
+
+/// Receivers whose frames are the same, byte for byte.
+struct Bundle {
+    receivers: Receivers,
+    head: (u32, u32),
+    /// They take HMSG.
+    headers: bool,
+    plan: Plan,
 }
 
 /// One subscription as delivery needs it, without touching its memory in the common case.
@@ -102,6 +114,7 @@ impl Cached for Matched {
     fn clear(&mut self) {
         self.heads.clear();
         self.heads.shrink_to(KEPT_HEADS_LEN);
+        self.bundles.clear();
         self.targets.clear();
         self.targets.shrink_to(KEPT_TARGETS);
         self.plain_count = 0;
@@ -111,7 +124,10 @@ impl Cached for Matched {
     }
 
     fn heap_bytes(&self) -> usize {
+        let bundled = |bundle: &Bundle| size_of_val(&*bundle.receivers);
         self.heads.capacity()
+            + self.bundles.capacity() * size_of::<Bundle>()
+            + self.bundles.iter().map(bundled).sum::<usize>()
             + self.targets.capacity() * size_of::<Target>()
             + self.groups.capacity() * size_of::<u32>()
             + self.beyond.as_ref().map_or(0, |beyond| beyond.heap_bytes())
@@ -119,13 +135,18 @@ impl Cached for Matched {
 
     fn fanout(&self) -> usize {
         let beyond = self.beyond.as_ref().map_or(0, |beyond| beyond.fanout());
-        self.plain_count + self.groups.len() + beyond
+        self.bundled_count() + self.plain_count + self.groups.len() + beyond
     }
 }
 
 /// Room for targets and heads that a cleared match keeps.
 const KEPT_TARGETS: usize = 64;
 const KEPT_HEADS_LEN: usize = 4096;
+
+/// Receivers of the same frames from which on they are worth a bundle, and at least one in how many
+/// of those that are left: so that to look for bundles is never more than a few walks over all.
+const BUNDLE_COUNT_MIN: usize = 8;
+const BUNDLE_SHARE_MIN: usize = 4;
 
 impl Matched {
     /// Fills an empty match with the result for `subject`.
@@ -138,6 +159,7 @@ impl Matched {
                 true => self.beyond().push_plain(account, subject, subscription),
             }
         }
+        while self.targets.len() >= BUNDLE_COUNT_MIN && self.bundle() {}
         self.plain_count = self.targets.len();
         let mut all_local = true;
         for group in result.groups() {
@@ -158,9 +180,50 @@ impl Matched {
         self.targets.push(Target::new(subscription, head));
     }
 
+    /// Makes a bundle of the most common kind of targets, if it is common enough.
+    fn bundle(&mut self) -> bool {
+        let Some((like, head)) = self.common() else { return false };
+        let headers = like.conn().headers();
+        let is_alike = |target: &Target| {
+            !target.special
+                && target.subscription.sid() == like.sid()
+                && target.subscription.conn().headers() == headers
+        };
+        let count = self.targets.iter().filter(|target| is_alike(target)).count();
+        if count < BUNDLE_COUNT_MIN.max(self.targets.len() / BUNDLE_SHARE_MIN) {
+            return false;
+        }
+        let alike = self.targets.extract_if(.., |target| is_alike(target));
+        let receivers =
+            alike.map(|Target { subscription, slot, .. }| Receiver { subscription, slot });
+        let receivers = receivers.collect();
+        self.targets.shrink_to_fit();
+        self.bundles.push(Bundle { receivers, head, headers, plan: Plan::default() });
+        true
+    }
+
+    /// A subscription with the sid that more than half of the targets have, if there is one, and
+    /// its head: each target with another sid takes one with this along.
+    fn common(&self) -> Option<(Subscription, (u32, u32))> {
+        let mut common: Option<&Target> = None;
+        let mut lead = 0;
+        for target in self.targets.iter().filter(|target| !target.special) {
+            match common {
+                Some(common) if common.subscription.sid() == target.subscription.sid() => lead += 1,
+                Some(_) if lead > 0 => lead -= 1,
+                _ => (common, lead) = (Some(target), 1),
+            }
+        }
+        common.map(|target| (target.subscription.clone(), target.head))
+    }
+
+    fn bundled_count(&self) -> usize {
+        self.bundles.iter().map(|bundle| bundle.receivers.len()).sum()
+    }
+
     /// Nobody can get anything.
     fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.beyond.is_none()
+        self.targets.is_empty() && self.bundles.is_empty() && self.beyond.is_none()
     }
 
     /// Where the head for `sid` is, made if the last target has another. Clients count from 1, so
@@ -231,6 +294,9 @@ impl Delivery {
             traced: tracing::enabled!(tracing::Level::TRACE),
         };
         let mut delivered = 0_u64;
+        for bundle in &mut matched.bundles {
+            delivered += stage.offer_all(bundle);
+        }
         for target in &matched.targets[..matched.plain_count] {
             delivered += u64::from(stage.offer(target));
         }
@@ -318,7 +384,7 @@ struct Stage<'a> {
     traced: bool,
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
     /// Stages the message for one member of a group, chosen at random, or the next one that can
     /// take it. The group is not empty.
     #[inline]
@@ -336,35 +402,69 @@ impl Stage<'_> {
             .any(|target| !target.subscription.conn().is_closed() && self.offer(target))
     }
 
+    /// Stages the message for all of a bundle, at once unless one of them is the publisher, who
+    /// does not want it. Tells for how many.
+    fn offer_all(&mut self, bundle: &mut Bundle) -> u64 {
+        let Bundle { receivers, head, headers, plan } = bundle;
+        let own = self.publisher.conn.slot;
+        if self.traced
+            || !self.publisher.echo && receivers.iter().any(|receiver| receiver.slot == own)
+        {
+            let each = receivers
+                .iter()
+                .map(|receiver| self.offer_to(&receiver.subscription, receiver.slot, *head, false));
+            return each.map(u64::from).sum();
+        }
+        let (head, tail, bytes) = self.frame(*head, || *headers);
+        self.staging.stage_alike(receivers, plan, head, tail, bytes);
+        receivers.len() as u64
+    }
+
     /// Stages the message for one subscription, or tells that it cannot take it.
+    #[inline]
     fn offer(&mut self, target: &Target) -> bool {
-        if target.slot == self.publisher.conn.slot && !self.publisher.echo {
+        self.offer_to(&target.subscription, target.slot, target.head, target.special)
+    }
+
+    fn offer_to(
+        &mut self,
+        subscription: &Subscription,
+        slot: u32,
+        head: (u32, u32),
+        special: bool,
+    ) -> bool {
+        if slot == self.publisher.conn.slot && !self.publisher.echo {
             return false;
         }
-        let mut counted = false;
-        if target.special {
-            if !self.admit(target) {
-                return false;
-            }
-            counted = true;
+        if special && !self.admit(subscription) {
+            return false;
         }
-        let head = &self.heads[target.head.0 as usize..target.head.1 as usize];
-        let tails = &self.tails;
-        let (head, tail, bytes) = match tails.headless {
-            None => (&head[usize::from(!tails.with_header)..], tails.tail, tails.bytes),
-            Some(_) if target.subscription.conn().headers() => (head, tails.tail, tails.bytes),
-            Some((tail, bytes)) => (&head[1..], tail, bytes),
-        };
+        let (head, tail, bytes) = self.frame(head, || subscription.conn().headers());
         if self.traced {
-            trace(target.subscription.conn(), head, tail);
+            trace(subscription.conn(), head, tail);
         }
-        self.staging.stage(&target.subscription, target.slot, counted, head, tail, bytes);
+        self.staging.stage(subscription, slot, special, head, tail, bytes);
         true
     }
 
+    /// Head and tail of the frame for who takes headers or does not, and the bytes of its message.
+    #[inline]
+    fn frame(
+        &self,
+        head: (u32, u32),
+        takes_headers: impl FnOnce() -> bool,
+    ) -> (&'a [u8], &'a [u8], u64) {
+        let head = &self.heads[head.0 as usize..head.1 as usize];
+        let tails = &self.tails;
+        match tails.headless {
+            None => (&head[usize::from(!tails.with_header)..], tails.tail, tails.bytes),
+            Some(_) if takes_headers() => (head, tails.tail, tails.bytes),
+            Some((tail, bytes)) => (&head[1..], tail, bytes),
+        }
+    }
+
     /// Filters, limits and reply allowances.
-    fn admit(&mut self, target: &Target) -> bool {
-        let subscription = &target.subscription;
+    fn admit(&mut self, subscription: &Subscription) -> bool {
         let conn = subscription.conn();
         if subscription.is_filtered()
             && !conn.can_deliver(self.publish.subject, subscription.queue())

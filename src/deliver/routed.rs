@@ -214,6 +214,9 @@ impl Delivery {
             now: self.now,
             traced: tracing::enabled!(tracing::Level::TRACE),
         };
+        for bundle in &mut matched.bundles {
+            stage.offer_all(bundle);
+        }
         for target in &matched.targets[..matched.plain_count] {
             stage.offer(target);
         }

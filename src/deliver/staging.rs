@@ -3,8 +3,14 @@
 //! A receiver is found by the slot of its connection in a table, not by hashing. At the end of the
 //! read each connection gets its frames in one piece. The buffers are used again, as far as
 //! [`KEPT_BYTES_MAX`] allows.
+//!
+//! Receivers of the same frames share a [`Stage`], for as long as nobody gets anything that the
+//! others do not: so what goes to a thousand is written once, and stays in the processor's cache
+//! while a thousand sockets copy it. Who gets something else leaves with a copy of what it has.
 
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, Sent};
@@ -13,9 +19,12 @@ use crate::outbound::Policy;
 use crate::stats::Counters;
 use crate::sublist::Entry;
 
-/// Staged bytes after which a worker commits although its read is not handled to the end.
-/// With a thousand receivers it is 8 KiB for each write.
-const STAGED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes held after which a worker commits although its read is not handled to the end.
+const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes staged, those of a shared stage for each receiver, after which it commits: with a thousand
+/// receivers it is 16 KiB for each write.
+const STAGED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A portion for one receiver that is worth a write of its own: the kernel's work for it outweighs
 /// that for the call.
@@ -34,21 +43,52 @@ pub struct Staging {
     /// The first `used` carry frames, the others only keep their buffers.
     stages: Vec<Stage>,
     used: usize,
+    /// Connections that have frames.
+    receiver_count: usize,
+    /// Bytes in `stages`.
+    held_bytes: usize,
+    /// Bytes staged: those of a shared stage for each receiver.
     bytes: usize,
     /// See [`work_bytes`](Staging::work_bytes).
     work_bytes: usize,
     stalled: Option<Stalled>,
+    /// Never the same again once receivers have left a stage or all is committed.
+    version: u64,
+    /// Messages for shared receivers, to be counted for their subscriptions.
+    tallies: Vec<(Receivers, u64)>,
 }
 
-/// The frames of one receiver.
+/// The frames of one receiver, or of some that get the same.
 #[derive(Default)]
 struct Stage {
-    conn: Option<Arc<Conn>>,
+    conns: SmallVec<[Arc<Conn>; 1]>,
     frames: Vec<u8>,
     msgs: u64,
     bytes: u64,
     /// The subscription of the last frames and how many there were: they are counted in one go.
+    /// Not for what is in the tallies.
     run: Option<(Subscription, u64)>,
+    /// While a plan is made: how many of its receivers are here.
+    wanted: usize,
+}
+
+/// Receivers of one match that get the same frames: their sids are the same. All are connections of
+/// their own.
+pub(super) type Receivers = Arc<[Receiver]>;
+
+/// One of them.
+pub(super) struct Receiver {
+    pub(super) subscription: Subscription,
+    pub(super) slot: u32,
+}
+
+/// Where in the staging the frames of some [`Receivers`] go.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// That of the staging for which it is true.
+    version: u64,
+    stages: SmallVec<[u32; 2]>,
+    tally: usize,
 }
 
 impl Default for Staging {
@@ -64,20 +104,24 @@ impl Staging {
             by_slot: Vec::new(),
             stages: Vec::new(),
             used: 0,
+            receiver_count: 0,
+            held_bytes: 0,
             bytes: 0,
             work_bytes: 0,
             stalled: None,
+            version: 1,
+            tallies: Vec::new(),
         }
     }
 
     /// So much is staged that it should be committed.
     pub fn is_full(&self) -> bool {
-        self.bytes >= STAGED_BYTES_MAX
+        self.held_bytes >= HELD_BYTES_MAX || self.bytes >= STAGED_BYTES_MAX
     }
 
     /// So little is staged for each receiver that more should come before it is committed.
     pub fn is_thin(&self) -> bool {
-        self.bytes < self.used * PORTION_LEN
+        self.bytes < self.receiver_count * PORTION_LEN
     }
 
     /// A task has its turn: what it stages is measured from here on.
@@ -102,10 +146,10 @@ impl Staging {
 
     /// Counts what is staged for `conn` for its subscriptions, ahead of the commit.
     pub fn settle(&mut self, conn: &Conn) {
-        let at = self.by_slot.get(conn.slot as usize).map_or(0, |&at| at as usize);
-        if let Some(stage) = at.checked_sub(1).map(|at| &mut self.stages[at]) {
-            add_delivered(stage.run.take());
+        if let Some(at) = self.place(conn.slot) {
+            add_delivered(self.stages[at].run.take());
         }
+        self.tallies.iter_mut().for_each(settle_tally);
     }
 
     /// Where to append frames for `conn` that are no messages.
@@ -143,8 +187,37 @@ impl Staging {
                 }
             }
         }
+        self.held_bytes += len;
         self.bytes += len;
         self.work_bytes += len;
+    }
+
+    /// Appends one message of `bytes` bytes for all `receivers`.
+    #[inline]
+    pub(super) fn stage_alike(
+        &mut self,
+        receivers: &Receivers,
+        plan: &mut Plan,
+        head: &[u8],
+        tail: &[u8],
+        bytes: u64,
+    ) {
+        if plan.version != self.version {
+            self.plan(receivers, plan);
+        }
+        let len = head.len() + tail.len();
+        for &at in &plan.stages {
+            let stage = &mut self.stages[at as usize];
+            stage.frames.reserve(len);
+            stage.frames.extend_from_slice(head);
+            stage.frames.extend_from_slice(tail);
+            stage.msgs += 1;
+            stage.bytes += bytes;
+        }
+        self.tallies[plan.tally].1 += 1;
+        self.held_bytes += len * plan.stages.len();
+        self.bytes += len * receivers.len();
+        self.work_bytes += len * receivers.len();
     }
 
     /// Appends one message for a route, given in pieces.
@@ -156,6 +229,7 @@ impl Staging {
         pieces.iter().for_each(|piece| stage.frames.extend_from_slice(piece));
         stage.msgs += 1;
         stage.bytes += bytes;
+        self.held_bytes += len;
         self.bytes += len;
         self.work_bytes += len;
     }
@@ -165,43 +239,120 @@ impl Staging {
         self.stage_at(route.slot, || Arc::clone(route));
     }
 
+    /// Where the frames of a connection are, if it has some.
+    #[inline]
+    fn place(&self, slot: u32) -> Option<usize> {
+        let at = self.by_slot.get(slot as usize).copied().unwrap_or(0);
+        (at as usize).checked_sub(1)
+    }
+
+    /// The stage of one receiver that it shares with nobody.
     #[inline]
     fn stage_at(&mut self, slot: u32, conn: impl FnOnce() -> Arc<Conn>) -> usize {
-        let slot = slot as usize;
-        match self.by_slot.get(slot) {
-            Some(&at) if at != 0 => at as usize - 1,
-            _ => self.new_stage(slot, conn()),
+        match self.place(slot) {
+            Some(at) if self.stages[at].conns.len() == 1 => at,
+            Some(at) => self.split(at, [slot].into_iter()),
+            None => self.new_stage([conn()].into_iter()),
         }
     }
 
+    /// Finds out where the frames of these receivers go, and makes them so that nobody else gets
+    /// them.
     #[cold]
-    fn new_stage(&mut self, slot: usize, conn: Arc<Conn>) -> usize {
-        if slot >= self.by_slot.len() {
-            self.by_slot.resize(slot + 1, 0);
+    fn plan(&mut self, receivers: &Receivers, plan: &mut Plan) {
+        plan.stages.clear();
+        let mut new_count = 0;
+        for receiver in receivers.iter() {
+            let Some(at) = self.place(receiver.slot) else {
+                new_count += 1;
+                continue;
+            };
+            let stage = &mut self.stages[at];
+            if stage.wanted == 0 {
+                plan.stages.push(at as u32);
+            }
+            stage.wanted += 1;
         }
+        for at in &mut plan.stages {
+            let stage = &mut self.stages[*at as usize];
+            if std::mem::take(&mut stage.wanted) < stage.conns.len() {
+                let slots = receivers.iter().map(|receiver| receiver.slot);
+                *at = self.split(*at as usize, slots) as u32;
+            }
+        }
+        if new_count > 0 {
+            let new = receivers.iter().filter(|receiver| self.place(receiver.slot).is_none());
+            let conns = new.map(|receiver| Arc::clone(receiver.subscription.conn()));
+            let conns: SmallVec<[_; 1]> = conns.collect();
+            plan.stages.push(self.new_stage(conns.into_iter()) as u32);
+        }
+        plan.version = self.version;
+        plan.tally = self.tallies.len();
+        self.tallies.push((Arc::clone(receivers), 0));
+    }
+
+    /// A stage for connections without frames.
+    #[cold]
+    fn new_stage(&mut self, conns: impl Iterator<Item = Arc<Conn>>) -> usize {
         if self.used == self.stages.len() {
             self.stages.push(Stage::default());
         }
-        self.stages[self.used].conn = Some(conn);
         self.used += 1;
-        self.by_slot[slot] = self.used as u32;
+        let stage = &mut self.stages[self.used - 1];
+        for conn in conns {
+            let slot = conn.slot as usize;
+            if slot >= self.by_slot.len() {
+                self.by_slot.resize(slot + 1, 0);
+            }
+            self.by_slot[slot] = self.used as u32;
+            self.receiver_count += 1;
+            stage.conns.push(conn);
+        }
         self.used - 1
+    }
+
+    /// Moves those of `slots` that are in a shared stage into one of their own, with a copy of what
+    /// was staged for all.
+    #[cold]
+    fn split(&mut self, from: usize, slots: impl Iterator<Item = u32>) -> usize {
+        let to = self.new_stage(std::iter::empty());
+        for slot in slots {
+            if self.place(slot) == Some(from) {
+                self.by_slot[slot as usize] = to as u32 + 1;
+            }
+        }
+        let [from, own] = self.stages.get_disjoint_mut([from, to]).expect("two stages");
+        let conns = std::mem::take(&mut from.conns);
+        for conn in conns {
+            let left = self.by_slot[conn.slot as usize] as usize == to + 1;
+            if left { own.conns.push(conn) } else { from.conns.push(conn) }
+        }
+        own.frames.extend_from_slice(&from.frames);
+        self.held_bytes += from.frames.len();
+        (own.msgs, own.bytes) = (from.msgs, from.bytes);
+        self.version += 1;
+        to
     }
 
     /// Hands all frames to their connections, those of `last` at the end: a PONG says that what was
     /// published before is on its way.
     pub(super) fn commit(&mut self, policy: &Policy, counters: &Counters, last: &Arc<Conn>) {
-        let last_slot = last.slot as usize;
-        let last_at = self.by_slot.get(last_slot).map_or(0, |&at| at as usize);
+        self.tallies.iter_mut().for_each(settle_tally);
+        self.tallies.clear();
+        let last_at = self.place(last.slot);
         let mut kept = 0;
-        for at in
-            (1..=self.used).filter(|&at| at != last_at).chain((last_at > 0).then_some(last_at))
-        {
-            let stage = &mut self.stages[at - 1];
-            let Some(conn) = stage.conn.take() else { continue };
-            self.by_slot[conn.slot as usize] = 0;
+        for at in (0..self.used).filter(|&at| Some(at) != last_at).chain(last_at) {
+            let stage = &mut self.stages[at];
             add_delivered(stage.run.take());
-            if !stage.frames.is_empty() || conn.kind == Kind::Route {
+            if let Some(at) = stage.conns.iter().position(|conn| Arc::ptr_eq(conn, last)) {
+                let end = stage.conns.len() - 1;
+                stage.conns.swap(at, end);
+            }
+            for conn in std::mem::take(&mut stage.conns) {
+                self.by_slot[conn.slot as usize] = 0;
+                if stage.frames.is_empty() && conn.kind != Kind::Route {
+                    continue;
+                }
                 let sent = conn.send(&stage.frames, stage.msgs, stage.bytes, policy);
                 count(sent, conn.kind, stage, counters);
                 match sent {
@@ -220,8 +371,18 @@ impl Staging {
             }
         }
         self.used = 0;
+        self.receiver_count = 0;
+        self.held_bytes = 0;
         self.bytes = 0;
+        self.version += 1;
     }
+}
+
+fn settle_tally((receivers, count): &mut (Receivers, u64)) {
+    if *count > 0 {
+        receivers.iter().for_each(|receiver| receiver.subscription.add_delivered(*count));
+    }
+    *count = 0;
 }
 
 fn add_delivered(run: Option<(Subscription, u64)>) {

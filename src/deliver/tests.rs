@@ -12,6 +12,7 @@ use crate::options::{self, Options, SubjectPermission};
 use crate::parser::{Op, Parser, Rules};
 use crate::permissions::Permissions;
 use crate::registry::Registry;
+use crate::subject;
 
 const RULES: Rules =
     Rules { max_control_line: 1 << 12, max_payload: 1 << 20, headers: true, connect_first: false };
@@ -70,22 +71,38 @@ impl Bench {
 
     /// Delivers what this PUB or HPUB says, and tells whether it reached anybody.
     fn publish(&mut self, conn: &Arc<Conn>, echo: bool, line: &str) -> bool {
-        let mut parser = Parser::new(RULES);
-        let (Some(Op::Publish(publish)), _) = parser.next(line.as_bytes()).unwrap() else {
-            panic!("{line} is no publication")
-        };
-        let account = Arc::clone(&self.registry.global);
-        let reached = self.delivery.deliver(&account, &publish, Publisher { conn, echo });
-        if !reached {
-            self.delivery.no_responders(&account, &publish, conn);
-        }
+        let reached = parsed(line, |publish| {
+            let account = Arc::clone(&self.registry.global);
+            let reached = self.delivery.deliver(&account, publish, Publisher { conn, echo });
+            if !reached {
+                self.delivery.no_responders(&account, publish, conn);
+            }
+            reached
+        });
         self.delivery.commit(&self.registry.policy, conn);
         reached
+    }
+
+    /// Stages what this PUB or HPUB says.
+    fn stage(&mut self, conn: &Arc<Conn>, echo: bool, line: &str) {
+        let account = Arc::clone(&self.registry.global);
+        parsed(line, |publish| {
+            self.delivery.deliver(&account, publish, Publisher { conn, echo });
+        });
     }
 
     /// What a connection got since the last call.
     fn take(&self, conn: &Conn) -> String {
         String::from_utf8(std::mem::take(&mut self.wires[&conn.cid.0].0.lock())).unwrap()
+    }
+}
+
+/// What this PUB or HPUB says.
+fn parsed<T>(line: &str, then: impl FnOnce(&Publish<'_>) -> T) -> T {
+    let mut parser = Parser::new(RULES);
+    match parser.next(line.as_bytes()).unwrap() {
+        (Some(Op::Publish(publish)), _) => then(&publish),
+        _ => panic!("{line} is no publication"),
     }
 }
 
@@ -253,4 +270,78 @@ fn what_was_matched_before_a_change_is_not_used_after_it() {
     assert_eq!(bench.take(&reader), "MSG a.b 1 0\r\n\r\n");
     let cache = bench.registry.totals().cache;
     assert_eq!((cache.num_matches, cache.num_hits, cache.num_cache), (3, 0, 1));
+}
+
+/// Whatever some receivers share, each gets what it would have got alone, in order.
+#[test]
+fn what_is_staged_for_many_at_once_is_what_each_of_them_gets() {
+    const PATTERNS: [&str; 7] = ["a.x", "a.*", "*.x", ">", "a.y", "b.*", "*.y"];
+    const SUBJECTS: [&str; 4] = ["a.x", "a.y", "b.x", "b.y"];
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut bench = Bench::new();
+        let conns: Vec<_> = (0..random.usize(9..40)).map(|_| bench.connect()).collect();
+        let mut subscriptions = Vec::new();
+        for conn in &conns {
+            conn.set_headers(random.u8(..8) > 0);
+            for sid in 1..=random.u8(1..3) {
+                let pattern = PATTERNS[random.usize(..PATTERNS.len())];
+                let one = bench.subscribe(conn, &format!("{pattern} {sid}"));
+                subscriptions.push((conn, pattern, sid, one));
+            }
+        }
+        let mut wanted = vec![String::new(); conns.len()];
+        let mut delivered = vec![0; subscriptions.len()];
+        for number in 0..random.usize(1..60) {
+            let (subject, echo) = (SUBJECTS[random.usize(..SUBJECTS.len())], random.bool());
+            let publisher = &conns[random.usize(..conns.len())];
+            let headed = random.u8(..4) == 0;
+            let size = 12 + number.to_string().len();
+            let line = match headed {
+                true => format!("HPUB {subject} 12 {size}\r\nNATS/1.0\r\n\r\n{number}\r\n"),
+                false => format!("PUB {subject} r {}\r\n{number}\r\n", size - 12),
+            };
+            bench.stage(publisher, echo, &line);
+            for (at, (conn, pattern, sid, _)) in subscriptions.iter().enumerate() {
+                let own = Arc::ptr_eq(conn, publisher);
+                if own && !echo || !subject::matches(pattern.as_bytes(), subject.as_bytes()) {
+                    continue;
+                }
+                delivered[at] += 1;
+                let rest = line.split_once(' ').and_then(|(_, rest)| rest.split_once(' '));
+                let frame = match headed {
+                    true if conn.headers() => format!("HMSG {subject} {sid} {}", rest.unwrap().1),
+                    true => format!("MSG {subject} {sid} {}\r\n{number}\r\n", size - 12),
+                    false => format!("MSG {subject} {sid} {}", rest.unwrap().1),
+                };
+                wanted[conns.iter().position(|one| Arc::ptr_eq(one, conn)).unwrap()] += &frame;
+            }
+            if random.u8(..5) == 0 {
+                let at = random.usize(..conns.len());
+                bench.delivery.staging.frames(&conns[at]).extend_from_slice(b"PONG\r\n");
+                wanted[at] += "PONG\r\n";
+            }
+            if random.u8(..20) == 0 {
+                bench.delivery.commit(&bench.registry.policy, publisher);
+            }
+        }
+        bench.delivery.commit(&bench.registry.policy, &conns[0]);
+        for (conn, wanted) in conns.iter().zip(&wanted) {
+            // Two subscriptions of one connection get a message in either order.
+            let sorted = |text: &str| {
+                let mut frames: Vec<_> = text.split_inclusive("\r\n").map(str::to_owned).collect();
+                frames.sort_unstable();
+                frames
+            };
+            let taken = bench.take(conn);
+            assert_eq!(taken.len(), wanted.len(), "seed {seed}");
+            assert_eq!(sorted(&taken), sorted(wanted), "seed {seed}");
+            let only = subscriptions.iter().filter(|(owner, ..)| Arc::ptr_eq(owner, conn)).count();
+            assert!(only > 1 || taken == *wanted, "seed {seed}: order");
+            assert_eq!(conn.received().out_msgs, taken.matches("MSG ").count() as u64);
+        }
+        for ((.., one), delivered) in subscriptions.iter().zip(delivered) {
+            assert_eq!(one.delivered(), delivered, "seed {seed}");
+        }
+    }
 }
