@@ -175,6 +175,10 @@ pub const ROUTE_RETRY_JITTER: Duration = Duration::from_millis(100);
 /// the real server, which gives up after `connect_retries` and one.
 pub const IMPLICIT_ATTEMPTS_MIN: u64 = 10;
 
+/// Accepted connections that have not said yet which server is behind them. Not a limit of the real
+/// server. Enough for 256 servers that come back at once, each with its four connections.
+pub const ROUTE_NEWCOMERS_MAX: usize = 1_024;
+
 /// Time for which a second connection in the same place is kept, in case the first one ends.
 pub const ROUTE_SPARE_MAX: Duration = Duration::from_secs(1);
 

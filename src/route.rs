@@ -161,6 +161,7 @@ impl Route {
         conn_event!(INFO, &self.conn, "Route connection created");
         match &self.role {
             Role::Accepted => {
+                self.mesh.welcome(&self.conn);
                 let compression = self.mesh.cluster.compression.as_str();
                 self.send_info(compression, delivery);
             }
@@ -351,7 +352,7 @@ impl Route {
                 self.mesh.closed(&self.conn, &open.server_id, now);
             }
             (_, Role::Solicited(dial)) => self.mesh.failed(&self.conn, dial, self.end, now),
-            (_, Role::Accepted) => {}
+            (_, Role::Accepted) => self.mesh.turned_away(&self.conn),
         }
         self.registry.remove(&self.conn);
         conn_event!(INFO, &self.conn, "Router connection closed: {}{remote}", reason.as_str());

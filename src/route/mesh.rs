@@ -12,7 +12,7 @@
 //! nats: server/route.go `addRoute`, `removeRoute`, `processImplicitRoute`,
 //! `forwardNewRouteInfoToKnownServers`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -22,7 +22,7 @@ use crate::compression::Agreed;
 use crate::conn::Conn;
 use crate::errors::{ClosedReason, ProtoErr, RouteErr};
 use crate::info::{Info, Subjects};
-use crate::limits::{GLOBAL_ACCOUNT, ROUTE_PROTO, SYSTEM_ACCOUNT};
+use crate::limits::{GLOBAL_ACCOUNT, ROUTE_NEWCOMERS_MAX, ROUTE_PROTO, SYSTEM_ACCOUNT};
 use crate::moment::Moment;
 use crate::options::{self, Cluster, Login};
 use crate::registry::Registry;
@@ -50,6 +50,8 @@ struct State {
     /// What INFO says on every route of this server.
     info: Info,
     servers: BTreeMap<Box<str>, Other>,
+    /// Accepted connections that are not registered yet, the oldest first.
+    newcomers: VecDeque<Arc<Conn>>,
     dials: Dials,
     /// Port that the listener for other servers got.
     port: u16,
@@ -132,6 +134,7 @@ impl Mesh {
         let state = State {
             info,
             servers: BTreeMap::new(),
+            newcomers: VecDeque::new(),
             dials,
             port: 0,
             own_addresses: Vec::new(),
@@ -264,6 +267,26 @@ impl Mesh {
         true
     }
 
+    /// Somebody has connected. If too many have who did not say yet who they are, the oldest of
+    /// them has to go: a server says so at once, so that strangers who say nothing keep none out.
+    ///
+    /// nats-differs: the real server keeps all of them, for as long as a handshake may take.
+    pub fn welcome(&self, conn: &Arc<Conn>) {
+        let mut state = self.state.lock();
+        state.newcomers.push_back(Arc::clone(conn));
+        let full = state.newcomers.len() > ROUTE_NEWCOMERS_MAX;
+        let oldest = if full { state.newcomers.pop_front() } else { None };
+        drop(state);
+        if let Some(oldest) = oldest {
+            oldest.close(ClosedReason::MaxConnectionsExceeded, false);
+        }
+    }
+
+    /// Somebody who had connected has ended, unregistered.
+    pub fn turned_away(&self, conn: &Arc<Conn>) {
+        self.state.lock().forget_newcomer(conn);
+    }
+
     /// Registers a connection whose INFO has come. One that we dialled gets our own, which is
     /// appended to its queue before anybody else finds the connection here: to the other server the
     /// first INFO tells who we are, all others are gossip.
@@ -282,6 +305,7 @@ impl Mesh {
         let pooled = info.route_pool_size > 0 && own_pool.is_some();
         let place = self.place(dial, info, pooled)?;
         let state = &mut *state;
+        state.forget_newcomer(conn);
         if let Some(dial) = dial {
             let compression = self.cluster.compression.as_str_agreed(agreed);
             let mut own = Vec::new();
@@ -566,6 +590,12 @@ impl State {
     fn wake(&mut self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
+        }
+    }
+
+    fn forget_newcomer(&mut self, conn: &Arc<Conn>) {
+        if let Some(at) = self.newcomers.iter().position(|newcomer| Arc::ptr_eq(newcomer, conn)) {
+            self.newcomers.remove(at);
         }
     }
 

@@ -1,10 +1,20 @@
 //! Clusters in memory: whatever happens to them, they become whole again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::fuzz::{Bench, Taken};
+use crate::conn::{Conn, Wire};
+use crate::errors::ClosedReason;
 use crate::fuzzing;
-use crate::options::Cluster;
+use crate::ids::Kind;
+use crate::limits::ROUTE_NEWCOMERS_MAX;
+use crate::moment::Moment;
+use crate::options::{Cluster, Options};
+use crate::parser::{Parser, RouteRules};
 use crate::route::fuzz::{Play, fuzz_mesh, fuzz_route};
+use crate::route::mesh::Mesh;
+use crate::route::{Role, Route};
 
 fn pooled(_: usize) -> Cluster {
     Cluster { ping_interval: Duration::from_secs(2), ..Cluster::default() }
@@ -57,6 +67,86 @@ fn all_servers_are_replaced_one_by_one_and_at_once() {
     play.subscribe(3, 0, ">", None);
     play.settle();
     play.publish_all();
+}
+
+/// A server to which others connect, played line by line.
+struct Acceptor {
+    bench: Bench,
+    mesh: Arc<Mesh>,
+}
+
+/// One of the others.
+struct Other {
+    route: Route,
+    parser: Parser<RouteRules>,
+    wire: Arc<Taken>,
+}
+
+impl Acceptor {
+    fn new(clients: usize) -> Acceptor {
+        let cluster = Cluster { name: Some("c".to_owned()), ..Cluster::default() };
+        let options = Options { cluster: Some(cluster), ..Options::default() };
+        let bench = Bench::new(options, clients);
+        let mesh = Mesh::new(Arc::clone(&bench.registry), 1);
+        Acceptor { bench, mesh }
+    }
+
+    fn accept(&mut self) -> Other {
+        let wire = Arc::new(Taken::default());
+        let conn = self.bench.registry.add(|cid, slot| {
+            let wire = Arc::clone(&wire) as Arc<dyn Wire>;
+            Conn::new(cid, Kind::Route, slot, None, Moment::START, wire)
+        });
+        let (registry, mesh) = (Arc::clone(&self.bench.registry), Arc::clone(&self.mesh));
+        let mut route = Route::new(registry, mesh, conn, Role::Accepted);
+        route.start(&mut self.bench.delivery);
+        let parser = Parser::new(route.rules());
+        Other { route, parser, wire }
+    }
+
+    /// Handles what another server says.
+    fn hear(&mut self, other: &mut Other, lines: &str) {
+        let Other { route, parser, .. } = other;
+        let mut rest = lines.as_bytes();
+        while let (Some(op), used) = parser.next(rest).unwrap() {
+            route.handle_op(&op, &mut self.bench.delivery).unwrap();
+            rest = &rest[used..];
+            parser.rules = route.rules();
+        }
+        while route.handle_turn(&mut self.bench.delivery) {}
+        self.bench.delivery.commit(&self.bench.registry.policy, route.conn());
+    }
+
+    /// Another server that has connected and said who it is.
+    fn join(&mut self) -> Other {
+        let mut other = self.accept();
+        self.hear(&mut other, &[LINES[0], LINES[5]].concat());
+        other.wire.0.lock().clear();
+        other
+    }
+
+    fn lose(&mut self, other: &mut Other) {
+        other.route.conn().close(ClosedReason::ReadError, true);
+        other.route.close(ClosedReason::ReadError, &mut self.bench.delivery);
+    }
+}
+
+/// Strangers who connect and say nothing keep no server out.
+#[test]
+fn newcomers_are_bounded() {
+    let mut acceptor = Acceptor::new(0);
+    let server = acceptor.join();
+    let mut strangers: Vec<Other> = (0..ROUTE_NEWCOMERS_MAX).map(|_| acceptor.accept()).collect();
+    let closed = |stranger: &Other| stranger.route.conn().closed();
+    assert_eq!(strangers.iter().find_map(closed), None);
+    strangers.push(acceptor.accept());
+    assert_eq!(closed(&strangers[0]), Some(ClosedReason::MaxConnectionsExceeded));
+    assert_eq!(strangers.iter().filter_map(closed).count(), 1);
+    assert_eq!((closed(&server), acceptor.mesh.server_count()), (None, 1));
+    // Who leaves makes room.
+    acceptor.lose(&mut strangers[7]);
+    strangers.push(acceptor.accept());
+    assert_eq!(strangers.iter().filter_map(closed).count(), 2);
 }
 
 /// Operations on a cluster, most of them such that something happens.
