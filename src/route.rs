@@ -85,6 +85,8 @@ enum State {
     ExpectConnect,
     ExpectInfo,
     Open(Box<Open>),
+    /// It has ended. Interest of the other server that is still listed here.
+    Leaving(Vec<Subscription>),
 }
 
 /// A connection that is registered.
@@ -112,6 +114,10 @@ struct Carried {
 
 /// Bytes waiting for a connection beyond which no more interest is added to them at its start.
 const ANNOUNCE_PENDING_MAX: usize = 1024 * 1024;
+
+/// Interest forgotten in one turn, at most a microsecond each. A worker that is alone looks for
+/// what has arrived only after 61 turns.
+const FORGET_COUNT: usize = if cfg!(test) { 2 } else { 256 };
 
 impl Route {
     /// The machine of a new connection.
@@ -279,6 +285,7 @@ impl Route {
                 }
                 State::ExpectConnect if self.auth_required => Err(ProtoErr::AuthenticationTimeout),
                 State::ExpectConnect | State::ExpectInfo => Err(ProtoErr::StaleConnection),
+                State::Leaving(_) => Ok(()),
             };
         }
         if now >= self.pings.due {
@@ -337,35 +344,43 @@ impl Route {
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)
     }
 
-    /// Leaves the mesh: no interest of the other server stays. To be committed by the caller.
+    /// Leaves the mesh. The other server may come again at once: what was learnt of it on this
+    /// connection counts no more, since nobody delivers to one that is closed, and is removed by
+    /// [`forget`](Route::forget). To be committed by the caller.
     pub fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
         let now = delivery.now;
-        let ended = std::mem::replace(&mut self.state, State::ExpectConnect);
+        let known = self.conn.subscriptions().take();
+        let ended = std::mem::replace(&mut self.state, State::Leaving(known));
         let mut remote = String::new();
         match (ended, &self.role) {
             (State::Open(open), _) => {
                 for carried in &open.carried {
                     carried.account.unlink(&self.conn);
                 }
-                self.forget_interest();
                 remote = format!(" - Remote: {}", open.name);
                 self.mesh.closed(&self.conn, &open.server_id, now);
             }
             (_, Role::Solicited(dial)) => self.mesh.failed(&self.conn, dial, self.end, now),
             (_, Role::Accepted) => self.mesh.turned_away(&self.conn),
         }
-        self.registry.remove(&self.conn);
         conn_event!(INFO, &self.conn, "Router connection closed: {}{remote}", reason.as_str());
     }
 
-    /// Removes all that the other server is interested in.
-    fn forget_interest(&self) {
-        let known = self.conn.subscriptions().take();
+    /// After [`close`](Route::close): removes a bounded piece of what the other server was
+    /// interested in. True while there is more; then the task has to come again by itself.
+    pub fn forget(&mut self) -> bool {
+        let State::Leaving(known) = &mut self.state else { return false };
+        let piece = known.split_off(known.len().saturating_sub(FORGET_COUNT));
         for account in self.registry.accounts() {
             let its = |known: &&Subscription| known.sid() == account.name.as_bytes();
-            let its: Vec<Subscription> = known.iter().filter(its).cloned().collect();
+            let its: Vec<Subscription> = piece.iter().filter(its).cloned().collect();
             account.remove_all(&its, |_| {});
         }
+        if known.is_empty() {
+            self.registry.remove(&self.conn);
+            return false;
+        }
+        true
     }
 
     fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {

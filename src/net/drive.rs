@@ -565,11 +565,17 @@ impl<M: Machine> Drive<M> {
             self.commit(delivery);
         }
         self.poll_flush(cx, delivery);
+        let mut lingers = false;
         if self.conn().progress().pending_bytes > 0 {
             let linger = self.behind().linger.get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
-            if linger.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
+            lingers = linger.as_mut().poll(cx).is_pending();
+        }
+        if self.machine.forget() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if lingers {
+            return Poll::Pending;
         }
         self.conn().hang_up();
         Poll::Ready(())

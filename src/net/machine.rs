@@ -88,6 +88,12 @@ pub trait Machine: Unpin + Send + 'static {
     /// Leaves the server. What that staged is to be committed.
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery);
 
+    /// After that: forgets a bounded piece of what the connection leaves behind. True while there
+    /// is more.
+    fn forget(&mut self) -> bool {
+        false
+    }
+
     /// How long the other side may take to read what was pending.
     fn write_deadline(options: &Options) -> Duration;
 
@@ -235,6 +241,10 @@ impl Machine for Route {
 
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
         self.close(reason, delivery);
+    }
+
+    fn forget(&mut self) -> bool {
+        self.forget()
     }
 
     fn write_deadline(options: &Options) -> Duration {

@@ -15,6 +15,7 @@ use crate::parser::{Parser, RouteRules};
 use crate::route::fuzz::{Play, fuzz_mesh, fuzz_route};
 use crate::route::mesh::Mesh;
 use crate::route::{Role, Route};
+use crate::sublist::Entry;
 
 fn pooled(_: usize) -> Cluster {
     Cluster { ping_interval: Duration::from_secs(2), ..Cluster::default() }
@@ -129,6 +130,12 @@ impl Acceptor {
         other.route.conn().close(ClosedReason::ReadError, true);
         other.route.close(ClosedReason::ReadError, &mut self.bench.delivery);
     }
+
+    /// How much interest of other servers is listed.
+    fn remote_count(&self) -> usize {
+        let global = &self.bench.registry.global;
+        global.with_sublist(|list| list.iter().filter(|entry| entry.is_remote()).count())
+    }
 }
 
 /// Strangers who connect and say nothing keep no server out.
@@ -148,6 +155,53 @@ fn newcomers_are_bounded() {
     strangers.push(acceptor.accept());
     assert_eq!(strangers.iter().filter_map(closed).count(), 2);
 }
+
+/// A server is lost that had announced a lot, and comes again with a part of it before all that is
+/// forgotten: what it did not announce again counts from the first moment on for nobody.
+#[test]
+fn what_a_lost_server_announced_is_forgotten_in_pieces() {
+    let mut acceptor = Acceptor::new(1);
+    acceptor.bench.send(0, HEARS_NONE);
+    let announce = |numbers: std::ops::Range<usize>| -> String {
+        numbers.map(|n| format!("RS+ $G s.{n}\r\nRS+ $G s.{n} q 2\r\n")).collect()
+    };
+    let mut before = acceptor.join();
+    acceptor.hear(&mut before, &announce(0..10));
+    assert_eq!(acceptor.remote_count(), 20);
+    acceptor.lose(&mut before);
+    assert_eq!(acceptor.remote_count(), 20);
+    let mut after = acceptor.join();
+    assert_eq!(acceptor.mesh.routes().len(), 1);
+    let mut known = 0;
+    loop {
+        if known < 5 {
+            acceptor.hear(&mut after, &announce(known..known + 1));
+            known += 1;
+        }
+        for n in 0..10 {
+            acceptor.bench.take(0);
+            acceptor.bench.send(0, format!("PUB s.{n} in 1\r\nx\r\n").as_bytes());
+            let refused = acceptor.bench.take(0).starts_with(b"HMSG in ");
+            assert_eq!(refused, n >= known, "s.{n} of {known}");
+            let taken = String::from_utf8(std::mem::take(&mut *after.wire.0.lock())).unwrap();
+            let routed = format!("RMSG $G s.{n} + in q 1\r\nx\r\n");
+            assert_eq!(taken, if refused { "" } else { &routed });
+        }
+        if !before.route.forget() {
+            break;
+        }
+    }
+    assert_eq!(known, 5, "it came again before all was forgotten");
+    assert_eq!((acceptor.remote_count(), after.route.conn().subscriptions().len()), (10, 10));
+    acceptor.lose(&mut after);
+    while after.route.forget() {}
+    assert_eq!(acceptor.remote_count(), 0);
+    assert_eq!(acceptor.bench.registry.conns().len(), 1);
+}
+
+/// A client that is told when nobody gets its request.
+const HEARS_NONE: &[u8] =
+    b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB in in\r\n";
 
 /// Operations on a cluster, most of them such that something happens.
 #[test]

@@ -104,6 +104,7 @@ pub fn fuzz_route(bytes: &[u8]) {
     conn.close(ClosedReason::ClientClosed, false);
     route.close(ClosedReason::ClientClosed, &mut bench.delivery);
     bench.delivery.commit(&bench.registry.policy, &conn);
+    while route.forget() {}
     conn.hang_up();
     assert_eq!((mesh.routes().len(), mesh.server_count(), remote_count(&bench)), (0, 0, 0));
     assert!(conn.subscriptions().is_empty());

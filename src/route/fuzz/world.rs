@@ -65,6 +65,8 @@ pub(crate) struct End {
     wire: Arc<Queue>,
     /// It has left its mesh.
     gone: bool,
+    /// And nothing of it is left there.
+    forgotten: bool,
 }
 
 /// A message that has crossed a cable.
@@ -231,7 +233,7 @@ impl World {
         route.start(&mut bench.delivery);
         bench.delivery.commit(&bench.registry.policy, &conn);
         let parser = Parser::new(route.rules());
-        End { server: index, conn, route, parser, wire, gone: false }
+        End { server: index, conn, route, parser, wire, gone: false, forgotten: false }
     }
 
     /// Carries up to `max` bytes from one end of a cable to the other, and tells whether any were.
@@ -271,7 +273,7 @@ impl World {
                 }
             }
             self.reap();
-            self.cables.retain(|cable| !cable.ends.iter().all(|end| end.gone));
+            self.cables.retain(|cable| !cable.ends.iter().all(|end| end.forgotten));
             if !moved {
                 return;
             }
@@ -304,6 +306,10 @@ impl World {
         let now = self.now;
         let end = &mut self.cables[at].ends[side];
         let bench = &mut self.servers[end.server].bench;
+        if end.gone && !end.forgotten {
+            end.forgotten = !end.route.forget();
+            return true;
+        }
         if end.gone || end.conn.is_closed() {
             return false;
         }

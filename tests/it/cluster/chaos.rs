@@ -333,10 +333,11 @@ fn the_real_server_does_not_mind() {
     assert_eq!(routes.len(), 8);
 }
 
-/// All the interest of a full server reaches a newcomer while messages go on.
+/// All the interest of a full server reaches a newcomer while messages go on, and is forgotten when
+/// that server is lost, while they go on there.
 #[test]
 #[ignore = "makes a million subscriptions"]
-fn a_million_subscriptions_reach_a_newcomer() {
+fn a_million_subscriptions_come_and_go() {
     const COUNT: usize = 1_000_000;
     let mut cluster = Cluster::start(&[Dialtone], Flavor::Default);
     let mut owner = Client::connect(&cluster.servers()[0], "").steady();
@@ -365,4 +366,24 @@ fn a_million_subscriptions_reach_a_newcomer() {
     println!("all there after {:?}, slowest message {slowest:?}", start.elapsed());
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     cluster.settle();
+    let mut asks = asking(&cluster.servers()[1]);
+    assert!(is_reached(&mut asks, "million.7"));
+    cluster.servers()[0].signal("KILL");
+    let start = Instant::now();
+    let mut slowest = Duration::ZERO;
+    loop {
+        let sent = Instant::now();
+        let reached = is_reached(&mut asks, "million.7");
+        slowest = slowest.max(sent.elapsed());
+        if reached {
+            continue;
+        }
+        let page = http::json(&cluster.servers()[1], "/subsz");
+        if page["num_subscriptions"].as_u64() < Some(10) {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "{page:#}");
+    }
+    println!("all gone after {:?}, slowest answer {slowest:?}", start.elapsed());
+    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
 }
