@@ -150,8 +150,9 @@ impl Setup {
         let mut server = self.spawn(which, executable);
         if to_file {
             server.wait_ports_file();
-        } else {
-            server.wait_log("Server is ready");
+        } else if let Err(log) = server.find_log("Server is ready") {
+            // Killed by whom, or not ended at all: its log does not say.
+            panic!("{which:?} is not ready ({:?}):\n{log}", server.child.try_wait());
         }
         server.read_ports_file();
         server
@@ -276,20 +277,26 @@ impl Server {
     }
 
     /// Waits for a log line with this text in it and returns the line.
+    #[track_caller]
     pub(crate) fn wait_log(&self, text: &str) -> String {
+        match self.find_log(text) {
+            Ok(line) => line,
+            Err(log) => panic!("{:?} did not print {text:?}, but:\n{log}", self.which),
+        }
+    }
+
+    /// The line with this text in it, or all lines if it does not come.
+    fn find_log(&self, text: &str) -> Result<String, String> {
         let deadline = Instant::now() + PATIENCE;
         let mut held = self.log.lines.lock().unwrap();
         loop {
             if let Some(line) = held.lines.iter().find(|line| line.contains(text)) {
-                return line.clone();
+                return Ok(line.clone());
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                held.open > 0 && !left.is_zero(),
-                "{:?} did not print {text:?}, but:\n{}",
-                self.which,
-                held.lines.join("\n")
-            );
+            if held.open == 0 || left.is_zero() {
+                return Err(held.lines.join("\n"));
+            }
             held = self.log.grown.wait_timeout(held, left).unwrap().0;
         }
     }
