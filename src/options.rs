@@ -62,6 +62,8 @@ pub struct Options {
     pub no_fast_producer_stall: bool,
     /// Offers no headers to clients.
     pub no_header_support: bool,
+    /// The account `$SYS` does not exist.
+    pub no_system_account: bool,
 
     /// Who may connect.
     pub authorization: Authorization,
@@ -353,6 +355,7 @@ impl Default for Options {
             write_timeout: WriteTimeout::Default,
             no_fast_producer_stall: false,
             no_header_support: false,
+            no_system_account: false,
             authorization: Authorization::default(),
             cluster: None,
             log: Log::default(),
@@ -513,22 +516,29 @@ impl Options {
         {
             return Err(OptionsError::ClientAdvertise(written.clone()));
         }
-        self.cluster.as_ref().map_or(Ok(()), Cluster::check)
+        self.cluster.as_ref().map_or(Ok(()), |cluster| cluster.check(self.no_system_account))
+    }
+
+    /// The name of the system account, if there is one.
+    pub fn system_account(&self) -> Option<&'static str> {
+        (!self.no_system_account).then_some(limits::SYSTEM_ACCOUNT)
     }
 }
 
 impl Cluster {
-    /// The accounts with a connection of their own to each other server that pools too.
-    pub fn dedicated_accounts(&self) -> Vec<String> {
+    /// The accounts with a connection of their own to each other server that pools too. `$SYS` is
+    /// one of them, if it exists.
+    pub fn dedicated_accounts(&self, no_system_account: bool) -> Vec<String> {
         let mut accounts = self.accounts.clone();
-        if self.pool_size.is_some() && !accounts.iter().any(|name| name == limits::SYSTEM_ACCOUNT) {
+        let is_there = accounts.iter().any(|name| name == limits::SYSTEM_ACCOUNT);
+        if self.pool_size.is_some() && !no_system_account && !is_there {
             accounts.push(limits::SYSTEM_ACCOUNT.to_owned());
         }
         accounts
     }
 
     /// nats: server/server.go `validateCluster`
-    fn check(&self) -> Result<(), OptionsError> {
+    fn check(&self, no_system_account: bool) -> Result<(), OptionsError> {
         if self.name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err(OptionsError::ClusterNameHasSpaces);
         }
@@ -537,7 +547,8 @@ impl Cluster {
         }
         for (index, account) in self.accounts.iter().enumerate() {
             if self.accounts[..index].contains(account) {
-                let (account, accounts) = (account.clone(), self.dedicated_accounts());
+                let accounts = self.dedicated_accounts(no_system_account);
+                let account = account.clone();
                 return Err(OptionsError::AccountTwice { account, accounts });
             }
         }
@@ -701,8 +712,10 @@ mod tests {
             text(twice),
             "found duplicate account name \"$G\" in pinned accounts list [\"$G\" \"$G\" \"$SYS\"]"
         );
-        assert_eq!(Cluster { accounts: Vec::new(), ..alone }.dedicated_accounts(), [""; 0]);
-        assert_eq!(Cluster::default().dedicated_accounts(), ["$SYS"]);
+        let single = Cluster { accounts: Vec::new(), ..alone };
+        assert_eq!(single.dedicated_accounts(false), [""; 0]);
+        assert_eq!(Cluster::default().dedicated_accounts(false), ["$SYS"]);
+        assert_eq!(Cluster::default().dedicated_accounts(true), [""; 0]);
     }
 
     #[test]

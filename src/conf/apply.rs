@@ -176,6 +176,9 @@ impl Apply<'_> {
             }
             "no_fast_producer_stall" => options.no_fast_producer_stall = field.bool()?,
             "no_header_support" => options.no_header_support = field.bool()?,
+            "no_system_account" | "no_system" | "no_sys_acc" => {
+                options.no_system_account = field.bool()?;
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -293,11 +296,7 @@ impl Apply<'_> {
         }
         match key {
             // Tuning of parts that this server does not have, or builds differently.
-            "disable_sublist_cache"
-            | "no_sublist_cache"
-            | "no_system_account"
-            | "no_system"
-            | "no_sys_acc" => field.bool().map(|_| true),
+            "disable_sublist_cache" | "no_sublist_cache" => field.bool().map(|_| true),
             "connect_error_reports" | "reconnect_error_reports" => field.integer().map(|_| true),
             _ => Ok(false),
         }

@@ -5,7 +5,6 @@
 use serde::Serialize;
 
 use crate::account::Account;
-use crate::limits::SYSTEM_ACCOUNT;
 use crate::moment::Moment;
 use crate::monitor::json::Date;
 use crate::monitor::subsz;
@@ -17,7 +16,8 @@ use crate::monitor::{Refused, View};
 pub struct Accountz<'a> {
     pub server_id: &'a str,
     pub now: Date,
-    pub system_account: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_account: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accounts: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,7 @@ pub fn accountz<'a>(view: &'a View<'_>, name: &str) -> Result<Accountz<'a>, Refu
     let mut accountz = Accountz {
         server_id: view.server_id(),
         now: view.date(view.now),
-        system_account: SYSTEM_ACCOUNT,
+        system_account: view.registry.options.system_account(),
         accounts: None,
         account_detail: None,
     };

@@ -92,7 +92,8 @@ pub struct Varz {
     pub tags: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    pub system_account: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_account: Option<&'static str>,
     pub slow_consumer_stats: ByKind,
     pub stale_connection_stats: ByKind,
     pub disk_io_wait_stats: DiskIoWaitStats,
@@ -225,7 +226,7 @@ pub fn varz(view: &View<'_>) -> Varz {
         config_digest: options.config_digest.clone().unwrap_or_default(),
         tags: options.server_tags.clone(),
         metadata: options.server_metadata.clone(),
-        system_account: limits::SYSTEM_ACCOUNT,
+        system_account: options.system_account(),
         slow_consumer_stats: ByKind::new(totals.slow_consumers, totals.slow_routes),
         stale_connection_stats: ByKind::new(totals.stale_connections, totals.stale_routes),
         disk_io_wait_stats: DiskIoWaitStats::default(),

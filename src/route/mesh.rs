@@ -22,7 +22,7 @@ use crate::compression::Agreed;
 use crate::conn::Conn;
 use crate::errors::{ClosedReason, ProtoErr, RouteErr};
 use crate::info::{Info, Subjects};
-use crate::limits::{GLOBAL_ACCOUNT, ROUTE_NEWCOMERS_MAX, ROUTE_PROTO, SYSTEM_ACCOUNT};
+use crate::limits::{GLOBAL_ACCOUNT, ROUTE_NEWCOMERS_MAX, ROUTE_PROTO};
 use crate::moment::Moment;
 use crate::options::{self, Cluster, Login};
 use crate::registry::Registry;
@@ -141,7 +141,7 @@ impl Mesh {
             waker: None,
             stopped: false,
         };
-        let dedicated = cluster.dedicated_accounts();
+        let dedicated = cluster.dedicated_accounts(registry.options.no_system_account);
         Arc::new(Mesh { registry, cluster, dedicated, state: Mutex::new(state) })
     }
 
@@ -361,7 +361,8 @@ impl Mesh {
         };
         if !account.is_empty() {
             let account: Box<str> = account.into();
-            let known = [GLOBAL_ACCOUNT, SYSTEM_ACCOUNT].contains(&&*account);
+            let system = self.registry.options.system_account();
+            let known = *account == *GLOBAL_ACCOUNT || Some(&*account) == system;
             return Err(match () {
                 () if !known => RouteErr::AccountMissing(account),
                 () if !pooled => RouteErr::NotDedicated(account),

@@ -356,7 +356,7 @@ impl World {
     /// Whether every server has all the connections to every other one, and none to spare.
     pub(crate) fn is_whole(&self) -> bool {
         let size = |server: &Server| server.mesh.cluster.pool_size;
-        let accounts = |server: &Server| server.mesh.cluster.dedicated_accounts().len();
+        let accounts = |server: &Server| server.mesh.cluster.dedicated_accounts(false).len();
         self.servers.iter().enumerate().all(|(at, server)| {
             let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
             let routes = server.mesh.routes();

@@ -190,6 +190,13 @@ for_both! {
         assert_eq!(refused(&server, &[connect(json!({})), unpooled]), text);
         let server = alone("pool_size: -1").start(which);
         assert_eq!(refused(&server, &[connect(json!({})), dedicated("$SYS")]), text);
+        let cluster = "cluster { name: mesh, listen: \"127.0.0.1:-1\" }";
+        let conf = format!("server_name: own\nno_system_account: true\n{cluster}\n");
+        let server = Server::with().conf(conf).start(which);
+        assert_eq!(
+            refused(&server, &[connect(json!({})), dedicated("$SYS")]),
+            "-ERR 'Unable to lookup account \"$SYS\": account missing'\r\n"
+        );
     }
 
     /// A server that has said CONNECT but not INFO is kept, and left alone.

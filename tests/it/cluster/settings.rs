@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::handshake::alone;
-use crate::support::cluster::routes;
+use crate::support::cluster::{complaints, routes};
 use crate::support::remote::{connect_line, info_line, listener};
 use crate::support::{Client, Cluster, Flavor, Remote, Server, Which, http};
 
@@ -179,6 +179,29 @@ fn agreed(mine: &str, theirs: &str) -> &'static str {
         ("accept", "s2_auto") | ("s2_fast", _) | ("accept", "s2_fast") => "s2_fast",
         ("accept", "s2_better") | ("s2_better", _) => "s2_better",
         _ => "s2_best",
+    }
+}
+
+/// Nobody has `$SYS`, so nobody asks for a connection for it.
+#[test]
+fn servers_without_a_system_account() {
+    if !Real.available() {
+        return;
+    }
+    for [first, second] in [[Real, Dialtone], [Dialtone, Real]] {
+        let start = |which: Which, name: &str, routes: &str| {
+            let cluster = format!("name: mesh, listen: \"127.0.0.1:-1\", routes: [{routes}]");
+            let conf = format!("server_name: {name}\nno_sys_acc: true\ncluster {{ {cluster} }}\n");
+            Server::with().monitored().conf(conf).start(which)
+        };
+        let first = start(first, "one", "");
+        let route = format!("\"nats://127.0.0.1:{}\"", first.route_port());
+        let second = start(second, "two", &route);
+        for server in [&first, &second] {
+            http::json_until(server, "/routez", |page| page["num_routes"] == 3);
+            assert!(http::json(server, "/varz").get("system_account").is_none());
+            assert_eq!(complaints(server), Vec::<String>::new());
+        }
     }
 }
 
