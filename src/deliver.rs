@@ -278,7 +278,7 @@ impl Delivery {
         publish: &Publish<'_>,
         publisher: Publisher<'_>,
     ) -> bool {
-        let matched = lookup(&mut self.cache, &mut self.result, account, publish.subject);
+        let matched = lookup(&mut self.cache, &mut self.result, account, publish.subject, self.now);
         if matched.is_empty() {
             return false;
         }
@@ -359,9 +359,10 @@ fn lookup<'a>(
     result: &mut MatchResult<Subscription>,
     account: &Account,
     subject: &[u8],
+    now: Moment,
 ) -> &'a mut Matched {
     let stamp = account.stamp(subject);
-    match cache.lookup(account.id, subject, stamp) {
+    match cache.lookup(account.id, subject, stamp, now) {
         Lookup::Hit(matched) => matched,
         Lookup::Miss(matched) => {
             account.match_into(subject, result);

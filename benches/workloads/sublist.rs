@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use dialtone::moment::Moment;
 use dialtone::sublist::cache::{Lookup, MatchCache};
 use dialtone::sublist::result::MatchResult;
 use dialtone::sublist::{Entry, Sublist, UNLISTED};
@@ -100,7 +101,7 @@ pub(super) fn cached_matches(count: usize, working_set: usize, caches: usize) ->
             for subject in (0..rounds).flat_map(|_| &subjects) {
                 let subject = subject.as_bytes();
                 let stamp = list.epochs().stamp(subject);
-                match cache.lookup(0, subject, stamp) {
+                match cache.lookup(0, subject, stamp, Moment::START) {
                     Lookup::Hit(result) => {
                         black_box(result.plain().len());
                     }

@@ -200,7 +200,7 @@ impl Delivery {
     /// each group that it names.
     pub fn deliver_routed(&mut self, account: &Account, msg: &RoutedMsg<'_>, from: &Arc<Conn>) {
         let publish = &msg.publish;
-        let matched = lookup(&mut self.cache, &mut self.result, account, publish.subject);
+        let matched = lookup(&mut self.cache, &mut self.result, account, publish.subject, self.now);
         if matched.is_empty() {
             return;
         }

@@ -7,14 +7,16 @@
 //! has its full size a subject has to miss twice in a row to replace a living one: where there are
 //! too many subjects for any cache, to let go of the old values would cost more than the match.
 //!
-//! Bounds: [`SLOTS_MAX`] slots, reached only as misses crowd out living slots, and
-//! [`HEAP_BYTES_MAX`] of values, beyond which all are let go. A subject longer than
-//! [`SUBJECT_LEN_MAX`] always misses.
+//! Bounds: [`SLOTS_MAX`] slots, reached only as misses crowd out living slots faster than one in
+//! [`MISS_SPAN_MAX`], and [`HEAP_BYTES_MAX`] of values, beyond which all are let go. A subject
+//! longer than [`SUBJECT_LEN_MAX`] always misses. Knows no clock: the time is an argument.
 
 use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
+use crate::moment::Moment;
 use crate::stats::CacheStats;
 
 /// Most slots of one cache: beyond, a subject costs a match of some 100 ns now and then.
@@ -22,6 +24,10 @@ pub const SLOTS_MAX: usize = 8192;
 
 /// Slots of a cache that has been used once.
 const SLOTS_MIN: usize = 64;
+
+/// Misses that are further apart do not make a cache grow. A match costs some 300 ns: more slots
+/// would save less than a hundredth of a thread, and take 350 bytes for each subject.
+pub const MISS_SPAN_MAX: Duration = Duration::from_micros(100);
 
 /// Most bytes that the values may keep on the heap: a wide fan-out times many subjects adds up.
 pub const HEAP_BYTES_MAX: usize = 32 << 20;
@@ -50,8 +56,9 @@ pub struct MatchCache<V> {
     filling: Option<usize>,
     /// Sum of `heap_bytes` of the slots.
     heap_bytes: usize,
-    /// Living slots crowded out since the cache had this size.
+    /// Living slots crowded out since `counting_since`.
     crowded: usize,
+    counting_since: Moment,
     /// Slots with a key.
     used: usize,
     /// Sum of `fanout` of the slots.
@@ -105,6 +112,7 @@ impl<V: Cached> MatchCache<V> {
             filling: None,
             heap_bytes: 0,
             crowded: 0,
+            counting_since: Moment::START,
             used: 0,
             fanout_total: 0,
             fanout_max: 0,
@@ -119,8 +127,15 @@ impl<V: Cached> MatchCache<V> {
 
     /// Looks for what was filled in for `subject` under the same stamp. Account numbers must not be
     /// used again for another account while the cache holds results of the old one.
+    /// `now` tells how far apart misses are.
     #[inline]
-    pub fn lookup(&mut self, account: u32, subject: &[u8], stamp: u64) -> Lookup<'_, V> {
+    pub fn lookup(
+        &mut self,
+        account: u32,
+        subject: &[u8],
+        stamp: u64,
+        now: Moment,
+    ) -> Lookup<'_, V> {
         let hash = self.hash(account, subject);
         match self.find(hash, account, subject) {
             Some(at) if self.slots[at].stamp == stamp => {
@@ -130,7 +145,7 @@ impl<V: Cached> MatchCache<V> {
                 slot.recent = true;
                 Lookup::Hit(&mut slot.value)
             }
-            _ => Lookup::Miss(self.miss(hash, account, subject, stamp)),
+            _ => Lookup::Miss(self.miss(hash, account, subject, stamp, now)),
         }
     }
 
@@ -195,14 +210,14 @@ impl<V: Cached> MatchCache<V> {
     }
 
     /// Prepares a slot, the key's own if it has one, to be filled under a new stamp.
-    fn miss(&mut self, hash: u64, account: u32, subject: &[u8], stamp: u64) -> &mut V {
+    fn miss(&mut self, hash: u64, account: u32, subject: &[u8], stamp: u64, now: Moment) -> &mut V {
         self.misses += 1;
         if subject.len() > SUBJECT_LEN_MAX {
             self.spare.clear();
             return &mut self.spare;
         }
         self.measure();
-        self.grow();
+        self.grow(now);
         let own = self.find(hash, account, subject);
         let Some(at) = own.or_else(|| self.claim(hash)) else {
             self.spare.clear();
@@ -241,13 +256,17 @@ impl<V: Cached> MatchCache<V> {
         }
     }
 
-    /// Doubles the slots when half of them have been crowded out.
-    fn grow(&mut self) {
+    /// Doubles the slots when as many as half of them have been crowded out in a short time.
+    fn grow(&mut self, now: Moment) {
         let count = self.slots.len();
-        if count == SLOTS_MAX || (count > 0 && self.crowded < count / 2) {
+        if count == SLOTS_MAX || self.crowded < count / 2 {
             return;
         }
-        self.crowded = 0;
+        let seldom = now.since(self.counting_since) > MISS_SPAN_MAX * self.crowded as u32;
+        (self.crowded, self.counting_since) = (0, now);
+        if seldom && count > 0 {
+            return;
+        }
         let mut wider = Vec::new();
         wider.resize_with((count * 2).max(SLOTS_MIN), Slot::new);
         let old = std::mem::replace(&mut self.slots, wider);
@@ -302,9 +321,13 @@ impl<V: Cached> Slot<V> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{
-        Cached, HEAP_BYTES_MAX, Lookup, MatchCache, SLOTS_MAX, SLOTS_MIN, SUBJECT_LEN_MAX,
+        Cached, HEAP_BYTES_MAX, Lookup, MISS_SPAN_MAX, MatchCache, SLOTS_MAX, SLOTS_MIN,
+        SUBJECT_LEN_MAX,
     };
+    use crate::moment::Moment;
 
     impl Cached for Vec<u8> {
         fn clear(&mut self) {
@@ -326,9 +349,19 @@ mod tests {
         }
     }
 
-    /// Looks up, fills on a miss, and tells whether it was a hit.
+    /// Looks up, fills on a miss, and tells whether it was a hit. No time passes.
     fn hit(cache: &mut MatchCache<Vec<u8>>, account: u32, subject: &[u8], stamp: u64) -> bool {
-        match cache.lookup(account, subject, stamp) {
+        hit_at(Moment::START, cache, account, subject, stamp)
+    }
+
+    fn hit_at(
+        now: Moment,
+        cache: &mut MatchCache<Vec<u8>>,
+        account: u32,
+        subject: &[u8],
+        stamp: u64,
+    ) -> bool {
+        match cache.lookup(account, subject, stamp, now) {
             Lookup::Hit(value) => {
                 assert_eq!(value, subject);
                 true
@@ -381,6 +414,21 @@ mod tests {
     }
 
     #[test]
+    fn it_stays_small_while_misses_are_seldom() {
+        let mut cache = MatchCache::new();
+        let mut now = Moment::START;
+        let mut miss_all = |cache: &mut MatchCache<_>, span: Duration| {
+            for number in 0..20_000_u32 {
+                now = now + span;
+                hit_at(now, cache, 0, &number.to_le_bytes(), 0);
+            }
+            cache.slots.len()
+        };
+        assert_eq!(miss_all(&mut cache, 2 * MISS_SPAN_MAX), SLOTS_MIN);
+        assert_eq!(miss_all(&mut cache, MISS_SPAN_MAX / 2), SLOTS_MAX);
+    }
+
+    #[test]
     fn a_full_cache_keeps_what_is_used_beside_a_stream_of_misses() {
         let mut cache = MatchCache::new();
         for number in 0..100_000u32 {
@@ -400,7 +448,7 @@ mod tests {
     fn wide_values_do_not_add_up_without_limit() {
         let mut cache = MatchCache::<Vec<u8>>::new();
         for number in 0..200u32 {
-            if let Lookup::Miss(value) = cache.lookup(0, &number.to_le_bytes(), 0) {
+            if let Lookup::Miss(value) = cache.lookup(0, &number.to_le_bytes(), 0, Moment::START) {
                 value.resize(1 << 20, 0);
             }
             let held: usize = cache.values().map(Cached::heap_bytes).sum();
@@ -425,7 +473,7 @@ mod tests {
         for round in 0..20_000_u64 {
             let (subject, stamp) = (random.u32(..300).to_le_bytes(), round / 1000);
             let widest = if round < 10_000 { 90 } else { 30 };
-            if let Lookup::Miss(value) = cache.lookup(0, &subject, stamp) {
+            if let Lookup::Miss(value) = cache.lookup(0, &subject, stamp, Moment::START) {
                 value.resize(random.usize(..widest), 0);
             }
             let stats = cache.stats();

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::moment::Moment;
 use crate::subject::{is_valid_subscription, matches};
 use crate::sublist::cache::{Lookup, MatchCache};
 use crate::sublist::cursor::Cursor;
@@ -221,7 +222,7 @@ pub fn fuzz_sublist_ops(data: &[u8]) {
                 let expected = expected(&subs, &subject);
                 assert_eq!(matched(&list, &subject), expected);
                 let stamp = list.epochs().stamp(&subject);
-                match cache.lookup(7, &subject, stamp) {
+                match cache.lookup(7, &subject, stamp, Moment::START) {
                     Lookup::Hit(result) => assert_eq!(found(result), expected, "stale"),
                     Lookup::Miss(result) => {
                         list.match_into(&subject, result);
