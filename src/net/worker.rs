@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use memmap2::MmapMut;
+
 use crate::deliver::Delivery;
 use crate::net::pace::{Pace, REST};
 use crate::registry::Registry;
@@ -15,8 +17,9 @@ pub(crate) const READ_LEN: usize = 64 * 1024;
 
 /// The belongings of one thread.
 pub(crate) struct Worker {
-    /// Where connections read into; nothing stays here between two polls.
-    pub(crate) scratch: Box<[u8]>,
+    /// Where connections read into; nothing stays here between two polls. A mapping, and not from
+    /// the allocator, which would fill it: so what no read has reached takes no memory.
+    pub(crate) scratch: MmapMut,
     /// Match cache, staging and counters.
     pub(crate) delivery: Delivery,
     /// How often it is woken, and for how much.
@@ -32,7 +35,7 @@ thread_local! {
 pub(crate) fn with<T>(registry: &Arc<Registry>, work: impl FnOnce(&mut Worker) -> T) -> T {
     WORKER.with_borrow_mut(|worker| {
         let worker = worker.get_or_insert_with(|| Worker {
-            scratch: vec![0; READ_LEN].into_boxed_slice(),
+            scratch: MmapMut::map_anon(READ_LEN).expect("a thread can have memory"),
             delivery: Delivery::new(registry.new_counters()),
             pace: Pace::default(),
         });
