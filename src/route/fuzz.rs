@@ -12,6 +12,7 @@ pub(crate) mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::compression::{Compression, Level, Thresholds};
 use crate::errors::ClosedReason;
 use crate::options::Cluster;
 use crate::subject;
@@ -87,7 +88,13 @@ fn settings(shape: u8) -> fn(usize) -> Cluster {
     fn dedicated(index: usize) -> Cluster {
         Cluster { accounts: vec!["$G".to_owned()], ..pooled(index) }
     }
-    [pooled as fn(usize) -> Cluster, single, mixed, dedicated][usize::from(shape) % 4]
+    fn compressed(index: usize) -> Cluster {
+        let fast = Compression::S2(Level::Fast);
+        let modes = [fast, Compression::Accept, Compression::Auto(Thresholds::default())];
+        Cluster { compression: modes[index % 3].clone(), ..mixed(index / 3) }
+    }
+    let all = [pooled as fn(usize) -> Cluster, single, mixed, dedicated, compressed];
+    all[usize::from(shape) % all.len()]
 }
 
 impl Play {

@@ -63,6 +63,8 @@ pub(crate) struct End {
     route: Route,
     parser: Parser<RouteRules>,
     wire: Arc<Queue>,
+    /// What both ends say would be compressed from now on; the cable carries it as it is.
+    compressed: bool,
     /// It has left its mesh.
     gone: bool,
     /// And nothing of it is left there.
@@ -233,7 +235,16 @@ impl World {
         route.start(&mut bench.delivery);
         bench.delivery.commit(&bench.registry.policy, &conn);
         let parser = Parser::new(route.rules());
-        End { server: index, conn, route, parser, wire, gone: false, forgotten: false }
+        End {
+            server: index,
+            conn,
+            route,
+            parser,
+            wire,
+            compressed: false,
+            gone: false,
+            forgotten: false,
+        }
     }
 
     /// Carries up to `max` bytes from one end of a cable to the other, and tells whether any were.
@@ -406,7 +417,7 @@ impl End {
         bench: &mut Bench,
         mut crossed: impl FnMut(&[u8]),
     ) -> Result<(), ProtoErr> {
-        let End { route, parser, .. } = self;
+        let End { route, parser, conn, compressed, .. } = self;
         let delivery = &mut bench.delivery;
         loop {
             if let Some((msg, used)) = parser.next_plain(input) {
@@ -421,11 +432,15 @@ impl End {
             if let RouteOp::Msg(msg) = &op {
                 crossed(msg.publish.payload());
             }
-            let changes_rules = matches!(op, RouteOp::Info(_) | RouteOp::Connect(_));
+            let changes_rules =
+                matches!(op, RouteOp::Info(_) | RouteOp::Connect(_) | RouteOp::Pong);
             route.handle_op(&op, delivery)?;
             if changes_rules {
                 parser.rules = route.rules();
-                assert_eq!(route.take_compression(), None, "nobody asked for compression");
+                if route.take_compression().is_some() && !std::mem::replace(compressed, true) {
+                    delivery.commit(&bench.registry.policy, conn);
+                    route.handle_compressed(delivery);
+                }
             }
         }
     }
