@@ -216,12 +216,16 @@ fn attempts_are_bounded() {
     cluster.settle();
 }
 
-/// A server that is not heard of any more, with the connection still there, is given up in time.
+/// A server that is not heard of any more, with the connection still there, is given up in time,
+/// and no group chooses its members any more.
 #[test]
 #[ignore = "waits for a timeout of the kernel"]
 fn a_blackhole_is_noticed() {
     let mut cluster = Cluster::relayed(&[Dialtone; 2], Flavor::Default);
-    let _answers = subscribed(&cluster.servers()[1], "svc");
+    let mut answers = subscribed(&cluster.servers()[1], "svc");
+    answers.send("SUB work q 2\r\n");
+    answers.fence();
+    let mut near = subscribed(&cluster.servers()[0], "work q");
     let mut asks = asking(&cluster.servers()[0]);
     cluster.settle();
     for at in 0..2 {
@@ -233,6 +237,10 @@ fn a_blackhole_is_noticed() {
         asks.send(&burst);
         assert!(start.elapsed() < Duration::from_secs(10), "not noticed");
         thread::sleep(Duration::from_millis(50));
+    }
+    for n in 0..50 {
+        asks.send(&format!("PUB work 2\r\n{n:02}\r\n"));
+        near.expect(&format!("MSG work 1 2\r\n{n:02}\r\n"));
     }
     for at in 0..2 {
         cluster.proxy(at).freeze(false);
