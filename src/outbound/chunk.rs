@@ -11,7 +11,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use memmap2::MmapMut;
+use memmap2::{MmapMut, MmapOptions};
 
 /// Bytes of the chunks that are used again.
 pub(super) const CHUNK_LEN: usize = 64 * 1024;
@@ -37,7 +37,7 @@ impl Chunk {
     /// An empty chunk with room for `capacity` bytes.
     pub(super) fn with_capacity(capacity: usize) -> Chunk {
         if capacity >= MAPPED_LEN
-            && let Ok(map) = MmapMut::map_anon(capacity)
+            && let Ok(map) = MmapOptions::new().len(capacity).populate().map_anon()
         {
             return Chunk::Mapped { map, len: 0 };
         }
