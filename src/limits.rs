@@ -188,6 +188,10 @@ pub const ROUTE_FIRST_PING: Duration = Duration::from_secs(1);
 /// How many times `max_control_line` a line between servers may have.
 pub const ROUTE_CONTROL_LINE_FACTOR: usize = 16;
 
+/// The longest message between servers is what may wait for a client, but not less than this: other
+/// servers may let their clients publish more than this one. Not a limit of the real server.
+pub const ROUTE_PAYLOAD_MAX_MIN: usize = MAX_PENDING_DEFAULT;
+
 /// `proto` in INFO between servers: 2 means that RS+ and RMSG name accounts.
 pub const ROUTE_PROTO: u8 = 2;
 

@@ -33,7 +33,8 @@ use crate::encoder;
 use crate::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
 use crate::info::Info;
 use crate::limits::{
-    ROUTE_CONTROL_LINE_FACTOR, ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SYSTEM_ACCOUNT,
+    ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN, ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX,
+    SYSTEM_ACCOUNT,
 };
 use crate::moment::Moment;
 use crate::options::{Authorization, ConnectionType, Login, Options};
@@ -157,6 +158,7 @@ impl Route {
     pub fn rules(&self) -> RouteRules {
         RouteRules {
             max_control_line: self.registry.options.max_control_line * ROUTE_CONTROL_LINE_FACTOR,
+            max_payload: self.registry.options.max_pending.max(ROUTE_PAYLOAD_MAX_MIN),
             account_absent: self.conn.is_dedicated(),
             connect_first: matches!(self.state, State::ExpectConnect),
         }

@@ -11,8 +11,12 @@ const OPS: usize = 1000;
 const RULES: Rules =
     Rules { max_control_line: 4096, max_payload: 1024 * 1024, headers: true, connect_first: false };
 
-const ROUTE_RULES: RouteRules =
-    RouteRules { max_control_line: 16 * 4096, account_absent: false, connect_first: false };
+const ROUTE_RULES: RouteRules = RouteRules {
+    max_control_line: 16 * 4096,
+    max_payload: 1 << 20,
+    account_absent: false,
+    connect_first: false,
+};
 
 /// Messages from another server.
 pub(super) fn routed(len: usize) -> Prepared {

@@ -42,6 +42,7 @@ pub fn fuzz_route_parser(bytes: &[u8]) {
     let Some((&flags, input)) = bytes.split_first() else { return };
     let rules = RouteRules {
         max_control_line: MAX_CONTROL_LINE,
+        max_payload: MAX_PAYLOAD,
         account_absent: flags & 1 != 0,
         connect_first: flags & 2 != 0,
     };

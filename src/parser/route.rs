@@ -90,6 +90,8 @@ pub struct RouteRules {
     /// Longest argument text of one control line, in bytes: sixteen times that of clients, since a
     /// line may name an account and many queue groups.
     pub max_control_line: usize,
+    /// Longest message, in bytes: more than other servers let their clients publish.
+    pub max_payload: usize,
     /// The connection belongs to one account, which its lines then do not name.
     pub account_absent: bool,
     /// Nothing but CONNECT is accepted: the other server dialled and has not said it yet.
@@ -255,6 +257,9 @@ impl RouteRules {
             return cut(buf, scanned);
         };
         let (publication, routed) = line(self, buf, args)?;
+        if publication.message.len() > self.max_payload {
+            return Err(ProtoErr::MaxPayload);
+        }
         with_payload::<RouteRules>(buf, publication, routed)
     }
 
@@ -378,7 +383,7 @@ fn plain_msg<'a>(buf: &'a [u8], rules: &RouteRules) -> Option<(RoutedMsg<'a>, us
         return None;
     }
     let size_text = &line[blanks[count - 1] + 1..end];
-    let len = parse_size(size_text)?;
+    let len = parse_size(size_text).filter(|&len| len <= rules.max_payload)?;
     let header_len = match has_header {
         false => None,
         true => Some(parse_size(&line[blanks[count - 2] + 1..blanks[count - 1]])?),

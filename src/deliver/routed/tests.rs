@@ -70,7 +70,12 @@ fn got(bench: &Bench, at: usize) -> String {
 
 /// Has a message from another server delivered.
 fn routed(bench: &mut Bench, from: &FakeRoute, text: &str) {
-    let rules = RouteRules { max_control_line: 65536, account_absent: false, connect_first: false };
+    let rules = RouteRules {
+        max_control_line: 65536,
+        max_payload: 1 << 20,
+        account_absent: false,
+        connect_first: false,
+    };
     let mut parser = Parser::new(rules);
     let (op, _) = parser.next(text.as_bytes()).unwrap();
     let Some(RouteOp::Msg(msg)) = op else { panic!("no message: {op:?}") };

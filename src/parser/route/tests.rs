@@ -7,8 +7,12 @@ use crate::fuzzing;
 use crate::parser::fuzz::fuzz_route_parser;
 use crate::parser::{Parser, Publish, RouteOp, RouteRules, RoutedMsg};
 
-const RULES: RouteRules =
-    RouteRules { max_control_line: 16 * 4096, account_absent: false, connect_first: false };
+const RULES: RouteRules = RouteRules {
+    max_control_line: 16 * 4096,
+    max_payload: 1 << 20,
+    account_absent: false,
+    connect_first: false,
+};
 
 const DEDICATED: RouteRules = RouteRules { account_absent: true, ..RULES };
 
@@ -199,6 +203,19 @@ fn lines_are_as_long_as_sixteen_of_a_client() {
     let (op, _) = parser.next(many.as_bytes()).unwrap();
     let Some(RouteOp::Msg(msg)) = op else { panic!() };
     assert_eq!(msg.queues.iter().count(), 30_000);
+}
+
+/// Whole or promised, plain or not: nothing of it is kept.
+#[test]
+fn messages_are_as_long_as_may_wait() {
+    let rules = RouteRules { max_payload: 10, ..RULES };
+    for head in ["RMSG $G a ", "RMSG  $G a ", "RMSG $G a | q ", "HMSG $G a 2 ", "LMSG o $G a 0 "] {
+        assert_eq!(parse_with(rules, &format!("{head}10\r\n0123456789\r\n")).1, Ok(()), "{head}");
+        let longer = format!("{head}11\r\n0123456789x\r\n");
+        for input in [&longer, &longer[..longer.len() - 9]] {
+            assert_eq!(parse_with(rules, input).1, Err(ProtoErr::MaxPayload), "{head}");
+        }
+    }
 }
 
 #[test]
