@@ -152,11 +152,12 @@ fn watch_closely(stream: &TcpStream, silence_max: Duration) {
     let _ = socket.set_tcp_user_timeout(Some(silence_max));
 }
 
-/// 11 random bytes as 15 characters of base64url.
+/// 11 random bytes as 15 characters of base64url. Who could foresee them could have them signed
+/// before: they come from the system.
 ///
 /// nats: server/nkey.go `generateNonce`
 fn nonce() -> Box<str> {
     let mut bytes = [0_u8; 11];
-    fastrand::fill(&mut bytes);
+    getrandom::fill(&mut bytes).expect("a system that accepts connections has random bytes");
     data_encoding::BASE64URL_NOPAD.encode(&bytes).into()
 }
