@@ -17,7 +17,8 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
-use crate::deliver::{Delivery, Matched, Publisher, Stage, Tails, Target, lookup};
+use crate::deliver::matched::{Matched, Target};
+use crate::deliver::{Delivery, Offer, Publisher, Tails, lookup};
 use crate::encoder;
 use crate::parser::RoutedMsg;
 use crate::sublist::Entry;
@@ -204,7 +205,7 @@ impl Delivery {
         if matched.is_empty() {
             return;
         }
-        let mut stage = Stage {
+        let mut offer = Offer {
             publish,
             publisher: Publisher { conn: from, echo: true },
             tails: Tails::new(publish, &mut self.rewritten),
@@ -215,10 +216,10 @@ impl Delivery {
             traced: tracing::enabled!(tracing::Level::TRACE),
         };
         for bundle in &mut matched.bundles {
-            stage.offer_all(bundle);
+            offer.offer_all(bundle);
         }
         for target in &matched.targets[..matched.plain_count] {
-            stage.offer(target);
+            offer.offer(target);
         }
         self.served.clear();
         for name in msg.queues.iter() {
@@ -228,7 +229,7 @@ impl Delivery {
                 continue;
             }
             self.served.push(number);
-            if !members.is_empty() && stage.offer_one(members, &mut self.random) {
+            if !members.is_empty() && offer.offer_one(members, &mut self.random) {
                 continue;
             }
             if let Some(beyond) = &matched.beyond
@@ -242,7 +243,7 @@ impl Delivery {
         if let Some(beyond) = &matched.beyond
             && !self.chosen.is_empty()
         {
-            stage.offer_routes(beyond, &mut self.chosen, false);
+            offer.offer_routes(beyond, &mut self.chosen, false);
         }
         if !self.spent.is_empty() {
             self.retire(account);
@@ -268,7 +269,7 @@ impl Matched {
     }
 }
 
-impl Stage<'_> {
+impl Offer<'_> {
     /// Stages a publication for one member of each group with members elsewhere, and for all other
     /// servers with interest. Tells how many that are.
     pub(super) fn offer_beyond(

@@ -1,0 +1,198 @@
+//! Matched: what a match found, made ready for delivery.
+//!
+//! The head of each frame is finished, and those who get the same frames stand together. It is kept
+//! in the match cache, and says the same until the sublist changes.
+//!
+//! nats: server/client.go `processMsgResults`
+
+use crate::account::Account;
+use crate::conn::subscription::Subscription;
+use crate::deliver::routed::Beyond;
+use crate::deliver::staging::{Plan, Receiver, Receivers};
+use crate::sublist::Entry;
+use crate::sublist::cache::Cached;
+use crate::sublist::result::MatchResult;
+
+/// The receivers of one subject, with the heads of their frames.
+#[derive(Default)]
+pub(super) struct Matched {
+    /// `HMSG subject sid ` of the targets, those with the same sid once; without its first byte it
+    /// is that of MSG.
+    pub(super) heads: Vec<u8>,
+    /// Plain ones that get the same frames as many others.
+    pub(super) bundles: Vec<Bundle>,
+    /// The other plain ones, then the members of each group.
+    pub(super) targets: Vec<Target>,
+    pub(super) plain_count: usize,
+    /// Ends in `targets` of the groups whose members are all local.
+    pub(super) groups: Vec<u32>,
+    /// What is not local; none if all is.
+    pub(super) beyond: Option<Box<Beyond>>,
+}
+
+/// Receivers whose frames are the same, byte for byte.
+pub(super) struct Bundle {
+    pub(super) receivers: Receivers,
+    pub(super) head: (u32, u32),
+    /// They take HMSG.
+    pub(super) headers: bool,
+    pub(super) plan: Plan,
+}
+
+/// One subscription as delivery needs it, without touching its memory in the common case.
+pub(super) struct Target {
+    pub(super) subscription: Subscription,
+    pub(super) slot: u32,
+    pub(super) head: (u32, u32),
+    /// It has a limit, a filter or an owner who may answer.
+    pub(super) special: bool,
+}
+
+impl Cached for Matched {
+    fn clear(&mut self) {
+        self.heads.clear();
+        self.heads.shrink_to(KEPT_HEADS_LEN);
+        self.bundles.clear();
+        self.targets.clear();
+        self.targets.shrink_to(KEPT_TARGETS);
+        self.plain_count = 0;
+        self.groups.clear();
+        self.groups.shrink_to(KEPT_TARGETS);
+        self.beyond = None;
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let bundled = |bundle: &Bundle| size_of_val(&*bundle.receivers);
+        self.heads.capacity()
+            + self.bundles.capacity() * size_of::<Bundle>()
+            + self.bundles.iter().map(bundled).sum::<usize>()
+            + self.targets.capacity() * size_of::<Target>()
+            + self.groups.capacity() * size_of::<u32>()
+            + self.beyond.as_ref().map_or(0, |beyond| beyond.heap_bytes())
+    }
+
+    fn fanout(&self) -> usize {
+        let beyond = self.beyond.as_ref().map_or(0, |beyond| beyond.fanout());
+        self.bundled_count() + self.plain_count + self.groups.len() + beyond
+    }
+}
+
+/// Room for targets and heads that a cleared match keeps.
+const KEPT_TARGETS: usize = 64;
+const KEPT_HEADS_LEN: usize = 4096;
+
+/// Receivers of the same frames from which on they are worth a bundle, and at least one in how many
+/// of those that are left: so that to look for bundles is never more than a few walks over all.
+const BUNDLE_COUNT_MIN: usize = 8;
+const BUNDLE_SHARE_MIN: usize = 4;
+
+impl Matched {
+    /// Fills an empty match with the result for `subject`.
+    pub(super) fn fill(
+        &mut self,
+        account: &Account,
+        subject: &[u8],
+        result: &MatchResult<Subscription>,
+    ) {
+        let members = || result.groups().iter().flat_map(|group| group.members());
+        self.targets.reserve_exact(result.plain().len() + members().count());
+        for subscription in result.plain() {
+            match subscription.is_remote() {
+                false => self.push(subject, subscription),
+                true => self.beyond().push_plain(account, subject, subscription),
+            }
+        }
+        while self.targets.len() >= BUNDLE_COUNT_MIN && self.bundle() {}
+        self.plain_count = self.targets.len();
+        let mut all_local = true;
+        for group in result.groups() {
+            if group.members().iter().any(Subscription::is_remote) {
+                all_local = false;
+                continue;
+            }
+            group.members().iter().for_each(|member| self.push(subject, member));
+            self.groups.push(self.targets.len() as u32);
+        }
+        if !all_local {
+            self.push_mixed_groups(account, subject, result);
+        }
+    }
+
+    pub(super) fn push(&mut self, subject: &[u8], subscription: &Subscription) {
+        let head = self.head(subject, subscription.sid());
+        self.targets.push(Target::new(subscription, head));
+    }
+
+    /// Makes a bundle of the most common kind of targets, if it is common enough.
+    fn bundle(&mut self) -> bool {
+        let Some((like, head)) = self.common() else { return false };
+        let headers = like.conn().headers();
+        let is_alike = |target: &Target| {
+            !target.special
+                && target.subscription.sid() == like.sid()
+                && target.subscription.conn().headers() == headers
+        };
+        let count = self.targets.iter().filter(|target| is_alike(target)).count();
+        if count < BUNDLE_COUNT_MIN.max(self.targets.len() / BUNDLE_SHARE_MIN) {
+            return false;
+        }
+        let alike = self.targets.extract_if(.., |target| is_alike(target));
+        let receivers =
+            alike.map(|Target { subscription, slot, .. }| Receiver { subscription, slot });
+        let receivers = receivers.collect();
+        self.targets.shrink_to_fit();
+        self.bundles.push(Bundle { receivers, head, headers, plan: Plan::default() });
+        true
+    }
+
+    /// A subscription with the sid that more than half of the targets have, if there is one, and
+    /// its head: each target with another sid takes one with this along.
+    fn common(&self) -> Option<(Subscription, (u32, u32))> {
+        let mut common: Option<&Target> = None;
+        let mut lead = 0;
+        for target in self.targets.iter().filter(|target| !target.special) {
+            match common {
+                Some(common) if common.subscription.sid() == target.subscription.sid() => lead += 1,
+                Some(_) if lead > 0 => lead -= 1,
+                _ => (common, lead) = (Some(target), 1),
+            }
+        }
+        common.map(|target| (target.subscription.clone(), target.head))
+    }
+
+    fn bundled_count(&self) -> usize {
+        self.bundles.iter().map(|bundle| bundle.receivers.len()).sum()
+    }
+
+    /// Nobody can get anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.bundles.is_empty() && self.beyond.is_none()
+    }
+
+    /// Where the head for `sid` is, made if the last target has another. Clients count from 1, so
+    /// with many receivers most heads are the same, and stay in the processor's cache.
+    fn head(&mut self, subject: &[u8], sid: &[u8]) -> (u32, u32) {
+        if let Some(last) = self.targets.last()
+            && last.subscription.sid() == sid
+        {
+            return last.head;
+        }
+        let start = self.heads.len() as u32;
+        for part in [b"HMSG ", subject, b" ", sid, b" "] {
+            self.heads.extend_from_slice(part);
+        }
+        (start, self.heads.len() as u32)
+    }
+}
+
+impl Target {
+    fn new(subscription: &Subscription, head: (u32, u32)) -> Target {
+        let conn = subscription.conn();
+        Target {
+            subscription: subscription.clone(),
+            slot: conn.slot,
+            head,
+            special: subscription.max() != 0 || subscription.is_filtered() || conn.answers(),
+        }
+    }
+}
