@@ -27,6 +27,7 @@ use crate::deliver::{Delivery, Publisher};
 use crate::encoder;
 use crate::errors::{ClosedReason, Denied, ProtoErr, Quoted};
 use crate::info::Info;
+use crate::limits::FORGET_COUNT;
 use crate::moment::Moment;
 use crate::options::ConnectionType;
 use crate::parser::{Op, Publish, Rules, parse_size};
@@ -42,8 +43,8 @@ pub struct Client {
     conn: Arc<Conn>,
     account: Arc<Account>,
     permissions: Option<Arc<Permissions>>,
-    /// `None` where nobody has to prove anything and the client has not tried to.
-    login: Option<Box<Login>>,
+    /// `None` while there is nothing of it.
+    rare: Option<Box<Rare>>,
     pings: Pings,
     asked: Asked,
     state: State,
@@ -62,7 +63,7 @@ enum State {
     Told,
 }
 
-/// What stays of a CONNECT, besides what its connection shows of it and its [`Login`].
+/// What stays of a CONNECT, besides what its connection shows of it and is not [`Rare`].
 struct Asked {
     verbose: bool,
     pedantic: bool,
@@ -73,13 +74,15 @@ struct Asked {
     takes_info: bool,
 }
 
-/// How a client proves who it is.
+/// What most clients have nothing of, or only at their end.
 #[derive(Default)]
-struct Login {
+struct Rare {
     /// What it has to sign; empty if nobody signs here.
     nonce: Box<str>,
     /// What it came with last; the next CONNECT is laid over it.
     credentials: Option<Box<Credentials>>,
+    /// What it had subscribed to, after its end, as far as it is not forgotten.
+    leaving: Vec<Subscription>,
 }
 
 impl Client {
@@ -91,11 +94,11 @@ impl Client {
         nonce: Box<str>,
     ) -> Client {
         let required = registry.authenticator.required();
-        let login = Login { nonce, credentials: None };
+        let rare = Rare { nonce, ..Rare::default() };
         Client {
             account: Arc::clone(&registry.global),
             permissions: None,
-            login: (!login.nonce.is_empty()).then(|| Box::new(login)),
+            rare: (!rare.nonce.is_empty()).then(|| Box::new(rare)),
             pings: Pings::new(conn.start, registry.options.ping_interval),
             asked: Asked::of(&Connect::default()),
             state: if required { State::ExpectConnect } else { State::Open },
@@ -198,7 +201,9 @@ impl Client {
         if self.asked.pedantic && !subject::is_valid_publish(publish.subject) {
             self.refuse(&ProtoErr::InvalidPublishSubject, delivery);
         }
-        if let Some(denied) = self.publish_denied(publish, delivery.now) {
+        if self.is_publish_checked(publish)
+            && let Some(denied) = self.publish_denied(publish, delivery.now)
+        {
             self.refuse(&denied.into(), delivery);
             return Ok(());
         }
@@ -261,8 +266,8 @@ impl Client {
         }
         match error {
             ProtoErr::AuthorizationViolation => {
-                let login = self.login.as_ref();
-                let who = describe(login.and_then(|login| login.credentials.as_deref()));
+                let rare = self.rare.as_ref();
+                let who = describe(rare.and_then(|rare| rare.credentials.as_deref()));
                 conn_event!(ERROR, &self.conn, "authentication error{who}");
             }
             ProtoErr::AuthenticationTimeout => conn_event!(DEBUG, &self.conn, "{error}"),
@@ -277,14 +282,26 @@ impl Client {
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)
     }
 
-    /// Leaves the server: no subscription of it stays.
+    /// Leaves the server. Nobody delivers to its subscriptions any more, which
+    /// [`forget`](Client::forget) removes.
     pub fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
         let subscriptions = self.conn.subscriptions().take();
-        self.account.remove_all(&subscriptions, |route| delivery.staging.mark(route));
         conn_event!(DEBUG, &self.conn, "Client connection closed: {}", reason.as_str());
         trace::removed(&self.conn, &subscriptions);
         let conn = Arc::clone(&self.conn);
         self.registry.retire(Closed::new(conn, delivery.now, reason, &subscriptions));
+        if !subscriptions.is_empty() {
+            self.rare.get_or_insert_default().leaving = subscriptions;
+        }
+    }
+
+    /// After [`close`](Client::close): removes a bounded piece of its subscriptions. True while
+    /// there are more; then the task has to come again by itself.
+    pub fn forget(&mut self, delivery: &mut Delivery) -> bool {
+        let Some(leaving) = self.rare.as_mut().map(|rare| &mut rare.leaving) else { return false };
+        let piece = leaving.split_off(leaving.len().saturating_sub(FORGET_COUNT));
+        self.account.remove_all(&piece, |route| delivery.staging.mark(route));
+        !leaving.is_empty()
     }
 
     fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
@@ -302,13 +319,13 @@ impl Client {
             self.account.remove_all(&subscriptions, |route| delivery.staging.mark(route));
             trace::removed(&self.conn, &subscriptions);
         }
-        let nonce = self.login.as_ref().map_or(&b""[..], |login| login.nonce.as_bytes());
+        let nonce = self.rare.as_ref().map_or(&b""[..], |rare| rare.nonce.as_bytes());
         let user = self.registry.authenticator.check(&connect, nonce, self.connection_type);
         connect.headers &= !self.registry.options.no_header_support;
         self.asked = Asked::of(&connect);
         let Connect { name, lang, version, protocol, credentials, .. } = connect;
         if credentials.is_some() {
-            self.login.get_or_insert_default().credentials = credentials;
+            self.rare.get_or_insert_default().credentials = credentials;
         }
         let user = user?;
         self.admit(user.permissions);
@@ -328,7 +345,7 @@ impl Client {
     fn connect(&self) -> Connect {
         let About { name, lang, version, .. } = self.conn.about();
         let Asked { verbose, pedantic, echo, headers, no_responders, takes_info } = self.asked;
-        let credentials = self.login.as_ref().and_then(|login| login.credentials.clone());
+        let credentials = self.rare.as_ref().and_then(|rare| rare.credentials.clone());
         Connect {
             verbose,
             pedantic,
@@ -376,6 +393,14 @@ impl Client {
         }
     }
 
+    /// Whether a publication may be denied at all. Most are not worth a call: all reserved subjects
+    /// begin with one of these two.
+    #[inline]
+    fn is_publish_checked(&self, publish: &Publish<'_>) -> bool {
+        let is_special = |subject: &[u8]| matches!(subject.first(), Some(b'$' | b'_'));
+        self.permissions.is_some() || is_special(publish.subject) || is_special(publish.reply)
+    }
+
     /// Why the client may not publish this, if it may not.
     fn publish_denied(&self, publish: &Publish<'_>, now: Moment) -> Option<Denied> {
         let subject = publish.subject;
@@ -390,14 +415,10 @@ impl Client {
         {
             return Some(denied());
         }
-        // All reserved subjects begin with one of these two.
-        if matches!(subject.first(), Some(b'$' | b'_')) && permissions::is_reserved_subject(subject)
-        {
+        if permissions::is_reserved_subject(subject) {
             return Some(denied());
         }
-        if matches!(publish.reply.first(), Some(b'$' | b'_'))
-            && permissions::is_reserved_reply(publish.reply)
-        {
+        if permissions::is_reserved_reply(publish.reply) {
             let quoted = Quoted(publish.reply);
             conn_event!(ERROR, &self.conn, "Publish Violation - Reply {quoted}");
             return Some(Denied::PublishReply { reply: publish.reply.into() });
@@ -522,7 +543,7 @@ impl Client {
         info.client_id = self.conn.cid.0;
         info.client_ip =
             self.conn.remote().map(|remote| remote.ip().to_string()).unwrap_or_default();
-        info.nonce = self.login.as_ref().map(|login| login.nonce.to_string()).unwrap_or_default();
+        info.nonce = self.rare.as_ref().map(|rare| rare.nonce.to_string()).unwrap_or_default();
         info
     }
 

@@ -219,10 +219,14 @@ impl<'a> Offer<'a> {
     /// Stages the message for the member at `first`, or the next one that can take it.
     #[inline]
     fn offer_from(&mut self, members: &[Target], first: usize) -> bool {
-        members[first..]
-            .iter()
-            .chain(&members[..first])
-            .any(|target| !target.subscription.conn().is_closed() && self.offer(target))
+        self.offer_open(&members[first])
+            || (members[first + 1..].iter().chain(&members[..first]))
+                .any(|target| self.offer_open(target))
+    }
+
+    #[inline]
+    fn offer_open(&mut self, target: &Target) -> bool {
+        !target.subscription.conn().is_closed() && self.offer(target)
     }
 
     /// Stages the message for all of a bundle, at once unless one of them is the publisher, who
@@ -244,11 +248,13 @@ impl<'a> Offer<'a> {
     }
 
     /// Stages the message for one subscription, or tells that it cannot take it.
-    #[inline]
+    #[inline(always)]
     fn offer(&mut self, target: &Target) -> bool {
         self.offer_to(&target.subscription, target.slot, target.head, target.special)
     }
 
+    // A call with all that goes in would show in each message.
+    #[inline(always)]
     fn offer_to(
         &mut self,
         subscription: &Subscription,

@@ -195,6 +195,10 @@ pub const ROUTE_PAYLOAD_MAX_MIN: usize = MAX_PENDING_DEFAULT;
 /// `proto` in INFO between servers: 2 means that RS+ and RMSG name accounts.
 pub const ROUTE_PROTO: u8 = 2;
 
+/// Subscriptions of an ended connection that are forgotten in one turn of its task, at most a
+/// microsecond each. A worker that is alone looks for what has arrived only after 61 turns.
+pub const FORGET_COUNT: usize = if cfg!(test) { 2 } else { 256 };
+
 // A full payload must fit into the queue of its receiver, else it could never be delivered.
 const _: () = assert!((MAX_PAYLOAD_DEFAULT as usize) < MAX_PENDING_DEFAULT);
 const _: () = assert!(MAX_PAYLOAD_DEFAULT < MAX_PAYLOAD_DISCOURAGED);

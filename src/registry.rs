@@ -41,7 +41,7 @@ pub struct Registry {
     conns: Mutex<Conns>,
     /// Slots of connections that are gone.
     free_slots: Arc<Mutex<Vec<u32>>>,
-    closed: Mutex<VecDeque<Arc<Closed>>>,
+    closed: Mutex<ClosedRing>,
     counters: Mutex<Vec<Arc<Counters>>>,
     total_connections: AtomicU64,
     http_requests: Mutex<BTreeMap<&'static str, u64>>,
@@ -67,8 +67,25 @@ pub struct Closed {
     pub stop: Moment,
     /// Why.
     pub reason: ClosedReason,
-    /// What it had subscribed to.
+    /// How many subscriptions it had.
+    pub subscription_count: usize,
+    /// The first of them, up to [`CLOSED_BYTES_MAX`].
     pub subscriptions: Box<[ClosedSubscription]>,
+    /// About what they hold.
+    bytes: usize,
+}
+
+/// Bytes of subscriptions that are remembered of one closed connection, about.
+const CLOSED_BYTES_MAX: usize = 1024 * 1024;
+
+/// And of all: beyond, the connections that closed first are forgotten.
+const CLOSED_BYTES_MAX_OF_ALL: usize = 16 * 1024 * 1024;
+
+/// Connections that have closed, the oldest first.
+#[derive(Default)]
+struct ClosedRing {
+    list: VecDeque<Arc<Closed>>,
+    bytes: usize,
 }
 
 /// A subscription of a connection that has ended.
@@ -90,6 +107,22 @@ impl ClosedSubscription {
             queue: subscription.queue().map(Into::into),
             sid: subscription.sid().into(),
             delivered: subscription.delivered(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let queue_len = self.queue.as_ref().map_or(0, |queue| queue.len());
+        size_of::<ClosedSubscription>() + self.subject.len() + queue_len + self.sid.len()
+    }
+}
+
+impl ClosedRing {
+    fn push(&mut self, closed: Closed, count_max: usize) {
+        self.bytes += closed.bytes;
+        self.list.push_back(Arc::new(closed));
+        while self.list.len() > count_max || self.bytes > CLOSED_BYTES_MAX_OF_ALL {
+            let Some(oldest) = self.list.pop_front() else { return };
+            self.bytes -= oldest.bytes;
         }
     }
 }
@@ -168,10 +201,7 @@ impl Registry {
         if self.options.max_closed_clients == 0 || closed.conn.kind != Kind::Client {
             return;
         }
-        if ring.len() >= self.options.max_closed_clients {
-            ring.pop_front();
-        }
-        ring.push_back(Arc::new(closed));
+        ring.push(closed, self.options.max_closed_clients);
     }
 
     /// How many connections are open, those of routes included.
@@ -230,7 +260,7 @@ impl Registry {
 
     /// The closed connections that are remembered, oldest first.
     pub fn closed(&self) -> Vec<Arc<Closed>> {
-        self.closed.lock().iter().cloned().collect()
+        self.closed.lock().list.iter().cloned().collect()
     }
 
     /// All accounts.
@@ -270,8 +300,15 @@ impl Closed {
         reason: ClosedReason,
         subscriptions: &[Subscription],
     ) -> Closed {
-        let kept = subscriptions.iter().map(ClosedSubscription::of).collect();
-        Closed { conn, stop, reason, subscriptions: kept }
+        let mut bytes = 0;
+        let kept = subscriptions.iter().map(ClosedSubscription::of).take_while(|kept| {
+            bytes += kept.bytes();
+            bytes <= CLOSED_BYTES_MAX
+        });
+        let kept = kept.collect();
+        let bytes = bytes.min(CLOSED_BYTES_MAX);
+        let subscription_count = subscriptions.len();
+        Closed { conn, stop, reason, subscription_count, subscriptions: kept, bytes }
     }
 
     /// What it had told about itself.

@@ -33,8 +33,8 @@ use crate::encoder;
 use crate::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
 use crate::info::Info;
 use crate::limits::{
-    ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN, ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX,
-    SYSTEM_ACCOUNT,
+    FORGET_COUNT, ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN, ROUTE_PING_INTERVAL_MAX,
+    ROUTE_SPARE_MAX, SYSTEM_ACCOUNT,
 };
 use crate::moment::Moment;
 use crate::options::{Authorization, ConnectionType, Login, Options};
@@ -115,10 +115,6 @@ struct Carried {
 
 /// Bytes waiting for a connection beyond which no more interest is added to them at its start.
 const ANNOUNCE_PENDING_MAX: usize = 1024 * 1024;
-
-/// Interest forgotten in one turn, at most a microsecond each. A worker that is alone looks for
-/// what has arrived only after 61 turns.
-const FORGET_COUNT: usize = if cfg!(test) { 2 } else { 256 };
 
 impl Route {
     /// The machine of a new connection.

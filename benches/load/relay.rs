@@ -21,7 +21,7 @@ const LISTENER: u64 = u64::MAX;
 /// One accepted connection.
 struct End {
     stream: TcpStream,
-    /// What it subscribed to: a subject, or all that begins like what stands before `>`.
+    /// What it subscribed to: a subject, or all that begins like what stands before `>` or `*`.
     hears: Option<Vec<u8>>,
     /// The subject of its first message, which is taken for that of all.
     says: Vec<u8>,
@@ -29,9 +29,11 @@ struct End {
 
 impl End {
     fn hears(&self, subject: &[u8]) -> bool {
-        self.hears.as_deref().is_some_and(|pattern| match pattern.strip_suffix(b">") {
-            Some(start) => subject.starts_with(start),
-            None => subject == pattern,
+        self.hears.as_deref().is_some_and(|pattern| {
+            match pattern.strip_suffix(b">").or(pattern.strip_suffix(b"*")) {
+                Some(start) => subject.starts_with(start),
+                None => subject == pattern,
+            }
         })
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Bench {
 /// One client as the server holds it, and what it got.
 pub(crate) struct End {
     pub(crate) conn: Arc<Conn>,
-    client: Client,
+    pub(crate) client: Client,
     parser: Parser,
     pub(crate) wire: Arc<Taken>,
     pub(crate) closed: Option<ClosedReason>,
@@ -104,6 +104,7 @@ impl Bench {
         if end.closed.is_none() {
             end.conn.close(reason, false);
             end.client.close(reason, &mut self.delivery);
+            while end.client.forget(&mut self.delivery) {}
             self.delivery.commit(&self.registry.policy, &end.conn);
             end.conn.hang_up();
             end.closed = Some(reason);

@@ -71,6 +71,24 @@ fn a_second_connect_drops_subscriptions() {
 }
 
 #[test]
+fn what_an_ended_client_had_subscribed_to_goes_in_pieces() {
+    let mut bench = bench(&[HEADERS, QUIET]);
+    (0..5).for_each(|sid| bench.send(1, format!("SUB s.{sid} {sid}\r\n").as_bytes()));
+    bench.send(0, b"SUB inbox 1\r\n");
+    let end = &mut bench.ends[1];
+    end.conn.close(ClosedReason::ClientClosed, false);
+    end.client.close(ClosedReason::ClientClosed, &mut bench.delivery);
+    let mut left = Vec::new();
+    while bench.ends[1].client.forget(&mut bench.delivery) {
+        left.push(bench.registry.global.with_sublist(|sublist| sublist.count()) - 1);
+    }
+    assert_eq!(left, [3, 1]);
+    assert_eq!(bench.registry.global.with_sublist(|sublist| sublist.count()), 1);
+    bench.send(0, b"PUB s.4 inbox 0\r\n\r\n");
+    assert!(text(&bench, 0).contains("503"), "nobody is there any more");
+}
+
+#[test]
 fn limits_of_unsub_count_from_sub_on() {
     let three = "PUB a 1|1|PUB a 1|2|PUB a 1|3|";
     let msgs = |n: usize| (1..=n).map(|n| format!("MSG a 1 1|{n}|")).collect::<String>();

@@ -49,7 +49,7 @@ pub struct Staging {
     held_bytes: usize,
     /// Bytes staged: those of a shared stage for each receiver.
     bytes: usize,
-    /// See [`work_bytes`](Staging::work_bytes).
+    /// Bytes of this turn that are committed.
     work_bytes: usize,
     stalled: Option<Stalled>,
     /// Never the same again once receivers have left a stage or all is committed.
@@ -131,7 +131,7 @@ impl Staging {
 
     /// Bytes staged, committed or not, in this turn.
     pub fn work_bytes(&self) -> usize {
-        self.work_bytes
+        self.work_bytes + self.bytes
     }
 
     /// A connection was found far behind.
@@ -189,7 +189,6 @@ impl Staging {
         }
         self.held_bytes += len;
         self.bytes += len;
-        self.work_bytes += len;
     }
 
     /// Appends one message of `bytes` bytes for all `receivers`.
@@ -217,7 +216,6 @@ impl Staging {
         self.tallies[plan.tally].1 += 1;
         self.held_bytes += len * plan.stages.len();
         self.bytes += len * receivers.len();
-        self.work_bytes += len * receivers.len();
     }
 
     /// Appends one message for a route, given in pieces.
@@ -231,7 +229,6 @@ impl Staging {
         stage.bytes += bytes;
         self.held_bytes += len;
         self.bytes += len;
-        self.work_bytes += len;
     }
 
     /// Sees to it that what was appended to the queue of a route is written with the next commit.
@@ -373,7 +370,7 @@ impl Staging {
         self.used = 0;
         self.receiver_count = 0;
         self.held_bytes = 0;
-        self.bytes = 0;
+        self.work_bytes += std::mem::take(&mut self.bytes);
         self.version += 1;
     }
 }

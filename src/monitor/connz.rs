@@ -298,7 +298,7 @@ impl Listed {
     fn subscription_count(&self) -> usize {
         match self {
             Listed::Open(conn) => conn.subscriptions().len(),
-            Listed::Closed(closed) => closed.subscriptions.len(),
+            Listed::Closed(closed) => closed.subscription_count,
         }
     }
 

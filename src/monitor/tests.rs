@@ -179,6 +179,27 @@ fn connz_shows_a_connection() {
 }
 
 #[test]
+fn of_closed_connections_many_subscriptions_are_not_remembered() {
+    let registry = registry();
+    let subject = "x".repeat(4000);
+    for at in 1..=20 {
+        let conn = connect(&registry, at, About::default());
+        for sid in 0..300 {
+            subscribe(&registry, &conn, &format!("{subject}.{sid}"), None, &sid.to_string());
+        }
+        close(&registry, &conn, 60, ClosedReason::ClientClosed);
+    }
+    let closed = page(&registry, "/connz?state=closed&subs=1");
+    let closed = closed["connections"].as_array().unwrap();
+    assert!((15..20).contains(&closed.len()), "{} of 20", closed.len());
+    for connection in closed {
+        assert_eq!(connection["subscriptions"], 300);
+        let listed = connection["subscriptions_list"].as_array().unwrap().len();
+        assert!((250..300).contains(&listed), "{listed} of 300");
+    }
+}
+
+#[test]
 fn connz_sorts_and_pages() {
     let registry = registry();
     let conns: Vec<_> = (1..=4).map(|at| connect(&registry, at, About::default())).collect();

@@ -570,7 +570,9 @@ impl<M: Machine> Drive<M> {
             let linger = self.behind().linger.get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
             lingers = linger.as_mut().poll(cx).is_pending();
         }
-        if self.machine.forget() {
+        let forgets = self.machine.forget(delivery);
+        self.commit(delivery);
+        if forgets {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -88,11 +88,9 @@ pub trait Machine: Unpin + Send + 'static {
     /// Leaves the server. What that staged is to be committed.
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery);
 
-    /// After that: forgets a bounded piece of what the connection leaves behind. True while there
-    /// is more.
-    fn forget(&mut self) -> bool {
-        false
-    }
+    /// After that: forgets a bounded piece of what the connection leaves behind, and stages what
+    /// others are to be told. True while there is more.
+    fn forget(&mut self, delivery: &mut Delivery) -> bool;
 
     /// How long the other side may take to read what was pending.
     fn write_deadline(options: &Options) -> Duration;
@@ -161,6 +159,10 @@ impl Machine for Client {
 
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
         self.close(reason, delivery);
+    }
+
+    fn forget(&mut self, delivery: &mut Delivery) -> bool {
+        self.forget(delivery)
     }
 
     fn write_deadline(options: &Options) -> Duration {
@@ -243,7 +245,7 @@ impl Machine for Route {
         self.close(reason, delivery);
     }
 
-    fn forget(&mut self) -> bool {
+    fn forget(&mut self, _delivery: &mut Delivery) -> bool {
         self.forget()
     }
 
