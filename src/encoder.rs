@@ -4,7 +4,7 @@
 //! [`Info`](crate::info::Info) and of [`ProtoErr`](crate::errors::ProtoErr) write themselves.
 //! nats: server/client.go `msgHeader`, `processPing`, `sendOK`
 
-use crate::connect::{Connect, RouteConnect};
+use serde::Serialize;
 
 /// Asks whether the other side is alive.
 pub const PING: &[u8] = b"PING\r\n";
@@ -78,15 +78,9 @@ pub fn write_unsub(out: &mut Vec<u8>, sid: &[u8], max: Option<u64>) {
     out.extend_from_slice(CRLF);
 }
 
-/// Appends the CONNECT line.
-pub fn write_connect(out: &mut Vec<u8>, connect: &Connect) {
-    out.extend_from_slice(b"CONNECT ");
-    serde_json::to_writer(&mut *out, connect).expect("plain data into memory");
-    out.extend_from_slice(CRLF);
-}
-
-/// Appends the CONNECT line of a server.
-pub fn write_route_connect(out: &mut Vec<u8>, connect: &RouteConnect) {
+/// Appends the CONNECT line: of a client from a [`Connect`](crate::connect::Connect), of a server
+/// from a [`RouteConnect`](crate::connect::RouteConnect).
+pub fn write_connect(out: &mut Vec<u8>, connect: &impl Serialize) {
     out.extend_from_slice(b"CONNECT ");
     serde_json::to_writer(&mut *out, connect).expect("plain data into memory");
     out.extend_from_slice(CRLF);
@@ -180,6 +174,7 @@ fn write_last_number(out: &mut Vec<u8>, number: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::Connect;
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();

@@ -182,7 +182,7 @@ impl Route {
                     cluster_dynamic,
                     ..RouteConnect::default()
                 };
-                encoder::write_route_connect(delivery.staging.frames(&self.conn), &connect);
+                encoder::write_connect(delivery.staging.frames(&self.conn), &connect);
                 conn_event!(DEBUG, &self.conn, "Route connect msg sent");
             }
         }
