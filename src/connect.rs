@@ -12,6 +12,8 @@ use std::{borrow::Cow, fmt};
 
 use serde::Serialize;
 
+use crate::info::is_default;
+
 pub use route::RouteConnect;
 
 /// What a client asks for. Absent options keep their value, so a second CONNECT overlays the
@@ -31,7 +33,7 @@ pub struct Connect {
     /// Informational: the client wants TLS.
     pub tls_required: bool,
     /// Once asked for a sandbox account; refused.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub new_account: bool,
     /// 1: takes INFO at any time. Servers refuse other values than 0 and 1.
     pub protocol: i64,
@@ -76,10 +78,6 @@ pub struct Credentials {
     /// The nonce signed by a trusted proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_sig: Option<Box<str>>,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 impl fmt::Debug for Credentials {

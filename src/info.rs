@@ -31,16 +31,16 @@ pub struct Info {
     /// HPUB and HMSG are understood.
     pub headers: bool,
     /// CONNECT needs credentials.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub auth_required: bool,
     /// TLS must begin right after this line.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub tls_required: bool,
     /// TLS needs a client certificate.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub tls_verify: bool,
     /// TLS may begin right after this line.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub tls_available: bool,
     /// Largest payload with its headers, bytes; -1: no limit.
     pub max_payload: i32,
@@ -48,7 +48,7 @@ pub struct Info {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub ip: String,
     /// Connection id.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub client_id: u64,
     /// The client's address as the server sees it.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -60,7 +60,7 @@ pub struct Info {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cluster: String,
     /// That name was generated.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub cluster_dynamic: bool,
     /// `host:port` of the servers of the cluster, this one first; on a route those of the sender.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -69,19 +69,19 @@ pub struct Info {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ws_connect_urls: Vec<String>,
     /// The server is about to stop: reconnect elsewhere.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub ldm: bool,
     /// What a route is to be compressed with, or is from now on.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub compression: String,
     /// This is the INFO that follows the first PONG.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub connect_info: bool,
     /// The account this connection belongs to; with `connect_info` only.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remote_account: String,
     /// That account is the system account.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub acc_is_sys: bool,
     /// Subjects whose interest the sender announces; none means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,10 +90,10 @@ pub struct Info {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export: Option<Subjects>,
     /// The sender's own pool size; 0 where it does not pool.
-    #[serde(skip_serializing_if = "is_zero_signed")]
+    #[serde(skip_serializing_if = "is_default")]
     pub route_pool_size: i64,
     /// Index of this connection, from who dialled it.
-    #[serde(skip_serializing_if = "is_zero_signed")]
+    #[serde(skip_serializing_if = "is_default")]
     pub route_pool_idx: i64,
     /// The account that this connection is dedicated to.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -102,7 +102,7 @@ pub struct Info {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub route_acc_add_reqid: String,
     /// 0: whether a dialled route is told on is left to the reader; 1: it is not; 2: it is.
-    #[serde(skip_serializing_if = "is_zero_byte")]
+    #[serde(skip_serializing_if = "is_default")]
     pub gossip_mode: u8,
 }
 
@@ -139,20 +139,9 @@ impl Info {
     }
 }
 
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-fn is_zero(value: &u64) -> bool {
-    *value == 0
-}
-
-fn is_zero_signed(value: &i64) -> bool {
-    *value == 0
-}
-
-fn is_zero_byte(value: &u8) -> bool {
-    *value == 0
+/// Zero, empty or false: what is left out of the JSON.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::connect::{ConnectError, Reader, is_false};
+use crate::connect::{ConnectError, Reader};
+use crate::info::is_default;
 
 /// What the dialling server tells of itself. No text in an option is ever empty.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
@@ -32,7 +33,7 @@ pub struct RouteConnect {
     /// Its cluster; none is refused where this one has a name.
     pub cluster: Option<Box<str>>,
     /// That name was generated.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub cluster_dynamic: bool,
     /// Language of a client library: it is a client, on the wrong port.
     #[serde(skip_serializing_if = "Option::is_none")]
