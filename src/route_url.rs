@@ -24,6 +24,9 @@ pub struct RouteLogin {
     pub password: Option<String>,
 }
 
+/// `host:port`; an IPv6 address, which comes without brackets, is shown in them.
+pub struct HostPort<'a>(pub &'a str, pub u16);
+
 /// Why a text is no such URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteUrlError {
@@ -103,14 +106,20 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// `host:port`, as logs and monitoring show it: without credentials.
-impl fmt::Display for RouteUrl {
+impl fmt::Display for HostPort<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RouteUrl { host, port, .. } = self;
+        let HostPort(host, port) = self;
         match host.contains(':') {
             true => write!(f, "[{host}]:{port}"),
             false => write!(f, "{host}:{port}"),
         }
+    }
+}
+
+/// `host:port`, as logs and monitoring show it: without credentials.
+impl fmt::Display for RouteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        HostPort(&self.host, self.port).fmt(f)
     }
 }
 

@@ -32,6 +32,7 @@ use crate::options::{Credential, Listen, Login, Options, OptionsError, Port};
 use crate::os_error::OsError;
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
+use crate::route_url::HostPort;
 
 /// How long a shutdown waits for connections to write what is pending.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
@@ -453,10 +454,9 @@ fn local_addr(listener: &TcpListener, listen: &Listen) -> Result<SocketAddr, Sta
     Ok(SocketAddr::new(ip, addr.port()))
 }
 
-/// `host:port` as configured, IPv6 in brackets.
+/// Host as configured, with or without brackets, and port.
 fn shown_addr(host: &str, port: u16) -> String {
-    let host = host.trim_matches(['[', ']']);
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    HostPort(host.trim_matches(['[', ']']), port).to_string()
 }
 
 fn info(registry: &Registry, addr: SocketAddr) -> Info {

@@ -27,7 +27,7 @@ use crate::moment::Moment;
 use crate::options::{self, Cluster, Login};
 use crate::registry::Registry;
 use crate::route::dials::Dials;
-use crate::route_url::{RouteLogin, RouteUrl};
+use crate::route_url::{HostPort, RouteLogin, RouteUrl};
 
 pub use crate::route::dials::{Dial, Failure, Place};
 
@@ -155,8 +155,8 @@ impl Mesh {
             None => (listen_host.unwrap_or_default(), port, String::new()),
             Some(advertise) => {
                 let (host, port) = advertised(advertise, port);
-                let shown = RouteUrl { host: host.clone(), port, login: None };
-                (host, port, format!("nats-route://{shown}/"))
+                let ip = format!("nats-route://{}/", HostPort(&host, port));
+                (host, port, ip)
             }
         };
         let advertise = !self.cluster.no_advertise;
