@@ -39,7 +39,6 @@ use crate::limits::{
 use crate::moment::Moment;
 use crate::options::{Authorization, ConnectionType, Login, Options};
 use crate::parser::{RouteOp, RouteRules, RoutedMsg};
-use crate::permissions::Permissions;
 use crate::registry::Registry;
 use crate::subject;
 use crate::sublist::Entry;
@@ -77,9 +76,6 @@ pub struct Route {
     end: Unregistered,
     /// To be started by the task.
     start_compression: Option<Level>,
-    /// Interest of the other server that counts; none for all.
-    export: Option<Arc<Permissions>>,
-    import: Option<Arc<Permissions>>,
 }
 
 enum State {
@@ -126,7 +122,6 @@ impl Route {
             true => cluster.auth_timeout,
             false => ping_interval(&mesh) * (cluster.ping_max as u32).saturating_add(1),
         };
-        let permissions = || cluster.permissions.as_ref().map(|p| Arc::new(Permissions::new(p)));
         Route {
             state: if accepted { State::ExpectConnect } else { State::ExpectInfo },
             handshake_due: conn.start + patience,
@@ -136,8 +131,6 @@ impl Route {
             agreed: None,
             end: Unregistered::Retry,
             start_compression: None,
-            export: permissions(),
-            import: permissions(),
             registry,
             mesh,
             conn,
@@ -309,7 +302,7 @@ impl Route {
             }
         }
         if !open.spare && !open.begun {
-            open.begin(&self.registry, &self.mesh, &self.conn, self.import.as_ref());
+            open.begin(&self.registry, &self.mesh, &self.conn);
         }
         let Some(carried) = open.carried.iter_mut().find(|carried| carried.cursor.is_some()) else {
             return false;
@@ -560,7 +553,8 @@ impl Route {
             conn_event!(ERROR, &self.conn, "{error}");
             return error.write_err(delivery.staging.frames(&self.conn));
         }
-        if self.export.as_ref().is_some_and(|export| !export.can_subscribe(subject, None)) {
+        let permissions = self.mesh.permissions.as_ref();
+        if permissions.is_some_and(|permissions| !permissions.can_subscribe(subject, None)) {
             return;
         }
         let mut known = self.conn.subscriptions();
@@ -636,18 +630,13 @@ impl Route {
 
 impl Open {
     /// Begins to announce the interest of the accounts that the connection carries.
-    fn begin(
-        &mut self,
-        registry: &Registry,
-        mesh: &Mesh,
-        conn: &Arc<Conn>,
-        import: Option<&Arc<Permissions>>,
-    ) {
+    fn begin(&mut self, registry: &Registry, mesh: &Mesh, conn: &Arc<Conn>) {
         self.begun = true;
         let accounts = registry.accounts().into_iter();
         for account in accounts.filter(|a| mesh.carries(&self.place, self.pooled, &a.name)) {
             let dedicated = conn.is_dedicated();
-            let link = Link { conn: Arc::clone(conn), import: import.cloned(), dedicated };
+            let import = mesh.permissions.clone();
+            let link = Link { conn: Arc::clone(conn), import, dedicated };
             account.link(link.clone());
             self.carried.push(Carried { account, link, cursor: Some(Cursor::new()) });
         }

@@ -25,6 +25,7 @@ use crate::info::{Info, Subjects};
 use crate::limits::{GLOBAL_ACCOUNT, ROUTE_NEWCOMERS_MAX, ROUTE_PROTO};
 use crate::moment::Moment;
 use crate::options::{self, Cluster, Login};
+use crate::permissions::Permissions;
 use crate::registry::Registry;
 use crate::route::dials::Dials;
 use crate::route_url::{HostPort, RouteLogin, RouteUrl};
@@ -41,6 +42,9 @@ pub struct Mesh {
     registry: Arc<Registry>,
     /// The configuration.
     pub cluster: Cluster,
+    /// Subjects that may cross: publish is what the other side may be told an interest in,
+    /// subscribe is what of its own interest counts. None means all.
+    pub permissions: Option<Arc<Permissions>>,
     /// Accounts with a connection of their own.
     dedicated: Vec<String>,
     state: Mutex<State>,
@@ -142,7 +146,8 @@ impl Mesh {
             stopped: false,
         };
         let dedicated = cluster.dedicated_accounts(registry.options.no_system_account);
-        Arc::new(Mesh { registry, cluster, dedicated, state: Mutex::new(state) })
+        let permissions = cluster.permissions.as_ref().map(|p| Arc::new(Permissions::new(p)));
+        Arc::new(Mesh { registry, cluster, permissions, dedicated, state: Mutex::new(state) })
     }
 
     /// Where other servers reach this one, once the port is bound: `port` stands for the configured
