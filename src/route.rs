@@ -120,7 +120,7 @@ impl Route {
         let auth_required = accepted && cluster.login != Login::Open;
         let patience = match auth_required {
             true => cluster.auth_timeout,
-            false => ping_interval(&mesh) * (cluster.ping_max as u32).saturating_add(1),
+            false => silence_max(&mesh),
         };
         Route {
             state: if accepted { State::ExpectConnect } else { State::ExpectInfo },
@@ -394,9 +394,7 @@ impl Route {
         }
         self.verbose = connect.verbose;
         self.state = State::ExpectInfo;
-        let cluster = &self.mesh.cluster;
-        let patience = ping_interval(&self.mesh) * (cluster.ping_max as u32).saturating_add(1);
-        self.handshake_due = delivery.now + patience;
+        self.handshake_due = delivery.now + silence_max(&self.mesh);
         Ok(())
     }
 
@@ -645,6 +643,11 @@ impl Open {
 
 fn ping_interval(mesh: &Mesh) -> Duration {
     mesh.cluster.ping_interval.min(ROUTE_PING_INTERVAL_MAX)
+}
+
+/// After as long an open connection is stale; a step of the handshake may take as long.
+fn silence_max(mesh: &Mesh) -> Duration {
+    ping_interval(mesh) * (mesh.cluster.ping_max as u32).saturating_add(1)
 }
 
 #[cfg(any(test, feature = "fuzz"))]
