@@ -265,7 +265,9 @@ impl Mesh {
         state.info.cluster_dynamic = dynamic;
         for (id, other) in &state.servers {
             if **id != *server_id {
-                other.conns().for_each(|conn| conn.close(ClosedReason::ClusterNameConflict, false));
+                for (_, member) in other.all() {
+                    member.conn.close(ClosedReason::ClusterNameConflict, false);
+                }
             }
         }
         self.change_client_urls(&state);
@@ -519,8 +521,7 @@ impl Mesh {
         let state = self.state.lock();
         let mut routes = Vec::new();
         for (id, other) in &state.servers {
-            let spares = other.spares.iter().map(|(place, member)| (place, member));
-            for (place, member) in other.members.iter().chain(spares) {
+            for (place, member) in other.all() {
                 routes.push(RouteView {
                     conn: Arc::clone(&member.conn),
                     server_id: id.clone(),
@@ -540,9 +541,9 @@ impl Mesh {
     /// A connection is compressed in another way from now on, as monitoring names it.
     pub fn compresses(&self, conn: &Conn, server_id: &str, compression: &'static str) {
         let mut state = self.state.lock();
-        if let Some(other) = state.servers.get_mut(server_id) {
-            let members = other.members.values_mut().chain(other.spares.iter_mut().map(|(_, m)| m));
-            members.filter(|m| m.conn.cid == conn.cid).for_each(|m| m.compression = compression);
+        let other = state.servers.get_mut(server_id);
+        if let Some(member) = other.and_then(|other| other.find_mut(conn)) {
+            member.compression = compression;
         }
     }
 
@@ -664,9 +665,15 @@ impl State {
 }
 
 impl Other {
-    fn conns(&self) -> impl Iterator<Item = &Arc<Conn>> {
-        let spares = self.spares.iter().map(|(_, spare)| spare);
-        self.members.values().chain(spares).map(|member| &member.conn)
+    /// Members and spares, with the place that each has or waits for.
+    fn all(&self) -> impl Iterator<Item = (&Place, &Member)> {
+        let spares = self.spares.iter().map(|(place, spare)| (place, spare));
+        self.members.iter().chain(spares)
+    }
+
+    fn find_mut(&mut self, conn: &Conn) -> Option<&mut Member> {
+        let spares = self.spares.iter_mut().map(|(_, spare)| spare);
+        self.members.values_mut().chain(spares).find(|member| member.conn.cid == conn.cid)
     }
 }
 
