@@ -238,7 +238,7 @@ fn cluster(mesh: &Mesh) -> ClusterVarz {
     let listen = cluster.listen.as_ref();
     let write_deadline = cluster.write_deadline;
     ClusterVarz {
-        name: Some(mesh.name()),
+        name: Some(mesh.cluster_name().0),
         addr: listen.map(|listen| listen.host.clone()),
         cluster_port: listen.map(|_| mesh.port()),
         auth_timeout: Some(seconds(cluster.auth_timeout)),

@@ -232,11 +232,6 @@ impl Mesh {
         self.state.lock().stopped = true;
     }
 
-    /// The name of the cluster.
-    pub fn name(&self) -> String {
-        self.state.lock().info.cluster.clone()
-    }
-
     /// The name of the cluster, and whether it was generated.
     pub fn cluster_name(&self) -> (String, bool) {
         let state = self.state.lock();
