@@ -27,24 +27,11 @@ fn wait_interest(cluster: &Cluster, subjects: &[Vec<String>]) {
     }
 }
 
-/// Whether somebody is there for a request on `subject`, as this client's server knows.
-#[track_caller]
-fn is_reached(client: &mut Client, subject: &str) -> bool {
-    client.send(&format!("PUB {subject} in 0\r\n\r\nPING\r\n"));
-    let frame = client.frame();
-    if frame == b"PONG\r\n" {
-        return true;
-    }
-    assert!(frame.starts_with(b"HMSG in "), "{}", frame.escape_ascii());
-    client.expect("PONG\r\n");
-    false
-}
-
 /// Waits until a request to `subject` finds somebody, or nobody.
 #[track_caller]
 fn wait_reached(client: &mut Client, subject: &str, reached: bool) {
     let deadline = Instant::now() + PATIENCE;
-    while is_reached(client, subject) != reached {
+    while client.is_reached(subject) != reached {
         assert!(Instant::now() < deadline, "{subject} is not {reached}");
         thread::sleep(Duration::from_millis(5));
     }
@@ -53,7 +40,7 @@ fn wait_reached(client: &mut Client, subject: &str, reached: bool) {
 /// A client that asks, with an inbox for 503.
 fn asking(server: &Server) -> Client {
     let mut client = Client::connect(server, r#""headers":true,"no_responders":true"#).steady();
-    client.send("SUB in in\r\n");
+    client.send("SUB in 1\r\n");
     client.fence();
     client
 }
@@ -135,8 +122,8 @@ fn a_partition_heals() {
         cluster.proxy(at).keep_out([]);
     }
     cluster.settle();
-    assert!(!is_reached(&mut asks[3], "svc.0"));
-    assert!(is_reached(&mut asks[0], "new"));
+    assert!(!asks[3].is_reached("svc.0"));
+    assert!(asks[0].is_reached("new"));
     let mut subjects: Vec<Vec<String>> =
         (0..5).map(|at| vec!["in".to_owned(), format!("svc.{at}")]).collect();
     subjects[0].pop();
@@ -151,13 +138,13 @@ fn a_killed_server_comes_back() {
     let _answers = subscribed(&cluster.servers()[2], "svc");
     let mut asks = asking(&cluster.servers()[0]);
     cluster.settle();
-    assert!(is_reached(&mut asks, "svc"));
+    assert!(asks.is_reached("svc"));
     cluster.servers()[2].signal("KILL");
     wait_reached(&mut asks, "svc", false);
     cluster.restart(2);
     let _answers = subscribed(&cluster.servers()[2], "svc");
     cluster.settle();
-    assert!(is_reached(&mut asks, "svc"));
+    assert!(asks.is_reached("svc"));
 }
 
 /// What is published while another server stands still arrives when it goes on.
@@ -233,7 +220,7 @@ fn a_blackhole_is_noticed() {
     }
     let start = Instant::now();
     let burst = format!("PUB svc 1000\r\n{}\r\n", "x".repeat(1000)).repeat(1000);
-    while is_reached(&mut asks, "svc") {
+    while asks.is_reached("svc") {
         asks.send(&burst);
         assert!(start.elapsed() < Duration::from_secs(10), "not noticed");
         thread::sleep(Duration::from_millis(50));
@@ -375,13 +362,13 @@ fn a_million_subscriptions_come_and_go() {
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     cluster.settle();
     let mut asks = asking(&cluster.servers()[1]);
-    assert!(is_reached(&mut asks, "million.7"));
+    assert!(asks.is_reached("million.7"));
     cluster.servers()[0].signal("KILL");
     let start = Instant::now();
     let mut slowest = Duration::ZERO;
     loop {
         let sent = Instant::now();
-        let reached = is_reached(&mut asks, "million.7");
+        let reached = asks.is_reached("million.7");
         slowest = slowest.max(sent.elapsed());
         if reached {
             continue;

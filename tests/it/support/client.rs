@@ -160,6 +160,21 @@ impl Client {
         self.expect("PONG\r\n");
     }
 
+    /// Whether somebody is there for a request on `subject`, as the server of this client knows.
+    ///
+    /// The client has asked for headers and for 503, which it gets in `in`, its subscription 1.
+    #[track_caller]
+    pub(crate) fn is_reached(&mut self, subject: &str) -> bool {
+        self.send(&format!("PUB {subject} in 0\r\n\r\nPING\r\n"));
+        let frame = self.frame();
+        if frame == b"PONG\r\n" {
+            return true;
+        }
+        assert!(frame.starts_with(b"HMSG in 1 "), "{}", shown(&frame));
+        self.expect("PONG\r\n");
+        false
+    }
+
     /// Waits for the end of the connection, with nothing before it.
     #[track_caller]
     pub(crate) fn expect_closed(&mut self) {
