@@ -209,12 +209,7 @@ for_both! {
         remote.send(&connect(json!({})));
         assert!(remote.fence().is_empty());
         remote.send(&info(json!({})));
-        let mut came = Vec::new();
-        while came.len() < 2 {
-            came.extend(remote.fence());
-        }
-        came.sort();
-        assert_eq!(came, ["RS+ $G a\r\n", "RS+ $G b\r\n"]);
+        assert_eq!(remote.read_sorted(2), ["RS+ $G a\r\n", "RS+ $G b\r\n"]);
     }
 
     /// With next to nothing in INFO it is a member all the same.

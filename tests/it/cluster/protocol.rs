@@ -65,12 +65,7 @@ for_both! {
         let mut later = Remote::open(&server);
         later.send(&crate::support::remote::connect_line("later", &json!({})));
         later.send(&crate::support::remote::info_line("later", &json!({})));
-        let mut came = Vec::new();
-        while came.len() < 2 {
-            came.extend(later.fence());
-        }
-        came.sort();
-        assert_eq!(came, ["RS+ $G x\r\n", "RS+ $G y g 2\r\n"]);
+        assert_eq!(later.read_sorted(2), ["RS+ $G x\r\n", "RS+ $G y g 2\r\n"]);
     }
 
     /// All that a client leaves behind is taken back.
@@ -80,9 +75,8 @@ for_both! {
         client.fence();
         remote.expect("RS+ $G a\r\nRS+ $G b q 1\r\nRS+ $G c.>\r\n");
         drop(client);
-        let mut gone: Vec<String> = (0..3).map(|_| remote.line.frame()).map(text).collect();
-        gone.sort();
-        assert_eq!(gone, ["RS- $G a\r\n", "RS- $G b q\r\n", "RS- $G c.>\r\n"]);
+        let gone = ["RS- $G a\r\n", "RS- $G b q\r\n", "RS- $G c.>\r\n"];
+        assert_eq!(remote.read_sorted(gone.len()), gone);
     }
 
     /// One message goes to a server whatever it is interested for; the groups chosen are named.

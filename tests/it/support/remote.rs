@@ -121,6 +121,19 @@ impl Remote {
         }
     }
 
+    /// Reads at least `count` frames that may come in any order, and sorts them.
+    #[track_caller]
+    pub(crate) fn read_sorted(&mut self, count: usize) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut came = Vec::new();
+        while came.len() < count {
+            assert!(Instant::now() < deadline, "expected {count} frames, got {came:?}");
+            came.extend(self.fence());
+        }
+        came.sort();
+        came
+    }
+
     /// Counts `+OK` up to the next PONG.
     #[track_caller]
     pub(crate) fn read_oks(&mut self) -> usize {
