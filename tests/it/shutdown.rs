@@ -30,9 +30,7 @@ for_both! {
     fn what_is_pending_is_flushed(which) {
         const COUNT: usize = 200;
         let mut server = Server::start(which);
-        let mut subscriber = Client::connect(&server, "");
-        subscriber.send("SUB pending 1\r\n");
-        subscriber.fence();
+        let mut subscriber = Client::subscribed(&server, "pending");
         let mut publisher = Client::connect(&server, "");
         let message = format!("PUB pending 100\r\n{}\r\n", "x".repeat(100));
         publisher.send(&message.repeat(COUNT));

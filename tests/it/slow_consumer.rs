@@ -13,17 +13,33 @@ fn message(subject: &str) -> String {
     format!("PUB {subject} {PAYLOAD_LEN}\r\n{}\r\n", "x".repeat(PAYLOAD_LEN))
 }
 
-fn subscriber(server: &Server, subject: &str) -> Client {
-    let mut client = Client::connect(server, "");
-    client.send(&format!("SUB {subject} 1\r\n"));
-    client.fence();
-    client
+/// A client that has published `count` messages; the server has handled all of them.
+fn publish(server: &Server, subject: &str, count: usize) -> Client {
+    let mut publisher = Client::connect(server, "");
+    for _ in 0..count {
+        publisher.send(&message(subject));
+    }
+    publisher.fence();
+    publisher
+}
+
+/// How many messages come before the answer to a PING.
+fn count_messages(client: &mut Client) -> usize {
+    client.send("PING\r\n");
+    let mut count = 0;
+    loop {
+        let frame = client.frame();
+        if frame == b"PONG\r\n" {
+            return count;
+        }
+        count += usize::from(frames::is_message(&frame));
+    }
 }
 
 /// Reads on its own thread until `count` messages have come; gives how many did. It only counts
 /// bytes, so that a test in a busy machine reads as fast as a client does.
 fn healthy(server: &Server, subject: &str, count: usize) -> std::thread::JoinHandle<usize> {
-    let mut client = subscriber(server, subject);
+    let mut client = Client::subscribed(server, subject);
     let frame_len = format!("MSG {subject} 1 {PAYLOAD_LEN}\r\n").len() + PAYLOAD_LEN + 2;
     std::thread::spawn(move || {
         let deadline = Instant::now() + PATIENCE;
@@ -40,7 +56,7 @@ for_both! {
         const COUNT: usize = 400;
         let conf = "max_pending: 1MB\nmax_payload: 512KB\n";
         let server = Server::with().conf(conf).monitored().start(which);
-        let mut never_reads = subscriber(&server, "slow");
+        let mut never_reads = Client::subscribed(&server, "slow");
         let other = healthy(&server, "slow", COUNT);
         let mut publisher = Client::connect(&server, "");
         for _ in 0..COUNT {
@@ -62,12 +78,8 @@ for_both! {
     fn past_the_write_deadline(which) {
         let conf = "write_deadline: \"300ms\"\n";
         let server = Server::with().conf(conf).monitored().start(which);
-        let never_reads = subscriber(&server, "late");
-        let mut publisher = Client::connect(&server, "");
-        for _ in 0..200 {
-            publisher.send(&message("late"));
-        }
-        publisher.fence();
+        let never_reads = Client::subscribed(&server, "late");
+        let mut publisher = publish(&server, "late", 200);
         server.wait_log("Slow Consumer Detected: WriteDeadline of 300ms exceeded with ");
         let closed = closed_by_port(&server, never_reads.local_port());
         assert_eq!(closed["reason"], "Slow Consumer (Write Deadline)");
@@ -81,12 +93,8 @@ for_both! {
         const COUNT: usize = 200;
         let conf = "write_deadline: \"200ms\"\nwrite_timeout: retry\n";
         let server = Server::with().conf(conf).monitored().start(which);
-        let mut slow = subscriber(&server, "crawl");
-        let mut publisher = Client::connect(&server, "");
-        for _ in 0..COUNT {
-            publisher.send(&message("crawl"));
-        }
-        publisher.fence();
+        let mut slow = Client::subscribed(&server, "crawl");
+        let _publisher = publish(&server, "crawl", COUNT);
         let begin = Instant::now();
         let mut len = 0;
         // A reader that crawls, for longer than several deadlines.
@@ -111,12 +119,8 @@ for_both! {
     fn who_never_reads_is_not_forgiven(which) {
         let conf = "write_deadline: \"200ms\"\nwrite_timeout: retry\n";
         let server = Server::with().conf(conf).monitored().start(which);
-        let never_reads = subscriber(&server, "late");
-        let mut publisher = Client::connect(&server, "");
-        for _ in 0..200 {
-            publisher.send(&message("late"));
-        }
-        publisher.fence();
+        let never_reads = Client::subscribed(&server, "late");
+        let _publisher = publish(&server, "late", 200);
         let closed = closed_by_port(&server, never_reads.local_port());
         assert_eq!(closed["reason"], "Slow Consumer (Write Deadline)");
     }
@@ -127,11 +131,7 @@ for_both! {
         let conf = "max_pending: 8MB\n";
         let server = Server::with().conf(conf).monitored().start(which);
         let reader = healthy(&server, "lag", COUNT);
-        let mut publisher = Client::connect(&server, "");
-        for _ in 0..COUNT {
-            publisher.send(&message("lag"));
-        }
-        publisher.fence();
+        let _publisher = publish(&server, "lag", COUNT);
         assert_eq!(reader.join().unwrap(), COUNT);
         assert_eq!(http::json(&server, "/varz")["slow_consumers"], 0);
     }
@@ -139,7 +139,7 @@ for_both! {
     fn pauses_of_publishers_are_counted(which) {
         let conf = "max_pending: 4MB\nmax_payload: 512KB\n";
         let server = Server::with().conf(conf).monitored().start(which);
-        let mut slow = subscriber(&server, "stall");
+        let mut slow = Client::subscribed(&server, "stall");
         let mut publisher = Client::connect(&server, "");
         let stalled = || http::json(&server, "/varz")["stalled_clients"].as_u64().unwrap();
         let mut count = 0;
@@ -149,15 +149,7 @@ for_both! {
             count += 1;
             assert!(count < 500, "it has never paused");
         }
-        slow.send("PING\r\n");
-        let mut seen = 0;
-        loop {
-            let frame = slow.frame();
-            if frame == b"PONG\r\n" {
-                break;
-            }
-            seen += usize::from(frames::is_message(&frame));
-        }
+        let seen = count_messages(&mut slow);
         assert_eq!(seen, count);
         assert_eq!(http::json(&server, "/varz")["slow_consumers"], 0);
         let connz = http::json(&server, "/connz?sort=cid");
@@ -169,21 +161,13 @@ for_both! {
         const COUNT: usize = 300;
         let conf = "max_pending: 1MB\nmax_payload: 512KB\nno_fast_producer_stall: true\n";
         let server = Server::with().conf(conf).monitored().start(which);
-        let mut slow = subscriber(&server, "drop");
+        let mut slow = Client::subscribed(&server, "drop");
         let mut publisher = Client::connect(&server, "");
         for _ in 0..COUNT {
             publisher.send(&message("drop"));
             publisher.fence();
         }
-        slow.send("PING\r\n");
-        let mut seen = 0;
-        loop {
-            let frame = slow.frame();
-            if frame == b"PONG\r\n" {
-                break;
-            }
-            seen += usize::from(frames::is_message(&frame));
-        }
+        let seen = count_messages(&mut slow);
         assert!(seen > 0 && seen < COUNT, "{seen} of {COUNT}");
         assert_eq!(http::json(&server, "/varz")["slow_consumers"], 0);
     }

@@ -45,13 +45,6 @@ fn asking(server: &Server) -> Client {
     client
 }
 
-fn subscribed(server: &Server, subject: &str) -> Client {
-    let mut client = Client::connect(server, "").steady();
-    client.send(&format!("SUB {subject} 1\r\n"));
-    client.fence();
-    client
-}
-
 /// Connections between servers come and go while subscriptions do; in the end all know all.
 #[test]
 fn flapping_leaves_no_ghost() {
@@ -99,7 +92,7 @@ fn a_partition_heals() {
         .servers()
         .iter()
         .enumerate()
-        .map(|(at, server)| subscribed(server, &format!("svc.{at}")))
+        .map(|(at, server)| Client::subscribed(server, &format!("svc.{at}")))
         .collect();
     cluster.settle();
     for [half, other] in [halves, [halves[1], halves[0]]] {
@@ -135,14 +128,14 @@ fn a_partition_heals() {
 #[test]
 fn a_killed_server_comes_back() {
     let mut cluster = Cluster::start(&[Dialtone; 3], Flavor::Default);
-    let _answers = subscribed(&cluster.servers()[2], "svc");
+    let _answers = Client::subscribed(&cluster.servers()[2], "svc");
     let mut asks = asking(&cluster.servers()[0]);
     cluster.settle();
     assert!(asks.is_reached("svc"));
     cluster.servers()[2].signal("KILL");
     wait_reached(&mut asks, "svc", false);
     cluster.restart(2);
-    let _answers = subscribed(&cluster.servers()[2], "svc");
+    let _answers = Client::subscribed(&cluster.servers()[2], "svc");
     cluster.settle();
     assert!(asks.is_reached("svc"));
 }
@@ -152,7 +145,7 @@ fn a_killed_server_comes_back() {
 fn a_pause_loses_nothing() {
     const COUNT: usize = 20_000;
     let mut cluster = Cluster::start(&[Dialtone; 2], Flavor::Default);
-    let mut subscriber = subscribed(&cluster.servers()[1], "a");
+    let mut subscriber = Client::subscribed(&cluster.servers()[1], "a");
     cluster.settle();
     cluster.servers()[1].signal("STOP");
     let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
@@ -170,8 +163,8 @@ fn a_pause_loses_nothing() {
 fn a_slow_link_holds_up_nobody_else() {
     const COUNT: usize = 3_000;
     let mut cluster = Cluster::relayed(&[Dialtone; 2], Flavor::Single);
-    let mut far = subscribed(&cluster.servers()[1], "a");
-    let mut near = subscribed(&cluster.servers()[0], "a");
+    let mut far = Client::subscribed(&cluster.servers()[1], "a");
+    let mut near = Client::subscribed(&cluster.servers()[0], "a");
     cluster.settle();
     for at in 0..2 {
         cluster.proxy(at).throttle(500);
@@ -209,10 +202,10 @@ fn attempts_are_bounded() {
 #[ignore = "waits for a timeout of the kernel"]
 fn a_blackhole_is_noticed() {
     let mut cluster = Cluster::relayed(&[Dialtone; 2], Flavor::Default);
-    let mut answers = subscribed(&cluster.servers()[1], "svc");
+    let mut answers = Client::subscribed(&cluster.servers()[1], "svc");
     answers.send("SUB work q 2\r\n");
     answers.fence();
-    let mut near = subscribed(&cluster.servers()[0], "work q");
+    let mut near = Client::subscribed(&cluster.servers()[0], "work q");
     let mut asks = asking(&cluster.servers()[0]);
     cluster.settle();
     for at in 0..2 {
@@ -269,7 +262,7 @@ fn a_herd_comes_back() {
     let mut cluster = Cluster::start(&[Dialtone; 3], Flavor::Default);
     let herd = |cluster: &Cluster| -> Vec<Client> {
         let server = |at: usize| &cluster.servers()[at % 3];
-        (0..COUNT).map(|at| subscribed(server(at), &format!("herd.{at}"))).collect()
+        (0..COUNT).map(|at| Client::subscribed(server(at), &format!("herd.{at}"))).collect()
     };
     let before = herd(&cluster);
     cluster.settle();
@@ -341,7 +334,7 @@ fn a_million_subscriptions_come_and_go() {
         owner.send(&lines.collect::<String>());
         owner.fence();
     }
-    let mut bystander = subscribed(&cluster.servers()[0], "bystander");
+    let mut bystander = Client::subscribed(&cluster.servers()[0], "bystander");
     let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
     cluster.add(Dialtone, |setup| setup);
     let start = Instant::now();

@@ -64,6 +64,14 @@ impl Client {
         client
     }
 
+    /// Connects and subscribes as 1 to `subject`, which a queue may follow; PINGs are answered.
+    pub(crate) fn subscribed(server: &Server, subject: &str) -> Client {
+        let mut client = Client::connect(server, "").steady();
+        client.send(&format!("SUB {subject} 1\r\n"));
+        client.fence();
+        client
+    }
+
     /// Answers the server's PINGs from now on, for tests that take longer than the first of them.
     pub(crate) fn steady(mut self) -> Client {
         self.steady = true;
