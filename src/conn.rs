@@ -23,6 +23,8 @@
 
 mod about;
 pub mod subscription;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod taken;
 
 use core::net::{IpAddr, SocketAddr};
 use std::io::{self, IoSlice};

@@ -1,14 +1,12 @@
 //! What routes are told while many threads change the subscriptions.
 
 use std::collections::BTreeMap;
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::thread;
 
-use parking_lot::Mutex;
-
 use super::*;
-use crate::conn::{Slot, Wire};
+use crate::conn::Slot;
+use crate::conn::taken::Taken;
 use crate::ids::{Cid, Kind};
 use crate::moment::Moment;
 use crate::outbound::Policy;
@@ -17,21 +15,9 @@ const POLICY: Policy = Policy { pending_bytes_max: 1 << 30, drop_when_far_behind
 const THREADS: u64 = 3;
 const STEPS: usize = 4000;
 
-#[derive(Default)]
-struct Taken(Mutex<Vec<u8>>);
-
-impl Wire for Taken {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut taken = self.0.lock();
-        slices.iter().for_each(|slice| taken.extend_from_slice(slice));
-        Ok(slices.iter().map(|slice| slice.len()).sum())
-    }
-}
-
 fn conn(number: u32, kind: Kind, wire: &Arc<Taken>) -> Arc<Conn> {
     let slot = Slot { number, free: Arc::default() };
-    let wire = Arc::clone(wire) as Arc<dyn Wire>;
-    Arc::new(Conn::new(Cid(number.into()), kind, slot, None, Moment::START, wire))
+    Arc::new(wire.conn(Cid(number.into()), kind, slot, Moment::START))
 }
 
 /// Subscribes and unsubscribes at random, as a worker does, and gives what is left.
@@ -60,7 +46,7 @@ fn churn(account: &Account, seed: u64) -> Vec<Subscription> {
 /// What a route knows in the end: weights by the text of the interest.
 fn known(wire: &Taken) -> BTreeMap<String, usize> {
     let mut known = BTreeMap::new();
-    let text = String::from_utf8(wire.0.lock().clone()).unwrap();
+    let text = String::from_utf8(wire.take()).unwrap();
     for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {

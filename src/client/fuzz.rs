@@ -4,13 +4,11 @@
 //! that keep what they took, and whose time is moved by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::client::Client;
-use crate::conn::{Conn, Wire};
+use crate::conn::Conn;
+use crate::conn::taken::Taken;
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::ids::{Kind, ServerId};
@@ -37,18 +35,6 @@ pub(crate) struct End {
     pub(crate) closed: Option<ClosedReason>,
 }
 
-/// A wire that takes everything.
-#[derive(Default)]
-pub(crate) struct Taken(pub(crate) Mutex<Vec<u8>>);
-
-impl Wire for Taken {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut taken = self.0.lock();
-        slices.iter().for_each(|slice| taken.extend_from_slice(slice));
-        Ok(slices.iter().map(|slice| slice.len()).sum())
-    }
-}
-
 impl Bench {
     /// A server with these options and `count` clients, whose INFO is taken already.
     pub(crate) fn new(options: Options, count: usize) -> Bench {
@@ -68,16 +54,14 @@ impl Bench {
     /// One more client.
     pub(crate) fn add(&mut self) {
         let wire = Arc::new(Taken::default());
-        let conn = self.registry.add(|cid, slot| {
-            let wire = Arc::clone(&wire) as Arc<dyn Wire>;
-            Conn::new(cid, Kind::Client, slot, None, self.delivery.now, wire)
-        });
+        let now = self.delivery.now;
+        let conn = self.registry.add(|cid, slot| wire.conn(cid, Kind::Client, slot, now));
         let registry = Arc::clone(&self.registry);
         let mut client =
             Client::new(registry, Arc::clone(&conn), ConnectionType::Standard, "".into());
         client.start(&mut self.delivery);
         self.delivery.commit(&self.registry.policy, &conn);
-        wire.0.lock().clear();
+        wire.take();
         let parser = Parser::new(client.rules());
         self.ends.push(End { conn, client, parser, wire, closed: None });
     }
@@ -126,7 +110,7 @@ impl Bench {
 
     /// What a client got since the last call.
     pub(crate) fn take(&self, at: usize) -> Vec<u8> {
-        std::mem::take(&mut self.ends[at].wire.0.lock())
+        self.ends[at].wire.take()
     }
 }
 

@@ -1,12 +1,9 @@
 //! Who gets a publication, and in which bytes.
 
 use std::collections::BTreeMap;
-use std::io::{self, IoSlice};
-
-use parking_lot::Mutex;
 
 use super::*;
-use crate::conn::Wire;
+use crate::conn::taken::Taken;
 use crate::ids::{Kind, ServerId};
 use crate::options::{self, Options, SubjectPermission};
 use crate::parser::{Op, Parser, Rules};
@@ -16,18 +13,6 @@ use crate::subject;
 
 const RULES: Rules =
     Rules { max_control_line: 1 << 12, max_payload: 1 << 20, headers: true, connect_first: false };
-
-/// A wire that takes everything.
-#[derive(Default)]
-struct Taken(Mutex<Vec<u8>>);
-
-impl Wire for Taken {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut taken = self.0.lock();
-        slices.iter().for_each(|slice| taken.extend_from_slice(slice));
-        Ok(slices.iter().map(|slice| slice.len()).sum())
-    }
-}
 
 /// A server without clients' machines: connections, subscriptions, one delivery.
 struct Bench {
@@ -46,10 +31,8 @@ impl Bench {
 
     fn connect(&mut self) -> Arc<Conn> {
         let wire = Arc::new(Taken::default());
-        let conn = self.registry.add(|cid, slot| {
-            let wire = Arc::clone(&wire) as Arc<dyn Wire>;
-            Conn::new(cid, Kind::Client, slot, None, Moment::START, wire)
-        });
+        let start = Moment::START;
+        let conn = self.registry.add(|cid, slot| wire.conn(cid, Kind::Client, slot, start));
         self.wires.insert(conn.cid.0, wire);
         conn
     }
@@ -93,7 +76,7 @@ impl Bench {
 
     /// What a connection got since the last call.
     fn take(&self, conn: &Conn) -> String {
-        String::from_utf8(std::mem::take(&mut self.wires[&conn.cid.0].0.lock())).unwrap()
+        String::from_utf8(self.wires[&conn.cid.0].take()).unwrap()
     }
 }
 

@@ -1,13 +1,13 @@
 //! The pages of a registry that was built by hand.
 
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
 use crate::conn::subscription::Subscription;
-use crate::conn::{About, Conn, Wire};
+use crate::conn::taken::Taken;
+use crate::conn::{About, Conn};
 use crate::errors::ClosedReason;
 use crate::ids::{Kind, ServerId};
 use crate::info::Info;
@@ -17,15 +17,6 @@ use crate::options::{Listen, Options, Port};
 use crate::registry::{Closed, Registry};
 
 const ID: &str = "NDVYDO4OCKSSFM2PEKCBMYKSVYI2EFYGRUD4YFKTUZWKMBBXKM32YCUD";
-
-/// Takes everything.
-struct Sink;
-
-impl Wire for Sink {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(slices.iter().map(|slice| slice.len()).sum())
-    }
-}
 
 fn registry_with(options: Options) -> Registry {
     let registry = Registry::new(ServerId::new(ID).unwrap(), options);
@@ -46,7 +37,7 @@ fn second(number: u64) -> Moment {
 fn connect(registry: &Registry, at: u64, about: About) -> Arc<Conn> {
     let remote = format!("127.0.0.1:{}", 1000 + at).parse().unwrap();
     let conn = registry.add(|cid, slot| {
-        Conn::new(cid, Kind::Client, slot, Some(remote), second(at), Arc::new(Sink))
+        Conn::new(cid, Kind::Client, slot, Some(remote), second(at), Arc::new(Taken::default()))
     });
     conn.set_about(&about);
     conn

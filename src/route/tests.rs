@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::fuzz::{Bench, Taken};
-use crate::conn::{Conn, Wire};
+use crate::client::fuzz::Bench;
+use crate::conn::taken::Taken;
 use crate::errors::ClosedReason;
 use crate::fuzzing;
 use crate::ids::Kind;
@@ -94,11 +94,8 @@ impl Acceptor {
 
     fn accept(&mut self) -> Other {
         let wire = Arc::new(Taken::default());
-        let conn = self.bench.registry.add(|cid, slot| {
-            let wire = Arc::clone(&wire) as Arc<dyn Wire>;
-            Conn::new(cid, Kind::Route, slot, None, Moment::START, wire)
-        });
         let (registry, mesh) = (Arc::clone(&self.bench.registry), Arc::clone(&self.mesh));
+        let conn = registry.add(|cid, slot| wire.conn(cid, Kind::Route, slot, Moment::START));
         let mut route = Route::new(registry, mesh, conn, Role::Accepted);
         route.start(&mut self.bench.delivery);
         let parser = Parser::new(route.rules());
@@ -122,7 +119,7 @@ impl Acceptor {
     fn join(&mut self) -> Other {
         let mut other = self.accept();
         self.hear(&mut other, &[LINES[0], LINES[5]].concat());
-        other.wire.0.lock().clear();
+        other.wire.take();
         other
     }
 
@@ -183,7 +180,7 @@ fn what_a_lost_server_announced_is_forgotten_in_pieces() {
             acceptor.bench.send(0, format!("PUB s.{n} in 1\r\nx\r\n").as_bytes());
             let refused = acceptor.bench.take(0).starts_with(b"HMSG in ");
             assert_eq!(refused, n >= known, "s.{n} of {known}");
-            let taken = String::from_utf8(std::mem::take(&mut *after.wire.0.lock())).unwrap();
+            let taken = String::from_utf8(after.wire.take()).unwrap();
             let routed = format!("RMSG $G s.{n} + in q 1\r\nx\r\n");
             assert_eq!(taken, if refused { "" } else { &routed });
         }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::account::Link;
-use crate::client::fuzz::{Bench, Taken};
+use crate::client::fuzz::Bench;
+use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
-use crate::conn::{Conn, Wire};
+use crate::conn::taken::Taken;
 use crate::ids::Kind;
 use crate::options::Options;
 use crate::parser::{Parser, RouteOp, RouteRules};
@@ -23,10 +24,8 @@ struct FakeRoute {
 impl FakeRoute {
     fn new(bench: &Bench) -> FakeRoute {
         let wire = Arc::new(Taken::default());
-        let conn = bench.registry.add(|cid, slot| {
-            let wire = Arc::clone(&wire) as Arc<dyn Wire>;
-            Conn::new(cid, Kind::Route, slot, None, bench.delivery.now, wire)
-        });
+        let now = bench.delivery.now;
+        let conn = bench.registry.add(|cid, slot| wire.conn(cid, Kind::Route, slot, now));
         conn.set_headers(true);
         FakeRoute { conn, wire }
     }
@@ -49,8 +48,7 @@ impl FakeRoute {
 
     /// What it got since the last call, line ends shown as bars.
     fn text(&self) -> String {
-        let bytes = std::mem::take(&mut *self.wire.0.lock());
-        String::from_utf8(bytes).unwrap().replace("\r\n", "|")
+        String::from_utf8(self.wire.take()).unwrap().replace("\r\n", "|")
     }
 }
 

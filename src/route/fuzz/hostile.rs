@@ -1,13 +1,12 @@
 //! Fuzz body of the route machine: whatever the other side says, it gets nothing that it may not
 //! have, and leaves nothing behind.
 
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use crate::client::fuzz::Bench;
-use crate::conn::{Conn, Wire};
+use crate::conn::taken::Taken;
 use crate::errors::ClosedReason;
 use crate::ids::Kind;
 use crate::moment::Moment;
@@ -17,15 +16,6 @@ use crate::route::mesh::Mesh;
 use crate::route::{Role, Route};
 use crate::route_url::RouteUrl;
 use crate::sublist::Entry;
-
-/// Takes everything and forgets it.
-struct Sink;
-
-impl Wire for Sink {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(slices.iter().map(|slice| slice.len()).sum())
-    }
-}
 
 /// One connection that says `bytes`, cut at random. The first byte chooses who dialled, whether
 /// there is authorization, and whether there is a pool.
@@ -52,11 +42,10 @@ pub fn fuzz_route(bytes: &[u8]) {
         Some(dial) => Role::Solicited(dial),
         None => Role::Accepted,
     };
-    let conn = bench
-        .registry
-        .add(|cid, slot| Conn::new(cid, Kind::Route, slot, None, Moment::START, Arc::new(Sink)));
-    conn.own(Waker::noop());
+    let wire = Arc::new(Taken::default());
     let registry = Arc::clone(&bench.registry);
+    let conn = registry.add(|cid, slot| wire.conn(cid, Kind::Route, slot, Moment::START));
+    conn.own(Waker::noop());
     let mut route = Route::new(registry, Arc::clone(&mesh), Arc::clone(&conn), role);
     route.start(&mut bench.delivery);
     let mut parser = Parser::new(route.rules());

@@ -1,0 +1,37 @@
+//! A wire for tests and fuzz bodies.
+//!
+//! Knows neither a socket nor what is on the other side; it is never full.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::conn::{Conn, Slot, Wire};
+use crate::ids::{Cid, Kind};
+use crate::moment::Moment;
+
+/// A wire that takes everything, and keeps it.
+#[derive(Default)]
+pub(crate) struct Taken(Mutex<Vec<u8>>);
+
+impl Taken {
+    /// A connection on this wire, without an address of the other side, that began at `start`.
+    pub(crate) fn conn(self: &Arc<Self>, cid: Cid, kind: Kind, slot: Slot, start: Moment) -> Conn {
+        let wire = Arc::clone(self);
+        Conn::new(cid, kind, slot, None, start, wire)
+    }
+
+    /// What was written since the last call.
+    pub(crate) fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+impl Wire for Taken {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut taken = self.0.lock();
+        slices.iter().for_each(|slice| taken.extend_from_slice(slice));
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+}
