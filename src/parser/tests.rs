@@ -5,7 +5,7 @@ use fastrand::Rng;
 use crate::errors::ProtoErr;
 use crate::fuzzing;
 use crate::parser::fuzz::fuzz_parser;
-use crate::parser::{Op, Parser, Publish, Rules};
+use crate::parser::{Grammar, Op, Parser, Publish, Rules};
 
 const RULES: Rules =
     Rules { max_control_line: 4096, max_payload: 1 << 20, headers: true, connect_first: false };
@@ -16,15 +16,23 @@ fn arguments(verb: &'static str) -> Result<(), ProtoErr> {
     Err(ProtoErr::Arguments(verb))
 }
 
+/// A grammar whose ops the tests compare as text.
+pub(super) trait Shown: Grammar {
+    fn show(op: &Self::Op<'_>) -> String;
+}
+
 /// The ops of `input` as they are shown, and how it ended.
-fn parse_with(rules: Rules, input: &[u8]) -> (Vec<String>, Result<(), ProtoErr>) {
+pub(super) fn parse_with<G: Shown>(
+    rules: G,
+    input: impl AsRef<[u8]>,
+) -> (Vec<String>, Result<(), ProtoErr>) {
     let mut parser = Parser::new(rules);
-    let mut rest = input;
+    let mut rest = input.as_ref();
     let mut shown = Vec::new();
     loop {
         match parser.next(rest) {
             Ok((Some(op), used)) => {
-                shown.push(show(&op));
+                shown.push(G::show(&op));
                 rest = &rest[used..];
             }
             Ok((None, used)) => {
@@ -37,7 +45,7 @@ fn parse_with(rules: Rules, input: &[u8]) -> (Vec<String>, Result<(), ProtoErr>)
 }
 
 fn parse(input: &str) -> (Vec<String>, Result<(), ProtoErr>) {
-    parse_with(RULES, input.as_bytes())
+    parse_with(RULES, input)
 }
 
 #[test]
@@ -70,27 +78,37 @@ fn verdict(input: &str) -> Result<(), ProtoErr> {
     verdict
 }
 
-fn show(op: &Op<'_>) -> String {
-    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
-    let or_none = |bytes: &Option<&[u8]>| bytes.map_or("-".to_string(), text);
-    match op {
-        Op::Connect(json) => format!("CONNECT {}", text(json)),
-        Op::Info(json) => format!("INFO {}", text(json)),
-        Op::Err(message) => format!("-ERR {}", text(message)),
-        Op::Ping => "PING".to_string(),
-        Op::Pong => "PONG".to_string(),
-        Op::Ok => "+OK".to_string(),
-        Op::Sub { subject, queue, sid } => {
-            format!("SUB {} {} {}", text(subject), or_none(queue), text(sid))
-        }
-        Op::Unsub { sid, max } => format!("UNSUB {} {}", text(sid), or_none(max)),
-        Op::Publish(publish) => {
-            let Publish { subject, reply, header_len, size_text, message, tail: _ } = publish;
-            let header = header_len.map_or(String::new(), |len| format!("{len}/"));
-            let [subject, reply, size] = [*subject, reply, size_text].map(text);
-            format!("PUB {subject} [{reply}] {header}{size} {}", text(message))
+impl Shown for Rules {
+    fn show(op: &Op<'_>) -> String {
+        let or_none = |bytes: &Option<&[u8]>| bytes.map_or("-".to_owned(), text);
+        match op {
+            Op::Connect(json) => format!("CONNECT {}", text(json)),
+            Op::Info(json) => format!("INFO {}", text(json)),
+            Op::Err(message) => format!("-ERR {}", text(message)),
+            Op::Ping => "PING".to_owned(),
+            Op::Pong => "PONG".to_owned(),
+            Op::Ok => "+OK".to_owned(),
+            Op::Sub { subject, queue, sid } => {
+                format!("SUB {} {} {}", text(subject), or_none(queue), text(sid))
+            }
+            Op::Unsub { sid, max } => format!("UNSUB {} {}", text(sid), or_none(max)),
+            Op::Publish(publish) => {
+                let [subject, reply] = [publish.subject, publish.reply].map(text);
+                format!("PUB {subject} [{reply}] {}", content(publish))
+            }
         }
     }
+}
+
+/// Any bytes as text.
+pub(super) fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+/// Sizes, as `5` or `3/5`, and what has them.
+pub(super) fn content(publish: &Publish<'_>) -> String {
+    let header = publish.header_len.map_or(String::new(), |len| format!("{len}/"));
+    format!("{header}{} {}", text(publish.size_text), text(publish.message))
 }
 
 #[test]
@@ -237,7 +255,7 @@ fn blanks_behind_the_name_cost_neither_memory_nor_limit() {
         );
     }
     let (op, _) = parser.next(b"foo 2\r\nhi\r\n").unwrap();
-    assert_eq!(show(&op.unwrap()), "PUB foo [] 2 hi");
+    assert_eq!(Rules::show(&op.unwrap()), "PUB foo [] 2 hi");
 }
 
 #[test]
@@ -252,7 +270,7 @@ fn the_payload_limit_is_checked_before_the_payload() {
 fn connect_has_to_come_first_where_credentials_are_required() {
     let rules = Rules { connect_first: true, ..RULES };
     for input in ["PING\r\n", "P", "SUB a 1\r\n", "\r\n", "INFO {}\r\n", "X"] {
-        let (ops, verdict) = parse_with(rules, input.as_bytes());
+        let (ops, verdict) = parse_with(rules, input);
         assert_eq!((ops.len(), verdict), (0, Err(ProtoErr::AuthorizationViolation)), "{input:?}");
     }
     assert_eq!(parse_with(rules, b"connect {}\r\n").0, ["CONNECT {}"]);

@@ -5,7 +5,8 @@ use fastrand::Rng;
 use crate::errors::ProtoErr;
 use crate::fuzzing;
 use crate::parser::fuzz::fuzz_route_parser;
-use crate::parser::{Parser, Publish, RouteOp, RouteRules, RoutedMsg};
+use crate::parser::tests::{Shown, content, parse_with, text};
+use crate::parser::{Parser, RouteOp, RouteRules, RoutedMsg};
 
 const RULES: RouteRules = RouteRules {
     max_control_line: 16 * 4096,
@@ -15,23 +16,6 @@ const RULES: RouteRules = RouteRules {
 };
 
 const DEDICATED: RouteRules = RouteRules { account_absent: true, ..RULES };
-
-/// The ops of `input` as they are shown, and how it ended.
-fn parse_with(rules: RouteRules, input: &str) -> (Vec<String>, Result<(), ProtoErr>) {
-    let mut parser = Parser::new(rules);
-    let mut rest = input.as_bytes();
-    let mut shown = Vec::new();
-    loop {
-        match parser.next(rest) {
-            Ok((Some(op), used)) => {
-                shown.push(show(&op));
-                rest = &rest[used..];
-            }
-            Ok((None, _)) => return (shown, Ok(())),
-            Err(error) => return (shown, Err(error)),
-        }
-    }
-}
 
 fn ops(input: &str) -> Vec<String> {
     let (ops, end) = parse_with(RULES, input);
@@ -45,36 +29,31 @@ fn verdict(input: &str) -> ProtoErr {
     end.unwrap_err()
 }
 
-fn show(op: &RouteOp<'_>) -> String {
-    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
-    match op {
-        RouteOp::Info(json) => format!("INFO {}", text(json)),
-        RouteOp::Connect(json) => format!("CONNECT {}", text(json)),
-        RouteOp::Err(message) => format!("-ERR {}", text(message)),
-        RouteOp::Ping => "PING".to_owned(),
-        RouteOp::Pong => "PONG".to_owned(),
-        RouteOp::Ok => "+OK".to_owned(),
-        RouteOp::Ignored => "-".to_owned(),
-        RouteOp::Sub { account, subject, queue } => {
-            let queue =
-                queue.map_or(String::new(), |(name, weight)| format!(" {} x{weight}", text(name)));
-            format!("RS+ [{}] {}{queue}", text(account), text(subject))
-        }
-        RouteOp::Unsub { account, subject, queue } => {
-            let queue = queue.map_or(String::new(), |name| format!(" {}", text(name)));
-            format!("RS- [{}] {}{queue}", text(account), text(subject))
-        }
-        RouteOp::Msg(RoutedMsg { account, publish, queues }) => {
-            let Publish { subject, reply, header_len, size_text, message, tail } = publish;
-            let header = header_len.map_or(String::new(), |len| format!("{len}/"));
-            let queues: Vec<_> = queues.iter().map(text).collect();
-            let [account, subject, reply] = [*account, subject, reply].map(text);
-            let [size, message] = [*size_text, message].map(text);
-            let tail = if tail.is_empty() { "" } else { " =" };
-            format!(
-                "[{account}] {subject} [{reply}] {{{}}} {header}{size} {message}{tail}",
-                queues.join(",")
-            )
+impl Shown for RouteRules {
+    fn show(op: &RouteOp<'_>) -> String {
+        match op {
+            RouteOp::Info(json) => format!("INFO {}", text(json)),
+            RouteOp::Connect(json) => format!("CONNECT {}", text(json)),
+            RouteOp::Err(message) => format!("-ERR {}", text(message)),
+            RouteOp::Ping => "PING".to_owned(),
+            RouteOp::Pong => "PONG".to_owned(),
+            RouteOp::Ok => "+OK".to_owned(),
+            RouteOp::Ignored => "-".to_owned(),
+            RouteOp::Sub { account, subject, queue } => {
+                let queue = queue.map(|(name, weight)| format!(" {} x{weight}", text(name)));
+                let queue = queue.unwrap_or_default();
+                format!("RS+ [{}] {}{queue}", text(account), text(subject))
+            }
+            RouteOp::Unsub { account, subject, queue } => {
+                let queue = queue.map_or(String::new(), |name| format!(" {}", text(name)));
+                format!("RS- [{}] {}{queue}", text(account), text(subject))
+            }
+            RouteOp::Msg(RoutedMsg { account, publish, queues }) => {
+                let [account, subject, reply] = [account, publish.subject, publish.reply].map(text);
+                let queues = queues.iter().map(text).collect::<Vec<_>>().join(",");
+                let tail = if publish.tail.is_empty() { "" } else { " =" };
+                format!("[{account}] {subject} [{reply}] {{{queues}}} {}{tail}", content(publish))
+            }
         }
     }
 }
