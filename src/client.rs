@@ -11,7 +11,7 @@
 
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
-mod ping;
+mod pings;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -35,7 +35,7 @@ use crate::permissions::{self, Permissions};
 use crate::registry::{Closed, Registry};
 use crate::subject;
 
-use ping::Pings;
+use pings::ClientPings;
 
 /// One client connection.
 pub struct Client {
@@ -45,7 +45,7 @@ pub struct Client {
     permissions: Option<Arc<Permissions>>,
     /// `None` while there is nothing of it.
     rare: Option<Box<Rare>>,
-    pings: Pings,
+    pings: ClientPings,
     asked: Asked,
     state: State,
     connection_type: ConnectionType,
@@ -99,7 +99,7 @@ impl Client {
             account: Arc::clone(&registry.global),
             permissions: None,
             rare: (!rare.nonce.is_empty()).then(|| Box::new(rare)),
-            pings: Pings::new(conn.start, registry.options.ping_interval),
+            pings: ClientPings::new(conn.start, registry.options.ping_interval),
             asked: Asked::of(&Connect::default()),
             state: if required { State::ExpectConnect } else { State::Open },
             connection_type,
@@ -218,7 +218,7 @@ impl Client {
 
     /// When [`handle_deadline`](Client::handle_deadline) is due next.
     pub fn deadline(&self) -> Moment {
-        self.auth_due().min(self.pings.due)
+        self.auth_due().min(self.pings.due())
     }
 
     /// CONNECT must have come by then.
@@ -242,7 +242,7 @@ impl Client {
         if self.conn.take_info_wanted() && self.state == State::Told && self.asked.takes_info {
             self.info().write(delivery.staging.frames(&self.conn));
         }
-        if now >= self.pings.due {
+        if now >= self.pings.due() {
             conn_event!(DEBUG, &self.conn, "Client Ping Timer");
             let options = &self.registry.options;
             if self.pings.tick(now, options.ping_interval, options.ping_max)? {

@@ -33,6 +33,7 @@ pub mod os_error;
 pub mod outbound;
 pub mod parser;
 pub mod permissions;
+pub mod pings;
 pub mod registry;
 pub mod route;
 pub mod route_url;

@@ -17,7 +17,6 @@
 
 mod dials;
 pub mod mesh;
-mod pings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,19 +32,19 @@ use crate::encoder;
 use crate::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
 use crate::info::Info;
 use crate::limits::{
-    FORGET_COUNT, ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN, ROUTE_PING_INTERVAL_MAX,
-    ROUTE_SPARE_MAX, SYSTEM_ACCOUNT,
+    FORGET_COUNT, ROUTE_CONTROL_LINE_FACTOR, ROUTE_FIRST_PING, ROUTE_PAYLOAD_MAX_MIN,
+    ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SYSTEM_ACCOUNT,
 };
 use crate::moment::Moment;
 use crate::options::{Authorization, ConnectionType, Login, Options};
 use crate::parser::{RouteOp, RouteRules, RoutedMsg};
+use crate::pings::Pings;
 use crate::registry::Registry;
 use crate::subject;
 use crate::sublist::Entry;
 use crate::sublist::cursor::Cursor;
 
 use mesh::{Dial, Mesh, Place, Unregistered};
-use pings::Pings;
 
 /// Which side opened the connection.
 #[derive(Debug, Clone)]
@@ -67,6 +66,7 @@ pub struct Route {
     handshake_due: Moment,
     /// Credentials of the other server are awaited, not only its word.
     auth_required: bool,
+    /// They go out whatever the traffic, since the round trip time is wanted.
     pings: Pings,
     /// It wants to be told `+OK`.
     verbose: bool,
@@ -126,7 +126,7 @@ impl Route {
             state: if accepted { State::ExpectConnect } else { State::ExpectInfo },
             handshake_due: conn.start + patience,
             auth_required,
-            pings: Pings::new(),
+            pings: Pings::new(Moment::NEVER),
             verbose: false,
             agreed: None,
             end: Unregistered::Retry,
@@ -498,7 +498,7 @@ impl Route {
             let yields = self.mesh.yields_to(&open.server_id);
             self.handshake_due = now + if yields { ROUTE_SPARE_MAX } else { ROUTE_SPARE_MAX * 4 };
         }
-        self.pings.begin(now);
+        self.pings.begin(now, ROUTE_FIRST_PING);
         if open.confirm {
             self.pings.sent(now);
             delivery.staging.frames(&self.conn).extend_from_slice(encoder::PING);

@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 7] = [
         "fuzzing",
     ],
     &["headers", "info", "connect", "parser", "encoder", "websocket"],
-    &["conf", "cli", "reload", "sublist", "outbound", "permissions", "auth"],
+    &["conf", "cli", "reload", "sublist", "outbound", "permissions", "pings", "auth"],
     &["conn", "account", "registry"],
     &["deliver", "client", "route", "monitor", "events", "lame_duck"],
     &["clock", "logging", "line_client", "commands", "net"],
