@@ -102,7 +102,7 @@ fn messages_in_all_forms() {
         ("HMSG a + r q 3 5\r\nhello", "[] a [r] {q} 3/5 hello"),
         ("HMSG a 3 5\r\nhello", "[] a [] {} 3/5 hello ="),
     ] {
-        assert_eq!(parse_with(DEDICATED, &format!("{line}\r\n")).0, [shown], "{line:?}");
+        assert_eq!(parse_with(DEDICATED, format!("{line}\r\n")).0, [shown], "{line:?}");
     }
 }
 
@@ -189,7 +189,7 @@ fn lines_are_as_long_as_sixteen_of_a_client() {
 fn messages_are_as_long_as_may_wait() {
     let rules = RouteRules { max_payload: 10, ..RULES };
     for head in ["RMSG $G a ", "RMSG  $G a ", "RMSG $G a | q ", "HMSG $G a 2 ", "LMSG o $G a 0 "] {
-        assert_eq!(parse_with(rules, &format!("{head}10\r\n0123456789\r\n")).1, Ok(()), "{head}");
+        assert_eq!(parse_with(rules, format!("{head}10\r\n0123456789\r\n")).1, Ok(()), "{head}");
         let longer = format!("{head}11\r\n0123456789x\r\n");
         for input in [&longer, &longer[..longer.len() - 9]] {
             assert_eq!(parse_with(rules, input).1, Err(ProtoErr::MaxPayload), "{head}");
