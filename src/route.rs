@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::{Account, Link};
-use crate::auth::Authenticator;
 use crate::compression::{Agreed, Level};
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, conn_event};
@@ -36,7 +35,7 @@ use crate::limits::{
     ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SYSTEM_ACCOUNT,
 };
 use crate::moment::Moment;
-use crate::options::{Authorization, ConnectionType, Login, Options};
+use crate::options::ConnectionType;
 use crate::parser::{RouteOp, RouteRules, RoutedMsg};
 use crate::pings::Pings;
 use crate::registry::Registry;
@@ -115,11 +114,10 @@ const ANNOUNCE_PENDING_MAX: usize = 1024 * 1024;
 impl Route {
     /// The machine of a new connection.
     pub fn new(registry: Arc<Registry>, mesh: Arc<Mesh>, conn: Arc<Conn>, role: Role) -> Route {
-        let cluster = &mesh.cluster;
         let accepted = matches!(role, Role::Accepted);
-        let auth_required = accepted && cluster.login != Login::Open;
+        let auth_required = accepted && mesh.authenticator.required();
         let patience = match auth_required {
-            true => cluster.auth_timeout,
+            true => mesh.cluster.auth_timeout,
             false => silence_max(&mesh),
         };
         Route {
@@ -400,19 +398,13 @@ impl Route {
 
     /// Whether the other server knows what the cluster's authorization asks for.
     fn check_login(&self, connect: &RouteConnect) -> Result<(), ProtoErr> {
-        let login = self.mesh.cluster.login.clone();
-        if login == Login::Open {
-            return Ok(());
-        }
-        let authorization = Authorization { login, ..Authorization::default() };
-        let authenticator = Authenticator::new(&Options { authorization, ..Options::default() });
         let credentials = Credentials {
             user: connect.user.clone(),
             pass: connect.pass.clone(),
             ..Credentials::default()
         };
         let connect = Connect { credentials: Some(Box::new(credentials)), ..Connect::default() };
-        authenticator.check(&connect, b"", ConnectionType::Standard).map(|_| ())
+        self.mesh.authenticator.check(&connect, b"", ConnectionType::Standard).map(|_| ())
     }
 
     fn handle_info(&mut self, info: &Info, delivery: &mut Delivery) -> Result<(), ProtoErr> {

@@ -18,13 +18,14 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
+use crate::auth::Authenticator;
 use crate::compression::Agreed;
 use crate::conn::Conn;
 use crate::errors::{ClosedReason, ProtoErr, RouteErr};
 use crate::info::{Info, Subjects};
 use crate::limits::{GLOBAL_ACCOUNT, ROUTE_NEWCOMERS_MAX, ROUTE_PROTO};
 use crate::moment::Moment;
-use crate::options::{self, Cluster, Login};
+use crate::options::{self, Authorization, Cluster, Login, Options};
 use crate::permissions::Permissions;
 use crate::registry::Registry;
 use crate::route::dials::Dials;
@@ -45,6 +46,8 @@ pub struct Mesh {
     /// Subjects that may cross: publish is what the other side may be told an interest in,
     /// subscribe is what of its own interest counts. None means all.
     pub permissions: Option<Arc<Permissions>>,
+    /// What another server's CONNECT has to prove.
+    pub authenticator: Authenticator,
     /// Accounts with a connection of their own.
     dedicated: Vec<String>,
     state: Mutex<State>,
@@ -147,7 +150,11 @@ impl Mesh {
         };
         let dedicated = cluster.dedicated_accounts(registry.options.no_system_account);
         let permissions = cluster.permissions.as_ref().map(|p| Arc::new(Permissions::new(p)));
-        Arc::new(Mesh { registry, cluster, permissions, dedicated, state: Mutex::new(state) })
+        let authorization =
+            Authorization { login: cluster.login.clone(), ..Authorization::default() };
+        let authenticator = Authenticator::new(&Options { authorization, ..Options::default() });
+        let state = Mutex::new(state);
+        Arc::new(Mesh { registry, cluster, permissions, authenticator, dedicated, state })
     }
 
     /// Where other servers reach this one, once the port is bound: `port` stands for the configured
@@ -176,7 +183,7 @@ impl Mesh {
             port,
             ip,
             proto: ROUTE_PROTO,
-            auth_required: self.cluster.login != Login::Open,
+            auth_required: self.authenticator.required(),
             client_id: 0,
             connect_urls: if advertise { client_urls } else { Vec::new() },
             cluster: state.info.cluster.clone(),
