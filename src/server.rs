@@ -171,17 +171,11 @@ impl Server {
         let clock = Clock::start();
         let monitor = bind_monitor(&options)?;
         let listen = Listen { host: options.host.clone(), port: options.port };
-        let clients = bind(&listen, "port")?;
-        let client_addr = local_addr(&clients, &listen)?;
-        let monitor_addr = match &monitor {
-            Some((listener, listen)) => Some(local_addr(listener, listen)?),
-            None => None,
-        };
+        let clients = Bound::new(listen, "port")?;
         let routes = bind_routes(&options)?;
-        let cluster_addr = match &routes {
-            Some((listener, listen)) => Some(local_addr(listener, listen)?),
-            None => None,
-        };
+        let client_addr = clients.addr;
+        let monitor_addr = monitor.as_ref().map(|bound| bound.addr);
+        let cluster_addr = routes.as_ref().map(|bound| bound.addr);
         let registry = Arc::new(Registry::new(server_id, options));
         registry.set_info(info(&registry, client_addr));
         let mesh = registry.options.cluster.is_some().then(|| {
@@ -202,15 +196,14 @@ impl Server {
                 shared.sweep.run(Arc::clone(&shared.registry), shared.clock).await;
             });
         }
-        if let Some((listener, _)) = monitor {
+        if let Some(bound) = monitor {
             let registry = Arc::clone(&shared.registry);
-            tokio::spawn(http::serve(listener, registry, shared.mesh.clone(), shared.clock));
+            tokio::spawn(http::serve(bound.listener, registry, shared.mesh.clone(), shared.clock));
         }
-        let shown = shown_addr(&options.host, client_addr.port());
-        tracing::info!("Listening for client connections on {shown}");
-        tokio::spawn(listener::accept_clients(clients, Arc::clone(&shared)));
+        tracing::info!("Listening for client connections on {}", clients.shown);
+        tokio::spawn(listener::accept_clients(clients.listener, Arc::clone(&shared)));
         tracing::info!("Server is ready");
-        join_cluster(&shared, routes, cluster_addr);
+        join_cluster(&shared, routes);
         let (stopped, _) = watch::channel(false);
         Ok(Server {
             shared,
@@ -384,44 +377,49 @@ fn has_plain_password(login: &Login) -> bool {
     }
 }
 
-fn bind(listen: &Listen, what: &'static str) -> Result<TcpListener, StartError> {
-    listener::bind(listen).map_err(|error| StartError::Listen {
-        what,
-        listen: listen.clone(),
-        error,
-    })
+/// A port that is listened on.
+struct Bound {
+    listener: TcpListener,
+    addr: SocketAddr,
+    /// The host as configured, and the port that was to be had: as the log shows it.
+    shown: String,
 }
 
-fn bind_monitor(options: &Options) -> Result<Option<(TcpListener, Listen)>, StartError> {
+impl Bound {
+    fn new(listen: Listen, what: &'static str) -> Result<Bound, StartError> {
+        let bound = listener::bind(&listen).and_then(|listener| {
+            let addr = local_addr(&listener, &listen)?;
+            let shown = shown_addr(&listen.host, addr.port());
+            Ok(Bound { listener, addr, shown })
+        });
+        bound.map_err(|error| StartError::Listen { what, listen, error })
+    }
+}
+
+fn bind_monitor(options: &Options) -> Result<Option<Bound>, StartError> {
     let Some(listen) = options.http_listen() else { return Ok(None) };
-    let listener = bind(&listen, "monitor port")?;
-    let port = local_addr(&listener, &listen)?.port();
-    tracing::info!("Starting http monitor on {}", shown_addr(&listen.host, port));
-    Ok(Some((listener, listen)))
+    let bound = Bound::new(listen, "monitor port")?;
+    tracing::info!("Starting http monitor on {}", bound.shown);
+    Ok(Some(bound))
 }
 
-fn bind_routes(options: &Options) -> Result<Option<(TcpListener, Listen)>, StartError> {
+fn bind_routes(options: &Options) -> Result<Option<Bound>, StartError> {
     let Some(cluster) = &options.cluster else { return Ok(None) };
-    let Some(listen) = cluster.listen.clone() else { return Ok(None) };
-    Ok(Some((bind(&listen, "router port")?, listen)))
+    let listen = cluster.listen.clone();
+    listen.map(|listen| Bound::new(listen, "router port")).transpose()
 }
 
 /// Takes in other servers and dials those that are configured.
-fn join_cluster(
-    shared: &Arc<Shared>,
-    routes: Option<(TcpListener, Listen)>,
-    addr: Option<SocketAddr>,
-) {
+fn join_cluster(shared: &Arc<Shared>, routes: Option<Bound>) {
     let Some(mesh) = &shared.mesh else { return };
     let (name, generated) = mesh.cluster_name();
     tracing::info!("Cluster name is {name}");
     if generated {
         tracing::warn!("Cluster name was dynamically generated, consider setting one");
     }
-    if let (Some((listener, listen)), Some(addr)) = (routes, addr) {
-        let shown = shown_addr(&listen.host, addr.port());
-        tracing::info!("Listening for route connections on {shown}");
-        tokio::spawn(listener::accept_routes(listener, Arc::clone(shared)));
+    if let Some(bound) = routes {
+        tracing::info!("Listening for route connections on {}", bound.shown);
+        tokio::spawn(listener::accept_routes(bound.listener, Arc::clone(shared)));
     }
     tokio::spawn(dial::run(Arc::clone(shared), Arc::clone(mesh)));
 }
@@ -442,9 +440,9 @@ fn client_urls(options: &Options, addr: SocketAddr) -> Vec<String> {
     ips.into_iter().map(|ip| SocketAddr::new(ip, addr.port()).to_string()).collect()
 }
 
-fn local_addr(listener: &TcpListener, listen: &Listen) -> Result<SocketAddr, StartError> {
-    let error = |error| StartError::Listen { what: "port", listen: listen.clone(), error };
-    let addr = listener.local_addr().map_err(error)?;
+/// Where it listens; a socket for both families shows the IPv4 one if that is configured.
+fn local_addr(listener: &TcpListener, listen: &Listen) -> io::Result<SocketAddr> {
+    let addr = listener.local_addr()?;
     let ip = match addr.ip() {
         IpAddr::V6(ip) if ip.is_unspecified() && listen.host == "0.0.0.0" => {
             IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
