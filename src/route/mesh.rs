@@ -310,8 +310,7 @@ impl Mesh {
         agreed: Agreed,
     ) -> Result<Registered, ProtoErr> {
         let mut state = self.state.lock();
-        let own_pool = self.cluster.pool_size;
-        let pooled = info.route_pool_size > 0 && own_pool.is_some();
+        let pooled = info.route_pool_size > 0 && self.cluster.pool_size.is_some();
         let place = self.place(dial, info, pooled)?;
         let state = &mut *state;
         state.forget_newcomer(conn);
@@ -330,8 +329,7 @@ impl Mesh {
             spares: Vec::new(),
         });
         if pooled {
-            let theirs = usize::try_from(info.route_pool_size).unwrap_or(0);
-            other.pool_size = theirs.max(own_pool.unwrap_or(0)).min(POOL_SIZE_MAX);
+            other.pool_size = self.pool_size(info);
         }
         let member = Member {
             conn: Arc::clone(conn),
@@ -371,16 +369,16 @@ impl Mesh {
         if !account.is_empty() {
             let account: Box<str> = account.into();
             let system = self.registry.options.system_account();
-            let known = *account == *GLOBAL_ACCOUNT || Some(&*account) == system;
-            return Err(match () {
-                () if !known => RouteErr::AccountMissing(account),
-                () if !pooled => RouteErr::NotDedicated(account),
-                () if !self.dedicated.iter().any(|dedicated| **dedicated == *account) => {
-                    RouteErr::NoRouteForAccount(account)
-                }
-                () => return Ok(Place::Account(account)),
+            if *account != *GLOBAL_ACCOUNT && Some(&*account) != system {
+                return Err(RouteErr::AccountMissing(account).into());
             }
-            .into());
+            if !pooled {
+                return Err(RouteErr::NotDedicated(account).into());
+            }
+            if !self.is_dedicated(&account) {
+                return Err(RouteErr::NoRouteForAccount(account).into());
+            }
+            return Ok(Place::Account(account));
         }
         let index = info.route_pool_idx;
         match dial {
@@ -388,14 +386,22 @@ impl Mesh {
             Some(_) if index != 0 => Err(RouteErr::PoolIndexSet(index).into()),
             Some(dial) => Ok(dial.place.clone()),
             None => {
-                let pool_size =
-                    info.route_pool_size.max(self.cluster.pool_size.unwrap_or(0) as i64);
-                let pool_size = pool_size.min(POOL_SIZE_MAX as i64);
-                let valid = usize::try_from(index).ok().filter(|_| index < pool_size);
+                let pool_size = self.pool_size(info);
+                let valid = usize::try_from(index).ok().filter(|&index| index < pool_size);
                 let invalid = RouteErr::PoolIndex { index, pool_size: info.route_pool_size };
                 valid.map(Place::Pool).ok_or_else(|| invalid.into())
             }
         }
+    }
+
+    /// Connections of the pool with a server: as many as the one of the two that wants more.
+    fn pool_size(&self, info: &Info) -> usize {
+        let theirs = usize::try_from(info.route_pool_size).unwrap_or(0);
+        theirs.max(self.cluster.pool_size.unwrap_or(0)).min(POOL_SIZE_MAX)
+    }
+
+    fn is_dedicated(&self, account: &str) -> bool {
+        self.dedicated.iter().any(|dedicated| dedicated == account)
     }
 
     /// A server that we dialled has answered: the connections that are still missing may follow.
@@ -509,11 +515,11 @@ impl Mesh {
         if !pooled {
             return true;
         }
-        let dedicated = self.dedicated.iter().any(|dedicated| dedicated == account);
         match place {
             Place::Account(own) => **own == *account,
             Place::Pool(index) => {
-                !dedicated && *index == pool_index(account, self.cluster.pool_size.unwrap_or(1))
+                let pool_size = self.cluster.pool_size.unwrap_or(1);
+                !self.is_dedicated(account) && *index == pool_index(account, pool_size)
             }
         }
     }
