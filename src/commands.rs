@@ -4,22 +4,18 @@
 //! What is shown goes to the writer that is passed in; errors are returned, for the caller to
 //! show and to exit with 1. Not supported: TLS, nkeys, credentials files, several servers.
 
-use std::{
-    fmt,
-    io::{self, Write},
-    time::Instant,
-};
+use std::fmt;
+use std::io::{self, Write};
+use std::time::Instant;
 
 use tokio::time::timeout;
 
-use crate::{
-    cli::{Action, Client, Credentials, ServerUrl},
-    headers,
-    line_client::{
-        CONNECT_TIMEOUT, LineClient, LineErr, LineOptions, Message, Publish, Subscription,
-    },
-    os_error::OsError,
+use crate::cli::{Action, Client, Credentials, ServerUrl};
+use crate::headers;
+use crate::line_client::{
+    CONNECT_TIMEOUT, LineClient, LineErr, LineOptions, Message, Publish, Subscription,
 };
+use crate::os_error::OsError;
 
 /// Why a command did not do what it should.
 #[derive(Debug)]

@@ -8,7 +8,8 @@
 
 mod route;
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
+use std::fmt;
 
 use serde::Serialize;
 

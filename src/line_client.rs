@@ -13,33 +13,27 @@
 pub mod server_op;
 mod shared;
 
-use std::{
-    fmt, io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, ToSocketAddrs},
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
-pub use self::server_op::Message;
-use self::{
-    server_op::{ServerOp, ServerOpErr, ServerOps},
-    shared::{Delivery, Shared, State, run_reader, run_writer},
-};
-use crate::{
-    connect::{Connect, Credentials},
-    encoder, headers,
-    info::Info,
-    os_error::OsError,
-};
+use crate::connect::{Connect, Credentials};
+use crate::encoder;
+use crate::headers;
+use crate::info::Info;
+use crate::os_error::OsError;
+
+use server_op::{ServerOp, ServerOpErr, ServerOps};
+use shared::{Delivery, Shared, State, run_reader, run_writer};
+
+pub use server_op::Message;
 
 /// Bytes that may wait to be written before publishing waits.
 pub const OUTBOUND_MAX: usize = 1024 * 1024;

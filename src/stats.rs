@@ -4,10 +4,8 @@
 //! an atomic addition costs 5 and one that two threads share 28. Readers add up all of them.
 //! nats: server/server.go `stats`, server/monitor.go `Varz`
 
-use std::{
-    ops::AddAssign,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::ops::AddAssign;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A number that one thread at a time raises and any thread reads.
 #[derive(Debug, Default)]

@@ -3,25 +3,18 @@
 //! Invariant: once `end` is set nothing is added to the buffer, and nobody is left waiting: who
 //! waits for an answer, a PONG or a message learns of the end by its sender being dropped.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
-    sync::{Notify, mpsc, oneshot},
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{
-    LineErr, OUTBOUND_MAX,
-    server_op::{Message, ServerOp, ServerOps},
-};
-use crate::{encoder, info::Info};
+use crate::encoder;
+use crate::info::Info;
+use crate::line_client::server_op::{Message, ServerOp, ServerOps};
+use crate::line_client::{LineErr, OUTBOUND_MAX, READ_LEN};
 
 const CLOSED_HERE: &str = "by this client";
 const CLOSED_THERE: &str = "by the server";
@@ -281,7 +274,7 @@ where
             }
         }
         let buffer = ops.buffer_mut();
-        buffer.reserve(super::READ_LEN);
+        buffer.reserve(READ_LEN);
         let read = tokio::select! {
             read = stream.read_buf(buffer) => read,
             () = shared.ended() => return,
