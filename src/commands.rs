@@ -197,13 +197,17 @@ mod tests {
     use super::*;
     use crate::line_client::tests::connected;
 
-    fn client(action: Action) -> Client {
+    /// Runs a command while `serve` plays the server; gives what it has shown.
+    async fn run(
+        line: &LineClient,
+        action: Action,
+        serve: impl Future<Output = ()>,
+    ) -> Result<String, CommandErr> {
         let server = ServerUrl::parse("localhost").unwrap();
-        Client { server, headers: Vec::new(), action }
-    }
-
-    fn text(out: Vec<u8>) -> String {
-        String::from_utf8(out).unwrap()
+        let client = Client { server, headers: Vec::new(), action };
+        let mut out = Vec::new();
+        let (result, ()) = tokio::join!(run_action(line, &client, &mut out), serve);
+        result.map(|()| String::from_utf8(out).unwrap())
     }
 
     #[tokio::test]
@@ -216,11 +220,8 @@ mod tests {
             }
             server.say("PONG\r\n").await;
         };
-        let mut out = Vec::new();
-        let client = client(action);
-        let (result, ()) = tokio::join!(run_action(&line, &client, &mut out), serve);
-        result.unwrap();
-        assert_eq!(text(out), "Published 5 bytes to \"x\"\n");
+        let shown = run(&line, action, serve).await.unwrap();
+        assert_eq!(shown, "Published 5 bytes to \"x\"\n");
     }
 
     #[tokio::test]
@@ -233,12 +234,9 @@ mod tests {
             server.say("PONG\r\nMSG x.a 1 2\r\nhi\r\n").await;
             server.say("HMSG x.b 1 r 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nho\r\n").await;
         };
-        let mut out = Vec::new();
-        let client = client(action);
-        let (result, ()) = tokio::join!(run_action(&line, &client, &mut out), serve);
-        result.unwrap();
+        let shown = run(&line, action, serve).await.unwrap();
         assert_eq!(
-            text(out),
+            shown,
             "Subscribing on \"x.*\"\n\
              [#1] Received on \"x.a\"\nhi\n\
              [#2] Received on \"x.b\" with reply \"r\"\nA: b\n\nho\n"
@@ -254,9 +252,7 @@ mod tests {
             server.expect("PING").await;
             server.say("-ERR 'Permissions Violation for Subscription to \"x\"'\r\nPONG\r\n").await;
         };
-        let mut out = io::sink();
-        let client = client(action);
-        let (result, ()) = tokio::join!(run_action(&line, &client, &mut out), serve);
+        let result = run(&line, action, serve).await;
         assert_eq!(
             result.unwrap_err().to_string(),
             "the server refused: Permissions Violation for Subscription to \"x\""
@@ -279,10 +275,7 @@ mod tests {
             server.expect("PUB r 2").await;
             server.expect("ho").await;
         };
-        let mut out = io::sink();
-        let client = client(action);
-        let (result, ()) = tokio::join!(run_action(&line, &client, &mut out), serve);
-        result.unwrap();
+        run(&line, action, serve).await.unwrap();
     }
 
     #[tokio::test]
@@ -294,13 +287,10 @@ mod tests {
             timeout: Duration::from_secs(5),
         };
         let serve = async {
-            let sub = server.hear().await;
-            let inbox = sub.strip_prefix("SUB ").unwrap().strip_suffix("* 1").unwrap().to_owned();
+            let inbox = server.expect_inbox().await;
             server.say(&format!("HMSG {inbox}1 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n")).await;
         };
-        let mut out = io::sink();
-        let client = client(action);
-        let (result, ()) = tokio::join!(run_action(&line, &client, &mut out), serve);
+        let result = run(&line, action, serve).await;
         assert_eq!(result.unwrap_err().to_string(), "no responders: nobody subscribes to \"x\"");
     }
 

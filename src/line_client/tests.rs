@@ -23,12 +23,23 @@ impl Played {
     pub(crate) async fn expect(&mut self, line: &str) {
         assert_eq!(self.hear().await, line);
     }
+
+    /// Expects the SUB of a client's first request; gives what the reply subjects begin with.
+    pub(crate) async fn expect_inbox(&mut self) -> String {
+        let sub = self.hear().await;
+        sub.strip_prefix("SUB ").unwrap().strip_suffix("* 1").unwrap().to_owned()
+    }
+}
+
+/// Both ends of a pipe; the client's first.
+fn pipe() -> (DuplexStream, Played) {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    (near, Played(BufReader::new(far)))
 }
 
 /// A client that has connected, and its server.
 pub(crate) async fn connected() -> (LineClient, Played) {
-    let (near, far) = tokio::io::duplex(64 * 1024);
-    let mut server = Played(BufReader::new(far));
+    let (near, mut server) = pipe();
     let options = LineOptions { name: Some("test".into()), ..LineOptions::default() };
     let greet = async {
         server.say("INFO {\"headers\":true,\"max_payload\":100} \r\n").await;
@@ -46,8 +57,7 @@ fn is_closed(err: &LineErr, reason: &str) -> bool {
 
 #[tokio::test]
 async fn refused_credentials_are_told() {
-    let (near, far) = tokio::io::duplex(1024);
-    let mut server = Played(BufReader::new(far));
+    let (near, mut server) = pipe();
     let options = LineOptions { token: Some("wrong".into()), ..LineOptions::default() };
     let refuse = async {
         server.say("INFO {\"auth_required\":true} \r\n").await;
@@ -60,8 +70,8 @@ async fn refused_credentials_are_told() {
 
 #[tokio::test]
 async fn what_is_no_nats_is_told() {
-    let (near, far) = tokio::io::duplex(1024);
-    Played(BufReader::new(far)).say("SSH-2.0-OpenSSH\r\n").await;
+    let (near, mut server) = pipe();
+    server.say("SSH-2.0-OpenSSH\r\n").await;
     let client = LineClient::connect(near, &LineOptions::default()).await;
     assert!(matches!(client, Err(LineErr::Protocol(ServerOpErr::UnknownVerb))));
 }
@@ -139,8 +149,7 @@ async fn a_slow_subscription_loses_messages_and_counts_them() {
 async fn requests_share_one_inbox_and_find_their_answers() {
     let (client, mut server) = connected().await;
     let serve = async {
-        let sub = server.hear().await;
-        let inbox = sub.strip_prefix("SUB ").unwrap().strip_suffix("* 1").unwrap().to_owned();
+        let inbox = server.expect_inbox().await;
         server.expect(&format!("PUB a {inbox}1 0")).await;
         server.expect("").await;
         server.expect(&format!("PUB b {inbox}2 0")).await;
@@ -157,8 +166,7 @@ async fn requests_share_one_inbox_and_find_their_answers() {
 async fn a_request_that_nobody_takes_fails() {
     let (client, mut server) = connected().await;
     let serve = async {
-        let sub = server.hear().await;
-        let inbox = sub.strip_prefix("SUB ").unwrap().strip_suffix("* 1").unwrap().to_owned();
+        let inbox = server.expect_inbox().await;
         let mut block = Vec::new();
         headers::write_no_responders(b"a", &mut block);
         let (len, block) = (block.len(), String::from_utf8(block).unwrap());
