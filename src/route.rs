@@ -118,7 +118,7 @@ impl Route {
         let auth_required = accepted && mesh.authenticator.required();
         let patience = match auth_required {
             true => mesh.cluster.auth_timeout,
-            false => silence_max(&mesh),
+            false => stale_after(&mesh),
         };
         Route {
             state: if accepted { State::ExpectConnect } else { State::ExpectInfo },
@@ -392,7 +392,7 @@ impl Route {
         }
         self.verbose = connect.verbose;
         self.state = State::ExpectInfo;
-        self.handshake_due = delivery.now + silence_max(&self.mesh);
+        self.handshake_due = delivery.now + stale_after(&self.mesh);
         Ok(())
     }
 
@@ -637,8 +637,8 @@ fn ping_interval(mesh: &Mesh) -> Duration {
     mesh.cluster.ping_interval.min(ROUTE_PING_INTERVAL_MAX)
 }
 
-/// After as long an open connection is stale; a step of the handshake may take as long.
-fn silence_max(mesh: &Mesh) -> Duration {
+/// Silence after which an open connection is stale; a step of the handshake may take as long.
+fn stale_after(mesh: &Mesh) -> Duration {
     ping_interval(mesh) * (mesh.cluster.ping_max as u32).saturating_add(1)
 }
 
