@@ -76,6 +76,10 @@ pub const MAX_CONNECTIONS_DEFAULT: usize = 64 * 1024;
 /// Closed connections that connz remembers.
 pub const MAX_CLOSED_CLIENTS_DEFAULT: usize = 10_000;
 
+/// Subscriptions of an ended connection that are forgotten in one turn of its task, at most a
+/// microsecond each. A worker that is alone looks for what has arrived only after 61 turns.
+pub const FORGET_COUNT: usize = if cfg!(test) { 2 } else { 256 };
+
 /// Time from accept to a CONNECT that convinces.
 pub const AUTH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 
@@ -98,7 +102,7 @@ pub const PING_MAX_DEFAULT: usize = 2;
 /// Longest time from CONNECT to the first PING, which measures the RTT early.
 pub const FIRST_PING_MAX: Duration = Duration::from_secs(2);
 
-/// Random share, percent, that is added to the first PING's time so that clients spread.
+/// Random share, percent, that is added to the first PING's time so that PINGs spread.
 pub const FIRST_PING_JITTER_PERCENT: u32 = 20;
 
 /// Age at which a measured RTT is measured again although the client is active.
@@ -134,6 +138,9 @@ pub const GLOBAL_ACCOUNT: &str = "$G";
 /// Connections to each other server.
 pub const ROUTE_POOL_SIZE_DEFAULT: usize = 3;
 
+/// Connections of a pool at most, whatever both servers want. Not a limit of the real server.
+pub const ROUTE_POOL_SIZE_MAX: usize = 256;
+
 /// Time for another server to accept a connection.
 pub const ROUTE_CONNECT_MAX: Duration = Duration::from_secs(1);
 
@@ -157,11 +164,6 @@ pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// waits for a route has none.
 pub const ROUTE_PENDING_FACTOR: usize = 4;
 
-// The kernel asks more than once before a route counts as dead.
-const _: () = assert!(
-    ROUTE_PROBE_INTERVAL.as_secs() * 2 < ROUTE_SILENCE_MAX_DEFAULT.as_secs() / 2
-        && ROUTE_SILENCE_MAX_MIN.as_secs() / 2 >= 1
-);
 /// Pause before an address of the configuration is dialled again.
 pub const ROUTE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -195,10 +197,6 @@ pub const ROUTE_PAYLOAD_MAX_MIN: usize = MAX_PENDING_DEFAULT;
 /// `proto` in INFO between servers: 2 means that RS+ and RMSG name accounts.
 pub const ROUTE_PROTO: u8 = 2;
 
-/// Subscriptions of an ended connection that are forgotten in one turn of its task, at most a
-/// microsecond each. A worker that is alone looks for what has arrived only after 61 turns.
-pub const FORGET_COUNT: usize = if cfg!(test) { 2 } else { 256 };
-
 // A full payload must fit into the queue of its receiver, else it could never be delivered.
 const _: () = assert!((MAX_PAYLOAD_DEFAULT as usize) < MAX_PENDING_DEFAULT);
 const _: () = assert!(MAX_PAYLOAD_DEFAULT < MAX_PAYLOAD_DISCOURAGED);
@@ -218,3 +216,9 @@ const _: () = assert!(PING_INTERVAL_DEFAULT.as_secs() < RTT_AGE_MAX.as_secs());
 const _: () = assert!(LAME_DUCK_DURATION_MIN.as_secs() <= LAME_DUCK_DURATION_DEFAULT.as_secs());
 // The grace period is a part of the shortest duration too.
 const _: () = assert!(LAME_DUCK_GRACE_PERIOD_DEFAULT.as_secs() < LAME_DUCK_DURATION_MIN.as_secs());
+const _: () = assert!(ROUTE_POOL_SIZE_DEFAULT <= ROUTE_POOL_SIZE_MAX);
+// The kernel asks more than once before a route counts as dead.
+const _: () = assert!(
+    ROUTE_PROBE_INTERVAL.as_secs() * 2 < ROUTE_SILENCE_MAX_DEFAULT.as_secs() / 2
+        && ROUTE_SILENCE_MAX_MIN.as_secs() / 2 >= 1
+);

@@ -23,7 +23,7 @@ use crate::compression::Agreed;
 use crate::conn::Conn;
 use crate::errors::{ClosedReason, ProtoErr, RouteErr};
 use crate::info::{Info, Subjects};
-use crate::limits::{GLOBAL_ACCOUNT, ROUTE_NEWCOMERS_MAX, ROUTE_PROTO};
+use crate::limits::{GLOBAL_ACCOUNT, ROUTE_NEWCOMERS_MAX, ROUTE_POOL_SIZE_MAX, ROUTE_PROTO};
 use crate::moment::Moment;
 use crate::options::{self, Authorization, Cluster, Login, Options};
 use crate::permissions::Permissions;
@@ -397,7 +397,7 @@ impl Mesh {
     /// Connections of the pool with a server: as many as the one of the two that wants more.
     fn pool_size(&self, info: &Info) -> usize {
         let theirs = usize::try_from(info.route_pool_size).unwrap_or(0);
-        theirs.max(self.cluster.pool_size.unwrap_or(0)).min(POOL_SIZE_MAX)
+        theirs.max(self.cluster.pool_size.unwrap_or(0)).min(ROUTE_POOL_SIZE_MAX)
     }
 
     fn is_dedicated(&self, account: &str) -> bool {
@@ -715,10 +715,6 @@ fn announced(permission: &options::SubjectPermission) -> Option<Subjects> {
 
 /// Characters of a generated cluster name.
 const GENERATED_NAME_LEN: usize = 22;
-
-/// Connections of a pool at most, whatever the other server asks for. Not a limit of the real
-/// server.
-const POOL_SIZE_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
