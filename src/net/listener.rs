@@ -1,4 +1,4 @@
-//! The ports of clients and of routes: binding them, and accepting until the server stops.
+//! The ports of the server: binding them, and taking in clients and routes until it stops.
 //!
 //! nats: server/server.go `AcceptLoop`, `createClient`; server/route.go `startRouteAcceptLoop`
 
@@ -13,8 +13,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use crate::client::Client;
 use crate::conn::{Conn, Wire};
 use crate::ids::Kind;
-use crate::limits::ROUTE_PROBE_INTERVAL;
-use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
+use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, ROUTE_PROBE_INTERVAL};
 use crate::net::drive::{Drive, Shared};
 use crate::net::stream::Stream;
 use crate::options::{ConnectionType, Listen};
@@ -69,9 +68,7 @@ pub(crate) async fn accept_clients(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Accepts other servers for ever.
 pub(crate) async fn accept_routes(listener: TcpListener, shared: Arc<Shared>) {
-    let admit: Admit = |stream, remote, shared| {
-        admit_route(stream, canonical(remote), Role::Accepted, shared);
-    };
+    let admit: Admit = |stream, remote, shared| admit_route(stream, remote, Role::Accepted, shared);
     accept(listener, "Route", admit, shared).await;
 }
 
@@ -81,7 +78,7 @@ async fn accept(listener: TcpListener, what: &str, admit: Admit, shared: Arc<Sha
         match listener.accept().await {
             Ok((stream, remote)) => {
                 pause = ACCEPT_PAUSE_MIN;
-                admit(stream, remote, &shared);
+                admit(stream, canonical(remote), &shared);
             }
             Err(error) => {
                 tracing::error!("Temporary {what} Accept Error ({error}), sleeping {pause:?}");
@@ -92,15 +89,15 @@ async fn accept(listener: TcpListener, what: &str, admit: Admit, shared: Arc<Sha
     }
 }
 
-fn admit_tcp(stream: TcpStream, remote: SocketAddr, shared: &Arc<Shared>) {
-    // Without it a socket that is gone already is noticed by its first read.
-    let _ = stream.set_nodelay(true);
-    admit(Stream::Tcp(stream), Some(canonical(remote)), ConnectionType::Standard, shared);
-}
-
 /// An IPv4 address as such, also where the listener takes both kinds.
 fn canonical(remote: SocketAddr) -> SocketAddr {
     SocketAddr::new(remote.ip().to_canonical(), remote.port())
+}
+
+fn admit_tcp(stream: TcpStream, remote: SocketAddr, shared: &Arc<Shared>) {
+    // It fails for a socket that is gone already, which its first read notices.
+    let _ = stream.set_nodelay(true);
+    admit(Stream::Tcp(stream), Some(remote), ConnectionType::Standard, shared);
 }
 
 /// Takes in a client within the process.
@@ -117,10 +114,7 @@ fn admit(
 ) {
     let registry = &shared.registry;
     let surplus = registry.client_count() >= registry.options.max_connections;
-    let start = shared.clock.now();
-    let stream = Arc::new(stream);
-    let wire = Arc::clone(&stream) as Arc<dyn Wire>;
-    let conn = registry.add(|cid, slot| Conn::new(cid, Kind::Client, slot, remote, start, wire));
+    let (stream, conn) = add(Kind::Client, stream, remote, shared);
     let nonce = if registry.authenticator.needs_nonce() { nonce() } else { Box::default() };
     let client = Client::new(Arc::clone(registry), conn, connection_type, nonce);
     tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus));
@@ -130,14 +124,23 @@ fn admit(
 pub(crate) fn admit_route(stream: TcpStream, remote: SocketAddr, role: Role, shared: &Arc<Shared>) {
     let Some(mesh) = &shared.mesh else { return };
     watch_closely(&stream, mesh.cluster.silence_max);
-    let stream = Arc::new(Stream::Tcp(stream));
-    let wire = Arc::clone(&stream) as Arc<dyn Wire>;
-    let registry = &shared.registry;
-    let start = shared.clock.now();
-    let conn =
-        registry.add(|cid, slot| Conn::new(cid, Kind::Route, slot, Some(remote), start, wire));
-    let route = Route::new(Arc::clone(registry), Arc::clone(mesh), Arc::clone(&conn), role);
+    let (stream, conn) = add(Kind::Route, Stream::Tcp(stream), Some(remote), shared);
+    let route = Route::new(Arc::clone(&shared.registry), Arc::clone(mesh), conn, role);
     tokio::spawn(Drive::new(Arc::clone(shared), stream, route, false));
+}
+
+/// Registers a new connection.
+fn add(
+    kind: Kind,
+    stream: Stream,
+    remote: Option<SocketAddr>,
+    shared: &Shared,
+) -> (Arc<Stream>, Arc<Conn>) {
+    let start = shared.clock.now();
+    let stream = Arc::new(stream);
+    let wire = Arc::clone(&stream) as Arc<dyn Wire>;
+    let conn = shared.registry.add(|cid, slot| Conn::new(cid, kind, slot, remote, start, wire));
+    (stream, conn)
 }
 
 /// Has the kernel notice within `silence_max` that nothing of the other side arrives any more,
