@@ -1,9 +1,9 @@
 //! `Drive`: the task of one connection, a hand-written future over the machine of its kind.
 //!
-//! Each poll: finish what the socket did not take, see what is due, read once into the worker's
-//! scratch, handle the ops in it, hand what they staged to its receivers, inline. A read that
-//! filled the scratch means that there is more: the task queues itself again behind the others, so
-//! that no connection starves its neighbours.
+//! Each poll: finish what the socket did not take, see what is due, read a few times into the
+//! worker's scratch, handle the ops in it, hand what they staged to its receivers, inline. While
+//! there may be more to read, the task queues itself again behind the others, so that no connection
+//! starves its neighbours.
 //!
 //! nats: server/client.go `readLoop`, `writeLoop`, `flushClients`
 
