@@ -23,14 +23,14 @@ use crate::conn::conn_event;
 use crate::conn::subscription::Subscription;
 use crate::conn::{About, Conn};
 use crate::connect::{Connect, Credentials};
-use crate::deliver::{Delivery, Publisher};
+use crate::deliver::{Delivery, Publisher, Row};
 use crate::encoder;
 use crate::errors::{ClosedReason, Denied, ProtoErr, Quoted};
 use crate::info::Info;
 use crate::limits::FORGET_COUNT;
 use crate::moment::Moment;
 use crate::options::ConnectionType;
-use crate::parser::{Op, Publish, Rules, parse_size};
+use crate::parser::{Op, Publish, Rest, Rules, parse_size};
 use crate::permissions::{self, Permissions};
 use crate::registry::{Closed, Registry};
 use crate::subject;
@@ -146,7 +146,7 @@ impl Client {
         }
         trace::op(&self.conn, op);
         match op {
-            Op::Publish(publish) => self.handle_publish(publish, delivery),
+            Op::Publish(publish) => self.handle_publish(publish, None, delivery),
             Op::Sub { subject, queue, sid } => {
                 self.pings.heard(delivery.now);
                 self.handle_sub(subject, *queue, sid, delivery)
@@ -180,37 +180,40 @@ impl Client {
         }
     }
 
-    /// Handles a publication.
+    /// Handles a publication, and those at the start of the `rest` that are like it, unless each of
+    /// them takes more than to be delivered.
     ///
     /// # Errors
     /// The connection has to be ended with what is returned.
     #[inline]
-    pub fn handle_publish(
+    pub fn handle_publish<'a>(
         &mut self,
-        publish: &Publish<'_>,
+        publish: &Publish<'a>,
+        mut rest: Option<Rest<'_, 'a>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
         self.expect_open();
-        trace::publish(&self.conn, publish, &self.registry.options.log);
+        let traced = trace::publish(&self.conn, publish, &self.registry.options.log);
         self.pings.heard(delivery.now);
-        let bytes = publish.len() as u64;
-        self.conn.in_msgs.add(1);
-        self.conn.in_bytes.add(bytes);
-        delivery.counters.in_msgs.add(1);
-        delivery.counters.in_bytes.add(bytes);
-        if self.asked.pedantic && !subject::is_valid_publish(publish.subject) {
+        let Asked { verbose, pedantic, echo, .. } = self.asked;
+        if pedantic && !subject::is_valid_publish(publish.subject) {
             self.refuse(&ProtoErr::InvalidPublishSubject, delivery);
         }
-        if self.is_publish_checked(publish)
-            && let Some(denied) = self.publish_denied(publish, delivery.now)
-        {
+        let checked = self.is_publish_checked(publish);
+        if checked && let Some(denied) = self.publish_denied(publish, delivery.now) {
+            delivery.count_in(&self.conn, Row::new(publish));
             self.refuse(&denied.into(), delivery);
             return Ok(());
         }
         self.ok(delivery);
-        let publisher = Publisher { conn: &self.conn, echo: self.asked.echo };
-        let reached = delivery.deliver(&self.account, publish, publisher);
-        if !reached && self.asked.no_responders && !publish.reply.is_empty() {
+        if checked || verbose || pedantic || traced {
+            rest = None;
+        }
+        let next = || rest.as_mut()?.next_alike(publish);
+        let publisher = Publisher { conn: &self.conn, echo };
+        let row = delivery.deliver(&self.account, publish, next, publisher);
+        delivery.count_in(&self.conn, row);
+        if !row.reached && self.asked.no_responders && !publish.reply.is_empty() {
             delivery.no_responders(&self.account, publish, &self.conn);
         }
         Ok(())

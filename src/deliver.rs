@@ -24,7 +24,7 @@ use crate::encoder;
 use crate::headers;
 use crate::moment::Moment;
 use crate::outbound::Policy;
-use crate::parser::Publish;
+use crate::parser::{Publish, Tail};
 use crate::stats::Counters;
 use crate::sublist::Entry;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
@@ -66,6 +66,37 @@ pub struct Publisher<'a> {
     pub echo: bool,
 }
 
+/// Messages in a row, delivered together.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// How many.
+    pub msgs: u64,
+    /// Their header blocks and payloads, in bytes.
+    pub bytes: u64,
+    /// Whether the last one reached anybody.
+    pub reached: bool,
+}
+
+impl Row {
+    /// One message, which has reached nobody yet.
+    #[inline]
+    pub fn new(first: &Publish<'_>) -> Row {
+        Row { msgs: 1, bytes: first.len() as u64, reached: false }
+    }
+
+    /// All that there are, which reach nobody.
+    #[inline]
+    fn extend<'a>(&mut self, next: impl FnMut() -> Option<Tail<'a>>) {
+        std::iter::from_fn(next).for_each(|tail| self.add(tail));
+    }
+
+    #[inline]
+    fn add(&mut self, tail: Tail<'_>) {
+        self.msgs += 1;
+        self.bytes += tail.len as u64;
+    }
+}
+
 /// The parts of frames that all receivers share.
 struct Tails<'a> {
     /// Behind the head of MSG; of HMSG if `with_header`.
@@ -93,48 +124,64 @@ impl Delivery {
         }
     }
 
-    /// Stages a message for everybody it reaches. Tells whether that is anybody.
-    pub fn deliver(
+    /// Stages a message for everybody it reaches, and as many of those that `next` finds behind it
+    /// as fit: they are on the same subject, and have neither reply nor headers.
+    #[inline]
+    pub fn deliver<'a>(
         &mut self,
         account: &Account,
-        publish: &Publish<'_>,
+        publish: &Publish<'a>,
+        mut next: impl FnMut() -> Option<Tail<'a>>,
         publisher: Publisher<'_>,
-    ) -> bool {
+    ) -> Row {
+        let mut row = Row::new(publish);
         let matched = lookup(&mut self.cache, &mut self.result, account, publish.subject, self.now);
         if matched.is_empty() {
-            return false;
+            row.extend(next);
+            return row;
         }
-        let tails = Tails::new(publish, &mut self.rewritten);
         let mut offer = Offer {
-            publish,
+            subject: publish.subject,
+            reply: publish.reply,
             publisher,
-            tails,
+            tails: Tails::new(publish, &mut self.rewritten),
             heads: &matched.heads,
             staging: &mut self.staging,
             spent: &mut self.spent,
             now: self.now,
             traced: tracing::enabled!(tracing::Level::TRACE),
         };
-        let mut delivered = 0_u64;
-        for bundle in &mut matched.bundles {
-            delivered += offer.offer_all(bundle);
-        }
-        for target in &matched.targets[..matched.plain_count] {
-            delivered += u64::from(offer.offer(target));
-        }
-        let mut start = matched.plain_count;
-        for &end in &matched.groups {
-            let members = &matched.targets[start..end as usize];
-            start = end as usize;
-            delivered += u64::from(offer.offer_one(members, &mut self.random));
-        }
-        if let Some(beyond) = &matched.beyond {
-            delivered += offer.offer_beyond(matched, beyond, &mut self.chosen, &mut self.random);
+        loop {
+            let plain = &matched.targets[..matched.plain_count];
+            let mut delivered = offer.offer_plain(&mut matched.bundles, plain);
+            let mut start = matched.plain_count;
+            for &end in &matched.groups {
+                let members = &matched.targets[start..end as usize];
+                start = end as usize;
+                delivered += u64::from(offer.offer_one(members, &mut self.random));
+            }
+            if let Some(beyond) = &matched.beyond {
+                delivered +=
+                    offer.offer_beyond(matched, beyond, &mut self.chosen, &mut self.random);
+            }
+            row.reached = delivered > 0;
+            if !offer.turn_to(&mut next, &mut row) {
+                break;
+            }
         }
         if !self.spent.is_empty() {
             self.retire(account);
         }
-        delivered > 0
+        row
+    }
+
+    /// Counts messages that came in, for their connection and for the server.
+    #[inline]
+    pub fn count_in(&self, conn: &Conn, row: Row) {
+        conn.in_msgs.add(row.msgs);
+        conn.in_bytes.add(row.bytes);
+        self.counters.in_msgs.add(row.msgs);
+        self.counters.in_bytes.add(row.bytes);
     }
 
     /// Tells `publisher` that nobody got its request: a 503 on its own subscription to the reply.
@@ -197,7 +244,8 @@ fn lookup<'a>(
 
 /// One message on its way into the staging.
 struct Offer<'a> {
-    publish: &'a Publish<'a>,
+    subject: &'a [u8],
+    reply: &'a [u8],
     publisher: Publisher<'a>,
     tails: Tails<'a>,
     heads: &'a [u8],
@@ -208,6 +256,36 @@ struct Offer<'a> {
 }
 
 impl<'a> Offer<'a> {
+    /// Turns to the next message of a row, if there is one, the receivers are still the same, and
+    /// there is room for it.
+    #[inline(always)]
+    fn turn_to<'t: 'a>(
+        &mut self,
+        next: &mut impl FnMut() -> Option<Tail<'t>>,
+        row: &mut Row,
+    ) -> bool {
+        if !self.spent.is_empty() || self.staging.is_full() {
+            return false;
+        }
+        let Some(tail) = next() else { return false };
+        row.add(tail);
+        self.tails = Tails::passed_on(tail);
+        true
+    }
+
+    /// Stages the message for all plain subscriptions. Tells for how many.
+    #[inline(always)]
+    fn offer_plain(&mut self, bundles: &mut [Bundle], targets: &[Target]) -> u64 {
+        let mut delivered = 0;
+        for bundle in bundles {
+            delivered += self.offer_all(bundle);
+        }
+        for target in targets {
+            delivered += u64::from(self.offer(target));
+        }
+        delivered
+    }
+
     /// Stages the message for one member of a group, chosen at random, or the next one that can
     /// take it. The group is not empty.
     #[inline]
@@ -295,9 +373,7 @@ impl<'a> Offer<'a> {
     /// Filters, limits and reply allowances.
     fn admit(&mut self, subscription: &Subscription) -> bool {
         let conn = subscription.conn();
-        if subscription.is_filtered()
-            && !conn.can_deliver(self.publish.subject, subscription.queue())
-        {
+        if subscription.is_filtered() && !conn.can_deliver(self.subject, subscription.queue()) {
             return false;
         }
         match subscription.count() {
@@ -310,8 +386,8 @@ impl<'a> Offer<'a> {
             Counted::Deliver => {}
             Counted::DeliverLast => self.spent.push(subscription.clone()),
         }
-        if conn.answers() && !self.publish.reply.is_empty() {
-            conn.allow_reply(self.publish.reply, self.now);
+        if conn.answers() && !self.reply.is_empty() {
+            conn.allow_reply(self.reply, self.now);
         }
         true
     }
@@ -322,10 +398,15 @@ impl<'a> Tails<'a> {
     #[inline(always)]
     fn new(publish: &'a Publish<'a>, rewritten: &'a mut Vec<u8>) -> Tails<'a> {
         if !publish.tail.is_empty() && publish.header_len.is_none() {
-            let (tail, bytes) = (publish.tail, publish.len() as u64);
-            return Tails { tail, with_header: false, bytes, headless: None };
+            return Tails::passed_on(Tail { text: publish.tail, len: publish.len() });
         }
         Tails::made(publish, rewritten)
+    }
+
+    /// The tail of a publication without headers, as it came.
+    #[inline(always)]
+    fn passed_on(tail: Tail<'a>) -> Tails<'a> {
+        Tails { tail: tail.text, with_header: false, bytes: tail.len as u64, headless: None }
     }
 
     /// Those of a publication with headers, or whose tail cannot be passed on.

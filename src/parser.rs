@@ -32,7 +32,7 @@ use memchr::memchr;
 
 use crate::errors::ProtoErr;
 
-pub use client::{Op, Publish, Rules};
+pub use client::{Op, Publish, Rules, Tail};
 pub use line::parse_size;
 pub use route::{Queues, RouteOp, RouteRules, RoutedMsg};
 
@@ -51,6 +51,18 @@ pub trait Grammar: Sized {
     /// The message at the start of `input`, and its length, if it is whole and plainly written.
     /// Everything else is left to [`find`](Grammar::find).
     fn plain<'a>(&self, input: &'a [u8]) -> Option<(Self::Plain<'a>, usize)>;
+
+    /// The tail of the message at the start of `input`, and the length of the whole, if it is like
+    /// `first`, which is written as `text`: the same up to its size.
+    #[inline]
+    fn alike<'a>(
+        &self,
+        _first: &Self::Plain<'_>,
+        _text: &[u8],
+        _input: &'a [u8],
+    ) -> Option<(Tail<'a>, usize)> {
+        None
+    }
 
     /// Reads the op at the start of `buf`, which is not empty; `buf[..scanned]` holds no line end.
     ///
@@ -75,6 +87,15 @@ pub struct Parser<G: Grammar = Rules> {
     /// Current limits; read for each op.
     pub rules: G,
     unfinished: Option<Box<Unfinished<G::Extra>>>,
+}
+
+/// The input behind a plain message, of which its machine may take more of the same kind.
+#[derive(Debug)]
+pub struct Rest<'p, 'a, G: Grammar = Rules> {
+    rules: &'p G,
+    /// That message.
+    text: &'a [u8],
+    input: &'p mut &'a [u8],
 }
 
 /// An op cut by the end of the input: its bytes from the op name on.
@@ -205,6 +226,15 @@ impl<G: Grammar> Parser<G> {
         }
     }
 
+    /// Takes the plain message that [`next_plain`](Parser::next_plain) found off the start of
+    /// `input`, its first `len` bytes, and gives what is left.
+    #[inline]
+    pub fn rest<'p, 'a>(&'p self, input: &'p mut &'a [u8], len: usize) -> Rest<'p, 'a, G> {
+        let (text, rest) = input.split_at(len);
+        *input = rest;
+        Rest { rules: &self.rules, text, input }
+    }
+
     /// Bytes kept of an unfinished op.
     pub fn kept_len(&self) -> usize {
         self.unfinished.as_ref().map_or(0, |unfinished| unfinished.bytes.capacity())
@@ -278,6 +308,19 @@ impl<G: Grammar> Parser<G> {
             Found::Op(op, _) => Ok((Some(op), used)),
             Found::Cut(_) => unreachable!("the same bytes were whole a moment ago"),
         }
+    }
+}
+
+impl<'a, G: Grammar> Rest<'_, 'a, G> {
+    /// Takes the message that stands next, if it is like `first`, the plain one in front of all.
+    #[inline]
+    pub fn next_alike(&mut self, first: &G::Plain<'_>) -> Option<Tail<'a>> {
+        if self.input.is_empty() {
+            return None;
+        }
+        let (tail, len) = self.rules.alike(first, self.text, self.input)?;
+        *self.input = &self.input[len..];
+        Some(tail)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::compression::{Agreed, Level};
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, conn_event};
 use crate::connect::{Connect, Credentials, RouteConnect};
-use crate::deliver::Delivery;
+use crate::deliver::{Delivery, Row};
 use crate::encoder;
 use crate::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
 use crate::info::Info;
@@ -36,7 +36,7 @@ use crate::limits::{
 };
 use crate::moment::Moment;
 use crate::options::ConnectionType;
-use crate::parser::{RouteOp, RouteRules, RoutedMsg};
+use crate::parser::{Rest, RouteOp, RouteRules, RoutedMsg};
 use crate::pings::Pings;
 use crate::registry::Registry;
 use crate::subject;
@@ -185,7 +185,7 @@ impl Route {
     /// The connection has to be ended with what is returned.
     pub fn handle_op(&mut self, op: &RouteOp<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         match op {
-            RouteOp::Msg(msg) => self.handle_msg(msg, delivery),
+            RouteOp::Msg(msg) => self.handle_msg(msg, None, delivery),
             RouteOp::Sub { account, subject, queue } => {
                 self.handle_sub(account, subject, *queue, delivery);
                 Ok(())
@@ -215,24 +215,26 @@ impl Route {
         }
     }
 
-    /// Handles a message.
+    /// Handles a message, and those at the start of the `rest` that are like it.
     ///
     /// # Errors
     /// As [`handle_op`](Route::handle_op).
     #[inline]
-    pub fn handle_msg(
+    pub fn handle_msg<'a>(
         &mut self,
-        msg: &RoutedMsg<'_>,
+        msg: &RoutedMsg<'a>,
+        mut rest: Option<Rest<'_, 'a, RouteRules>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
-        let bytes = msg.publish.len() as u64;
-        self.conn.in_msgs.add(1);
-        self.conn.in_bytes.add(bytes);
-        delivery.counters.in_msgs.add(1);
-        delivery.counters.in_bytes.add(bytes);
-        if let Some(account) = self.account(msg.account) {
-            delivery.deliver_routed(account, msg, &self.conn);
+        if self.verbose {
+            rest = None;
         }
+        let next = || rest.as_mut()?.next_alike(msg);
+        let row = match self.account(msg.account) {
+            Some(account) => delivery.deliver_routed(account, msg, next, &self.conn),
+            None => Row::new(&msg.publish),
+        };
+        delivery.count_in(&self.conn, row);
         self.ok(delivery);
         Ok(())
     }

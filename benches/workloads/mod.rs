@@ -94,6 +94,8 @@ static ALL: &[Workload] = &[
     workload("fanout/1-16", || server::fan_out(1, 16, 1000)),
     workload("fanout/1-128", || server::fan_out(1, 128, 1000)),
     workload("fanout/1-1k", || server::fan_out(1, 1024, 1000)),
+    workload("fanout/1-sizes", server::sizes),
+    workload("fanout/1-in-turns-128", server::in_turns),
     workload("fanout/10-128", || server::fan_out(10, 128, 1000)),
     workload("fanout/100-128", || server::fan_out(100, 128, 1000)),
     workload("fanout/1000-128", || server::fan_out(1000, 128, 100)),

@@ -130,8 +130,8 @@ impl<M: Machine> End<M> {
         for mut read in input.chunks(READ_LEN) {
             loop {
                 if let Some((plain, used)) = parser.next_plain(read) {
-                    read = &read[used..];
-                    machine.handle_plain(&plain, delivery).expect("nothing is forbidden");
+                    let rest = parser.rest(&mut read, used);
+                    machine.handle_plain(&plain, rest, delivery).expect("nothing is forbidden");
                     if delivery.staging.is_full() {
                         delivery.commit(policy, machine.conn());
                     }
@@ -164,6 +164,30 @@ pub(super) fn fan_out(subscribers: usize, len: usize, messages: usize) -> Prepar
     let input = stream::publication(SUBJECT, "", len).repeat(messages);
     let delivered = messages * subscribers;
     bus.prepared(delivered.max(messages), delivered, move |bus| bus.read(0, &input))
+}
+
+/// One to one, each message of another size than the one before.
+pub(super) fn sizes() -> Prepared {
+    one_to_one(|n| stream::publication(SUBJECT, "", 96 + n % 64))
+}
+
+/// One to one, each message on another subject than the one before.
+pub(super) fn in_turns() -> Prepared {
+    const OTHER: &str = "plant.line.7.pressure";
+    one_to_one(|n| stream::publication(if n % 2 == 0 { SUBJECT } else { OTHER }, "", 128))
+}
+
+/// One to one, with headers that the subscriber takes.
+pub(super) fn headers() -> Prepared {
+    one_to_one(|_| stream::with_headers(SUBJECT, 128))
+}
+
+fn one_to_one(message: impl FnMut(usize) -> Vec<u8>) -> Prepared {
+    const MESSAGES: usize = 1000;
+    let mut bus = Bus::new(2);
+    bus.subscribe(1, "plant.line.7.*", 1);
+    let input: Vec<u8> = (0..MESSAGES).flat_map(message).collect();
+    bus.prepared(MESSAGES, MESSAGES, move |bus| bus.read(0, &input))
 }
 
 /// One publisher whose only listeners are on another server.
@@ -201,15 +225,6 @@ pub(super) fn queue_group() -> Prepared {
         bus.read(at, format!("SUB {SUBJECT} workers 1\r\n").as_bytes());
     }
     let input = stream::publication(SUBJECT, "", 128).repeat(MESSAGES);
-    bus.prepared(MESSAGES, MESSAGES, move |bus| bus.read(0, &input))
-}
-
-/// One to one, with headers that the subscriber takes.
-pub(super) fn headers() -> Prepared {
-    const MESSAGES: usize = 1000;
-    let mut bus = Bus::new(2);
-    bus.subscribe(1, SUBJECT, 1);
-    let input = stream::with_headers(SUBJECT, 128).repeat(MESSAGES);
     bus.prepared(MESSAGES, MESSAGES, move |bus| bus.read(0, &input))
 }
 

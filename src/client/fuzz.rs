@@ -126,6 +126,11 @@ impl Drop for Bench {
 impl End {
     fn handle(&mut self, mut input: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
         loop {
+            if let Some((publish, used)) = self.parser.next_plain(input) {
+                let rest = self.parser.rest(&mut input, used);
+                self.client.handle_publish(&publish, Some(rest), delivery)?;
+                continue;
+            }
             let (op, used) = self.parser.next(input)?;
             input = &input[used..];
             let Some(op) = op else { return Ok(()) };

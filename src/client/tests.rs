@@ -101,6 +101,33 @@ fn limits_of_unsub_count_from_sub_on() {
     });
 }
 
+/// Whatever is handled together, each message is delivered and counted as if it stood alone.
+#[test]
+fn messages_in_a_row_are_as_good_as_single_ones() {
+    const ROW: [&str; 6] =
+        ["PUB a 1|1|", "PUB a 1|2|", "PUB a 02|33|", "PUB a r 1|4|", "PUB ab 1|5|", "PUB a 0||"];
+    const NO_ECHO: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false}\r\n";
+    const PEDANTIC: &str = "CONNECT {\"verbose\":false,\"pedantic\":true}\r\n";
+    let play = |connect: &str, before: &str, pieces: &[&str]| {
+        let mut bench = bench(&[connect, QUIET]);
+        bench.send(1, b"SUB a 1\r\nUNSUB 1 4\r\n");
+        for piece in [&[before], pieces].concat() {
+            bench.send(0, piece.replace('|', "\r\n").as_bytes());
+        }
+        let traffic = bench.ends.iter().map(|end| format!("{:?}", end.conn.traffic()));
+        let traffic: String = traffic.collect();
+        let listed = bench.registry.global.with_sublist(|sublist| sublist.count());
+        (text(&bench, 0), text(&bench, 1), traffic, bench.registry.totals().in_msgs, listed)
+    };
+    for connect in ["", QUIET, HEADERS, NO_ECHO, PEDANTIC] {
+        for before in ["", "SUB a 1|", "SUB a 1|SUB > 2|", "SUB a q 1|", "SUB a 1|UNSUB 1 2|"] {
+            let together = play(connect, before, &[&ROW.concat()]);
+            assert_eq!(together, play(connect, before, &ROW), "{connect}{before}");
+            assert_eq!(together.1, "MSG a 1 1|1|MSG a 1 1|2|MSG a 1 02|33|MSG a 1 r 1|4|");
+        }
+    }
+}
+
 /// What went wrong: messages that another worker had staged were counted only after UNSUB had
 /// looked, and a subscription beyond its limit stayed listed for ever.
 #[test]
@@ -120,7 +147,7 @@ fn a_limit_that_another_worker_passes_still_ends_the_subscription() {
     let publisher = Publisher { conn: &conn, echo: true };
     let account = Arc::clone(&bench.registry.global);
     for _ in 0..3 {
-        assert!(other.deliver(&account, &publish, publisher));
+        assert!(other.deliver(&account, &publish, || None, publisher).reached);
     }
     bench.send(0, b"UNSUB 1 2\r\n");
     other.commit(&bench.registry.policy, &conn);

@@ -19,12 +19,14 @@ pub(super) fn op(conn: &Conn, op: &Op<'_>) {
     }
 }
 
-/// Traces a publication and what it carries.
+/// Traces a publication and what it carries. Tells whether anything is traced.
 #[inline]
-pub(super) fn publish(conn: &Conn, publish: &Publish<'_>, log: &Log) {
-    if tracing::enabled!(tracing::Level::TRACE) {
+pub(super) fn publish(conn: &Conn, publish: &Publish<'_>, log: &Log) -> bool {
+    let traced = tracing::enabled!(tracing::Level::TRACE);
+    if traced {
         trace_publish(conn, publish, log);
     }
+    traced
 }
 
 #[cold]

@@ -18,9 +18,9 @@ use crate::account::Account;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 use crate::deliver::matched::{Matched, Target};
-use crate::deliver::{Delivery, Offer, Publisher, Tails, lookup};
+use crate::deliver::{Delivery, Offer, Publisher, Row, Tails, lookup};
 use crate::encoder;
-use crate::parser::RoutedMsg;
+use crate::parser::{RoutedMsg, Tail};
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
 
@@ -198,15 +198,26 @@ impl Beyond {
 
 impl Delivery {
     /// Stages a message from another server for local receivers: the plain ones, and one member of
-    /// each group that it names.
-    pub fn deliver_routed(&mut self, account: &Account, msg: &RoutedMsg<'_>, from: &Arc<Conn>) {
+    /// each group that it names. As [`deliver`](Delivery::deliver), takes along what is like it,
+    /// which names no groups.
+    #[inline]
+    pub fn deliver_routed<'a>(
+        &mut self,
+        account: &Account,
+        msg: &RoutedMsg<'a>,
+        mut next: impl FnMut() -> Option<Tail<'a>>,
+        from: &Arc<Conn>,
+    ) -> Row {
         let publish = &msg.publish;
+        let mut row = Row::new(publish);
         let matched = lookup(&mut self.cache, &mut self.result, account, publish.subject, self.now);
         if matched.is_empty() {
-            return;
+            row.extend(next);
+            return row;
         }
         let mut offer = Offer {
-            publish,
+            subject: publish.subject,
+            reply: publish.reply,
             publisher: Publisher { conn: from, echo: true },
             tails: Tails::new(publish, &mut self.rewritten),
             heads: &matched.heads,
@@ -215,39 +226,41 @@ impl Delivery {
             now: self.now,
             traced: tracing::enabled!(tracing::Level::TRACE),
         };
-        for bundle in &mut matched.bundles {
-            offer.offer_all(bundle);
-        }
-        for target in &matched.targets[..matched.plain_count] {
-            offer.offer(target);
-        }
-        self.served.clear();
-        for name in msg.queues.iter() {
-            let Some((number, members)) = matched.group_named(name) else { continue };
-            // A name may stand there twice.
-            if self.served.contains(&number) {
-                continue;
-            }
-            self.served.push(number);
-            if !members.is_empty() && offer.offer_one(members, &mut self.random) {
-                continue;
+        loop {
+            let plain = &matched.targets[..matched.plain_count];
+            offer.offer_plain(&mut matched.bundles, plain);
+            self.served.clear();
+            for name in msg.queues.iter() {
+                let Some((number, members)) = matched.group_named(name) else { continue };
+                // A name may stand there twice.
+                if self.served.contains(&number) {
+                    continue;
+                }
+                self.served.push(number);
+                if !members.is_empty() && offer.offer_one(members, &mut self.random) {
+                    continue;
+                }
+                if let Some(beyond) = &matched.beyond
+                    && let Some(at) = (number as usize).checked_sub(matched.groups.len())
+                    && let Some(Choice::Remote(route)) =
+                        beyond.choose(0, &beyond.groups[at].remotes, Some(from), &mut self.random)
+                {
+                    self.chosen.push((route, at as u32));
+                }
             }
             if let Some(beyond) = &matched.beyond
-                && let Some(at) = (number as usize).checked_sub(matched.groups.len())
-                && let Some(Choice::Remote(route)) =
-                    beyond.choose(0, &beyond.groups[at].remotes, Some(from), &mut self.random)
+                && !self.chosen.is_empty()
             {
-                self.chosen.push((route, at as u32));
+                offer.offer_routes(beyond, &mut self.chosen, false);
             }
-        }
-        if let Some(beyond) = &matched.beyond
-            && !self.chosen.is_empty()
-        {
-            offer.offer_routes(beyond, &mut self.chosen, false);
+            if !offer.turn_to(&mut next, &mut row) {
+                break;
+            }
         }
         if !self.spent.is_empty() {
             self.retire(account);
         }
+        row
     }
 }
 
@@ -325,7 +338,7 @@ impl Offer<'_> {
                 continue;
             }
             // The reply moves to the place between the sign and the groups.
-            let reply = self.publish.reply;
+            let reply = self.reply;
             let tail = if reply.is_empty() { tail } else { &tail[reply.len() + 1..] };
             let names = groups.map(|at| beyond.groups[at as usize].member.queue());
             let mut line = Vec::with_capacity(head.len() + reply.len() + LINE_ROOM);

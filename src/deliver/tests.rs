@@ -56,7 +56,8 @@ impl Bench {
     fn publish(&mut self, conn: &Arc<Conn>, echo: bool, line: &str) -> bool {
         let reached = parsed(line, |publish| {
             let account = Arc::clone(&self.registry.global);
-            let reached = self.delivery.deliver(&account, publish, Publisher { conn, echo });
+            let publisher = Publisher { conn, echo };
+            let reached = self.delivery.deliver(&account, publish, || None, publisher).reached;
             if !reached {
                 self.delivery.no_responders(&account, publish, conn);
             }
@@ -70,7 +71,7 @@ impl Bench {
     fn stage(&mut self, conn: &Arc<Conn>, echo: bool, line: &str) {
         let account = Arc::clone(&self.registry.global);
         parsed(line, |publish| {
-            self.delivery.deliver(&account, publish, Publisher { conn, echo });
+            self.delivery.deliver(&account, publish, || None, Publisher { conn, echo });
         });
     }
 

@@ -387,12 +387,11 @@ impl<M: Machine> Drive<M> {
         true
     }
 
-    /// Handles the next op of `rest`; false when there is none.
+    /// Handles the next op of `rest`, or several messages alike; false when there is none.
     #[inline]
     fn handle_next(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<bool, ProtoErr> {
         if let Some((plain, used)) = self.parser.next_plain(rest) {
-            *rest = &rest[used..];
-            self.machine.handle_plain(&plain, delivery)?;
+            self.machine.handle_plain(&plain, self.parser.rest(rest, used), delivery)?;
             return Ok(true);
         }
         self.handle_any(rest, delivery)

@@ -10,7 +10,7 @@ use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::moment::Moment;
 use crate::options::{Options, WriteTimeout};
-use crate::parser::{Grammar, Op, Publish, RouteOp, RouteRules, RoutedMsg, Rules};
+use crate::parser::{Grammar, Op, Publish, Rest, RouteOp, RouteRules, RoutedMsg, Rules};
 use crate::route::Route;
 
 /// An op as the machine `M` takes it.
@@ -43,13 +43,15 @@ pub trait Machine: Unpin + Send + 'static {
     /// Speaks first.
     fn start(&mut self, delivery: &mut Delivery);
 
-    /// Handles a plainly written message.
+    /// Handles a plainly written message, and of the `rest` of the input as many of its kind as
+    /// stand in a row.
     ///
     /// # Errors
     /// As [`handle_op`](Machine::handle_op).
-    fn handle_plain(
+    fn handle_plain<'a>(
         &mut self,
-        plain: &PlainOf<'_, Self>,
+        plain: &PlainOf<'a, Self>,
+        rest: Rest<'_, 'a, Self::Rules>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr>;
 
@@ -127,12 +129,13 @@ impl Machine for Client {
     }
 
     #[inline]
-    fn handle_plain(
+    fn handle_plain<'a>(
         &mut self,
-        publish: &Publish<'_>,
+        publish: &Publish<'a>,
+        rest: Rest<'_, 'a>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
-        self.handle_publish(publish, delivery)
+        self.handle_publish(publish, Some(rest), delivery)
     }
 
     #[inline]
@@ -204,12 +207,13 @@ impl Machine for Route {
     }
 
     #[inline]
-    fn handle_plain(
+    fn handle_plain<'a>(
         &mut self,
-        msg: &RoutedMsg<'_>,
+        msg: &RoutedMsg<'a>,
+        rest: Rest<'_, 'a, RouteRules>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
-        self.handle_msg(msg, delivery)
+        self.handle_msg(msg, Some(rest), delivery)
     }
 
     #[inline]

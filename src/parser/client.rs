@@ -3,8 +3,10 @@
 //! nats: server/client.go `processPub`, `processHeaderPub`, `parseSub`, `processUnsub`
 
 use crate::errors::ProtoErr;
-use crate::parser::line::{Args, args, bare, cut, parse_size, plain_line, size, split};
-use crate::parser::line::{tail_of, whole_line, with_payload};
+use crate::parser::line::{
+    Args, Limits, args, bare, cut, plain_alike, plain_line, plain_publish, size, split, tail_of,
+    whole_line, with_payload,
+};
 use crate::parser::{Bare, Found, Grammar, Publication};
 
 /// One operation of a client. Slices borrow from the input or from the parser's unfinished op.
@@ -43,7 +45,7 @@ pub enum Op<'a> {
 }
 
 /// A publication, all slices of one piece of memory.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Publish<'a> {
     /// Subject as published, opaque bytes without blanks.
     pub subject: &'a [u8],
@@ -59,6 +61,15 @@ pub struct Publish<'a> {
     /// HPUB) carries behind its sid. Empty when the line was not written with single blanks and
     /// CRLF.
     pub tail: &'a [u8],
+}
+
+/// What a receiver gets of a message behind its sid.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tail<'a> {
+    /// `[reply ][header-size ]size CRLF message CRLF`.
+    pub text: &'a [u8],
+    /// Header block and payload in bytes.
+    pub len: usize,
 }
 
 impl Publish<'_> {
@@ -108,6 +119,16 @@ impl Grammar for Rules {
     #[inline]
     fn plain<'a>(&self, input: &'a [u8]) -> Option<(Publish<'a>, usize)> {
         plain_pub(input, self)
+    }
+
+    #[inline]
+    fn alike<'a>(
+        &self,
+        first: &Publish<'_>,
+        text: &[u8],
+        input: &'a [u8],
+    ) -> Option<(Tail<'a>, usize)> {
+        plain_alike(first, text, input, START, self.limits())
     }
 
     fn find<'a>(&self, buf: &'a [u8], scanned: usize) -> Result<Found<Op<'a>, ()>, ProtoErr> {
@@ -188,6 +209,10 @@ impl Grammar for Rules {
 }
 
 impl Rules {
+    fn limits(&self) -> Limits {
+        Limits { line: self.max_control_line, payload: self.max_payload }
+    }
+
     /// Checks the size of a publication and gives it out when its payload is whole.
     fn publish<'a>(
         &self,
@@ -201,43 +226,28 @@ impl Rules {
     }
 }
 
-/// A whole PUB as every client library writes it: single blanks, CRLF, nothing unusual. Everything
-/// else, wrong or only cut off, is left to [`Rules::find`], which says what it is.
+/// A whole PUB or HPUB as every client library writes it: single blanks, CRLF, nothing unusual.
+/// Everything else, wrong or only cut off, is left to [`Rules::find`], which says what it is.
 #[inline]
 fn plain_pub<'a>(buf: &'a [u8], rules: &Rules) -> Option<(Publish<'a>, usize)> {
-    const START: usize = "PUB ".len();
-    if rules.connect_first || !buf.starts_with(b"PUB ") {
+    if rules.connect_first {
         return None;
     }
-    let line = &buf[START..];
-    let (blanks, count, end) = plain_line::<2>(line)?;
-    let subject_end = blanks[0];
-    let (reply, size_at) = match count {
-        1 => (&line[..0], subject_end + 1),
-        2 => (&line[subject_end + 1..blanks[1]], blanks[1] + 1),
-        _ => return None,
+    let (publish, start) = if let Some(line) = buf.strip_prefix(b"PUB ") {
+        let (blanks, count, end) = plain_line::<2>(line)?;
+        (plain_publish(line, 0, &blanks[..count], end, false, rules.limits())?, START)
+    } else if rules.headers {
+        let line = buf.strip_prefix(b"HPUB ")?;
+        let (blanks, count, end) = plain_line::<3>(line)?;
+        (plain_publish(line, 0, &blanks[..count], end, true, rules.limits())?, START + 1)
+    } else {
+        return None;
     };
-    if subject_end == 0 || (count == 2 && reply.is_empty()) || end > rules.max_control_line {
-        return None;
-    }
-    let size_text = &line[size_at..end];
-    let len = parse_size(size_text)?;
-    let message_at = end + 2;
-    let tail_len = message_at + len + 2 - (subject_end + 1);
-    let tail = line.get(subject_end + 1..)?.get(..tail_len)?;
-    if len > rules.max_payload || line[end + 1] != b'\n' || !tail.ends_with(b"\r\n") {
-        return None;
-    }
-    let publish = Publish {
-        subject: &line[..subject_end],
-        reply,
-        header_len: None,
-        size_text,
-        message: &line[message_at..message_at + len],
-        tail,
-    };
-    Some((publish, START + message_at + len + 2))
+    Some((publish, start + publish.subject.len() + 1 + publish.tail.len()))
 }
+
+/// Where the subject of a plain PUB starts.
+const START: usize = "PUB ".len();
 
 /// The control line of PUB.
 pub(super) fn pub_line(buf: &[u8], args: Args) -> Result<Publication, ProtoErr> {

@@ -11,6 +11,9 @@ const MAX_PAYLOAD: usize = 200;
 /// What a parser may keep besides one control line and one payload: name, blanks and line ends.
 const KEPT_SLACK: usize = 32;
 
+/// Bytes that the parser looks at together.
+const WORD_LEN: usize = 8;
+
 /// A grammar as the bodies need it.
 trait Checked: Grammar + Copy {
     /// The op as text. Whatever it was made of, it is well formed.
@@ -18,6 +21,9 @@ trait Checked: Grammar + Copy {
 
     /// The same for the op of a plain message.
     fn check_plain(plain: &Self::Plain<'_>) -> String;
+
+    /// Its message.
+    fn publish<'a>(plain: &Self::Plain<'a>) -> Publish<'a>;
 
     /// After CONNECT anything may come.
     fn connected(&mut self, op: &Self::Op<'_>);
@@ -86,7 +92,10 @@ fn ops<'a, G: Checked>(pieces: impl IntoIterator<Item = &'a [u8]>, rules: G) -> 
         loop {
             let mut rules = parser.rules;
             let plain = parser.next_plain(piece);
-            let plain = plain.map(|(plain, len)| (G::check_plain(&plain), len));
+            let plain = plain.map(|(plain, len)| {
+                check_alike(&parser, &plain, piece, len);
+                (G::check_plain(&plain), len)
+            });
             let (op, used) = match parser.next(piece) {
                 Ok((op, used)) => (op.map(|op| check_op(&mut rules, &op)), used),
                 Err(error) => {
@@ -109,6 +118,32 @@ fn ops<'a, G: Checked>(pieces: impl IntoIterator<Item = &'a [u8]>, rules: G) -> 
         assert!(parser.kept_len() <= kept_max, "{} bytes are kept", parser.kept_len());
     }
     ops
+}
+
+/// What stands behind a plain message is taken for one like it if, and only if, it is a plain
+/// message to the same place, and both have neither reply nor headers. At the end of the input,
+/// where the next word is not whole, it may be left to its own reading.
+fn check_alike<G: Checked>(parser: &Parser<G>, plain: &G::Plain<'_>, piece: &[u8], len: usize) {
+    let padded = [piece, &[b'.'; WORD_LEN]].concat();
+    let find = |mut input: &[u8]| {
+        let before = input.len();
+        let tail = parser.rest(&mut input, len).next_alike(plain);
+        tail.map(|tail| (tail.text.to_vec(), tail.len, before - len - input.len()))
+    };
+    let start = |plain: &G::Plain<'_>, text: &[u8]| {
+        let publish = G::publish(plain);
+        let simple = publish.reply.is_empty() && publish.header_len.is_none();
+        simple.then(|| text[..text.len() - publish.tail.len()].to_vec())
+    };
+    let expected = parser.next_plain(&padded[len..]).and_then(|(next, next_len)| {
+        let publish = G::publish(&next);
+        let begin = start(&next, &padded[len..len + next_len])?;
+        let same = start(plain, &piece[..len])? == begin;
+        same.then(|| (publish.tail.to_vec(), publish.len(), next_len))
+    });
+    assert_eq!(find(&padded), expected);
+    let found = find(piece);
+    assert!(found.is_none() || found == expected);
 }
 
 fn check_op<G: Checked>(rules: &mut G, op: &G::Op<'_>) -> String {
@@ -136,7 +171,11 @@ impl Checked for Rules {
     }
 
     fn check_plain(plain: &Publish<'_>) -> String {
-        Self::check(&Op::Publish(Publish { ..*plain }))
+        Self::check(&Op::Publish(*plain))
+    }
+
+    fn publish<'a>(plain: &Self::Plain<'a>) -> Publish<'a> {
+        *plain
     }
 
     fn connected(&mut self, op: &Op<'_>) {
@@ -169,8 +208,11 @@ impl Checked for RouteRules {
     }
 
     fn check_plain(plain: &RoutedMsg<'_>) -> String {
-        let publish = Publish { ..plain.publish };
-        Self::check(&RouteOp::Msg(RoutedMsg { publish, ..*plain }))
+        Self::check(&RouteOp::Msg(*plain))
+    }
+
+    fn publish<'a>(plain: &Self::Plain<'a>) -> Publish<'a> {
+        plain.publish
     }
 
     fn connected(&mut self, op: &RouteOp<'_>) {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use memchr::memchr;
 
 use crate::errors::ProtoErr;
-use crate::parser::{Bare, Found, Grammar, Part, Publication};
+use crate::parser::{Bare, Found, Grammar, Part, Publication, Publish, Tail};
 
 /// The op goes on behind `buf`, of which `scanned` bytes and those after them hold no line end.
 pub(super) fn cut<O, E>(buf: &[u8], scanned: usize) -> Result<Found<O, E>, ProtoErr> {
@@ -223,6 +223,109 @@ fn blanks_of(word: u64) -> u64 {
     // No byte carries into the next: its lower seven bits and this are less than 256.
     let past_blank = (word & !TOPS) + ONES * (0x7f - b' ' as u64);
     !(past_blank | word) & TOPS
+}
+
+/// The message of a plain `line`, whose subject starts at `subject_at` and ends at the first of
+/// `blanks`, and whose CR is at `end`; none unless it is whole.
+#[inline(always)]
+pub(super) fn plain_publish<'a>(
+    line: &'a [u8],
+    subject_at: usize,
+    blanks: &[usize],
+    end: usize,
+    has_header: bool,
+    limits: Limits,
+) -> Option<Publish<'a>> {
+    let (size_at, blanks) = match blanks {
+        [header @ .., size] if has_header => (size + 1, header),
+        _ => (blanks.last()? + 1, blanks),
+    };
+    let (subject_end, reply) = match *blanks {
+        [subject_end] => (subject_end, &line[..0]),
+        [subject_end, end] if end > subject_end + 1 => (subject_end, &line[subject_end + 1..end]),
+        _ => return None,
+    };
+    if subject_end == subject_at || end > limits.line {
+        return None;
+    }
+    let tail = plain_tail(line, subject_end + 1, size_at..end, limits.payload)?;
+    let header_len = match has_header {
+        false => None,
+        true => Some(parse_size(&line[blanks.last()? + 1..size_at - 1])?),
+    };
+    // A header block of no bytes is unusual.
+    if header_len.is_some_and(|header_len| header_len == 0 || header_len > tail.len) {
+        return None;
+    }
+    Some(Publish {
+        subject: &line[subject_at..subject_end],
+        reply,
+        header_len,
+        size_text: &line[size_at..end],
+        message: &line[end + 2..end + 2 + tail.len],
+        tail: tail.text,
+    })
+}
+
+/// The tail at `tail_at` in a plain `line`, whose size stands at `size`, before a CR; none unless
+/// it is whole.
+#[inline(always)]
+fn plain_tail(
+    line: &[u8],
+    tail_at: usize,
+    size: Range<usize>,
+    max_payload: usize,
+) -> Option<Tail<'_>> {
+    let line_end = size.end + 1;
+    let len = parse_size(&line[size])?;
+    let text = line.get(tail_at..line_end + 1 + len + 2)?;
+    if len > max_payload || line[line_end] != b'\n' || !text.ends_with(b"\r\n") {
+        return None;
+    }
+    Some(Tail { text, len })
+}
+
+/// What a plain line and its payload are held to, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) line: usize,
+    pub(super) payload: usize,
+}
+
+/// The tail of the message at the start of `input`, and the length of the whole, if it is like
+/// `first`, which has neither reply nor headers and is written as `text`: the same up to its size.
+/// The arguments stand behind `start`.
+#[inline]
+pub(super) fn plain_alike<'a>(
+    first: &Publish<'_>,
+    text: &[u8],
+    input: &'a [u8],
+    start: usize,
+    limits: Limits,
+) -> Option<(Tail<'a>, usize)> {
+    if !first.reply.is_empty() || first.header_len.is_some() {
+        return None;
+    }
+    let tail_at = text.len() - first.tail.len();
+    let message_at = text.len() - first.message.len() - 2;
+    // Most other subjects are told apart by their ends, without a call.
+    if input.get(tail_at - 2..tail_at)? != &text[tail_at - 2..tail_at] {
+        return None;
+    }
+    // With the same size, too, there is nothing to be read.
+    if let Some(same) = input.get(..text.len())
+        && same[..message_at] == text[..message_at]
+        && same.ends_with(b"\r\n")
+    {
+        return Some((Tail { text: &same[tail_at..], len: first.message.len() }, text.len()));
+    }
+    let line = input.strip_prefix(&text[..tail_at])?;
+    let ([], _, end) = plain_line::<0>(line)?;
+    if tail_at - start + end > limits.line {
+        return None;
+    }
+    let tail = plain_tail(line, 0, 0..end, limits.payload)?;
+    Some((tail, tail_at + tail.text.len()))
 }
 
 /// Digits of a size at most.

@@ -11,9 +11,11 @@ use smallvec::SmallVec;
 
 use crate::errors::ProtoErr;
 use crate::parser::client::{hpub_line, pub_line};
-use crate::parser::line::{Args, args, bare, cut, is_separator, parse_size, plain_line, size};
-use crate::parser::line::{split, tail_of, whole_line, with_payload, words};
-use crate::parser::{Bare, Found, Grammar, Publication, Publish};
+use crate::parser::line::{
+    Args, Limits, args, bare, cut, is_separator, parse_size, plain_alike, plain_line,
+    plain_publish, size, split, tail_of, whole_line, with_payload, words,
+};
+use crate::parser::{Bare, Found, Grammar, Publication, Publish, Tail};
 
 /// One operation of another server.
 #[derive(Debug, PartialEq)]
@@ -55,7 +57,7 @@ pub enum RouteOp<'a> {
 }
 
 /// A message on its way from another server, all slices of one piece of memory.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoutedMsg<'a> {
     /// Account; empty on a dedicated connection.
     pub account: &'a [u8],
@@ -129,6 +131,16 @@ impl Grammar for RouteRules {
         plain_msg(input, self)
     }
 
+    #[inline]
+    fn alike<'a>(
+        &self,
+        first: &RoutedMsg<'_>,
+        text: &[u8],
+        input: &'a [u8],
+    ) -> Option<(Tail<'a>, usize)> {
+        plain_alike(&first.publish, text, input, START, self.limits())
+    }
+
     fn find<'a>(&self, buf: &'a [u8], scanned: usize) -> RouteFound<'a> {
         if self.connect_first && !buf[0].eq_ignore_ascii_case(&b'C') {
             return Err(ProtoErr::AuthorizationViolation);
@@ -186,6 +198,10 @@ impl Grammar for RouteRules {
 type MsgLine = Result<(Publication, Routed), ProtoErr>;
 
 impl RouteRules {
+    fn limits(&self) -> Limits {
+        Limits { line: self.max_control_line, payload: self.max_payload }
+    }
+
     /// `RS+` or `RS-`; `LS+` or `LS-`, which are ignored.
     fn interest<'a>(
         &self,
@@ -362,51 +378,22 @@ fn plain_msg<'a>(buf: &'a [u8], rules: &RouteRules) -> Option<(RoutedMsg<'a>, us
         b"HMSG " => true,
         _ => return None,
     };
+    if rules.connect_first {
+        return None;
+    }
     let (blanks, count, end) = plain_line::<4>(line)?;
-    // The blanks behind account, subject, reply, header size: not all of them are always there.
-    let first = usize::from(!rules.account_absent);
-    let has_reply = match count.checked_sub(first + 1 + usize::from(has_header))? {
-        0 => false,
-        1 => true,
-        _ => return None,
+    let (account, subject_at, blanks) = match rules.account_absent {
+        true => (&line[..0], 0, &blanks[..count]),
+        false if count == 0 || blanks[0] == 0 => return None,
+        false => (&line[..blanks[0]], blanks[0] + 1, &blanks[1..count]),
     };
-    let account = if rules.account_absent { &line[..0] } else { &line[..blanks[0]] };
-    let subject_at = if rules.account_absent { 0 } else { blanks[0] + 1 };
-    let subject_end = blanks[first];
-    let reply = if has_reply { &line[subject_end + 1..blanks[first + 1]] } else { &line[..0] };
-    if account.is_empty() != rules.account_absent
-        || subject_at == subject_end
-        || reply.is_empty() == has_reply
-        || end > rules.max_control_line
-        || rules.connect_first
-    {
-        return None;
-    }
-    let size_text = &line[blanks[count - 1] + 1..end];
-    let len = parse_size(size_text).filter(|&len| len <= rules.max_payload)?;
-    let header_len = match has_header {
-        false => None,
-        true => Some(parse_size(&line[blanks[count - 2] + 1..blanks[count - 1]])?),
-    };
-    let message_at = end + 2;
-    let tail = line.get(subject_end + 1..message_at + len + 2)?;
-    if line[end + 1] != b'\n'
-        || !tail.ends_with(b"\r\n")
-        || header_len.is_some_and(|header_len| header_len == 0 || header_len > len)
-    {
-        return None;
-    }
-    let publish = Publish {
-        subject: &line[subject_at..subject_end],
-        reply,
-        header_len,
-        size_text,
-        message: &line[message_at..message_at + len],
-        tail,
-    };
-    let used = op.len() + message_at + len + 2;
+    let publish = plain_publish(line, subject_at, blanks, end, has_header, rules.limits())?;
+    let used = START + subject_at + publish.subject.len() + 1 + publish.tail.len();
     Some((RoutedMsg { account, publish, queues: Queues::default() }, used))
 }
+
+/// Where the arguments of RMSG and HMSG start.
+const START: usize = "RMSG ".len();
 
 #[cfg(test)]
 mod tests;

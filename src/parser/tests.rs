@@ -55,6 +55,12 @@ fn what_clients_usually_write_takes_the_short_way() {
         ("PUB a 0\r\n\r\nPING\r\n", Some(11)),
         ("PUB orders.new 5\r\nhello\r\nPUB", Some(25)),
         ("PUB orders.new _INBOX.abcdefghijk 5\r\nhello\r\n", Some(44)),
+        ("HPUB a 2 5\r\nhello\r\n", Some(19)),
+        ("HPUB a r 5 5\r\nhello\r\n", Some(21)),
+        ("HPUB a 0 5\r\nhello\r\n", None),
+        ("HPUB a 6 5\r\nhello\r\n", None),
+        ("HPUB a 5\r\nhello\r\n", None),
+        ("HPUB a r s 5 5\r\nhello\r\n", None),
         ("PUB a b c 5\r\nhello\r\n", None),
         ("PUB a  5\r\nhello\r\n", None),
         ("PUB a\t5\r\nhello\r\n", None),
@@ -66,9 +72,49 @@ fn what_clients_usually_write_takes_the_short_way() {
     for (input, len) in lens {
         assert_eq!(parser.next_plain(input.as_bytes()).map(|(_, len)| len), len, "{input:?}");
     }
+    let headerless = Rules { headers: false, ..RULES };
+    assert!(Parser::new(headerless).next_plain(b"HPUB a 2 5\r\nhello\r\n").is_none());
     let one_too_many = Rules { max_control_line: 4, ..RULES };
     assert!(Parser::new(one_too_many).next_plain(b"PUB ab 5\r\nhello\r\n").is_some());
     assert!(Parser::new(one_too_many).next_plain(b"PUB abc 5\r\nhello\r\n").is_none());
+}
+
+#[test]
+fn messages_alike_stand_in_a_row() {
+    let parser = Parser::new(Rules { max_control_line: 6, max_payload: 11, ..RULES });
+    let lens = [
+        ("PUB a 2\r\nok\r\n", Some(13)),
+        ("PUB a 0\r\n\r\nPING\r\n", Some(11)),
+        ("PUB a 11\r\nhello world\r\n", Some(23)),
+        ("PUB a 0002\r\nok\r\n", Some(16)),
+        ("PUB a 00002\r\nok\r\n", None),
+        ("PUB a 12\r\nhello worlds\r\n", None),
+        ("PUB b 2\r\nok\r\n", None),
+        ("PUB ab 2\r\nok\r\n", None),
+        ("PUB a r 2\r\nok\r\n", None),
+        ("pub a 2\r\nok\r\n", None),
+        ("PUB a  2\r\nok\r\n", None),
+        ("PUB a 2\nok\r\n", None),
+        ("PUB a 2\r\nokay\r\n", None),
+        ("PUB a 2\r\nok\r", None),
+        ("PUB a 2", None),
+        ("", None),
+    ];
+    for (behind, len) in lens {
+        let input = format!("PUB a 2\r\nhi\r\n{behind}");
+        let mut rest = input.as_bytes();
+        let (first, first_len) = parser.next_plain(rest).unwrap();
+        let tail = parser.rest(&mut rest, first_len).next_alike(&first);
+        assert_eq!(tail.map(|_| behind.len() - rest.len()), len, "{behind:?}");
+        assert_eq!(rest.len(), behind.len() - len.unwrap_or(0), "{behind:?}");
+    }
+    for with_more in ["PUB a r 2\r\nhi\r\n", "HPUB a 1 2\r\nhi\r\n"] {
+        let parser = Parser::new(RULES);
+        let input = with_more.repeat(2);
+        let (first, len) = parser.next_plain(input.as_bytes()).unwrap();
+        let mut rest = input.as_bytes();
+        assert_eq!(parser.rest(&mut rest, len).next_alike(&first), None, "{with_more:?}");
+    }
 }
 
 /// The only thing that becomes of `input`.

@@ -421,9 +421,14 @@ impl End {
         let delivery = &mut bench.delivery;
         loop {
             if let Some((msg, used)) = parser.next_plain(input) {
-                input = &input[used..];
-                crossed(msg.publish.payload());
-                route.handle_msg(&msg, delivery)?;
+                let before = input;
+                route.handle_msg(&msg, Some(parser.rest(&mut input, used)), delivery)?;
+                let mut row = &before[..before.len() - input.len()];
+                let mut again = Parser::new(parser.rules);
+                while let (Some(RouteOp::Msg(msg)), used) = again.next(row)? {
+                    crossed(msg.publish.payload());
+                    row = &row[used..];
+                }
                 continue;
             }
             let (op, used) = parser.next(input)?;
