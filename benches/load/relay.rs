@@ -13,7 +13,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 pub(crate) const FLAG: &str = "--be-the-relay";
 
 /// Bytes of one read, the same as a server's.
-const READ_LEN: usize = 64 * 1024;
+const READ_LEN: usize = 256 * 1024;
 
 /// Token of the listener in epoll; connections count from 0.
 const LISTENER: u64 = u64::MAX;

@@ -13,7 +13,7 @@ pub(crate) mod sublist;
 use std::fmt;
 
 /// Bytes of one read, as the server takes them from a socket.
-const READ_LEN: usize = 64 * 1024;
+const READ_LEN: usize = 256 * 1024;
 
 /// Operations before those that count.
 const WARM_OPS: u64 = 20_000;
