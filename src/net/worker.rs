@@ -12,8 +12,8 @@ use crate::deliver::Delivery;
 use crate::net::pace::{Pace, REST};
 use crate::registry::Registry;
 
-/// Bytes that one read takes at most: what a read and the writes it leads to cost by themselves, the
-/// wake-ups of those who wait for them above all, is shared by as many messages. Twice as much
+/// Bytes that one read takes at most. What a read and the writes it leads to cost by themselves,
+/// above all the wake-ups of those who wait for them, is shared by as many messages. Twice as much
 /// brings little more and leaves the processor's cache.
 pub(crate) const READ_LEN: usize = 256 * 1024;
 
