@@ -72,6 +72,19 @@ struct Stage {
     wanted: usize,
 }
 
+impl Stage {
+    /// Appends a message of `bytes` bytes, given in pieces. Tells how long its frame is.
+    #[inline(always)]
+    fn append<const N: usize>(&mut self, pieces: [&[u8]; N], bytes: u64) -> usize {
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        self.frames.reserve(len);
+        pieces.iter().for_each(|piece| self.frames.extend_from_slice(piece));
+        self.msgs += 1;
+        self.bytes += bytes;
+        len
+    }
+}
+
 /// Receivers of one match that get the same frames: their sids are the same. All are connections of
 /// their own.
 pub(super) type Receivers = Arc<[Receiver]>;
@@ -172,12 +185,7 @@ impl Staging {
     ) {
         let at = self.stage_at(slot, || Arc::clone(subscription.conn()));
         let stage = &mut self.stages[at];
-        let len = head.len() + tail.len();
-        stage.frames.reserve(len);
-        stage.frames.extend_from_slice(head);
-        stage.frames.extend_from_slice(tail);
-        stage.msgs += 1;
-        stage.bytes += bytes;
+        let len = stage.append([head, tail], bytes);
         if !counted {
             match &mut stage.run {
                 Some((last, count)) if last.is_same(subscription) => *count += 1,
@@ -204,29 +212,17 @@ impl Staging {
         if plan.version != self.version {
             self.plan(receivers, plan);
         }
-        let len = head.len() + tail.len();
         for &at in &plan.stages {
-            let stage = &mut self.stages[at as usize];
-            stage.frames.reserve(len);
-            stage.frames.extend_from_slice(head);
-            stage.frames.extend_from_slice(tail);
-            stage.msgs += 1;
-            stage.bytes += bytes;
+            self.held_bytes += self.stages[at as usize].append([head, tail], bytes);
         }
         self.tallies[plan.tally].1 += 1;
-        self.held_bytes += len * plan.stages.len();
-        self.bytes += len * receivers.len();
+        self.bytes += (head.len() + tail.len()) * receivers.len();
     }
 
     /// Appends one message for a route, given in pieces.
     pub(super) fn stage_routed(&mut self, conn: &Arc<Conn>, pieces: [&[u8]; 3], bytes: u64) {
         let at = self.stage_at(conn.slot, || Arc::clone(conn));
-        let stage = &mut self.stages[at];
-        let len = pieces.iter().map(|piece| piece.len()).sum();
-        stage.frames.reserve(len);
-        pieces.iter().for_each(|piece| stage.frames.extend_from_slice(piece));
-        stage.msgs += 1;
-        stage.bytes += bytes;
+        let len = self.stages[at].append(pieces, bytes);
         self.held_bytes += len;
         self.bytes += len;
     }
@@ -341,7 +337,9 @@ impl Staging {
         for at in (0..self.used).filter(|&at| Some(at) != last_at).chain(last_at) {
             let stage = &mut self.stages[at];
             add_delivered(stage.run.take());
-            if let Some(at) = stage.conns.iter().position(|conn| Arc::ptr_eq(conn, last)) {
+            if Some(at) == last_at
+                && let Some(at) = stage.conns.iter().position(|conn| Arc::ptr_eq(conn, last))
+            {
                 let end = stage.conns.len() - 1;
                 stage.conns.swap(at, end);
             }
