@@ -63,6 +63,15 @@ enum State {
     Told,
 }
 
+/// What a client may publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    /// Any message on the subject, if it has no reply.
+    Subject,
+    /// This one message: it answers a request.
+    Once,
+}
+
 /// What stays of a CONNECT, besides what its connection shows of it and is not [`Rare`].
 struct Asked {
     verbose: bool,
@@ -199,14 +208,19 @@ impl Client {
         if pedantic && !subject::is_valid_publish(publish.subject) {
             self.refuse(&ProtoErr::InvalidPublishSubject, delivery);
         }
-        let checked = self.is_publish_checked(publish);
-        if checked && let Some(denied) = self.publish_denied(publish, delivery.now) {
-            delivery.count_in(&self.conn, Row::new(publish));
-            self.refuse(&denied.into(), delivery);
-            return Ok(());
+        let mut once = verbose || pedantic || traced;
+        if self.is_publish_checked(publish) {
+            match self.check_publish(publish, delivery.now) {
+                Ok(allowed) => once |= allowed == Allowed::Once,
+                Err(denied) => {
+                    delivery.count_in(&self.conn, Row::new(publish));
+                    self.refuse(&denied.into(), delivery);
+                    return Ok(());
+                }
+            }
         }
         self.ok(delivery);
-        if checked || verbose || pedantic || traced {
+        if once {
             rest = None;
         }
         let next = || rest.as_mut()?.next_alike(publish);
@@ -404,29 +418,32 @@ impl Client {
         self.permissions.is_some() || is_special(publish.subject) || is_special(publish.reply)
     }
 
-    /// Why the client may not publish this, if it may not.
-    fn publish_denied(&self, publish: &Publish<'_>, now: Moment) -> Option<Denied> {
+    /// Whether the client may publish this, and what else with it, or why not.
+    fn check_publish(&self, publish: &Publish<'_>, now: Moment) -> Result<Allowed, Denied> {
         let subject = publish.subject;
         let denied = || {
             let quoted = Quoted(subject);
             conn_event!(ERROR, &self.conn, "Publish Violation - Subject {quoted}");
             Denied::Publish { subject: subject.into() }
         };
+        let mut allowed = Allowed::Subject;
         if let Some(permissions) = &self.permissions
             && !permissions.can_publish(subject)
-            && !self.conn.take_reply(subject, now)
         {
-            return Some(denied());
+            if !self.conn.take_reply(subject, now) {
+                return Err(denied());
+            }
+            allowed = Allowed::Once;
         }
         if permissions::is_reserved_subject(subject) {
-            return Some(denied());
+            return Err(denied());
         }
         if permissions::is_reserved_reply(publish.reply) {
             let quoted = Quoted(publish.reply);
             conn_event!(ERROR, &self.conn, "Publish Violation - Reply {quoted}");
-            return Some(Denied::PublishReply { reply: publish.reply.into() });
+            return Err(Denied::PublishReply { reply: publish.reply.into() });
         }
-        None
+        Ok(allowed)
     }
 
     fn handle_sub(

@@ -54,15 +54,12 @@ pub trait Grammar: Sized {
 
     /// The tail of the message at the start of `input`, and the length of the whole, if it is like
     /// `first`, which is written as `text`: the same up to its size.
-    #[inline]
     fn alike<'a>(
         &self,
-        _first: &Self::Plain<'_>,
-        _text: &[u8],
-        _input: &'a [u8],
-    ) -> Option<(Tail<'a>, usize)> {
-        None
-    }
+        first: &Self::Plain<'_>,
+        text: &[u8],
+        input: &'a [u8],
+    ) -> Option<(Tail<'a>, usize)>;
 
     /// Reads the op at the start of `buf`, which is not empty; `buf[..scanned]` holds no line end.
     ///

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::client::fuzz::{Bench, fuzz_client};
 use crate::fuzzing;
-use crate::options::Options;
+use crate::options::{
+    AllowResponses, Credential, Login, Options, Permissions, SubjectPermission, User,
+};
 
 const QUIET: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
 const HEADERS: &str = "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";
@@ -19,7 +21,13 @@ fn bench(connects: &[&str]) -> Bench {
 }
 
 fn text(bench: &Bench, at: usize) -> String {
-    bench.take(at).escape_ascii().to_string().replace("\\r\\n", "|").replace("\\'", "'")
+    bench
+        .take(at)
+        .escape_ascii()
+        .to_string()
+        .replace("\\r\\n", "|")
+        .replace("\\'", "'")
+        .replace("\\\"", "\"")
 }
 
 /// What the one client with this CONNECT gets for `input`; `|` stands for CRLF.
@@ -126,6 +134,29 @@ fn messages_in_a_row_are_as_good_as_single_ones() {
             assert_eq!(together.1, "MSG a 1 1|1|MSG a 1 1|2|MSG a 1 02|33|MSG a 1 r 1|4|");
         }
     }
+}
+
+#[test]
+fn a_row_takes_no_more_than_its_permissions_allow() {
+    let publish = SubjectPermission { allow: Some(vec!["free.*".into()]), deny: Vec::new() };
+    let responses = AllowResponses { max: 2, expires: None };
+    let permissions =
+        Permissions { publish, allow_responses: Some(responses), ..Permissions::default() };
+    let mut options = Options::default();
+    let credential = Credential::Password { user: "u".into(), password: String::new() };
+    let permissions = Some(permissions);
+    options.authorization.login =
+        Login::Users(vec![User { credential, permissions, allowed_connection_types: Vec::new() }]);
+    let mut bench = Bench::new(options, 1);
+    bench.send(0, b"CONNECT {\"verbose\":false,\"user\":\"u\"}\r\n");
+    let row = |subject: &str| format!("PUB {subject} 0\r\n\r\n").repeat(3);
+    let denied = |subject| format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'|");
+    bench.send(0, format!("SUB > 1\r\n{}{}", row("free.1"), row("denied")).as_bytes());
+    let free = "MSG free.1 1 0||".repeat(3);
+    assert_eq!(text(&bench, 0), free + &denied("denied").repeat(3));
+    bench.send(0, format!("PUB free.1 answer 0\r\n\r\n{}", row("answer")).as_bytes());
+    let answers = "MSG answer 1 0||".repeat(2);
+    assert_eq!(text(&bench, 0), format!("MSG free.1 1 answer 0||{answers}{}", denied("answer")));
 }
 
 /// What went wrong: messages that another worker had staged were counted only after UNSUB had

@@ -63,15 +63,6 @@ pub struct Publish<'a> {
     pub tail: &'a [u8],
 }
 
-/// What a receiver gets of a message behind its sid.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Tail<'a> {
-    /// `[reply ][header-size ]size CRLF message CRLF`.
-    pub text: &'a [u8],
-    /// Header block and payload in bytes.
-    pub len: usize,
-}
-
 impl Publish<'_> {
     /// Header block and payload in bytes: what statistics count.
     pub fn len(&self) -> usize {
@@ -92,6 +83,15 @@ impl Publish<'_> {
     pub fn payload(&self) -> &[u8] {
         &self.message[self.header_len.unwrap_or(0)..]
     }
+}
+
+/// What a receiver gets of a message behind its sid.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tail<'a> {
+    /// `[reply ][header-size ]size CRLF message CRLF`.
+    pub text: &'a [u8],
+    /// Header block and payload in bytes.
+    pub len: usize,
 }
 
 /// What the parser has to know of its connection; the client changes it after CONNECT.
