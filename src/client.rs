@@ -17,6 +17,7 @@ mod tests;
 mod trace;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::account::Account;
 use crate::conn::conn_event;
@@ -28,8 +29,9 @@ use crate::encoder;
 use crate::errors::{ClosedReason, Denied, ProtoErr, Quoted};
 use crate::info::Info;
 use crate::limits::FORGET_COUNT;
+use crate::machine::Machine;
 use crate::moment::Moment;
-use crate::options::ConnectionType;
+use crate::options::{ConnectionType, Options, WriteTimeout};
 use crate::parser::{Op, Publish, Rest, Rules, parse_size};
 use crate::permissions::{self, Permissions};
 use crate::registry::{Closed, Registry};
@@ -116,14 +118,19 @@ impl Client {
             conn,
         }
     }
+}
 
-    /// Its connection.
-    pub fn conn(&self) -> &Arc<Conn> {
+impl Machine for Client {
+    type Rules = Rules;
+
+    const STALLS: bool = true;
+
+    #[inline]
+    fn conn(&self) -> &Arc<Conn> {
         &self.conn
     }
 
-    /// What the parser has to hold this client to.
-    pub fn rules(&self) -> Rules {
+    fn rules(&self) -> Rules {
         let options = &self.registry.options;
         Rules {
             max_control_line: options.max_control_line,
@@ -133,29 +140,28 @@ impl Client {
         }
     }
 
-    /// Whether the next CONNECT may take long to be checked.
-    pub fn is_connect_slow(&self) -> bool {
+    #[inline]
+    fn changes_rules(op: &Op<'_>) -> bool {
+        matches!(op, Op::Connect(_))
+    }
+
+    fn is_slow(&self) -> bool {
         self.registry.authenticator.is_slow()
     }
 
-    /// Speaks first: INFO.
-    pub fn start(&mut self, delivery: &mut Delivery) {
+    fn start(&mut self, delivery: &mut Delivery) {
         conn_event!(DEBUG, &self.conn, "Client connection created");
         let info = self.info();
         info.write(delivery.staging.frames(&self.conn));
     }
 
-    /// Handles one op.
-    ///
-    /// # Errors
-    /// The connection has to be ended with what is returned.
-    pub fn handle_op(&mut self, op: &Op<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+    fn handle_op(&mut self, op: &Op<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         if !matches!(op, Op::Connect(_)) {
             self.expect_open();
         }
         trace::op(&self.conn, op);
         match op {
-            Op::Publish(publish) => self.handle_publish(publish, None, delivery),
+            Op::Publish(publish) => self.handle_msg(publish, None, delivery),
             Op::Sub { subject, queue, sid } => {
                 self.pings.heard(delivery.now);
                 self.handle_sub(subject, *queue, sid, delivery)
@@ -189,13 +195,9 @@ impl Client {
         }
     }
 
-    /// Handles a publication, and those at the start of the `rest` that are like it, unless each of
-    /// them takes more than to be delivered.
-    ///
-    /// # Errors
-    /// The connection has to be ended with what is returned.
+    /// The `rest` is let be when each message takes more than to be delivered.
     #[inline]
-    pub fn handle_publish<'a>(
+    fn handle_msg<'a>(
         &mut self,
         publish: &Publish<'a>,
         mut rest: Option<Rest<'_, 'a>>,
@@ -233,24 +235,11 @@ impl Client {
         Ok(())
     }
 
-    /// When [`handle_deadline`](Client::handle_deadline) is due next.
-    pub fn deadline(&self) -> Moment {
+    fn deadline(&self) -> Moment {
         self.auth_due().min(self.pings.due())
     }
 
-    /// CONNECT must have come by then.
-    fn auth_due(&self) -> Moment {
-        match self.state {
-            State::ExpectConnect => self.conn.start + self.registry.options.authorization.timeout,
-            State::Open | State::Connected | State::Told => Moment::NEVER,
-        }
-    }
-
-    /// Handles what is due by now.
-    ///
-    /// # Errors
-    /// The connection has to be ended with what is returned.
-    pub fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+    fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         let now = delivery.now;
         if now >= self.auth_due() {
             return Err(ProtoErr::AuthenticationTimeout);
@@ -272,8 +261,7 @@ impl Client {
         Ok(())
     }
 
-    /// Writes the `-ERR` of what ended the connection, if it has one, and tells the reason.
-    pub fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
+    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
         let counters = &delivery.counters;
         if *error == ProtoErr::StaleConnection {
             counters.stale_connections.add(1);
@@ -299,9 +287,8 @@ impl Client {
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)
     }
 
-    /// Leaves the server. Nobody delivers to its subscriptions any more, which
-    /// [`forget`](Client::forget) removes.
-    pub fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
+    /// Nobody delivers to its subscriptions any more, which [`forget`](Machine::forget) removes.
+    fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
         let subscriptions = self.conn.subscriptions().take();
         conn_event!(DEBUG, &self.conn, "Client connection closed: {}", reason.as_str());
         trace::removed(&self.conn, &subscriptions);
@@ -312,13 +299,29 @@ impl Client {
         }
     }
 
-    /// After [`close`](Client::close): removes a bounded piece of its subscriptions. True while
-    /// there are more; then the task has to come again by itself.
-    pub fn forget(&mut self, delivery: &mut Delivery) -> bool {
+    fn forget(&mut self, delivery: &mut Delivery) -> bool {
         let Some(leaving) = self.rare.as_mut().map(|rare| &mut rare.leaving) else { return false };
         let piece = leaving.split_off(leaving.len().saturating_sub(FORGET_COUNT));
         self.account.remove_all(&piece, |route| delivery.staging.mark(route));
         !leaving.is_empty()
+    }
+
+    fn write_deadline(options: &Options) -> Duration {
+        options.write_deadline
+    }
+
+    fn forgives_slow_writes(options: &Options) -> bool {
+        options.write_timeout == WriteTimeout::Retry
+    }
+}
+
+impl Client {
+    /// CONNECT must have come by then.
+    fn auth_due(&self) -> Moment {
+        match self.state {
+            State::ExpectConnect => self.conn.start + self.registry.options.authorization.timeout,
+            State::Open | State::Connected | State::Told => Moment::NEVER,
+        }
     }
 
     fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {

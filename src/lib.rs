@@ -25,6 +25,7 @@ pub mod info;
 pub mod limits;
 pub mod line_client;
 pub mod logging;
+pub mod machine;
 pub mod moment;
 pub mod monitor;
 pub mod net;

@@ -7,7 +7,6 @@ pub(crate) mod drive;
 pub mod files;
 pub mod http;
 pub(crate) mod listener;
-pub mod machine;
 pub(crate) mod pace;
 pub(crate) mod process;
 pub mod s2;

@@ -34,8 +34,9 @@ use crate::limits::{
     FORGET_COUNT, ROUTE_CONTROL_LINE_FACTOR, ROUTE_FIRST_PING, ROUTE_PAYLOAD_MAX_MIN,
     ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SYSTEM_ACCOUNT,
 };
+use crate::machine::Machine;
 use crate::moment::Moment;
-use crate::options::ConnectionType;
+use crate::options::{ConnectionType, Options, WriteTimeout};
 use crate::parser::{Rest, RouteOp, RouteRules, RoutedMsg};
 use crate::pings::Pings;
 use crate::registry::Registry;
@@ -135,14 +136,20 @@ impl Route {
             role,
         }
     }
+}
 
-    /// The connection it is behind.
-    pub fn conn(&self) -> &Arc<Conn> {
+impl Machine for Route {
+    type Rules = RouteRules;
+
+    /// One slow client would hold up everybody else on this server.
+    const STALLS: bool = false;
+
+    #[inline]
+    fn conn(&self) -> &Arc<Conn> {
         &self.conn
     }
 
-    /// What the parser has to hold the other server to.
-    pub fn rules(&self) -> RouteRules {
+    fn rules(&self) -> RouteRules {
         RouteRules {
             max_control_line: self.registry.options.max_control_line * ROUTE_CONTROL_LINE_FACTOR,
             max_payload: self.registry.options.max_pending.max(ROUTE_PAYLOAD_MAX_MIN),
@@ -151,8 +158,17 @@ impl Route {
         }
     }
 
-    /// Speaks first: INFO, or CONNECT of the side that dialled.
-    pub fn start(&mut self, delivery: &mut Delivery) {
+    #[inline]
+    fn changes_rules(op: &RouteOp<'_>) -> bool {
+        matches!(op, RouteOp::Connect(_) | RouteOp::Info(_) | RouteOp::Pong)
+    }
+
+    /// A password may be a bcrypt hash.
+    fn is_slow(&self) -> bool {
+        true
+    }
+
+    fn start(&mut self, delivery: &mut Delivery) {
         conn_event!(INFO, &self.conn, "Route connection created");
         match &self.role {
             Role::Accepted => {
@@ -179,11 +195,7 @@ impl Route {
         }
     }
 
-    /// Handles one op.
-    ///
-    /// # Errors
-    /// The connection has to be ended with what is returned.
-    pub fn handle_op(&mut self, op: &RouteOp<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+    fn handle_op(&mut self, op: &RouteOp<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         match op {
             RouteOp::Msg(msg) => self.handle_msg(msg, None, delivery),
             RouteOp::Sub { account, subject, queue } => {
@@ -215,12 +227,8 @@ impl Route {
         }
     }
 
-    /// Handles a message, and those at the start of the `rest` that are like it.
-    ///
-    /// # Errors
-    /// As [`handle_op`](Route::handle_op).
     #[inline]
-    pub fn handle_msg<'a>(
+    fn handle_msg<'a>(
         &mut self,
         msg: &RoutedMsg<'a>,
         mut rest: Option<Rest<'_, 'a, RouteRules>>,
@@ -239,31 +247,21 @@ impl Route {
         Ok(())
     }
 
-    /// What to compress with from now on. The first time after the INFO that agreed on it: what is
-    /// staged is still sent in clear, all input behind that INFO and all that is sent later is
-    /// compressed; then [`handle_compressed`](Route::handle_compressed) goes on. Later only another
-    /// level.
-    pub fn take_compression(&mut self) -> Option<Level> {
+    fn take_compression(&mut self) -> Option<Level> {
         self.start_compression.take()
     }
 
-    /// Goes on after compression has begun.
-    pub fn handle_compressed(&mut self, delivery: &mut Delivery) {
+    fn handle_compressed(&mut self, delivery: &mut Delivery) {
         if matches!(self.role, Role::Accepted) {
             self.send_info(self.compression(), delivery);
         }
     }
 
-    /// When [`handle_deadline`](Route::handle_deadline) is due next.
-    pub fn deadline(&self) -> Moment {
+    fn deadline(&self) -> Moment {
         self.handshake_due.min(self.pings.due)
     }
 
-    /// Handles what is due by now.
-    ///
-    /// # Errors
-    /// The connection has to be ended with what is returned.
-    pub fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+    fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         let now = delivery.now;
         if now >= self.handshake_due {
             return match &self.state {
@@ -286,10 +284,9 @@ impl Route {
         Ok(())
     }
 
-    /// Goes on announcing local interest, a bounded piece per call, while the connection's queue is
-    /// short. True if the task has to come again by itself; else it is enough to call this whenever
-    /// the task is polled (a queue that was full wakes it when it has drained).
-    pub fn handle_turn(&mut self, delivery: &mut Delivery) -> bool {
+    /// Goes on announcing local interest while the connection's queue is short; one that was full
+    /// wakes the task when it has drained.
+    fn handle_turn(&mut self, delivery: &mut Delivery) -> bool {
         let State::Open(open) = &mut self.state else { return false };
         if open.spare && self.mesh.is_member(&self.conn, &open.server_id) {
             open.spare = false;
@@ -320,8 +317,7 @@ impl Route {
         true
     }
 
-    /// Writes the `-ERR` of what ended the connection, if it has one, and tells the reason.
-    pub fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
+    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
         match error {
             ProtoErr::StaleConnection => {
                 delivery.counters.stale_connections.add(1);
@@ -337,8 +333,8 @@ impl Route {
 
     /// Leaves the mesh. The other server may come again at once: what was learnt of it on this
     /// connection counts no more, since nobody delivers to one that is closed, and is removed by
-    /// [`forget`](Route::forget). To be committed by the caller.
-    pub fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
+    /// [`forget`](Machine::forget).
+    fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
         let now = delivery.now;
         let known = self.conn.subscriptions().take();
         let ended = std::mem::replace(&mut self.state, State::Leaving(known));
@@ -357,9 +353,7 @@ impl Route {
         conn_event!(INFO, &self.conn, "Router connection closed: {}{remote}", reason.as_str());
     }
 
-    /// After [`close`](Route::close): removes a bounded piece of what the other server was
-    /// interested in. True while there is more; then the task has to come again by itself.
-    pub fn forget(&mut self) -> bool {
+    fn forget(&mut self, _delivery: &mut Delivery) -> bool {
         let State::Leaving(known) = &mut self.state else { return false };
         let piece = known.split_off(known.len().saturating_sub(FORGET_COUNT));
         for account in self.registry.accounts() {
@@ -374,6 +368,18 @@ impl Route {
         true
     }
 
+    fn write_deadline(options: &Options) -> Duration {
+        let cluster = options.cluster.as_ref();
+        cluster.map_or(options.write_deadline, |cluster| cluster.write_deadline)
+    }
+
+    fn forgives_slow_writes(options: &Options) -> bool {
+        let cluster = options.cluster.as_ref();
+        cluster.is_none_or(|cluster| cluster.write_timeout != WriteTimeout::Close)
+    }
+}
+
+impl Route {
     fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
         if !matches!(self.state, State::ExpectConnect) {
             return Ok(());

@@ -27,7 +27,7 @@ const FLOORS: [&[&str]; 7] = [
     &["headers", "info", "connect", "parser", "encoder", "websocket"],
     &["conf", "cli", "reload", "sublist", "outbound", "permissions", "pings", "auth"],
     &["conn", "account", "registry"],
-    &["deliver", "client", "route", "monitor", "events", "lame_duck"],
+    &["deliver", "machine", "client", "route", "monitor", "events", "lame_duck"],
     &["clock", "logging", "line_client", "commands", "net"],
     &["server", "lib", "main"],
 ];

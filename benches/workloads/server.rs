@@ -12,7 +12,7 @@ use dialtone::client::Client;
 use dialtone::conn::{Conn, Wire};
 use dialtone::deliver::Delivery;
 use dialtone::ids::{Kind, ServerId};
-use dialtone::net::machine::Machine;
+use dialtone::machine::Machine;
 use dialtone::options::ConnectionType;
 use dialtone::outbound::Policy;
 use dialtone::parser::Parser;
@@ -129,9 +129,9 @@ impl<M: Machine> End<M> {
         let End { machine, parser } = self;
         for mut read in input.chunks(READ_LEN) {
             loop {
-                if let Some((plain, used)) = parser.next_plain(read) {
-                    let rest = parser.rest(&mut read, used);
-                    machine.handle_plain(&plain, rest, delivery).expect("nothing is forbidden");
+                if let Some((msg, used)) = parser.next_plain(read) {
+                    let rest = Some(parser.rest(&mut read, used));
+                    machine.handle_msg(&msg, rest, delivery).expect("nothing is forbidden");
                     if delivery.staging.is_full() {
                         delivery.commit(policy, machine.conn());
                     }

@@ -12,10 +12,11 @@ use crate::conn::taken::Taken;
 use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::ids::{Kind, ServerId};
+use crate::machine::Machine;
 use crate::options::{
     ConnectionType, Credential, Login, Options, Permissions, SubjectPermission, User,
 };
-use crate::parser::{Op, Parser};
+use crate::parser::Parser;
 use crate::registry::Registry;
 use crate::subject;
 
@@ -128,14 +129,14 @@ impl End {
         loop {
             if let Some((publish, used)) = self.parser.next_plain(input) {
                 let rest = self.parser.rest(&mut input, used);
-                self.client.handle_publish(&publish, Some(rest), delivery)?;
+                self.client.handle_msg(&publish, Some(rest), delivery)?;
                 continue;
             }
             let (op, used) = self.parser.next(input)?;
             input = &input[used..];
             let Some(op) = op else { return Ok(()) };
             self.client.handle_op(&op, delivery)?;
-            if matches!(op, Op::Connect(_)) {
+            if Client::changes_rules(&op) {
                 self.parser.rules = self.client.rules();
             }
         }

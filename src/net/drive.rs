@@ -25,9 +25,9 @@ use crate::duration;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::ids::Kind;
 use crate::limits::{FIRST_PING_MAX, STALL_PER_READ_MAX};
+use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::net::compressed::Compressed;
-use crate::net::machine::Machine;
 use crate::net::s2::Decompressor;
 use crate::net::stream::Stream;
 use crate::net::sweep::Sweep;
@@ -390,8 +390,8 @@ impl<M: Machine> Drive<M> {
     /// Handles the next op of `rest`, or several messages alike; false when there is none.
     #[inline]
     fn handle_next(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<bool, ProtoErr> {
-        if let Some((plain, used)) = self.parser.next_plain(rest) {
-            self.machine.handle_plain(&plain, self.parser.rest(rest, used), delivery)?;
+        if let Some((msg, used)) = self.parser.next_plain(rest) {
+            self.machine.handle_msg(&msg, Some(self.parser.rest(rest, used)), delivery)?;
             return Ok(true);
         }
         self.handle_any(rest, delivery)

@@ -9,6 +9,7 @@ use crate::errors::ClosedReason;
 use crate::fuzzing;
 use crate::ids::Kind;
 use crate::limits::ROUTE_NEWCOMERS_MAX;
+use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::options::{Cluster, Options};
 use crate::parser::{Parser, RouteRules};
@@ -184,14 +185,14 @@ fn what_a_lost_server_announced_is_forgotten_in_pieces() {
             let routed = format!("RMSG $G s.{n} + in q 1\r\nx\r\n");
             assert_eq!(taken, if refused { "" } else { &routed });
         }
-        if !before.route.forget() {
+        if !before.route.forget(&mut acceptor.bench.delivery) {
             break;
         }
     }
     assert_eq!(known, 5, "it came again before all was forgotten");
     assert_eq!((acceptor.remote_count(), after.route.conn().subscriptions().len()), (10, 10));
     acceptor.lose(&mut after);
-    while after.route.forget() {}
+    while after.route.forget(&mut acceptor.bench.delivery) {}
     assert_eq!(acceptor.remote_count(), 0);
     assert_eq!(acceptor.bench.registry.conns().len(), 1);
 }

@@ -9,9 +9,10 @@ use crate::client::fuzz::Bench;
 use crate::conn::taken::Taken;
 use crate::errors::ClosedReason;
 use crate::ids::Kind;
+use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::options::{Cluster, Listen, Login, Options, Port};
-use crate::parser::{Parser, RouteOp};
+use crate::parser::Parser;
 use crate::route::mesh::Mesh;
 use crate::route::{Role, Route};
 use crate::route_url::RouteUrl;
@@ -65,11 +66,10 @@ pub fn fuzz_route(bytes: &[u8]) {
                 Ok((None, _)) => break Ok(()),
                 Ok((Some(op), used)) => {
                     rest = &rest[used..];
-                    let changes_rules = matches!(op, RouteOp::Info(_) | RouteOp::Connect(_));
                     if let Err(error) = route.handle_op(&op, &mut bench.delivery) {
                         break Err(error);
                     }
-                    if changes_rules {
+                    if Route::changes_rules(&op) {
                         parser.rules = route.rules();
                         if route.take_compression().is_some() {
                             route.handle_compressed(&mut bench.delivery);
@@ -93,7 +93,7 @@ pub fn fuzz_route(bytes: &[u8]) {
     conn.close(ClosedReason::ClientClosed, false);
     route.close(ClosedReason::ClientClosed, &mut bench.delivery);
     bench.delivery.commit(&bench.registry.policy, &conn);
-    while route.forget() {}
+    while route.forget(&mut bench.delivery) {}
     conn.hang_up();
     assert_eq!((mesh.routes().len(), mesh.server_count(), remote_count(&bench)), (0, 0, 0));
     assert!(conn.subscriptions().is_empty());

@@ -16,6 +16,7 @@ use crate::client::fuzz::Bench;
 use crate::conn::{Conn, Wire};
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::ids::{Kind, ServerId};
+use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::options::{Cluster, Listen, Options, Port};
 use crate::parser::{Parser, RouteOp, RouteRules};
@@ -318,7 +319,7 @@ impl World {
         let end = &mut self.cables[at].ends[side];
         let bench = &mut self.servers[end.server].bench;
         if end.gone && !end.forgotten {
-            end.forgotten = !end.route.forget();
+            end.forgotten = !end.route.forget(&mut bench.delivery);
             return true;
         }
         if end.gone || end.conn.is_closed() {
@@ -437,10 +438,8 @@ impl End {
             if let RouteOp::Msg(msg) = &op {
                 crossed(msg.publish.payload());
             }
-            let changes_rules =
-                matches!(op, RouteOp::Info(_) | RouteOp::Connect(_) | RouteOp::Pong);
             route.handle_op(&op, delivery)?;
-            if changes_rules {
+            if Route::changes_rules(&op) {
                 parser.rules = route.rules();
                 if route.take_compression().is_some() && !std::mem::replace(compressed, true) {
                     delivery.commit(&bench.registry.policy, conn);

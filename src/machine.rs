@@ -1,0 +1,105 @@
+//! `Machine`: what the task of a connection asks of the machine behind it, a client or a route.
+//!
+//! Knows neither of them, and no socket: who has the bytes drives it, in the server or in a test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::compression::Level;
+use crate::conn::Conn;
+use crate::deliver::Delivery;
+use crate::errors::{ClosedReason, ProtoErr};
+use crate::moment::Moment;
+use crate::options::Options;
+use crate::parser::{Grammar, Rest};
+
+/// An op as the machine `M` takes it.
+pub type OpOf<'a, M> = <<M as Machine>::Rules as Grammar>::Op<'a>;
+
+/// A message as the machine `M` takes it.
+pub type MsgOf<'a, M> = <<M as Machine>::Rules as Grammar>::Plain<'a>;
+
+/// The machine behind a connection: ops and times in, frames into the staging. Each kind has a
+/// drive compiled for it.
+pub trait Machine: Unpin + Send + 'static {
+    /// What its parser is held to.
+    type Rules: Grammar<Extra: Send> + Unpin + Send;
+
+    /// It pauses when a receiver is far behind.
+    const STALLS: bool;
+
+    /// The connection it is behind.
+    fn conn(&self) -> &Arc<Conn>;
+
+    /// What the parser has to hold the other side to now.
+    fn rules(&self) -> Self::Rules;
+
+    /// Whether rules or compression may be others once this op is handled.
+    fn changes_rules(op: &OpOf<'_, Self>) -> bool;
+
+    /// Whether an op that may change the rules may take long.
+    fn is_slow(&self) -> bool;
+
+    /// Speaks first.
+    fn start(&mut self, delivery: &mut Delivery);
+
+    /// Handles one op.
+    ///
+    /// # Errors
+    /// The connection has to be ended with what is returned.
+    fn handle_op(&mut self, op: &OpOf<'_, Self>, delivery: &mut Delivery) -> Result<(), ProtoErr>;
+
+    /// Handles a message, and of the `rest` of the input, if it is given, as many of its kind as
+    /// stand in a row.
+    ///
+    /// # Errors
+    /// As [`handle_op`](Machine::handle_op).
+    fn handle_msg<'a>(
+        &mut self,
+        msg: &MsgOf<'a, Self>,
+        rest: Option<Rest<'_, 'a, Self::Rules>>,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr>;
+
+    /// What the two sides have just agreed to compress with. What is staged has to be committed
+    /// as it is; whatever is sent or read from there on is compressed, and
+    /// [`handle_compressed`](Machine::handle_compressed) is to be called. Later only another level.
+    #[inline]
+    fn take_compression(&mut self) -> Option<Level> {
+        None
+    }
+
+    /// The connection is compressed from here on.
+    fn handle_compressed(&mut self, _delivery: &mut Delivery) {}
+
+    /// Does a bounded piece of work of its own. True if there is more that nobody wakes it for.
+    #[inline]
+    fn handle_turn(&mut self, _delivery: &mut Delivery) -> bool {
+        false
+    }
+
+    /// When [`handle_deadline`](Machine::handle_deadline) is due next.
+    fn deadline(&self) -> Moment;
+
+    /// Handles what is due by now.
+    ///
+    /// # Errors
+    /// The connection has to be ended with what is returned.
+    fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr>;
+
+    /// Writes the `-ERR` of what ended the connection, if it has one, and tells the reason.
+    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason;
+
+    /// Leaves the server. What that staged is to be committed.
+    fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery);
+
+    /// After that: forgets a bounded piece of what the connection leaves behind, and stages what
+    /// others are to be told. True while there is more.
+    fn forget(&mut self, delivery: &mut Delivery) -> bool;
+
+    /// How long the other side may take to read what was pending.
+    fn write_deadline(options: &Options) -> Duration;
+
+    /// A write that missed its deadline is forgiven as long as some bytes moved.
+    fn forgives_slow_writes(options: &Options) -> bool;
+}
