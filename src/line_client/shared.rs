@@ -317,7 +317,11 @@ where
         if batch.len() >= OUTBOUND_MAX {
             shared.changed.notify_waiters();
         }
-        if let Err(err) = stream.write_all(&batch).await {
+        let written = async {
+            stream.write_all(&batch).await?;
+            stream.flush().await
+        };
+        if let Err(err) = written.await {
             return shared.fail(err.to_string().into());
         }
     }

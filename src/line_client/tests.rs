@@ -1,6 +1,6 @@
 //! The client against a server played by hand at the other end of an in-process pipe.
 
-use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream};
+use tokio::io::{AsyncBufReadExt, BufReader, BufStream, DuplexStream};
 
 use super::*;
 
@@ -39,7 +39,15 @@ fn pipe() -> (DuplexStream, Played) {
 
 /// A client that has connected, and its server.
 pub(crate) async fn connected() -> (LineClient, Played) {
-    let (near, mut server) = pipe();
+    let (near, server) = pipe();
+    greeted(near, server).await
+}
+
+/// The same over a stream of any kind.
+async fn greeted<S>(near: S, mut server: Played) -> (LineClient, Played)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let options = LineOptions { name: Some("test".into()), ..LineOptions::default() };
     let greet = async {
         server.say("INFO {\"headers\":true,\"max_payload\":100} \r\n").await;
@@ -264,4 +272,13 @@ async fn the_last_handle_closes_the_connection() {
     for line in ["PUB b 0", "", "UNSUB 1", ""] {
         server.expect(line).await;
     }
+}
+
+/// What was published stayed in the buffer of the stream.
+#[tokio::test]
+async fn a_stream_with_a_buffer_is_flushed() {
+    let (near, server) = pipe();
+    let (client, mut server) = greeted(BufStream::new(near), server).await;
+    client.publish("a", "hi").await.unwrap();
+    server.expect("PUB a 2").await;
 }
