@@ -91,9 +91,8 @@ impl fmt::Display for StartError {
         match self {
             StartError::Options(error) => error.fmt(f),
             StartError::Listen { what, listen, error } => {
-                let Listen { host, port } = listen;
-                write!(f, "Error listening on {what}: {host}:{}, ", port.bind_number())?;
-                write!(f, "{}", OsError(error))
+                let shown = shown_addr(&listen.host, listen.port.bind_number());
+                write!(f, "Error listening on {what}: {shown}, {}", OsError(error))
             }
             StartError::File { what, path, error } => {
                 let error = OsError(error);

@@ -19,6 +19,7 @@ use crate::net::listener;
 use crate::os_error::OsError;
 use crate::route::Role;
 use crate::route::mesh::{Dial, Failure, Mesh};
+use crate::route_url::HostPort;
 
 /// Dials whom the mesh wants dialled, for ever.
 pub(crate) async fn run(shared: Arc<Shared>, mesh: Arc<Mesh>) {
@@ -57,21 +58,20 @@ async fn attempt(shared: Arc<Shared>, mesh: Arc<Mesh>, dial: Dial) {
         }
         Err(error) => {
             let Failure { report, attempt } = mesh.dial_failed(&dial, shared.clock.now());
-            let Dial { host, port, .. } = &dial;
-            let error = OsError(&error);
+            let (target, error) = (HostPort(&dial.host, dial.port), OsError(&error));
             let text = "Error trying to connect to route (attempt";
             if report {
-                tracing::error!("{text} {attempt}): dial tcp {host}:{port}: {error}");
+                tracing::error!("{text} {attempt}): dial tcp {target}: {error}");
             } else {
-                tracing::debug!("{text} {attempt}): dial tcp {host}:{port}: {error}");
+                tracing::debug!("{text} {attempt}): dial tcp {target}: {error}");
             }
         }
     }
 }
 
 async fn connect(mesh: &Mesh, dial: &Dial) -> io::Result<(TcpStream, SocketAddr)> {
-    let host = dial.host.trim_matches(['[', ']']);
-    let found = timeout(ROUTE_RESOLVE_MAX, lookup_host((host, dial.port))).await?;
+    let target = HostPort(&dial.host, dial.port);
+    let found = timeout(ROUTE_RESOLVE_MAX, lookup_host((&*dial.host, dial.port))).await?;
     let mut addresses: Vec<SocketAddr> = found?.collect();
     fastrand::shuffle(&mut addresses);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no IP available");
@@ -79,7 +79,7 @@ async fn connect(mesh: &Mesh, dial: &Dial) -> io::Result<(TcpStream, SocketAddr)
         if mesh.is_self(&address.to_string()) {
             continue;
         }
-        tracing::debug!("Trying to connect to route on {host}:{} ({address})", dial.port);
+        tracing::debug!("Trying to connect to route on {target} ({address})");
         match timeout(ROUTE_CONNECT_MAX, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok((stream, address)),
             Ok(Err(error)) => last = error,

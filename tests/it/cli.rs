@@ -67,6 +67,16 @@ for_both! {
         assert_eq!(output.status.code(), Some(1));
     }
 
+    /// The address was shown as `::1:4222`.
+    fn a_port_that_is_taken_on_ipv6(which) {
+        let taken = TcpListener::bind("[::1]:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let log = run(which, &["-a", "::1", "-p", &port]).stderr;
+        let log = String::from_utf8_lossy(&log);
+        let fatal = format!("[FTL] Error listening on port: [::1]:{port}, ");
+        assert!(log.contains(&fatal), "{log}");
+    }
+
     fn routes_need_a_cluster(which) {
         let text = "solicited routes require cluster capabilities, e.g. --cluster";
         refused(which, &["--routes", "nats://127.0.0.1:1"], text);

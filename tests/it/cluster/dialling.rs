@@ -135,6 +135,14 @@ for_both! {
         remote.expect("RMSG $G a 0\r\n\r\n");
     }
 
+    /// The log showed `::1:6222`.
+    fn nobody_is_there_on_ipv6(which) {
+        let port = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap().port();
+        let routes = format!("pool_size: -1\nroutes: [\"nats://[::1]:{port}\"]");
+        let server = alone(&routes).start(which);
+        server.wait_log(&format!("(attempt 1): dial tcp [::1]:{port}: "));
+    }
+
     /// Every second, as long as it takes.
     fn it_comes_back(which) {
         let listener = listener();
