@@ -12,9 +12,10 @@ use serde::Serialize;
 use crate::conn::Conn;
 use crate::duration;
 use crate::ids::{Cid, Kind};
+use crate::info::is_default;
 use crate::limits::GLOBAL_ACCOUNT;
 use crate::moment::Moment;
-use crate::monitor::json::{Date, Uptime, is_zero};
+use crate::monitor::json::{Date, Uptime};
 use crate::monitor::params::{Params, Subs};
 use crate::monitor::subsz::{SubDetail, text};
 use crate::monitor::{LIMIT_DEFAULT, Refused, View, page_range};
@@ -116,7 +117,7 @@ pub struct ConnInfo {
     pub out_msgs: u64,
     pub in_bytes: u64,
     pub out_bytes: u64,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub stalls: u64,
     pub subscriptions: usize,
     #[serde(skip_serializing_if = "Option::is_none")]

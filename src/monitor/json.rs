@@ -89,16 +89,6 @@ impl Serialize for Uptime {
     }
 }
 
-/// Whether a number is left out.
-pub(crate) fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-/// Whether a flag is left out.
-pub(crate) fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

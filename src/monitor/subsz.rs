@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::account::Account;
 use crate::conn::subscription::Subscription;
 use crate::ids::{Cid, Kind};
-use crate::monitor::json::{Date, Float, is_zero};
+use crate::info::is_default;
+use crate::monitor::json::{Date, Float};
 use crate::monitor::params::Params;
 use crate::monitor::{LIMIT_DEFAULT, Refused, View};
 use crate::registry::ClosedSubscription;
@@ -76,7 +77,7 @@ pub struct SubDetail {
     pub sid: String,
     /// Delivered to it.
     pub msgs: u64,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub max: u64,
     pub cid: u64,
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::info::is_default;
 use crate::limits;
 use crate::moment::Moment;
 use crate::monitor::View;
-use crate::monitor::json::{Date, Float, Uptime, is_false, is_zero};
+use crate::monitor::json::{Date, Float, Uptime};
 use crate::options::{Login, WriteTimeout};
 use crate::route::mesh::Mesh;
 use crate::route_url::RouteUrl;
@@ -31,13 +32,13 @@ pub struct Varz {
     pub go: String,
     pub host: String,
     pub port: u16,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub auth_required: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connect_urls: Vec<String>,
     /// -1 if nobody may connect.
     pub max_connections: i64,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub max_subscriptions: u64,
     /// Nanoseconds.
     pub ping_interval: u64,
