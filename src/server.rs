@@ -66,8 +66,8 @@ pub enum StartError {
     Options(OptionsError),
     /// A port cannot be listened on.
     Listen {
-        /// `port` for the one of clients, `monitor port`, `router port`.
-        what: &'static str,
+        /// For whom.
+        port_for: PortFor,
         /// Where.
         listen: Listen,
         /// Why not.
@@ -86,13 +86,42 @@ pub enum StartError {
     Runtime(io::Error),
 }
 
+/// For whom a server listens on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortFor {
+    /// Clients.
+    Clients,
+    /// Monitoring.
+    Monitor,
+    /// Other servers.
+    Routes,
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Options(error) => error.fmt(f),
-            StartError::Listen { what, listen, error } => {
-                let shown = shown_addr(&listen.host, listen.port.bind_number());
-                write!(f, "Error listening on {what}: {shown}, {}", OsError(error))
+            StartError::Listen { port_for, listen, error } => {
+                let port = listen.port.bind_number();
+                let shown = shown_addr(&listen.host, port);
+                let cause = match error.raw_os_error() {
+                    Some(_) => format!("listen tcp {shown}: bind: {}", OsError(error)),
+                    None => format!("listen tcp: lookup {}: {}", listen.host, OsError(error)),
+                };
+                match port_for {
+                    PortFor::Clients => {
+                        write!(f, "Error listening on port: {shown}, \"{cause}\"")
+                    }
+                    PortFor::Monitor => {
+                        write!(
+                            f,
+                            "Can't start monitoring: can't listen to the monitor port: {cause}"
+                        )
+                    }
+                    PortFor::Routes => {
+                        write!(f, "Error listening on router port: {port} - {cause}")
+                    }
+                }
             }
             StartError::File { what, path, error } => {
                 let error = OsError(error);
@@ -170,7 +199,7 @@ impl Server {
         let clock = Clock::start();
         let monitor = bind_monitor(&options)?;
         let listen = Listen { host: options.host.clone(), port: options.port };
-        let clients = Bound::new(listen, "port")?;
+        let clients = Bound::new(listen, PortFor::Clients)?;
         let routes = bind_routes(&options)?;
         let client_addr = clients.addr;
         let monitor_addr = monitor.as_ref().map(|bound| bound.addr);
@@ -385,19 +414,19 @@ struct Bound {
 }
 
 impl Bound {
-    fn new(listen: Listen, what: &'static str) -> Result<Bound, StartError> {
+    fn new(listen: Listen, port_for: PortFor) -> Result<Bound, StartError> {
         let bound = listener::bind(&listen).and_then(|listener| {
             let addr = local_addr(&listener, &listen)?;
             let shown = shown_addr(&listen.host, addr.port());
             Ok(Bound { listener, addr, shown })
         });
-        bound.map_err(|error| StartError::Listen { what, listen, error })
+        bound.map_err(|error| StartError::Listen { port_for, listen, error })
     }
 }
 
 fn bind_monitor(options: &Options) -> Result<Option<Bound>, StartError> {
     let Some(listen) = options.http_listen() else { return Ok(None) };
-    let bound = Bound::new(listen, "monitor port")?;
+    let bound = Bound::new(listen, PortFor::Monitor)?;
     tracing::info!("Starting http monitor on {}", bound.shown);
     Ok(Some(bound))
 }
@@ -405,7 +434,7 @@ fn bind_monitor(options: &Options) -> Result<Option<Bound>, StartError> {
 fn bind_routes(options: &Options) -> Result<Option<Bound>, StartError> {
     let Some(cluster) = &options.cluster else { return Ok(None) };
     let listen = cluster.listen.clone();
-    listen.map(|listen| Bound::new(listen, "router port")).transpose()
+    listen.map(|listen| Bound::new(listen, PortFor::Routes)).transpose()
 }
 
 /// Takes in other servers and dials those that are configured.

@@ -3,6 +3,7 @@
 //! A name is resolved anew for every dial, and all its addresses are tried, in any order.
 //! nats: server/route.go `connectToRoute`, server/server.go `getRandomIP`
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -58,23 +59,51 @@ async fn attempt(shared: Arc<Shared>, mesh: Arc<Mesh>, dial: Dial) {
         }
         Err(error) => {
             let Failure { report, attempt } = mesh.dial_failed(&dial, shared.clock.now());
-            let (target, error) = (HostPort(&dial.host, dial.port), OsError(&error));
             let text = "Error trying to connect to route (attempt";
             if report {
-                tracing::error!("{text} {attempt}): dial tcp {target}: {error}");
+                tracing::error!("{text} {attempt}): {error}");
             } else {
-                tracing::debug!("{text} {attempt}): dial tcp {target}: {error}");
+                tracing::debug!("{text} {attempt}): {error}");
             }
         }
     }
 }
 
-async fn connect(mesh: &Mesh, dial: &Dial) -> io::Result<(TcpStream, SocketAddr)> {
-    let target = HostPort(&dial.host, dial.port);
-    let found = timeout(ROUTE_RESOLVE_MAX, lookup_host((&*dial.host, dial.port))).await?;
-    let mut addresses: Vec<SocketAddr> = found?.collect();
+/// Why nobody was reached, as Go says it.
+enum DialError {
+    /// Every address is this server's own.
+    NoAddress,
+    /// The name has no address.
+    Lookup(String, io::Error),
+    /// The last address that was tried did not answer.
+    Connect(SocketAddr, io::Error),
+    /// It took too long.
+    Timeout(String),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DialError::NoAddress => f.write_str("no IP available"),
+            DialError::Lookup(host, error) => write!(f, "lookup {host}: {}", OsError(error)),
+            DialError::Connect(address, error) => {
+                write!(f, "dial tcp {address}: connect: {}", OsError(error))
+            }
+            DialError::Timeout(what) => write!(f, "{what}: i/o timeout"),
+        }
+    }
+}
+
+async fn connect(mesh: &Mesh, dial: &Dial) -> Result<(TcpStream, SocketAddr), DialError> {
+    let Dial { host, port, .. } = dial;
+    let target = HostPort(host, *port);
+    let found = timeout(ROUTE_RESOLVE_MAX, lookup_host((&**host, *port)))
+        .await
+        .map_err(|_| DialError::Timeout(format!("lookup {host}")))?;
+    let found = found.map_err(|error| DialError::Lookup(host.to_string(), error))?;
+    let mut addresses: Vec<SocketAddr> = found.collect();
     fastrand::shuffle(&mut addresses);
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "no IP available");
+    let mut last = DialError::NoAddress;
     for address in addresses {
         if mesh.is_self(&address.to_string()) {
             continue;
@@ -82,9 +111,34 @@ async fn connect(mesh: &Mesh, dial: &Dial) -> io::Result<(TcpStream, SocketAddr)
         tracing::debug!("Trying to connect to route on {target} ({address})");
         match timeout(ROUTE_CONNECT_MAX, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok((stream, address)),
-            Ok(Err(error)) => last = error,
-            Err(error) => last = error.into(),
+            Ok(Err(error)) => last = DialError::Connect(address, error),
+            Err(_) => last = DialError::Timeout(format!("dial tcp {address}")),
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_read_as_in_go() {
+        let refused = || io::Error::from_raw_os_error(111);
+        let address = "[::1]:6222".parse().unwrap();
+        let cases = [
+            (
+                DialError::Lookup("a".into(), io::Error::other("no such host")),
+                "lookup a: no such host",
+            ),
+            (
+                DialError::Connect(address, refused()),
+                "dial tcp [::1]:6222: connect: connection refused",
+            ),
+            (DialError::Timeout(format!("dial tcp {address}")), "dial tcp [::1]:6222: i/o timeout"),
+        ];
+        for (error, text) in cases {
+            assert_eq!(error.to_string(), text);
+        }
+    }
 }

@@ -62,9 +62,32 @@ for_both! {
         let port = taken.local_addr().unwrap().port().to_string();
         let output = run(which, &["-a", "127.0.0.1", "-p", &port]);
         let log = String::from_utf8_lossy(&output.stderr);
-        let fatal = format!("[FTL] Error listening on port: 127.0.0.1:{port}, ");
+        let fatal = format!(
+            "[FTL] Error listening on port: 127.0.0.1:{port}, \
+             \"listen tcp 127.0.0.1:{port}: bind: address already in use\""
+        );
         assert!(log.contains(&fatal), "{log}");
         assert_eq!(output.status.code(), Some(1));
+    }
+
+    /// The log named the port in other words than the real server.
+    fn other_ports_that_are_taken(which) {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let cause = format!("listen tcp 127.0.0.1:{port}: bind: address already in use");
+        let cluster = format!("nats://127.0.0.1:{port}");
+        let monitor = "Can't start monitoring: can't listen to the monitor port";
+        let cases = [
+            (["-m", &port], format!("{monitor}: {cause}")),
+            (["--cluster", &cluster], format!("Error listening on router port: {port} - {cause}")),
+        ];
+        for (args, fatal) in cases {
+            let args = [&["-a", "127.0.0.1", "-p", "-1"][..], &args[..]].concat();
+            let output = run(which, &args);
+            let log = String::from_utf8_lossy(&output.stderr);
+            assert!(log.contains(&format!("[FTL] {fatal}\n")), "{log}");
+            assert_eq!(output.status.code(), Some(1));
+        }
     }
 
     /// The address was shown as `::1:4222`.

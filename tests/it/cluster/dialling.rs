@@ -140,7 +140,8 @@ for_both! {
         let port = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap().port();
         let routes = format!("pool_size: -1\nroutes: [\"nats://[::1]:{port}\"]");
         let server = alone(&routes).start(which);
-        server.wait_log(&format!("(attempt 1): dial tcp [::1]:{port}: "));
+        let refused = format!("dial tcp [::1]:{port}: connect: connection refused");
+        server.wait_log(&format!("(attempt 1): {refused}"));
     }
 
     /// Every second, as long as it takes.
