@@ -23,8 +23,8 @@ use crate::conn::subscription::{Counted, Subscription};
 use crate::encoder;
 use crate::headers;
 use crate::moment::Moment;
-use crate::outbound::Policy;
 use crate::parser::{Publish, Tail};
+use crate::registry::Registry;
 use crate::stats::Counters;
 use crate::sublist::Entry;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
@@ -109,10 +109,10 @@ struct Tails<'a> {
 
 impl Delivery {
     /// The delivery of one worker.
-    pub fn new(counters: Arc<Counters>) -> Delivery {
+    pub fn new(registry: &Registry) -> Delivery {
         Delivery {
-            staging: Staging::new(),
-            counters,
+            staging: Staging::new(registry.policy),
+            counters: registry.new_counters(),
             now: Moment::START,
             cache: MatchCache::new(),
             result: MatchResult::new(),
@@ -199,12 +199,12 @@ impl Delivery {
     }
 
     /// Hands all staged frames to their connections, those of `last` at the end.
-    pub fn commit(&mut self, policy: &Policy, last: &Arc<Conn>) {
+    pub fn commit(&mut self, last: &Arc<Conn>) {
         // First, so that who has its PONG sees its messages counted.
         if self.cache.num_matches() != self.counters.num_matches.load() {
             self.counters.set_cache(&self.cache.stats());
         }
-        self.staging.commit(policy, &self.counters, last);
+        self.staging.commit(&self.counters, last);
     }
 
     /// Removes the subscriptions that got their last message.

@@ -14,7 +14,6 @@ use dialtone::deliver::Delivery;
 use dialtone::ids::{Kind, ServerId};
 use dialtone::machine::Machine;
 use dialtone::options::ConnectionType;
-use dialtone::outbound::Policy;
 use dialtone::parser::Parser;
 use dialtone::registry::Registry;
 use dialtone::route::mesh::Mesh;
@@ -56,7 +55,7 @@ impl Bus {
     fn new(clients: usize) -> Bus {
         let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).expect("of the right shape");
         let registry = Arc::new(Registry::new(server_id, Options::default()));
-        let delivery = Delivery::new(registry.new_counters());
+        let delivery = Delivery::new(&registry);
         let mut bus = Bus { registry, delivery, clients: Vec::new() };
         for at in 0..clients {
             bus.add();
@@ -87,13 +86,13 @@ impl Bus {
         let mut other = End::new(Route::new(registry, mesh, conn, Role::Accepted));
         let interest = subjects.iter().map(|subject| format!("RS+ $G {subject}\r\n"));
         let lines = JOIN.to_owned() + &interest.collect::<String>();
-        other.read(lines.as_bytes(), &mut self.delivery, &self.registry.policy);
+        other.read(lines.as_bytes(), &mut self.delivery);
         other
     }
 
     /// Handles what client `at` sent, as its task would.
     fn read(&mut self, at: usize, input: &[u8]) {
-        self.clients[at].read(input, &mut self.delivery, &self.registry.policy);
+        self.clients[at].read(input, &mut self.delivery);
     }
 
     fn subscribe(&mut self, at: usize, subject: &str, sid: usize) {
@@ -125,7 +124,7 @@ impl<M: Machine> End<M> {
         End { machine, parser }
     }
 
-    fn read(&mut self, input: &[u8], delivery: &mut Delivery, policy: &Policy) {
+    fn read(&mut self, input: &[u8], delivery: &mut Delivery) {
         let End { machine, parser } = self;
         for mut read in input.chunks(READ_LEN) {
             loop {
@@ -133,7 +132,7 @@ impl<M: Machine> End<M> {
                     let rest = Some(parser.rest(&mut read, used));
                     machine.handle_msg(&msg, rest, delivery).expect("nothing is forbidden");
                     if delivery.staging.is_full() {
-                        delivery.commit(policy, machine.conn());
+                        delivery.commit(machine.conn());
                     }
                     continue;
                 }
@@ -150,7 +149,7 @@ impl<M: Machine> End<M> {
                 parser.rules = machine.rules();
             }
             while machine.handle_turn(delivery) {}
-            delivery.commit(policy, machine.conn());
+            delivery.commit(machine.conn());
         }
     }
 }
@@ -213,7 +212,7 @@ pub(super) fn from_route(subscribers: usize) -> Prepared {
     let input = stream::routed(SUBJECT, 128).repeat(MESSAGES);
     let delivered = MESSAGES * subscribers;
     bus.prepared(delivered, delivered, move |bus| {
-        other.read(&input, &mut bus.delivery, &bus.registry.policy);
+        other.read(&input, &mut bus.delivery);
     })
 }
 

@@ -46,7 +46,7 @@ impl Bench {
     pub(crate) fn with_id(id: &str, options: Options, count: usize) -> Bench {
         let server_id = ServerId::new(id).expect("of the right shape");
         let registry = Arc::new(Registry::new(server_id, options));
-        let delivery = Delivery::new(registry.new_counters());
+        let delivery = Delivery::new(&registry);
         let mut bench = Bench { registry, delivery, ends: Vec::new() };
         (0..count).for_each(|_| bench.add());
         bench
@@ -61,7 +61,7 @@ impl Bench {
         let mut client =
             Client::new(registry, Arc::clone(&conn), ConnectionType::Standard, "".into());
         client.start(&mut self.delivery);
-        self.delivery.commit(&self.registry.policy, &conn);
+        self.delivery.commit(&conn);
         wire.take();
         let parser = Parser::new(client.rules());
         self.ends.push(End { conn, client, parser, wire, closed: None });
@@ -76,10 +76,10 @@ impl Bench {
         let result = end.handle(input, &mut self.delivery);
         if let Err(error) = &result {
             let reason = end.client.fail(error, &mut self.delivery);
-            self.delivery.commit(&self.registry.policy, &end.conn);
+            self.delivery.commit(&end.conn);
             self.close(at, reason);
         } else {
-            self.delivery.commit(&self.registry.policy, &end.conn);
+            self.delivery.commit(&end.conn);
         }
     }
 
@@ -90,7 +90,7 @@ impl Bench {
             end.conn.close(reason, false);
             end.client.close(reason, &mut self.delivery);
             while end.client.forget(&mut self.delivery) {}
-            self.delivery.commit(&self.registry.policy, &end.conn);
+            self.delivery.commit(&end.conn);
             end.conn.hang_up();
             end.closed = Some(reason);
         }
@@ -103,7 +103,7 @@ impl Bench {
         let end = &mut self.ends[at];
         let result = end.client.handle_deadline(&mut self.delivery);
         let reason = result.err().map(|error| end.client.fail(&error, &mut self.delivery));
-        self.delivery.commit(&self.registry.policy, &end.conn);
+        self.delivery.commit(&end.conn);
         if let Some(reason) = reason {
             self.close(at, reason);
         }

@@ -165,7 +165,7 @@ fn a_row_takes_no_more_than_its_permissions_allow() {
 fn a_limit_that_another_worker_passes_still_ends_the_subscription() {
     let mut bench = bench(&[QUIET, QUIET]);
     bench.send(0, b"SUB a 1\r\n");
-    let mut other = Delivery::new(bench.registry.new_counters());
+    let mut other = Delivery::new(&bench.registry);
     let publish = Publish {
         subject: b"a",
         reply: b"",
@@ -181,7 +181,7 @@ fn a_limit_that_another_worker_passes_still_ends_the_subscription() {
         assert!(other.deliver(&account, &publish, || None, publisher).reached);
     }
     bench.send(0, b"UNSUB 1 2\r\n");
-    other.commit(&bench.registry.policy, &conn);
+    other.commit(&conn);
     bench.send(1, b"PUB a 1\r\nx\r\n");
     assert_eq!(text(&bench, 0), "MSG a 1 1|x|".repeat(3));
     assert_eq!(bench.ends[0].conn.subscriptions().len(), 0);

@@ -22,6 +22,10 @@ use crate::sublist::Entry;
 /// Bytes held after which a worker commits although its read is not handled to the end.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// It commits at a quarter of what may wait for a receiver, too: so much still fits behind what
+/// waits when a receiver is not far behind, and stalls come before an overflow.
+const HELD_SHARE: usize = 4;
+
 /// Bytes staged, those of a shared stage for each receiver, after which it commits: with a thousand
 /// receivers it is 16 KiB for each write.
 const STAGED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -38,6 +42,9 @@ pub type Stalled = Arc<Conn>;
 
 /// Frames by receiver.
 pub struct Staging {
+    /// What a full outbound queue means.
+    policy: Policy,
+    held_bytes_max: usize,
     /// By slot: position in `stages` plus one; 0 for a connection without frames.
     by_slot: Vec<u32>,
     /// The first `used` carry frames, the others only keep their buffers.
@@ -104,16 +111,12 @@ pub(super) struct Plan {
     tally: usize,
 }
 
-impl Default for Staging {
-    fn default() -> Staging {
-        Staging::new()
-    }
-}
-
 impl Staging {
     /// Nothing staged.
-    pub fn new() -> Staging {
+    pub fn new(policy: Policy) -> Staging {
         Staging {
+            policy,
+            held_bytes_max: HELD_BYTES_MAX.min(policy.pending_bytes_max / HELD_SHARE),
             by_slot: Vec::new(),
             stages: Vec::new(),
             used: 0,
@@ -129,7 +132,7 @@ impl Staging {
 
     /// So much is staged that it should be committed.
     pub fn is_full(&self) -> bool {
-        self.held_bytes >= HELD_BYTES_MAX || self.bytes >= STAGED_BYTES_MAX
+        self.held_bytes >= self.held_bytes_max || self.bytes >= STAGED_BYTES_MAX
     }
 
     /// So little is staged for each receiver that more should come before it is committed.
@@ -329,7 +332,7 @@ impl Staging {
 
     /// Hands all frames to their connections, those of `last` at the end: a PONG says that what was
     /// published before is on its way.
-    pub(super) fn commit(&mut self, policy: &Policy, counters: &Counters, last: &Arc<Conn>) {
+    pub(super) fn commit(&mut self, counters: &Counters, last: &Arc<Conn>) {
         self.tallies.iter_mut().for_each(settle_tally);
         self.tallies.clear();
         let last_at = self.place(last.slot);
@@ -348,10 +351,10 @@ impl Staging {
                 if stage.frames.is_empty() && conn.kind != Kind::Route {
                     continue;
                 }
-                let sent = conn.send(&stage.frames, stage.msgs, stage.bytes, policy);
+                let sent = conn.send(&stage.frames, stage.msgs, stage.bytes, &self.policy);
                 count(sent, conn.kind, stage, counters);
                 match sent {
-                    Sent::SlowConsumer => log_slow_consumer(&conn, policy),
+                    Sent::SlowConsumer => log_slow_consumer(&conn, &self.policy),
                     Sent::Stall => self.stalled = Some(conn),
                     Sent::Done | Sent::Dropped | Sent::Closed => {}
                 }

@@ -23,9 +23,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
+        Bench::with(Options::default())
+    }
+
+    fn with(options: Options) -> Bench {
         let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
-        let registry = Registry::new(server_id, Options::default());
-        let delivery = Delivery::new(registry.new_counters());
+        let registry = Registry::new(server_id, options);
+        let delivery = Delivery::new(&registry);
         Bench { registry, delivery, wires: BTreeMap::new() }
     }
 
@@ -63,7 +67,7 @@ impl Bench {
             }
             reached
         });
-        self.delivery.commit(&self.registry.policy, conn);
+        self.delivery.commit(conn);
         reached
     }
 
@@ -256,6 +260,23 @@ fn what_was_matched_before_a_change_is_not_used_after_it() {
     assert_eq!((cache.num_matches, cache.num_hits, cache.num_cache), (3, 0, 1));
 }
 
+#[test]
+fn what_is_staged_is_bounded_by_what_may_wait() {
+    let mut bench = Bench::with(Options { max_pending: 4000, ..Options::default() });
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    bench.subscribe(&reader, "a 1");
+    let frame = "MSG a 1 50\r\n".len() + 50 + 2;
+    let line = format!("PUB a 50\r\n{}\r\n", "x".repeat(50));
+    for staged in 1..=1000 / frame + 1 {
+        assert!(!bench.delivery.staging.is_full());
+        bench.stage(&publisher, true, &line);
+        assert_eq!(bench.delivery.staging.work_bytes(), staged * frame);
+    }
+    assert!(bench.delivery.staging.is_full());
+    bench.delivery.commit(&publisher);
+    assert!(!bench.delivery.staging.is_full());
+}
+
 /// Whatever some receivers share, each gets what it would have got alone, in order.
 #[test]
 fn what_is_staged_for_many_at_once_is_what_each_of_them_gets() {
@@ -306,10 +327,10 @@ fn what_is_staged_for_many_at_once_is_what_each_of_them_gets() {
                 wanted[at] += "PONG\r\n";
             }
             if random.u8(..20) == 0 {
-                bench.delivery.commit(&bench.registry.policy, publisher);
+                bench.delivery.commit(publisher);
             }
         }
-        bench.delivery.commit(&bench.registry.policy, &conns[0]);
+        bench.delivery.commit(&conns[0]);
         for (conn, wanted) in conns.iter().zip(&wanted) {
             // Two subscriptions of one connection get a message in either order.
             let sorted = |text: &str| {

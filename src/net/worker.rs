@@ -38,7 +38,7 @@ pub(crate) fn with<T>(registry: &Arc<Registry>, work: impl FnOnce(&mut Worker) -
     WORKER.with_borrow_mut(|worker| {
         let worker = worker.get_or_insert_with(|| Worker {
             scratch: MmapMut::map_anon(READ_LEN).expect("a thread can have memory"),
-            delivery: Delivery::new(registry.new_counters()),
+            delivery: Delivery::new(registry),
             pace: Pace::default(),
         });
         work(worker)

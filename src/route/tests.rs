@@ -113,7 +113,7 @@ impl Acceptor {
             parser.rules = route.rules();
         }
         while route.handle_turn(&mut self.bench.delivery) {}
-        self.bench.delivery.commit(&self.bench.registry.policy, route.conn());
+        self.bench.delivery.commit(route.conn());
     }
 
     /// Another server that has connected and said who it is.

@@ -84,7 +84,7 @@ pub fn fuzz_route(bytes: &[u8]) {
             conn.close(reason, false);
         }
         while route.handle_turn(&mut bench.delivery) {}
-        bench.delivery.commit(&bench.registry.policy, &conn);
+        bench.delivery.commit(&conn);
         if is_stranger {
             assert_eq!(bench.take(0), b"", "a message of a stranger");
             assert_eq!((mesh.routes().len(), remote_count(&bench)), (0, 0));
@@ -92,7 +92,7 @@ pub fn fuzz_route(bytes: &[u8]) {
     }
     conn.close(ClosedReason::ClientClosed, false);
     route.close(ClosedReason::ClientClosed, &mut bench.delivery);
-    bench.delivery.commit(&bench.registry.policy, &conn);
+    bench.delivery.commit(&conn);
     while route.forget(&mut bench.delivery) {}
     conn.hang_up();
     assert_eq!((mesh.routes().len(), mesh.server_count(), remote_count(&bench)), (0, 0, 0));

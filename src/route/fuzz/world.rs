@@ -234,7 +234,7 @@ impl World {
         let registry = Arc::clone(&bench.registry);
         let mut route = Route::new(registry, Arc::clone(mesh), Arc::clone(&conn), role);
         route.start(&mut bench.delivery);
-        bench.delivery.commit(&bench.registry.policy, &conn);
+        bench.delivery.commit(&conn);
         let parser = Parser::new(route.rules());
         End {
             server: index,
@@ -306,10 +306,10 @@ impl World {
         };
         if let Err(error) = end.handle(input, bench, crossed) {
             let reason = end.route.fail(&error, &mut bench.delivery);
-            bench.delivery.commit(&bench.registry.policy, &end.conn);
+            bench.delivery.commit(&end.conn);
             end.conn.close(reason, false);
         } else {
-            bench.delivery.commit(&bench.registry.policy, &end.conn);
+            bench.delivery.commit(&end.conn);
         }
     }
 
@@ -329,12 +329,12 @@ impl World {
             && let Err(error) = end.route.handle_deadline(&mut bench.delivery)
         {
             let reason = end.route.fail(&error, &mut bench.delivery);
-            bench.delivery.commit(&bench.registry.policy, &end.conn);
+            bench.delivery.commit(&end.conn);
             end.conn.close(reason, false);
             return true;
         }
         let more = end.route.handle_turn(&mut bench.delivery);
-        bench.delivery.commit(&bench.registry.policy, &end.conn);
+        bench.delivery.commit(&end.conn);
         end.conn.flush(&bench.registry.policy, now);
         more
     }
@@ -356,7 +356,7 @@ impl World {
                     let bench = &mut self.servers[end.server].bench;
                     end.conn.flush(&bench.registry.policy, self.now);
                     end.route.close(reason, &mut bench.delivery);
-                    bench.delivery.commit(&bench.registry.policy, &end.conn);
+                    bench.delivery.commit(&end.conn);
                     end.conn.hang_up();
                     end.gone = true;
                     again = true;
@@ -442,7 +442,7 @@ impl End {
             if Route::changes_rules(&op) {
                 parser.rules = route.rules();
                 if route.take_compression().is_some() && !std::mem::replace(compressed, true) {
-                    delivery.commit(&bench.registry.policy, conn);
+                    delivery.commit(conn);
                     route.handle_compressed(delivery);
                 }
             }
