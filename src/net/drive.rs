@@ -39,8 +39,9 @@ use crate::route::mesh::Mesh;
 /// Staged bytes after which a task lets others go first, although its input is not handled.
 const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Reads of one poll at most, and staged bytes after which it reads no more. Others wait meanwhile;
-/// but to queue up again costs more than a read, since it wakes another thread.
+/// Reads of one poll at most, and bytes staged, in portions worth a write, after which it reads no
+/// more. Others wait meanwhile; but to queue up again costs more than a read, since it wakes another
+/// thread.
 const READS_MAX: usize = 4;
 const READ_ON_BYTES_MAX: usize = 256 * 1024;
 
@@ -259,9 +260,10 @@ impl<M: Machine> Drive<M> {
                 return Handled::Part;
             }
             // What is staged in small portions goes out together with what the next read brings.
-            if !delivery.staging.is_thin() {
-                self.commit(delivery);
+            if delivery.staging.is_thin() {
+                continue;
             }
+            self.commit(delivery);
             if delivery.staging.work_bytes() >= READ_ON_BYTES_MAX
                 || M::STALLS && delivery.staging.has_stalled()
             {
@@ -428,7 +430,7 @@ impl<M: Machine> Drive<M> {
     }
 
     fn commit(&self, delivery: &mut Delivery) {
-        delivery.commit(&self.shared.registry.policy, self.conn());
+        delivery.commit(self.conn());
     }
 
     /// Writes what the socket did not take before.
