@@ -40,8 +40,8 @@ use crate::route::mesh::Mesh;
 const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Reads of one poll at most, and bytes staged, in portions worth a write, after which it reads no
-/// more. Others wait meanwhile; but to queue up again costs more than a read, since it wakes another
-/// thread.
+/// more. Others wait meanwhile; but to queue up again costs more than a read, since that wakes
+/// another thread.
 const READS_MAX: usize = 4;
 const READ_ON_BYTES_MAX: usize = 256 * 1024;
 
