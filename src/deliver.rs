@@ -3,7 +3,8 @@
 //! Everything here belongs to one worker thread: the match cache, the staging of frames, the
 //! counters. Frames are gathered per receiver over a whole read, then each receiver gets them in
 //! one piece, under one lock. The tail of the publication (`[reply] size CRLF message CRLF`) goes
-//! to the receiver as it came; only the head (`MSG subject sid `) is made, once per match.
+//! to the receiver as it came; only the head (`MSG subject sid `) is made, once per match. Messages
+//! in a row on one subject share the match.
 //!
 //! Knows no socket; the time is an argument.
 //! nats: server/client.go `processMsgResults`, `deliverMsg`
