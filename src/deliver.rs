@@ -51,6 +51,11 @@ pub struct Delivery {
     rewritten: Vec<u8>,
     /// Subscriptions that got their last message.
     spent: Vec<Subscription>,
+    picks: Picks,
+}
+
+/// What it takes to pick members of groups.
+struct Picks {
     /// Empty between two messages.
     chosen: Chosen,
     /// Groups that got a message from another server, while it is delivered.
@@ -119,9 +124,11 @@ impl Delivery {
             result: MatchResult::new(),
             rewritten: Vec::new(),
             spent: Vec::new(),
-            chosen: Chosen::new(),
-            served: Vec::new(),
-            random: fastrand::Rng::new(),
+            picks: Picks {
+                chosen: Chosen::new(),
+                served: Vec::new(),
+                random: fastrand::Rng::new(),
+            },
         }
     }
 
@@ -132,8 +139,34 @@ impl Delivery {
         &mut self,
         account: &Account,
         publish: &Publish<'a>,
+        next: impl FnMut() -> Option<Tail<'a>>,
+        publisher: Publisher<'_>,
+    ) -> Row {
+        self.deliver_row(account, publish, next, publisher, |offer, matched, picks| {
+            let mut delivered = 0;
+            let mut start = matched.plain_count;
+            for &end in &matched.groups {
+                let members = &matched.targets[start..end as usize];
+                start = end as usize;
+                delivered += u64::from(offer.offer_one(members, &mut picks.random));
+            }
+            if let Some(beyond) = &matched.beyond {
+                delivered += offer.offer_beyond(matched, beyond, picks);
+            }
+            delivered
+        })
+    }
+
+    /// Stages each message of a row for the plain subscriptions, and for those of groups that
+    /// `offer_groups` picks and counts.
+    #[inline(always)]
+    fn deliver_row<'a>(
+        &mut self,
+        account: &Account,
+        publish: &Publish<'a>,
         mut next: impl FnMut() -> Option<Tail<'a>>,
         publisher: Publisher<'_>,
+        mut offer_groups: impl FnMut(&mut Offer<'_>, &Matched, &mut Picks) -> u64,
     ) -> Row {
         let mut row = Row::new(publish);
         let matched = lookup(&mut self.cache, &mut self.result, account, publish.subject, self.now);
@@ -154,17 +187,8 @@ impl Delivery {
         };
         loop {
             let plain = &matched.targets[..matched.plain_count];
-            let mut delivered = offer.offer_plain(&mut matched.bundles, plain);
-            let mut start = matched.plain_count;
-            for &end in &matched.groups {
-                let members = &matched.targets[start..end as usize];
-                start = end as usize;
-                delivered += u64::from(offer.offer_one(members, &mut self.random));
-            }
-            if let Some(beyond) = &matched.beyond {
-                delivered +=
-                    offer.offer_beyond(matched, beyond, &mut self.chosen, &mut self.random);
-            }
+            let delivered = offer.offer_plain(&mut matched.bundles, plain)
+                + offer_groups(&mut offer, matched, &mut self.picks);
             row.reached = delivered > 0;
             if !offer.turn_to(&mut next, &mut row) {
                 break;

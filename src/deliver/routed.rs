@@ -18,9 +18,9 @@ use crate::account::Account;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 use crate::deliver::matched::{Matched, Target};
-use crate::deliver::{Delivery, Offer, Publisher, Row, Tails, lookup};
+use crate::deliver::{Delivery, Offer, Picks, Publisher, Row};
 use crate::encoder;
-use crate::parser::{RoutedMsg, Tail};
+use crate::parser::{Queues, RoutedMsg, Tail};
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
 
@@ -205,62 +205,16 @@ impl Delivery {
         &mut self,
         account: &Account,
         msg: &RoutedMsg<'a>,
-        mut next: impl FnMut() -> Option<Tail<'a>>,
+        next: impl FnMut() -> Option<Tail<'a>>,
         from: &Arc<Conn>,
     ) -> Row {
-        let publish = &msg.publish;
-        let mut row = Row::new(publish);
-        let matched = lookup(&mut self.cache, &mut self.result, account, publish.subject, self.now);
-        if matched.is_empty() {
-            row.extend(next);
-            return row;
-        }
-        let mut offer = Offer {
-            subject: publish.subject,
-            reply: publish.reply,
-            publisher: Publisher { conn: from, echo: true },
-            tails: Tails::new(publish, &mut self.rewritten),
-            heads: &matched.heads,
-            staging: &mut self.staging,
-            spent: &mut self.spent,
-            now: self.now,
-            traced: tracing::enabled!(tracing::Level::TRACE),
-        };
-        loop {
-            let plain = &matched.targets[..matched.plain_count];
-            offer.offer_plain(&mut matched.bundles, plain);
-            self.served.clear();
-            for name in msg.queues.iter() {
-                let Some((number, members)) = matched.group_named(name) else { continue };
-                // A name may stand there twice.
-                if self.served.contains(&number) {
-                    continue;
-                }
-                self.served.push(number);
-                if !members.is_empty() && offer.offer_one(members, &mut self.random) {
-                    continue;
-                }
-                if let Some(beyond) = &matched.beyond
-                    && let Some(at) = (number as usize).checked_sub(matched.groups.len())
-                    && let Some(Choice::Remote(route)) =
-                        beyond.choose(0, &beyond.groups[at].remotes, Some(from), &mut self.random)
-                {
-                    self.chosen.push((route, at as u32));
-                }
+        let publisher = Publisher { conn: from, echo: true };
+        self.deliver_row(account, &msg.publish, next, publisher, |offer, matched, picks| {
+            if msg.queues.is_empty() {
+                return 0;
             }
-            if let Some(beyond) = &matched.beyond
-                && !self.chosen.is_empty()
-            {
-                offer.offer_routes(beyond, &mut self.chosen, false);
-            }
-            if !offer.turn_to(&mut next, &mut row) {
-                break;
-            }
-        }
-        if !self.spent.is_empty() {
-            self.retire(account);
-        }
-        row
+            offer.offer_named(matched, &msg.queues, from, picks)
+        })
     }
 }
 
@@ -283,15 +237,54 @@ impl Matched {
 }
 
 impl Offer<'_> {
+    /// Stages a message that came `from` another server for one member of each group that it names,
+    /// here or behind another route. Tells how many deliveries that takes.
+    fn offer_named(
+        &mut self,
+        matched: &Matched,
+        queues: &Queues<'_>,
+        from: &Arc<Conn>,
+        picks: &mut Picks,
+    ) -> u64 {
+        let Picks { chosen, served, random } = picks;
+        let mut local_count = 0;
+        served.clear();
+        for name in queues.iter() {
+            let Some((number, members)) = matched.group_named(name) else { continue };
+            // A name may stand there twice.
+            if served.contains(&number) {
+                continue;
+            }
+            served.push(number);
+            if !members.is_empty() && self.offer_one(members, random) {
+                local_count += 1;
+                continue;
+            }
+            if let Some(beyond) = &matched.beyond
+                && let Some(at) = (number as usize).checked_sub(matched.groups.len())
+                && let Some(Choice::Remote(route)) =
+                    beyond.choose(0, &beyond.groups[at].remotes, Some(from), random)
+            {
+                chosen.push((route, at as u32));
+            }
+        }
+        match &matched.beyond {
+            Some(beyond) if !chosen.is_empty() => {
+                local_count + self.offer_routes(beyond, chosen, false)
+            }
+            _ => local_count,
+        }
+    }
+
     /// Stages a publication for one member of each group with members elsewhere, and for all other
     /// servers with interest. Tells how many that are.
     pub(super) fn offer_beyond(
         &mut self,
         matched: &Matched,
         beyond: &Beyond,
-        chosen: &mut Chosen,
-        random: &mut fastrand::Rng,
+        picks: &mut Picks,
     ) -> u64 {
+        let Picks { chosen, random, .. } = picks;
         let mut local_count = 0;
         for (number, group) in (0..).zip(&beyond.groups) {
             let members = &matched.targets[group.locals.clone()];
