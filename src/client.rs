@@ -124,6 +124,7 @@ impl Machine for Client {
     type Rules = Rules;
 
     const STALLS: bool = true;
+    const RESTS: bool = true;
 
     #[inline]
     fn conn(&self) -> &Arc<Conn> {

@@ -28,6 +28,9 @@ pub trait Machine: Unpin + Send + 'static {
     /// It pauses when a receiver is far behind.
     const STALLS: bool;
 
+    /// It may be read a moment later, when it comes in many small pieces.
+    const RESTS: bool;
+
     /// The connection it is behind.
     fn conn(&self) -> &Arc<Conn>;
 

@@ -143,6 +143,7 @@ impl Machine for Route {
 
     /// One slow client would hold up everybody else on this server.
     const STALLS: bool = false;
+    const RESTS: bool = false;
 
     #[inline]
     fn conn(&self) -> &Arc<Conn> {

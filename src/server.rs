@@ -27,7 +27,7 @@ use crate::line_client::{LineClient, LineErr, LineOptions};
 use crate::net::drive::Shared;
 use crate::net::files::{Ports, PortsFile};
 use crate::net::sweep::Sweep;
-use crate::net::{dial, files, http, listener, worker};
+use crate::net::{dial, files, http, listener};
 use crate::options::{Credential, Listen, Login, Options, OptionsError, Port};
 use crate::os_error::OsError;
 use crate::registry::Registry;
@@ -352,7 +352,6 @@ fn new_runtime(options: &Options) -> io::Result<Runtime> {
     if let Some(workers) = options.workers {
         builder.worker_threads(workers.max(1));
     }
-    builder.on_thread_start(worker::start).on_thread_park(worker::handle_idle);
     builder.thread_name("dialtone").enable_all().build()
 }
 

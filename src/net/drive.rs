@@ -7,6 +7,8 @@
 //!
 //! nats: server/client.go `readLoop`, `writeLoop`, `flushClients`
 
+mod resting;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ use crate::limits::{FIRST_PING_MAX, STALL_PER_READ_MAX};
 use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::net::compressed::Compressed;
+use crate::net::drive::resting::Resting;
+use crate::net::pace::Pace;
 use crate::net::s2::Decompressor;
 use crate::net::stream::Stream;
 use crate::net::sweep::Sweep;
@@ -66,8 +70,9 @@ pub(crate) struct Drive<M: Machine> {
     phase: Phase,
     /// The next entry of this connection in the sweep.
     armed: Moment,
-    /// `None` most of the time: input is handled at once, nothing waits to be written, and nothing
-    /// is compressed.
+    pace: Pace,
+    /// `None` most of the time: input is handled at once, nothing waits to be written, nothing is
+    /// compressed, and nothing rests.
     behind: Option<Box<Behind>>,
 }
 
@@ -75,7 +80,7 @@ pub(crate) struct Drive<M: Machine> {
 const _: () = assert!(size_of::<Drive<Client>>() + 104 <= 256);
 
 /// What a task has to remember only while it is behind, with handling or with writing, or when its
-/// connection is compressed.
+/// connection is compressed or rests.
 #[derive(Default)]
 struct Behind {
     /// Input that was read and is not handled yet, because its handling would have taken too long
@@ -85,6 +90,7 @@ struct Behind {
     stalled: Option<(Arc<Conn>, Moment)>,
     write: Option<WriteDeadline>,
     compression: Option<Box<Compression>>,
+    resting: Option<Box<Resting>>,
     /// Ends the closing of a connection whose other side does not read.
     linger: Option<Pin<Box<Sleep>>>,
 }
@@ -156,6 +162,7 @@ impl<M: Machine> Drive<M> {
             parser,
             phase: Phase::Start { surplus },
             armed: Moment::NEVER,
+            pace: Pace::default(),
             behind: None,
         }
     }
@@ -220,12 +227,42 @@ impl<M: Machine> Drive<M> {
     /// Reads and handles, hands what that staged to its receivers, and has the task woken for what
     /// is left.
     fn take_turn(&mut self, cx: &mut Context<'_>, worker: &mut Worker) {
-        let Worker { scratch, delivery, .. } = worker;
+        let Worker { scratch, delivery } = worker;
+        let turn_before = self.conn().last_activity();
+        let handled_before = delivery.counters.in_msgs.load();
         delivery.staging.start_turn();
+        self.wake(cx);
         let handled = self.read_on(cx, scratch, delivery);
         self.commit(delivery);
+        if M::RESTS {
+            let messages = delivery.counters.in_msgs.load() - handled_before;
+            self.rest(cx, delivery.now, delivery.now - turn_before, messages);
+        }
         if !self.pause(cx, delivery) && handled == Handled::Part {
             cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Ends a rest whose time is over.
+    fn wake(&mut self, cx: &mut Context<'_>) {
+        if let Some(behind) = &mut self.behind {
+            behind.resting.take_if(|resting| resting.poll_alarm(cx, &self.stream));
+        }
+    }
+
+    /// Lets a hurried connection rest. A turn has just brought `messages`, `gap` after the last.
+    #[inline]
+    fn rest(&mut self, cx: &mut Context<'_>, now: Moment, gap: Duration, messages: u64) {
+        let sent = || self.machine.conn().traffic().out_msgs;
+        if let Some(behind) = &mut self.behind
+            && behind.resting.is_some()
+        {
+            behind.resting.take_if(|resting| {
+                resting.handle_turn(cx, (&self.stream, &mut self.pace), (now, messages), sent)
+            });
+        } else if self.pace.handle_turn(gap, messages) {
+            let resting = Resting::new(cx, now, sent());
+            self.behind().resting = Some(Box::new(resting));
         }
     }
 
@@ -588,11 +625,12 @@ impl<M: Machine> Drive<M> {
 impl Behind {
     /// Nothing is left to be remembered.
     fn is_over(&self) -> bool {
-        let Behind { backlog, stalled, write, compression, linger } = self;
+        let Behind { backlog, stalled, write, compression, resting, linger } = self;
         backlog.is_empty()
             && stalled.is_none()
             && write.is_none()
             && compression.is_none()
+            && resting.is_none()
             && linger.is_none()
     }
 

@@ -1,10 +1,18 @@
-//! `Pace`: whether a worker thread rests before it waits for its sockets again.
+//! `Pace`: whether a connection is hurried; `Rests`: how it rests then.
 //!
-//! A client that writes each message by itself, as fast as it can, wakes a waiting thread for every
-//! few of them, and a wake-up costs many times what a message does. Nobody wakes a thread that
-//! rests: what arrives meanwhile is read at once and goes out together. So a thread rests that is
-//! woken again and again for a few of many messages. It goes on for as long as they come as fast as
-//! before; where they do not, somebody waits for an answer, and the next try is twice as far off.
+//! A client that writes each message by itself, as fast as it can, wakes its task for every few of
+//! them, and a wake-up costs many times what a message does. So such a connection rests: for a
+//! moment it wakes nobody, what it sends gathers, and is read at once and goes out together. It
+//! gathers on the client's side already, whose kernel lets only so many packets be on their way
+//! before they are acknowledged, which a read does; where they wait, they become one large packet.
+//!
+//! Between two rests some turns are taken as they come. Some kernels (BBR) adapt how much may be on
+//! its way to how much is acknowledged at once, and would soon send each small packet by itself
+//! again; these turns bring that down.
+//!
+//! Who waits for answers does not rest. That is who is sent about as many messages as it sends; and
+//! if messages come slower with rests than without, it waits for answers in some other way: then
+//! the next try is twice as far off.
 //!
 //! Knows counts and moments. Knows no socket, no clock and no thread.
 
@@ -12,109 +20,151 @@ use std::time::Duration;
 
 use crate::moment::Moment;
 
-/// How long a thread rests. Others may wait that long too, on a thread with so much to do.
-pub(crate) const REST: Duration = Duration::from_micros(200);
+/// How long a connection rests, in the milliseconds of tokio's timers.
+pub(crate) const REST: Duration = Duration::from_millis(1);
 
-/// Wake-ups that bring more messages are worth their cost.
+/// A client that has not sent enough for another rest by then is hurried no more.
+pub(crate) const CALM: Duration = Duration::from_millis(100);
+
+/// Bytes that are read although a connection rests. A socket's buffer holds twice as many; to ask
+/// for more would have the kernel change it.
+pub(crate) const PLENTY: usize = 64 * 1024;
+
+/// Turns that bring more messages are worth their wake-up.
 const FEW_MAX: u64 = 32;
 
-/// Wake-ups further from each other are not too many.
-const HURRY_MAX: Duration = Duration::from_micros(50);
+/// Turns further from each other are not too many.
+const GAP_MAX: Duration = Duration::from_micros(50);
 
 /// Messages further from each other are not many. Request and reply in turns are slower.
 const INTERVAL_MAX: Duration = Duration::from_micros(12);
 
-/// Messages may come so many times slower while the thread rests. It is far more than that where
-/// rests hold them up.
+/// Turns as they come between two rests: enough for what the client's kernel has learnt from the
+/// rest to be forgotten.
+const TURNS: u32 = 16;
+
+/// Messages may come so many times slower with rests. It is far more than that where rests hold
+/// them up.
 const SLOWER_MAX: u32 = 2;
 
-/// Wake-ups from which a thread judges whether to rest: to begin with, and at most.
-const PATIENCE_MIN: u32 = 16;
-const PATIENCE_MAX: u32 = 65_536;
+/// Who is sent one message for so many of its own, or more, may be waiting for each of them.
+const ANSWERED_MIN: u64 = 8;
 
-/// Rests that are judged together. The first brings little of much: the kernel of the client sends
-/// only as many packets as it has been told are wanted.
-const RESTS_JUDGED: u32 = 4;
+/// Hurried turns after which rests are tried: to begin with, and at most.
+const PATIENCE_MIN: u16 = 16;
+const PATIENCE_MAX: u16 = 32 * 1024;
 
-/// What one thread remembers of its wake-ups.
+/// What a task remembers of its turns, all of the time.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// When the thread last had nothing to do, and the messages it had handled by then.
-    idle: Moment,
-    handled: u64,
-    /// Wake-ups since it last judged.
-    seen: Seen,
-    /// Wake-ups from which it judges next.
-    patience: u32,
-    /// While the thread rests: the time between two messages that it may take.
-    interval: Option<Duration>,
-}
-
-/// Some wake-ups: how many, how long they took, and the messages they brought.
-#[derive(Debug, Default)]
-struct Seen {
-    count: u32,
-    span: Duration,
-    messages: u64,
+    /// Hurried turns; each of the others took one away.
+    hurried: u16,
+    /// Hurried turns from which it tries to rest.
+    patience: u16,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace {
-            idle: Moment::START,
-            handled: 0,
-            seen: Seen::default(),
-            patience: PATIENCE_MIN,
-            interval: None,
-        }
+        Pace { hurried: 0, patience: PATIENCE_MIN }
     }
 }
 
 impl Pace {
-    /// The thread has had nothing to do since `now`, and has `handled` so many messages in all.
-    /// True if it should rest for [`REST`] before it waits for its sockets.
-    pub(crate) fn handle_idle(&mut self, now: Moment, handled: u64) -> bool {
-        let messages = handled - std::mem::replace(&mut self.handled, handled);
+    /// A turn has brought `messages`, `gap` after the one before. True if rests should be tried.
+    pub(crate) fn handle_turn(&mut self, gap: Duration, messages: u64) -> bool {
         if messages == 0 {
             return false;
         }
-        let span = now - std::mem::replace(&mut self.idle, now);
-        self.seen.add(span, messages);
-        let rests = self.interval.is_some();
-        if self.seen.count < if rests { RESTS_JUDGED } else { self.patience } {
-            return rests;
+        let few = messages.min(FEW_MAX) as u32;
+        if messages > FEW_MAX || gap > GAP_MAX.min(INTERVAL_MAX * few) {
+            self.hurried = self.hurried.saturating_sub(1);
+            return false;
         }
-        let seen = std::mem::take(&mut self.seen);
-        match self.interval {
-            Some(interval) if seen.interval() <= interval => self.patience = PATIENCE_MIN,
-            Some(_) => {
-                self.interval = None;
-                self.patience = (self.patience * 2).min(PATIENCE_MAX);
-            }
-            None => self.interval = seen.is_hurried().then(|| seen.interval() * SLOWER_MAX),
+        self.hurried += 1;
+        if self.hurried < self.patience {
+            return false;
         }
-        self.interval.is_some()
+        self.hurried = 0;
+        true
+    }
+
+    /// Rests have held up the client.
+    pub(crate) fn handle_harm(&mut self) {
+        self.patience = self.patience.saturating_mul(2).min(PATIENCE_MAX);
+    }
+
+    /// Rests were worth it.
+    pub(crate) fn handle_gain(&mut self) {
+        self.patience = PATIENCE_MIN;
     }
 }
 
-impl Seen {
-    fn add(&mut self, span: Duration, messages: u64) {
-        self.count += 1;
-        self.span += span;
+/// The rests of one hurried connection, from one to the next.
+#[derive(Debug)]
+pub(crate) struct Rests {
+    rests: bool,
+    /// When the last rest began, or, without one so far, the first of the turns.
+    start: Moment,
+    /// Turns since the last rest.
+    turns: u32,
+    /// Messages since `start`.
+    messages: u64,
+    /// Messages that had been sent to the client by then.
+    sent_before: u64,
+    /// Time from message to message that rests may take; unknown before the first one.
+    interval_max: Option<Duration>,
+}
+
+/// What a turn shows of rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing yet.
+    Go,
+    /// It is time for one; `proven` if those before were worth it.
+    Rest { proven: bool },
+    /// They hold up the client, or would.
+    Harm,
+}
+
+impl Rests {
+    /// There were none so far. `sent` messages have been sent to the client.
+    pub(crate) fn new(now: Moment, sent: u64) -> Rests {
+        let (rests, turns, messages) = (false, 0, 0);
+        Rests { rests, start: now, turns, messages, sent_before: sent, interval_max: None }
+    }
+
+    /// The connection rests, and has to be woken.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.rests
+    }
+
+    /// The rest is over.
+    pub(crate) fn wake(&mut self) {
+        self.rests = false;
+    }
+
+    /// A turn has brought `messages`. `sent` asks how many have been sent to the client.
+    pub(crate) fn handle_turn(
+        &mut self,
+        now: Moment,
+        messages: u64,
+        sent: impl FnOnce() -> u64,
+    ) -> Verdict {
         self.messages += messages;
-    }
-
-    /// Many wake-ups, for few of many messages each.
-    fn is_hurried(&self) -> bool {
-        self.span <= HURRY_MAX * self.count
-            && self.messages <= FEW_MAX * u64::from(self.count)
-            && self.interval() <= INTERVAL_MAX
-    }
-
-    /// From message to message, of which there is one at least.
-    fn interval(&self) -> Duration {
-        let messages = u32::try_from(self.messages).unwrap_or(u32::MAX);
-        self.span / messages
+        self.turns += u32::from(!self.rests && messages > 0);
+        if self.turns < TURNS {
+            return Verdict::Go;
+        }
+        let interval = (now - self.start) / u32::try_from(self.messages).unwrap_or(u32::MAX);
+        let proven = self.interval_max.is_some();
+        let interval_max = self.interval_max.unwrap_or(interval * SLOWER_MAX);
+        let sent = sent();
+        if interval > interval_max || (sent - self.sent_before) * ANSWERED_MIN >= self.messages {
+            return Verdict::Harm;
+        }
+        let interval_max = Some(interval_max);
+        *self = Rests { rests: true, interval_max, ..Rests::new(now, sent) };
+        Verdict::Rest { proven }
     }
 }
 
@@ -122,67 +172,107 @@ impl Seen {
 mod tests {
     use super::*;
 
-    /// A thread with a clock: each step is what it brought, and how long after the last one.
-    #[derive(Default)]
-    struct Thread {
-        pace: Pace,
+    fn micros(micros: u64) -> Duration {
+        Duration::from_micros(micros)
+    }
+
+    /// Turns until rests are tried, of at most `most`.
+    fn turns_until_tried(pace: &mut Pace, gap: u64, messages: u64, most: u32) -> Option<u32> {
+        (1..=most).find(|_| pace.handle_turn(micros(gap), messages))
+    }
+
+    /// A connection with a clock.
+    struct Client {
+        rests: Rests,
         now: Moment,
-        handled: u64,
+        sent: u64,
     }
 
-    impl Thread {
-        fn idle(&mut self, micros: u64, messages: u64) -> bool {
-            self.now = self.now + Duration::from_micros(micros);
-            self.handled += messages;
-            self.pace.handle_idle(self.now, self.handled)
+    impl Client {
+        fn new() -> Client {
+            Client { rests: Rests::new(Moment::START, 0), now: Moment::START, sent: 0 }
         }
 
-        /// Wake-ups until it rests, of `most`.
-        fn wake_ups_until_rest(&mut self, micros: u64, messages: u64, most: u32) -> Option<u32> {
-            (1..=most).find(|_| self.idle(micros, messages))
+        fn turn(&mut self, gap: u64, messages: u64) -> Verdict {
+            self.now = self.now + micros(gap);
+            self.rests.handle_turn(self.now, messages, || self.sent)
+        }
+
+        /// Turns until the first that shows something.
+        fn turns(&mut self, gap: u64, messages: u64) -> (u32, Verdict) {
+            (1..)
+                .map(|turn| (turn, self.turn(gap, messages)))
+                .find(|&(_, v)| v != Verdict::Go)
+                .unwrap()
         }
     }
 
     #[test]
-    fn it_rests_from_many_wake_ups_for_few_messages() {
-        let mut thread = Thread::default();
-        assert_eq!(thread.wake_ups_until_rest(20, 4, 100), Some(PATIENCE_MIN));
+    fn many_turns_for_few_messages_are_hurried() {
+        let min = Some(u32::from(PATIENCE_MIN));
+        assert_eq!(turns_until_tried(&mut Pace::default(), 20, 4, 100), min);
+        assert_eq!(turns_until_tried(&mut Pace::default(), 12, 1, 100), min);
+        let mut pace = Pace::default();
+        let tried =
+            (0..100).any(|turn| pace.handle_turn(micros(if turn % 3 == 0 { 60 } else { 5 }), 2));
+        assert!(tried, "some are not");
+    }
+
+    #[test]
+    fn batches_and_slow_clients_are_not_hurried() {
+        let tried =
+            |gap, messages| turns_until_tried(&mut Pace::default(), gap, messages, 1000).is_some();
+        assert!(!tried(30, FEW_MAX + 1), "batches");
+        assert!(!tried(20, 1), "request and reply in turns");
+        assert!(!tried(51, 20), "seldom");
+        assert!(!tried(0, 0), "woken for nothing");
+    }
+
+    #[test]
+    fn rests_go_on_while_they_bring_as_much() {
+        let mut client = Client::new();
+        assert_eq!(client.turns(20, 4), (TURNS, Verdict::Rest { proven: false }));
         for _ in 0..100 {
-            assert!(thread.idle(220, 44), "as many messages as without a rest");
+            assert!(client.rests.is_resting());
+            assert_eq!(client.turn(500, 100), Verdict::Go, "plenty came");
+            assert_eq!(client.turn(500, 0), Verdict::Go);
+            client.rests.wake();
+            assert_eq!(client.turns(20, 4), (TURNS, Verdict::Rest { proven: true }));
         }
     }
 
     #[test]
-    fn batches_and_slow_clients_do_not_tire_it() {
-        let rests = |micros, messages| {
-            Thread::default().wake_ups_until_rest(micros, messages, 1000).is_some()
-        };
-        assert!(!rests(30, FEW_MAX + 1), "batches");
-        assert!(!rests(20, 1), "request and reply in turns");
-        assert!(!rests(51, 20), "seldom");
+    fn rests_end_where_they_hold_up_the_client() {
+        let mut client = Client::new();
+        assert_eq!(client.turns(10, 10), (TURNS, Verdict::Rest { proven: false }));
+        client.rests.wake();
+        assert_eq!(client.turn(1000, 100), Verdict::Go, "100 outstanding requests, all answered");
+        assert_eq!(client.turns(10, 10), (TURNS - 1, Verdict::Harm));
     }
 
     #[test]
-    fn a_rest_that_slows_clients_down_is_not_repeated_soon() {
-        let mut thread = Thread::default();
+    fn who_is_answered_does_not_rest() {
+        let mut client = Client::new();
+        client.sent = 3 * u64::from(TURNS);
+        assert_eq!(client.turns(10, 10), (TURNS, Verdict::Harm));
+        let mut client = Client::new();
+        client.sent = u64::from(TURNS);
+        assert_eq!(
+            client.turns(10, 10),
+            (TURNS, Verdict::Rest { proven: false }),
+            "a few are none"
+        );
+    }
+
+    #[test]
+    fn the_next_try_is_twice_as_far_off_until_one_succeeds() {
+        let mut pace = Pace::default();
         for tries in 0..20 {
-            let patience = (PATIENCE_MIN << tries).min(PATIENCE_MAX);
-            assert_eq!(thread.wake_ups_until_rest(10, 10, u32::MAX), Some(patience));
-            let rests = (0..10).take_while(|_| thread.idle(210, 100)).count();
-            assert_eq!(rests, RESTS_JUDGED as usize - 1, "100 outstanding requests, all answered");
+            let patience = (u32::from(PATIENCE_MIN) << tries).min(u32::from(PATIENCE_MAX));
+            assert_eq!(turns_until_tried(&mut pace, 10, 10, u32::MAX), Some(patience));
+            pace.handle_harm();
         }
-    }
-
-    #[test]
-    fn it_stops_resting_when_the_load_ends() {
-        let mut thread = Thread::default();
-        assert_eq!(thread.wake_ups_until_rest(10, 10, u32::MAX), Some(PATIENCE_MIN));
-        for _ in 0..2 * RESTS_JUDGED {
-            assert!(thread.idle(210, 210));
-            assert!(!thread.idle(1, 0), "a wake-up for nothing tells nothing");
-        }
-        let rests = (0..10).take_while(|_| thread.idle(210, 1)).count();
-        assert_eq!(rests, RESTS_JUDGED as usize - 1);
-        assert_eq!(thread.wake_ups_until_rest(10, 10, u32::MAX), Some(2 * PATIENCE_MIN));
+        pace.handle_gain();
+        assert_eq!(turns_until_tried(&mut pace, 10, 10, 100), Some(u32::from(PATIENCE_MIN)));
     }
 }

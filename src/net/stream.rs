@@ -6,15 +6,26 @@
 //! socket writable again only when a third of its buffer is free, and tokio does not try before; so
 //! what tokio refuses is tried once more without it.
 
+use std::ffi::c_int;
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::SetStruct;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::conn::Wire;
+
+/// Bytes that have to be there before the kernel says that there are any.
+#[derive(Clone, Copy)]
+struct LowWater;
+
+type SetInt<'a> = SetStruct<'a, c_int>;
+
+nix::setsockopt_impl!(LowWater, libc::SOL_SOCKET, libc::SO_RCVLOWAT, c_int, SetInt<'_>);
 
 /// The socket of one client.
 pub(crate) enum Stream {
@@ -54,6 +65,19 @@ impl Stream {
                 }
                 (None, _) => {}
             }
+        }
+    }
+
+    /// Has the task woken when `len` bytes or the end are there, and not before; at once, if they
+    /// are there already.
+    ///
+    /// # Errors
+    /// Of the kernel, and for a client within the process, whose socket cannot do it.
+    pub(crate) fn set_low_water(&self, len: usize) -> io::Result<()> {
+        let len = c_int::try_from(len).map_err(io::Error::other)?;
+        match self {
+            Stream::Tcp(stream) => Ok(setsockopt(stream, LowWater, &len)?),
+            Stream::Local(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -101,4 +125,58 @@ fn receive(socket: &SockRef<'_>, buf: &mut [u8], read: &mut Option<usize>) -> io
     *read = Some(len);
     // At the end of the stream it stays readable.
     if (1..buf.len()).contains(&len) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::net::{RecvFlags, recv};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The kernel would wake the task now.
+    fn is_readable(stream: &Stream) -> bool {
+        let Stream::Tcp(stream) = stream else { unreachable!("only TCP is tested here") };
+        let mut fds = [PollFd::new(stream, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).unwrap() == 1
+    }
+
+    /// Waits until `len` bytes are there, woken by nobody.
+    async fn wait_for(stream: &Stream, len: usize) {
+        let Stream::Tcp(stream) = stream else { unreachable!("only TCP is tested here") };
+        let mut buf = [0; 2048];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        while recv(stream, &mut buf, flags).map_or(0, |(_, there)| there) < len {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_woken_below_the_low_water_mark() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut theirs = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = Stream::Tcp(listener.accept().await.unwrap().0);
+        stream.set_low_water(1000).unwrap();
+        theirs.write_all(&[b'x'; 999]).unwrap();
+        wait_for(&stream, 999).await;
+        assert!(!is_readable(&stream), "one is missing");
+        theirs.write_all(b"x").unwrap();
+        wait_for(&stream, 1000).await;
+        assert!(is_readable(&stream));
+
+        stream.set_low_water(2000).unwrap();
+        assert!(!is_readable(&stream), "1000 are missing");
+        stream.set_low_water(1).unwrap();
+        assert!(is_readable(&stream));
+
+        stream.set_low_water(2000).unwrap();
+        drop(theirs);
+        while !is_readable(&stream) {
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{OnceLock, Weak};
 use std::task::Waker;
 
-use tokio::net::UnixStream;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
 use crate::conn::Wire;
@@ -33,6 +34,18 @@ impl Wire for BusyWire {
     }
 }
 
+/// The task of a client of a server that has no other.
+fn new_drive(stream: Arc<Stream>, wire: Arc<dyn Wire>) -> Drive<Client> {
+    let id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
+    let registry = Arc::new(Registry::new(id, Options::default()));
+    let (sweep, clock) = (Sweep::default(), Clock::start());
+    let shared = Arc::new(Shared { registry: Arc::clone(&registry), mesh: None, sweep, clock });
+    let conn =
+        registry.add(|cid, slot| Conn::new(cid, Kind::Client, slot, None, clock.now(), wire));
+    let client = Client::new(registry, conn, ConnectionType::Standard, Box::default());
+    Drive::new(shared, stream, client, false)
+}
+
 /// Who writes for others hands a connection over after some rounds, full socket or not. Its owner
 /// waited for the socket then, before it tried: for an event that nobody owed it, and what was
 /// pending stayed.
@@ -42,19 +55,10 @@ async fn what_is_handed_over_is_written_before_the_socket_is_waited_for() {
     ours.set_nonblocking(true).unwrap();
     while ours.write(&[0; 4096]).is_ok() {}
     let stream = Arc::new(Stream::Local(UnixStream::from_std(ours).unwrap()));
-    let id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
-    let registry = Arc::new(Registry::new(id, Options::default()));
-    let (sweep, clock) = (Sweep::default(), Clock::start());
-    let shared = Arc::new(Shared { registry: Arc::clone(&registry), mesh: None, sweep, clock });
     let wire = Arc::new(BusyWire::default());
-    let conn = registry.add(|cid, slot| {
-        let wire = Arc::clone(&wire) as Arc<dyn Wire>;
-        Conn::new(cid, Kind::Client, slot, None, clock.now(), wire)
-    });
+    let mut drive = new_drive(stream, Arc::clone(&wire) as Arc<dyn Wire>);
+    let (conn, shared) = (Arc::clone(drive.conn()), Arc::clone(&drive.shared));
     wire.conn.set(Arc::downgrade(&conn)).unwrap();
-    let client =
-        Client::new(registry, Arc::clone(&conn), ConnectionType::InProcess, Box::default());
-    let mut drive = Drive::new(Arc::clone(&shared), stream, client, false);
     let mut cx = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut drive).poll(&mut cx).is_pending());
 
@@ -68,4 +72,34 @@ async fn what_is_handed_over_is_written_before_the_socket_is_waited_for() {
     }
     assert!(!conn.progress().blocked);
     assert_eq!(wire.taken.load(Ordering::SeqCst) - before, 5 + 20 * 4);
+}
+
+/// Nothing but its alarm wakes a resting connection for a few bytes.
+#[tokio::test]
+async fn a_resting_connection_is_read_when_its_rest_is_over() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let stream = Arc::new(Stream::Tcp(listener.accept().await.unwrap().0));
+    let mut drive = new_drive(Arc::clone(&stream), stream);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut resting = Resting::new(&mut cx, Moment::START, 0);
+    let mut turn = || {
+        let parts = (&*drive.stream, &mut drive.pace);
+        resting.handle_turn(&mut cx, parts, (Moment::START, 1), || 0);
+        resting.is_resting()
+    };
+    while !turn() {}
+    drive.behind().resting = Some(Box::new(resting));
+    let task = tokio::spawn(drive);
+
+    let mut line = String::new();
+    theirs.write_all(b"PING\r\n").await.unwrap();
+    let mut theirs = BufReader::new(theirs);
+    theirs.read_line(&mut line).await.unwrap();
+    assert!(line.starts_with("INFO {"), "{line}");
+    line.clear();
+    theirs.read_line(&mut line).await.unwrap();
+    assert_eq!(line, "PONG\r\n");
+    drop(theirs);
+    task.await.unwrap();
 }
