@@ -122,7 +122,7 @@ pub(crate) enum Verdict {
     Go,
     /// It is time for one; `proven` if those before were worth it.
     Rest { proven: bool },
-    /// They hold up the client, or would.
+    /// They hold up the client, or would, or it is not hurried any more.
     Harm,
 }
 
@@ -157,7 +157,8 @@ impl Rests {
         }
         let interval = (now - self.start) / u32::try_from(self.messages).unwrap_or(u32::MAX);
         let proven = self.interval_max.is_some();
-        let interval_max = self.interval_max.unwrap_or(interval * SLOWER_MAX);
+        let hurried = interval.min(INTERVAL_MAX);
+        let interval_max = self.interval_max.unwrap_or(hurried * SLOWER_MAX);
         let sent = sent();
         if interval > interval_max || (sent - self.sent_before) * ANSWERED_MIN >= self.messages {
             return Verdict::Harm;
@@ -248,6 +249,15 @@ mod tests {
         client.rests.wake();
         assert_eq!(client.turn(1000, 100), Verdict::Go, "100 outstanding requests, all answered");
         assert_eq!(client.turns(10, 10), (TURNS - 1, Verdict::Harm));
+    }
+
+    #[test]
+    fn who_has_become_slow_does_not_rest() {
+        assert_eq!(Client::new().turns(5000, 4), (TURNS, Verdict::Harm), "before the first rest");
+        let mut client = Client::new();
+        assert_eq!(client.turns(20, 4), (TURNS, Verdict::Rest { proven: false }));
+        client.rests.wake();
+        assert_eq!(client.turns(5000, 4), (TURNS, Verdict::Harm), "after it");
     }
 
     #[test]
