@@ -193,6 +193,13 @@ impl Delivery {
             if !offer.turn_to(&mut next, &mut row) {
                 break;
             }
+            if let Some(target) = matched.only()
+                && row.reached
+                && !offer.traced
+            {
+                offer.offer_run(target, &mut next, &mut row);
+                break;
+            }
         }
         if !self.spent.is_empty() {
             self.retire(account);
@@ -296,6 +303,21 @@ impl<'a> Offer<'a> {
         row.add(tail);
         self.tails = Tails::passed_on(tail);
         true
+    }
+
+    /// Stages the message for `target`, which was given the one before, and those behind it, as many
+    /// as there are and there is room for.
+    #[inline(always)]
+    fn offer_run<'t: 'a>(
+        &mut self,
+        target: &Target,
+        next: &mut impl FnMut() -> Option<Tail<'t>>,
+        row: &mut Row,
+    ) {
+        let (head, tail, bytes) = self.frame(target.head, || false);
+        let next =
+            || next().inspect(|&tail| row.add(tail)).map(|tail| (tail.text, tail.len as u64));
+        self.staging.stage_run(&target.subscription, target.slot, head, (tail, bytes), next);
     }
 
     /// Stages the message for all plain subscriptions. Tells for how many.

@@ -118,6 +118,22 @@ impl Matched {
         }
     }
 
+    /// The only receiver, if there is no other and nothing is special about it.
+    #[inline]
+    pub(super) fn only(&self) -> Option<&Target> {
+        match &self.targets[..self.plain_count] {
+            [only]
+                if self.targets.len() == 1
+                    && !only.special
+                    && self.bundles.is_empty()
+                    && self.beyond.is_none() =>
+            {
+                Some(only)
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn push(&mut self, subject: &[u8], subscription: &Subscription) {
         let head = self.head(subject, subscription.sid());
         self.targets.push(Target::new(subscription, head));

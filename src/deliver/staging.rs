@@ -202,6 +202,39 @@ impl Staging {
         self.bytes += len;
     }
 
+    /// Appends a message, given as its tail and its bytes, for the subscription to which the one
+    /// before was [staged](Staging::stage), and those that `next` finds, until the staging is full.
+    #[inline(always)]
+    pub(super) fn stage_run<'a>(
+        &mut self,
+        subscription: &Subscription,
+        slot: u32,
+        head: &[u8],
+        first: (&'a [u8], u64),
+        mut next: impl FnMut() -> Option<(&'a [u8], u64)>,
+    ) {
+        let at = self.stage_at(slot, || Arc::clone(subscription.conn()));
+        let stage = &mut self.stages[at];
+        let msgs_before = stage.msgs;
+        let room = self.held_bytes_max.saturating_sub(self.held_bytes);
+        let room = room.min(STAGED_BYTES_MAX.saturating_sub(self.bytes));
+        let (mut tail, mut bytes) = first;
+        let mut len = 0;
+        loop {
+            len += stage.append([head, tail], bytes);
+            if len >= room {
+                break;
+            }
+            let Some(found) = next() else { break };
+            (tail, bytes) = found;
+        }
+        if let Some((_, count)) = &mut stage.run {
+            *count += stage.msgs - msgs_before;
+        }
+        self.held_bytes += len;
+        self.bytes += len;
+    }
+
     /// Appends one message of `bytes` bytes for all `receivers`.
     #[inline]
     pub(super) fn stage_alike(
