@@ -305,8 +305,8 @@ impl<'a> Offer<'a> {
         true
     }
 
-    /// Stages the message for `target`, which was given the one before, and those behind it, as many
-    /// as there are and there is room for.
+    /// Stages the message for `target`, which was given the one before, and those behind it, as
+    /// many as there are and there is room for.
     #[inline(always)]
     fn offer_run<'t: 'a>(
         &mut self,
