@@ -32,7 +32,7 @@ use crate::limits::FORGET_COUNT;
 use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::options::{ConnectionType, Options, WriteTimeout};
-use crate::parser::{Op, Publish, Rest, Rules, parse_size};
+use crate::parser::{Followers, Op, Publish, Rest, Rules, parse_size};
 use crate::permissions::{self, Permissions};
 use crate::registry::{Closed, Registry};
 use crate::subject;
@@ -226,9 +226,9 @@ impl Machine for Client {
         if once {
             rest = None;
         }
-        let next = || rest.as_mut()?.next_alike(publish);
+        let followers = Followers::new(rest, publish);
         let publisher = Publisher { conn: &self.conn, echo };
-        let row = delivery.deliver(&self.account, publish, next, publisher);
+        let row = delivery.deliver(&self.account, publish, followers, publisher);
         delivery.count_in(&self.conn, row);
         if !row.reached && self.asked.no_responders && !publish.reply.is_empty() {
             delivery.no_responders(&self.account, publish, &self.conn);

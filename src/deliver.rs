@@ -92,8 +92,8 @@ impl Row {
 
     /// All that there are, which reach nobody.
     #[inline]
-    fn extend<'a>(&mut self, next: impl FnMut() -> Option<Tail<'a>>) {
-        std::iter::from_fn(next).for_each(|tail| self.add(tail));
+    fn extend<'a>(&mut self, followers: impl Iterator<Item = Tail<'a>>) {
+        followers.for_each(|tail| self.add(tail));
     }
 
     #[inline]
@@ -132,17 +132,17 @@ impl Delivery {
         }
     }
 
-    /// Stages a message for everybody it reaches, and as many of those that `next` finds behind it
-    /// as fit: they are on the same subject, and have neither reply nor headers.
+    /// Stages a message for everybody it reaches, and as many of its `followers` as fit: they are
+    /// on the same subject, and have neither reply nor headers.
     #[inline]
     pub fn deliver<'a>(
         &mut self,
         account: &Account,
         publish: &Publish<'a>,
-        next: impl FnMut() -> Option<Tail<'a>>,
+        followers: impl Iterator<Item = Tail<'a>>,
         publisher: Publisher<'_>,
     ) -> Row {
-        self.deliver_row(account, publish, next, publisher, |offer, matched, picks| {
+        self.deliver_row(account, publish, followers, publisher, |offer, matched, picks| {
             let mut delivered = 0;
             let mut start = matched.plain_count;
             for &end in &matched.groups {
@@ -164,14 +164,14 @@ impl Delivery {
         &mut self,
         account: &Account,
         publish: &Publish<'a>,
-        mut next: impl FnMut() -> Option<Tail<'a>>,
+        mut followers: impl Iterator<Item = Tail<'a>>,
         publisher: Publisher<'_>,
         mut offer_groups: impl FnMut(&mut Offer<'_>, &Matched, &mut Picks) -> u64,
     ) -> Row {
         let mut row = Row::new(publish);
         let matched = lookup(&mut self.cache, &mut self.result, account, publish.subject, self.now);
         if matched.is_empty() {
-            row.extend(next);
+            row.extend(followers);
             return row;
         }
         let mut offer = Offer {
@@ -190,14 +190,14 @@ impl Delivery {
             let delivered = offer.offer_plain(&mut matched.bundles, plain)
                 + offer_groups(&mut offer, matched, &mut self.picks);
             row.reached = delivered > 0;
-            if !offer.turn_to(&mut next, &mut row) {
+            if !offer.turn_to(&mut followers, &mut row) {
                 break;
             }
             if let Some(target) = matched.only()
                 && row.reached
                 && !offer.traced
             {
-                offer.offer_run(target, &mut next, &mut row);
+                offer.offer_run(target, &mut followers, &mut row);
                 break;
             }
         }
@@ -293,13 +293,13 @@ impl<'a> Offer<'a> {
     #[inline(always)]
     fn turn_to<'t: 'a>(
         &mut self,
-        next: &mut impl FnMut() -> Option<Tail<'t>>,
+        followers: &mut impl Iterator<Item = Tail<'t>>,
         row: &mut Row,
     ) -> bool {
         if !self.spent.is_empty() || self.staging.is_full() {
             return false;
         }
-        let Some(tail) = next() else { return false };
+        let Some(tail) = followers.next() else { return false };
         row.add(tail);
         self.tails = Tails::passed_on(tail);
         true
@@ -308,16 +308,18 @@ impl<'a> Offer<'a> {
     /// Stages the message for `target`, which was given the one before, and those behind it, as
     /// many as there are and there is room for.
     #[inline(always)]
-    fn offer_run<'t: 'a>(
+    fn offer_run<'t>(
         &mut self,
         target: &Target,
-        next: &mut impl FnMut() -> Option<Tail<'t>>,
+        followers: &mut impl Iterator<Item = Tail<'t>>,
         row: &mut Row,
     ) {
-        let (head, tail, bytes) = self.frame(target.head, || false);
-        let next =
-            || next().inspect(|&tail| row.add(tail)).map(|tail| (tail.text, tail.len as u64));
-        self.staging.stage_run(&target.subscription, target.slot, head, (tail, bytes), next);
+        let (head, text, bytes) = self.frame(target.head, || false);
+        let first = Tail { text, len: bytes as usize };
+        let Target { subscription, slot, .. } = target;
+        let (msgs, bytes) = self.staging.stage_run(subscription, *slot, head, first, followers);
+        row.msgs += msgs;
+        row.bytes += bytes;
     }
 
     /// Stages the message for all plain subscriptions. Tells for how many.

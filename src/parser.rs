@@ -33,7 +33,7 @@ use memchr::memchr;
 use crate::errors::ProtoErr;
 
 pub use client::{Op, Publish, Rules, Tail};
-pub use line::parse_size;
+pub use line::{Alike, parse_size};
 pub use route::{Queues, RouteOp, RouteRules, RoutedMsg};
 
 /// What may be said on one port: its ops, and the limits they are held to.
@@ -52,14 +52,8 @@ pub trait Grammar: Sized {
     /// Everything else is left to [`find`](Grammar::find).
     fn plain<'a>(&self, input: &'a [u8]) -> Option<(Self::Plain<'a>, usize)>;
 
-    /// The tail of the message at the start of `input`, and the length of the whole, if it is like
-    /// `first`, which is written as `text`: the same up to its size.
-    fn alike<'a>(
-        &self,
-        first: &Self::Plain<'_>,
-        text: &[u8],
-        input: &'a [u8],
-    ) -> Option<(Tail<'a>, usize)>;
+    /// The messages like `first`, which is written as `text`, if they may stand in a row.
+    fn alike<'a>(&self, first: &Self::Plain<'_>, text: &'a [u8]) -> Option<Alike<'a>>;
 
     /// Reads the op at the start of `buf`, which is not empty; `buf[..scanned]` holds no line end.
     ///
@@ -94,6 +88,10 @@ pub struct Rest<'p, 'a, G: Grammar = Rules> {
     text: &'a [u8],
     input: &'p mut &'a [u8],
 }
+
+/// Messages in a row behind a plain one. Those that are not taken stay in the input.
+#[derive(Debug)]
+pub struct Followers<'p, 'a>(Option<(Alike<'a>, &'p mut &'a [u8])>);
 
 /// An op cut by the end of the input: its bytes from the op name on.
 #[derive(Debug)]
@@ -308,15 +306,27 @@ impl<G: Grammar> Parser<G> {
     }
 }
 
-impl<'a, G: Grammar> Rest<'_, 'a, G> {
-    /// Takes the message that stands next, if it is like `first`, the plain one in front of all.
+impl<'p, 'a> Followers<'p, 'a> {
+    /// Those in `rest` that are like `first`, the plain one in front of it.
     #[inline]
-    pub fn next_alike(&mut self, first: &G::Plain<'_>) -> Option<Tail<'a>> {
-        if self.input.is_empty() {
-            return None;
-        }
-        let (tail, len) = self.rules.alike(first, self.text, self.input)?;
-        *self.input = &self.input[len..];
+    pub fn new<G: Grammar>(
+        rest: Option<Rest<'p, 'a, G>>,
+        first: &G::Plain<'_>,
+    ) -> Followers<'p, 'a> {
+        let row = |rest: Rest<'p, 'a, G>| Some((rest.rules.alike(first, rest.text)?, rest.input));
+        Followers(rest.and_then(row))
+    }
+}
+
+impl<'a> Iterator for Followers<'_, 'a> {
+    type Item = Tail<'a>;
+
+    // A call would cost as much as to find the message.
+    #[inline(always)]
+    fn next(&mut self) -> Option<Tail<'a>> {
+        let (alike, input) = self.0.as_mut()?;
+        let (tail, len) = alike.find(input)?;
+        **input = &input[len..];
         Some(tail)
     }
 }

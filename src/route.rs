@@ -37,7 +37,7 @@ use crate::limits::{
 use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::options::{ConnectionType, Options, WriteTimeout};
-use crate::parser::{Rest, RouteOp, RouteRules, RoutedMsg};
+use crate::parser::{Followers, Rest, RouteOp, RouteRules, RoutedMsg};
 use crate::pings::Pings;
 use crate::registry::Registry;
 use crate::subject;
@@ -238,9 +238,9 @@ impl Machine for Route {
         if self.verbose {
             rest = None;
         }
-        let next = || rest.as_mut()?.next_alike(msg);
+        let followers = Followers::new(rest, msg);
         let row = match self.account(msg.account) {
-            Some(account) => delivery.deliver_routed(account, msg, next, &self.conn),
+            Some(account) => delivery.deliver_routed(account, msg, followers, &self.conn),
             None => Row::new(&msg.publish),
         };
         delivery.count_in(&self.conn, row);

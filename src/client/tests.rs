@@ -178,7 +178,7 @@ fn a_limit_that_another_worker_passes_still_ends_the_subscription() {
     let publisher = Publisher { conn: &conn, echo: true };
     let account = Arc::clone(&bench.registry.global);
     for _ in 0..3 {
-        assert!(other.deliver(&account, &publish, || None, publisher).reached);
+        assert!(other.deliver(&account, &publish, std::iter::empty(), publisher).reached);
     }
     bench.send(0, b"UNSUB 1 2\r\n");
     other.commit(&conn);

@@ -205,11 +205,11 @@ impl Delivery {
         &mut self,
         account: &Account,
         msg: &RoutedMsg<'a>,
-        next: impl FnMut() -> Option<Tail<'a>>,
+        followers: impl Iterator<Item = Tail<'a>>,
         from: &Arc<Conn>,
     ) -> Row {
         let publisher = Publisher { conn: from, echo: true };
-        self.deliver_row(account, &msg.publish, next, publisher, |offer, matched, picks| {
+        self.deliver_row(account, &msg.publish, followers, publisher, |offer, matched, picks| {
             if msg.queues.is_empty() {
                 return 0;
             }

@@ -16,6 +16,7 @@ use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, Sent};
 use crate::ids::Kind;
 use crate::outbound::Policy;
+use crate::parser::Tail;
 use crate::stats::Counters;
 use crate::sublist::Entry;
 
@@ -202,37 +203,36 @@ impl Staging {
         self.bytes += len;
     }
 
-    /// Appends a message, given as its tail and its bytes, for the subscription to which the one
-    /// before was [staged](Staging::stage), and those that `next` finds, until the staging is full.
+    /// Appends a message for the subscription to which the one before was
+    /// [staged](Staging::stage), and those that follow, until the staging is full. Tells how many
+    /// of the followers, and their bytes.
     #[inline(always)]
     pub(super) fn stage_run<'a>(
         &mut self,
         subscription: &Subscription,
         slot: u32,
         head: &[u8],
-        first: (&'a [u8], u64),
-        mut next: impl FnMut() -> Option<(&'a [u8], u64)>,
-    ) {
+        first: Tail<'_>,
+        followers: &mut impl Iterator<Item = Tail<'a>>,
+    ) -> (u64, u64) {
         let at = self.stage_at(slot, || Arc::clone(subscription.conn()));
         let stage = &mut self.stages[at];
-        let msgs_before = stage.msgs;
         let room = self.held_bytes_max.saturating_sub(self.held_bytes);
         let room = room.min(STAGED_BYTES_MAX.saturating_sub(self.bytes));
-        let (mut tail, mut bytes) = first;
-        let mut len = 0;
-        loop {
-            len += stage.append([head, tail], bytes);
-            if len >= room {
-                break;
-            }
-            let Some(found) = next() else { break };
-            (tail, bytes) = found;
+        let mut len = stage.append([head, first.text], first.len as u64);
+        let (msgs_before, bytes_before) = (stage.msgs, stage.bytes);
+        while len < room
+            && let Some(tail) = followers.next()
+        {
+            len += stage.append([head, tail.text], tail.len as u64);
         }
+        let followers = (stage.msgs - msgs_before, stage.bytes - bytes_before);
         if let Some((_, count)) = &mut stage.run {
-            *count += stage.msgs - msgs_before;
+            *count += 1 + followers.0;
         }
         self.held_bytes += len;
         self.bytes += len;
+        followers
     }
 
     /// Appends one message of `bytes` bytes for all `receivers`.

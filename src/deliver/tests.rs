@@ -61,7 +61,8 @@ impl Bench {
         let reached = parsed(line, |publish| {
             let account = Arc::clone(&self.registry.global);
             let publisher = Publisher { conn, echo };
-            let reached = self.delivery.deliver(&account, publish, || None, publisher).reached;
+            let reached =
+                self.delivery.deliver(&account, publish, std::iter::empty(), publisher).reached;
             if !reached {
                 self.delivery.no_responders(&account, publish, conn);
             }
@@ -75,7 +76,7 @@ impl Bench {
     fn stage(&mut self, conn: &Arc<Conn>, echo: bool, line: &str) {
         let account = Arc::clone(&self.registry.global);
         parsed(line, |publish| {
-            self.delivery.deliver(&account, publish, || None, Publisher { conn, echo });
+            self.delivery.deliver(&account, publish, std::iter::empty(), Publisher { conn, echo });
         });
     }
 

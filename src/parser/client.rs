@@ -4,7 +4,7 @@
 
 use crate::errors::ProtoErr;
 use crate::parser::line::{
-    Args, Limits, args, bare, cut, plain_alike, plain_line, plain_publish, size, split, tail_of,
+    Alike, Args, Limits, args, bare, cut, plain_line, plain_publish, size, split, tail_of,
     whole_line, with_payload,
 };
 use crate::parser::{Bare, Found, Grammar, Publication};
@@ -122,13 +122,8 @@ impl Grammar for Rules {
     }
 
     #[inline]
-    fn alike<'a>(
-        &self,
-        first: &Publish<'_>,
-        text: &[u8],
-        input: &'a [u8],
-    ) -> Option<(Tail<'a>, usize)> {
-        plain_alike(first, text, input, START, self.limits())
+    fn alike<'a>(&self, first: &Publish<'_>, text: &'a [u8]) -> Option<Alike<'a>> {
+        Alike::new(first, text, START, self.limits())
     }
 
     fn find<'a>(&self, buf: &'a [u8], scanned: usize) -> Result<Found<Op<'a>, ()>, ProtoErr> {

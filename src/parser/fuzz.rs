@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::parser::{Grammar, Op, Parser, Publish, RouteOp, RouteRules, RoutedMsg, Rules};
+use crate::parser::{
+    Followers, Grammar, Op, Parser, Publish, RouteOp, RouteRules, RoutedMsg, Rules,
+};
 
 /// Small limits, so that short inputs reach them.
 const MAX_CONTROL_LINE: usize = 64;
@@ -127,7 +129,7 @@ fn check_alike<G: Checked>(parser: &Parser<G>, plain: &G::Plain<'_>, piece: &[u8
     let padded = [piece, &[b'.'; WORD_LEN]].concat();
     let find = |mut input: &[u8]| {
         let before = input.len();
-        let tail = parser.rest(&mut input, len).next_alike(plain);
+        let tail = Followers::new(Some(parser.rest(&mut input, len)), plain).next();
         tail.map(|tail| (tail.text.to_vec(), tail.len, before - len - input.len()))
     };
     let start = |plain: &G::Plain<'_>, text: &[u8]| {

@@ -286,46 +286,75 @@ fn plain_tail(
 }
 
 /// What a plain line and its payload are held to, in bytes.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) line: usize,
     pub(super) payload: usize,
 }
 
-/// The tail of the message at the start of `input`, and the length of the whole, if it is like
-/// `first`, which has neither reply nor headers and is written as `text`: the same up to its size.
-/// The arguments stand behind `start`.
-#[inline]
-pub(super) fn plain_alike<'a>(
-    first: &Publish<'_>,
-    text: &[u8],
-    input: &'a [u8],
+/// What messages in a row have in common: they are to the same subject, with neither reply nor
+/// headers, and written alike up to their size.
+#[derive(Debug, Clone, Copy)]
+pub struct Alike<'a> {
+    /// The first of them, up to its payload.
+    head: &'a [u8],
+    /// Where in `head` the size stands.
+    tail_at: usize,
+    /// Bytes of its payload.
+    len: usize,
+    /// Where in `head` the arguments stand.
     start: usize,
     limits: Limits,
-) -> Option<(Tail<'a>, usize)> {
-    if !first.reply.is_empty() || first.header_len.is_some() {
-        return None;
+}
+
+impl<'a> Alike<'a> {
+    /// Those like `first`, which is written as `text`, with its arguments behind `start`; none if
+    /// it has a reply or headers.
+    #[inline]
+    pub(super) fn new(
+        first: &Publish<'_>,
+        text: &'a [u8],
+        start: usize,
+        limits: Limits,
+    ) -> Option<Alike<'a>> {
+        if !first.reply.is_empty() || first.header_len.is_some() {
+            return None;
+        }
+        let len = first.message.len();
+        let head = &text[..text.len() - len - 2];
+        Some(Alike { head, tail_at: text.len() - first.tail.len(), len, start, limits })
     }
-    let tail_at = text.len() - first.tail.len();
-    let message_at = text.len() - first.message.len() - 2;
-    // Most other subjects are told apart by their ends, without a call.
-    if input.get(tail_at - 2..tail_at)? != &text[tail_at - 2..tail_at] {
-        return None;
+
+    /// The tail of the message at the start of `input`, and the length of the whole, if it is one
+    /// of them.
+    #[inline(always)]
+    pub(super) fn find<'i>(&self, input: &'i [u8]) -> Option<(Tail<'i>, usize)> {
+        let &Alike { head, tail_at, len, .. } = self;
+        // Most other subjects are told apart by their ends, without a call.
+        if input.get(tail_at - 2..tail_at)? != &head[tail_at - 2..tail_at] {
+            return None;
+        }
+        // With the same size, too, there is nothing to be read.
+        let whole_len = head.len() + len + 2;
+        if let Some(whole) = input.get(..whole_len)
+            && whole[..head.len()] == *head
+            && whole.ends_with(b"\r\n")
+        {
+            return Some((Tail { text: &whole[tail_at..], len }, whole_len));
+        }
+        self.find_sized(input)
     }
-    // With the same size, too, there is nothing to be read.
-    if let Some(same) = input.get(..text.len())
-        && same[..message_at] == text[..message_at]
-        && same.ends_with(b"\r\n")
-    {
-        return Some((Tail { text: &same[tail_at..], len: first.message.len() }, text.len()));
+
+    /// As [`find`](Alike::find), whatever the size.
+    fn find_sized<'i>(&self, input: &'i [u8]) -> Option<(Tail<'i>, usize)> {
+        let line = input.strip_prefix(&self.head[..self.tail_at])?;
+        let ([], _, end) = plain_line::<0>(line)?;
+        if self.tail_at - self.start + end > self.limits.line {
+            return None;
+        }
+        let tail = plain_tail(line, 0, 0..end, self.limits.payload)?;
+        Some((tail, self.tail_at + tail.text.len()))
     }
-    let line = input.strip_prefix(&text[..tail_at])?;
-    let ([], _, end) = plain_line::<0>(line)?;
-    if tail_at - start + end > limits.line {
-        return None;
-    }
-    let tail = plain_tail(line, 0, 0..end, limits.payload)?;
-    Some((tail, tail_at + tail.text.len()))
 }
 
 /// Digits of a size at most.

@@ -12,10 +12,10 @@ use smallvec::SmallVec;
 use crate::errors::ProtoErr;
 use crate::parser::client::{hpub_line, pub_line};
 use crate::parser::line::{
-    Args, Limits, args, bare, cut, is_separator, parse_size, plain_alike, plain_line,
-    plain_publish, size, split, tail_of, whole_line, with_payload, words,
+    Alike, Args, Limits, args, bare, cut, is_separator, parse_size, plain_line, plain_publish,
+    size, split, tail_of, whole_line, with_payload, words,
 };
-use crate::parser::{Bare, Found, Grammar, Publication, Publish, Tail};
+use crate::parser::{Bare, Found, Grammar, Publication, Publish};
 
 /// One operation of another server.
 #[derive(Debug, PartialEq)]
@@ -132,13 +132,8 @@ impl Grammar for RouteRules {
     }
 
     #[inline]
-    fn alike<'a>(
-        &self,
-        first: &RoutedMsg<'_>,
-        text: &[u8],
-        input: &'a [u8],
-    ) -> Option<(Tail<'a>, usize)> {
-        plain_alike(&first.publish, text, input, START, self.limits())
+    fn alike<'a>(&self, first: &RoutedMsg<'_>, text: &'a [u8]) -> Option<Alike<'a>> {
+        Alike::new(&first.publish, text, START, self.limits())
     }
 
     fn find<'a>(&self, buf: &'a [u8], scanned: usize) -> RouteFound<'a> {

@@ -77,7 +77,7 @@ fn routed(bench: &mut Bench, from: &FakeRoute, text: &str) {
     let mut parser = Parser::new(rules);
     let (op, _) = parser.next(text.as_bytes()).unwrap();
     let Some(RouteOp::Msg(msg)) = op else { panic!("no message: {op:?}") };
-    bench.delivery.deliver_routed(&bench.registry.global, &msg, || None, &from.conn);
+    bench.delivery.deliver_routed(&bench.registry.global, &msg, std::iter::empty(), &from.conn);
     bench.delivery.commit(&from.conn);
 }
 
