@@ -119,6 +119,14 @@ pub struct Subjects {
 }
 
 impl Info {
+    /// What stands for the Go version of the real server.
+    pub const GO: &str = concat!("dialtone ", env!("CARGO_PKG_VERSION"));
+
+    /// The server is one of our own kind.
+    pub fn is_dialtone(&self) -> bool {
+        self.go.starts_with("dialtone ")
+    }
+
     /// Appends the whole line. There is a space before its CRLF, as in the real server's.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"INFO ");

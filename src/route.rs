@@ -496,8 +496,12 @@ impl Route {
         self.handshake_due = Moment::NEVER;
         if open.spare {
             // The other server has let go of one of the two by then, if that is for it to do.
-            let yields = self.mesh.yields_to(&open.server_id);
-            self.handshake_due = now + if yields { ROUTE_SPARE_MAX } else { ROUTE_SPARE_MAX * 4 };
+            let patience = match self.mesh.yields_to(&open.server_id) {
+                true if registered.crossed => Duration::ZERO,
+                true => ROUTE_SPARE_MAX,
+                false => ROUTE_SPARE_MAX * 4,
+            };
+            self.handshake_due = now + patience;
         }
         self.pings.begin(now, ROUTE_FIRST_PING);
         if open.confirm {

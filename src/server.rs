@@ -494,7 +494,7 @@ fn info(registry: &Registry, addr: SocketAddr) -> Info {
         server_id: id,
         version: PROTOCOL_VERSION.to_owned(),
         proto: PROTO,
-        go: concat!("dialtone ", env!("CARGO_PKG_VERSION")).to_owned(),
+        go: Info::GO.to_owned(),
         host,
         port,
         headers: !options.no_header_support,

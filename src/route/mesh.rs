@@ -5,7 +5,8 @@
 //! heard, but told of no interest, and takes the place when the first one ends. When both sides
 //! dial each other at the same time, each may have made the other's first the second; as messages
 //! follow the interest that came by a connection, both go on working until the one with the smaller
-//! id lets go of its spare.
+//! id lets go of its spare. Between two dialtones that is at once, before anybody relies on them;
+//! a nats-server may just be closing the other one.
 //!
 //! Knows no socket and no resolver: an address is text, the time an argument. All of it is behind
 //! one lock, which is taken when a connection comes or goes, never for a message.
@@ -23,7 +24,9 @@ use crate::compression::Agreed;
 use crate::conn::Conn;
 use crate::errors::{ClosedReason, ProtoErr, RouteErr};
 use crate::info::{Info, Subjects};
-use crate::limits::{GLOBAL_ACCOUNT, ROUTE_NEWCOMERS_MAX, ROUTE_POOL_SIZE_MAX, ROUTE_PROTO};
+use crate::limits::{
+    GLOBAL_ACCOUNT, ROUTE_NEWCOMERS_MAX, ROUTE_POOL_SIZE_MAX, ROUTE_PROTO, ROUTE_SPARE_MAX,
+};
 use crate::moment::Moment;
 use crate::options::{self, Authorization, Cluster, Login, Options};
 use crate::permissions::Permissions;
@@ -98,6 +101,8 @@ pub struct Registered {
     pub pooled: bool,
     /// Another connection has the place: no interest is announced on this one for now.
     pub spare: bool,
+    /// It is a spare because both servers, two dialtones, dialled each other at the same time.
+    pub crossed: bool,
     /// Lines to be sent to other servers.
     pub gossip: Vec<(Arc<Conn>, Vec<u8>)>,
     /// After the answer to a PING there is more to dial: see [`Mesh::confirmed`].
@@ -338,7 +343,11 @@ impl Mesh {
             import: info.import.clone(),
             export: info.export.clone(),
         };
-        let spare = other.members.contains_key(&place);
+        let first = other.members.get(&place).map(|first| (&first.conn, first.dial.is_some()));
+        let crossed = first.is_some_and(|(first, dialled)| {
+            dialled != dial.is_some() && conn.start - first.start < ROUTE_SPARE_MAX
+        });
+        let spare = first.is_some();
         if spare {
             other.spares.push((place.clone(), member));
         } else {
@@ -356,7 +365,8 @@ impl Mesh {
             gossip = state.gossip(conn, dial, info);
         }
         let confirm = dial.is_some() && pooled && !spare;
-        Ok(Registered { place, pooled, spare, gossip, confirm })
+        let crossed = crossed && info.is_dialtone();
+        Ok(Registered { place, pooled, spare, crossed, gossip, confirm })
     }
 
     /// Where a connection belongs.

@@ -40,6 +40,23 @@ fn a_cluster_forms() {
     play.publish_all();
 }
 
+/// One of two connections that crossed has messages of one side and interest of the other. When it
+/// went after a second, some of both were lost, of clients who had come to rely on it.
+#[test]
+fn connections_that_crossed_are_sorted_out_at_once() {
+    for seed in 0..100 {
+        let single = |_| Cluster { pool_size: None, ..Cluster::default() };
+        let mut play = Play::new(2, seed, single);
+        let start = play.world.now;
+        while !play.world.is_whole() {
+            play.world.pass(Duration::from_millis(10));
+            play.world.carry_all();
+            let passed = play.world.now - start;
+            assert!(passed < Duration::from_millis(500), "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn a_partition_heals() {
     let mut play = five();

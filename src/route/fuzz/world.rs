@@ -16,6 +16,7 @@ use crate::client::fuzz::Bench;
 use crate::conn::{Conn, Wire};
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::ids::{Kind, ServerId};
+use crate::info::Info;
 use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::options::{Cluster, Listen, Options, Port};
@@ -144,6 +145,7 @@ impl World {
         bench.registry.change_info(|info| {
             info.server_id.clone_from(&id);
             info.server_name.clone_from(&id);
+            info.go = Info::GO.to_owned();
             info.headers = true;
         });
         let mesh = Mesh::new(Arc::clone(&bench.registry), self.random.u64(..));
