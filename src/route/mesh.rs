@@ -344,9 +344,10 @@ impl Mesh {
             export: info.export.clone(),
         };
         let first = other.members.get(&place).map(|first| (&first.conn, first.dial.is_some()));
-        let crossed = first.is_some_and(|(first, dialled)| {
-            dialled != dial.is_some() && conn.start - first.start < ROUTE_SPARE_MAX
-        });
+        let crossed = info.is_dialtone()
+            && first.is_some_and(|(first, dialled)| {
+                dialled != dial.is_some() && conn.start - first.start < ROUTE_SPARE_MAX
+            });
         let spare = first.is_some();
         if spare {
             other.spares.push((place.clone(), member));
@@ -365,7 +366,6 @@ impl Mesh {
             gossip = state.gossip(conn, dial, info);
         }
         let confirm = dial.is_some() && pooled && !spare;
-        let crossed = crossed && info.is_dialtone();
         Ok(Registered { place, pooled, spare, crossed, gossip, confirm })
     }
 
