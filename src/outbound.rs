@@ -6,20 +6,20 @@
 //! nats: server/client.go `queueOutbound`, `collapsePtoNB`
 
 mod chunk;
+mod spares;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use crate::ids::Kind;
 use crate::limits::{ROUTE_PENDING_FACTOR, STALL_PENDING_PERCENT};
-use crate::outbound::chunk::{CHUNK_LEN, Chunk, MAPPED_LEN};
+use crate::outbound::chunk::{Chunk, MAPPED_LEN};
+
+pub use crate::outbound::spares::trim;
 
 /// Bytes of the first chunk, for a receiver that is only a little behind; each further one doubles,
-/// up to [`CHUNK_LEN`].
+/// up to [`MAPPED_LEN`].
 const CHUNK_LEN_MIN: usize = 4 * 1024;
-
-/// Bytes waiting from which on chunks are mappings, of [`MAPPED_LEN`].
-const MAPPED_FROM_BYTES: usize = 4 * 1024 * 1024;
 
 /// Chunks that one write offers to the socket.
 const BATCH_CHUNKS_MAX: usize = 16;
@@ -140,9 +140,8 @@ impl Outbound {
         }
         while !rest.is_empty() {
             let grown = match chunks.back() {
-                Some(_) if self.pending_bytes > MAPPED_FROM_BYTES => MAPPED_LEN,
-                Some(last) => (last.capacity() * 2).max(rest.len()).min(CHUNK_LEN),
-                None if rest.len() > CHUNK_LEN_MIN => CHUNK_LEN,
+                Some(last) => (last.capacity() * 2).max(rest.len()).min(MAPPED_LEN),
+                None if rest.len() > CHUNK_LEN_MIN => MAPPED_LEN,
                 None => CHUNK_LEN_MIN,
             };
             let mut chunk = Chunk::with_capacity(grown);
@@ -211,12 +210,11 @@ impl Batch {
     pub fn advance(&mut self, len: usize) {
         let Chunks { list, written } = &mut *self.0;
         let mut left = *written + len;
-        while let Some(first) = list.front() {
-            if left < first.len() {
-                break;
-            }
+        while list.front().is_some_and(|first| left >= first.len())
+            && let Some(first) = list.pop_front()
+        {
             left -= first.len();
-            list.pop_front();
+            first.recycle();
         }
         *written = left;
     }

@@ -3,6 +3,8 @@
 //! A connection, known by its slot, has at most a few entries here; one that comes too early, or
 //! after another connection got the slot, does no harm. Waking is all that happens: what is due is
 //! the connection's business.
+//!
+//! It gives idle memory of the outbound queues back to the system as well.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,14 +13,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 
 use crate::clock::Clock;
 use crate::moment::Moment;
+use crate::outbound;
 use crate::registry::Registry;
 
-/// Longest sleep of the sweep; it only bounds what arithmetic has to hold.
-const SLEEP_MAX: Duration = Duration::from_secs(3600);
+/// Longest sleep of the sweep: how long spare memory may go unseen.
+const SLEEP_MAX: Duration = Duration::from_secs(10);
+
+/// Spare memory that nobody needed for so long is given back.
+const SPARE_MAX: Duration = Duration::from_secs(1);
 
 /// The earliest deadlines first.
 #[derive(Default)]
@@ -40,11 +46,15 @@ impl Sweep {
         }
     }
 
-    /// Wakes connections when they are due, for ever.
+    /// Wakes connections when they are due, and has spare memory given back, for ever.
     pub(crate) async fn run(&self, registry: Arc<Registry>, clock: Clock) {
+        let mut trim_at = Moment::START;
         loop {
             let now = clock.now();
-            let mut next = None;
+            if now >= trim_at {
+                trim_at = now + if outbound::trim() { SPARE_MAX } else { SLEEP_MAX };
+            }
+            let mut next = trim_at;
             loop {
                 let mut heap = self.heap.lock();
                 match heap.peek() {
@@ -56,15 +66,14 @@ impl Sweep {
                         }
                     }
                     Some(&Reverse((due, _))) => {
-                        next = Some(due);
+                        next = next.min(due);
                         break;
                     }
                     None => break,
                 }
             }
-            let pause = next.map_or(SLEEP_MAX, |due| due.since(now).min(SLEEP_MAX));
             tokio::select! {
-                () = sleep_until(Instant::now() + pause) => {}
+                () = sleep(next.since(now)) => {}
                 () = self.earlier.notified() => {}
             }
         }

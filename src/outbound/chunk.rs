@@ -1,31 +1,19 @@
 //! A chunk of frames.
 //!
-//! Chunks of one common length are used again by the thread that dropped them: what a receiver a
-//! little behind needs comes and goes thousands of times a second, and an allocator that gives it
-//! back to the system each time costs more in page faults than the copying.
-//!
-//! What is far behind is kept in mappings of their own, which are given back as soon as they are
-//! dropped. What an allocator gets back between two allocations that stay in use remains with the
-//! process: after one slow consumer that could be all of its 64 MiB.
+//! What a receiver only a little behind needs is small, and comes from the allocator. What is
+//! further behind is kept in mappings of their own: what an allocator gets back between two
+//! allocations that stay in use remains with the process, and after one slow consumer that could be
+//! all of its 64 MiB.
 
-use std::cell::RefCell;
 use std::fmt;
 
 use memmap2::{MmapMut, MmapOptions};
 
-/// Bytes of the chunks that are used again.
-pub(super) const CHUNK_LEN: usize = 64 * 1024;
+use crate::outbound::spares;
 
-/// Bytes of a mapping: its system calls and page faults then cost less than a tenth of what writing
-/// it to a socket does.
-pub(super) const MAPPED_LEN: usize = 256 * 1024;
-
-/// Chunks that a thread keeps for their next use: 2 MiB.
-const SPARES_MAX: usize = 32;
-
-thread_local! {
-    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
+/// Bytes of a mapping: enough that a lock and a few system calls are little beside writing it to a
+/// socket, and no more, since a thousand receivers may be that far behind at once.
+pub(super) const MAPPED_LEN: usize = 64 * 1024;
 
 /// Bytes, and room for more.
 pub(super) enum Chunk {
@@ -34,18 +22,15 @@ pub(super) enum Chunk {
 }
 
 impl Chunk {
-    /// An empty chunk with room for `capacity` bytes.
+    /// An empty chunk with room for `capacity` bytes, a mapping if that is [`MAPPED_LEN`].
     pub(super) fn with_capacity(capacity: usize) -> Chunk {
-        if capacity >= MAPPED_LEN
-            && let Ok(map) = MmapOptions::new().len(capacity).populate().map_anon()
-        {
-            return Chunk::Mapped { map, len: 0 };
+        if capacity == MAPPED_LEN {
+            let new = || MmapOptions::new().len(MAPPED_LEN).populate().map_anon().ok();
+            if let Some(map) = spares::take().or_else(new) {
+                return Chunk::Mapped { map, len: 0 };
+            }
         }
-        let spare = match capacity {
-            CHUNK_LEN => SPARES.with_borrow_mut(Vec::pop),
-            _ => None,
-        };
-        Chunk::Heap(spare.unwrap_or_else(|| Vec::with_capacity(capacity)))
+        Chunk::Heap(Vec::with_capacity(capacity))
     }
 
     /// Bytes that it can hold in all.
@@ -70,23 +55,12 @@ impl Chunk {
         }
         taken
     }
-}
 
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        let Chunk::Heap(bytes) = self else { return };
-        if bytes.capacity() != CHUNK_LEN {
-            return;
+    /// Lets another chunk have its memory, now that its bytes are written.
+    pub(super) fn recycle(self) {
+        if let Chunk::Mapped { map, .. } = self {
+            spares::keep(map);
         }
-        let mut bytes = std::mem::take(bytes);
-        bytes.clear();
-        // At the end of a thread there is nobody to keep it for.
-        let _ = SPARES.try_with(|spares| {
-            let mut spares = spares.borrow_mut();
-            if spares.len() < SPARES_MAX {
-                spares.push(bytes);
-            }
-        });
     }
 }
 
@@ -113,27 +87,17 @@ mod tests {
 
     #[test]
     fn both_kinds_take_what_fits_and_nothing_else() {
-        for capacity in [64, CHUNK_LEN, MAPPED_LEN] {
+        for capacity in [64, MAPPED_LEN, MAPPED_LEN] {
             let mut chunk = Chunk::with_capacity(capacity);
             assert_eq!(matches!(chunk, Chunk::Mapped { .. }), capacity == MAPPED_LEN);
+            assert!(chunk.is_empty());
             let capacity = chunk.capacity();
             assert_eq!(chunk.append(&vec![b'a'; capacity - 1]), capacity - 1);
             assert_eq!(chunk.append(b"bc"), 1);
             assert_eq!(chunk.append(b"c"), 0);
             assert_eq!(chunk.len(), capacity);
             assert!(chunk.ends_with(b"ab"));
+            chunk.recycle();
         }
-    }
-
-    #[test]
-    fn a_dropped_chunk_is_used_again_and_not_too_many_are_kept() {
-        let chunks: Vec<Chunk> =
-            (0..2 * SPARES_MAX).map(|_| Chunk::with_capacity(CHUNK_LEN)).collect();
-        drop(chunks);
-        SPARES.with_borrow(|spares| assert_eq!(spares.len(), SPARES_MAX));
-        let mut chunk = Chunk::with_capacity(CHUNK_LEN);
-        SPARES.with_borrow(|spares| assert_eq!(spares.len(), SPARES_MAX - 1));
-        assert!(chunk.is_empty());
-        assert_eq!(chunk.append(b"frames"), 6);
     }
 }
