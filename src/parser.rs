@@ -350,10 +350,8 @@ impl<E> Unfinished<E> {
 /// The blanks behind the op name from the third on: there may be any number, so they are not kept.
 /// Two tell as much as all of them: that the line cannot be passed on as it is.
 fn surplus_blanks(op: &[u8]) -> Range<usize> {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let name = &op[..op.len().min(OP_NAME_MAX + 1)];
-    let Some(name_len) = name.iter().position(is_blank) else { return 0..0 };
-    let blanks = op[name_len..].iter().take_while(|byte| is_blank(byte)).count();
+    let Some(name_len) = line::name_len(op) else { return 0..0 };
+    let blanks = op[name_len..].iter().take_while(|byte| line::is_blank(byte)).count();
     name_len + blanks.min(KEPT_BLANKS)..name_len + blanks
 }
 

@@ -7,11 +7,28 @@ use std::ops::Range;
 use memchr::memchr;
 
 use crate::errors::ProtoErr;
-use crate::parser::{Bare, Found, Grammar, Part, Publication, Publish, Tail};
+use crate::parser::{Bare, Found, Grammar, OP_NAME_MAX, Part, Publication, Publish, Tail};
 
 /// The op goes on behind `buf`, of which `scanned` bytes and those after them hold no line end.
 pub(super) fn cut<O, E>(buf: &[u8], scanned: usize) -> Result<Found<O, E>, ProtoErr> {
     Ok(Found::Cut(Part::ExpectLineEnd { scanned: buf.len().max(scanned) }))
+}
+
+/// Ops behind whose name no blank is needed.
+const BLANK_OPTIONAL: [&[u8]; 2] = [b"CONNECT", b"INFO"];
+
+/// Bytes of the op name at the start of `op`, of which [`args`] has found no fault; none if it may
+/// go on.
+pub(super) fn name_len(op: &[u8]) -> Option<usize> {
+    let whole = BLANK_OPTIONAL.iter().find(|name| has_name(op, name) == Ok(true));
+    match whole {
+        Some(name) => Some(name.len()),
+        None => op.iter().take(OP_NAME_MAX + 1).position(is_blank),
+    }
+}
+
+pub(super) fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// Checks the op name in `buf` as far as it has arrived; false when it is not whole yet.
@@ -62,15 +79,14 @@ pub(super) fn args(
     if !has_name(buf, name)? {
         return Ok(None);
     }
-    let blank_optional = name == b"CONNECT" || name == b"INFO";
     match buf.get(name.len()) {
         None => return Ok(None),
         Some(b' ' | b'\t') => {}
-        Some(_) if blank_optional => {}
+        Some(_) if BLANK_OPTIONAL.contains(&name) => {}
         Some(_) => return Err(ProtoErr::UnknownOp),
     }
     let mut start = name.len();
-    while let Some(b' ' | b'\t') = buf.get(start) {
+    while buf.get(start).is_some_and(is_blank) {
         start += 1;
     }
     let from = scanned.max(start + 1);

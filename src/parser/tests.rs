@@ -308,6 +308,16 @@ fn blanks_behind_the_name_cost_neither_memory_nor_limit() {
     assert_eq!(Rules::show(&op.unwrap()), "PUB foo [] 2 hi");
 }
 
+/// What went wrong: blanks within a text that stands behind INFO without a blank were taken for
+/// those behind the name.
+#[test]
+fn blanks_within_a_text_are_kept() {
+    let mut parser = Parser::new(RULES);
+    assert_eq!(parser.next(b"INFO{    ").unwrap(), (None, 9));
+    let (op, _) = parser.next(b"}\r\n").unwrap();
+    assert_eq!(op, Some(Op::Info(b"{    }")));
+}
+
 #[test]
 fn the_payload_limit_is_checked_before_the_payload() {
     let rules = Rules { max_payload: 10, ..RULES };
