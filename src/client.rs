@@ -153,7 +153,7 @@ impl Machine for Client {
     fn start(&mut self, delivery: &mut Delivery) {
         conn_event!(DEBUG, &self.conn, "Client connection created");
         let info = self.info();
-        info.write(delivery.staging.frames(&self.conn));
+        delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
     }
 
     fn handle_op(&mut self, op: &Op<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
@@ -247,7 +247,8 @@ impl Machine for Client {
         }
         let rtt_wanted = self.conn.take_rtt_wanted() && self.state == State::Told;
         if self.conn.take_info_wanted() && self.state == State::Told && self.asked.takes_info {
-            self.info().write(delivery.staging.frames(&self.conn));
+            let info = self.info();
+            delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
         }
         if now >= self.pings.due() {
             conn_event!(DEBUG, &self.conn, "Client Ping Timer");
@@ -284,7 +285,7 @@ impl Machine for Client {
             }
             _ => conn_event!(ERROR, &self.conn, "{error}"),
         }
-        error.write_err(delivery.staging.frames(&self.conn));
+        delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)
     }
 
@@ -402,14 +403,14 @@ impl Client {
 
     fn handle_ping(&mut self, delivery: &mut Delivery) {
         conn_event!(TRACE, &self.conn, "->> [PONG]");
-        delivery.staging.frames(&self.conn).extend_from_slice(encoder::PONG);
+        delivery.staging.tell(&self.conn, encoder::PONG);
         if self.state == State::Connected {
             self.state = State::Told;
             if self.asked.takes_info {
                 let mut info = self.info();
                 info.connect_info = true;
                 info.remote_account = self.account.name.to_string();
-                info.write(delivery.staging.frames(&self.conn));
+                delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
             }
         }
     }
@@ -541,7 +542,7 @@ impl Client {
     /// Writes an error that does not end the connection.
     fn refuse(&self, error: &ProtoErr, delivery: &mut Delivery) {
         conn_event!(TRACE, &self.conn, "->> [-ERR {error}]");
-        error.write_err(delivery.staging.frames(&self.conn));
+        delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
     }
 
     #[inline]
@@ -554,12 +555,12 @@ impl Client {
     #[cold]
     fn write_ok(&self, delivery: &mut Delivery) {
         conn_event!(TRACE, &self.conn, "->> [OK]");
-        delivery.staging.frames(&self.conn).extend_from_slice(encoder::OK);
+        delivery.staging.tell(&self.conn, encoder::OK);
     }
 
     fn ping(&self, delivery: &mut Delivery) {
         conn_event!(TRACE, &self.conn, "->> [PING]");
-        delivery.staging.frames(&self.conn).extend_from_slice(encoder::PING);
+        delivery.staging.tell(&self.conn, encoder::PING);
     }
 
     fn info(&self) -> Info {

@@ -221,11 +221,12 @@ impl Delivery {
         account.match_into(publish.reply, &mut self.result);
         let own = self.result.plain().iter().find(|own| Arc::ptr_eq(own.conn(), conn));
         if let Some(own) = own {
-            let frames = self.staging.frames(conn);
             let len = headers::no_responders_len(publish.subject);
-            encoder::write_hmsg(frames, publish.reply, own.sid(), None, len, len);
-            headers::write_no_responders(publish.subject, frames);
-            frames.extend_from_slice(encoder::CRLF);
+            self.staging.tell_with(conn, |frames| {
+                encoder::write_hmsg(frames, publish.reply, own.sid(), None, len, len);
+                headers::write_no_responders(publish.subject, frames);
+                frames.extend_from_slice(encoder::CRLF);
+            });
         }
         self.result.clear();
     }

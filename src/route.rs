@@ -190,7 +190,9 @@ impl Machine for Route {
                     cluster_dynamic,
                     ..RouteConnect::default()
                 };
-                encoder::write_connect(delivery.staging.frames(&self.conn), &connect);
+                delivery
+                    .staging
+                    .tell_with(&self.conn, |frames| encoder::write_connect(frames, &connect));
                 conn_event!(DEBUG, &self.conn, "Route connect msg sent");
             }
         }
@@ -208,7 +210,7 @@ impl Machine for Route {
                 Ok(())
             }
             RouteOp::Ping => {
-                delivery.staging.frames(&self.conn).extend_from_slice(encoder::PONG);
+                delivery.staging.tell(&self.conn, encoder::PONG);
                 Ok(())
             }
             RouteOp::Pong => {
@@ -280,7 +282,7 @@ impl Machine for Route {
         }
         if now >= self.pings.due {
             self.pings.tick(now, ping_interval(&self.mesh), self.mesh.cluster.ping_max)?;
-            delivery.staging.frames(&self.conn).extend_from_slice(encoder::PING);
+            delivery.staging.tell(&self.conn, encoder::PING);
         }
         Ok(())
     }
@@ -296,7 +298,7 @@ impl Machine for Route {
             open.confirm = open.pooled && matches!(self.role, Role::Solicited(_));
             if open.confirm {
                 self.pings.sent(delivery.now);
-                delivery.staging.frames(&self.conn).extend_from_slice(encoder::PING);
+                delivery.staging.tell(&self.conn, encoder::PING);
             }
         }
         if !open.spare && !open.begun {
@@ -328,7 +330,7 @@ impl Machine for Route {
             ProtoErr::Refused(reason) => conn_event!(DEBUG, &self.conn, "{}", reason.as_str()),
             _ => conn_event!(ERROR, &self.conn, "{error}"),
         }
-        error.write_err(delivery.staging.frames(&self.conn));
+        delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)
     }
 
@@ -480,7 +482,7 @@ impl Route {
             self.conn.set_dedicated();
         }
         for (conn, line) in registered.gossip {
-            delivery.staging.frames(&conn).extend_from_slice(&line);
+            delivery.staging.tell(&conn, &line);
         }
         let open = Box::new(Open {
             server_id: info.server_id.as_str().into(),
@@ -506,7 +508,7 @@ impl Route {
         self.pings.begin(now, ROUTE_FIRST_PING);
         if open.confirm {
             self.pings.sent(now);
-            delivery.staging.frames(&self.conn).extend_from_slice(encoder::PING);
+            delivery.staging.tell(&self.conn, encoder::PING);
         }
         self.state = State::Open(open);
         // Interest is announced in turns of their own, not to overtake the INFO that is staged.
@@ -554,7 +556,7 @@ impl Route {
         if !subject::is_valid_subscription(subject) {
             let error = ProtoErr::InvalidSubscription;
             conn_event!(ERROR, &self.conn, "{error}");
-            return error.write_err(delivery.staging.frames(&self.conn));
+            return delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
         }
         let permissions = self.mesh.permissions.as_ref();
         if permissions.is_some_and(|permissions| !permissions.can_subscribe(subject, None)) {
@@ -621,12 +623,12 @@ impl Route {
             Role::Accepted => self.mesh.info(&Place::FIRST, compression, 0),
             Role::Solicited(dial) => self.mesh.info(&dial.place, compression, dial.gossip_mode),
         };
-        info.write(delivery.staging.frames(&self.conn));
+        delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
     }
 
     fn ok(&self, delivery: &mut Delivery) {
         if self.verbose {
-            delivery.staging.frames(&self.conn).extend_from_slice(encoder::OK);
+            delivery.staging.tell(&self.conn, encoder::OK);
         }
     }
 }

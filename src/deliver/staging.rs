@@ -8,6 +8,7 @@
 //! others do not: so what goes to a thousand is written once, and stays in the processor's cache
 //! while a thousand sockets copy it. Who gets something else leaves with a copy of what it has.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -71,6 +72,9 @@ pub struct Staging {
 struct Stage {
     conns: SmallVec<[Arc<Conn>; 1]>,
     frames: Vec<u8>,
+    /// Where in `frames` there is something else than messages, if those may be dropped. Only one
+    /// connection gets it.
+    told: Vec<Range<usize>>,
     msgs: u64,
     bytes: u64,
     /// The subscription of the last frames and how many there were: they are counted in one go.
@@ -90,6 +94,19 @@ impl Stage {
         self.msgs += 1;
         self.bytes += bytes;
         len
+    }
+
+    /// Hands the frames to a connection; only what is no message if the messages are dropped.
+    fn send(&self, conn: &Conn, policy: &Policy, counters: &Counters) -> Sent {
+        let sent = conn.send(&self.frames, self.msgs, self.bytes, policy);
+        if sent == Sent::Dropped && !self.told.is_empty() {
+            let told = self.told.iter().map(|range| &self.frames[range.clone()]);
+            let sent = conn.send(&told.collect::<Vec<_>>().concat(), 0, 0, policy);
+            count(sent, conn.kind, 0, 0, counters);
+            return sent;
+        }
+        count(sent, conn.kind, self.msgs, self.bytes, counters);
+        sent
     }
 }
 
@@ -169,10 +186,24 @@ impl Staging {
         self.tallies.iter_mut().for_each(settle_tally);
     }
 
-    /// Where to append frames for `conn` that are no messages.
-    pub fn frames(&mut self, conn: &Arc<Conn>) -> &mut Vec<u8> {
+    /// Appends frames for `conn` that are no messages. They are waited for: no policy drops them.
+    pub fn tell(&mut self, conn: &Arc<Conn>, frames: &[u8]) {
+        self.tell_with(conn, |told| told.extend_from_slice(frames));
+    }
+
+    /// The same for frames that `write` appends.
+    pub fn tell_with(&mut self, conn: &Arc<Conn>, write: impl FnOnce(&mut Vec<u8>)) {
         let at = self.stage_at(conn.slot, || Arc::clone(conn));
-        &mut self.stages[at].frames
+        let stage = &mut self.stages[at];
+        let start = stage.frames.len();
+        write(&mut stage.frames);
+        if self.policy.drop_when_far_behind {
+            let end = stage.frames.len();
+            match stage.told.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => stage.told.push(start..end),
+            }
+        }
     }
 
     /// Appends one message of `bytes` bytes for a subscription; `counted` if it was counted for it
@@ -384,15 +415,14 @@ impl Staging {
                 if stage.frames.is_empty() && conn.kind != Kind::Route {
                     continue;
                 }
-                let sent = conn.send(&stage.frames, stage.msgs, stage.bytes, &self.policy);
-                count(sent, conn.kind, stage, counters);
-                match sent {
+                match stage.send(&conn, &self.policy, counters) {
                     Sent::SlowConsumer => log_slow_consumer(&conn, &self.policy),
                     Sent::Stall => self.stalled = Some(conn),
                     Sent::Done | Sent::Dropped | Sent::Closed => {}
                 }
             }
             stage.frames.clear();
+            stage.told = Vec::new();
             stage.msgs = 0;
             stage.bytes = 0;
             kept += stage.frames.capacity();
@@ -422,11 +452,11 @@ fn add_delivered(run: Option<(Subscription, u64)>) {
     }
 }
 
-fn count(sent: Sent, kind: Kind, stage: &Stage, counters: &Counters) {
+fn count(sent: Sent, kind: Kind, msgs: u64, bytes: u64, counters: &Counters) {
     match sent {
         Sent::Done | Sent::Stall => {
-            counters.out_msgs.add(stage.msgs);
-            counters.out_bytes.add(stage.bytes);
+            counters.out_msgs.add(msgs);
+            counters.out_bytes.add(bytes);
         }
         Sent::SlowConsumer => {
             counters.slow_consumers.add(1);

@@ -86,6 +86,24 @@ impl Bench {
     }
 }
 
+/// What went wrong: an answer staged beside messages was dropped with them.
+#[test]
+fn what_is_told_goes_out_although_the_messages_beside_it_are_dropped() {
+    let options = Options { max_pending: 1000, no_fast_producer_stall: true, ..Options::default() };
+    let mut bench = Bench::with(options);
+    let conn = bench.connect();
+    bench.subscribe(&conn, "a 1");
+    conn.append(&[b'x'; 800]);
+    for _ in 0..2 {
+        bench.stage(&conn, true, "PUB a 2\r\nhi\r\n");
+        bench.delivery.staging.tell(&conn, b"+OK\r\n");
+    }
+    bench.delivery.staging.tell(&conn, b"PONG\r\n");
+    bench.delivery.commit(&conn);
+    assert_eq!(&bench.take(&conn)[800..], "+OK\r\n+OK\r\nPONG\r\n");
+    assert_eq!((conn.received().out_msgs, bench.delivery.counters.out_msgs.load()), (0, 0));
+}
+
 /// What this PUB or HPUB says.
 fn parsed<T>(line: &str, then: impl FnOnce(&Publish<'_>) -> T) -> T {
     let mut parser = Parser::new(RULES);
@@ -324,7 +342,7 @@ fn what_is_staged_for_many_at_once_is_what_each_of_them_gets() {
             }
             if random.u8(..5) == 0 {
                 let at = random.usize(..conns.len());
-                bench.delivery.staging.frames(&conns[at]).extend_from_slice(b"PONG\r\n");
+                bench.delivery.staging.tell(&conns[at], b"PONG\r\n");
                 wanted[at] += "PONG\r\n";
             }
             if random.u8(..20) == 0 {
