@@ -20,6 +20,12 @@ impl Moment {
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// The first multiple of `grain` that is not earlier.
+    pub fn round_up(self, grain: Duration) -> Moment {
+        let grain = u64::try_from(grain.as_nanos()).unwrap_or(u64::MAX);
+        self.0.checked_next_multiple_of(grain).map_or(Moment::NEVER, Moment)
+    }
 }
 
 impl Add<Duration> for Moment {

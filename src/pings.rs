@@ -10,6 +10,10 @@ use crate::errors::ProtoErr;
 use crate::limits::{FIRST_PING_JITTER_PERCENT, RTT_AGE_MAX};
 use crate::moment::Moment;
 
+/// Ticks are due at multiples of this: to wake for many of them at once costs less than to wake for
+/// each, and nobody needs a PING to the millisecond.
+const GRAIN: Duration = Duration::from_millis(20);
+
 /// PINGs to one other side, and what their PONGs told.
 pub struct Pings {
     /// When the next tick is due.
@@ -32,7 +36,12 @@ impl Pings {
     /// random share of it.
     pub fn begin(&mut self, now: Moment, pause: Duration) {
         let jitter = pause * fastrand::u32(..=FIRST_PING_JITTER_PERCENT) / 100;
-        self.due = now + pause + jitter;
+        self.put_off(now, pause + jitter);
+    }
+
+    /// The next tick is due after `pause`, or a moment later.
+    pub fn put_off(&mut self, now: Moment, pause: Duration) {
+        self.due = (now + pause).round_up(GRAIN);
     }
 
     /// Whether the round trip time is known, and a PING asked for it lately.
@@ -64,7 +73,7 @@ impl Pings {
         interval: Duration,
         out_max: usize,
     ) -> Result<(), ProtoErr> {
-        self.due = now + interval;
+        self.put_off(now, interval);
         if self.out as usize + 1 > out_max {
             return Err(ProtoErr::StaleConnection);
         }

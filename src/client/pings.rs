@@ -59,7 +59,7 @@ impl ClientPings {
         out_max: usize,
     ) -> Result<bool, ProtoErr> {
         if self.pings.is_rtt_recent(now) && now.since(self.heard_at) < interval {
-            self.pings.due = now + interval;
+            self.pings.put_off(now, interval);
             return Ok(false);
         }
         self.pings.tick(now, interval, out_max).map(|()| true)
