@@ -245,7 +245,7 @@ fn rounds(
 ) -> Row {
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); targets.len()];
     let mut failures = Vec::new();
-    let rounds = args.rounds.min(scenario.rounds_max);
+    let rounds = scenario.rounds(args.rounds);
     for round in 1..=rounds {
         for (target, samples) in targets.iter().zip(&mut samples) {
             if target.dialect == Dialect::Relay && !scenario.relay {

@@ -119,6 +119,8 @@ pub(crate) struct Scenario {
     pub(crate) relay: bool,
     /// Servers of a cluster, or one.
     pub(crate) servers: usize,
+    /// Rounds for each that is asked for.
+    pub(crate) rounds_each: u32,
     /// More rounds than this show nothing new.
     pub(crate) rounds_max: u32,
     /// The load itself.
@@ -139,6 +141,7 @@ impl Scenario {
             floors: Vec::new(),
             relay: false,
             servers: 1,
+            rounds_each: 1,
             rounds_max: u32::MAX,
             run: Box::new(run),
         }
@@ -174,5 +177,17 @@ impl Scenario {
     pub(crate) fn at_most_rounds(mut self, rounds: u32) -> Self {
         self.rounds_max = rounds;
         self
+    }
+
+    /// Has three times the rounds: on one machine the tails differ more from round to round than
+    /// those of two servers do.
+    pub(crate) fn about_tails(mut self) -> Self {
+        self.rounds_each = 3;
+        self
+    }
+
+    /// How many rounds it takes if so many are asked for.
+    pub(crate) fn rounds(&self, asked: u32) -> u32 {
+        asked.saturating_mul(self.rounds_each).min(self.rounds_max)
     }
 }
