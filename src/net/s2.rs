@@ -14,7 +14,6 @@
 
 use std::fmt;
 
-use crc::{CRC_32_ISCSI, Crc, Table};
 use minlz::s2;
 
 use crate::compression::Level;
@@ -242,12 +241,9 @@ impl Head {
     }
 }
 
-/// CRC-32C by sixteen tables. minlz's own, by one, takes longer than its compression.
-static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
-
-/// The checksum of a chunk's plain bytes, masked as the framing format wants it.
+/// The checksum (CRC-32C) of a chunk's plain bytes, masked as the framing format wants it.
 fn masked_crc(bytes: &[u8]) -> u32 {
-    CRC.checksum(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// Takes `len` bytes from the front of what was kept and `rest` together: `Some(None)` if they are
