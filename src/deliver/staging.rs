@@ -97,15 +97,22 @@ impl Stage {
     }
 
     /// Hands the frames to a connection; only what is no message if the messages are dropped.
+    #[inline]
     fn send(&self, conn: &Conn, policy: &Policy, counters: &Counters) -> Sent {
-        let sent = conn.send(&self.frames, self.msgs, self.bytes, policy);
-        if sent == Sent::Dropped && !self.told.is_empty() {
-            let told = self.told.iter().map(|range| &self.frames[range.clone()]);
-            let sent = conn.send(&told.collect::<Vec<_>>().concat(), 0, 0, policy);
-            count(sent, conn.kind, 0, 0, counters);
-            return sent;
+        match conn.send(&self.frames, self.msgs, self.bytes, policy) {
+            Sent::Dropped if !self.told.is_empty() => self.send_told(conn, policy, counters),
+            sent => {
+                count(sent, conn.kind, self.msgs, self.bytes, counters);
+                sent
+            }
         }
-        count(sent, conn.kind, self.msgs, self.bytes, counters);
+    }
+
+    #[cold]
+    fn send_told(&self, conn: &Conn, policy: &Policy, counters: &Counters) -> Sent {
+        let told: Vec<_> = self.told.iter().map(|range| &self.frames[range.clone()]).collect();
+        let sent = conn.send(&told.concat(), 0, 0, policy);
+        count(sent, conn.kind, 0, 0, counters);
         sent
     }
 }
