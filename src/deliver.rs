@@ -201,6 +201,7 @@ impl Delivery {
                 break;
             }
         }
+        matched.handle_row(row.msgs);
         if !self.spent.is_empty() {
             self.retire(account);
         }
@@ -360,19 +361,19 @@ impl<'a> Offer<'a> {
     /// Stages the message for all of a bundle, at once unless one of them is the publisher, who
     /// does not want it. Tells for how many.
     fn offer_all(&mut self, bundle: &mut Bundle) -> u64 {
-        let Bundle { receivers, head, headers, plan } = bundle;
+        let Bundle { receivers, head, own_sids, headers, plan } = bundle;
         let own = self.publisher.conn.slot;
-        if self.traced
-            || !self.publisher.echo && receivers.iter().any(|receiver| receiver.slot == own)
-        {
-            let each = receivers
-                .iter()
-                .map(|receiver| self.offer_to(&receiver.subscription, receiver.slot, *head, false));
-            return each.map(u64::from).sum();
+        let all_get_it = self.publisher.echo || receivers.iter().all(|one| one.slot != own);
+        if all_get_it && !self.traced {
+            let (head, tail, bytes) = self.frame(*head, || *headers);
+            if self.staging.stage_alike(receivers, plan, head, *own_sids, tail, bytes) {
+                return receivers.len() as u64;
+            }
         }
-        let (head, tail, bytes) = self.frame(*head, || *headers);
-        self.staging.stage_alike(receivers, plan, head, tail, bytes);
-        receivers.len() as u64
+        let each = receivers
+            .iter()
+            .map(|one| u64::from(self.offer_to(&one.subscription, one.slot, one.head, false)));
+        each.sum()
     }
 
     /// Stages the message for one subscription, or tells that it cannot take it.

@@ -28,12 +28,17 @@ pub(super) struct Matched {
     pub(super) groups: Vec<u32>,
     /// What is not local; none if all is.
     pub(super) beyond: Option<Box<Beyond>>,
+    /// There has been a row of messages.
+    has_rows: bool,
 }
 
-/// Receivers whose frames are the same, byte for byte.
+/// Receivers whose frames are the same, byte for byte, or but for the sid.
 pub(super) struct Bundle {
     pub(super) receivers: Receivers,
+    /// That of all, or what comes before the sid if each has its own.
     pub(super) head: (u32, u32),
+    /// Each has its own sid; they are in the order of their slots.
+    pub(super) own_sids: bool,
     /// They take HMSG.
     pub(super) headers: bool,
     pub(super) plan: Plan,
@@ -59,6 +64,7 @@ impl Cached for Matched {
         self.groups.clear();
         self.groups.shrink_to(KEPT_TARGETS);
         self.beyond = None;
+        self.has_rows = false;
     }
 
     fn heap_bytes(&self) -> usize {
@@ -85,6 +91,9 @@ const KEPT_HEADS_LEN: usize = 4096;
 /// of those that are left: so that to look for bundles is never more than a few walks over all.
 const BUNDLE_COUNT_MIN: usize = 8;
 const BUNDLE_SHARE_MIN: usize = 4;
+
+/// Messages in a row from which on receivers with sids of their own are worth bundles.
+const ROW_MIN: u64 = 4;
 
 impl Matched {
     /// Fills an empty match with the result for `subject`.
@@ -153,12 +162,47 @@ impl Matched {
             return false;
         }
         let alike = self.targets.extract_if(.., |target| is_alike(target));
-        let receivers =
-            alike.map(|Target { subscription, slot, .. }| Receiver { subscription, slot });
-        let receivers = receivers.collect();
+        let receivers = alike.map(Receiver::from).collect();
         self.targets.shrink_to_fit();
-        self.bundles.push(Bundle { receivers, head, headers, plan: Plan::default() });
+        let plan = Plan::default();
+        self.bundles.push(Bundle { receivers, head, own_sids: false, headers, plan });
         true
+    }
+
+    /// Makes bundles of targets with sids of their own, for whom so many messages in a row have
+    /// come. For single ones that would be wasted.
+    #[inline]
+    pub(super) fn handle_row(&mut self, msgs: u64) {
+        if msgs >= ROW_MIN && !self.has_rows {
+            self.has_rows = true;
+            for headers in [true, false] {
+                // Members of groups stand behind the plain targets, and would have to move.
+                let only_plain = self.plain_count == self.targets.len();
+                if only_plain && self.plain_count >= BUNDLE_COUNT_MIN {
+                    self.bundle_own_sids(headers);
+                    self.plain_count = self.targets.len();
+                }
+            }
+        }
+    }
+
+    /// Makes a bundle of targets with sids of their own, one of each connection.
+    #[cold]
+    fn bundle_own_sids(&mut self, headers: bool) {
+        let is_alike =
+            |target: &Target| !target.special && target.subscription.conn().headers() == headers;
+        self.targets.sort_by_key(|target| target.slot);
+        let mut last = None;
+        let alike = self.targets.extract_if(.., |target| {
+            is_alike(target) && last.replace(target.slot) != Some(target.slot)
+        });
+        let receivers: Receivers = alike.map(Receiver::from).collect();
+        let Some(first) = receivers.first() else { return };
+        let (start, end) = first.head;
+        let head = (start, end - first.subscription.sid().len() as u32 - 1);
+        self.targets.shrink_to_fit();
+        let plan = Plan::default();
+        self.bundles.push(Bundle { receivers, head, own_sids: true, headers, plan });
     }
 
     /// A subscription with the sid that more than half of the targets have, if there is one, and
@@ -198,6 +242,12 @@ impl Matched {
             self.heads.extend_from_slice(part);
         }
         (start, self.heads.len() as u32)
+    }
+}
+
+impl From<Target> for Receiver {
+    fn from(Target { subscription, slot, head, .. }: Target) -> Receiver {
+        Receiver { subscription, slot, head }
     }
 }
 

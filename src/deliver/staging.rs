@@ -7,6 +7,8 @@
 //! Receivers of the same frames share a [`Stage`], for as long as nobody gets anything that the
 //! others do not: so what goes to a thousand is written once, and stays in the processor's cache
 //! while a thousand sockets copy it. Who gets something else leaves with a copy of what it has.
+//! Where their sids differ, the frames have holes, and are filled for one after the other when they
+//! go out.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -65,13 +67,17 @@ pub struct Staging {
     version: u64,
     /// Messages for shared receivers, to be counted for their subscriptions.
     tallies: Vec<(Receivers, u64)>,
+    /// Frames with their holes filled, while they are handed to a connection.
+    filled: Vec<u8>,
 }
 
 /// The frames of one receiver, or of some that get the same.
 #[derive(Default)]
 struct Stage {
-    conns: SmallVec<[Arc<Conn>; 1]>,
+    members: SmallVec<[Member; 1]>,
     frames: Vec<u8>,
+    /// Where in `frames` the sid of each receiver is missing.
+    holes: Vec<u32>,
     /// Where in `frames` there is something else than messages, if those may be dropped. Only one
     /// connection gets it.
     told: Vec<Range<usize>>,
@@ -82,6 +88,13 @@ struct Stage {
     run: Option<(Subscription, u64)>,
     /// While a plan is made: how many of its receivers are here.
     wanted: usize,
+}
+
+/// A receiver of the frames in a [`Stage`].
+struct Member {
+    conn: Arc<Conn>,
+    /// The subscription whose sid fills the holes; none before there are any.
+    filler: Option<Subscription>,
 }
 
 impl Stage {
@@ -98,14 +111,38 @@ impl Stage {
 
     /// Hands the frames to a connection; only what is no message if the messages are dropped.
     #[inline]
-    fn send(&self, conn: &Conn, policy: &Policy, counters: &Counters) -> Sent {
-        match conn.send(&self.frames, self.msgs, self.bytes, policy) {
+    fn send(
+        &self,
+        Member { conn, filler }: &Member,
+        filled: &mut Vec<u8>,
+        policy: &Policy,
+        counters: &Counters,
+    ) -> Sent {
+        let frames = match filler {
+            Some(filler) => self.fill(filler.sid(), filled),
+            None => &self.frames,
+        };
+        match conn.send(frames, self.msgs, self.bytes, policy) {
             Sent::Dropped if !self.told.is_empty() => self.send_told(conn, policy, counters),
             sent => {
                 count(sent, conn.kind, self.msgs, self.bytes, counters);
                 sent
             }
         }
+    }
+
+    /// The frames for a receiver with this sid, in `filled`.
+    fn fill<'a>(&self, sid: &[u8], filled: &'a mut Vec<u8>) -> &'a [u8] {
+        filled.clear();
+        filled.reserve(self.frames.len() + self.holes.len() * sid.len());
+        let mut start = 0;
+        for &hole in &self.holes {
+            filled.extend_from_slice(&self.frames[start..hole as usize]);
+            filled.extend_from_slice(sid);
+            start = hole as usize;
+        }
+        filled.extend_from_slice(&self.frames[start..]);
+        filled
     }
 
     #[cold]
@@ -117,7 +154,7 @@ impl Stage {
     }
 }
 
-/// Receivers of one match that get the same frames: their sids are the same. All are connections of
+/// Receivers of one match that get the same frames, but for the sid perhaps. All are connections of
 /// their own.
 pub(super) type Receivers = Arc<[Receiver]>;
 
@@ -125,6 +162,8 @@ pub(super) type Receivers = Arc<[Receiver]>;
 pub(super) struct Receiver {
     pub(super) subscription: Subscription,
     pub(super) slot: u32,
+    /// Where its head is in those of the match.
+    pub(super) head: (u32, u32),
 }
 
 /// Where in the staging the frames of some [`Receivers`] go.
@@ -134,6 +173,8 @@ pub(super) struct Plan {
     version: u64,
     stages: SmallVec<[u32; 2]>,
     tally: usize,
+    /// Some have frames with holes for other sids: each must be given its own.
+    differs: bool,
 }
 
 impl Staging {
@@ -152,6 +193,7 @@ impl Staging {
             stalled: None,
             version: 1,
             tallies: Vec::new(),
+            filled: Vec::new(),
         }
     }
 
@@ -273,24 +315,36 @@ impl Staging {
         followers
     }
 
-    /// Appends one message of `bytes` bytes for all `receivers`.
+    /// Appends one message of `bytes` bytes for all `receivers`, whose sids are in the `head`, or
+    /// follow it if they are their own. False if it has to be staged for each.
     #[inline]
     pub(super) fn stage_alike(
         &mut self,
         receivers: &Receivers,
         plan: &mut Plan,
         head: &[u8],
+        own_sids: bool,
         tail: &[u8],
         bytes: u64,
-    ) {
+    ) -> bool {
         if plan.version != self.version {
-            self.plan(receivers, plan);
+            self.plan(receivers, plan, own_sids);
+        }
+        if plan.differs {
+            return false;
         }
         for &at in &plan.stages {
-            self.held_bytes += self.stages[at as usize].append([head, tail], bytes);
+            let stage = &mut self.stages[at as usize];
+            self.held_bytes += if own_sids {
+                stage.holes.push((stage.frames.len() + head.len()) as u32);
+                stage.append([head, b" ", tail], bytes)
+            } else {
+                stage.append([head, tail], bytes)
+            };
         }
         self.tallies[plan.tally].1 += 1;
         self.bytes += (head.len() + tail.len()) * receivers.len();
+        true
     }
 
     /// Appends one message for a route, given in pieces.
@@ -317,7 +371,7 @@ impl Staging {
     #[inline]
     fn stage_at(&mut self, slot: u32, conn: impl FnOnce() -> Arc<Conn>) -> usize {
         match self.place(slot) {
-            Some(at) if self.stages[at].conns.len() == 1 => at,
+            Some(at) if self.stages[at].members.len() == 1 => at,
             Some(at) => self.split(at, [slot].into_iter()),
             None => self.new_stage([conn()].into_iter()),
         }
@@ -326,7 +380,7 @@ impl Staging {
     /// Finds out where the frames of these receivers go, and makes them so that nobody else gets
     /// them.
     #[cold]
-    fn plan(&mut self, receivers: &Receivers, plan: &mut Plan) {
+    fn plan(&mut self, receivers: &Receivers, plan: &mut Plan, own_sids: bool) {
         plan.stages.clear();
         let mut new_count = 0;
         for receiver in receivers.iter() {
@@ -342,7 +396,7 @@ impl Staging {
         }
         for at in &mut plan.stages {
             let stage = &mut self.stages[*at as usize];
-            if std::mem::take(&mut stage.wanted) < stage.conns.len() {
+            if std::mem::take(&mut stage.wanted) < stage.members.len() {
                 let slots = receivers.iter().map(|receiver| receiver.slot);
                 *at = self.split(*at as usize, slots) as u32;
             }
@@ -354,8 +408,31 @@ impl Staging {
             plan.stages.push(self.new_stage(conns.into_iter()) as u32);
         }
         plan.version = self.version;
+        plan.differs = own_sids && !self.set_fillers(receivers, &plan.stages);
         plan.tally = self.tallies.len();
         self.tallies.push((Arc::clone(receivers), 0));
+    }
+
+    /// Has the holes in the frames of these receivers filled with their sids; false if there are
+    /// some already that other subscriptions of theirs fill.
+    fn set_fillers(&mut self, receivers: &Receivers, stages: &[u32]) -> bool {
+        let filler = |member: &Member| {
+            let at = receivers.binary_search_by_key(&member.conn.slot, |one| one.slot);
+            &receivers[at.expect("the stages hold nobody else")].subscription
+        };
+        let fits = |member: &Member| {
+            member.filler.as_ref().is_none_or(|other| other.is_same(filler(member)))
+        };
+        let members = |at: &u32| self.stages[*at as usize].members.iter();
+        if !stages.iter().flat_map(members).all(fits) {
+            return false;
+        }
+        for &at in stages {
+            for member in &mut self.stages[at as usize].members {
+                member.filler = Some(filler(member).clone());
+            }
+        }
+        true
     }
 
     /// A stage for connections without frames.
@@ -373,7 +450,7 @@ impl Staging {
             }
             self.by_slot[slot] = self.used as u32;
             self.receiver_count += 1;
-            stage.conns.push(conn);
+            stage.members.push(Member { conn, filler: None });
         }
         self.used - 1
     }
@@ -389,12 +466,13 @@ impl Staging {
             }
         }
         let [from, own] = self.stages.get_disjoint_mut([from, to]).expect("two stages");
-        let conns = std::mem::take(&mut from.conns);
-        for conn in conns {
-            let left = self.by_slot[conn.slot as usize] as usize == to + 1;
-            if left { own.conns.push(conn) } else { from.conns.push(conn) }
+        let members = std::mem::take(&mut from.members);
+        for member in members {
+            let left = self.by_slot[member.conn.slot as usize] as usize == to + 1;
+            if left { own.members.push(member) } else { from.members.push(member) }
         }
         own.frames.extend_from_slice(&from.frames);
+        own.holes.extend_from_slice(&from.holes);
         self.held_bytes += from.frames.len();
         (own.msgs, own.bytes) = (from.msgs, from.bytes);
         self.version += 1;
@@ -412,23 +490,24 @@ impl Staging {
             let stage = &mut self.stages[at];
             add_delivered(stage.run.take());
             if Some(at) == last_at
-                && let Some(at) = stage.conns.iter().position(|conn| Arc::ptr_eq(conn, last))
+                && let Some(at) = stage.members.iter().position(|one| Arc::ptr_eq(&one.conn, last))
             {
-                let end = stage.conns.len() - 1;
-                stage.conns.swap(at, end);
+                let end = stage.members.len() - 1;
+                stage.members.swap(at, end);
             }
-            for conn in std::mem::take(&mut stage.conns) {
-                self.by_slot[conn.slot as usize] = 0;
-                if stage.frames.is_empty() && conn.kind != Kind::Route {
+            for member in std::mem::take(&mut stage.members) {
+                self.by_slot[member.conn.slot as usize] = 0;
+                if stage.frames.is_empty() && member.conn.kind != Kind::Route {
                     continue;
                 }
-                match stage.send(&conn, &self.policy, counters) {
-                    Sent::SlowConsumer => log_slow_consumer(&conn, &self.policy),
-                    Sent::Stall => self.stalled = Some(conn),
+                match stage.send(&member, &mut self.filled, &self.policy, counters) {
+                    Sent::SlowConsumer => log_slow_consumer(&member.conn, &self.policy),
+                    Sent::Stall => self.stalled = Some(member.conn),
                     Sent::Done | Sent::Dropped | Sent::Closed => {}
                 }
             }
             stage.frames.clear();
+            stage.holes.clear();
             stage.told = Vec::new();
             stage.msgs = 0;
             stage.bytes = 0;
@@ -436,7 +515,11 @@ impl Staging {
             if kept > KEPT_BYTES_MAX {
                 kept -= stage.frames.capacity();
                 stage.frames = Vec::new();
+                stage.holes = Vec::new();
             }
+        }
+        if self.filled.capacity() > KEPT_BYTES_MAX {
+            self.filled = Vec::new();
         }
         self.used = 0;
         self.receiver_count = 0;

@@ -6,7 +6,7 @@ use super::*;
 use crate::conn::taken::Taken;
 use crate::ids::{Kind, ServerId};
 use crate::options::{self, Options, SubjectPermission};
-use crate::parser::{Op, Parser, Rules};
+use crate::parser::{Followers, Op, Parser, Rules};
 use crate::permissions::Permissions;
 use crate::registry::Registry;
 use crate::subject;
@@ -72,12 +72,16 @@ impl Bench {
         reached
     }
 
-    /// Stages what this PUB or HPUB says.
-    fn stage(&mut self, conn: &Arc<Conn>, echo: bool, line: &str) {
+    /// Stages what these PUBs and HPUBs say, those in a row together.
+    fn stage(&mut self, conn: &Arc<Conn>, echo: bool, text: &str) {
         let account = Arc::clone(&self.registry.global);
-        parsed(line, |publish| {
-            self.delivery.deliver(&account, publish, std::iter::empty(), Publisher { conn, echo });
-        });
+        let parser = Parser::new(RULES);
+        let mut input = text.as_bytes();
+        while let Some((publish, len)) = parser.next_plain(input) {
+            let followers = Followers::new(Some(parser.rest(&mut input, len)), &publish);
+            self.delivery.deliver(&account, &publish, followers, Publisher { conn, echo });
+        }
+        assert!(input.is_empty(), "{text} is no publication");
     }
 
     /// What a connection got since the last call.
@@ -306,9 +310,11 @@ fn what_is_staged_for_many_at_once_is_what_each_of_them_gets() {
         let mut bench = Bench::new();
         let conns: Vec<_> = (0..random.usize(9..40)).map(|_| bench.connect()).collect();
         let mut subscriptions = Vec::new();
-        for conn in &conns {
+        let own_sids_percent = [0, 60, 100][random.usize(..3)];
+        for (at, conn) in conns.iter().enumerate() {
             conn.set_headers(random.u8(..8) > 0);
-            for sid in 1..=random.u8(1..3) {
+            let first = if random.u8(..100) < own_sids_percent { at * 7 } else { 1 };
+            for sid in first..first + random.usize(1..3) {
                 let pattern = PATTERNS[random.usize(..PATTERNS.len())];
                 let one = bench.subscribe(conn, &format!("{pattern} {sid}"));
                 subscriptions.push((conn, pattern, sid, one));
@@ -316,29 +322,32 @@ fn what_is_staged_for_many_at_once_is_what_each_of_them_gets() {
         }
         let mut wanted = vec![String::new(); conns.len()];
         let mut delivered = vec![0; subscriptions.len()];
-        for number in 0..random.usize(1..60) {
+        for number in 0..random.usize(1..150) {
             let (subject, echo) = (SUBJECTS[random.usize(..SUBJECTS.len())], random.bool());
             let publisher = &conns[random.usize(..conns.len())];
             let headed = random.u8(..4) == 0;
             let size = 12 + number.to_string().len();
             let line = match headed {
                 true => format!("HPUB {subject} 12 {size}\r\nNATS/1.0\r\n\r\n{number}\r\n"),
+                false if random.bool() => format!("PUB {subject} {}\r\n{number}\r\n", size - 12),
                 false => format!("PUB {subject} r {}\r\n{number}\r\n", size - 12),
             };
-            bench.stage(publisher, echo, &line);
+            let times = if random.bool() { 1 } else { random.usize(2..9) };
+            bench.stage(publisher, echo, &line.repeat(times));
             for (at, (conn, pattern, sid, _)) in subscriptions.iter().enumerate() {
                 let own = Arc::ptr_eq(conn, publisher);
                 if own && !echo || !subject::matches(pattern.as_bytes(), subject.as_bytes()) {
                     continue;
                 }
-                delivered[at] += 1;
+                delivered[at] += times as u64;
                 let rest = line.split_once(' ').and_then(|(_, rest)| rest.split_once(' '));
                 let frame = match headed {
                     true if conn.headers() => format!("HMSG {subject} {sid} {}", rest.unwrap().1),
                     true => format!("MSG {subject} {sid} {}\r\n{number}\r\n", size - 12),
                     false => format!("MSG {subject} {sid} {}", rest.unwrap().1),
                 };
-                wanted[conns.iter().position(|one| Arc::ptr_eq(one, conn)).unwrap()] += &frame;
+                wanted[conns.iter().position(|one| Arc::ptr_eq(one, conn)).unwrap()] +=
+                    &frame.repeat(times);
             }
             if random.u8(..5) == 0 {
                 let at = random.usize(..conns.len());

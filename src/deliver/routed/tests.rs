@@ -137,6 +137,25 @@ fn members_are_chosen_by_their_number_wherever_they_are() {
     assert_eq!(count(&mut bench), [0, 0, 600]);
 }
 
+/// Members of a group stand beside plain subscriptions: a row of messages must not make receivers
+/// of each message of them.
+#[test]
+fn a_row_reaches_one_member_each_of_a_group_that_is_partly_elsewhere() {
+    const MEMBERS: usize = 20;
+    let mut bench = bench(MEMBERS + 1);
+    let route = FakeRoute::new(&bench);
+    route.link(&bench);
+    (0..MEMBERS).for_each(|at| send(&mut bench, at, &format!("SUB a q {}\r\n", 10 + at)));
+    route.wants(&bench, "a", Some(("q", 1)));
+    send(&mut bench, MEMBERS, "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n");
+    let row = "PUB a 2\r\nhi\r\n".repeat(50);
+    for _ in 0..3 {
+        send(&mut bench, MEMBERS, &row);
+        let here: usize = (0..MEMBERS).map(|at| got(&bench, at).matches("MSG").count()).sum();
+        assert_eq!(here + route.text().matches("RMSG").count(), 50);
+    }
+}
+
 #[test]
 fn interest_elsewhere_is_a_responder() {
     let mut bench = bench(1);
