@@ -534,4 +534,11 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % bound.max(1)
     }
+
+    /// Puts `items` into an order that is as likely as any other.
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for index in (1..items.len()).rev() {
+            items.swap(index, self.below(index as u64 + 1) as usize);
+        }
+    }
 }

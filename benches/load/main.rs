@@ -32,6 +32,7 @@ use std::{env, fs};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{Args, HELP};
+use crate::flow::Random;
 use crate::record::{Machine, Record, Row};
 use crate::scenario::{Sample, Scenario, Stage};
 use crate::target::Target;
@@ -246,8 +247,14 @@ fn rounds(
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); targets.len()];
     let mut failures = Vec::new();
     let rounds = scenario.rounds(args.rounds);
+    let mut order: Vec<usize> = (0..targets.len()).collect();
+    let mut random = Random::new(u64::from(rounds));
     for round in 1..=rounds {
-        for (target, samples) in targets.iter().zip(&mut samples) {
+        // Drawn anew in each round: what the machine does of itself every few seconds would else
+        // keep step with the rounds and meet the same target each time.
+        random.shuffle(&mut order);
+        for &index in &order {
+            let (target, samples) = (&targets[index], &mut samples[index]);
             if target.dialect == Dialect::Relay && !scenario.relay {
                 continue;
             }

@@ -179,10 +179,10 @@ impl Scenario {
         self
     }
 
-    /// Has three times the rounds: on one machine the tails differ more from round to round than
-    /// those of two servers do.
-    pub(crate) fn about_tails(mut self) -> Self {
-        self.rounds_each = 3;
+    /// Has that many times the rounds: on one machine the tails differ more from round to round
+    /// than those of two servers do.
+    pub(crate) fn times_the_rounds(mut self, times: u32) -> Self {
+        self.rounds_each = times;
         self
     }
 

@@ -43,7 +43,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("queue-10", "queue group of 10", queue_group).owes(6.0, 4.0),
         subscriptions("subjects-100k", "100,000 subjects in play", 100_000).owes(6.0, 4.0),
         Scenario::new("churn", "SUB/UNSUB beside publishing", churn).owes(4.0, 3.0),
-        requests("request-1", "request/reply, 1 outstanding", 1).about_tails().owes_all(&[
+        requests("request-1", "request/reply, 1 outstanding", 1).times_the_rounds(3).owes_all(&[
             times(Cpu, 2.0),
             times(P50, 1.25),
             times(P99, 1.0),
@@ -55,7 +55,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .owes(2.0, 1.3),
         Scenario::new("probe", "probe beside 200,000 msg/s", probe)
             .with_relay()
-            .about_tails()
+            .times_the_rounds(3)
             .owes_all(&[times(Cpu, 3.0), times(P99, 2.0), times(P999, 2.0)]),
         Scenario::new("heartbeats", "2,000 clients, 1 msg/s each", heartbeats)
             .with_relay()
