@@ -74,7 +74,7 @@ fn bursts(stage: &Stage<'_>) -> io::Result<Sample> {
 ///
 /// Its rounds are short and many. A message that is sent on time whatever happens is late by all
 /// that the machine stands still, so that 20 ms are all that a p99 of 2 s can take; a machine that
-/// stands still for 50 ms every 5 s would decide two of five long rounds, but few of the short ones.
+/// stands still for 50 ms every 5 s decides two of five long rounds, but few of the short ones.
 fn chat(stage: &Stage<'_>) -> io::Result<Sample> {
     const CLIENTS: u64 = 500;
     const STRETCH_MAX: Duration = Duration::from_millis(250);
