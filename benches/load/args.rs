@@ -11,7 +11,7 @@ Compares dialtone with nats-server under the same load. Usage: cargo bench --ben
   --suite NAME       table (default), untuned, growth or all
   --growth           the same as --suite growth
   --only NAME        scenarios whose name is or begins with NAME; may be repeated
-  --rounds N         rounds of each scenario, the servers in turn [5]; of tails thrice as many
+  --rounds N         rounds of each scenario, the servers in turn [5]; where tails are judged more
   --seconds S        measured stretch of each run [2]
   --relay            measures the bare relay too, where it can stand in for a server
   --record           all suites with the relay, kept and drawn in benches/record/

@@ -59,6 +59,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .owes_all(&[times(Cpu, 3.0), times(P99, 2.0), times(P999, 2.0)]),
         Scenario::new("heartbeats", "2,000 clients, 1 msg/s each", heartbeats)
             .with_relay()
+            .times_the_rounds(3)
             .owes_all(&[times(Cpu, 3.0), times(P99, 1.0), times(Rss, 20.0)]),
         Scenario::new("idle-10k", "10,000 idle connections", idle)
             .at_most_rounds(3)
