@@ -224,9 +224,10 @@ fn compare(args: &Args, scenarios: &[Scenario], command: String) -> Result<Recor
     }
     println!("\n{}", record::heads(&record.targets));
     let start = Instant::now();
+    let mut random = Random::new(1);
     for (index, scenario) in scenarios.iter().enumerate() {
         let place = format!("{} of {}", index + 1, scenarios.len());
-        let row = rounds(args, scenario, &targets, &record.targets, &|now: &str| {
+        let row = rounds(args, scenario, &targets, &record.targets, &mut random, &|now: &str| {
             progress(&format!("{place}, {:.0} s: {now}", start.elapsed().as_secs_f64()));
         });
         progress("");
@@ -242,22 +243,20 @@ fn rounds(
     scenario: &Scenario,
     targets: &[Target],
     names: &[String],
+    random: &mut Random,
     tell: &dyn Fn(&str),
 ) -> Row {
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); targets.len()];
     let mut failures = Vec::new();
     let rounds = scenario.rounds(args.rounds);
-    let mut order: Vec<usize> = (0..targets.len()).collect();
-    let mut random = Random::new(u64::from(rounds));
+    let takes_part = |&index: &usize| scenario.relay || targets[index].dialect != Dialect::Relay;
+    let mut order: Vec<usize> = (0..targets.len()).filter(takes_part).collect();
     for round in 1..=rounds {
         // Drawn anew in each round: what the machine does of itself every few seconds would else
         // keep step with the rounds and meet the same target each time.
         random.shuffle(&mut order);
         for &index in &order {
             let (target, samples) = (&targets[index], &mut samples[index]);
-            if target.dialect == Dialect::Relay && !scenario.relay {
-                continue;
-            }
             tell(&format!("{}, round {round} of {rounds}, {}", scenario.title, target.name));
             let started = match scenario.servers {
                 1 => target.start(&[]),
