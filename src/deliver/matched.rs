@@ -175,23 +175,31 @@ impl Matched {
     pub(super) fn handle_row(&mut self, msgs: u64) {
         if msgs >= ROW_MIN && !self.has_rows {
             self.has_rows = true;
-            for headers in [true, false] {
-                // Members of groups stand behind the plain targets, and would have to move.
-                let only_plain = self.plain_count == self.targets.len();
-                if only_plain && self.plain_count >= BUNDLE_COUNT_MIN {
-                    self.bundle_own_sids(headers);
-                    self.plain_count = self.targets.len();
-                }
-            }
+            self.bundle_own_sids();
         }
     }
 
-    /// Makes a bundle of targets with sids of their own, one of each connection.
     #[cold]
-    fn bundle_own_sids(&mut self, headers: bool) {
+    fn bundle_own_sids(&mut self) {
+        // Members of groups stand behind the plain targets, and would have to move.
+        let only_plain = self.plain_count == self.targets.len();
+        if !only_plain || self.targets.len() < BUNDLE_COUNT_MIN {
+            return;
+        }
+        self.targets.sort_by_key(|target| target.slot);
+        self.bundle_one_each(true);
+        if self.targets.len() >= BUNDLE_COUNT_MIN {
+            self.bundle_one_each(false);
+        }
+        self.targets.shrink_to_fit();
+        self.plain_count = self.targets.len();
+    }
+
+    /// Makes a bundle of targets with sids of their own, one of each connection. They are in the
+    /// order of their slots.
+    fn bundle_one_each(&mut self, headers: bool) {
         let is_alike =
             |target: &Target| !target.special && target.subscription.conn().headers() == headers;
-        self.targets.sort_by_key(|target| target.slot);
         let mut last = None;
         let alike = self.targets.extract_if(.., |target| {
             is_alike(target) && last.replace(target.slot) != Some(target.slot)
@@ -200,7 +208,6 @@ impl Matched {
         let Some(first) = receivers.first() else { return };
         let (start, end) = first.head;
         let head = (start, end - first.subscription.sid().len() as u32 - 1);
-        self.targets.shrink_to_fit();
         let plan = Plan::default();
         self.bundles.push(Bundle { receivers, head, own_sids: true, headers, plan });
     }
