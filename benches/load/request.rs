@@ -1,7 +1,8 @@
 //! Requests and replies: a requestor that keeps a number of requests outstanding, and a responder.
 //!
 //! The requestor listens on one wildcard inbox and gives every request its own token, as client
-//! libraries do. Both write once per read. Latency runs from before the write to after the read.
+//! libraries do. Both write once per read, and go before the server's threads. Latency runs from
+//! before the write to after the read.
 
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::flow::Outcome;
+use crate::flow::{Outcome, go_first};
 use crate::target::Server;
 use crate::wire::{Dialect, Reader, SCRATCH_LEN, connect, fault};
 
@@ -88,6 +89,7 @@ fn request(
     answered: &AtomicU64,
     state: &State,
 ) -> io::Result<Vec<u64>> {
+    go_first();
     let mut scratch = vec![0; SCRATCH_LEN];
     // A reply finds its request by its number; replies come in any order, but never later than
     // `outstanding` requests after their own.
@@ -140,6 +142,7 @@ fn token(head: &[u8]) -> Option<u64> {
 
 /// Answers until the connection ends; returns how many.
 fn respond(mut reader: Reader, dialect: Dialect) -> io::Result<u64> {
+    go_first();
     let mut scratch = vec![0; SCRATCH_LEN];
     let mut out = Vec::new();
     let mut served = 0;

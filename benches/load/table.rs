@@ -55,7 +55,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .owes(2.0, 1.3),
         Scenario::new("probe", "probe beside 200,000 msg/s", probe)
             .with_relay()
-            .times_the_rounds(6)
+            .times_the_rounds(9)
             .owes_all(&[times(Cpu, 3.0), times(P99, 2.0), times(P999, 2.0)]),
         Scenario::new("heartbeats", "2,000 clients, 1 msg/s each", heartbeats)
             .with_relay()

@@ -17,7 +17,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .owes_all(&[Floor::Times(Metric::Cpu, 1.0)])
             .owes_all(&quicker),
         Scenario::new("chat", "500 clients talk to each other", chat)
-            .times_the_rounds(24)
+            .times_the_rounds(12)
             .owes_all(&[Floor::Times(Metric::Cpu, 1.0)])
             .owes_all(&quicker),
         Scenario::new("wildcards", "wildcards of all shapes", wildcards).owes(1.0, 1.0),
