@@ -41,6 +41,9 @@ const PORTION_LEN: usize = 32 * 1024;
 /// Bytes of empty buffers that a worker keeps.
 const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// What a hole takes in memory.
+const HOLE_LEN: usize = size_of::<u32>();
+
 /// A connection that is far behind, for which its publisher pauses.
 pub type Stalled = Arc<Conn>;
 
@@ -56,7 +59,7 @@ pub struct Staging {
     used: usize,
     /// Connections that have frames.
     receiver_count: usize,
-    /// Bytes in `stages`.
+    /// Bytes in `stages`, frames and holes.
     held_bytes: usize,
     /// Bytes staged: those of a shared stage for each receiver.
     bytes: usize,
@@ -337,7 +340,7 @@ impl Staging {
             let stage = &mut self.stages[at as usize];
             self.held_bytes += if own_sids {
                 stage.holes.push((stage.frames.len() + head.len()) as u32);
-                stage.append([head, b" ", tail], bytes)
+                HOLE_LEN + stage.append([head, b" ", tail], bytes)
             } else {
                 stage.append([head, tail], bytes)
             };
@@ -473,7 +476,7 @@ impl Staging {
         }
         own.frames.extend_from_slice(&from.frames);
         own.holes.extend_from_slice(&from.holes);
-        self.held_bytes += from.frames.len();
+        self.held_bytes += from.frames.len() + from.holes.len() * HOLE_LEN;
         (own.msgs, own.bytes) = (from.msgs, from.bytes);
         self.version += 1;
         to
@@ -511,9 +514,10 @@ impl Staging {
             stage.told = Vec::new();
             stage.msgs = 0;
             stage.bytes = 0;
-            kept += stage.frames.capacity();
+            let capacity = stage.frames.capacity() + stage.holes.capacity() * HOLE_LEN;
+            kept += capacity;
             if kept > KEPT_BYTES_MAX {
-                kept -= stage.frames.capacity();
+                kept -= capacity;
                 stage.frames = Vec::new();
                 stage.holes = Vec::new();
             }

@@ -133,6 +133,29 @@ fn each_subscription_gets_it_under_its_own_sid() {
     assert_eq!(bench.take(&publisher), "");
 }
 
+/// Small frames with holes take a third more than their bytes.
+#[test]
+fn holes_count_as_staged() {
+    // A quarter of it may be staged.
+    let mut bench = Bench::with(Options { max_pending: 4000, ..Options::default() });
+    let publisher = bench.connect();
+    let receivers: Vec<_> = (0..8).map(|_| bench.connect()).collect();
+    for (sid, receiver) in receivers.iter().enumerate() {
+        bench.subscribe(receiver, &format!("a {sid}"));
+    }
+    let row = |count| "PUB a 2\r\nhi\r\n".repeat(count);
+    // The first row shows that it is worth it.
+    bench.stage(&publisher, true, &row(8));
+    bench.delivery.commit(&publisher);
+    receivers.iter().for_each(|receiver| drop(bench.take(receiver)));
+    let (frame_len, hole_len) = ("MSG a  2\r\nhi\r\n".len(), size_of::<u32>());
+    let count = 1000 / (frame_len + hole_len) + 1;
+    bench.stage(&publisher, true, &row(count));
+    assert!(bench.delivery.staging.is_full(), "{count} frames of {frame_len} bytes");
+    bench.delivery.commit(&publisher);
+    assert_eq!(bench.take(&receivers[5]), "MSG a 5 2\r\nhi\r\n".repeat(count));
+}
+
 #[test]
 fn the_size_goes_on_as_it_was_written() {
     let mut bench = Bench::new();
