@@ -9,6 +9,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 /// What every client of the load says first, the same as the usual client libraries.
 const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\
 \"headers\":true,\"no_responders\":true,\"lang\":\"load\",\"version\":\"1\"}\r\n";
@@ -86,6 +88,8 @@ pub(crate) struct Brought {
 pub(crate) struct Reader {
     /// Blocking; never set otherwise, since writers share it.
     pub(crate) stream: Arc<TcpStream>,
+    /// Held over each write: who reads answers PING, and not in the middle of a message.
+    writing: Arc<Mutex<()>>,
     /// Length of every message frame, if all are equal: they are then counted without parsing.
     pub(crate) frame_len: Option<usize>,
     /// The unfinished frame at the end of the last read.
@@ -99,16 +103,19 @@ impl Reader {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: Arc::new(stream), frame_len: None, carry: Vec::new() })
+        let (stream, writing) = (Arc::new(stream), Arc::default());
+        Ok(Self { stream, writing, frame_len: None, carry: Vec::new() })
     }
 
     /// The same connection once more, for the publishing side; it must not be read from.
     pub(crate) fn twin(&self) -> Self {
-        Self { stream: Arc::clone(&self.stream), frame_len: None, carry: Vec::new() }
+        let (stream, writing) = (Arc::clone(&self.stream), Arc::clone(&self.writing));
+        Self { stream, writing, frame_len: None, carry: Vec::new() }
     }
 
     /// Writes all of `bytes`, however long that takes.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let _writing = self.writing.lock();
         (&*self.stream).write_all(bytes)
     }
 
