@@ -230,10 +230,7 @@ pub(crate) fn subscriptions(name: &str, title: &str, count: usize) -> Scenario {
             let line = format!("SUB {} {:07}\r\n", subject(number), number);
             setups[number % connections].extend_from_slice(line.as_bytes());
         }
-        let mut random = Random::new(count as u64);
-        for index in 1..count {
-            numbers.swap(index, random.below(index as u64 + 1) as usize);
-        }
+        Random::new(count as u64).shuffle(&mut numbers);
         let mut chunks = vec![Chunk::default()];
         let payload = [b'x'; 16];
         for &number in numbers.iter().cycle().take(count.max(1000)) {
