@@ -499,20 +499,21 @@ impl<'a> Lexer<'a> {
         }
         let digits = self.bump_while(|c| c.is_ascii_digit());
         let digits_end = self.at;
-        match self.peek() {
+        let ends = match self.peek() {
             Some('-') if !negative => return self.date_time(start, digits.len()),
             Some('.') => return self.float(start),
             Some(c) if is_number_suffix(c) => {
                 self.bump();
                 self.bump_while(|c| matches!(c, 'b' | 'B' | 'i' | 'I'));
+                self.peek().is_none_or(ends_suffix)
             }
-            _ => {}
-        }
-        if negative || self.peek().is_none_or(ends_bare) {
+            found => negative || found.is_none_or(ends_bare),
+        };
+        if ends {
             let number = &self.text[start.at..digits_end];
             return self.integer(number, &self.text[digits_end..self.at]);
         }
-        // A word that only began like a number, such as `30s` or `4222abc`.
+        // A word that only began like a number, such as `30s`, `-10ms` or `4222abc`.
         self.at = start.at;
         self.bare()
     }
@@ -624,6 +625,11 @@ fn ends_bare(c: char) -> bool {
     is_newline(c) || is_blank(c) || matches!(c, ',' | ';' | ']' | '}')
 }
 
+/// What ends a number with a suffix. It is a word if `]` follows, as in the real server.
+fn ends_suffix(c: char) -> bool {
+    c != ']' && ends_bare(c)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -685,6 +691,8 @@ mod tests {
             ("1m30s", text("1m30s")),
             ("500ms", text("500ms")),
             ("5m5", text("5m5")),
+            ("-10ms", text("-10ms")),
+            ("-2k", Token::Integer(-2000)),
             ("127.0.0.1:4222", text("127.0.0.1:4222")),
             ("127.0.0.1:-1", text("127.0.0.1:-1")),
             ("nats://a:1", text("nats://a:1")),
@@ -724,6 +732,14 @@ mod tests {
         ] {
             assert_eq!(tokens(written).as_deref(), Ok(&wanted[..]), "{written:?}");
         }
+        let wanted = [
+            Token::Key("a".to_owned()),
+            Token::ArrayStart,
+            Token::Integer(-10_000),
+            text("-10k"),
+            Token::ArrayEnd,
+        ];
+        assert_eq!(tokens("a: [-10k, -10k]").as_deref(), Ok(&wanted[..]));
     }
 
     /// Texts compared with `nats-server -t`; only what it prints for EOF (a NUL) differs.
