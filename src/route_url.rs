@@ -36,10 +36,17 @@ pub enum RouteUrlError {
     NoPort(String),
     /// A port that is none.
     InvalidPort {
-        /// The whole text.
+        /// The whole text, but for credentials.
         url: String,
         /// What stands at the port's place.
         port: String,
+    },
+    /// Something else than host and port does not belong there.
+    Malformed {
+        /// The whole text, but for credentials.
+        url: String,
+        /// The reason.
+        reason: String,
     },
 }
 
@@ -57,53 +64,111 @@ impl RouteUrl {
                 false => RouteUrlError::NoPort(String::new()),
             });
         };
-        if !scheme.starts_with(char::is_alphabetic) {
+        if !is_scheme(scheme) {
             return Err(RouteUrlError::NoScheme(url.to_owned()));
         }
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let malformed = |reason| RouteUrlError::Malformed { url: without_login(url), reason };
+        if url.contains(|c: char| c.is_ascii_control()) {
+            return Err(malformed("net/url: invalid control character in URL".to_owned()));
+        }
+        let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+        let (rest, _query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        for part in [path, fragment] {
+            percent_decoded(part).map_err(|escape| malformed(bad_escape(escape)))?;
+        }
         let (login, address) = match authority.rsplit_once('@') {
-            Some((login, address)) => (Some(RouteLogin::read(login)), address),
+            Some((login, address)) => (Some(RouteLogin::read(login).map_err(malformed)?), address),
             None => (None, authority),
         };
         let no_port = || RouteUrlError::NoPort(address.to_owned());
         let (host, port) = address.rsplit_once(':').ok_or_else(no_port)?;
-        let host = match host.strip_prefix('[') {
-            Some(host) => host.strip_suffix(']').ok_or_else(no_port)?,
-            None => host,
-        };
-        if port.is_empty() {
+        if port.is_empty() || host.starts_with('[') && !host.ends_with(']') {
             return Err(no_port());
         }
-        let invalid = |_| RouteUrlError::InvalidPort { url: url.to_owned(), port: port.to_owned() };
+        let host = read_host(host).map_err(malformed)?;
+        let invalid =
+            |_| RouteUrlError::InvalidPort { url: without_login(url), port: port.to_owned() };
         let port = port.parse().map_err(invalid)?;
-        Ok(RouteUrl { host: host.to_owned(), port, login })
+        Ok(RouteUrl { host, port, login })
     }
 }
 
 impl RouteLogin {
-    fn read(text: &str) -> RouteLogin {
+    fn read(text: &str) -> Result<RouteLogin, String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-._:~!$&'()*+,;=%@".contains(c);
+        if !text.chars().all(allowed) {
+            return Err("net/url: invalid userinfo".to_owned());
+        }
         let (user, password) = match text.split_once(':') {
             Some((user, password)) => (user, Some(password)),
             None => (text, None),
         };
-        RouteLogin { user: unescape(user), password: password.map(unescape) }
+        let decoded = |text| percent_decoded(text).map_err(bad_escape);
+        Ok(RouteLogin { user: decoded(user)?, password: password.map(decoded).transpose()? })
     }
 }
 
-/// Resolves `%41` to `A`. What is no such escape stays.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, behind)) = rest.split_first() {
-        let hex = |at: usize| behind.get(at).and_then(|&digit| char::from(digit).to_digit(16));
-        let (resolved, behind) = match (byte, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => ((high * 16 + low) as u8, &behind[2..]),
-            _ => (byte, behind),
-        };
-        bytes.push(resolved);
-        rest = behind;
+/// A URL as errors show it: whatever stands before the address may be a secret.
+fn without_login(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, address))) => format!("{scheme}://[REDACTED]@{address}"),
+        _ => url.to_owned(),
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// A name, or an IPv6 address in brackets, perhaps with a zone: `[fe80::1%25eth0]`.
+fn read_host(text: &str) -> Result<String, String> {
+    if let Some(bracketed) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        let host = percent_decoded(bracketed).map_err(bad_escape)?;
+        let address = host.split_once('%').map_or(&*host, |(address, _zone)| address);
+        return match address.parse::<core::net::Ipv6Addr>() {
+            Ok(_) => Ok(host),
+            Err(_) => Err(format!("invalid host: ParseAddr({host:?}): unable to parse IP")),
+        };
+    }
+    let allowed =
+        |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:<>\"%".contains(c);
+    if let Some(other) = text.chars().find(|&c| !allowed(c)) {
+        return Err(format!("invalid character {:?} in host name", other.to_string()));
+    }
+    // Escapes in a name are for bytes beyond ASCII alone.
+    let is_beyond = |c: char| c.to_digit(16).is_some_and(|digit| digit >= 8);
+    let mut escapes = text.match_indices('%').map(|(at, _)| &text[at..]);
+    match escapes.find(|escape| !escape[1..].starts_with(is_beyond)) {
+        Some(escape) => Err(bad_escape(escape)),
+        None => percent_decoded(text).map_err(bad_escape),
+    }
+}
+
+/// Resolves `%41` to `A`.
+///
+/// # Errors
+/// What follows the first percent sign that two digits do not follow, or all of the text if it is
+/// no UTF-8 then; with that sign.
+pub fn percent_decoded(text: &str) -> Result<String, &str> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((plain, escape)) = rest.split_once('%') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let bad = &rest[plain.len()..];
+        let digits = escape.get(..2).ok_or(bad)?;
+        let valid = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| valid).ok_or(bad)?);
+        rest = &escape[2..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).map_err(|_| text)
+}
+
+/// The reason for a bad escape, of which three characters are shown.
+fn bad_escape(escape: &str) -> String {
+    format!("invalid URL escape {:?}", escape.chars().take(3).collect::<String>())
 }
 
 impl fmt::Display for HostPort<'_> {
@@ -147,6 +212,7 @@ impl fmt::Display for RouteUrlError {
             Self::InvalidPort { url, port } => {
                 write!(f, "parse {url:?}: invalid port \":{port}\" after host")
             }
+            Self::Malformed { url, reason } => write!(f, "parse {url:?}: {reason}"),
         }
     }
 }
@@ -165,6 +231,9 @@ mod tests {
             ("tls://[::1]:65535/x?y", "::1", 65535, "[::1]:65535"),
             ("nats://u:p@h:0", "h", 0, "h:0"),
             ("nats://:1", "", 1, ":1"),
+            ("nats://u@v@h_x<y:1/a b?%zz", "h_x<y", 1, "h_x<y:1"),
+            ("nats://h%c3%a4:1", "h\u{e4}", 1, "h\u{e4}:1"),
+            ("nats://[fe80::1%25lo]:1", "fe80::1%lo", 1, "[fe80::1%lo]:1"),
         ] {
             let read = RouteUrl::parse(url).unwrap();
             assert_eq!((read.host.as_str(), read.port), (host, port), "{url}");
@@ -174,7 +243,7 @@ mod tests {
 
     #[test]
     fn credentials_are_unescaped_and_not_shown() {
-        let url = RouteUrl::parse("nats://a%40b:p%3a%zz:@h:1").unwrap();
+        let url = RouteUrl::parse("nats://a%40b:p%3a%25zz:@h:1").unwrap();
         let login = url.login.as_ref().unwrap();
         assert_eq!(login.user, "a@b");
         assert_eq!(login.password.as_deref(), Some("p:%zz:"));
@@ -195,8 +264,30 @@ mod tests {
             ),
             ("nats://127.0.0.1", "address 127.0.0.1: missing port in address"),
             ("nats://127.0.0.1:x", "parse \"nats://127.0.0.1:x\": invalid port \":x\" after host"),
+            (
+                "na_ts://h:1",
+                "parse \"na_ts://h:1\": first path segment in URL cannot contain colon",
+            ),
         ] {
             assert_eq!(RouteUrl::parse(url).unwrap_err().to_string(), error);
+        }
+        for (url, reason) in [
+            ("nats://u:p%w@h:1", "invalid URL escape \"%w\""),
+            ("nats://u:p%2@h:1", "invalid URL escape \"%2\""),
+            ("nats://h%41:1", "invalid URL escape \"%41\""),
+            ("nats://[fe80::1%lo]:1", "invalid URL escape \"%lo\""),
+            ("nats://h:1/%zz", "invalid URL escape \"%zz\""),
+            ("nats://h:1#%zz", "invalid URL escape \"%zz\""),
+            ("nats://h x:1", "invalid character \" \" in host name"),
+            ("nats://h|:1", "invalid character \"|\" in host name"),
+            ("nats://h\\:1", "invalid character \"\\\\\" in host name"),
+            ("nats://[x]:1", "invalid host: ParseAddr(\"x\"): unable to parse IP"),
+            ("nats://u:<@h:1", "net/url: invalid userinfo"),
+            ("nats://u p@h:1", "net/url: invalid userinfo"),
+        ] {
+            let error = RouteUrl::parse(url).unwrap_err().to_string();
+            assert_eq!(error, format!("parse {:?}: {reason}", without_login(url)));
+            assert!(!error.contains("u:"), "{error}");
         }
     }
 }

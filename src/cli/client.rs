@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{CliError, Words};
 use crate::duration;
 use crate::limits;
+use crate::route_url::percent_decoded;
 
 /// The server that is meant if neither flag nor environment names one.
 const URL_DEFAULT: &str = "nats://127.0.0.1:4222";
@@ -217,13 +218,12 @@ impl ServerUrl {
         let credentials = match login.split_once(':') {
             _ if login.is_empty() => Credentials::None,
             Some((user, password)) => Credentials::User {
-                user: percent_decoded(user).ok_or_else(|| wrong("bad % in the user"))?,
-                password: percent_decoded(password)
-                    .ok_or_else(|| wrong("bad % in the password"))?,
+                user: percent_decoded(user).map_err(|_| wrong("bad % in the user"))?,
+                password: percent_decoded(password).map_err(|_| wrong("bad % in the password"))?,
             },
-            None => Credentials::Token(
-                percent_decoded(login).ok_or_else(|| wrong("bad % in the token"))?,
-            ),
+            None => {
+                Credentials::Token(percent_decoded(login).map_err(|_| wrong("bad % in the token"))?)
+            }
         };
         let (host, port) = match address.strip_prefix('[').and_then(|a| a.split_once(']')) {
             Some((host, "")) => (host, None),
@@ -244,22 +244,6 @@ impl ServerUrl {
         };
         Ok(Self { host: host.to_owned(), port, credentials })
     }
-}
-
-/// Resolves `%41`.
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = [char::from(rest.next()?), char::from(rest.next()?)];
-        let [high, low] = digits.map(|digit| digit.to_digit(16));
-        bytes.push(u8::try_from(high? * 16 + low?).ok()?);
-    }
-    String::from_utf8(bytes).ok()
 }
 
 // Passwords and tokens never reach a log by way of `{:?}`.
