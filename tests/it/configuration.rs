@@ -13,8 +13,10 @@ use tempfile::TempDir;
 use crate::support::Which;
 
 /// Files that both accept, so that the digests are compared.
-const VALID: [&str; 13] = [
+const VALID: [&str; 15] = [
     "port: 4222",
+    "server_name: -10ms\nserver_tags: [a, -10ms, -10k]",
+    "cluster { port: -1, compression { mode: s2_auto, rtt_thresholds: [-10ms, 10ms] } }",
     "# comment\nport\n4222 // the value may follow later",
     "{ \"port\": -1, \"host\": \"127.0.0.1\", \"server_tags\": [\"a\", \"b\",], }",
     "{ port: 4222\n",
@@ -32,7 +34,7 @@ const VALID: [&str; 13] = [
 ];
 
 /// Files that both refuse, so that the texts are compared.
-const REFUSED: [&str; 20] = [
+const REFUSED: [&str; 21] = [
     "",
     "port: 4222 debug: true\n",
     "cluster{ name: x }",
@@ -41,6 +43,7 @@ const REFUSED: [&str; 20] = [
     "server_name: \"a\\q\"",
     "server_name: -x",
     "server_name: 12-1",
+    "server_name: -10-1",
     "port: [a,,b]",
     "http { : 1 }",
     "include nothing.conf",
@@ -71,6 +74,17 @@ fn the_check_says_what_the_real_server_says() {
         assert_eq!(output.status.success(), VALID.contains(text), "{text}\n{said}");
         // The real server reports settings in the order of a hash map.
         assert_eq!(sorted_lines(&checked(folder.path())), sorted_lines(said), "{text}");
+    }
+}
+
+/// Whoever begins with one of these files can go back to the real server with it.
+#[test]
+fn the_real_server_takes_the_files_in_conf() {
+    let Some(real) = Which::Real.executable() else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let output = Command::new(&real).arg("-t").arg("-c").arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
