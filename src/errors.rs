@@ -332,7 +332,7 @@ fn write_quoted_char(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
 /// Asks the standard library's own table, which only `escape_debug` reaches. A combining mark is
 /// printable behind another character, so one is put before it. Where the real server's Unicode
 /// is older than ours, it escapes characters that were not assigned then.
-fn is_printable(c: char) -> bool {
+pub(crate) fn is_printable(c: char) -> bool {
     let mut buffer = [b'a', 0, 0, 0, 0];
     let len = 1 + c.encode_utf8(&mut buffer[1..]).len();
     std::str::from_utf8(&buffer[..len]).is_ok_and(|pair| pair.escape_debug().nth(1) == Some(c))

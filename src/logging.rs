@@ -12,44 +12,46 @@
 //! These four are fields of the event, shown when they are there and not empty; `fatal = true`
 //! makes an error `[FTL]`. All other fields are for layers that keep fields. An event is one line,
 //! whatever a client put into it.
+//!
+//! Lines are written by a thread of their own (`lines`), so that nobody waits for a disk or for
+//! whoever reads standard error; those that one connection causes again and again are gathered
+//! (`repeats`).
 //! Knows no syslog. nats: server/log.go, logger/log.go
 
 mod file;
 mod format;
+mod lines;
+mod repeats;
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
-use tracing::{Event, Level, Metadata, Subscriber, error, info};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
 use self::file::LogFile;
 use self::format::{Format, Label};
+use self::lines::{Lines, Sink};
+use self::repeats::{Cause, Verdict};
 use crate::errors::Quoted;
 use crate::options;
 use crate::os_error::OsError;
 
-/// Prints events to standard error or to a file. Copies share the file.
+/// Prints events to standard error or to a file. Copies share the file; when the last one is
+/// dropped, or by [`flush`](Logger::flush), what was logged is written.
 #[derive(Clone)]
 pub struct Logger(Arc<Shared>);
 
 struct Shared {
     debug: bool,
     trace: bool,
-    format: Format,
-    sink: Mutex<Sink>,
-}
-
-enum Sink {
-    Stderr,
-    File(LogFile),
+    lines: Arc<Lines>,
 }
 
 /// The log file cannot be opened.
@@ -73,12 +75,9 @@ impl Logger {
             }
         };
         let colored = matches!(sink, Sink::Stderr) && io::stderr().is_terminal();
-        Ok(Self(Arc::new(Shared {
-            debug: options.debug,
-            trace: options.trace,
-            format: Format::new(options.logtime, options.logtime_utc, colored),
-            sink: Mutex::new(sink),
-        })))
+        let format = Format::new(options.logtime, options.logtime_utc, colored);
+        let lines = Lines::start(format, sink);
+        Ok(Self(Arc::new(Shared { debug: options.debug, trace: options.trace, lines })))
     }
 
     /// Becomes the log of the whole process. Without effect if there is one already.
@@ -90,17 +89,12 @@ impl Logger {
     /// Opens the log file anew under its name, after somebody has moved it away, and says so. If
     /// that fails, the old file stays in use.
     pub fn reopen(&self) {
-        // The lock is released before anything is logged, which takes it again.
-        let reopened = match &mut *self.0.sink.lock() {
-            Sink::Stderr => None,
-            Sink::File(file) => Some(file.reopen()),
-        };
-        match reopened {
-            None => info!("File log re-open ignored, not a file logger"),
-            Some(Ok(())) => info!("File log re-opened"),
-            // nats-differs: the real server ends here.
-            Some(Err(error)) => error!("error opening file: {}", OsError(&error)),
-        }
+        self.0.lines.reopen();
+    }
+
+    /// Waits until everything that was logged is written, or for a second: nobody may be reading.
+    pub fn flush(&self) {
+        self.0.lines.flush();
     }
 
     fn shows(&self, metadata: &Metadata<'_>) -> bool {
@@ -115,14 +109,11 @@ impl Logger {
         // Not only events: `enabled!` asks with a callsite that is neither event nor span.
         is_own && is_wanted && !metadata.is_span()
     }
+}
 
-    fn print(&self, label: Label, text: &str) {
-        let line = self.0.format.line(label, text);
-        match &mut *self.0.sink.lock() {
-            // There is nobody left to tell that nothing can be told.
-            Sink::Stderr => drop(io::stderr().write_all(line.as_bytes())),
-            Sink::File(file) => file.append(&line, &self.0.format),
-        }
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.lines.end();
     }
 }
 
@@ -145,9 +136,20 @@ impl<S: Subscriber> Layer<S> for Logger {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let lines = &self.0.lines;
+        let mut verdict = Verdict::Print;
+        // Debug and trace lines were asked for, one by one.
+        let cause = (*metadata.level() <= Level::INFO).then(|| cause(event)).flatten();
+        if let Some(cause) = &cause {
+            verdict = lines.judge(cause);
+            if verdict == Verdict::Withhold {
+                return;
+            }
+        }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let label = match *event.metadata().level() {
+        let label = match *metadata.level() {
             Level::ERROR if fields.fatal => Label::Fatal,
             Level::ERROR => Label::Error,
             Level::WARN => Label::Warn,
@@ -155,7 +157,34 @@ impl<S: Subscriber> Layer<S> for Logger {
             Level::DEBUG => Label::Debug,
             Level::TRACE => Label::Trace,
         };
-        self.print(label, &fields.to_string());
+        let text = fields.to_string();
+        lines.push(label, &text);
+        if let (Some(cause), Verdict::PrintLast) = (cause, verdict) {
+            lines.remember(cause, label, text);
+        }
+    }
+}
+
+/// The connection that an event is about, if it is, and the event's place in the code.
+fn cause(event: &Event<'_>) -> Option<Cause> {
+    let mut about = About::default();
+    event.record(&mut about);
+    about.conn.map(|conn| Cause { conn, callsite: event.metadata().callsite() })
+}
+
+/// The number of the connection that an event is about. Formats nothing.
+#[derive(Default)]
+struct About {
+    conn: Option<u64>,
+}
+
+impl Visit for About {
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if matches!(field.name(), "cid" | "rid") {
+            self.conn = Some(value);
+        }
     }
 }
 

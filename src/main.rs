@@ -108,13 +108,15 @@ async fn serve(flags: &Flags) -> ExitCode {
     for problem in problems {
         warn!("{problem}");
     }
-    match run(flags, options, &logger).await {
+    let code = match run(flags, options, &logger).await {
         Ok(code) => code,
         Err(reason) => {
             error!(fatal = true, "{reason}");
             ExitCode::FAILURE
         }
-    }
+    };
+    logger.flush();
+    code
 }
 
 /// From start to end. The error says why there was no start.

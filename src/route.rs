@@ -327,6 +327,7 @@ impl Machine for Route {
                 delivery.counters.stale_routes.add(1);
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
             }
+            ProtoErr::AuthenticationTimeout => conn_event!(DEBUG, &self.conn, "{error}"),
             ProtoErr::Refused(reason) => conn_event!(DEBUG, &self.conn, "{}", reason.as_str()),
             _ => conn_event!(ERROR, &self.conn, "{error}"),
         }

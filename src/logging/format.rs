@@ -8,6 +8,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use crate::clock;
+use crate::errors::is_printable;
 
 /// What stands before the text of each line.
 pub(super) struct Format {
@@ -18,7 +19,7 @@ pub(super) struct Format {
 }
 
 /// How important a line is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Label {
     Fatal,
     Error,
@@ -34,8 +35,8 @@ impl Format {
         Self { pid: std::process::id(), zone, colored }
     }
 
-    /// One line with its line end. Control characters in `text` are escaped, so that nobody can
-    /// forge a second line or reach a terminal.
+    /// One line with its line end. What is not printable in `text` is escaped, so that nobody can
+    /// forge a second line, reach a terminal, or turn the direction of writing.
     pub(super) fn line(&self, label: Label, text: &str) -> String {
         let mut line = String::with_capacity(64 + text.len());
         // Writing to a string cannot fail.
@@ -61,9 +62,9 @@ impl Format {
         };
         for c in text.chars() {
             match c {
-                '\t' => line.push(c),
-                c if c.is_control() => line.extend(c.escape_default()),
-                c => line.push(c),
+                '\t' | ' '..='~' => line.push(c),
+                c if is_printable(c) => line.push(c),
+                c => line.extend(c.escape_default()),
             }
         }
         line.push('\n');

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use tracing::{debug, trace, warn};
+use tracing::{debug, error, info, trace, warn};
 
 use super::*;
 
@@ -77,8 +77,8 @@ fn the_connection_stands_first() {
 
 #[test]
 fn an_event_is_one_line() {
-    let written = lines(|_| {}, || info!("a\r\n[1] [INF] forged\x1b[31m\tb"));
-    assert_eq!(written, ["[INF] a\\r\\n[1] [INF] forged\\u{1b}[31m\tb"]);
+    let written = lines(|_| {}, || info!("a\r\n[1] [INF] forged\x1b[31m\tb\u{202e}\u{2028}\u{e9}"));
+    assert_eq!(written, ["[INF] a\\r\\n[1] [INF] forged\\u{1b}[31m\tb\\u{202e}\\u{2028}\u{e9}"]);
 }
 
 #[test]
@@ -114,6 +114,7 @@ fn reopening_makes_a_new_file() {
         fs::rename(&path, &moved).unwrap();
         logger.reopen();
     });
+    logger.flush();
     assert!(fs::read_to_string(moved).unwrap().ends_with("[INF] before\n"));
     assert!(fs::read_to_string(path).unwrap().ends_with("[INF] File log re-opened\n"));
 }

@@ -4,7 +4,7 @@
 //! nats: server/server.go `logPid`, `logPorts`, `deletePortsFile`, `resolveHostPorts`
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -36,12 +36,24 @@ pub struct PortsFile {
     path: PathBuf,
 }
 
+/// Bytes of a text beyond which it is no configuration: a device, or the wrong file.
+const TEXT_LEN_MAX: u64 = 16 * 1024 * 1024;
+
 /// Reads a file of text.
 ///
 /// # Errors
-/// `no such file or directory`, `permission denied`, and so on.
+/// `no such file or directory`, `permission denied`, and so on; or it is too long.
 pub fn read_text(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| OsError(&error).to_string())
+    let mut text = String::new();
+    let file = fs::File::open(path);
+    let read = file.and_then(|file| file.take(TEXT_LEN_MAX + 1).read_to_string(&mut text));
+    match read {
+        Ok(_) if text.len() as u64 > TEXT_LEN_MAX => {
+            Err(format!("longer than {} MiB", TEXT_LEN_MAX >> 20))
+        }
+        Ok(_) => Ok(text),
+        Err(error) => Err(OsError(&error).to_string()),
+    }
 }
 
 /// Writes the digits of the own process id, without line end. The file stays after the end, as
@@ -161,5 +173,10 @@ mod tests {
     fn a_missing_file_is_told_in_the_words_of_the_real_server() {
         let missing = read_text(Path::new("/nonexistent"));
         assert_eq!(missing, Err("no such file or directory".to_owned()));
+    }
+
+    #[test]
+    fn a_device_is_no_text() {
+        assert_eq!(read_text(Path::new("/dev/zero")), Err("longer than 16 MiB".to_owned()));
     }
 }

@@ -1,6 +1,6 @@
 //! The log: the lines of a start, what -D and -V add, and a log file.
 
-use crate::support::{Client, Server};
+use crate::support::{Client, Server, Which};
 
 /// The part after time and process id.
 fn texts(lines: &[String]) -> Vec<String> {
@@ -176,4 +176,58 @@ for_both! {
         assert!(std::fs::read_to_string(&path).unwrap().contains("Server Exiting.."));
         assert!(!std::fs::read_to_string(&moved).unwrap().contains("Server Exiting.."));
     }
+}
+
+/// A client that was refused again and again wrote 47 MB of log a second.
+#[test]
+fn repeated_lines_of_a_connection_are_gathered() {
+    let conf = "authorization { users = [ { user: u, password: p, permissions { publish: a } } ] }";
+    let server = Server::with().conf(conf).start(Which::Dialtone);
+    let mut client = Client::connect(&server, r#""user":"u","pass":"p""#);
+    for _ in 0..100 {
+        client.send(&"PUB b 0\r\n\r\n".repeat(100));
+        for _ in 0..100 {
+            client.expect("-ERR 'Permissions Violation for Publish to \"b\"'\r\n");
+        }
+    }
+    let line = server.wait_log("... repeated ");
+    assert!(
+        line.contains(r#""$G/user:u" - Publish Violation - Subject "b" ... repeated "#),
+        "{line}"
+    );
+    let mut server = server;
+    server.signal("TERM");
+    server.wait_exit();
+    let lines = server.log_lines();
+    let told = lines.iter().filter(|line| line.contains("Publish Violation"));
+    let counts = told.map(|line| match line.split_once("... repeated ") {
+        Some((_, count)) => count.trim_end_matches(" times").parse().unwrap(),
+        None => 1,
+    });
+    assert_eq!(counts.sum::<u64>(), 10_000);
+    assert!(lines.len() < 1000, "{} lines", lines.len());
+}
+
+/// The real server stands still when the pipe is full.
+#[test]
+fn a_log_that_nobody_reads_holds_up_nobody() {
+    let mut server = Server::with().flags(["-DV"]).log_unread().start(Which::Dialtone);
+    let mut client = Client::connect(&server, "");
+    let payload = "x".repeat(1000);
+    for _ in 0..3000 {
+        client.send(&format!("PUB a 1000\r\n{payload}\r\n"));
+    }
+    client.fence();
+    server.signal("TERM");
+    server.wait_exit();
+}
+
+#[test]
+fn a_line_shows_no_character_that_turns_or_breaks_it() {
+    let server = Server::start(Which::Dialtone);
+    let mut client = Client::connect(&server, "");
+    client.send("-ERR 'a\u{202e}b\u{2028}c'\r\n");
+    client.expect_closed();
+    let line = server.wait_log("Client Error");
+    assert!(line.ends_with(r"Client Error 'a\u{202e}b\u{2028}c'"), "{line}");
 }

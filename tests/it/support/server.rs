@@ -99,6 +99,7 @@ pub(crate) struct Setup {
     flags: Vec<String>,
     conf: Option<String>,
     log_to_file: bool,
+    log_unread: bool,
     port: Option<u16>,
     namespace: Option<String>,
 }
@@ -127,6 +128,12 @@ impl Setup {
         self
     }
 
+    /// Never reads what the server prints to standard error.
+    pub(crate) fn log_unread(mut self) -> Setup {
+        self.log_unread = true;
+        self
+    }
+
     /// Takes the port of a server that has ended, for clients that come back to it.
     pub(crate) fn port(mut self, port: u16) -> Setup {
         self.port = Some(port);
@@ -146,7 +153,7 @@ impl Setup {
     }
 
     fn start_executable(self, which: Which, executable: &Path) -> Server {
-        let to_file = self.log_to_file;
+        let to_file = self.log_to_file || self.log_unread;
         let mut server = self.spawn(which, executable);
         if to_file {
             server.wait_ports_file();
@@ -179,7 +186,9 @@ impl Setup {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");
         let log = Arc::new(Log::default());
-        log.follow(child.stderr.take().expect("piped"));
+        if !self.log_unread {
+            log.follow(child.stderr.take().expect("piped"));
+        }
         log.follow(child.stdout.take().expect("piped"));
         Server { which, child, dir, log, port: 0, monitor_port: None, route_port: None }
     }

@@ -1,0 +1,200 @@
+//! `Lines`: what is to be written to the log, and the thread that writes it.
+//!
+//! Whoever logs appends to a queue and goes on. What comes while the queue is full, since nobody
+//! reads standard error or the disk stands still, is lost, counted, and told of when there is room.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::file::LogFile;
+use super::format::{Format, Label};
+use super::repeats::{Cause, Repeats, SPAN, Verdict, Withheld};
+use crate::clock::Clock;
+use crate::os_error::OsError;
+
+/// Bytes that may wait to be written.
+const QUEUE_LEN_MAX: usize = 1024 * 1024;
+
+/// How long an ending log may take to write what waits.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// Where lines go.
+pub(super) enum Sink {
+    Stderr,
+    File(LogFile),
+}
+
+/// The lines of one log.
+pub(super) struct Lines {
+    format: Format,
+    clock: Clock,
+    queue: Mutex<Queue>,
+    /// There is something to write, or all is written.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    /// Those of the lines in `entries`.
+    len: usize,
+    lost: u64,
+    repeats: Repeats,
+    /// The thread has taken entries that it has not written yet.
+    writing: bool,
+    ended: bool,
+}
+
+enum Entry {
+    Line(String),
+    Reopen,
+}
+
+impl Lines {
+    /// Starts the thread that writes to `sink`. It ends after [`end`](Lines::end).
+    pub(super) fn start(format: Format, mut sink: Sink) -> Arc<Lines> {
+        let lines = Arc::new(Lines {
+            format,
+            clock: Clock::start(),
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let writer = Arc::clone(&lines);
+        let thread = thread::Builder::new().name("log".to_owned());
+        let started = thread.spawn(move || {
+            while let Some(entries) = writer.take() {
+                sink.write(entries, &writer.format);
+            }
+        });
+        started.expect("a process that begins can have a thread");
+        lines
+    }
+
+    /// Adds a line with this text, if there is room.
+    pub(super) fn push(&self, label: Label, text: &str) {
+        let line = self.format.line(label, text);
+        let mut queue = self.queue.lock();
+        if queue.len + line.len() > QUEUE_LEN_MAX {
+            queue.lost += 1;
+            return;
+        }
+        self.add(queue, line);
+    }
+
+    /// Decides on one more line of a cause.
+    pub(super) fn judge(&self, cause: &Cause) -> Verdict {
+        let now = self.clock.now();
+        self.queue.lock().repeats.judge(cause, now)
+    }
+
+    /// Keeps the text of the last line that was printed of a cause.
+    pub(super) fn remember(&self, cause: Cause, label: Label, text: String) {
+        self.queue.lock().repeats.remember(&cause, label, text);
+    }
+
+    /// Has the file opened anew, behind what was logged so far.
+    pub(super) fn reopen(&self) {
+        self.queue.lock().entries.push_back(Entry::Reopen);
+        self.changed.notify_all();
+    }
+
+    /// Waits until everything is written, at most for [`FLUSH_MAX`].
+    pub(super) fn flush(&self) {
+        let deadline = Instant::now() + FLUSH_MAX;
+        let mut queue = self.queue.lock();
+        self.tell_repeats(&mut queue, true);
+        self.changed.notify_all();
+        while queue.writing || !queue.entries.is_empty() {
+            if self.changed.wait_until(&mut queue, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Ends the thread when everything is written, and waits for that as [`flush`](Lines::flush).
+    pub(super) fn end(&self) {
+        self.queue.lock().ended = true;
+        self.flush();
+    }
+
+    fn add(&self, mut queue: MutexGuard<'_, Queue>, line: String) {
+        queue.len += line.len();
+        queue.entries.push_back(Entry::Line(line));
+        drop(queue);
+        self.changed.notify_all();
+    }
+
+    /// For the thread: waits for something to write. None at the end.
+    fn take(&self) -> Option<VecDeque<Entry>> {
+        let mut queue = self.queue.lock();
+        queue.writing = false;
+        self.changed.notify_all();
+        loop {
+            self.tell_repeats(&mut queue, false);
+            if !queue.entries.is_empty() {
+                break;
+            }
+            if queue.ended {
+                return None;
+            }
+            if queue.repeats.is_empty() {
+                self.changed.wait(&mut queue);
+            } else {
+                self.changed.wait_for(&mut queue, SPAN);
+            }
+        }
+        if queue.lost > 0 {
+            let text = format!("{} lines of the log were lost", std::mem::take(&mut queue.lost));
+            queue.entries.push_back(Entry::Line(self.format.line(Label::Warn, &text)));
+        }
+        queue.len = 0;
+        queue.writing = true;
+        Some(std::mem::take(&mut queue.entries))
+    }
+
+    /// Adds a line for each cause that had lines withheld, of the spans that are over or of all.
+    fn tell_repeats(&self, queue: &mut Queue, all: bool) {
+        for Withheld { label, text, count } in queue.repeats.take_due(self.clock.now(), all) {
+            let line = self.format.line(label, &format!("{text} ... repeated {count} times"));
+            queue.len += line.len();
+            queue.entries.push_back(Entry::Line(line));
+        }
+    }
+}
+
+impl Sink {
+    fn write(&mut self, entries: VecDeque<Entry>, format: &Format) {
+        let mut text = String::new();
+        for entry in entries {
+            match (entry, &mut *self) {
+                (Entry::Line(line), Sink::Stderr) => text.push_str(&line),
+                (Entry::Line(line), Sink::File(file)) => file.append(&line, format),
+                (Entry::Reopen, Sink::Stderr) => {
+                    text.push_str(
+                        &format.line(Label::Info, "File log re-open ignored, not a file logger"),
+                    );
+                }
+                (Entry::Reopen, Sink::File(file)) => {
+                    let line = match file.reopen() {
+                        Ok(()) => format.line(Label::Info, "File log re-opened"),
+                        // nats-differs: the real server ends here.
+                        Err(error) => {
+                            let text = format!("error opening file: {}", OsError(&error));
+                            format.line(Label::Error, &text)
+                        }
+                    };
+                    file.append(&line, format);
+                }
+            }
+        }
+        if !text.is_empty() {
+            // There is nobody left to tell that nothing can be told.
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+    }
+}
