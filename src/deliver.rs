@@ -27,7 +27,6 @@ use crate::moment::Moment;
 use crate::parser::{Publish, Tail};
 use crate::registry::Registry;
 use crate::stats::Counters;
-use crate::sublist::Entry;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
 
@@ -424,7 +423,7 @@ impl<'a> Offer<'a> {
     /// Filters, limits and reply allowances.
     fn admit(&mut self, subscription: &Subscription) -> bool {
         let conn = subscription.conn();
-        if subscription.is_filtered() && !conn.can_deliver(self.subject, subscription.queue()) {
+        if !subscription.can_deliver(self.subject) {
             return false;
         }
         match subscription.count() {

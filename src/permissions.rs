@@ -77,10 +77,14 @@ impl Permissions {
     /// Tells whether a message may be published on `subject`, whose bytes are taken literally. If
     /// not, the connection's [`Replies`] are to be asked: they win over the deny list too.
     pub fn can_publish(&self, subject: &[u8]) -> bool {
-        let Rules { allow, deny } = &self.publish;
-        let whole = !has_empty_token(subject);
-        allow.as_ref().is_none_or(|allow| whole && allow.plain.any(subject, tokens_match))
-            && !(whole && deny.plain.any(subject, tokens_match))
+        let allowed =
+            |allow: &List| !has_empty_token(subject) && allow.plain.any(subject, tokens_match);
+        self.publish.allow.as_ref().is_none_or(allowed) && !self.denies_publish(subject)
+    }
+
+    /// Tells whether the deny list forbids to publish on `subject`, whatever the allow list says.
+    pub fn denies_publish(&self, subject: &[u8]) -> bool {
+        !has_empty_token(subject) && self.publish.deny.plain.any(subject, tokens_match)
     }
 
     /// Tells whether a subscription on `subject` may be made, in `queue` if there is one.

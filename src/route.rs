@@ -121,6 +121,7 @@ impl Route {
             true => mesh.cluster.auth_timeout,
             false => stale_after(&mesh),
         };
+        conn.set_access(mesh.permissions.clone());
         Route {
             state: if accepted { State::ExpectConnect } else { State::ExpectInfo },
             handshake_due: conn.start + patience,
@@ -242,8 +243,10 @@ impl Machine for Route {
         }
         let followers = Followers::new(rest, msg);
         let row = match self.account(msg.account) {
-            Some(account) => delivery.deliver_routed(account, msg, followers, &self.conn),
-            None => Row::new(&msg.publish),
+            Some(account) if self.imports(msg.publish.subject) => {
+                delivery.deliver_routed(account, msg, followers, &self.conn)
+            }
+            _ => Row::new(&msg.publish),
         };
         delivery.count_in(&self.conn, row);
         self.ok(delivery);
@@ -559,10 +562,11 @@ impl Route {
             conn_event!(ERROR, &self.conn, "{error}");
             return delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
         }
-        let permissions = self.mesh.permissions.as_ref();
-        if permissions.is_some_and(|permissions| !permissions.can_subscribe(subject, None)) {
+        let export = self.mesh.permissions.as_ref();
+        if export.is_some_and(|export| !export.can_subscribe(subject, None)) {
             return;
         }
+        let filtered = export.is_some_and(|export| export.filters(subject, None));
         let mut known = self.conn.subscriptions();
         if let Some(known) = known.find_remote(account.name.as_bytes(), subject, name) {
             if known.queue().is_some() && known.weight() != u64::from(weight) {
@@ -571,7 +575,8 @@ impl Route {
             }
         } else {
             let id = account.name.as_bytes();
-            let subscription = Subscription::remote(&self.conn, id, subject, name, weight);
+            let subscription =
+                Subscription::remote(&self.conn, id, subject, name, weight, filtered);
             known.insert(subscription.clone());
             drop(known);
             account.insert(subscription, |_| {});
@@ -611,6 +616,15 @@ impl Route {
             conn_event!(DEBUG, &self.conn, "Unknown account {}", Quoted(name));
         }
         account
+    }
+
+    /// A message on `subject` may come in. All interest that was announced is allowed, but may be
+    /// wider than what is denied.
+    ///
+    /// nats-differs: the real server delivers what is denied to wider subscriptions.
+    #[inline]
+    fn imports(&self, subject: &[u8]) -> bool {
+        self.mesh.permissions.as_ref().is_none_or(|import| !import.denies_publish(subject))
     }
 
     /// How INFO names the compression.

@@ -35,7 +35,7 @@ struct Head {
     slot: AtomicU32,
     subject_len: u32,
     queue_len: u32,
-    /// A member of a user whose deny list is narrower than the subject: each delivery is checked.
+    /// A deny list of its connection is narrower than the subject: each delivery is checked.
     filtered: bool,
     /// Interest of the server at the other end of a route.
     remote: bool,
@@ -71,9 +71,11 @@ impl Subscription {
         subject: &[u8],
         queue: Option<&[u8]>,
         weight: u32,
+        filtered: bool,
     ) -> Subscription {
         Subscription::with_head(conn, subject, queue, account, |head| {
             head.remote = true;
+            head.filtered = filtered;
             *head.max.get_mut() = weight.into();
         })
     }
@@ -124,9 +126,14 @@ impl Subscription {
         &self.0.slice[self.sid_at()..]
     }
 
-    /// Each delivery has to be checked against the permissions of its connection.
+    /// Each delivery has to be checked with [`can_deliver`](Self::can_deliver).
     pub fn is_filtered(&self) -> bool {
         self.head().filtered
+    }
+
+    /// A message on `subject`, which it matches, may go to it.
+    pub fn can_deliver(&self, subject: &[u8]) -> bool {
+        !self.is_filtered() || self.conn().can_deliver(subject, self.queue())
     }
 
     /// Messages delivered since SUB.

@@ -108,7 +108,10 @@ impl Matched {
         for subscription in result.plain() {
             match subscription.is_remote() {
                 false => self.push(subject, subscription),
-                true => self.beyond().push_plain(account, subject, subscription),
+                true if subscription.can_deliver(subject) => {
+                    self.beyond().push_plain(account, subject, subscription);
+                }
+                true => {}
             }
         }
         while self.targets.len() >= BUNDLE_COUNT_MIN && self.bundle() {}

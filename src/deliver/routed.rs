@@ -24,7 +24,8 @@ use crate::parser::{Queues, RoutedMsg, Tail};
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
 
-/// The part of a match that concerns other servers.
+/// The part of a match that concerns other servers, those left out whom nothing on the subject may
+/// be sent to.
 #[derive(Default)]
 pub(super) struct Beyond {
     /// Routes to the servers that have interest.
@@ -125,7 +126,7 @@ impl Beyond {
     /// Adds what another server has of the group that is being filled.
     fn push_member(&mut self, account: &Account, subject: &[u8], subscription: &Subscription) {
         let weight = subscription.weight();
-        if weight > 0 {
+        if weight > 0 && subscription.can_deliver(subject) {
             let route = self.route_at(account, subject, subscription.conn());
             self.remotes.push(Remote { route, weight });
         }

@@ -11,11 +11,12 @@ use crate::ids::Kind;
 use crate::limits::ROUTE_NEWCOMERS_MAX;
 use crate::machine::Machine;
 use crate::moment::Moment;
-use crate::options::{Cluster, Options};
+use crate::options::{Cluster, Credential, Login, Options, Permissions, SubjectPermission, User};
 use crate::parser::{Parser, RouteRules};
 use crate::route::fuzz::{Play, fuzz_mesh, fuzz_route};
 use crate::route::mesh::Mesh;
 use crate::route::{Role, Route};
+use crate::subject;
 use crate::sublist::Entry;
 
 fn pooled(_: usize) -> Cluster {
@@ -103,8 +104,13 @@ struct Other {
 
 impl Acceptor {
     fn new(clients: usize) -> Acceptor {
-        let cluster = Cluster { name: Some("c".to_owned()), ..Cluster::default() };
-        let options = Options { cluster: Some(cluster), ..Options::default() };
+        Acceptor::with(Cluster::default(), Login::Open, clients)
+    }
+
+    fn with(cluster: Cluster, login: Login, clients: usize) -> Acceptor {
+        let cluster = Cluster { name: Some("c".to_owned()), ..cluster };
+        let mut options = Options { cluster: Some(cluster), ..Options::default() };
+        options.authorization.login = login;
         let bench = Bench::new(options, clients);
         let mesh = Mesh::new(Arc::clone(&bench.registry), 1);
         Acceptor { bench, mesh }
@@ -212,6 +218,117 @@ fn what_a_lost_server_announced_is_forgotten_in_pieces() {
     while after.route.forget(&mut acceptor.bench.delivery) {}
     assert_eq!(acceptor.remote_count(), 0);
     assert_eq!(acceptor.bench.registry.conns().len(), 1);
+}
+
+/// One to three tokens; some of them wildcards if it is `wild`.
+fn random_subject(random: &mut fastrand::Rng, wild: bool) -> String {
+    let count = random.usize(1..=3);
+    let mut token = |at| match random.u8(..if wild { 4 } else { 2 }) {
+        0 => "a",
+        1 => "b",
+        2 if at == count => ">",
+        _ => "*",
+    };
+    (1..=count).map(&mut token).collect::<Vec<_>>().join(".")
+}
+
+fn random_list(random: &mut fastrand::Rng, max: usize) -> Vec<String> {
+    (0..random.usize(..=max)).map(|_| random_subject(random, true)).collect()
+}
+
+/// Entries `subject` or `subject queue` against a subject, wildcards of which mean nothing.
+fn names(list: &[String], subject: &str, queue: Option<&str>) -> bool {
+    list.iter().any(|entry| {
+        let (pattern, of) = entry.split_once(' ').map_or((&**entry, None), |(p, q)| (p, Some(q)));
+        subject::rest_matches(Some(pattern.as_bytes()), Some(subject.as_bytes()))
+            && (of.is_none() || of == queue)
+    })
+}
+
+/// A server bound by these, with a client that may not subscribe to `denied` and a free one.
+fn bound_acceptor(export: &SubjectPermission, import: &[String], denied: &[String]) -> Acceptor {
+    let deny = |list: &[String]| SubjectPermission { allow: None, deny: list.to_vec() };
+    let permissions =
+        Permissions { publish: deny(import), subscribe: export.clone(), allow_responses: None };
+    let cluster = Cluster { permissions: Some(permissions), ..Cluster::default() };
+    let user = |name: &str, permissions| User {
+        credential: Credential::Password { user: name.to_owned(), password: String::new() },
+        permissions,
+        allowed_connection_types: Vec::new(),
+    };
+    let bound = Permissions { subscribe: deny(denied), ..Permissions::default() };
+    let login = Login::Users(vec![user("bound", Some(bound)), user("free", None)]);
+    let mut acceptor = Acceptor::with(cluster, login, 2);
+    for (at, name) in [(0, "bound"), (1, "free")] {
+        let line = format!("CONNECT {{\"verbose\":false,\"user\":\"{name}\"}}\r\n");
+        acceptor.bench.send(at, line.as_bytes());
+    }
+    acceptor
+}
+
+/// Interest is often wider than what is denied: each message is looked at by itself, whether it
+/// leaves for another server, comes from one, or stays here.
+#[test]
+fn denials_hold_against_wider_interest_on_all_ways() {
+    let mut random = fastrand::Rng::with_seed(14);
+    let (mut left, mut came) = (0, 0);
+    for _ in 0..300 {
+        let allow = random.bool().then(|| random_list(&mut random, 5));
+        let export = SubjectPermission { allow, deny: random_list(&mut random, 3) };
+        let import = random_list(&mut random, 3);
+        let mut denied = random_list(&mut random, 2);
+        denied.extend(random_list(&mut random, 2).iter().map(|subject| format!("{subject} l")));
+        let mut acceptor = bound_acceptor(&export, &import, &denied);
+        let mut other = acceptor.join();
+        // What counts of the other server's interest, and of a client's: subject and queue.
+        let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+        for sid in 0..random.usize(1..5) {
+            let (subject, queue) = (random_subject(&mut random, true), random.bool());
+            let line = ["", " r 1"][usize::from(queue)];
+            acceptor.hear(&mut other, &format!("RS+ $G {subject}{line}\r\n"));
+            let covered = |allow: &String| subject::covers(allow.as_bytes(), subject.as_bytes());
+            if export.allow.as_ref().is_none_or(|allow| allow.iter().any(covered))
+                && !names(&export.deny, &subject, None)
+            {
+                theirs.push((subject, queue.then_some("r")));
+            }
+            let (subject, queue) = (random_subject(&mut random, true), random.bool());
+            let line = ["", "l "][usize::from(queue)];
+            acceptor.bench.send(0, format!("SUB {subject} {line}{sid}\r\n").as_bytes());
+            if acceptor.bench.take(0).is_empty() {
+                ours.push((subject, queue.then_some("l")));
+            }
+        }
+        other.wire.take();
+        for _ in 0..12 {
+            let subject = random_subject(&mut random, false);
+            let matching = |of: &[(String, Option<&str>)], queue: Option<&str>| {
+                let its = of.iter().filter(|(pattern, its)| {
+                    *its == queue && subject::matches(pattern.as_bytes(), subject.as_bytes())
+                });
+                its.count()
+            };
+            let not = |list: &[String], queue| usize::from(!names(list, &subject, queue));
+            let here = matching(&ours, None) * not(&denied, None)
+                + matching(&ours, Some("l")).min(1) * not(&denied, Some("l"));
+            acceptor.bench.send(1, format!("PUB {subject} 0\r\n\r\n").as_bytes());
+            let count = |text: Vec<u8>| String::from_utf8(text).unwrap().matches("MSG").count();
+            assert_eq!(count(acceptor.bench.take(0)), here, "{subject} {denied:?} {ours:?}");
+            let line = match [None, Some("r")].map(|queue| matching(&theirs, queue)) {
+                _ if names(&export.deny, &subject, None) => String::new(),
+                [0, 0] => String::new(),
+                [_, 0] => format!("RMSG $G {subject} 0\r\n\r\n"),
+                _ => format!("RMSG $G {subject} | r 0\r\n\r\n"),
+            };
+            left += usize::from(!line.is_empty());
+            assert_eq!(String::from_utf8(other.wire.take()).unwrap(), line, "{export:?}");
+            acceptor.hear(&mut other, &format!("RMSG $G {subject} | l 0\r\n\r\n"));
+            let arrived = here * not(&import, None);
+            came += arrived;
+            assert_eq!(count(acceptor.bench.take(0)), arrived, "{subject} {import:?}");
+        }
+    }
+    assert!(left > 200 && came > 200, "{left} left, {came} came");
 }
 
 /// A client that is told when nobody gets its request.

@@ -31,6 +31,39 @@ for_both! {
         client.expect("MSG other 1 2\r\nhi\r\n");
     }
 
+    /// What is denied does not leave for wider interest either, plain or of a queue group.
+    fn what_export_denies_is_not_sent(which) {
+        let deny = "permissions { export: { deny: [\"a.private.>\", \"*.b.secret\"] } }";
+        let server = alone(&format!("pool_size: -1\n{deny}")).start(which);
+        let mut remote = Remote::join(&server, "r");
+        let connect = r#""headers":true,"no_responders":true"#;
+        let mut client = Client::connect(&server, connect).steady();
+        client.send("SUB in 1\r\n");
+        remote.expect("RS+ $G in\r\n");
+        for (interest, sent, denied) in [
+            (&["a.>"][..], "a.public", "a.private.x"),
+            (&[">"], "a.private", "a.private.x.y"),
+            (&["*.*.*"], "a.b.c", "z.b.secret"),
+            (&["a.> q"], "a.public | q", "a.private.x"),
+            (&["a.> q", ">"], "a.public | q", "a.private.x"),
+            (&["a.private.x", "a.private.y q"], "", "a.private.x"),
+        ] {
+            for interest in interest {
+                let weight = if interest.contains(' ') { " 2" } else { "" };
+                remote.send(&format!("RS+ $G {interest}{weight}\r\n"));
+            }
+            remote.fence();
+            client.send(&format!("PUB {denied} in 0\r\n\r\n"));
+            assert!(client.frame().starts_with(b"HMSG in 1 "), "nobody is to get {denied}");
+            if let Some(subject) = sent.split(' ').next().filter(|subject| !subject.is_empty()) {
+                client.send(&format!("PUB {subject} 0\r\n\r\n"));
+                remote.expect(&format!("RMSG $G {sent} 0\r\n\r\n"));
+            }
+            interest.iter().for_each(|interest| remote.send(&format!("RS- $G {interest}\r\n")));
+            assert!(remote.fence().is_empty(), "{interest:?}");
+        }
+    }
+
     /// What other servers and clients are told of addresses.
     fn advertised_addresses(which) {
         let settings = "advertise: \"1.2.3.4:55\"";
@@ -113,6 +146,19 @@ for_both! {
         let mut remote = Remote::join(&server, "r").silent();
         assert_eq!(remote.read_to_end(), "-ERR 'Stale Connection'\r\n");
     }
+}
+
+/// A subscription may be wider than what import denies.
+#[test]
+fn what_import_denies_does_not_arrive() {
+    let deny = "permissions { import: { deny: [\"a.private.>\"] } }";
+    let server = alone(&format!("pool_size: -1\n{deny}")).start(Dialtone);
+    let mut remote = Remote::join(&server, "r");
+    let mut client = Client::connect(&server, "").steady();
+    client.send("SUB a.> 1\r\nSUB a.private.x 2\r\nSUB a.> q 3\r\n");
+    remote.expect("RS+ $G a.>\r\nRS+ $G a.> q 1\r\n");
+    remote.send("RMSG $G a.private.x | q 1\r\nx\r\nRMSG $G a.y 1\r\ny\r\n");
+    client.expect("MSG a.y 1 1\r\ny\r\n");
 }
 
 #[test]
