@@ -349,6 +349,10 @@ impl Mesh {
                 dialled != dial.is_some() && conn.start - first.start < ROUTE_SPARE_MAX
             });
         let spare = first.is_some();
+        let is_told = match place {
+            Place::Pool(_) => other.of_pool().is_none(),
+            Place::Account(_) => !spare,
+        };
         if spare {
             other.spares.push((place.clone(), member));
         } else {
@@ -362,7 +366,7 @@ impl Mesh {
             other.connect_urls.clone_from(&info.connect_urls);
             self.change_client_urls(state);
         }
-        if !spare && (is_new || matches!(place, Place::Account(_))) {
+        if is_told {
             gossip = state.gossip(conn, dial, info);
         }
         let confirm = dial.is_some() && pooled && !spare;
@@ -635,7 +639,8 @@ impl State {
         info
     }
 
-    /// Lines by which other servers learn of a new one.
+    /// Lines by which other servers learn of a new one, or of its connection for an account. Who has
+    /// only such connections here is told of no pool: it will be told of when its own comes.
     fn gossip(
         &self,
         conn: &Arc<Conn>,
@@ -659,15 +664,18 @@ impl State {
             let address = core::net::SocketAddr::new(remote.ip(), told.port);
             told.ip = format!("nats-route://{address}/");
         }
+        let others = || self.servers.iter().filter(|(id, _)| ***id != *info.server_id);
+        let account = told.route_account.clone();
+        let of_account = !account.is_empty();
+        // As long as nobody else has one, all of them are still to come.
+        if of_account && !others().any(|(_, other)| other.dedicated(&account).is_some()) {
+            return Vec::new();
+        }
         let mut lines = Vec::new();
-        for (id, other) in self.servers.iter().filter(|(id, _)| ***id != *info.server_id) {
-            let of_account = !told.route_account.is_empty();
-            if of_account && other.pool_size == 0 {
+        for (id, other) in others().filter(|(_, other)| !of_account || other.pool_size > 0) {
+            let Some(member) = other.dedicated(&account).or_else(|| other.of_pool()) else {
                 continue;
-            }
-            let place = Place::Account(told.route_account.as_str().into());
-            let member = other.members.get(&place).or_else(|| other.members.values().next());
-            let Some(member) = member else { continue };
+            };
             told.gossip_mode = match explicit {
                 Some(true) => GOSSIP_OVERRIDE,
                 None if self.dials.is_explicit(id) => GOSSIP_OVERRIDE,
@@ -683,10 +691,21 @@ impl State {
 }
 
 impl Other {
+    /// The first connection of its pool, or the only one where there is no pool.
+    fn of_pool(&self) -> Option<&Member> {
+        let mut members = self.members.iter();
+        members.find(|(place, _)| matches!(place, Place::Pool(_))).map(|(_, member)| member)
+    }
+
     /// Members and spares, with the place that each has or waits for.
     fn all(&self) -> impl Iterator<Item = (&Place, &Member)> {
         let spares = self.spares.iter().map(|(place, spare)| (place, spare));
         self.members.iter().chain(spares)
+    }
+
+    /// The connection that carries this account alone.
+    fn dedicated(&self, account: &str) -> Option<&Member> {
+        self.members.get(&Place::Account(account.into()))
     }
 
     fn find_mut(&mut self, conn: &Conn) -> Option<&mut Member> {

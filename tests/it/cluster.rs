@@ -2,6 +2,7 @@
 
 mod chaos;
 mod dialling;
+mod gossip;
 mod handshake;
 mod mixed;
 mod protocol;
