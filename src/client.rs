@@ -124,7 +124,6 @@ impl Machine for Client {
     type Rules = Rules;
 
     const STALLS: bool = true;
-    const RESTS: bool = true;
 
     #[inline]
     fn conn(&self) -> &Arc<Conn> {
@@ -165,10 +164,12 @@ impl Machine for Client {
             Op::Publish(publish) => self.handle_msg(publish, None, delivery),
             Op::Sub { subject, queue, sid } => {
                 self.pings.heard(delivery.now);
+                self.conn.set_last_activity(delivery.now);
                 self.handle_sub(subject, *queue, sid, delivery)
             }
             Op::Unsub { sid, max } => {
                 self.pings.heard(delivery.now);
+                self.conn.set_last_activity(delivery.now);
                 self.handle_unsub(sid, *max, delivery);
                 Ok(())
             }
@@ -234,6 +235,11 @@ impl Machine for Client {
             delivery.no_responders(&self.account, publish, &self.conn);
         }
         Ok(())
+    }
+
+    #[inline]
+    fn heard_at(&self) -> Option<Moment> {
+        Some(self.pings.heard_at())
     }
 
     fn deadline(&self) -> Moment {
@@ -329,6 +335,7 @@ impl Client {
     fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
         let now = delivery.now;
         self.pings.connected(now, self.registry.options.ping_interval);
+        self.conn.set_last_activity(now);
         if self.conn.rtt() == 0 {
             let nanos = now.since(self.conn.start).as_nanos();
             self.conn.set_rtt(u64::try_from(nanos).unwrap_or(u64::MAX));

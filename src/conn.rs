@@ -603,12 +603,12 @@ impl Conn {
         self.dedicated.store(true, Ordering::Relaxed);
     }
 
-    /// When it last sent something.
+    /// When it was last sent a message, or sent one itself, or changed its interest.
     pub fn last_activity(&self) -> Moment {
         Moment(self.last_activity.load(Ordering::Relaxed))
     }
 
-    /// Notes that it sent something.
+    /// Notes that a message or a change of interest has passed.
     pub fn set_last_activity(&self, now: Moment) {
         self.last_activity.store(now.0, Ordering::Relaxed);
     }

@@ -212,6 +212,7 @@ impl Delivery {
     pub fn count_in(&self, conn: &Conn, row: Row) {
         conn.in_msgs.add(row.msgs);
         conn.in_bytes.add(row.bytes);
+        conn.set_last_activity(self.now);
         self.counters.in_msgs.add(row.msgs);
         self.counters.in_bytes.add(row.bytes);
     }
@@ -237,7 +238,7 @@ impl Delivery {
         if self.cache.num_matches() != self.counters.num_matches.load() {
             self.counters.set_cache(&self.cache.stats());
         }
-        self.staging.commit(&self.counters, last);
+        self.staging.commit(&self.counters, last, self.now);
     }
 
     /// Removes the subscriptions that got their last message.

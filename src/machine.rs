@@ -28,9 +28,6 @@ pub trait Machine: Unpin + Send + 'static {
     /// It pauses when a receiver is far behind.
     const STALLS: bool;
 
-    /// It may be read a moment later, when it comes in many small pieces.
-    const RESTS: bool;
-
     /// The connection it is behind.
     fn conn(&self) -> &Arc<Conn>;
 
@@ -79,6 +76,13 @@ pub trait Machine: Unpin + Send + 'static {
     #[inline]
     fn handle_turn(&mut self, _delivery: &mut Delivery) -> bool {
         false
+    }
+
+    /// When its last op came, of one that may be read a moment later where it comes in many small
+    /// pieces.
+    #[inline]
+    fn heard_at(&self) -> Option<Moment> {
+        None
     }
 
     /// When [`handle_deadline`](Machine::handle_deadline) is due next.

@@ -144,7 +144,6 @@ impl Machine for Route {
 
     /// One slow client would hold up everybody else on this server.
     const STALLS: bool = false;
-    const RESTS: bool = false;
 
     #[inline]
     fn conn(&self) -> &Arc<Conn> {
@@ -203,10 +202,12 @@ impl Machine for Route {
         match op {
             RouteOp::Msg(msg) => self.handle_msg(msg, None, delivery),
             RouteOp::Sub { account, subject, queue } => {
+                self.conn.set_last_activity(delivery.now);
                 self.handle_sub(account, subject, *queue, delivery);
                 Ok(())
             }
             RouteOp::Unsub { account, subject, queue } => {
+                self.conn.set_last_activity(delivery.now);
                 self.handle_unsub(account, subject, *queue, delivery);
                 Ok(())
             }

@@ -38,6 +38,11 @@ impl ClientPings {
         self.heard_at = now;
     }
 
+    /// When it last did.
+    pub(super) fn heard_at(&self) -> Moment {
+        self.heard_at
+    }
+
     /// A PING goes out.
     pub(super) fn sent(&mut self, now: Moment) {
         self.pings.sent(now);

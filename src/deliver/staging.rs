@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, Sent};
 use crate::ids::Kind;
+use crate::moment::Moment;
 use crate::outbound::Policy;
 use crate::parser::Tail;
 use crate::stats::Counters;
@@ -484,7 +485,7 @@ impl Staging {
 
     /// Hands all frames to their connections, those of `last` at the end: a PONG says that what was
     /// published before is on its way.
-    pub(super) fn commit(&mut self, counters: &Counters, last: &Arc<Conn>) {
+    pub(super) fn commit(&mut self, counters: &Counters, last: &Arc<Conn>, now: Moment) {
         self.tallies.iter_mut().for_each(settle_tally);
         self.tallies.clear();
         let last_at = self.place(last.slot);
@@ -502,6 +503,9 @@ impl Staging {
                 self.by_slot[member.conn.slot as usize] = 0;
                 if stage.frames.is_empty() && member.conn.kind != Kind::Route {
                     continue;
+                }
+                if stage.msgs > 0 {
+                    member.conn.set_last_activity(now);
                 }
                 match stage.send(&member, &mut self.filled, &self.policy, counters) {
                     Sent::SlowConsumer => log_slow_consumer(&member.conn, &self.policy),

@@ -228,15 +228,15 @@ impl<M: Machine> Drive<M> {
     /// is left.
     fn take_turn(&mut self, cx: &mut Context<'_>, worker: &mut Worker) {
         let Worker { scratch, delivery } = worker;
-        let turn_before = self.conn().last_activity();
+        let heard_before = self.machine.heard_at();
         let handled_before = delivery.counters.in_msgs.load();
         delivery.staging.start_turn();
         self.wake(cx);
         let handled = self.read_on(cx, scratch, delivery);
         self.commit(delivery);
-        if M::RESTS {
+        if let Some(heard_before) = heard_before {
             let messages = delivery.counters.in_msgs.load() - handled_before;
-            self.rest(cx, delivery.now, delivery.now - turn_before, messages);
+            self.rest(cx, delivery.now, delivery.now - heard_before, messages);
         }
         if !self.pause(cx, delivery) && handled == Handled::Part {
             cx.waker().wake_by_ref();
@@ -292,7 +292,6 @@ impl<M: Machine> Drive<M> {
                 self.end(ClosedReason::ClientClosed, false, delivery);
                 return Handled::All;
             }
-            self.conn().set_last_activity(delivery.now);
             if self.handle_read(&scratch[..len], delivery) == Handled::Part {
                 return Handled::Part;
             }

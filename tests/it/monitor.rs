@@ -1,6 +1,6 @@
 //! The monitoring pages: the same keys with the same types as the real server's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -181,6 +181,35 @@ for_both! {
 }
 
 for_both! {
+    fn activity_of_a_route(which) {
+        let mut cluster = Cluster::start(&[which, which], Flavor::Default);
+        let mut clients = cluster.clients("");
+        cluster.settle();
+        let servers = cluster.servers();
+        let activity = |server: &Server| {
+            let all = routes(server);
+            let pooled = all.iter().filter(|route| route.get("account").is_none());
+            pooled.map(|route| route["last_activity"].to_string()).collect::<BTreeSet<_>>()
+        };
+        let all_activity = || [&servers[0], &servers[1]].map(activity);
+        let mut last = all_activity();
+        let mut expect_change = |moved: [bool; 2]| {
+            http::json_until(&servers[0], "/routez", |_| {
+                let now = all_activity();
+                [now[0] != last[0], now[1] != last[1]] == moved
+            });
+            last = all_activity();
+        };
+        clients[1].send("SUB a 1\r\n");
+        expect_change([true, false]);
+        clients[0].send("PUB a 0\r\n\r\n");
+        expect_change([true, true]);
+        clients[1].send("UNSUB 1\r\n");
+        expect_change([true, false]);
+    }
+}
+
+for_both! {
     fn counters_of_a_connection(which) {
         let server = Server::with().monitored().start(which);
         let mut client = Client::connect(&server, r#""name":"counted""#);
@@ -210,6 +239,45 @@ for_both! {
         for (key, value) in expected {
             assert_eq!(varz[key], value, "{key}");
         }
+    }
+
+    /// Messages either way and changes of interest, and nothing else.
+    fn activity_of_a_connection(which) {
+        let server = Server::with().monitored().start(which);
+        let (mut reader, mut writer) = (Client::connect(&server, ""), Client::connect(&server, ""));
+        let ports = [reader.local_port(), writer.local_port()];
+        let activity = |connz: &Value| {
+            let all = connz["connections"].as_array().unwrap();
+            let found = |port| all.iter().find(|one| one["port"] == port).unwrap();
+            ports.map(|port| found(port)["last_activity"].as_str().unwrap().to_owned())
+        };
+        let mut last = activity(&http::json(&server, "/connz"));
+        // It is noted a moment after whatever the client can see of it.
+        let mut expect_change = |moved: [bool; 2]| {
+            let is_moved = |now: &[String; 2]| [now[0] != last[0], now[1] != last[1]];
+            let done = |connz: &Value| is_moved(&activity(connz)) == moved;
+            last = activity(&http::json_until(&server, "/connz", done));
+        };
+        reader.send("SUB a 1\r\n");
+        expect_change([true, false]);
+        writer.send("PUB b 0\r\n\r\n");
+        expect_change([false, true]);
+        writer.send("PUB a 0\r\n\r\n");
+        expect_change([true, true]);
+        reader.expect("MSG a 1 0\r\n\r\n");
+        reader.send("UNSUB 1\r\n");
+        expect_change([true, false]);
+        for _ in 0..2 {
+            reader.fence();
+            writer.fence();
+        }
+        expect_change([false, false]);
+        let in_order = |sort: &str, port: u16| {
+            let connz = http::json(&server, &format!("/connz?sort={sort}"));
+            assert_eq!(connz["connections"][0]["port"], port, "{sort}");
+        };
+        in_order("last", ports[0]);
+        in_order("idle", ports[1]);
     }
 
     fn subscriptions_of_a_connection(which) {
