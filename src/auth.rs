@@ -104,6 +104,11 @@ impl Authenticator {
         }
     }
 
+    /// Who every connection is from its start; none where that has to be decided.
+    pub fn anybody(&self) -> Option<User> {
+        matches!(self.0, Accepted::Open).then(|| User::unrestricted(None))
+    }
+
     /// Tells whether INFO must carry a nonce for clients to sign.
     pub fn needs_nonce(&self) -> bool {
         matches!(&self.0, Accepted::Users(users) if users.have_nkeys)
@@ -140,7 +145,7 @@ impl Authenticator {
             .ok_or(ProtoErr::AuthorizationViolation)
     }
 
-    /// Who a client becomes that sends another verb before CONNECT; none if it must send CONNECT.
+    /// Who a client becomes whose first op is not CONNECT; none if it had to be.
     ///
     /// nats: server/parser.go `parse`. An nkey user is not taken there, and so neither here.
     pub fn no_auth_user(&self, connection_type: ConnectionType) -> Option<User> {

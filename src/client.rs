@@ -1,9 +1,12 @@
 //! `Client`: the machine behind one client connection. Ops and times in, frames into the staging.
 //!
 //! ```text
-//!   ExpectConnect ----- CONNECT ok ----> Open      (credentials are required)
-//!   Open, options at their defaults --- CONNECT ok ---> Open      (they are not)
+//!   ExpectConnect -- CONNECT ok, or another op where there is a no_auth_user --> Open
+//!   Open           --  CONNECT ok: another user, other options                --> Open
 //! ```
+//!
+//! Where no credentials are asked for, a client is open from the start. Nobody is open who was not
+//! admitted: what a client may do is known only there.
 //!
 //! An error that ends the connection is returned; one that does not is written and forgotten.
 //! nats: server/client.go `processConnect`, `processSub`, `processUnsub`,
@@ -43,23 +46,33 @@ use pings::ClientPings;
 pub struct Client {
     registry: Arc<Registry>,
     conn: Arc<Conn>,
-    account: Arc<Account>,
-    permissions: Option<Arc<Permissions>>,
+    state: State,
     /// `None` while there is nothing of it.
     rare: Option<Box<Rare>>,
     pings: ClientPings,
     asked: Asked,
-    state: State,
+    greeting: Greeting,
     connection_type: ConnectionType,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing but CONNECT is accepted.
+    /// Who it is has to be decided first: by CONNECT, or by the first op without it.
     ExpectConnect,
-    /// Everything is accepted; CONNECT has not come.
-    Open,
-    /// CONNECT has come, or there is a user for those who send none.
+    /// Everything is accepted that was given to this user.
+    Open(Admitted),
+}
+
+/// The user that a client has become, as far as its ops ask for it.
+struct Admitted {
+    account: Arc<Account>,
+    permissions: Option<Arc<Permissions>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    /// CONNECT may still come.
+    Awaited,
+    /// CONNECT has come, or somebody became `no_auth_user` without it.
     Connected,
     /// The INFO that follows the first PONG is out, too.
     Told,
@@ -104,19 +117,21 @@ impl Client {
         connection_type: ConnectionType,
         nonce: Box<str>,
     ) -> Client {
-        let required = registry.authenticator.required();
         let rare = Rare { nonce, ..Rare::default() };
-        Client {
-            account: Arc::clone(&registry.global),
-            permissions: None,
+        let mut client = Client {
+            state: State::ExpectConnect,
             rare: (!rare.nonce.is_empty()).then(|| Box::new(rare)),
             pings: ClientPings::new(conn.start, registry.options.ping_interval),
             asked: Asked::of(&Connect::default()),
-            state: if required { State::ExpectConnect } else { State::Open },
+            greeting: Greeting::Awaited,
             connection_type,
             registry,
             conn,
+        };
+        if let Some(anybody) = client.registry.authenticator.anybody() {
+            client.admit(anybody.permissions);
         }
+        client
     }
 }
 
@@ -136,13 +151,13 @@ impl Machine for Client {
             max_control_line: options.max_control_line,
             max_payload: usize::try_from(options.max_payload).unwrap_or(usize::MAX),
             headers: self.asked.headers,
-            connect_first: self.state == State::ExpectConnect,
+            connect_first: matches!(self.state, State::ExpectConnect),
         }
     }
 
     #[inline]
     fn changes_rules(op: &Op<'_>) -> bool {
-        matches!(op, Op::Connect(_))
+        matches!(op, Op::Connect(_) | Op::BeforeConnect)
     }
 
     fn is_slow(&self) -> bool {
@@ -156,9 +171,6 @@ impl Machine for Client {
     }
 
     fn handle_op(&mut self, op: &Op<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
-        if !matches!(op, Op::Connect(_)) {
-            self.expect_open();
-        }
         trace::op(&self.conn, op);
         match op {
             Op::Publish(publish) => self.handle_msg(publish, None, delivery),
@@ -170,13 +182,11 @@ impl Machine for Client {
             Op::Unsub { sid, max } => {
                 self.pings.heard(delivery.now);
                 self.conn.set_last_activity(delivery.now);
-                self.handle_unsub(sid, *max, delivery);
-                Ok(())
+                self.handle_unsub(sid, *max, delivery)
             }
             Op::Ping => {
                 self.pings.heard(delivery.now);
-                self.handle_ping(delivery);
-                Ok(())
+                self.handle_ping(delivery)
             }
             Op::Pong => {
                 if let Some(rtt) = self.pings.pong(delivery.now) {
@@ -185,6 +195,7 @@ impl Machine for Client {
                 Ok(())
             }
             Op::Connect(json) => self.handle_connect(json, delivery),
+            Op::BeforeConnect => self.admit_without_connect(),
             Op::Info(json) => match Info::read(json) {
                 Ok(_) => Ok(()),
                 Err(_) => Err(ProtoErr::Arguments("INFO")),
@@ -205,16 +216,16 @@ impl Machine for Client {
         mut rest: Option<Rest<'_, 'a>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
-        self.expect_open();
         let traced = trace::publish(&self.conn, publish, &self.registry.options.log);
         self.pings.heard(delivery.now);
         let Asked { verbose, pedantic, echo, .. } = self.asked;
+        let admitted = self.admitted()?;
         if pedantic && !subject::is_valid_publish(publish.subject) {
             self.refuse(&ProtoErr::InvalidPublishSubject, delivery);
         }
         let mut once = verbose || pedantic || traced;
-        if self.is_publish_checked(publish) {
-            match self.check_publish(publish, delivery.now) {
+        if admitted.is_publish_checked(publish) {
+            match self.check_publish(admitted, publish, delivery.now) {
                 Ok(allowed) => once |= allowed == Allowed::Once,
                 Err(denied) => {
                     delivery.count_in(&self.conn, Row::new(publish));
@@ -229,10 +240,10 @@ impl Machine for Client {
         }
         let followers = Followers::new(rest, publish);
         let publisher = Publisher { conn: &self.conn, echo };
-        let row = delivery.deliver(&self.account, publish, followers, publisher);
+        let row = delivery.deliver(&admitted.account, publish, followers, publisher);
         delivery.count_in(&self.conn, row);
         if !row.reached && self.asked.no_responders && !publish.reply.is_empty() {
-            delivery.no_responders(&self.account, publish, &self.conn);
+            delivery.no_responders(&admitted.account, publish, &self.conn);
         }
         Ok(())
     }
@@ -251,8 +262,9 @@ impl Machine for Client {
         if now >= self.auth_due() {
             return Err(ProtoErr::AuthenticationTimeout);
         }
-        let rtt_wanted = self.conn.take_rtt_wanted() && self.state == State::Told;
-        if self.conn.take_info_wanted() && self.state == State::Told && self.asked.takes_info {
+        let rtt_wanted = self.conn.take_rtt_wanted() && self.greeting == Greeting::Told;
+        if self.conn.take_info_wanted() && self.greeting == Greeting::Told && self.asked.takes_info
+        {
             let info = self.info();
             delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
         }
@@ -308,9 +320,10 @@ impl Machine for Client {
     }
 
     fn forget(&mut self, delivery: &mut Delivery) -> bool {
+        let State::Open(Admitted { account, .. }) = &self.state else { return false };
         let Some(leaving) = self.rare.as_mut().map(|rare| &mut rare.leaving) else { return false };
         let piece = leaving.split_off(leaving.len().saturating_sub(FORGET_COUNT));
-        self.account.remove_all(&piece, |route| delivery.staging.mark(route));
+        account.remove_all(&piece, |route| delivery.staging.mark(route));
         !leaving.is_empty()
     }
 
@@ -324,11 +337,11 @@ impl Machine for Client {
 }
 
 impl Client {
-    /// CONNECT must have come by then.
+    /// Somebody must have been admitted by then.
     fn auth_due(&self) -> Moment {
         match self.state {
             State::ExpectConnect => self.conn.start + self.registry.options.authorization.timeout,
-            State::Open | State::Connected | State::Told => Moment::NEVER,
+            State::Open(_) => Moment::NEVER,
         }
     }
 
@@ -340,12 +353,12 @@ impl Client {
             let nanos = now.since(self.conn.start).as_nanos();
             self.conn.set_rtt(u64::try_from(nanos).unwrap_or(u64::MAX));
         }
-        let again = matches!(self.state, State::Connected | State::Told);
+        let again = self.greeting != Greeting::Awaited;
         let mut connect = self.connect();
         connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
-        if again {
+        if again && let State::Open(Admitted { account, .. }) = &self.state {
             let subscriptions = self.conn.subscriptions().take();
-            self.account.remove_all(&subscriptions, |route| delivery.staging.mark(route));
+            account.remove_all(&subscriptions, |route| delivery.staging.mark(route));
             trace::removed(&self.conn, &subscriptions);
         }
         let nonce = self.rare.as_ref().map_or(&b""[..], |rare| rare.nonce.as_bytes());
@@ -358,8 +371,11 @@ impl Client {
         }
         let user = user?;
         self.admit(user.permissions);
+        if !again {
+            self.greeting = Greeting::Connected;
+        }
         self.conn.set_about(&About { name, lang, version, user: user.name });
-        self.set_headers(self.asked.headers);
+        self.set_headers(self.asked.headers)?;
         if !(0..=1).contains(&protocol) {
             return Err(ProtoErr::InvalidProtocol);
         }
@@ -390,48 +406,66 @@ impl Client {
         }
     }
 
-    /// Takes in a client that has proven who it is, or need not.
+    /// Takes in a client as somebody who may do this.
     fn admit(&mut self, permissions: Option<Arc<Permissions>>) {
-        if self.state != State::Told {
-            self.state = State::Connected;
-        }
         self.conn.set_access(permissions.clone());
-        self.permissions = permissions;
+        let account = Arc::clone(&self.registry.global);
+        self.state = State::Open(Admitted { account, permissions });
+    }
+
+    /// An op has begun that is not CONNECT: the client becomes `no_auth_user`, or has to go.
+    fn admit_without_connect(&mut self) -> Result<(), ProtoErr> {
+        let user = self.registry.authenticator.no_auth_user(self.connection_type);
+        let user = user.ok_or(ProtoErr::AuthorizationViolation)?;
+        self.admit(user.permissions);
+        self.greeting = Greeting::Connected;
+        self.conn.set_about(&About { user: user.name, ..About::default() });
+        Ok(())
+    }
+
+    /// Who the client is. Its parser gives it [`Op::BeforeConnect`] before anything that asks.
+    #[inline]
+    fn admitted(&self) -> Result<&Admitted, ProtoErr> {
+        match &self.state {
+            State::Open(admitted) => Ok(admitted),
+            State::ExpectConnect => Err(ProtoErr::AuthorizationViolation),
+        }
     }
 
     /// Has those who match what it subscribed to before CONNECT learn that it takes headers.
-    fn set_headers(&self, headers: bool) {
+    fn set_headers(&self, headers: bool) -> Result<(), ProtoErr> {
         if headers != self.conn.headers() {
             self.conn.set_headers(headers);
+            let account = &self.admitted()?.account;
             let own: Vec<_> = self.conn.subscriptions().iter().cloned().collect();
-            own.iter().for_each(|subscription| self.account.outdate(subscription));
+            own.iter().for_each(|subscription| account.outdate(subscription));
         }
+        Ok(())
     }
 
-    fn handle_ping(&mut self, delivery: &mut Delivery) {
+    fn handle_ping(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        let account = &self.admitted()?.account;
         conn_event!(TRACE, &self.conn, "->> [PONG]");
         delivery.staging.tell(&self.conn, encoder::PONG);
-        if self.state == State::Connected {
-            self.state = State::Told;
+        if self.greeting == Greeting::Connected {
             if self.asked.takes_info {
                 let mut info = self.info();
                 info.connect_info = true;
-                info.remote_account = self.account.name.to_string();
+                info.remote_account = account.name.to_string();
                 delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
             }
+            self.greeting = Greeting::Told;
         }
-    }
-
-    /// Whether a publication may be denied at all. Most are not worth a call: all reserved subjects
-    /// begin with one of these two.
-    #[inline]
-    fn is_publish_checked(&self, publish: &Publish<'_>) -> bool {
-        let is_special = |subject: &[u8]| matches!(subject.first(), Some(b'$' | b'_'));
-        self.permissions.is_some() || is_special(publish.subject) || is_special(publish.reply)
+        Ok(())
     }
 
     /// Whether the client may publish this, and what else with it, or why not.
-    fn check_publish(&self, publish: &Publish<'_>, now: Moment) -> Result<Allowed, Denied> {
+    fn check_publish(
+        &self,
+        admitted: &Admitted,
+        publish: &Publish<'_>,
+        now: Moment,
+    ) -> Result<Allowed, Denied> {
         let subject = publish.subject;
         let denied = || {
             let quoted = Quoted(subject);
@@ -439,7 +473,7 @@ impl Client {
             Denied::Publish { subject: subject.into() }
         };
         let mut allowed = Allowed::Subject;
-        if let Some(permissions) = &self.permissions
+        if let Some(permissions) = &admitted.permissions
             && !permissions.can_publish(subject)
         {
             if !self.conn.take_reply(subject, now) {
@@ -479,7 +513,8 @@ impl Client {
         sid: &[u8],
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
-        let permissions = self.permissions.as_deref();
+        let Admitted { account, permissions } = self.admitted()?;
+        let permissions = permissions.as_deref();
         if permissions.is_some_and(|permissions| !permissions.can_subscribe(subject, queue))
             || queue.is_some_and(permissions::is_reserved_queue)
         {
@@ -522,28 +557,35 @@ impl Client {
         own.insert(subscription.clone());
         drop(own);
         let told = |route: &Arc<Conn>| delivery.staging.mark(route);
-        if !self.account.insert(subscription.clone(), told) {
+        if !account.insert(subscription.clone(), told) {
             self.conn.subscriptions().remove(&subscription);
             return Err(ProtoErr::InvalidSubject);
         }
         Ok(())
     }
 
-    fn handle_unsub(&mut self, sid: &[u8], max: Option<&[u8]>, delivery: &mut Delivery) {
+    fn handle_unsub(
+        &mut self,
+        sid: &[u8],
+        max: Option<&[u8]>,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        let account = &self.admitted()?.account;
         let max = max.and_then(parse_size).unwrap_or(0) as u64;
         let found = self.conn.subscriptions().find(sid).cloned();
         if let Some(subscription) = found {
             delivery.staging.settle(&self.conn);
             if max > subscription.delivered() {
                 subscription.set_max(max);
-                self.account.outdate(&subscription);
+                account.outdate(&subscription);
             } else {
-                self.account.remove(&subscription, |route| delivery.staging.mark(route));
+                account.remove(&subscription, |route| delivery.staging.mark(route));
                 self.conn.subscriptions().remove(&subscription);
                 conn_event!(TRACE, &self.conn, "<-> [DELSUB {}]", String::from_utf8_lossy(sid));
             }
         }
         self.ok(delivery);
+        Ok(())
     }
 
     /// Writes an error that does not end the connection.
@@ -578,22 +620,15 @@ impl Client {
         info.nonce = self.rare.as_ref().map(|rare| rare.nonce.to_string()).unwrap_or_default();
         info
     }
+}
 
-    /// A client that says anything but CONNECT first may do so: the parser has seen to it.
+impl Admitted {
+    /// Whether a publication may be denied at all. Most are not worth a call: all reserved subjects
+    /// begin with one of these two.
     #[inline]
-    fn expect_open(&mut self) {
-        if self.state == State::Open {
-            self.admit_without_connect();
-        }
-    }
-
-    /// A client without CONNECT becomes `no_auth_user`, if there is one.
-    #[cold]
-    fn admit_without_connect(&mut self) {
-        if let Some(user) = self.registry.authenticator.no_auth_user(self.connection_type) {
-            self.admit(user.permissions);
-            self.conn.set_about(&About { user: user.name, ..About::default() });
-        }
+    fn is_publish_checked(&self, publish: &Publish<'_>) -> bool {
+        let is_special = |subject: &[u8]| matches!(subject.first(), Some(b'$' | b'_'));
+        self.permissions.is_some() || is_special(publish.subject) || is_special(publish.reply)
     }
 }
 

@@ -50,6 +50,7 @@ fn assert_admitted(authenticator: &Authenticator, table: &[(&str, Option<&str>)]
 fn without_authorization_credentials_are_ignored() {
     let open = Authenticator::new(&Options::default());
     assert!(!open.required() && !open.needs_nonce() && !open.is_slow());
+    assert!(open.anybody().is_some_and(|user| user.permissions.is_none()));
     assert!(open.no_auth_user(ConnectionType::Standard).is_none());
     assert_admitted(
         &open,
@@ -124,7 +125,7 @@ fn users_admit_by_password() {
 #[test]
 fn no_auth_user_is_for_those_without_credentials() {
     let authenticator = Authenticator::new(&users(&[("a", "x"), ("b", "y")], Some("a")));
-    assert!(!authenticator.required());
+    assert!(!authenticator.required() && authenticator.anybody().is_none());
     let anonymous = authenticator.no_auth_user(ConnectionType::Standard).unwrap();
     assert_eq!(anonymous.name.as_deref(), Some("a"));
     assert_admitted(
@@ -147,6 +148,8 @@ fn a_no_auth_user_with_bcrypt_password_works() {
     let hash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
     let authenticator = Authenticator::new(&users(&[("a", hash), ("b", "y")], Some("a")));
     assert!(authenticator.is_slow());
+    let anonymous = authenticator.no_auth_user(ConnectionType::Standard).unwrap();
+    assert_eq!(anonymous.name.as_deref(), Some("a"));
     assert_admitted(
         &authenticator,
         &[

@@ -37,7 +37,7 @@ fn trace_op(conn: &Conn, op: &Op<'_>) {
         Op::Unsub { sid, max } => words(&[b"UNSUB", sid, max.unwrap_or(b"")]),
         Op::Ping => "PING".to_owned(),
         Op::Pong => "PONG".to_owned(),
-        Op::Publish(_) | Op::Ok | Op::Err(_) | Op::Info(_) => return,
+        Op::Publish(_) | Op::Ok | Op::Err(_) | Op::Info(_) | Op::BeforeConnect => return,
     };
     conn_event!(TRACE, conn, "<<- [{text}]");
 }

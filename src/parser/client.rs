@@ -14,6 +14,9 @@ use crate::parser::{Bare, Found, Grammar, Publication};
 pub enum Op<'a> {
     /// `CONNECT {json}`: the JSON text, blanks around it removed.
     Connect(&'a [u8]),
+    /// Something else begins where CONNECT has to come first. It uses up nothing: whoever lets it
+    /// pass changes the rules, and it is read then.
+    BeforeConnect,
     /// `PUB` or `HPUB` with its whole message.
     Publish(Publish<'a>),
     /// `SUB subject [queue] sid`.
@@ -103,7 +106,7 @@ pub struct Rules {
     pub max_payload: usize,
     /// HPUB was negotiated.
     pub headers: bool,
-    /// Nothing but CONNECT is accepted: credentials are required and have not come yet.
+    /// Nobody is admitted yet: whatever is not CONNECT is [`Op::BeforeConnect`].
     pub connect_first: bool,
 }
 
@@ -129,7 +132,7 @@ impl Grammar for Rules {
     fn find<'a>(&self, buf: &'a [u8], scanned: usize) -> Result<Found<Op<'a>, ()>, ProtoErr> {
         let max = self.max_control_line;
         if self.connect_first && !buf[0].eq_ignore_ascii_case(&b'C') {
-            return Err(ProtoErr::AuthorizationViolation);
+            return Ok(Found::Op(Op::BeforeConnect, 0));
         }
         match buf[0] {
             b'P' | b'p' => match buf.get(1) {

@@ -27,7 +27,7 @@ trait Checked: Grammar + Copy {
     /// Its message.
     fn publish<'a>(plain: &Self::Plain<'a>) -> Publish<'a>;
 
-    /// After CONNECT anything may come.
+    /// After CONNECT, and where something may come before it, anything may come.
     fn connected(&mut self, op: &Self::Op<'_>);
 }
 
@@ -167,7 +167,7 @@ impl Checked for Rules {
             Op::Connect(text) | Op::Info(text) | Op::Err(text) => {
                 assert!(text.len() <= MAX_CONTROL_LINE);
             }
-            Op::Ping | Op::Pong | Op::Ok => {}
+            Op::Ping | Op::Pong | Op::Ok | Op::BeforeConnect => {}
         }
         show(op)
     }
@@ -181,7 +181,7 @@ impl Checked for Rules {
     }
 
     fn connected(&mut self, op: &Op<'_>) {
-        self.connect_first &= !matches!(op, Op::Connect(_));
+        self.connect_first &= !matches!(op, Op::Connect(_) | Op::BeforeConnect);
     }
 }
 

@@ -133,6 +133,7 @@ impl Shown for Rules {
         let or_none = |bytes: &Option<&[u8]>| bytes.map_or("-".to_owned(), text);
         match op {
             Op::Connect(json) => format!("CONNECT {}", text(json)),
+            Op::BeforeConnect => "no CONNECT".to_owned(),
             Op::Info(json) => format!("INFO {}", text(json)),
             Op::Err(message) => format!("-ERR {}", text(message)),
             Op::Ping => "PING".to_owned(),
@@ -327,11 +328,20 @@ fn the_payload_limit_is_checked_before_the_payload() {
 }
 
 #[test]
-fn connect_has_to_come_first_where_credentials_are_required() {
+fn whatever_is_not_connect_is_asked_about_where_connect_has_to_come_first() {
     let rules = Rules { connect_first: true, ..RULES };
-    for input in ["PING\r\n", "P", "SUB a 1\r\n", "\r\n", "INFO {}\r\n", "X"] {
-        let (ops, verdict) = parse_with(rules, input);
-        assert_eq!((ops.len(), verdict), (0, Err(ProtoErr::AuthorizationViolation)), "{input:?}");
+    for input in ["PING\r\n", "P", "SUB a 1\r\n", "PUB a 0\r\n\r\n", "\r\n", "INFO {}\r\n", "X"] {
+        let mut parser = Parser::new(rules);
+        assert!(parser.next_plain(input.as_bytes()).is_none());
+        for _ in 0..2 {
+            assert_eq!(
+                parser.next(input.as_bytes()),
+                Ok((Some(Op::BeforeConnect), 0)),
+                "{input:?}"
+            );
+        }
+        parser.rules = RULES;
+        assert_ne!(parser.next(input.as_bytes()), Ok((Some(Op::BeforeConnect), 0)), "{input:?}");
     }
     assert_eq!(parse_with(rules, b"connect {}\r\n").0, ["CONNECT {}"]);
     assert_eq!(parse_with(rules, b"CX").1, UNKNOWN);

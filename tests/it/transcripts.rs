@@ -42,6 +42,7 @@ macro_rules! transcripts {
 transcripts! {
     connect
     delivery
+    first_op
     limits
     parser
     password
