@@ -8,7 +8,7 @@
 //! Who accepts speaks first: INFO. Who dialled says CONNECT at once, and INFO when that of the
 //! other side has come. If compression is agreed on, `ExpectInfo` is passed twice: once in clear,
 //! once compressed. In `Open` both sides announce interest and send messages; a *spare* (see
-//! [`mesh`]) announces none.
+//! [`mesh`]) announces none. What the other side says of either counts from its CONNECT on.
 //!
 //! Local interest is announced when the connection opens, piece by piece, while transitions are
 //! announced as they happen ([`Account`]).
@@ -388,6 +388,7 @@ impl Machine for Route {
 }
 
 impl Route {
+    /// nats-differs: a second CONNECT is not looked at.
     fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
         if !matches!(self.state, State::ExpectConnect) {
             return Ok(());
@@ -407,19 +408,26 @@ impl Route {
             return Err(RouteErr::ClusterName { theirs: theirs.into(), ours: ours.into() }.into());
         }
         self.verbose = connect.verbose;
+        self.take_headers(connect.headers);
         self.state = State::ExpectInfo;
         self.handshake_due = delivery.now + stale_after(&self.mesh);
         Ok(())
     }
 
-    /// Whether the other server knows what the cluster's authorization asks for.
+    /// Whether the other server knows what the cluster's authorization asks for, and asks for no
+    /// account.
     fn check_login(&self, connect: &RouteConnect) -> Result<(), ProtoErr> {
         let credentials = Credentials {
             user: connect.user.clone(),
             pass: connect.pass.clone(),
             ..Credentials::default()
         };
-        let connect = Connect { credentials: Some(Box::new(credentials)), ..Connect::default() };
+        let connect = Connect {
+            account: connect.account.clone(),
+            new_account: connect.new_account,
+            credentials: Some(Box::new(credentials)),
+            ..Connect::default()
+        };
         self.mesh.authenticator.check(&connect, b"", ConnectionType::Standard).map(|_| ())
     }
 
@@ -473,7 +481,7 @@ impl Route {
             Role::Accepted => None,
             Role::Solicited(dial) => Some(dial),
         };
-        self.conn.set_headers(info.headers && !self.registry.options.no_header_support);
+        self.take_headers(info.headers);
         let agreed = self.agreed.unwrap_or(Agreed::NotSupported);
         let registered = self.mesh.register(&self.conn, dial, info, agreed);
         if let Err(ProtoErr::Route(error)) = &registered
@@ -519,6 +527,11 @@ impl Route {
         // Interest is announced in turns of their own, not to overtake the INFO that is staged.
         self.conn.wake();
         Ok(())
+    }
+
+    /// The other server takes headers, or not.
+    fn take_headers(&self, theirs: bool) {
+        self.conn.set_headers(theirs && !self.registry.options.no_header_support);
     }
 
     fn handle_pong(&mut self, now: Moment) {
@@ -605,12 +618,15 @@ impl Route {
     }
 
     /// The account that an op is about, if it counts here: of the servers' own account nothing
-    /// does, and nothing before the connection is registered.
+    /// does, and nothing before CONNECT.
     fn account(&self, named: &[u8]) -> Option<&Arc<Account>> {
-        let State::Open(open) = &self.state else { return None };
-        let name = match &open.place {
-            Place::Account(account) => account.as_bytes(),
-            Place::Pool(_) => named,
+        let name = match &self.state {
+            State::Open(open) => match &open.place {
+                Place::Account(account) => account.as_bytes(),
+                Place::Pool(_) => named,
+            },
+            State::ExpectInfo => named,
+            State::ExpectConnect | State::Leaving(_) => return None,
         };
         let account = self.registry.account(name);
         if account.is_none() && name != SYSTEM_ACCOUNT.as_bytes() {

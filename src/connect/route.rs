@@ -35,6 +35,12 @@ pub struct RouteConnect {
     /// That name was generated.
     #[serde(skip_serializing_if = "is_default")]
     pub cluster_dynamic: bool,
+    /// Named by nobody; refused, as from a client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Box<str>>,
+    /// The same.
+    #[serde(skip_serializing_if = "is_default")]
+    pub new_account: bool,
     /// Language of a client library: it is a client, on the wrong port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lang: Option<Box<str>>,
@@ -70,6 +76,8 @@ impl RouteConnect {
             "name" => reader.overlay_text(&mut self.name),
             "cluster" => reader.overlay_text(&mut self.cluster),
             "cluster_dynamic" => reader.overlay_bool(&mut self.cluster_dynamic),
+            "account" => reader.overlay_text(&mut self.account),
+            "new_account" => reader.overlay_bool(&mut self.new_account),
             "lang" => reader.overlay_text(&mut self.lang),
             "gateway" => reader.overlay_text(&mut self.gateway),
             _ => reader.skip(),

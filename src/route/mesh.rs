@@ -251,6 +251,8 @@ impl Mesh {
     }
 
     /// What INFO says on a route.
+    ///
+    /// nats-differs: no nonce, which nobody would sign.
     pub fn info(&self, place: &Place, compression: &str, gossip_mode: u8) -> Info {
         self.state.lock().info(place, compression, gossip_mode)
     }

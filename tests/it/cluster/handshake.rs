@@ -75,11 +75,44 @@ for_both! {
         client.send("SUB > 1\r\n");
         client.fence();
         let violation = "-ERR 'Authorization Violation'\r\n";
-        for first in ["RMSG $G a 2\r\nhi\r\n", "RS+ $G a\r\n", "PING\r\n", "RS- $G a\r\n"] {
-            assert_eq!(refused(&server, &[first.to_owned()]), violation, "{first:?}");
+        let firsts = [
+            "RMSG $G a 2\r\nhi\r\n", "HMSG $G a 12 12\r\nNATS/1.0\r\n\r\n\r\n", "RS+ $G a\r\n",
+            "RS- $G a\r\n", "PING\r\n", "PONG\r\n", "+OK\r\n", "-ERR 'x'\r\n", "INFO {}\r\n", "A+ a\r\n",
+            "SUB a 1\r\n", "PUB a 1\r\nx\r\n", "UNSUB 1\r\n", "NONSENSE\r\n", "\r\n", "P",
+        ];
+        let login = alone("authorization { user: mesh, password: secret }").start(which);
+        for server in [&server, &login] {
+            for first in firsts {
+                assert_eq!(refused(server, &[first.to_owned()]), violation, "{first:?}");
+            }
+            assert_eq!(refused(server, &[info(json!({}))]), violation);
+            let unknown = "-ERR 'Unknown Protocol Operation'\r\n";
+            assert_eq!(refused(server, &["CRUMB\r\n".to_owned()]), unknown);
         }
-        assert_eq!(refused(&server, &[info(json!({}))]), violation);
         client.fence();
+    }
+
+    /// As from a client, an account in CONNECT is refused, whoever asks for it.
+    fn an_account_in_connect_is_refused(which) {
+        let login = "authorization { user: mesh, password: secret }";
+        for (settings, user) in [("", json!({})), (login, json!({"user": "mesh", "pass": "secret"}))] {
+            let server = alone(settings).start(which);
+            let with = |key: &str, value: Value| {
+                let mut members = user.clone();
+                members[key] = value;
+                refused(&server, &[connect(members)])
+            };
+            let violation = "-ERR 'Authorization Violation'\r\n";
+            assert_eq!(with("account", json!("A")), violation);
+            assert_eq!(with("new_account", json!(true)), violation);
+            assert_eq!(with("account", json!(1)), "");
+            let mut remote = Remote::open(&server);
+            let mut members = user.clone();
+            members["account"] = json!("");
+            members["new_account"] = json!(false);
+            remote.send(&connect(members));
+            assert!(remote.fence().is_empty());
+        }
     }
 
     fn a_password_is_asked_for(which) {
@@ -199,17 +232,47 @@ for_both! {
         );
     }
 
-    /// A server that has said CONNECT but not INFO is kept, and left alone.
-    fn without_info_it_waits(which) {
+    /// A server that has said CONNECT but not INFO is kept and served; only what is wanted here it
+    /// learns when it has said who it is.
+    fn without_info_it_is_served_and_told_nothing(which) {
         let server = alone("").start(which);
-        let mut client = Client::connect(&server, "").steady();
-        client.send("SUB a 1\r\nSUB b 2\r\n");
+        let members = r#""headers":true,"no_responders":true"#;
+        let mut client = Client::connect(&server, members).steady();
+        client.send("SUB in 1\r\nSUB a 2\r\nSUB b g 3\r\n");
         client.fence();
         let mut remote = Remote::open(&server);
         remote.send(&connect(json!({})));
+        remote.send("RMSG $G a 2\r\nhi\r\nRMSG $G b | g 0\r\n\r\nRS+ $G c\r\nRS+ $G d q 2\r\n");
         assert!(remote.fence().is_empty());
+        client.expect("MSG a 2 2\r\nhi\r\nMSG b 3 0\r\n\r\n");
+        let block = "NATS/1.0\r\n\r\n";
+        client.send(&format!("HPUB c 12 13\r\n{block}x\r\nPUB d 0\r\n\r\n"));
+        client.fence();
+        remote.expect(&format!("HMSG $G c 12 13\r\n{block}x\r\nRMSG $G d | q 0\r\n\r\n"));
+        remote.send("RS- $G d q\r\nRS+ $G e..f\r\n");
+        assert_eq!(remote.fence(), ["-ERR 'Invalid Subscription'\r\n"]);
+        assert!(!client.is_reached("d") && client.is_reached("c"));
+        remote.expect("RMSG $G c in 0\r\n\r\n");
         remote.send(&info(json!({})));
-        assert_eq!(remote.read_sorted(2), ["RS+ $G a\r\n", "RS+ $G b\r\n"]);
+        assert_eq!(remote.read_sorted(3), ["RS+ $G a\r\n", "RS+ $G b g 1\r\n", "RS+ $G in\r\n"]);
+        assert!(client.is_reached("c"));
+        remote.expect("RMSG $G c in 0\r\n\r\n");
+    }
+
+    /// All that it was interested in goes with it, too.
+    fn without_info_it_leaves_nothing_behind(which) {
+        let server = alone("").start(which);
+        let members = r#""headers":true,"no_responders":true"#;
+        let mut client = Client::connect(&server, members).steady();
+        client.send("SUB in 1\r\n");
+        let mut remote = Remote::open(&server);
+        remote.send(&connect(json!({})));
+        remote.send("RS+ $G c\r\n");
+        remote.fence();
+        assert!(client.is_reached("c"));
+        drop(remote);
+        server.wait_log("Router connection closed");
+        assert!(!client.is_reached("c"));
     }
 
     /// With next to nothing in INFO it is a member all the same.
