@@ -226,7 +226,7 @@ impl Machine for Route {
             }
             RouteOp::Ok | RouteOp::Ignored => Ok(()),
             RouteOp::Err(text) => {
-                conn_event!(ERROR, &self.conn, "Route error: {}", String::from_utf8_lossy(text));
+                conn_event!(ERROR, &self.conn, "Route Error {}", String::from_utf8_lossy(text));
                 Err(ProtoErr::ErrReceived)
             }
         }
@@ -332,6 +332,8 @@ impl Machine for Route {
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
             }
             ProtoErr::AuthenticationTimeout => conn_event!(DEBUG, &self.conn, "{error}"),
+            // It was logged with what the other server said.
+            ProtoErr::ErrReceived => {}
             ProtoErr::Refused(reason) => conn_event!(DEBUG, &self.conn, "{}", reason.as_str()),
             _ => conn_event!(ERROR, &self.conn, "{error}"),
         }
@@ -404,14 +406,18 @@ impl Route {
         let theirs = connect.cluster.as_deref().unwrap_or_default();
         let server_id = connect.name.as_deref().unwrap_or_default();
         if !self.mesh.accept_cluster(theirs, connect.cluster_dynamic, server_id) {
-            let (ours, _) = self.mesh.cluster_name();
-            return Err(RouteErr::ClusterName { theirs: theirs.into(), ours: ours.into() }.into());
+            return Err(self.cluster_conflict(theirs).into());
         }
         self.verbose = connect.verbose;
         self.take_headers(connect.headers);
         self.state = State::ExpectInfo;
         self.handshake_due = delivery.now + stale_after(&self.mesh);
         Ok(())
+    }
+
+    fn cluster_conflict(&self, theirs: &str) -> RouteErr {
+        let (ours, _) = self.mesh.cluster_name();
+        RouteErr::ClusterName { theirs: theirs.into(), ours: ours.into() }
     }
 
     /// Whether the other server knows what the cluster's authorization asks for, and asks for no
@@ -447,6 +453,8 @@ impl Route {
         if !info.cluster.is_empty()
             && !self.mesh.accept_cluster(&info.cluster, info.cluster_dynamic, &info.server_id)
         {
+            let error = self.cluster_conflict(&info.cluster);
+            conn_event!(ERROR, &self.conn, "{error}");
             return Err(ProtoErr::Refused(ClosedReason::ClusterNameConflict));
         }
         let accepted = matches!(self.role, Role::Accepted);

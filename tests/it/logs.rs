@@ -1,6 +1,9 @@
 //! The log: the lines of a start, what -D and -V add, and a log file.
 
-use crate::support::{Client, Server, Which};
+use serde_json::json;
+
+use crate::support::remote::connect_line;
+use crate::support::{Client, Remote, Server, Which};
 
 /// The part after time and process id.
 fn texts(lines: &[String]) -> Vec<String> {
@@ -124,6 +127,28 @@ for_both! {
         ] {
             server.wait_log(text);
         }
+    }
+
+    /// The line names both clusters; a route's own complaint is one line.
+    fn what_ends_a_route_is_an_error(which) {
+        let conf = "cluster { name: mesh, listen: \"127.0.0.1:-1\" }";
+        let server = Server::with().conf(conf).start(which);
+        let mut remote = Remote::open(&server);
+        remote.send(&connect_line("r", &json!({"cluster": "other"})));
+        remote.read_to_end();
+        let mut remote = Remote::join(&server, "r");
+        remote.line.send("-ERR 'no room'\r\n");
+        remote.read_to_end();
+        for text in [
+            r#"Rejecting connection, cluster name "other" does not match "mesh""#,
+            "Route Error 'no room'",
+        ] {
+            let line = server.wait_log(text);
+            assert!(line.contains("[ERR]") && line.contains("rid:"), "{line}");
+        }
+        server.wait_log("Router connection closed: Parse Error");
+        let errors = server.log_lines().into_iter().filter(|line| line.contains("-ERR"));
+        assert_eq!(errors.collect::<Vec<_>>(), [""; 0]);
     }
 
     fn failed_logins_are_errors(which) {
