@@ -39,6 +39,7 @@ use crate::parser::{Followers, Op, Publish, Rest, Rules, parse_size};
 use crate::permissions::{self, Permissions};
 use crate::registry::{Closed, Registry};
 use crate::subject;
+use crate::turns::Grace;
 
 use pings::ClientPings;
 
@@ -107,6 +108,21 @@ struct Rare {
     credentials: Option<Box<Credentials>>,
     /// What it had subscribed to, after its end, as far as it is not forgotten.
     leaving: Vec<Subscription>,
+    /// As long as it is not over, messages may come for what it has unsubscribed from.
+    grace: Option<Grace>,
+    /// The answer that it waits to give.
+    owed: Option<Answer>,
+}
+
+/// An answer behind which nothing comes for what was unsubscribed before.
+///
+/// nats-differs: there, `+OK` is written before UNSUB takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// To a PING.
+    Pong,
+    /// To an UNSUB, or to a CONNECT that ended subscriptions.
+    Ok,
 }
 
 impl Client {
@@ -186,7 +202,7 @@ impl Machine for Client {
             }
             Op::Ping => {
                 self.pings.heard(delivery.now);
-                self.handle_ping(delivery)
+                self.answer(Answer::Pong, delivery)
             }
             Op::Pong => {
                 if let Some(rtt) = self.pings.pong(delivery.now) {
@@ -251,6 +267,21 @@ impl Machine for Client {
     #[inline]
     fn heard_at(&self) -> Option<Moment> {
         Some(self.pings.heard_at())
+    }
+
+    #[inline]
+    fn is_waiting(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.owed.is_some())
+    }
+
+    #[inline]
+    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+        if let Some(rare) = &mut self.rare
+            && let Some(answer) = rare.owed.take()
+        {
+            self.answer(answer, delivery)?;
+        }
+        Ok(false)
     }
 
     fn deadline(&self) -> Moment {
@@ -359,6 +390,7 @@ impl Client {
         if again && let State::Open(Admitted { account, .. }) = &self.state {
             let subscriptions = self.conn.subscriptions().take();
             account.remove_all(&subscriptions, |route| delivery.staging.mark(route));
+            self.begin_grace(delivery);
             trace::removed(&self.conn, &subscriptions);
         }
         let nonce = self.rare.as_ref().map_or(&b""[..], |rare| rare.nonce.as_bytes());
@@ -382,8 +414,7 @@ impl Client {
         if self.asked.no_responders && !self.asked.headers {
             return Err(ProtoErr::NoRespondersRequiresHeaders);
         }
-        self.ok(delivery);
-        Ok(())
+        self.vouch(delivery)
     }
 
     /// The last CONNECT, as far as the next one is laid over it; the defaults before the first.
@@ -443,7 +474,44 @@ impl Client {
         Ok(())
     }
 
-    fn handle_ping(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+    /// A subscription is gone or has a limit, and others may have matched it before.
+    fn begin_grace(&mut self, delivery: &Delivery) {
+        match delivery.turn.grace() {
+            Some(grace) => self.rare.get_or_insert_default().grace = Some(grace),
+            None => self.end_grace(),
+        }
+    }
+
+    fn end_grace(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.grace = None;
+            if rare.is_over() {
+                self.rare = None;
+            }
+        }
+    }
+
+    /// Gives an answer, now or when the grace period is over.
+    fn answer(&mut self, answer: Answer, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        if let Some(rare) = &mut self.rare
+            && let Some(grace) = rare.grace
+        {
+            if !delivery.turn.is_over(grace, &self.conn) {
+                rare.owed = Some(answer);
+                return Ok(());
+            }
+            self.end_grace();
+        }
+        match answer {
+            Answer::Pong => self.pong(delivery),
+            Answer::Ok => {
+                self.write_ok(delivery);
+                Ok(())
+            }
+        }
+    }
+
+    fn pong(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         let account = &self.admitted()?.account;
         conn_event!(TRACE, &self.conn, "->> [PONG]");
         delivery.staging.tell(&self.conn, encoder::PONG);
@@ -584,8 +652,9 @@ impl Client {
                 conn_event!(TRACE, &self.conn, "<-> [DELSUB {}]", String::from_utf8_lossy(sid));
             }
         }
-        self.ok(delivery);
-        Ok(())
+        // Also behind one that was at its limit: others may have counted earlier messages for it.
+        self.begin_grace(delivery);
+        self.vouch(delivery)
     }
 
     /// Writes an error that does not end the connection.
@@ -599,6 +668,14 @@ impl Client {
         if self.asked.verbose {
             self.write_ok(delivery);
         }
+    }
+
+    /// The `+OK` of what has begun a grace period.
+    fn vouch(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        if self.asked.verbose {
+            self.answer(Answer::Ok, delivery)?;
+        }
+        Ok(())
     }
 
     #[cold]
@@ -629,6 +706,18 @@ impl Admitted {
     fn is_publish_checked(&self, publish: &Publish<'_>) -> bool {
         let is_special = |subject: &[u8]| matches!(subject.first(), Some(b'$' | b'_'));
         self.permissions.is_some() || is_special(publish.subject) || is_special(publish.reply)
+    }
+}
+
+impl Rare {
+    /// There is nothing of it any more.
+    fn is_over(&self) -> bool {
+        let Rare { nonce, credentials, leaving, grace, owed } = self;
+        nonce.is_empty()
+            && credentials.is_none()
+            && leaving.is_empty()
+            && grace.is_none()
+            && owed.is_none()
     }
 }
 

@@ -29,6 +29,7 @@ use crate::registry::Registry;
 use crate::stats::Counters;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
+use crate::turns::Turn;
 
 use matched::{Bundle, Matched, Target};
 use routed::Chosen;
@@ -43,6 +44,8 @@ pub struct Delivery {
     pub counters: Arc<Counters>,
     /// The time of the read that is being handled.
     pub now: Moment,
+    /// What is matched and staged is so within one of its turns, and committed by its end.
+    pub turn: Arc<Turn>,
     cache: MatchCache<Matched>,
     /// Filled at a cache miss, then empty again.
     result: MatchResult<Subscription>,
@@ -119,6 +122,7 @@ impl Delivery {
             staging: Staging::new(registry.policy),
             counters: registry.new_counters(),
             now: Moment::START,
+            turn: Arc::new(registry.turns.join()),
             cache: MatchCache::new(),
             result: MatchResult::new(),
             rewritten: Vec::new(),

@@ -34,7 +34,8 @@ pub trait Machine: Unpin + Send + 'static {
     /// What the parser has to hold the other side to now.
     fn rules(&self) -> Self::Rules;
 
-    /// Whether rules or compression may be others once this op is handled.
+    /// Whether rules or compression may be others once this op is handled. After a wait the rules
+    /// may be so, too.
     fn changes_rules(op: &OpOf<'_, Self>) -> bool;
 
     /// Whether an op that may change the rules may take long.
@@ -72,11 +73,16 @@ pub trait Machine: Unpin + Send + 'static {
     /// The connection is compressed from here on.
     fn handle_compressed(&mut self, _delivery: &mut Delivery) {}
 
-    /// Does a bounded piece of work of its own. True if there is more that nobody wakes it for.
-    #[inline]
-    fn handle_turn(&mut self, _delivery: &mut Delivery) -> bool {
-        false
-    }
+    /// The answer to an op is still to come. Until then no other op is handled, and nothing more is
+    /// read; deadlines and turns go on.
+    fn is_waiting(&self) -> bool;
+
+    /// Does a bounded piece of work of its own, or gives the answer that it is waiting for. True if
+    /// there is more that nobody wakes it for.
+    ///
+    /// # Errors
+    /// The connection has to be ended with what is returned.
+    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr>;
 
     /// When its last op came, of one that may be read a moment later where it comes in many small
     /// pieces.

@@ -24,6 +24,7 @@ use crate::options::Options;
 use crate::outbound::Policy;
 use crate::stats::{Counters, Snapshot, Traffic};
 use crate::sublist::Entry;
+use crate::turns::Turns;
 
 /// Everything the tasks of one server share.
 pub struct Registry {
@@ -37,6 +38,8 @@ pub struct Registry {
     pub policy: Policy,
     /// Clients without an account of their own.
     pub global: Arc<Account>,
+    /// The turns of the workers.
+    pub turns: Arc<Turns>,
     info: RwLock<Info>,
     conns: Mutex<Conns>,
     /// Slots of connections that are gone.
@@ -139,6 +142,7 @@ impl Registry {
             },
             options,
             global: Arc::new(Account::new(0, limits::GLOBAL_ACCOUNT)),
+            turns: Arc::default(),
             info: RwLock::default(),
             conns: Mutex::default(),
             free_slots: Arc::default(),

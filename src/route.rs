@@ -43,6 +43,7 @@ use crate::registry::Registry;
 use crate::subject;
 use crate::sublist::Entry;
 use crate::sublist::cursor::Cursor;
+use crate::turns::Grace;
 
 use mesh::{Dial, Mesh, Place, Unregistered};
 
@@ -76,6 +77,10 @@ pub struct Route {
     end: Unregistered,
     /// To be started by the task.
     start_compression: Option<Level>,
+    /// As long as it is not over, messages may go out for interest that it has withdrawn.
+    grace: Option<Grace>,
+    /// PONG is held back until then.
+    pong_owed: bool,
 }
 
 enum State {
@@ -131,6 +136,8 @@ impl Route {
             agreed: None,
             end: Unregistered::Retry,
             start_compression: None,
+            grace: None,
+            pong_owed: false,
             registry,
             mesh,
             conn,
@@ -212,7 +219,7 @@ impl Machine for Route {
                 Ok(())
             }
             RouteOp::Ping => {
-                delivery.staging.tell(&self.conn, encoder::PONG);
+                self.handle_ping(delivery);
                 Ok(())
             }
             RouteOp::Pong => {
@@ -291,10 +298,17 @@ impl Machine for Route {
         Ok(())
     }
 
+    fn is_waiting(&self) -> bool {
+        self.pong_owed
+    }
+
     /// Goes on announcing local interest while the connection's queue is short; one that was full
     /// wakes the task when it has drained.
-    fn handle_turn(&mut self, delivery: &mut Delivery) -> bool {
-        let State::Open(open) = &mut self.state else { return false };
+    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+        if std::mem::take(&mut self.pong_owed) {
+            self.handle_ping(delivery);
+        }
+        let State::Open(open) = &mut self.state else { return Ok(false) };
         if open.spare && self.mesh.is_member(&self.conn, &open.server_id) {
             open.spare = false;
             self.handshake_due = Moment::NEVER;
@@ -309,11 +323,11 @@ impl Machine for Route {
             open.begin(&self.registry, &self.mesh, &self.conn);
         }
         let Some(carried) = open.carried.iter_mut().find(|carried| carried.cursor.is_some()) else {
-            return false;
+            return Ok(false);
         };
         let progress = self.conn.progress();
         if progress.pending_bytes > ANNOUNCE_PENDING_MAX {
-            return !progress.blocked;
+            return Ok(!progress.blocked);
         }
         if let Some(cursor) = &mut carried.cursor
             && carried.account.announce(cursor, &carried.link)
@@ -321,7 +335,7 @@ impl Machine for Route {
             carried.cursor = None;
         }
         delivery.staging.mark(&self.conn);
-        true
+        Ok(true)
     }
 
     fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
@@ -542,6 +556,15 @@ impl Route {
         self.conn.set_headers(theirs && !self.registry.options.no_header_support);
     }
 
+    /// PONG says that nothing comes any more for interest that the other server has withdrawn.
+    fn handle_ping(&mut self, delivery: &mut Delivery) {
+        self.pong_owed = self.grace.is_some_and(|grace| !delivery.turn.is_over(grace, &self.conn));
+        if !self.pong_owed {
+            self.grace = None;
+            delivery.staging.tell(&self.conn, encoder::PONG);
+        }
+    }
+
     fn handle_pong(&mut self, now: Moment) {
         if let Some(rtt) = self.pings.pong(now) {
             self.conn.set_rtt(rtt);
@@ -620,6 +643,7 @@ impl Route {
                 known.remove(&subscription);
                 drop(known);
                 account.remove(&subscription, |_| {});
+                self.grace = delivery.turn.grace();
             }
         }
         self.ok(delivery);

@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 7] = [
     ],
     &["headers", "info", "connect", "parser", "encoder", "websocket"],
     &["conf", "cli", "reload", "sublist", "outbound", "permissions", "pings", "auth"],
-    &["conn", "account", "registry"],
+    &["conn", "account", "turns", "registry"],
     &["deliver", "machine", "client", "route", "monitor", "events", "lame_duck"],
     &["clock", "logging", "line_client", "commands", "net"],
     &["server", "lib", "main"],

@@ -148,7 +148,7 @@ impl<M: Machine> End<M> {
                 }
                 parser.rules = machine.rules();
             }
-            while machine.handle_turn(delivery) {}
+            while machine.handle_turn(delivery).expect("nothing is forbidden") {}
             delivery.commit(machine.conn());
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct End {
     pub(crate) conn: Arc<Conn>,
     pub(crate) client: Client,
     parser: Parser,
+    /// Input behind an op that is not answered yet.
+    backlog: Vec<u8>,
     pub(crate) wire: Arc<Taken>,
     pub(crate) closed: Option<ClosedReason>,
 }
@@ -64,7 +66,7 @@ impl Bench {
         self.delivery.commit(&conn);
         wire.take();
         let parser = Parser::new(client.rules());
-        self.ends.push(End { conn, client, parser, wire, closed: None });
+        self.ends.push(End { conn, client, parser, backlog: Vec::new(), wire, closed: None });
     }
 
     /// Handles what a client sends, as the task of a connection does.
@@ -73,7 +75,14 @@ impl Bench {
         if end.closed.is_some() {
             return;
         }
-        let result = end.handle(input, &mut self.delivery);
+        end.backlog.extend_from_slice(input);
+        self.turn(at);
+    }
+
+    /// Lets a client have its turn: it may have waited for an answer.
+    pub(crate) fn turn(&mut self, at: usize) {
+        let end = &mut self.ends[at];
+        let result = end.turn(&mut self.delivery);
         if let Err(error) = &result {
             let reason = end.client.fail(error, &mut self.delivery);
             self.delivery.commit(&end.conn);
@@ -125,6 +134,16 @@ impl Drop for Bench {
 }
 
 impl End {
+    fn turn(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        while self.client.handle_turn(delivery)? {}
+        if self.client.is_waiting() {
+            return Ok(());
+        }
+        self.parser.rules = self.client.rules();
+        let input = std::mem::take(&mut self.backlog);
+        self.handle(&input, delivery)
+    }
+
     fn handle(&mut self, mut input: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
         loop {
             if let Some((publish, used)) = self.parser.next_plain(input) {
@@ -136,6 +155,10 @@ impl End {
             input = &input[used..];
             let Some(op) = op else { return Ok(()) };
             self.client.handle_op(&op, delivery)?;
+            if self.client.is_waiting() {
+                self.backlog = input.to_vec();
+                return Ok(());
+            }
             if Client::changes_rules(&op) {
                 self.parser.rules = self.client.rules();
             }

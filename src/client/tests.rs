@@ -165,27 +165,107 @@ fn a_row_takes_no_more_than_its_permissions_allow() {
 fn a_limit_that_another_worker_passes_still_ends_the_subscription() {
     let mut bench = bench(&[QUIET, QUIET]);
     bench.send(0, b"SUB a 1\r\n");
-    let mut other = Delivery::new(&bench.registry);
-    let publish = Publish {
-        subject: b"a",
-        reply: b"",
-        header_len: None,
-        size_text: b"1",
-        message: b"x",
-        tail: b"1\r\nx\r\n",
-    };
-    let conn = Arc::clone(&bench.ends[1].conn);
-    let publisher = Publisher { conn: &conn, echo: true };
-    let account = Arc::clone(&bench.registry.global);
+    let mut other = Other::new(&bench, 1);
     for _ in 0..3 {
-        assert!(other.deliver(&account, &publish, std::iter::empty(), publisher).reached);
+        assert!(other.publish(b"a"));
     }
     bench.send(0, b"UNSUB 1 2\r\n");
-    other.commit(&conn);
+    other.commit();
     bench.send(1, b"PUB a 1\r\nx\r\n");
     assert_eq!(text(&bench, 0), "MSG a 1 1|x|".repeat(3));
     assert_eq!(bench.ends[0].conn.subscriptions().len(), 0);
-    assert_eq!(account.with_sublist(|sublist| sublist.count()), 0);
+    assert_eq!(other.account.with_sublist(|sublist| sublist.count()), 0);
+}
+
+/// Worker number two of a server in memory, in whose turn a client publishes.
+struct Other {
+    delivery: Delivery,
+    account: Arc<Account>,
+    publisher: Arc<Conn>,
+}
+
+impl Other {
+    fn new(bench: &Bench, publisher: usize) -> Other {
+        Other {
+            delivery: Delivery::new(&bench.registry),
+            account: Arc::clone(&bench.registry.global),
+            publisher: Arc::clone(&bench.ends[publisher].conn),
+        }
+    }
+
+    /// Matches and stages one message of one byte; tells whether anybody is to get it.
+    fn publish(&mut self, subject: &[u8]) -> bool {
+        let publish = Publish {
+            subject,
+            reply: b"",
+            header_len: None,
+            size_text: b"1",
+            message: b"x",
+            tail: b"1\r\nx\r\n",
+        };
+        let publisher = Publisher { conn: &self.publisher, echo: true };
+        self.delivery.deliver(&self.account, &publish, std::iter::empty(), publisher).reached
+    }
+
+    fn commit(&mut self) {
+        self.delivery.commit(&self.publisher);
+    }
+}
+
+/// What went wrong: messages that another worker had staged came behind the PONG of who had
+/// unsubscribed, and were lost if it left then.
+#[test]
+fn nothing_comes_behind_the_answer_to_an_unsub() {
+    for (connect, input, answer) in [
+        (QUIET, "UNSUB 1|PING|PING|", "PONG|PONG|"),
+        (QUIET, "UNSUB 1 1|PING|", "PONG|"),
+        ("", "UNSUB 1|PING|", "+OK|PONG|"),
+        (QUIET, "CONNECT {\"verbose\":true}|SUB b 1|", "+OK|+OK|"),
+        (QUIET, "CONNECT {\"verbose\":false}|PING|", "PONG|"),
+    ] {
+        let mut bench = bench(&[connect, QUIET]);
+        bench.send(0, b"SUB a 1\r\n");
+        text(&bench, 0);
+        let mut other = Other::new(&bench, 1);
+        let turn = Arc::clone(&other.delivery.turn);
+        let begun = turn.begin();
+        assert!(other.publish(b"a"));
+        bench.send(0, input.replace('|', "\r\n").as_bytes());
+        bench.turn(0);
+        assert_eq!(text(&bench, 0), "", "{input} is not answered yet");
+        assert!(other.publish(b"b") <= input.contains("SUB b"));
+        other.commit();
+        drop(begun);
+        bench.turn(0);
+        assert_eq!(text(&bench, 0), format!("MSG a 1 1|x|{answer}"), "{input}");
+    }
+}
+
+#[test]
+fn a_turn_that_began_behind_an_unsub_is_not_waited_for() {
+    let mut bench = bench(&[QUIET, QUIET]);
+    let mut other = Other::new(&bench, 1);
+    let turn = Arc::clone(&other.delivery.turn);
+    bench.send(0, b"SUB a 1\r\n");
+    let begun = turn.begin();
+    bench.send(0, b"UNSUB 1\r\n");
+    drop(begun);
+    let begun = turn.begin();
+    assert!(!other.publish(b"a"));
+    bench.send(0, b"PING\r\n");
+    assert_eq!(text(&bench, 0), "PONG|");
+    drop(begun);
+}
+
+#[test]
+fn a_client_that_waits_for_an_answer_may_end() {
+    let mut bench = bench(&[QUIET, QUIET]);
+    let other = Other::new(&bench, 1);
+    let begun = other.delivery.turn.begin();
+    bench.send(0, b"SUB a 1\r\nUNSUB 1\r\nPING\r\nPUB a 1\r\nx\r\n");
+    bench.close(0, ClosedReason::ClientClosed);
+    drop(begun);
+    assert_eq!((text(&bench, 0), bench.registry.totals().in_msgs), (String::new(), 0));
 }
 
 #[test]

@@ -83,8 +83,8 @@ const _: () = assert!(size_of::<Drive<Client>>() + 104 <= 256);
 /// connection is compressed or rests.
 #[derive(Default)]
 struct Behind {
-    /// Input that was read and is not handled yet, because its handling would have taken too long
-    /// or a receiver is far behind.
+    /// Input that was read and is not handled yet, because its handling would have taken too long,
+    /// a receiver is far behind, or the machine is waiting.
     backlog: Vec<u8>,
     /// The receiver for which publishing pauses, and until when at most.
     stalled: Option<(Arc<Conn>, Moment)>,
@@ -144,6 +144,17 @@ enum Handled {
     All,
     /// There may be more: the task has to come again.
     Part,
+    /// The machine is waiting, and has the task woken when it goes on.
+    UpToAnswer,
+}
+
+/// What became of the next op.
+enum Next {
+    Handled,
+    /// Handled, but not answered yet.
+    Unanswered,
+    /// It is not there yet.
+    Missing,
 }
 
 impl<M: Machine> Drive<M> {
@@ -182,8 +193,7 @@ impl<M: Machine> Drive<M> {
             self.conn().own(cx.waker());
             self.machine.start(&mut worker.delivery);
             if surplus {
-                let reason = self.machine.fail(&ProtoErr::MaxConnections, &mut worker.delivery);
-                self.end(reason, false, &mut worker.delivery);
+                self.fail(&ProtoErr::MaxConnections, &mut worker.delivery);
             }
             self.commit(&mut worker.delivery);
             // By then CONNECT has brought the first PING near. This look in time is cheaper than a
@@ -195,7 +205,8 @@ impl<M: Machine> Drive<M> {
             return self.poll_close(cx, reason, &mut worker.delivery);
         }
         self.handle_deadlines(cx, &mut worker.delivery);
-        if !self.is_paused(worker.delivery.now) {
+        let held_up = self.is_paused(worker.delivery.now) || self.machine.is_waiting();
+        if !held_up && !self.conn().is_closed() {
             self.take_turn(cx, worker);
         }
         if let Some(reason) = self.conn().closed() {
@@ -273,8 +284,11 @@ impl<M: Machine> Drive<M> {
         scratch: &mut [u8],
         delivery: &mut Delivery,
     ) -> Handled {
-        if self.behind.is_some() && self.handle_kept(delivery) == Handled::Part {
-            return Handled::Part;
+        if self.behind.is_some() {
+            let handled = self.handle_kept(delivery);
+            if handled != Handled::All {
+                return handled;
+            }
         }
         for _ in 0..READS_MAX {
             if self.conn().is_closed() {
@@ -292,8 +306,9 @@ impl<M: Machine> Drive<M> {
                 self.end(ClosedReason::ClientClosed, false, delivery);
                 return Handled::All;
             }
-            if self.handle_read(&scratch[..len], delivery) == Handled::Part {
-                return Handled::Part;
+            let handled = self.handle_read(&scratch[..len], delivery);
+            if handled != Handled::All {
+                return handled;
             }
             // What is staged in small portions goes out together with what the next read brings.
             if delivery.staging.is_thin() {
@@ -325,8 +340,11 @@ impl<M: Machine> Drive<M> {
     /// Handles what was read before.
     fn handle_kept(&mut self, delivery: &mut Delivery) -> Handled {
         let backlog = std::mem::take(&mut self.behind().backlog);
-        if !backlog.is_empty() && self.handle(&backlog, delivery) == Handled::Part {
-            return Handled::Part;
+        if !backlog.is_empty() {
+            let handled = self.handle(&backlog, delivery);
+            if handled != Handled::All {
+                return handled;
+            }
         }
         match &mut self.behind().compression {
             Some(compression) if !compression.kept.is_empty() => {
@@ -346,9 +364,10 @@ impl<M: Machine> Drive<M> {
                 Ok((None, _)) => break Handled::All,
                 Ok((Some(plain), used)) => {
                     rest = &rest[used..];
-                    if self.handle(plain, delivery) == Handled::Part {
+                    let handled = self.handle(plain, delivery);
+                    if handled != Handled::All {
                         compression.kept.extend_from_slice(rest);
-                        break Handled::Part;
+                        break handled;
                     }
                     if self.conn().is_closed() {
                         break Handled::All;
@@ -385,16 +404,20 @@ impl<M: Machine> Drive<M> {
         self.machine.handle_compressed(delivery);
     }
 
-    /// Handles the ops in `input`; what takes too long is left in the backlog.
+    /// Handles the ops in `input`; what takes too long, or is behind an op without its answer, is
+    /// left in the backlog.
     fn handle(&mut self, input: &[u8], delivery: &mut Delivery) -> Handled {
         let mut rest = input;
         loop {
             match self.handle_next(&mut rest, delivery) {
-                Ok(true) => {}
-                Ok(false) => return Handled::All,
+                Ok(Next::Handled) => {}
+                Ok(Next::Unanswered) => {
+                    self.behind().backlog.extend_from_slice(rest);
+                    return Handled::UpToAnswer;
+                }
+                Ok(Next::Missing) => return Handled::All,
                 Err(error) => {
-                    let reason = self.machine.fail(&error, delivery);
-                    self.end(reason, false, delivery);
+                    self.fail(&error, delivery);
                     return Handled::All;
                 }
             }
@@ -425,38 +448,46 @@ impl<M: Machine> Drive<M> {
         true
     }
 
-    /// Handles the next op of `rest`, or several messages alike; false when there is none.
+    /// Handles the next op of `rest`, or several messages alike.
     #[inline]
-    fn handle_next(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+    fn handle_next(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<Next, ProtoErr> {
         if let Some((msg, used)) = self.parser.next_plain(rest) {
             self.machine.handle_msg(&msg, Some(self.parser.rest(rest, used)), delivery)?;
-            return Ok(true);
+            return Ok(Next::Handled);
         }
         self.handle_any(rest, delivery)
     }
 
-    fn handle_any(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+    fn handle_any(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<Next, ProtoErr> {
         let machine = &mut self.machine;
         // The op is let go of before the rules change, whatever it borrows.
         {
             let (op, used) = self.parser.next(rest)?;
             *rest = &rest[used..];
-            let Some(op) = op else { return Ok(false) };
-            if !M::changes_rules(&op) {
-                machine.handle_op(&op, delivery)?;
-                return Ok(true);
-            }
-            if machine.is_slow() {
+            let Some(op) = op else { return Ok(Next::Missing) };
+            let changes_rules = M::changes_rules(&op);
+            if changes_rules && machine.is_slow() {
                 tokio::task::block_in_place(|| machine.handle_op(&op, delivery))?;
             } else {
                 machine.handle_op(&op, delivery)?;
+            }
+            if machine.is_waiting() {
+                return Ok(Next::Unanswered);
+            }
+            if !changes_rules {
+                return Ok(Next::Handled);
             }
         }
         self.parser.rules = machine.rules();
         if let Some(level) = machine.take_compression() {
             self.compress(level, rest, delivery);
         }
-        Ok(true)
+        Ok(Next::Handled)
+    }
+
+    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) {
+        let reason = self.machine.fail(error, delivery);
+        self.end(reason, false, delivery);
     }
 
     /// Ends the connection; what is staged goes out before.
@@ -517,11 +548,16 @@ impl<M: Machine> Drive<M> {
             self.handle_write_due(deadline, delivery);
         }
         if let Err(error) = self.machine.handle_deadline(delivery) {
-            let reason = self.machine.fail(&error, delivery);
-            return self.end(reason, false, delivery);
+            return self.fail(&error, delivery);
         }
-        if self.machine.handle_turn(delivery) {
-            cx.waker().wake_by_ref();
+        let waited = self.machine.is_waiting();
+        match self.machine.handle_turn(delivery) {
+            Ok(true) => cx.waker().wake_by_ref(),
+            Ok(false) => {}
+            Err(error) => return self.fail(&error, delivery),
+        }
+        if waited {
+            self.parser.rules = self.machine.rules();
         }
         self.commit(delivery);
     }

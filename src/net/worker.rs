@@ -9,6 +9,7 @@ use memmap2::MmapMut;
 
 use crate::deliver::Delivery;
 use crate::registry::Registry;
+use crate::turns::Turn;
 
 /// Bytes that one read takes at most. What a read and the writes it leads to cost by themselves,
 /// above all the wake-ups of those who wait for them, is shared by as many messages. Twice as much
@@ -25,17 +26,19 @@ pub(crate) struct Worker {
 }
 
 thread_local! {
-    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+    static WORKER: RefCell<Option<(Arc<Turn>, Worker)>> = const { RefCell::new(None) };
 }
 
-/// Lends this thread's worker. The threads of a runtime serve one server, so all registries that a
-/// thread ever sees are the same.
+/// Lends this thread's worker for a turn. The threads of a runtime serve one server, so all
+/// registries that a thread ever sees are the same.
 pub(crate) fn with<T>(registry: &Arc<Registry>, work: impl FnOnce(&mut Worker) -> T) -> T {
     WORKER.with_borrow_mut(|worker| {
-        let worker = worker.get_or_insert_with(|| Worker {
-            scratch: MmapMut::map_anon(READ_LEN).expect("a thread can have memory"),
-            delivery: Delivery::new(registry),
+        let (turn, worker) = worker.get_or_insert_with(|| {
+            let scratch = MmapMut::map_anon(READ_LEN).expect("a thread can have memory");
+            let delivery = Delivery::new(registry);
+            (Arc::clone(&delivery.turn), Worker { scratch, delivery })
         });
+        let _turn = turn.begin();
         work(worker)
     })
 }

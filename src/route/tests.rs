@@ -135,7 +135,7 @@ impl Acceptor {
             rest = &rest[used..];
             parser.rules = route.rules();
         }
-        while route.handle_turn(&mut self.bench.delivery) {}
+        while route.handle_turn(&mut self.bench.delivery).unwrap() {}
         self.bench.delivery.commit(route.conn());
     }
 

@@ -14,6 +14,7 @@ mod cli;
 mod clients;
 mod cluster;
 mod configuration;
+mod drain;
 mod hurry;
 mod limits;
 mod liveness;

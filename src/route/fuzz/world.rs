@@ -327,15 +327,19 @@ impl World {
         if end.gone || end.conn.is_closed() {
             return false;
         }
-        if now >= end.route.deadline()
-            && let Err(error) = end.route.handle_deadline(&mut bench.delivery)
-        {
-            let reason = end.route.fail(&error, &mut bench.delivery);
-            bench.delivery.commit(&end.conn);
-            end.conn.close(reason, false);
-            return true;
-        }
-        let more = end.route.handle_turn(&mut bench.delivery);
+        let due = match now >= end.route.deadline() {
+            true => end.route.handle_deadline(&mut bench.delivery),
+            false => Ok(()),
+        };
+        let more = match due.and_then(|()| end.route.handle_turn(&mut bench.delivery)) {
+            Ok(more) => more,
+            Err(error) => {
+                let reason = end.route.fail(&error, &mut bench.delivery);
+                bench.delivery.commit(&end.conn);
+                end.conn.close(reason, false);
+                return true;
+            }
+        };
         bench.delivery.commit(&end.conn);
         end.conn.flush(&bench.registry.policy, now);
         more
