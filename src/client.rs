@@ -155,6 +155,7 @@ impl Machine for Client {
     type Rules = Rules;
 
     const STALLS: bool = true;
+    const LINGER_MAX: Duration = Duration::from_secs(1);
 
     #[inline]
     fn conn(&self) -> &Arc<Conn> {

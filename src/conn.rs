@@ -552,6 +552,11 @@ impl Conn {
         drop(kept);
     }
 
+    /// Its socket is let go of: it has ended and nothing of it is left to be written.
+    pub fn has_hung_up(&self) -> bool {
+        self.flow.lock().wire.is_none()
+    }
+
     /// Why it ends, if it does.
     pub fn closed(&self) -> Option<ClosedReason> {
         if !self.is_closed() {

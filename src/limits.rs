@@ -86,6 +86,9 @@ pub const AUTH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 /// Authentication timeout above which the server warns at start.
 pub const AUTH_TIMEOUT_DISCOURAGED: Duration = Duration::from_secs(60);
 
+/// Time for a server that stops to say what it still has to say.
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
+
 /// First and longest pause of the accept loop when the process runs out of descriptors.
 pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// See [`ACCEPT_PAUSE_MIN`].

@@ -28,6 +28,9 @@ pub trait Machine: Unpin + Send + 'static {
     /// It pauses when a receiver is far behind.
     const STALLS: bool;
 
+    /// Time that a connection which ends has for what is pending, and for the other side's end.
+    const LINGER_MAX: Duration;
+
     /// The connection it is behind.
     fn conn(&self) -> &Arc<Conn>;
 

@@ -60,6 +60,8 @@ struct Conns {
     /// What routes carried that have ended.
     ended_routes: Traffic,
     cids: u64,
+    /// The server stops: there is no place for anybody else.
+    stopped: bool,
 }
 
 /// A connection that has ended, as monitoring shows it.
@@ -163,7 +165,8 @@ impl Registry {
         *self.info.write() = info;
     }
 
-    /// Adds a connection, which `make` builds for a new cid and a free slot.
+    /// Adds a connection, which `make` builds for a new cid and a free slot. Once the registry is
+    /// [stopped](Registry::stop) it is closed from the start, and never served.
     pub fn add(&self, make: impl FnOnce(Cid, Slot) -> Conn) -> Arc<Conn> {
         let mut conns = self.conns.lock();
         conns.cids += 1;
@@ -179,7 +182,18 @@ impl Registry {
             conns.client_count += 1;
             self.total_connections.fetch_add(1, Relaxed);
         }
+        let stopped = conns.stopped;
+        drop(conns);
+        if stopped {
+            conn.close(ClosedReason::ServerShutdown, false);
+        }
         conn
+    }
+
+    /// Serves nobody who comes from now on. Gives the connections that were there, in no order.
+    pub fn stop(&self) -> Vec<Arc<Conn>> {
+        self.conns.lock().stopped = true;
+        self.conns()
     }
 
     /// Forgets a connection that has ended.

@@ -32,7 +32,7 @@ use crate::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
 use crate::info::Info;
 use crate::limits::{
     FORGET_COUNT, ROUTE_CONTROL_LINE_FACTOR, ROUTE_FIRST_PING, ROUTE_PAYLOAD_MAX_MIN,
-    ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SYSTEM_ACCOUNT,
+    ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SHUTDOWN_MAX, SYSTEM_ACCOUNT,
 };
 use crate::machine::Machine;
 use crate::moment::Moment;
@@ -151,6 +151,9 @@ impl Machine for Route {
 
     /// One slow client would hold up everybody else on this server.
     const STALLS: bool = false;
+
+    /// Clients were told that it has what is pending here.
+    const LINGER_MAX: Duration = SHUTDOWN_MAX;
 
     #[inline]
     fn conn(&self) -> &Arc<Conn> {

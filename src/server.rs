@@ -9,7 +9,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crc::{CRC_16_XMODEM, Crc};
 use data_encoding::BASE32_NOPAD;
@@ -17,25 +16,26 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
+use crate::client::Client;
 use crate::clock::Clock;
+use crate::conn::Conn;
 use crate::errors::ClosedReason;
 use crate::ids::{Kind, ServerId};
 use crate::info::Info;
-use crate::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION};
+use crate::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION, SHUTDOWN_MAX};
 use crate::line_client::{LineClient, LineErr, LineOptions};
+use crate::machine::Machine;
 use crate::net::drive::Shared;
 use crate::net::files::{Ports, PortsFile};
-use crate::net::sweep::Sweep;
+use crate::net::listener::Listener;
 use crate::net::{dial, files, http, listener};
 use crate::options::{Credential, Listen, Login, Options, OptionsError, Port};
 use crate::os_error::OsError;
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
 use crate::route_url::HostPort;
-
-/// How long a shutdown waits for connections to write what is pending.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
 
 /// First byte of a server's public nkey: base32 makes an `N` of it. nats: nkeys `PrefixByteServer`
 const SERVER_PREFIX: u8 = 13 << 3;
@@ -49,6 +49,7 @@ pub struct Server {
     monitor_addr: Option<SocketAddr>,
     cluster_addr: Option<SocketAddr>,
     runtime: Mutex<Option<Runtime>>,
+    listeners: Mutex<Vec<Listener>>,
     ports_file: Mutex<Option<PortsFile>>,
     stopped: watch::Sender<bool>,
 }
@@ -212,7 +213,7 @@ impl Server {
             mesh.listening(port, client_urls(&registry.options, client_addr));
             mesh
         });
-        let shared = Arc::new(Shared { registry, mesh, sweep: Sweep::default(), clock });
+        let shared = Arc::new(Shared::new(registry, mesh, clock));
         let options = &shared.registry.options;
         if let Some(path) = &options.pid_file {
             files::write_pid(path).map_err(|error| file_error("pid", path, error))?;
@@ -224,14 +225,17 @@ impl Server {
                 shared.sweep.run(Arc::clone(&shared.registry), shared.clock).await;
             });
         }
-        if let Some(bound) = monitor {
+        let monitor = monitor.map(|bound| {
             let registry = Arc::clone(&shared.registry);
-            tokio::spawn(http::serve(bound.listener, registry, shared.mesh.clone(), shared.clock));
-        }
+            let mesh = shared.mesh.clone();
+            Listener::start(http::serve(bound.listener, registry, mesh, shared.clock))
+        });
         tracing::info!("Listening for client connections on {}", clients.shown);
-        tokio::spawn(listener::accept_clients(clients.listener, Arc::clone(&shared)));
+        let accept = listener::accept_clients(clients.listener, Arc::clone(&shared));
+        let clients = Listener::start(accept);
         tracing::info!("Server is ready");
-        join_cluster(&shared, routes);
+        let routes = join_cluster(&shared, routes);
+        let listeners = [Some(clients), routes, monitor].into_iter().flatten().collect();
         let (stopped, _) = watch::channel(false);
         Ok(Server {
             shared,
@@ -239,6 +243,7 @@ impl Server {
             monitor_addr,
             cluster_addr,
             runtime: Mutex::default(),
+            listeners: Mutex::new(listeners),
             ports_file: Mutex::new(ports_file),
             stopped,
         })
@@ -288,21 +293,15 @@ impl Server {
         LineClient::connect(UnixStream::from_std(theirs)?, options).await
     }
 
-    /// Stops: no new connections, those there are get what is pending and are closed.
+    /// Stops. Whoever connects is refused; connections get what is pending and are closed; all that
+    /// a client was told to have arrived has been passed on to the other servers.
     pub async fn shutdown(&self) {
         let runtime = self.runtime.lock().take();
         if let Some(runtime) = runtime {
             tracing::info!("Initiating Shutdown...");
-            let registry = Arc::clone(&self.shared.registry);
-            if let Some(mesh) = &self.shared.mesh {
-                mesh.stop();
-            }
-            let drained = runtime.spawn(async move {
-                // Clients first: what they published still goes out on the routes.
-                close_all(&registry, |kind| kind != Kind::Route).await;
-                close_all(&registry, |_| true).await;
-            });
-            let _ = tokio::time::timeout(SHUTDOWN_MAX, drained).await;
+            let listeners = std::mem::take(&mut *self.listeners.lock());
+            let ended = runtime.spawn(end(Arc::clone(&self.shared), listeners));
+            let _ = timeout(SHUTDOWN_MAX, ended).await;
             runtime.shutdown_background();
             self.remove_ports_file();
             tracing::info!("Server Exiting..");
@@ -332,19 +331,37 @@ impl Drop for Server {
     }
 }
 
-/// Closes the connections of these kinds and waits until they are gone.
-async fn close_all(registry: &Registry, kinds: fn(Kind) -> bool) {
-    loop {
-        let mut conns = registry.conns();
-        conns.retain(|conn| kinds(conn.kind));
-        if conns.is_empty() {
-            return;
-        }
-        for conn in conns {
-            conn.close(ClosedReason::ServerShutdown, false);
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+/// Ends all that connects this server with others, in an order that leaves no client with an answer
+/// for what nobody gets: nobody comes any more; no client is served any more, and what they all
+/// published is in the queues of the routes; then those are written to their end.
+async fn end(shared: Arc<Shared>, listeners: Vec<Listener>) {
+    for listener in listeners {
+        listener.stop().await;
     }
+    if let Some(mesh) = &shared.mesh {
+        mesh.stop();
+    }
+    let registry = &shared.registry;
+    let (routes, clients): (Vec<_>, Vec<_>) =
+        registry.stop().into_iter().partition(|conn| conn.kind == Kind::Route);
+    close(&clients);
+    let served = async {
+        while registry.client_count() > 0 {
+            shared.left.notified().await;
+        }
+    };
+    // A client whose last turn takes longer has no answer to it, and holds up nobody else.
+    let _ = timeout(Client::LINGER_MAX, served).await;
+    close(&routes);
+    for conn in [clients, routes].concat() {
+        while !conn.has_hung_up() {
+            shared.left.notified().await;
+        }
+    }
+}
+
+fn close(conns: &[Arc<Conn>]) {
+    conns.iter().for_each(|conn| conn.close(ClosedReason::ServerShutdown, false));
 }
 
 fn new_runtime(options: &Options) -> io::Result<Runtime> {
@@ -437,18 +454,19 @@ fn bind_routes(options: &Options) -> Result<Option<Bound>, StartError> {
 }
 
 /// Takes in other servers and dials those that are configured.
-fn join_cluster(shared: &Arc<Shared>, routes: Option<Bound>) {
-    let Some(mesh) = &shared.mesh else { return };
+fn join_cluster(shared: &Arc<Shared>, routes: Option<Bound>) -> Option<Listener> {
+    let mesh = shared.mesh.as_ref()?;
     let (name, generated) = mesh.cluster_name();
     tracing::info!("Cluster name is {name}");
     if generated {
         tracing::warn!("Cluster name was dynamically generated, consider setting one");
     }
-    if let Some(bound) = routes {
+    let listener = routes.map(|bound| {
         tracing::info!("Listening for route connections on {}", bound.shown);
-        tokio::spawn(listener::accept_routes(bound.listener, Arc::clone(shared)));
-    }
+        Listener::start(listener::accept_routes(bound.listener, Arc::clone(shared)))
+    });
     tokio::spawn(dial::run(Arc::clone(shared), Arc::clone(mesh)));
+    listener
 }
 
 /// Where clients can connect, `host:port` each, as other servers tell theirs.

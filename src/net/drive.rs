@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
 use crate::client::Client;
@@ -49,9 +50,6 @@ const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
 const READS_MAX: usize = 4;
 const READ_ON_BYTES_MAX: usize = 256 * 1024;
 
-/// How long a connection that ends may take to write what is pending.
-const LINGER_MAX: Duration = Duration::from_secs(1);
-
 /// What all tasks of a server need.
 pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
@@ -59,6 +57,14 @@ pub(crate) struct Shared {
     pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) sweep: Sweep,
     pub(crate) clock: Clock,
+    /// A connection is served no more, or has hung up.
+    pub(crate) left: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(registry: Arc<Registry>, mesh: Option<Arc<Mesh>>, clock: Clock) -> Shared {
+        Shared { registry, mesh, sweep: Sweep::default(), clock, left: Notify::new() }
+    }
 }
 
 /// The task of one connection.
@@ -133,8 +139,10 @@ enum Phase {
     Open,
     /// Publishing pauses: a receiver is far behind.
     Stalled,
-    /// Nothing is read any more; what is pending is still written.
+    /// Nothing is handled any more; what is pending is still written.
     Closing,
+    /// All is written and our half of the stream has ended; the other side's end is awaited.
+    Ended,
 }
 
 /// How far the handling of input got.
@@ -202,7 +210,7 @@ impl<M: Machine> Drive<M> {
         }
         self.poll_flush(cx, &worker.delivery);
         if let Some(reason) = self.conn().closed() {
-            return self.poll_close(cx, reason, &mut worker.delivery);
+            return self.poll_close(cx, reason, worker);
         }
         self.handle_deadlines(cx, &mut worker.delivery);
         let held_up = self.is_paused(worker.delivery.now) || self.machine.is_waiting();
@@ -210,7 +218,7 @@ impl<M: Machine> Drive<M> {
             self.take_turn(cx, worker);
         }
         if let Some(reason) = self.conn().closed() {
-            return self.poll_close(cx, reason, &mut worker.delivery);
+            return self.poll_close(cx, reason, worker);
         }
         self.arm();
         Poll::Pending
@@ -630,18 +638,19 @@ impl<M: Machine> Drive<M> {
         &mut self,
         cx: &mut Context<'_>,
         reason: ClosedReason,
-        delivery: &mut Delivery,
+        worker: &mut Worker,
     ) -> Poll<()> {
-        if self.phase != Phase::Closing {
+        let Worker { scratch, delivery } = worker;
+        if !matches!(self.phase, Phase::Closing | Phase::Ended) {
             self.phase = Phase::Closing;
             self.machine.close(reason, delivery);
             self.commit(delivery);
+            self.shared.left.notify_one();
         }
         self.poll_flush(cx, delivery);
-        let mut lingers = false;
-        if self.conn().progress().pending_bytes > 0 {
-            let linger = self.behind().linger.get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
-            lingers = linger.as_mut().poll(cx).is_pending();
+        if !self.conn().has_hung_up() && self.poll_linger(cx, reason, scratch).is_ready() {
+            self.conn().hang_up();
+            self.shared.left.notify_one();
         }
         let forgets = self.machine.forget(delivery);
         self.commit(delivery);
@@ -649,11 +658,45 @@ impl<M: Machine> Drive<M> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if lingers {
-            return Poll::Pending;
+        if self.conn().has_hung_up() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Ready when nothing is left to be written or to be waited for, or the time for it is over.
+    fn poll_linger(
+        &mut self,
+        cx: &mut Context<'_>,
+        reason: ClosedReason,
+        scratch: &mut [u8],
+    ) -> Poll<()> {
+        if self.conn().progress().pending_bytes == 0
+            && (reason != ClosedReason::ServerShutdown || self.poll_end(cx, scratch).is_ready())
+        {
+            return Poll::Ready(());
         }
-        self.conn().hang_up();
-        Poll::Ready(())
+        let linger = self.behind().linger.get_or_insert_with(|| Box::pin(sleep(M::LINGER_MAX)));
+        linger.as_mut().poll(cx)
+    }
+
+    /// Ends our half of the stream, and drops what comes until the other side has ended its own: a
+    /// socket that is closed over unread input, or gets more of it later, is reset, and what was
+    /// written last may be lost on its way. A client that says nothing is not waited for.
+    fn poll_end(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
+        let mut silent = false;
+        if self.phase != Phase::Ended {
+            self.phase = Phase::Ended;
+            self.stream.end();
+            silent = self.conn().kind == Kind::Client;
+        }
+        for _ in 0..READS_MAX {
+            match self.stream.poll_read(cx, scratch) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => silent = false,
+                Poll::Pending if silent => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -1,4 +1,4 @@
-//! The ports of the server: binding them, and taking in clients and routes until it stops.
+//! The ports of the server: binding them, and taking in clients and routes until they are stopped.
 //!
 //! nats: server/server.go `AcceptLoop`, `createClient`; server/route.go `startRouteAcceptLoop`
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 
 use crate::client::Client;
 use crate::conn::{Conn, Wire};
@@ -21,6 +22,26 @@ use crate::route::{Role, Route};
 
 /// Connections that the kernel completes ahead of us.
 const BACKLOG: i32 = 4096;
+
+/// A port that is served until it is [stopped](Listener::stop).
+pub(crate) struct Listener {
+    accepting: JoinHandle<()>,
+}
+
+impl Listener {
+    /// Serves a port: `accept` holds its socket and takes in who comes.
+    pub(crate) fn start(accept: impl Future<Output = ()> + Send + 'static) -> Listener {
+        Listener { accepting: tokio::spawn(accept) }
+    }
+
+    /// Closes the port. When that is done nobody is taken in any more: who comes is refused, who
+    /// waits to be accepted is reset. Those that were accepted stay.
+    pub(crate) async fn stop(self) {
+        self.accepting.abort();
+        // The task lets go of its socket when it ends, which may be after its turn.
+        let _ = self.accepting.await;
+    }
+}
 
 /// Binds where `listen` says. `0.0.0.0` means every address of the machine, IPv6 too, as far as the
 /// machine has it.
@@ -163,4 +184,30 @@ fn nonce() -> Box<str> {
     let mut bytes = [0_u8; 11];
     getrandom::fill(&mut bytes).expect("a system that accepts connections has random bytes");
     data_encoding::BASE64URL_NOPAD.encode(&bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read};
+    use std::net;
+
+    use super::*;
+
+    /// Who waits to be accepted would else hold a connection that nobody serves.
+    #[tokio::test]
+    async fn a_port_that_is_stopped_refuses_and_resets() {
+        let bound = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = bound.local_addr().unwrap();
+        let listener = Listener::start(async move {
+            // Too busy to accept anybody.
+            let _bound = bound;
+            std::future::pending::<()>().await;
+        });
+        let mut waiting = net::TcpStream::connect(address).unwrap();
+        listener.stop().await;
+        let ended = waiting.read(&mut [0]).unwrap_err();
+        assert_eq!(ended.kind(), ErrorKind::ConnectionReset);
+        let refused = net::TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    }
 }

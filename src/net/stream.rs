@@ -88,17 +88,22 @@ impl Stream {
             Stream::Local(stream) => stream.poll_write_ready(cx),
         }
     }
+
+    /// Ends our half of the stream: the other side finds its end behind the last bytes.
+    pub(crate) fn end(&self) {
+        // It fails only if the other side is gone already.
+        let _ = match self {
+            Stream::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Stream::Local(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+        };
+    }
 }
 
 impl Drop for Stream {
     /// Ends the stream before it is closed: a client that has sent what nobody will read then still
     /// sees its end behind the last bytes, and not a reset.
     fn drop(&mut self) {
-        // It fails only if the other side is gone already.
-        let _ = match &*self {
-            Stream::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
-            Stream::Local(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
-        };
+        self.end();
     }
 }
 

@@ -8,3 +8,4 @@ mod mixed;
 mod protocol;
 mod replacement;
 mod settings;
+mod shutdown;

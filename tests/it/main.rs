@@ -15,6 +15,7 @@ mod clients;
 mod cluster;
 mod configuration;
 mod drain;
+mod embedding;
 mod hurry;
 mod limits;
 mod liveness;

@@ -38,8 +38,8 @@ impl Wire for BusyWire {
 fn new_drive(stream: Arc<Stream>, wire: Arc<dyn Wire>) -> Drive<Client> {
     let id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
     let registry = Arc::new(Registry::new(id, Options::default()));
-    let (sweep, clock) = (Sweep::default(), Clock::start());
-    let shared = Arc::new(Shared { registry: Arc::clone(&registry), mesh: None, sweep, clock });
+    let clock = Clock::start();
+    let shared = Arc::new(Shared::new(Arc::clone(&registry), None, clock));
     let conn =
         registry.add(|cid, slot| Conn::new(cid, Kind::Client, slot, None, clock.now(), wire));
     let client = Client::new(registry, conn, ConnectionType::Standard, Box::default());
