@@ -58,6 +58,10 @@ pub struct Server {
 #[derive(Debug, Default, Clone)]
 pub struct Builder {
     options: Options,
+    /// Instead of that in the options, whichever was given first.
+    host: Option<String>,
+    /// See `host`.
+    port: Option<Port>,
 }
 
 /// Why a server did not start.
@@ -136,7 +140,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl Builder {
-    /// Takes all options at once.
+    /// Takes all options at once, but for those that have a method here and were set by it.
     #[must_use]
     pub fn options(mut self, options: Options) -> Builder {
         self.options = options;
@@ -146,14 +150,14 @@ impl Builder {
     /// Address to listen on.
     #[must_use]
     pub fn host(mut self, host: &str) -> Builder {
-        self.options.host = host.to_owned();
+        self.host = Some(host.to_owned());
         self
     }
 
     /// Port to listen on; 0 for any that is free.
     #[must_use]
     pub fn port(mut self, port: u16) -> Builder {
-        self.options.port = if port == 0 { Port::Free } else { Port::Number(port) };
+        self.port = Some(if port == 0 { Port::Free } else { Port::Number(port) });
         self
     }
 
@@ -162,7 +166,10 @@ impl Builder {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn start(self) -> Result<Server, StartError> {
-        Server::start(self.options)
+        let Builder { mut options, host, port } = self;
+        options.host = host.unwrap_or(options.host);
+        options.port = port.unwrap_or(options.port);
+        Server::start(options)
     }
 }
 

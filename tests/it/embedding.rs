@@ -1,4 +1,4 @@
-//! A server inside this process: how it ends under clients of the process.
+//! A server inside this process: how it is built, and how it ends under clients of the process.
 
 use std::time::Duration;
 
@@ -9,13 +9,31 @@ use tokio::time::timeout;
 
 use crate::support::PATIENCE;
 
+#[tokio::test]
+async fn what_was_built_before_the_options_stays() {
+    let options = Options { max_payload: 77, ..Options::default() };
+    let server = Server::builder().host("127.0.0.1").port(0).options(options).start().await;
+    let server = server.unwrap();
+    assert!(server.client_addr().ip().is_loopback(), "{}", server.client_addr());
+    assert_ne!(server.client_addr().port(), 4222);
+    let client = server.client(&LineOptions::default()).await.unwrap();
+    assert_eq!(client.info().max_payload, 77);
+}
+
+#[tokio::test]
+async fn what_is_built_after_the_options_wins() {
+    let options = Options { host: "0.0.0.0".to_owned(), ..Options::default() };
+    let server = Server::builder().options(options).host("127.0.0.1").port(0).start().await;
+    assert!(server.unwrap().client_addr().ip().is_loopback());
+}
+
 /// A server of a cluster that dials `routes`.
 async fn member(routes: Vec<RouteUrl>) -> Server {
     let listen = Listen { host: "127.0.0.1".to_owned(), port: Port::Free };
     let name = Some("embedded".to_owned());
     let cluster = Cluster { name, listen: Some(listen), routes, ..Cluster::default() };
     let options = Options { cluster: Some(cluster), ..Options::default() };
-    Server::builder().options(options).host("127.0.0.1").port(0).start().await.unwrap()
+    Server::builder().host("127.0.0.1").port(0).options(options).start().await.unwrap()
 }
 
 /// On a runtime of one thread, which the clients share with whoever waits for the server's end.
