@@ -30,12 +30,13 @@ use crate::connect::{Connect, Credentials};
 use crate::deliver::{Delivery, Publisher, Row};
 use crate::encoder;
 use crate::errors::{ClosedReason, Denied, ProtoErr, Quoted};
+use crate::ids::Kind;
 use crate::info::Info;
 use crate::limits::FORGET_COUNT;
 use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::options::{ConnectionType, Options, WriteTimeout};
-use crate::parser::{Followers, Op, Publish, Rest, Rules, parse_size};
+use crate::parser::{Followers, Op, Publish, Refused, Rest, Rules, parse_size};
 use crate::permissions::{self, Permissions};
 use crate::registry::{Closed, Registry};
 use crate::subject;
@@ -313,7 +314,8 @@ impl Machine for Client {
         Ok(())
     }
 
-    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
+    fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason {
+        let error = refused.error;
         let counters = &delivery.counters;
         if *error == ProtoErr::StaleConnection {
             counters.stale_connections.add(1);
@@ -333,7 +335,10 @@ impl Machine for Client {
             ProtoErr::StaleConnection => {
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
             }
-            _ => conn_event!(ERROR, &self.conn, "{error}"),
+            _ => {
+                let max_payload = self.rules().max_payload;
+                conn_event!(ERROR, &self.conn, "{}", refused.describe(Kind::Client, max_payload));
+            }
         }
         delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)

@@ -14,6 +14,8 @@ pub enum ProtoErr {
     UnknownOp,
     /// Wrong number or form of arguments to the named verb. Closes without an `-ERR` line.
     Arguments(&'static str),
+    /// HPUB where headers are not agreed on. Closes without an `-ERR` line.
+    HeadersNotSupported,
     /// The client itself sent an `-ERR` line. Closes without an answer.
     ErrReceived,
     /// Bad or missing credentials, or a first verb other than CONNECT where they are required.
@@ -148,7 +150,9 @@ impl ProtoErr {
     pub fn closes(&self) -> Option<ClosedReason> {
         use ClosedReason as R;
         match self {
-            Self::UnknownOp | Self::Arguments(_) => Some(R::ProtocolViolation),
+            Self::UnknownOp | Self::Arguments(_) | Self::HeadersNotSupported => {
+                Some(R::ProtocolViolation)
+            }
             Self::ErrReceived => Some(R::ParseError),
             Self::AuthorizationViolation => Some(R::AuthenticationViolation),
             Self::AuthenticationTimeout => Some(R::AuthenticationTimeout),
@@ -186,7 +190,10 @@ impl ProtoErr {
 
     /// The client is not told why.
     pub fn is_silent(&self) -> bool {
-        matches!(self, Self::Arguments(_) | Self::ErrReceived | Self::Refused(_))
+        matches!(
+            self,
+            Self::Arguments(_) | Self::HeadersNotSupported | Self::ErrReceived | Self::Refused(_)
+        )
     }
 
     /// Appends the `-ERR '<text>'` line with its CRLF; nothing for the errors that close in
@@ -207,6 +214,7 @@ impl fmt::Display for ProtoErr {
         f.write_str(match self {
             Self::UnknownOp => "Unknown Protocol Operation",
             Self::Arguments(verb) => return write!(f, "bad arguments to {verb}"),
+            Self::HeadersNotSupported => "message headers not supported",
             Self::ErrReceived => "client sent -ERR",
             Self::AuthorizationViolation => "Authorization Violation",
             Self::AuthenticationTimeout => "Authentication Timeout",

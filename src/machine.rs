@@ -11,7 +11,7 @@ use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::moment::Moment;
 use crate::options::Options;
-use crate::parser::{Grammar, Rest};
+use crate::parser::{Grammar, Refused, Rest};
 
 /// An op as the machine `M` takes it.
 pub type OpOf<'a, M> = <<M as Machine>::Rules as Grammar>::Op<'a>;
@@ -104,7 +104,7 @@ pub trait Machine: Unpin + Send + 'static {
     fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr>;
 
     /// Writes the `-ERR` of what ended the connection, if it has one, and tells the reason.
-    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason;
+    fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason;
 
     /// Leaves the server. What that staged is to be committed.
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery);

@@ -23,6 +23,7 @@
 
 mod client;
 mod line;
+mod refused;
 mod route;
 
 use std::fmt;
@@ -34,6 +35,7 @@ use crate::errors::ProtoErr;
 
 pub use client::{Op, Publish, Rules, Tail};
 pub use line::{Alike, parse_size};
+pub use refused::Refused;
 pub use route::{Queues, RouteOp, RouteRules, RoutedMsg};
 
 /// What may be said on one port: its ops, and the limits they are held to.
@@ -228,6 +230,15 @@ impl<G: Grammar> Parser<G> {
         let (text, rest) = input.split_at(len);
         *input = rest;
         Rest { rules: &self.rules, text, input }
+    }
+
+    /// The op that [`next`](Parser::next) has just refused, as far as it is there, at the start of
+    /// the same `input` or of what is kept of it.
+    pub fn current<'a>(&'a self, input: &'a [u8]) -> &'a [u8] {
+        match &self.unfinished {
+            Some(unfinished) if !matches!(unfinished.part, Part::Done) => &unfinished.bytes,
+            _ => input,
+        }
     }
 
     /// Bytes kept of an unfinished op.

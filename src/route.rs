@@ -29,6 +29,7 @@ use crate::connect::{Connect, Credentials, RouteConnect};
 use crate::deliver::{Delivery, Row};
 use crate::encoder;
 use crate::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
+use crate::ids::Kind;
 use crate::info::Info;
 use crate::limits::{
     FORGET_COUNT, ROUTE_CONTROL_LINE_FACTOR, ROUTE_FIRST_PING, ROUTE_PAYLOAD_MAX_MIN,
@@ -37,7 +38,7 @@ use crate::limits::{
 use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::options::{ConnectionType, Options, WriteTimeout};
-use crate::parser::{Followers, Rest, RouteOp, RouteRules, RoutedMsg};
+use crate::parser::{Followers, Refused, Rest, RouteOp, RouteRules, RoutedMsg};
 use crate::pings::Pings;
 use crate::registry::Registry;
 use crate::subject;
@@ -341,7 +342,8 @@ impl Machine for Route {
         Ok(true)
     }
 
-    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) -> ClosedReason {
+    fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason {
+        let error = refused.error;
         match error {
             ProtoErr::StaleConnection => {
                 delivery.counters.stale_connections.add(1);
@@ -352,7 +354,10 @@ impl Machine for Route {
             // It was logged with what the other server said.
             ProtoErr::ErrReceived => {}
             ProtoErr::Refused(reason) => conn_event!(DEBUG, &self.conn, "{}", reason.as_str()),
-            _ => conn_event!(ERROR, &self.conn, "{error}"),
+            _ => {
+                let max_payload = self.rules().max_payload;
+                conn_event!(ERROR, &self.conn, "{}", refused.describe(Kind::Route, max_payload));
+            }
         }
         delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)

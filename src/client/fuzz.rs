@@ -84,7 +84,7 @@ impl Bench {
         let end = &mut self.ends[at];
         let result = end.turn(&mut self.delivery);
         if let Err(error) = &result {
-            let reason = end.client.fail(error, &mut self.delivery);
+            let reason = end.client.fail(error.into(), &mut self.delivery);
             self.delivery.commit(&end.conn);
             self.close(at, reason);
         } else {
@@ -111,7 +111,7 @@ impl Bench {
         self.delivery.now = now;
         let end = &mut self.ends[at];
         let result = end.client.handle_deadline(&mut self.delivery);
-        let reason = result.err().map(|error| end.client.fail(&error, &mut self.delivery));
+        let reason = result.err().map(|error| end.client.fail((&error).into(), &mut self.delivery));
         self.delivery.commit(&end.conn);
         if let Some(reason) = reason {
             self.close(at, reason);

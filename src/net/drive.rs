@@ -37,7 +37,7 @@ use crate::net::s2::Decompressor;
 use crate::net::stream::Stream;
 use crate::net::sweep::Sweep;
 use crate::net::worker::{self, Worker};
-use crate::parser::Parser;
+use crate::parser::{Parser, Refused};
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
 
@@ -201,7 +201,7 @@ impl<M: Machine> Drive<M> {
             self.conn().own(cx.waker());
             self.machine.start(&mut worker.delivery);
             if surplus {
-                self.fail(&ProtoErr::MaxConnections, &mut worker.delivery);
+                self.fail((&ProtoErr::MaxConnections).into(), &mut worker.delivery);
             }
             self.commit(&mut worker.delivery);
             // By then CONNECT has brought the first PING near. This look in time is cheaper than a
@@ -425,7 +425,8 @@ impl<M: Machine> Drive<M> {
                 }
                 Ok(Next::Missing) => return Handled::All,
                 Err(error) => {
-                    self.fail(&error, delivery);
+                    let op = self.parser.current(rest);
+                    self.fail(Refused { error: &error, op }, delivery);
                     return Handled::All;
                 }
             }
@@ -493,8 +494,8 @@ impl<M: Machine> Drive<M> {
         Ok(Next::Handled)
     }
 
-    fn fail(&self, error: &ProtoErr, delivery: &mut Delivery) {
-        let reason = self.machine.fail(error, delivery);
+    fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) {
+        let reason = self.machine.fail(refused, delivery);
         self.end(reason, false, delivery);
     }
 
@@ -556,13 +557,13 @@ impl<M: Machine> Drive<M> {
             self.handle_write_due(deadline, delivery);
         }
         if let Err(error) = self.machine.handle_deadline(delivery) {
-            return self.fail(&error, delivery);
+            return self.fail((&error).into(), delivery);
         }
         let waited = self.machine.is_waiting();
         match self.machine.handle_turn(delivery) {
             Ok(true) => cx.waker().wake_by_ref(),
             Ok(false) => {}
-            Err(error) => return self.fail(&error, delivery),
+            Err(error) => return self.fail((&error).into(), delivery),
         }
         if waited {
             self.parser.rules = self.machine.rules();

@@ -152,7 +152,7 @@ impl Grammar for Rules {
                     return cut(buf, scanned);
                 };
                 if !self.headers {
-                    return Err(ProtoErr::Arguments("HPUB"));
+                    return Err(ProtoErr::HeadersNotSupported);
                 }
                 self.publish(buf, hpub_line(buf, args)?)
             }

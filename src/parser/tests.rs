@@ -262,7 +262,8 @@ fn wrong_arguments() {
         }
     }
     let rules = Rules { headers: false, ..RULES };
-    assert_eq!(parse_with(rules, b"HPUB foo 0 2\r\nhi\r\n").1, arguments("HPUB"));
+    let verdict = parse_with(rules, b"HPUB foo 0 2\r\nhi\r\n").1;
+    assert_eq!(verdict, Err(ProtoErr::HeadersNotSupported));
 }
 
 #[test]

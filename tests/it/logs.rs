@@ -129,6 +129,31 @@ for_both! {
         }
     }
 
+    /// What a client sent is quoted, as far as it tells what is wrong.
+    fn what_broke_the_protocol_is_quoted(which) {
+        let server = Server::with().conf("max_payload: 10").start(which);
+        for (sent, text) in [
+            ("PUB a 11\r\nhello world\r\n", "maximum payload exceeded: 11 vs 10"),
+            ("PUB a x\r\n", r#"processPub Bad or Missing Size: "a x""#),
+            ("PUB a\r\n", r#"processPub Parse Error: "a""#),
+            ("HPUB a 0 1\r\n", "message headers not supported"),
+            ("SUB a\r\n", r#"processSub Parse Error: "a""#),
+            ("UNSUB a b c\r\n", r#"processUnsub Parse Error: "a b c""#),
+            ("FOO bar\r\n", r#"proto='"FOO bar\r"#),
+        ] {
+            let mut client = Client::open(&server);
+            client.send(sent);
+            client.read_to_end();
+            let line = server.wait_log(text);
+            assert!(line.contains("[ERR]") && line.contains("cid:"), "{line}");
+        }
+        server.wait_log("Client parser ERROR");
+        let mut client = Client::connect(&server, r#""headers":true"#);
+        client.send("HPUB a 7 5\r\n");
+        client.read_to_end();
+        server.wait_log(r#"processHeaderPub Header Size larger then TotalSize: "a 7 5""#);
+    }
+
     /// The line names both clusters; a route's own complaint is one line.
     fn what_ends_a_route_is_an_error(which) {
         let conf = "cluster { name: mesh, listen: \"127.0.0.1:-1\" }";

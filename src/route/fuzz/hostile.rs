@@ -80,7 +80,7 @@ pub fn fuzz_route(bytes: &[u8]) {
         };
         let result = result.and_then(|()| route.handle_deadline(&mut bench.delivery));
         if let Err(error) = result {
-            let reason = route.fail(&error, &mut bench.delivery);
+            let reason = route.fail((&error).into(), &mut bench.delivery);
             conn.close(reason, false);
         }
         while route.handle_turn(&mut bench.delivery).expect("it waits for nothing") {}

@@ -307,7 +307,7 @@ impl World {
             self.crossed.push(Crossing { from, to, payload: payload.to_vec() });
         };
         if let Err(error) = end.handle(input, bench, crossed) {
-            let reason = end.route.fail(&error, &mut bench.delivery);
+            let reason = end.route.fail((&error).into(), &mut bench.delivery);
             bench.delivery.commit(&end.conn);
             end.conn.close(reason, false);
         } else {
@@ -334,7 +334,7 @@ impl World {
         let more = match due.and_then(|()| end.route.handle_turn(&mut bench.delivery)) {
             Ok(more) => more,
             Err(error) => {
-                let reason = end.route.fail(&error, &mut bench.delivery);
+                let reason = end.route.fail((&error).into(), &mut bench.delivery);
                 bench.delivery.commit(&end.conn);
                 end.conn.close(reason, false);
                 return true;
