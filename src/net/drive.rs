@@ -50,6 +50,9 @@ const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
 const READS_MAX: usize = 4;
 const READ_ON_BYTES_MAX: usize = 256 * 1024;
 
+/// How long a client whose message was too large has to read why, before its connection is reset.
+const RESET_AFTER: Duration = Duration::from_millis(100);
+
 /// What all tasks of a server need.
 pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
@@ -650,6 +653,9 @@ impl<M: Machine> Drive<M> {
         }
         self.poll_flush(cx, delivery);
         if !self.conn().has_hung_up() && self.poll_linger(cx, reason, scratch).is_ready() {
+            if reason == ClosedReason::MaxPayloadExceeded {
+                self.stream.reset();
+            }
             self.conn().hang_up();
             self.shared.left.notify_one();
         }
@@ -663,18 +669,27 @@ impl<M: Machine> Drive<M> {
     }
 
     /// Ready when nothing is left to be written or to be waited for, or the time for it is over.
+    ///
+    /// A message that was too large ends in a reset, as if its rest lay unread in the socket. That
+    /// rest is read first, for a moment: a reset may overtake the `-ERR`, and who is still writing
+    /// does not read it.
+    /// nats-differs: there the reset comes at once.
     fn poll_linger(
         &mut self,
         cx: &mut Context<'_>,
         reason: ClosedReason,
         scratch: &mut [u8],
     ) -> Poll<()> {
-        if self.conn().progress().pending_bytes == 0
-            && (reason != ClosedReason::ServerShutdown || self.poll_end(cx, scratch).is_ready())
-        {
-            return Poll::Ready(());
+        let (rest, max) = match reason {
+            _ if self.conn().progress().pending_bytes > 0 => (Poll::Pending, M::LINGER_MAX),
+            ClosedReason::ServerShutdown => (self.poll_end(cx, scratch), M::LINGER_MAX),
+            ClosedReason::MaxPayloadExceeded => (self.poll_drop(cx, scratch, false), RESET_AFTER),
+            _ => return Poll::Ready(()),
+        };
+        if rest.is_ready() {
+            return rest;
         }
-        let linger = self.behind().linger.get_or_insert_with(|| Box::pin(sleep(M::LINGER_MAX)));
+        let linger = self.behind().linger.get_or_insert_with(|| Box::pin(sleep(max)));
         linger.as_mut().poll(cx)
     }
 
@@ -688,6 +703,12 @@ impl<M: Machine> Drive<M> {
             self.stream.end();
             silent = self.conn().kind == Kind::Client;
         }
+        self.poll_drop(cx, scratch, silent)
+    }
+
+    /// Drops what comes. Ready when the other side has ended, or nothing comes of one that is known
+    /// to be `silent`.
+    fn poll_drop(&self, cx: &mut Context<'_>, scratch: &mut [u8], mut silent: bool) -> Poll<()> {
         for _ in 0..READS_MAX {
             match self.stream.poll_read(cx, scratch) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),

@@ -81,6 +81,15 @@ impl Stream {
         }
     }
 
+    /// Resets the connection: the other side learns that not all it sent was read. What it has
+    /// not received yet is lost.
+    pub(crate) fn reset(&self) {
+        if let Stream::Tcp(stream) = self {
+            // It fails only if the other side is gone already.
+            let _ = rustix::net::connect_unspec(stream);
+        }
+    }
+
     /// Ready when the socket may take more, else has the task woken then.
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

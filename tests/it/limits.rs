@@ -13,6 +13,22 @@ fn reason(which: Which, conf: &str, sent: &str) -> String {
     closed["reason"].as_str().unwrap().to_owned()
 }
 
+const VIOLATION: &str = "-ERR 'Maximum Payload Violation'\r\n";
+
+fn too_large(len: usize) -> String {
+    format!("PUB a {len}\r\n{}\r\n", "x".repeat(len))
+}
+
+/// With nats-server, whose reset comes at once, its write fails.
+#[test]
+fn who_reads_only_after_a_message_too_large_gets_the_error() {
+    let server = Server::with().conf("max_payload: 1000").start(Which::Dialtone);
+    let mut client = Client::connect(&server, "");
+    client.send(&too_large(20_000_000));
+    client.expect(VIOLATION);
+    client.expect_reset();
+}
+
 for_both! {
     fn reasons_of_closes(which) {
         let auth = "authorization: { user: a, pass: b, timeout: 0.2 }";
@@ -36,6 +52,15 @@ for_both! {
         for (conf, sent, expected) in cases {
             assert_eq!(reason(which, conf, sent), expected, "{conf} {sent:?}");
         }
+    }
+
+    /// Clients tell a reset from an end: jnats reports another exception.
+    fn a_message_too_large_ends_in_a_reset_behind_its_error(which) {
+        let server = Server::with().conf("max_payload: 1000").start(which);
+        let mut client = Client::connect(&server, "");
+        client.send(&too_large(1_001));
+        client.expect(VIOLATION);
+        client.expect_reset();
     }
 
     fn a_client_that_leaves(which) {

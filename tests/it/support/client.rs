@@ -248,6 +248,20 @@ impl Client {
         }
     }
 
+    /// Waits for the end of the connection, with nothing before it, and that it is a reset.
+    #[track_caller]
+    pub(crate) fn expect_reset(&mut self) {
+        assert!(
+            self.received.is_empty(),
+            "expected only the reset, got {:?}",
+            shown(&self.received)
+        );
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let error = self.stream.read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(error, Err(ErrorKind::ConnectionReset));
+        self.closed = true;
+    }
+
     fn end(&mut self) -> Arrived {
         self.closed = true;
         Arrived::Closed
