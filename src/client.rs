@@ -412,7 +412,8 @@ impl Client {
         if !again {
             self.greeting = Greeting::Connected;
         }
-        self.conn.set_about(&About { name, lang, version, user: user.name });
+        let named = again.then(|| self.conn.about().label());
+        self.conn.set_about(&About { name, lang, version, user: user.name, named });
         self.set_headers(self.asked.headers)?;
         if !(0..=1).contains(&protocol) {
             return Err(ProtoErr::InvalidProtocol);
@@ -451,6 +452,7 @@ impl Client {
     }
 
     /// An op has begun that is not CONNECT: the client becomes `no_auth_user`, or has to go.
+    /// nats-differs: logs name it so.
     fn admit_without_connect(&mut self) -> Result<(), ProtoErr> {
         let user = self.registry.authenticator.no_auth_user(self.connection_type);
         let user = user.ok_or(ProtoErr::AuthorizationViolation)?;

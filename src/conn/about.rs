@@ -3,6 +3,8 @@
 //! A connection keeps it as [`Packed`], in one small allocation; [`About`] is what that unpacks to.
 //! nats: server/client.go `processConnect`
 
+use std::borrow::Cow;
+
 use triomphe::ThinArc;
 
 use crate::auth::TOKEN_NAME;
@@ -19,10 +21,12 @@ pub struct About {
     pub version: Option<Box<str>>,
     /// Who it proved to be.
     pub user: Option<Box<str>>,
+    /// How logs named it before this CONNECT, if that is not the first: they go on to.
+    pub named: Option<Label>,
 }
 
 /// How logs name a connection behind its address and number; parts may be missing.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Label {
     /// `v1.0:go:name`.
     pub client: Option<String>,
@@ -30,12 +34,16 @@ pub struct Label {
     pub account: Option<String>,
 }
 
-/// An [`About`] in one allocation: the lengths of its four texts, then the texts; 0 for none.
+/// An [`About`] in one allocation: the lengths of its four texts, then the texts; 0 for none. If
+/// it was named before, that follows: the length of the label's `client`, and the label's texts.
 pub(super) struct Packed(ThinArc<[u32; 4], u8>);
 
 impl About {
     /// How logs name it.
     pub fn label(&self) -> Label {
+        if let Some(named) = &self.named {
+            return named.clone();
+        }
         let version = self.version.as_ref().map(|version| format!("v{version}"));
         let parts = [version.as_deref(), self.lang.as_deref(), self.name.as_deref()];
         let known: Vec<&str> = parts.into_iter().flatten().collect();
@@ -63,11 +71,16 @@ const NKEY_LEN: usize = 56;
 impl Packed {
     /// Packs it; `None` if nothing is known.
     pub(super) fn new(about: &About) -> Option<Packed> {
-        let About { name, lang, version, user } = about;
+        let About { name, lang, version, user, named } = about;
         let texts = [name, lang, version, user].map(|text| text.as_deref().unwrap_or_default());
-        let all = texts.concat();
+        let mut all = texts.concat().into_bytes();
+        if let Some(Label { client, account }) = named {
+            let [client, account] = [client, account].map(|t| t.as_deref().unwrap_or_default());
+            all.extend((client.len() as u32).to_ne_bytes());
+            all.extend([client, account].concat().into_bytes());
+        }
         let lens = texts.map(|text| text.len() as u32);
-        (!all.is_empty()).then(|| Packed(ThinArc::from_header_and_slice(lens, all.as_bytes())))
+        (!all.is_empty()).then(|| Packed(ThinArc::from_header_and_slice(lens, &all)))
     }
 
     /// Unpacks it.
@@ -76,10 +89,19 @@ impl Packed {
         let [name, lang, version, user] = self.0.header.header.map(|len| {
             let (text, behind) = rest.split_at(len as usize);
             rest = behind;
-            (!text.is_empty()).then(|| String::from_utf8_lossy(text).into())
+            text_of(text)
         });
-        About { name, lang, version, user }
+        let named = rest.split_first_chunk().map(|(len, texts)| {
+            let (client, account) = texts.split_at(u32::from_ne_bytes(*len) as usize);
+            Label { client: text_of(client), account: text_of(account) }
+        });
+        About { name, lang, version, user, named }
     }
+}
+
+/// A text that was packed; none was packed as the empty one.
+fn text_of<T: for<'a> From<Cow<'a, str>>>(packed: &[u8]) -> Option<T> {
+    (!packed.is_empty()).then(|| String::from_utf8_lossy(packed).into())
 }
 
 #[cfg(test)]
@@ -93,9 +115,15 @@ mod tests {
             [["é", "go", "1.49.0", "u"], ["", "", "", "u"], ["n", "", "1", ""]]
         {
             let (name, lang) = (text(name), text(lang));
-            let about = About { name, lang, version: text(version), user: text(user) };
+            let about = About { name, lang, version: text(version), user: text(user), named: None };
             assert_eq!(Packed::new(&about).unwrap().about(), about);
+            let label = about.label();
+            let later = About { version: text("2"), named: Some(label.clone()), ..about };
+            let later = Packed::new(&later).unwrap().about();
+            assert_eq!((later.label(), later.version.as_deref()), (label, Some("2")));
         }
+        let nameless = About { named: Some(Label::default()), ..About::default() };
+        assert_eq!(Packed::new(&nameless).unwrap().about(), nameless);
         assert!(Packed::new(&About::default()).is_none());
     }
 }

@@ -133,7 +133,7 @@ fn varz_tells_who_the_server_is_and_what_it_counted() {
 fn connz_shows_a_connection() {
     let registry = registry();
     let text = |text: &str| Some(text.into());
-    let about = About { name: text("cli"), lang: text("py"), version: None, user: text("u") };
+    let about = About { name: text("cli"), lang: text("py"), user: text("u"), ..About::default() };
     let conn = connect(&registry, 10, about);
     conn.in_msgs.add(1);
     conn.in_bytes.add(3);

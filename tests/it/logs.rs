@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::client::quiet_connect;
 use crate::support::remote::connect_line;
 use crate::support::{Client, Remote, Server, Which};
 
@@ -174,6 +175,31 @@ for_both! {
         server.wait_log("Router connection closed: Parse Error");
         let errors = server.log_lines().into_iter().filter(|line| line.contains("-ERR"));
         assert_eq!(errors.collect::<Vec<_>>(), [""; 0]);
+    }
+
+    /// So all lines of a connection are found by one name, whoever it becomes.
+    fn a_connection_keeps_the_name_of_its_first_connect(which) {
+        let users = "authorization { users = [ { user: a, password: x }, { user: b, password: y } ] }";
+        for (conf, first, second, label) in [
+            (users, r#""user":"a","pass":"x","name":"n","lang":"l""#, r#""user":"b","pass":"y""#,
+                r#" - "l:n" - "$G/user:a""#),
+            (users, r#""user":"a","pass":"x""#, r#""user":"b","pass":"y","name":"n""#,
+                r#" - "$G/user:a""#),
+            ("debug: true", r#""name":"n""#, r#""name":"m","version":"2""#, r#" - "n""#),
+            ("debug: true", "", r#""user":"u","name":"m""#, ""),
+        ] {
+            let server = Server::with().conf(conf).flags(["-D"]).start(which);
+            let mut client = Client::connect(&server, first);
+            for _ in 0..2 {
+                client.send(&quiet_connect(second));
+                client.fence();
+            }
+            drop(client);
+            let line = server.wait_log("Client connection closed");
+            let (_, behind) = line.split_once("cid:").unwrap();
+            let named = behind.trim_start_matches(|c: char| c.is_ascii_digit());
+            assert_eq!(named, format!("{label} - Client connection closed: Client Closed"));
+        }
     }
 
     fn failed_logins_are_errors(which) {
