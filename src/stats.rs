@@ -7,6 +7,8 @@
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::ids::Kind;
+
 /// A number that one thread at a time raises and any thread reads.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -45,11 +47,13 @@ pub struct Counters {
     pub out_msgs: Counter,
     /// Their bytes.
     pub out_bytes: Counter,
-    /// Connections closed because they did not read fast enough.
+    /// Times that a connection did not read fast enough, whether it was closed for it or forgiven.
     pub slow_consumers: Counter,
     /// Connections closed because they did not answer PINGs.
     pub stale_connections: Counter,
-    /// Routes among `slow_consumers`.
+    /// Those of clients.
+    pub slow_clients: Counter,
+    /// Those of routes, but only once until they have caught up.
     pub slow_routes: Counter,
     /// Routes among `stale_connections`.
     pub stale_routes: Counter,
@@ -69,6 +73,18 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Counts a slow consumer; it is one `still` if it was counted before and has not caught up.
+    ///
+    /// nats-differs: there, who has been closed may count once more, when the write that was under
+    /// way misses its deadline.
+    pub fn count_slow(&self, kind: Kind, still: bool) {
+        self.slow_consumers.add(1);
+        match kind {
+            Kind::Route => self.slow_routes.add(u64::from(!still)),
+            Kind::Client | Kind::System => self.slow_clients.add(1),
+        }
+    }
+
     /// Notes what the match cache has counted by itself.
     pub fn set_cache(&self, cache: &CacheStats) {
         self.num_cache.set(cache.num_cache);
@@ -88,6 +104,7 @@ impl Counters {
             out_bytes: self.out_bytes.load(),
             slow_consumers: self.slow_consumers.load(),
             stale_connections: self.stale_connections.load(),
+            slow_clients: self.slow_clients.load(),
             slow_routes: self.slow_routes.load(),
             stale_routes: self.stale_routes.load(),
             stalled_clients: self.stalled_clients.load(),
@@ -112,6 +129,7 @@ pub struct Snapshot {
     pub out_bytes: u64,
     pub slow_consumers: u64,
     pub stale_connections: u64,
+    pub slow_clients: u64,
     pub slow_routes: u64,
     pub stale_routes: u64,
     pub stalled_clients: u64,
@@ -156,6 +174,7 @@ impl AddAssign for Snapshot {
         self.out_bytes += other.out_bytes;
         self.slow_consumers += other.slow_consumers;
         self.stale_connections += other.stale_connections;
+        self.slow_clients += other.slow_clients;
         self.slow_routes += other.slow_routes;
         self.stale_routes += other.stale_routes;
         self.stalled_clients += other.stalled_clients;

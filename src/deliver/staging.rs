@@ -556,10 +556,7 @@ fn count(sent: Sent, kind: Kind, msgs: u64, bytes: u64, counters: &Counters) {
             counters.out_msgs.add(msgs);
             counters.out_bytes.add(bytes);
         }
-        Sent::SlowConsumer => {
-            counters.slow_consumers.add(1);
-            counters.slow_routes.add(u64::from(kind == Kind::Route));
-        }
+        Sent::SlowConsumer => counters.count_slow(kind, false),
         Sent::Dropped | Sent::Closed => {}
     }
 }

@@ -156,6 +156,7 @@ pub fn varz(view: &View<'_>) -> Varz {
     let options = &registry.options;
     let info = registry.info();
     let totals = registry.totals();
+    let stale_clients = totals.stale_connections.saturating_sub(totals.stale_routes);
     let routed = registry.route_traffic();
     let start = view.date(Moment::START);
     Varz {
@@ -228,8 +229,8 @@ pub fn varz(view: &View<'_>) -> Varz {
         tags: options.server_tags.clone(),
         metadata: options.server_metadata.clone(),
         system_account: options.system_account(),
-        slow_consumer_stats: ByKind::new(totals.slow_consumers, totals.slow_routes),
-        stale_connection_stats: ByKind::new(totals.stale_connections, totals.stale_routes),
+        slow_consumer_stats: ByKind::new(totals.slow_clients, totals.slow_routes),
+        stale_connection_stats: ByKind::new(stale_clients, totals.stale_routes),
         disk_io_wait_stats: DiskIoWaitStats::default(),
     }
 }
@@ -253,8 +254,8 @@ fn cluster(mesh: &Mesh) -> ClusterVarz {
 }
 
 impl ByKind {
-    fn new(total: u64, routes: u64) -> ByKind {
-        ByKind { clients: total.saturating_sub(routes), routes, ..ByKind::default() }
+    fn new(clients: u64, routes: u64) -> ByKind {
+        ByKind { clients, routes, ..ByKind::default() }
     }
 }
 

@@ -26,7 +26,6 @@ use crate::conn::{Conn, Flushed, Progress};
 use crate::deliver::Delivery;
 use crate::duration;
 use crate::errors::{ClosedReason, ProtoErr};
-use crate::ids::Kind;
 use crate::limits::{FIRST_PING_MAX, STALL_PER_READ_MAX};
 use crate::machine::Machine;
 use crate::moment::Moment;
@@ -588,8 +587,7 @@ impl<M: Machine> Drive<M> {
             self.conn().flush(&registry.policy, delivery.now);
         }
         let progress = self.conn().progress();
-        delivery.counters.slow_consumers.add(1);
-        delivery.counters.slow_routes.add(u64::from(self.conn().kind == Kind::Route));
+        delivery.counters.count_slow(self.conn().kind, missed.retried);
         let state = if missed.retried { "State" } else { "Detected" };
         conn_event!(
             INFO,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::liveness::closed_by_port;
 use crate::support::client::Arrived;
-use crate::support::{Client, PATIENCE, Server, frames, http};
+use crate::support::{Client, PATIENCE, Remote, Server, frames, http};
 
 /// A message large enough that few of them fill the kernel's buffers.
 const PAYLOAD_LEN: usize = 100_000;
@@ -113,6 +113,39 @@ for_both! {
         server.wait_log("Slow Consumer Recovered: Flush took ");
         assert!(http::json(&server, "/varz")["slow_consumers"].as_u64() > Some(0));
         slow.fence();
+    }
+
+    /// Each deadline that it misses counts among all; among the routes it counts once, until it has
+    /// recovered.
+    fn a_route_that_crawls_is_one_slow_route(which) {
+        let cluster = "name: mesh, listen: \"127.0.0.1:-1\", pool_size: -1, write_deadline: \"500ms\"";
+        let server = Server::with().conf(format!("cluster {{ {cluster} }}\n")).monitored().start(which);
+        let mut remote = Remote::join(&server, "r");
+        remote.send("RS+ $G crawl\r\n");
+        remote.fence();
+        let lines = |text: &str| server.log_lines().iter().filter(|l| l.contains(text)).count();
+        std::thread::scope(|scope| {
+            let publisher = scope.spawn(|| publish(&server, "crawl", 600));
+            let deadline = Instant::now() + PATIENCE;
+            // A reader that crawls, from the first message on.
+            while lines("Slow Consumer State: WriteDeadline of 500ms exceeded with ") == 0 {
+                assert_eq!(remote.line.read_some(deadline), Arrived::Bytes);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            publisher.join().unwrap();
+            remote.send("PING\r\n");
+            while !remote.line.received().ends_with(b"PONG\r\n") {
+                assert_eq!(remote.line.read_some(deadline), Arrived::Bytes);
+                if remote.line.received().ends_with(b"\r\nPING\r\n") {
+                    remote.send("PING\r\n");
+                }
+            }
+        });
+        let (detected, still) = (lines("Slow Consumer Detected"), lines("Slow Consumer State"));
+        let varz = http::json(&server, "/varz");
+        assert_eq!(varz["slow_consumers"], detected + still);
+        assert_eq!(varz["slow_consumer_stats"]["routes"], detected);
+        assert_eq!(varz["slow_consumer_stats"]["clients"], 0);
     }
 
     /// Forgiving is for those who take something.

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
 use crate::conn::Wire;
+use crate::ids::Kind;
 use crate::ids::ServerId;
 use crate::options::{ConnectionType, Options};
 
