@@ -42,6 +42,7 @@ pub mod server;
 pub mod stats;
 pub mod subject;
 pub mod sublist;
+pub mod table;
 pub mod turns;
 
 pub use line_client::{LineClient, LineOptions};

@@ -21,6 +21,7 @@ const FLOORS: [&[&str]; 7] = [
         "route_url",
         "options",
         "moment",
+        "table",
         "os_error",
         "fuzzing",
     ],

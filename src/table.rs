@@ -1,0 +1,313 @@
+//! `Table`: a hash table that grows and shrinks in pieces.
+//!
+//! A usual table moves all its entries when it is full: with millions of them under a lock, others
+//! wait for half a second. This one begins as a usual one. With more than [`FULL`] entries it
+//! becomes a row of small ones, to which insertions add one after the other, each by splitting the
+//! next in turn, and from which removals take the last one away again (linear hashing). No call
+//! moves more than the entries of two small tables.
+//!
+//! ```text
+//!   numbers of the small tables, by the lower bits of a hash
+//!     00    1   10              3 of them: the first is split, 1 is the next in turn
+//!     00   01   10   11         4 of them: the next round begins with 00
+//!    000   01   10   11   100   5 of them
+//! ```
+//!
+//! Knows nothing of keys: as with hashbrown, the caller hashes and compares.
+//! Invariant: an entry is in the small table that [`place`] gives for its hash.
+
+use std::slice;
+
+use hashbrown::HashTable;
+
+/// Entries of a small table, on average, when a round of splits begins. There is room for 448 in a
+/// table of 512 buckets, and few are so far above the average.
+const FULL: usize = 400;
+
+/// Insertions from one split of a round to the next: the last table is split before it fills up.
+const INSERTIONS_PER_SPLIT: usize = 8;
+
+/// Entries of a small table, on average, when a round of splits is undone.
+const SPARSE: usize = 50;
+
+/// A single table above this capacity shrinks when it is used to an eighth.
+const SHRINK_ABOVE: usize = 64;
+
+/// The bits of a hash from here on choose the small table, which looks at the lowest and at the
+/// highest ones.
+const LOWEST_BIT: u32 = 20;
+
+/// Entries by their hash.
+#[derive(Debug)]
+pub struct Table<T>(Held<T>);
+
+#[derive(Debug)]
+enum Held<T> {
+    /// Most tables stay small, and cost no more than this.
+    One(HashTable<T>),
+    Many(Box<Row<T>>),
+}
+
+/// Small tables, at least two.
+#[derive(Debug)]
+struct Row<T> {
+    tables: Vec<HashTable<T>>,
+    /// Entries of all.
+    len: usize,
+}
+
+/// A walk over a table that may change between two steps: the hash to go on from, none at the end.
+/// Its bits stand in reverse, so that a small table is a stretch of the way, before and after it is
+/// split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walk(Option<u64>);
+
+impl Walk {
+    /// A walk that has come to its end.
+    pub const OVER: Self = Self(None);
+
+    /// A walk that has yet to begin.
+    pub const fn new() -> Self {
+        Self(Some(0))
+    }
+
+    /// All has been visited.
+    pub fn is_over(self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Table<T> {
+    /// An empty table, which allocates nothing.
+    pub const fn new() -> Self {
+        Self(Held::One(HashTable::new()))
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Held::One(table) => table.len(),
+            Held::Many(row) => row.len,
+        }
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The entry of that hash that is the one.
+    #[inline]
+    pub fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {
+        let table = match &self.0 {
+            Held::One(table) => table,
+            Held::Many(row) => &row.tables[place(choice(hash), row.tables.len())],
+        };
+        table.find(hash, is_it)
+    }
+
+    /// See [`find`](Self::find).
+    #[inline]
+    pub fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&mut T> {
+        self.table_of(hash).find_mut(hash, is_it)
+    }
+
+    /// Adds an entry that is not there. `hash_of` tells the hashes of those that move.
+    #[inline]
+    pub fn insert(&mut self, hash: u64, entry: T, hash_of: impl Fn(&T) -> u64) {
+        self.table_of(hash).insert_unique(hash, entry, &hash_of);
+        match &mut self.0 {
+            Held::One(table) if table.len() <= FULL => {}
+            Held::One(table) => {
+                let mut row = Row { len: table.len(), tables: vec![std::mem::take(table)] };
+                row.split(hash_of);
+                self.0 = Held::Many(Box::new(row));
+            }
+            Held::Many(row) => {
+                row.len += 1;
+                row.grow(hash_of);
+            }
+        }
+    }
+
+    /// Takes out the entry of that hash that is the one. `hash_of` tells the hashes of those that
+    /// move.
+    #[inline]
+    pub fn remove(
+        &mut self,
+        hash: u64,
+        is_it: impl FnMut(&T) -> bool,
+        hash_of: impl Fn(&T) -> u64,
+    ) -> Option<T> {
+        let (entry, _) = self.table_of(hash).find_entry(hash, is_it).ok()?.remove();
+        match &mut self.0 {
+            Held::One(table) => {
+                if table.capacity() > SHRINK_ABOVE && table.len() < table.capacity() / 8 {
+                    table.shrink_to(table.len() * 2, hash_of);
+                }
+            }
+            Held::Many(row) => {
+                row.len -= 1;
+                if row.shrink(hash_of) {
+                    self.unite();
+                }
+            }
+        }
+        Some(entry)
+    }
+
+    /// Takes out some entries, at most `count_max`; none if none are left. No other one moves.
+    pub fn take_some(&mut self, count_max: usize) -> Vec<T> {
+        while let Held::Many(row) = &mut self.0 {
+            let last = row.tables.last_mut().expect("a row has two tables");
+            let some: Vec<T> = last.extract_if(|_| true).take(count_max).collect();
+            row.len -= some.len();
+            if last.is_empty() {
+                row.tables.pop();
+                self.unite();
+            }
+            if !some.is_empty() {
+                return some;
+            }
+        }
+        let Held::One(table) = &mut self.0 else { return Vec::new() };
+        let some = table.extract_if(|_| true).take(count_max).collect();
+        if table.is_empty() {
+            *table = HashTable::new();
+        }
+        some
+    }
+
+    /// All entries, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.tables().iter().flatten()
+    }
+
+    /// The next entries on a walk, those of one small table. What is there all the time is visited
+    /// at least once; other entries may be left out, and one may be visited twice.
+    pub fn step(&self, walk: &mut Walk) -> impl Iterator<Item = &T> {
+        let tables = self.tables();
+        let table = walk.0.map(|from| {
+            let place = place(from.reverse_bits(), tables.len());
+            walk.0 = (from | u64::MAX >> bit_count(place, tables.len())).checked_add(1);
+            &tables[place]
+        });
+        table.into_iter().flatten()
+    }
+
+    fn tables(&self) -> &[HashTable<T>] {
+        match &self.0 {
+            Held::One(table) => slice::from_ref(table),
+            Held::Many(row) => &row.tables,
+        }
+    }
+
+    /// The small table where entries of that hash are.
+    #[inline]
+    fn table_of(&mut self, hash: u64) -> &mut HashTable<T> {
+        match &mut self.0 {
+            Held::One(table) => table,
+            Held::Many(row) => {
+                let place = place(choice(hash), row.tables.len());
+                &mut row.tables[place]
+            }
+        }
+    }
+
+    /// Goes back to a single table when the row has become one.
+    fn unite(&mut self) {
+        if let Held::Many(row) = &mut self.0
+            && let [last] = &mut *row.tables
+        {
+            self.0 = Held::One(std::mem::take(last));
+        }
+    }
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Row<T> {
+    /// Splits the next table in turn if there are too many entries.
+    #[inline]
+    fn grow(&mut self, hash_of: impl Fn(&T) -> u64) {
+        let (at_start, split) = round(self.tables.len());
+        if self.len > at_start * FULL + split * INSERTIONS_PER_SPLIT {
+            self.split(hash_of);
+        }
+    }
+
+    #[cold]
+    fn split(&mut self, hash_of: impl Fn(&T) -> u64) {
+        let (at_start, split) = round(self.tables.len());
+        // Both are made as large as the one was: they will be as full when they are split.
+        let mut parts = [(); 2].map(|()| HashTable::with_capacity(FULL));
+        for entry in std::mem::take(&mut self.tables[split]) {
+            let hash = hash_of(&entry);
+            let leaves = choice(hash) & at_start as u64 != 0;
+            parts[usize::from(leaves)].insert_unique(hash, entry, &hash_of);
+        }
+        let [stay, leave] = parts;
+        self.tables[split] = stay;
+        self.tables.push(leave);
+    }
+
+    /// Joins the last table with the one it was split from if there are few entries. Tells whether
+    /// it did.
+    #[inline]
+    fn shrink(&mut self, hash_of: impl Fn(&T) -> u64) -> bool {
+        let (at_start, split) = round(self.tables.len() - 1);
+        let joins = self.len < at_start * SPARSE + split * INSERTIONS_PER_SPLIT;
+        if joins {
+            self.join(split, hash_of);
+        }
+        joins
+    }
+
+    #[cold]
+    fn join(&mut self, split: usize, hash_of: impl Fn(&T) -> u64) {
+        for entry in self.tables.pop().into_iter().flatten() {
+            self.tables[split].insert_unique(hash_of(&entry), entry, &hash_of);
+        }
+    }
+}
+
+/// How many tables began this round of splits, and how many of them are split.
+#[inline]
+fn round(table_count: usize) -> (usize, usize) {
+    let at_start = 1 << table_count.ilog2();
+    (at_start, table_count - at_start)
+}
+
+/// The bits of a hash that choose the small table.
+#[inline]
+fn choice(hash: u64) -> u64 {
+    hash >> LOWEST_BIT
+}
+
+/// Which of so many small tables is chosen.
+#[inline]
+fn place(choice: u64, table_count: usize) -> usize {
+    let mask = table_count.next_power_of_two() - 1;
+    let place = choice as usize & mask;
+    if place < table_count { place } else { place & (mask >> 1) }
+}
+
+/// How many bits choose the small table in that place.
+fn bit_count(place: usize, table_count: usize) -> u32 {
+    let all = table_count.next_power_of_two();
+    let waits_for_split = place < all / 2 && place + all / 2 >= table_count;
+    all.ilog2() - u32::from(waits_for_split)
+}
+
+#[cfg(test)]
+mod tests;
