@@ -3,7 +3,8 @@
 //! Subjects without wildcard are in one flat table, patterns in a [trie]; both keep the first
 //! entry of a subject and no copy of its text, and the [sets] keep the others. In production
 //! an entry is a thin pointer, so that one more literal subject costs one slot of 8 bytes and its
-//! control byte.
+//! control byte. However many entries there are, a change moves some hundred of them at most: its
+//! tables grow and shrink in pieces ([`Table`]).
 //!
 //! Knows nothing of clients, routes and locks: whoever shares a sublist puts it behind a lock.
 //! Caches beside it learn of changes through its [`Epochs`]; the protocol is written there.
@@ -20,15 +21,12 @@ mod sets;
 mod tests;
 mod trie;
 
-use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher};
 use std::iter;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as TableEntry;
 
 use crate::subject::{is_literal, is_valid_subscription};
 use crate::sublist::cache::Cached;
@@ -36,11 +34,9 @@ use crate::sublist::epochs::Epochs;
 use crate::sublist::result::MatchResult;
 use crate::sublist::sets::{ALONE, Left, Sets};
 use crate::sublist::trie::Trie;
+use crate::table::Table;
 
 pub use crate::sublist::sets::UNLISTED;
-
-/// The literal table above this capacity shrinks when it is used to an eighth.
-const SHRINK_ABOVE: usize = 64;
 
 /// A handle of one subscription, cheap to clone; all clones show the same subscription.
 pub trait Entry: Clone {
@@ -67,15 +63,13 @@ pub trait Entry: Clone {
 #[derive(Debug)]
 pub struct Sublist<E> {
     /// Heads of the subjects without wildcard, hashed by their subject.
-    literals: HashTable<E>,
+    literals: Table<E>,
     /// Heads of the subjects with wildcard.
     patterns: Trie<E>,
     /// What stands behind the heads.
     sets: Sets<E>,
     /// Keys the hash of `literals`.
     random: RandomState,
-    /// How often `literals` was rebuilt, which moves its entries.
-    rebuilds: u64,
     epochs: Arc<Epochs>,
     inserts: u64,
     removes: u64,
@@ -96,11 +90,10 @@ impl<E: Entry> Sublist<E> {
     /// An empty sublist.
     pub fn new() -> Self {
         Self {
-            literals: HashTable::new(),
+            literals: Table::new(),
             patterns: Trie::new(),
             sets: Sets::new(),
             random: RandomState::default(),
-            rebuilds: 0,
             epochs: Arc::new(Epochs::new()),
             inserts: 0,
             removes: 0,
@@ -139,34 +132,23 @@ impl<E: Entry> Sublist<E> {
         }
         self.bump(&entry);
         self.inserts += 1;
-        let head = if is_literal(entry.subject()) {
-            let hash = hash(&self.random, entry.subject());
-            let same = |head: &E| head.subject() == entry.subject();
-            let rebuilt = Cell::new(false);
-            let rehash = |head: &E| {
-                rebuilt.set(true);
-                self::hash(&self.random, head.subject())
-            };
-            let place = self.literals.entry(hash, same, rehash);
-            self.rebuilds += u64::from(rebuilt.get());
-            match place {
-                TableEntry::Occupied(head) => head.into_mut(),
-                TableEntry::Vacant(place) => {
-                    entry.set_slot(ALONE);
-                    place.insert(entry);
-                    return true;
-                }
+        let Self { literals, patterns, sets, random, .. } = self;
+        if !is_literal(entry.subject()) {
+            match patterns.add(&entry) {
+                Some(head) => sets.join(head, entry),
+                None => entry.set_slot(ALONE),
             }
-        } else {
-            match self.patterns.add(&entry) {
-                Some(head) => head,
-                None => {
-                    entry.set_slot(ALONE);
-                    return true;
-                }
+            return true;
+        }
+        let hash_of = |head: &E| hash(random, head.subject());
+        let hash = hash_of(&entry);
+        match literals.find(hash, |head| head.subject() == entry.subject()) {
+            Some(head) => sets.join(head, entry),
+            None => {
+                entry.set_slot(ALONE);
+                literals.insert(hash, entry, hash_of);
             }
-        };
-        self.sets.join(head, entry);
+        }
         true
     }
 
@@ -193,6 +175,11 @@ impl<E: Entry> Sublist<E> {
     /// nats: server/sublist.go `UpdateRemoteQSub`
     pub fn outdate(&self, entry: &E) {
         self.bump(entry);
+    }
+
+    /// Outdates all cached results.
+    pub fn outdate_all(&self) {
+        self.epochs.bump(b">");
     }
 
     /// How many local entries there are of exactly this subject and queue.
@@ -249,21 +236,16 @@ impl<E: Entry> Sublist<E> {
     }
 
     fn remove_literal(&mut self, entry: &E) -> bool {
-        let Self { literals, sets, random, rebuilds, .. } = self;
+        let Self { literals, sets, random, .. } = self;
         let hash_of = |head: &E| hash(random, head.subject());
         let same = |head: &E| head.subject() == entry.subject();
-        let Ok(mut place) = literals.find_entry(hash_of(entry), same) else { return false };
-        match sets.leave(place.get(), entry) {
+        let hash = hash_of(entry);
+        let Some(head) = literals.find_mut(hash, same) else { return false };
+        match sets.leave(head, entry) {
             Left::Nothing => return false,
             Left::Member => {}
-            Left::Head(next) => *place.get_mut() = next,
-            Left::LastHead => {
-                place.remove();
-                if literals.capacity() > SHRINK_ABOVE && literals.len() < literals.capacity() / 8 {
-                    literals.shrink_to(literals.len() * 2, hash_of);
-                    *rebuilds += 1;
-                }
-            }
+            Left::Head(next) => *head = next,
+            Left::LastHead => drop(literals.remove(hash, |head| head.is_same(entry), hash_of)),
         }
         true
     }

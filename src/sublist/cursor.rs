@@ -1,30 +1,34 @@
 //! `Cursor`: goes over the local subscriptions of a sublist piece by piece, while it changes.
 //!
-//! The lock of the sublist is let go between two pieces. Subjects that have local entries all the
-//! time are visited at least once; others may be left out, and one may be visited twice. Whoever
-//! announces interest tells of what comes and goes meanwhile as it happens, and so misses nothing.
+//! The lock of the sublist is let go between two pieces. Subjects that have plain local entries all
+//! the time are visited at least once, and queues of a subject whose number of local entries stays
+//! the same; others may be left out, and one may be visited twice. Whoever announces interest tells
+//! of what comes and goes meanwhile as it happens, and so misses nothing.
 //!
-//! How it keeps its place: patterns are visited from the end of their arena, in which removal only
-//! moves what is last to an earlier place. Literals are visited by their bucket, and again from the
-//! start when their table was rebuilt, which growth makes twice as rare each time.
+//! How it keeps its place: a queue may move from beside the head of its subject to the head, but
+//! never back, so those beside a head are visited before the heads. Patterns are visited from the
+//! end of their arena, in which removal only moves what is last to an earlier place. Tables are
+//! visited by a [`Walk`].
 
 use crate::sublist::{Entry, Sublist};
+use crate::table::Walk;
 
 /// A place among the subjects of one sublist.
 #[derive(Debug)]
 pub struct Cursor {
+    /// Groups beside heads that are still to be visited are in the sets from this one on,
+    set: usize,
+    /// and there from here on.
+    groups: Walk,
     /// Patterns that are still to be visited are below this.
     pattern_end: usize,
-    /// Literals that are still to be visited are from here on,
-    bucket: usize,
-    /// if the table was rebuilt that many times.
-    rebuilds: u64,
+    literals: Walk,
 }
 
 impl Cursor {
     /// The place before all subjects.
     pub fn new() -> Self {
-        Self { pattern_end: usize::MAX, bucket: 0, rebuilds: 0 }
+        Self { set: 0, groups: Walk::new(), pattern_end: usize::MAX, literals: Walk::new() }
     }
 }
 
@@ -35,8 +39,8 @@ impl Default for Cursor {
 }
 
 impl<E: Entry> Sublist<E> {
-    /// Visits the local entries from `cursor` on, some `steps_max` subjects far: subject, queue and
-    /// how many there are of them. True at the end of all.
+    /// Visits the local entries from `cursor` on, some `steps_max` subjects and queues far: their
+    /// subject, queue and number. True at the end of all.
     pub fn visit_locals(
         &self,
         cursor: &mut Cursor,
@@ -44,8 +48,25 @@ impl<E: Entry> Sublist<E> {
         mut visit: impl FnMut(&[u8], Option<&[u8]>, usize),
     ) -> bool {
         let mut steps = steps_max;
+        while cursor.set < self.sets.len() && steps > 0 {
+            for member in self.sets.step_groups(cursor.set, &mut cursor.groups) {
+                let (subject, queue) = (member.subject(), member.queue());
+                visit(subject, queue, self.local_count(subject, queue));
+                steps = steps.saturating_sub(1);
+            }
+            if cursor.groups.is_over() {
+                (cursor.set, cursor.groups) = (cursor.set + 1, Walk::new());
+            }
+            steps = steps.saturating_sub(1);
+        }
         let mut visit_head = |head: &E| {
-            self.sets.locals(head, |queue, count| visit(head.subject(), queue, count));
+            let (subject, queue) = (head.subject(), head.queue());
+            for queue in [None, queue].into_iter().skip(usize::from(queue.is_none())) {
+                match self.sets.local_count(head, queue) {
+                    0 => {}
+                    count => visit(subject, queue, count),
+                }
+            }
         };
         cursor.pattern_end = cursor.pattern_end.min(self.patterns.len());
         while cursor.pattern_end > 0 && steps > 0 {
@@ -53,16 +74,13 @@ impl<E: Entry> Sublist<E> {
             visit_head(self.patterns.head_at(cursor.pattern_end));
             steps -= 1;
         }
-        if cursor.rebuilds != self.rebuilds {
-            (cursor.bucket, cursor.rebuilds) = (0, self.rebuilds);
-        }
-        while cursor.bucket < self.literals.num_buckets() && steps > 0 {
-            if let Some(head) = self.literals.get_bucket(cursor.bucket) {
+        while !cursor.literals.is_over() && steps > 0 {
+            for head in self.literals.step(&mut cursor.literals) {
                 visit_head(head);
+                steps = steps.saturating_sub(1);
             }
-            cursor.bucket += 1;
-            steps -= 1;
+            steps = steps.saturating_sub(1);
         }
-        cursor.pattern_end == 0 && cursor.bucket >= self.literals.num_buckets()
+        cursor.set >= self.sets.len() && cursor.pattern_end == 0 && cursor.literals.is_over()
     }
 }

@@ -36,12 +36,24 @@ impl Sub {
     }
 }
 
+thread_local! {
+    /// How often the subject or the queue of an entry was asked for on this thread.
+    static LOOKS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often that was since the last call.
+pub(super) fn take_looks() -> u64 {
+    LOOKS.take()
+}
+
 impl Entry for Sub {
     fn subject(&self) -> &[u8] {
+        LOOKS.set(LOOKS.get() + 1);
         &self.0.subject
     }
 
     fn queue(&self) -> Option<&[u8]> {
+        LOOKS.set(LOOKS.get() + 1);
         self.0.queue.as_deref()
     }
 
@@ -115,7 +127,7 @@ fn key_of(sub: &Sub) -> Key {
 }
 
 /// A cursor on its way, what it has visited, and what it must visit because it was there all the
-/// time.
+/// time: a queue, because as many of it were.
 #[derive(Default)]
 struct Round {
     cursor: Cursor,
@@ -168,17 +180,67 @@ pub(super) fn subject_from(bytes: &[u8]) -> Vec<u8> {
     tokens.join(&b'.')
 }
 
+/// One of a crowd: all have a subject, or a queue, of their own.
+fn one_of_crowd(kind: u8, id: u32) -> Sub {
+    let number = id.to_string();
+    match kind % 4 {
+        0 => Sub::new(id, format!("n.{number}").as_bytes(), None),
+        1 => Sub::new(id, format!("a.{number}.*").as_bytes(), None),
+        2 => Sub::new(id, b"a.b", Some(number.as_bytes())),
+        _ => Sub::new(id, b"a.*", Some(number.as_bytes())),
+    }
+}
+
+/// A sublist, the list of all subscriptions, and a cursor on its way.
+#[derive(Default)]
+struct Play {
+    list: Sublist<Sub>,
+    subs: Vec<Sub>,
+    round: Round,
+    ids: u32,
+}
+
+impl Play {
+    fn next_id(&mut self) -> u32 {
+        self.ids += 1;
+        self.ids
+    }
+
+    fn insert(&mut self, sub: Sub) {
+        let valid = is_valid_subscription(sub.subject());
+        assert_eq!(self.list.insert(sub.clone()), valid);
+        if valid {
+            assert!(!self.list.insert(sub.clone()), "inserted twice");
+            if sub.queue().is_some() {
+                self.round.steady.remove(&key_of(&sub));
+            }
+            self.subs.push(sub);
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Sub {
+        let sub = self.subs.swap_remove(at);
+        assert!(self.list.remove(&sub));
+        assert_eq!(sub.slot(), UNLISTED);
+        assert!(!self.list.remove(&sub), "removed twice");
+        let same = |other: &Sub| other.subject() == sub.subject() && other.queue().is_none();
+        let others = self.subs.iter().any(|other| !other.is_remote() && same(other));
+        if sub.queue().is_some() || !others {
+            self.round.steady.remove(&key_of(&sub));
+        }
+        sub
+    }
+}
+
 /// Applies operations of five bytes each to a sublist and to a list; ends in assertions.
 ///
-/// The first byte chooses: insert, remove, insert again, remove what is gone, move a cursor, or
-/// match, once directly and once through a small cache.
+/// The first byte chooses: insert, remove, insert again, remove what is gone, a crowd that comes or
+/// goes, move a cursor, or match, once directly and once through a small cache.
 pub fn fuzz_sublist_ops(data: &[u8]) {
-    let mut list = Sublist::new();
     let mut cache = MatchCache::<MatchResult<Sub>>::new();
-    let mut subs: Vec<Sub> = Vec::new();
+    let mut play = Play::default();
     let mut gone: Option<Sub> = None;
-    let mut round = Round::default();
-    for (id, op) in (0..).zip(data.chunks_exact(5)) {
+    for op in data.chunks_exact(5) {
         let subject = subject_from(&op[1..]);
         match op[0] % 8 {
             0..=2 => {
@@ -187,52 +249,46 @@ pub fn fuzz_sublist_ops(data: &[u8]) {
                     number @ 16.. => Some(vec![b'n', number]),
                     number => queue[usize::from(number % 5)].map(<[u8]>::to_vec),
                 };
-                let sub = Sub::new(id, &subject, queue.as_deref());
-                assert_eq!(list.insert(sub.clone()), is_valid_subscription(&subject));
-                if is_valid_subscription(&subject) {
-                    assert!(!list.insert(sub.clone()), "inserted twice");
-                    subs.push(sub);
+                let id = play.next_id();
+                play.insert(Sub::new(id, &subject, queue.as_deref()));
+            }
+            3 | 4 if !play.subs.is_empty() => {
+                gone = Some(play.remove(usize::from(op[1]) % play.subs.len()));
+            }
+            5 => gone.take().into_iter().for_each(|sub| play.insert(sub)),
+            7 if op[0] == 255 && op[1] < 64 && play.subs.len() < 1_000 => {
+                for _ in 0..500 {
+                    let id = play.next_id();
+                    play.insert(one_of_crowd(op[1], id));
                 }
             }
-            3 | 4 if !subs.is_empty() => {
-                let at = usize::from(op[1]) % subs.len();
-                let sub = subs.swap_remove(at);
-                assert!(list.remove(&sub));
-                assert_eq!(sub.slot(), UNLISTED);
-                let same =
-                    |other: &Sub| other.subject() == sub.subject() && other.queue() == sub.queue();
-                if !subs.iter().any(|other| !other.is_remote() && same(other)) {
-                    round.steady.remove(&key_of(&sub));
-                }
-                assert!(!list.remove(&sub), "removed twice");
-                gone = Some(sub);
-            }
-            5 => {
-                if let Some(sub) = gone.take() {
-                    assert!(list.insert(sub.clone()));
-                    subs.push(sub);
+            7 if op[0] == 247 && op[1] < 64 => {
+                for _ in 0..play.subs.len().min(1_000) {
+                    play.remove(play.subs.len() - 1);
                 }
             }
             6 if op[0] > 100 => {
-                if round.step(&list, &subs, 1 + usize::from(op[1])) {
-                    round = Round::new(&subs);
+                let Play { list, subs, round, .. } = &mut play;
+                if round.step(list, subs, 1 + usize::from(op[1])) {
+                    *round = Round::new(subs);
                 }
             }
             _ => {
-                let expected = expected(&subs, &subject);
-                assert_eq!(matched(&list, &subject), expected);
-                let stamp = list.epochs().stamp(&subject);
+                let expected = expected(&play.subs, &subject);
+                assert_eq!(matched(&play.list, &subject), expected);
+                let stamp = play.list.epochs().stamp(&subject);
                 match cache.lookup(7, &subject, stamp, Moment::START) {
                     Lookup::Hit(result) => assert_eq!(found(result), expected, "stale"),
                     Lookup::Miss(result) => {
-                        list.match_into(&subject, result);
+                        play.list.match_into(&subject, result);
                         assert_eq!(found(result), expected);
                     }
                 }
             }
         }
-        assert_eq!(list.count(), subs.len());
+        assert_eq!(play.list.count(), play.subs.len());
     }
+    let Play { mut list, subs, mut round, .. } = play;
     let listed: BTreeSet<u32> = list.iter().map(|sub| sub.0.id).collect();
     assert_eq!(list.iter().count(), subs.len());
     assert_eq!(listed, subs.iter().map(|sub| sub.0.id).collect());

@@ -10,10 +10,9 @@
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as TableEntry;
 
 use crate::sublist::Entry;
+use crate::table::{Table, Walk};
 
 /// Slot of an entry that is in no sublist; every entry begins with it.
 pub const UNLISTED: u32 = u32::MAX;
@@ -40,7 +39,7 @@ pub(super) struct Sets<E> {
 struct Set<E> {
     plain: Members<E>,
     /// Members by queue name, which is the one of the first member.
-    groups: HashTable<Members<E>>,
+    groups: Table<Members<E>>,
 }
 
 /// Entries without queue, or of one queue.
@@ -74,19 +73,16 @@ impl<E: Entry> Sets<E> {
             head.set_slot(self.take());
         }
         let Set { plain, groups } = &mut self.sets[head.slot() as usize];
-        let members = match entry.queue() {
-            None => plain,
-            Some(queue) => {
-                let hash = hash(&self.random, queue);
-                let named = |members: &Members<E>| members.queue() == Some(queue);
-                let rehash = |members: &Members<E>| members.hash(&self.random);
-                match groups.entry(hash, named, rehash) {
-                    TableEntry::Occupied(group) => group.into_mut(),
-                    TableEntry::Vacant(place) => place.insert(Members::new()).into_mut(),
-                }
+        let Some(queue) = entry.queue() else { return plain.push(entry) };
+        let hash = hash(&self.random, queue);
+        match groups.find_mut(hash, |members| members.queue() == Some(queue)) {
+            Some(group) => group.push(entry),
+            None => {
+                let mut group = Members::new();
+                group.push(entry);
+                groups.insert(hash, group, |members| members.hash(&self.random));
             }
-        };
-        members.push(entry);
+        }
     }
 
     /// Takes `entry` away from the subject of `head`; the caller replaces or removes the head.
@@ -132,29 +128,16 @@ impl<E: Entry> Sets<E> {
         usize::from(!head.is_remote() && head.queue() == queue) + beside
     }
 
-    /// Visits each queue, or none for the plain ones, of which the subject of `head` has entries
-    /// that are not remote, with their number.
-    pub(super) fn locals(&self, head: &E, mut visit: impl FnMut(Option<&[u8]>, usize)) {
-        let own = usize::from(!head.is_remote());
-        let Some(set) = self.sets.get(head.slot() as usize) else {
-            if own > 0 {
-                visit(head.queue(), own);
-            }
-            return;
-        };
-        let mut counted = own == 0;
-        let groups = set.groups.iter().map(|members| (members.queue(), members.local_count));
-        for (queue, count) in std::iter::once((None, set.plain.local_count)).chain(groups) {
-            let with_head = !counted && head.queue() == queue;
-            counted |= with_head;
-            match count as usize + usize::from(with_head) {
-                0 => {}
-                count => visit(queue, count),
-            }
-        }
-        if !counted {
-            visit(head.queue(), own);
-        }
+    /// How many numbers of sets there are; some may be unused.
+    pub(super) fn len(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// The next groups on a walk over those of a set that have members that are not remote: one
+    /// member of each.
+    pub(super) fn step_groups(&self, number: usize, walk: &mut Walk) -> impl Iterator<Item = &E> {
+        let groups = self.sets[number].groups.step(walk);
+        groups.filter(|members| members.local_count > 0).map(|members| &members.entries[0])
     }
 
     /// Takes any member out of a set.
@@ -172,13 +155,11 @@ impl<E: Entry> Sets<E> {
         let Some(queue) = entry.queue() else { return plain.take(entry) };
         let hash = hash(&self.random, queue);
         let named = |members: &Members<E>| members.queue() == Some(queue);
-        let Ok(mut group) = groups.find_entry(hash, named) else { return false };
-        let taken = group.get_mut().take(entry);
-        if group.get().entries.is_empty() {
-            group.remove();
-            if groups.capacity() > SHRINK_ABOVE && groups.len() < groups.capacity() / 8 {
-                groups.shrink_to(groups.len() * 2, |members| members.hash(&self.random));
-            }
+        let Some(group) = groups.find_mut(hash, named) else { return false };
+        let taken = group.take(entry);
+        if group.entries.is_empty() {
+            let is_empty = |members: &Members<E>| members.entries.is_empty();
+            groups.remove(hash, is_empty, |members| members.hash(&self.random));
         }
         taken
     }
@@ -204,7 +185,7 @@ impl<E: Entry> Sets<E> {
 
 impl<E: Entry> Set<E> {
     fn new() -> Self {
-        Self { plain: Members::new(), groups: HashTable::new() }
+        Self { plain: Members::new(), groups: Table::new() }
     }
 }
 

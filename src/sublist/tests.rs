@@ -1,7 +1,7 @@
 //! The sublist: cases worth a name, and its fuzz body.
 
 use crate::fuzzing;
-use crate::sublist::fuzz::{Found, Sub, fuzz_sublist_ops, matched};
+use crate::sublist::fuzz::{Found, Sub, fuzz_sublist_ops, matched, take_looks};
 use crate::sublist::{Entry, Sublist, UNLISTED};
 
 fn list_of(subjects: &[&str]) -> (Sublist<Sub>, Vec<Sub>) {
@@ -86,4 +86,38 @@ fn another_subscription_of_the_same_look_is_not_removed() {
     }
     assert_eq!(list.stats().num_subscriptions, 4);
     assert_eq!(list.stats().num_removes, 0);
+}
+
+/// Looks at entries that an insertion or a removal may take: it may move those of two small tables.
+const LOOKS_MAX: u64 = 2_000;
+
+#[test]
+fn a_change_looks_at_few_others() {
+    let many: [fn(u32) -> (String, Option<String>); 5] = [
+        |id| (format!("literal.{id}"), None),
+        |id| (format!("pattern.{id}.*"), None),
+        |id| (format!("branch.{}.x.{}", id / 2, ["*", ">"][id as usize % 2]), None),
+        |id| ("queue".to_owned(), Some(id.to_string())),
+        |_| ("same".to_owned(), None),
+    ];
+    for new in many {
+        let mut list = Sublist::new();
+        let sub = |id| {
+            let (subject, queue) = new(id);
+            Sub::new(id, subject.as_bytes(), queue.as_deref().map(str::as_bytes))
+        };
+        let subs: Vec<Sub> = (0..20_000).map(sub).collect();
+        take_looks();
+        for sub in &subs {
+            assert!(list.insert(sub.clone()));
+            let looks = take_looks();
+            assert!(looks < LOOKS_MAX, "{looks} for {sub:?}");
+        }
+        for sub in &subs {
+            assert!(list.remove(sub));
+            let looks = take_looks();
+            assert!(looks < LOOKS_MAX, "{looks} for {sub:?}");
+        }
+        list.assert_bare();
+    }
 }

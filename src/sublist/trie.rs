@@ -23,16 +23,16 @@ use std::hash::{BuildHasher, Hasher};
 use std::ops::ControlFlow;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use crate::subject::{has_empty_token, rest_matches, split_first};
 use crate::sublist::Entry;
+use crate::table::Table;
 
 /// The branch where every pattern begins; it has no token.
 const ROOT: u32 = 0;
 
-/// A table or arena above this capacity shrinks when it is used to an eighth.
+/// An arena above this capacity shrinks when it is used to an eighth.
 const SHRINK_ABOVE: usize = 64;
 
 /// The heads of all subjects with wildcards.
@@ -43,7 +43,7 @@ pub(super) struct Trie<E> {
     free: Vec<u32>,
     leaves: Vec<Leaf<E>>,
     /// Children by (parent, literal token).
-    edges: HashTable<Child>,
+    edges: Table<Child>,
     /// Keys the hash of `edges`.
     random: RandomState,
 }
@@ -161,7 +161,7 @@ impl<E: Entry> Trie<E> {
             branches: vec![Branch::new(ROOT, b"")],
             free: Vec::new(),
             leaves: Vec::new(),
-            edges: HashTable::new(),
+            edges: Table::new(),
             random: RandomState::default(),
         }
     }
@@ -387,7 +387,7 @@ impl<E: Entry> Trie<E> {
                 branch.literals += 1;
                 branch.literals_xor ^= child.0;
                 let Self { branches, leaves, edges, random, .. } = self;
-                edges.insert_unique(hash(random, at, token), child, |&child| {
+                edges.insert(hash(random, at, token), child, |&child| {
                     let (at, token) = hangs_by(branches, leaves, child);
                     hash(random, at, token)
                 });
@@ -415,8 +415,9 @@ impl<E: Entry> Trie<E> {
     /// Takes a leaf off its parent; it stays in the arena.
     fn unlink_leaf(&mut self, leaf: usize) {
         let child = Child::leaf(leaf as u32);
-        let Leaf { head, parent, offset } = &self.leaves[leaf];
-        let branch = &mut self.branches[*parent as usize];
+        let Self { branches, leaves, edges, random, .. } = self;
+        let Leaf { head, parent, offset } = &leaves[leaf];
+        let branch = &mut branches[*parent as usize];
         match Edge::at(head.subject(), *offset as usize).0 {
             Edge::Here => branch.here = Child::NONE,
             Edge::Rest => branch.rest = Child::NONE,
@@ -424,10 +425,11 @@ impl<E: Entry> Trie<E> {
             Edge::Literal(token) => {
                 branch.literals -= 1;
                 branch.literals_xor ^= child.0;
-                let hash = hash(&self.random, *parent, token);
-                if let Ok(place) = self.edges.find_entry(hash, |other| *other == child) {
-                    place.remove();
-                }
+                let hash_of = |&child: &Child| {
+                    let (at, token) = hangs_by(branches, leaves, child);
+                    hash(random, at, token)
+                };
+                edges.remove(hash(random, *parent, token), |other| *other == child, hash_of);
             }
         }
     }
@@ -439,15 +441,9 @@ impl<E: Entry> Trie<E> {
 
     /// Gives memory back after many removals.
     fn shrink(&mut self) {
-        let Self { branches, free, leaves, edges, random } = self;
+        let Self { branches, free, leaves, .. } = self;
         if leaves.capacity() > SHRINK_ABOVE && leaves.len() < leaves.capacity() / 8 {
             leaves.shrink_to(leaves.len() * 2);
-        }
-        if edges.capacity() > SHRINK_ABOVE && edges.len() < edges.capacity() / 8 {
-            edges.shrink_to(edges.len() * 2, |&child| {
-                let (at, token) = hangs_by(branches, leaves, child);
-                hash(random, at, token)
-            });
         }
         if free.len() + 1 == branches.len() {
             *free = Vec::new();
