@@ -106,6 +106,12 @@ impl Account {
         self.listed.write().sublist.outdate(subscription);
     }
 
+    /// Makes cached matches forget everything: there may be any number of subscriptions that have
+    /// changed.
+    pub fn outdate_all(&self) {
+        self.listed.write().sublist.outdate_all();
+    }
+
     /// Has a route told of local interest from now on. What there is already it learns by
     /// [`announce`](Account::announce).
     pub fn link(&self, link: Link) {

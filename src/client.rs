@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::account::Account;
 use crate::conn::conn_event;
-use crate::conn::subscription::Subscription;
+use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{About, Conn};
 use crate::connect::{Connect, Credentials};
 use crate::deliver::{Delivery, Publisher, Row};
@@ -108,7 +108,7 @@ struct Rare {
     /// What it came with last; the next CONNECT is laid over it.
     credentials: Option<Box<Credentials>>,
     /// What it had subscribed to, after its end, as far as it is not forgotten.
-    leaving: Vec<Subscription>,
+    leaving: Subscriptions,
     /// As long as it is not over, messages may come for what it has unsubscribed from.
     grace: Option<Grace>,
     /// The answer that it waits to give.
@@ -346,21 +346,18 @@ impl Machine for Client {
 
     /// Nobody delivers to its subscriptions any more, which [`forget`](Machine::forget) removes.
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
-        let subscriptions = self.conn.subscriptions().take();
         conn_event!(DEBUG, &self.conn, "Client connection closed: {}", reason.as_str());
-        trace::removed(&self.conn, &subscriptions);
-        let conn = Arc::clone(&self.conn);
-        self.registry.retire(Closed::new(conn, delivery.now, reason, &subscriptions));
-        if !subscriptions.is_empty() {
-            self.rare.get_or_insert_default().leaving = subscriptions;
-        }
+        let closed = Closed::new(&self.conn, delivery.now, reason);
+        self.leave();
+        self.registry.retire(closed);
     }
 
     fn forget(&mut self, delivery: &mut Delivery) -> bool {
         let State::Open(Admitted { account, .. }) = &self.state else { return false };
-        let Some(leaving) = self.rare.as_mut().map(|rare| &mut rare.leaving) else { return false };
-        let piece = leaving.split_off(leaving.len().saturating_sub(FORGET_COUNT));
-        account.remove_all(&piece, |route| delivery.staging.mark(route));
+        let Some(Rare { leaving, .. }) = self.rare.as_deref_mut() else { return false };
+        let some = leaving.take_some(FORGET_COUNT);
+        account.remove_all(&some, |route| delivery.staging.mark(route));
+        trace::removed(&self.conn, &some);
         !leaving.is_empty()
     }
 
@@ -393,11 +390,10 @@ impl Client {
         let again = self.greeting != Greeting::Awaited;
         let mut connect = self.connect();
         connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
-        if again && let State::Open(Admitted { account, .. }) = &self.state {
-            let subscriptions = self.conn.subscriptions().take();
-            account.remove_all(&subscriptions, |route| delivery.staging.mark(route));
+        if again {
+            self.leave();
+            while self.forget(delivery) {}
             self.begin_grace(delivery);
-            trace::removed(&self.conn, &subscriptions);
         }
         let nonce = self.rare.as_ref().map_or(&b""[..], |rare| rare.nonce.as_bytes());
         let user = self.registry.authenticator.check(&connect, nonce, self.connection_type);
@@ -422,6 +418,15 @@ impl Client {
             return Err(ProtoErr::NoRespondersRequiresHeaders);
         }
         self.vouch(delivery)
+    }
+
+    /// Has it subscribed to nothing any more. What it had is still listed until it is
+    /// [forgotten](Machine::forget).
+    fn leave(&mut self) {
+        let leaving = std::mem::take(&mut *self.conn.subscriptions());
+        if !leaving.is_empty() {
+            self.rare.get_or_insert_default().leaving = leaving;
+        }
     }
 
     /// The last CONNECT, as far as the next one is laid over it; the defaults before the first.
@@ -475,9 +480,9 @@ impl Client {
     fn set_headers(&self, headers: bool) -> Result<(), ProtoErr> {
         if headers != self.conn.headers() {
             self.conn.set_headers(headers);
-            let account = &self.admitted()?.account;
-            let own: Vec<_> = self.conn.subscriptions().iter().cloned().collect();
-            own.iter().for_each(|subscription| account.outdate(subscription));
+            if !self.conn.subscriptions().is_empty() {
+                self.admitted()?.account.outdate_all();
+            }
         }
         Ok(())
     }

@@ -80,8 +80,9 @@ pub struct Closed {
     bytes: usize,
 }
 
-/// Bytes of subscriptions that are remembered of one closed connection, about.
-const CLOSED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of subscriptions that are remembered of one closed connection, about: some 3,000, which
+/// takes about a millisecond.
+const CLOSED_BYTES_MAX: usize = 256 * 1024;
 
 /// And of all: beyond, the connections that closed first are forgotten.
 const CLOSED_BYTES_MAX_OF_ALL: usize = 16 * 1024 * 1024;
@@ -122,13 +123,17 @@ impl ClosedSubscription {
 }
 
 impl ClosedRing {
-    fn push(&mut self, closed: Closed, count_max: usize) {
+    /// Gives those that are forgotten for it: to let go of them takes longer than to take them out.
+    fn push(&mut self, closed: Closed, count_max: usize) -> Vec<Arc<Closed>> {
         self.bytes += closed.bytes;
         self.list.push_back(Arc::new(closed));
+        let mut forgotten = Vec::new();
         while self.list.len() > count_max || self.bytes > CLOSED_BYTES_MAX_OF_ALL {
-            let Some(oldest) = self.list.pop_front() else { return };
+            let Some(oldest) = self.list.pop_front() else { break };
             self.bytes -= oldest.bytes;
+            forgotten.push(oldest);
         }
+        forgotten
     }
 }
 
@@ -215,11 +220,11 @@ impl Registry {
     /// Moves a connection from the open ones to the ring of closed ones, which is for clients.
     pub fn retire(&self, closed: Closed) {
         self.remove(&closed.conn);
-        let mut ring = self.closed.lock();
         if self.options.max_closed_clients == 0 || closed.conn.kind != Kind::Client {
             return;
         }
-        ring.push(closed, self.options.max_closed_clients);
+        let forgotten = self.closed.lock().push(closed, self.options.max_closed_clients);
+        drop(forgotten);
     }
 
     /// How many connections are open, those of routes included.
@@ -310,23 +315,24 @@ impl Registry {
 }
 
 impl Closed {
-    /// A connection that ended with these subscriptions, which are let go of: what is kept holds no
-    /// connection but its own.
-    pub fn new(
-        conn: Arc<Conn>,
-        stop: Moment,
-        reason: ClosedReason,
-        subscriptions: &[Subscription],
-    ) -> Closed {
+    /// A connection that has ended, and of whose subscriptions copies are kept: these hold no
+    /// connection.
+    pub fn new(conn: &Arc<Conn>, stop: Moment, reason: ClosedReason) -> Closed {
+        let subscriptions = conn.subscriptions();
         let mut bytes = 0;
         let kept = subscriptions.iter().map(ClosedSubscription::of).take_while(|kept| {
             bytes += kept.bytes();
             bytes <= CLOSED_BYTES_MAX
         });
         let kept = kept.collect();
-        let bytes = bytes.min(CLOSED_BYTES_MAX);
-        let subscription_count = subscriptions.len();
-        Closed { conn, stop, reason, subscription_count, subscriptions: kept, bytes }
+        Closed {
+            stop,
+            reason,
+            subscription_count: subscriptions.len(),
+            subscriptions: kept,
+            bytes: bytes.min(CLOSED_BYTES_MAX),
+            conn: Arc::clone(conn),
+        }
     }
 
     /// What it had told about itself.

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use crate::account::{Account, Link};
 use crate::compression::{Agreed, Level};
-use crate::conn::subscription::Subscription;
+use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
 use crate::connect::{Connect, Credentials, RouteConnect};
 use crate::deliver::{Delivery, Row};
@@ -89,7 +89,7 @@ enum State {
     ExpectInfo,
     Open(Box<Open>),
     /// It has ended. Interest of the other server that is still listed here.
-    Leaving(Vec<Subscription>),
+    Leaving(Subscriptions),
 }
 
 /// A connection that is registered.
@@ -368,7 +368,7 @@ impl Machine for Route {
     /// [`forget`](Machine::forget).
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
         let now = delivery.now;
-        let known = self.conn.subscriptions().take();
+        let known = std::mem::take(&mut *self.conn.subscriptions());
         let ended = std::mem::replace(&mut self.state, State::Leaving(known));
         let mut remote = String::new();
         match (ended, &self.role) {
@@ -387,10 +387,10 @@ impl Machine for Route {
 
     fn forget(&mut self, _delivery: &mut Delivery) -> bool {
         let State::Leaving(known) = &mut self.state else { return false };
-        let piece = known.split_off(known.len().saturating_sub(FORGET_COUNT));
+        let some = known.take_some(FORGET_COUNT);
         for account in self.registry.accounts() {
             let its = |known: &&Subscription| known.sid() == account.name.as_bytes();
-            let its: Vec<Subscription> = piece.iter().filter(its).cloned().collect();
+            let its: Vec<Subscription> = some.iter().filter(its).cloned().collect();
             account.remove_all(&its, |_| {});
         }
         if known.is_empty() {
@@ -620,18 +620,17 @@ impl Route {
             return;
         }
         let filtered = export.is_some_and(|export| export.filters(subject, None));
-        let mut known = self.conn.subscriptions();
-        if let Some(known) = known.find_remote(account.name.as_bytes(), subject, name) {
+        let id = account.name.as_bytes();
+        let known = self.conn.subscriptions().find_remote(id, subject, name).cloned();
+        if let Some(known) = known {
             if known.queue().is_some() && known.weight() != u64::from(weight) {
                 known.set_weight(weight);
-                account.outdate(known);
+                account.outdate(&known);
             }
         } else {
-            let id = account.name.as_bytes();
             let subscription =
                 Subscription::remote(&self.conn, id, subject, name, weight, filtered);
-            known.insert(subscription.clone());
-            drop(known);
+            self.conn.subscriptions().insert(subscription.clone());
             account.insert(subscription, |_| {});
         }
         self.ok(delivery);

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use triomphe::ThinArc;
 
 use crate::conn::Conn;
 use crate::sublist::{Entry, UNLISTED};
+use crate::table::{Table, Walk};
 
 /// `queue_len` of a plain subscription.
 const PLAIN: u32 = u32::MAX;
@@ -235,7 +235,7 @@ enum Held {
 
 #[derive(Default)]
 struct ByKey {
-    table: HashTable<Subscription>,
+    table: Table<Subscription>,
     random: RandomState,
 }
 
@@ -311,13 +311,27 @@ impl Subscriptions {
         }
     }
 
-    /// Takes them all out.
-    pub fn take(&mut self) -> Vec<Subscription> {
-        match std::mem::take(&mut self.0) {
-            Held::None => Vec::new(),
-            Held::One(one) => vec![one],
-            Held::Many(by_key) => by_key.table.into_iter().collect(),
+    /// Takes out some of them, at most `count_max`; none if none are left.
+    pub fn take_some(&mut self, count_max: usize) -> Vec<Subscription> {
+        match &mut self.0 {
+            Held::Many(by_key) => by_key.table.take_some(count_max),
+            held => match std::mem::take(held) {
+                Held::One(one) => vec![one],
+                Held::None | Held::Many(_) => Vec::new(),
+            },
         }
+    }
+
+    /// The next of them on a walk; see [`Table::step`].
+    pub fn step(&self, walk: &mut Walk) -> impl Iterator<Item = &Subscription> {
+        let (one, many) = match &self.0 {
+            Held::Many(by_key) => (None, Some(by_key.table.step(walk))),
+            held => {
+                *walk = Walk::OVER;
+                (if let Held::One(one) = held { Some(one) } else { None }, None)
+            }
+        };
+        one.into_iter().chain(many.into_iter().flatten())
     }
 
     /// All of them, in no order.
@@ -338,15 +352,16 @@ impl ByKey {
     }
 
     fn insert(&mut self, subscription: Subscription) {
-        let random = &self.random;
+        let Self { table, random } = self;
         let hash = hash_of(random, &subscription);
-        self.table.insert_unique(hash, subscription, |other| hash_of(random, other));
+        table.insert(hash, subscription, |other| hash_of(random, other));
     }
 
     fn remove(&mut self, subscription: &Subscription) -> bool {
-        let hash = hash_of(&self.random, subscription);
-        let found = self.table.find_entry(hash, |other| other.is_same(subscription));
-        found.map(|entry| entry.remove()).is_ok()
+        let Self { table, random } = self;
+        let is_it = |other: &Subscription| other.is_same(subscription);
+        let hash = hash_of(random, subscription);
+        table.remove(hash, is_it, |other| hash_of(random, other)).is_some()
     }
 }
 
