@@ -107,12 +107,18 @@ struct Rare {
     nonce: Box<str>,
     /// What it came with last; the next CONNECT is laid over it.
     credentials: Option<Box<Credentials>>,
-    /// What it had subscribed to, after its end, as far as it is not forgotten.
-    leaving: Subscriptions,
+    /// What it has ended, or begun anew, without.
+    leaving: Option<Leaving>,
     /// As long as it is not over, messages may come for what it has unsubscribed from.
     grace: Option<Grace>,
     /// The answer that it waits to give.
     owed: Option<Answer>,
+}
+
+/// What a client is subscribed to no more, as far as its account still lists it.
+struct Leaving {
+    account: Arc<Account>,
+    subscriptions: Subscriptions,
 }
 
 /// An answer behind which nothing comes for what was unsubscribed before.
@@ -273,17 +279,12 @@ impl Machine for Client {
 
     #[inline]
     fn is_waiting(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.owed.is_some())
+        self.rare.as_ref().is_some_and(|rare| rare.owed.is_some() || rare.leaving.is_some())
     }
 
     #[inline]
     fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr> {
-        if let Some(rare) = &mut self.rare
-            && let Some(answer) = rare.owed.take()
-        {
-            self.answer(answer, delivery)?;
-        }
-        Ok(false)
+        if self.rare.is_some() { self.go_on(delivery) } else { Ok(false) }
     }
 
     fn deadline(&self) -> Moment {
@@ -353,12 +354,16 @@ impl Machine for Client {
     }
 
     fn forget(&mut self, delivery: &mut Delivery) -> bool {
-        let State::Open(Admitted { account, .. }) = &self.state else { return false };
         let Some(Rare { leaving, .. }) = self.rare.as_deref_mut() else { return false };
-        let some = leaving.take_some(FORGET_COUNT);
+        let Some(Leaving { account, subscriptions }) = leaving else { return false };
+        let some = subscriptions.take_some(FORGET_COUNT);
         account.remove_all(&some, |route| delivery.staging.mark(route));
         trace::removed(&self.conn, &some);
-        !leaving.is_empty()
+        let more = !subscriptions.is_empty();
+        if !more {
+            *leaving = None;
+        }
+        more
     }
 
     fn write_deadline(options: &Options) -> Duration {
@@ -392,8 +397,9 @@ impl Client {
         connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
         if again {
             self.leave();
-            while self.forget(delivery) {}
-            self.begin_grace(delivery);
+            if self.forget_on(delivery) {
+                self.conn.wake();
+            }
         }
         let nonce = self.rare.as_ref().map_or(&b""[..], |rare| rare.nonce.as_bytes());
         let user = self.registry.authenticator.check(&connect, nonce, self.connection_type);
@@ -420,13 +426,38 @@ impl Client {
         self.vouch(delivery)
     }
 
-    /// Has it subscribed to nothing any more. What it had is still listed until it is
+    /// Has it subscribed to nothing any more. What it had is listed until it is
     /// [forgotten](Machine::forget).
     fn leave(&mut self) {
-        let leaving = std::mem::take(&mut *self.conn.subscriptions());
-        if !leaving.is_empty() {
-            self.rare.get_or_insert_default().leaving = leaving;
+        let subscriptions = std::mem::take(&mut *self.conn.subscriptions());
+        if let State::Open(Admitted { account, .. }) = &self.state
+            && !subscriptions.is_empty()
+        {
+            let account = Arc::clone(account);
+            self.rare.get_or_insert_default().leaving = Some(Leaving { account, subscriptions });
         }
+    }
+
+    /// Forgets a piece of what a second CONNECT has ended. True while there is more.
+    fn forget_on(&mut self, delivery: &mut Delivery) -> bool {
+        let more = self.forget(delivery);
+        if !more {
+            self.begin_grace(delivery);
+        }
+        more
+    }
+
+    /// Goes on with what it is waiting for.
+    #[cold]
+    fn go_on(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+        let Some(rare) = &mut self.rare else { return Ok(false) };
+        if rare.leaving.is_some() && self.forget_on(delivery) {
+            return Ok(true);
+        }
+        if let Some(answer) = self.rare.as_mut().and_then(|rare| rare.owed.take()) {
+            self.answer(answer, delivery)?;
+        }
+        Ok(false)
     }
 
     /// The last CONNECT, as far as the next one is laid over it; the defaults before the first.
@@ -504,8 +535,14 @@ impl Client {
         }
     }
 
-    /// Gives an answer, now or when the grace period is over.
+    /// Gives an answer, now or when what it had subscribed to is gone and the grace period over.
     fn answer(&mut self, answer: Answer, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        if let Some(rare) = &mut self.rare
+            && rare.leaving.is_some()
+        {
+            rare.owed = Some(answer);
+            return Ok(());
+        }
         if let Some(rare) = &mut self.rare
             && let Some(grace) = rare.grace
         {
@@ -728,7 +765,7 @@ impl Rare {
         let Rare { nonce, credentials, leaving, grace, owed } = self;
         nonce.is_empty()
             && credentials.is_none()
-            && leaving.is_empty()
+            && leaving.is_none()
             && grace.is_none()
             && owed.is_none()
     }

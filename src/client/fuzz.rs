@@ -135,13 +135,15 @@ impl Drop for Bench {
 
 impl End {
     fn turn(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
-        while self.client.handle_turn(delivery)? {}
-        if self.client.is_waiting() {
-            return Ok(());
+        loop {
+            while self.client.handle_turn(delivery)? {}
+            self.parser.rules = self.client.rules();
+            if self.client.is_waiting() || self.backlog.is_empty() {
+                return Ok(());
+            }
+            let input = std::mem::take(&mut self.backlog);
+            self.handle(&input, delivery)?;
         }
-        self.parser.rules = self.client.rules();
-        let input = std::mem::take(&mut self.backlog);
-        self.handle(&input, delivery)
     }
 
     fn handle(&mut self, mut input: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {

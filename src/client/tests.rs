@@ -79,6 +79,25 @@ fn a_second_connect_drops_subscriptions() {
 }
 
 #[test]
+fn a_second_connect_drops_subscriptions_in_pieces_and_waits() {
+    let mut bench = bench(&[QUIET]);
+    (0..5).for_each(|sid| bench.send(0, format!("SUB s.{sid} {sid}\r\n").as_bytes()));
+    let again = Op::Connect(br#"{"verbose":true}"#);
+    assert_eq!(bench.ends[0].client.handle_op(&again, &mut bench.delivery), Ok(()));
+    let mut left = Vec::new();
+    while bench.ends[0].client.is_waiting() {
+        assert_eq!(text(&bench, 0), "");
+        left.push(bench.registry.global.with_sublist(|sublist| sublist.count()));
+        let more = bench.ends[0].client.handle_turn(&mut bench.delivery);
+        assert_eq!(more, Ok(bench.ends[0].client.is_waiting()), "nobody else wakes the task");
+        bench.delivery.commit(&bench.ends[0].conn);
+    }
+    assert_eq!(left, [3, 1]);
+    assert_eq!(bench.registry.global.with_sublist(|sublist| sublist.count()), 0);
+    assert_eq!(text(&bench, 0), "+OK|");
+}
+
+#[test]
 fn what_an_ended_client_had_subscribed_to_goes_in_pieces() {
     let mut bench = bench(&[HEADERS, QUIET]);
     (0..5).for_each(|sid| bench.send(1, format!("SUB s.{sid} {sid}\r\n").as_bytes()));

@@ -10,7 +10,7 @@
 mod resting;
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -548,7 +548,7 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    fn handle_deadlines(&mut self, cx: &Context<'_>, delivery: &mut Delivery) {
+    fn handle_deadlines(&mut self, cx: &mut Context<'_>, delivery: &mut Delivery) {
         if delivery.now >= self.armed {
             self.armed = Moment::NEVER;
         }
@@ -563,7 +563,7 @@ impl<M: Machine> Drive<M> {
         }
         let waited = self.machine.is_waiting();
         match self.machine.handle_turn(delivery) {
-            Ok(true) => cx.waker().wake_by_ref(),
+            Ok(true) => come_again(cx),
             Ok(false) => {}
             Err(error) => return self.fail((&error).into(), delivery),
         }
@@ -660,7 +660,7 @@ impl<M: Machine> Drive<M> {
         let forgets = self.machine.forget(delivery);
         self.commit(delivery);
         if forgets {
-            cx.waker().wake_by_ref();
+            come_again(cx);
             return Poll::Pending;
         }
         if self.conn().has_hung_up() { Poll::Ready(()) } else { Poll::Pending }
@@ -737,6 +737,12 @@ impl Behind {
         let write = self.write.map_or(Moment::NEVER, |deadline| deadline.due);
         self.stalled.as_ref().map_or(write, |&(_, until)| write.min(until))
     }
+}
+
+/// Has the task polled again, behind the others and behind a look at the sockets: if a task wakes
+/// itself, the thread looks there only now and then, and the other ones may be asleep.
+fn come_again(cx: &mut Context<'_>) {
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 impl<M: Machine> Future for Drive<M> {
