@@ -180,6 +180,39 @@ pub const ROUTE_RETRY_JITTER: Duration = Duration::from_millis(100);
 /// the real server, which gives up after `connect_retries` and one.
 pub const IMPLICIT_ATTEMPTS_MIN: u64 = 10;
 
+/// Connections to other servers, all together. Not a limit of the real server. Enough for a cluster
+/// of a thousand with a pool each.
+pub const ROUTES_MAX: usize = if cfg!(test) { 64 } else { 4_096 };
+
+/// Addresses of another server that clients are told of, and the bytes of one. Not limits of the
+/// real server.
+pub const CONNECT_URLS_MAX: usize = 64;
+/// See [`CONNECT_URLS_MAX`].
+pub const CONNECT_URL_LEN_MAX: usize = 512;
+
+/// Own addresses that are not dialled again. Not a limit of the real server.
+pub const OWN_ADDRESSES_MAX: usize = 64;
+
+/// Addresses of a name that are tried for one dial, chosen anew for the next. The real server tries
+/// one.
+pub const ROUTE_ADDRESSES_MAX: usize = 8;
+
+/// Servers that were only heard of and are remembered at the same time. Not a limit of the real
+/// server, nor are the next four.
+pub const HEARD_OF_MAX: usize = 1_024;
+
+/// Dials to such servers under way at the same time.
+pub const HEARD_OF_DIALS_MAX: usize = 32;
+
+/// Time between two dials to such servers, once [`HEARD_OF_BURST`] went out at once.
+pub const HEARD_OF_PAUSE: Duration = Duration::from_millis(100);
+
+/// Dials to such servers that go out at once: all connections of a small cluster.
+pub const HEARD_OF_BURST: u32 = 32;
+
+/// Time for such a server to say who it is: who says nothing keeps a dial from others.
+pub const HEARD_OF_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Accepted connections that have not said yet which server is behind them. Not a limit of the real
 /// server. Enough for 256 servers that come back at once, each with its four connections.
 pub const ROUTE_NEWCOMERS_MAX: usize = 1_024;

@@ -16,6 +16,7 @@
 //! `processRemoteSub`, `processInboundRoutedMsg`
 
 mod dials;
+mod hearsay;
 pub mod mesh;
 
 use std::sync::Arc;
@@ -32,8 +33,8 @@ use crate::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
 use crate::ids::Kind;
 use crate::info::Info;
 use crate::limits::{
-    FORGET_COUNT, ROUTE_CONTROL_LINE_FACTOR, ROUTE_FIRST_PING, ROUTE_PAYLOAD_MAX_MIN,
-    ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SHUTDOWN_MAX, SYSTEM_ACCOUNT,
+    FORGET_COUNT, HEARD_OF_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_FIRST_PING,
+    ROUTE_PAYLOAD_MAX_MIN, ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SHUTDOWN_MAX, SYSTEM_ACCOUNT,
 };
 use crate::machine::Machine;
 use crate::moment::Moment;
@@ -123,9 +124,10 @@ impl Route {
     pub fn new(registry: Arc<Registry>, mesh: Arc<Mesh>, conn: Arc<Conn>, role: Role) -> Route {
         let accepted = matches!(role, Role::Accepted);
         let auth_required = accepted && mesh.authenticator.required();
-        let patience = match auth_required {
-            true => mesh.cluster.auth_timeout,
-            false => stale_after(&mesh),
+        let patience = match &role {
+            Role::Solicited(dial) if !dial.explicit => HEARD_OF_PATIENCE.min(stale_after(&mesh)),
+            _ if auth_required => mesh.cluster.auth_timeout,
+            _ => stale_after(&mesh),
         };
         conn.set_access(mesh.permissions.clone());
         Route {
@@ -462,7 +464,7 @@ impl Route {
     fn handle_info(&mut self, info: &Info, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         if let State::Open(open) = &self.state {
             if *open.server_id != *info.server_id {
-                self.mesh.hear_of(info, delivery.now);
+                self.mesh.hear_of(&open.server_id, info, delivery.now);
             } else if info.ldm {
                 self.mesh.lame_duck(&open.server_id);
             }

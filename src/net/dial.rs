@@ -1,6 +1,6 @@
 //! Reaching other servers: one task asks the mesh whom to dial, and each dial is a task of its own.
 //!
-//! A name is resolved anew for every dial, and all its addresses are tried, in any order.
+//! A name is resolved anew for every dial, and some of its addresses are tried, in any order.
 //! nats: server/route.go `connectToRoute`, server/server.go `getRandomIP`
 
 use std::fmt;
@@ -13,7 +13,7 @@ use std::task::Poll;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::limits::{ROUTE_CONNECT_MAX, ROUTE_RESOLVE_MAX};
+use crate::limits::{ROUTE_ADDRESSES_MAX, ROUTE_CONNECT_MAX, ROUTE_RESOLVE_MAX};
 use crate::moment::Moment;
 use crate::net::drive::Shared;
 use crate::net::listener;
@@ -51,7 +51,7 @@ async fn wait_due(shared: &Shared, mesh: &Mesh) {
     }
 }
 
-/// Tries every address of `dial` until one answers.
+/// Tries the addresses of `dial` until one answers.
 async fn attempt(shared: Arc<Shared>, mesh: Arc<Mesh>, dial: Dial) {
     match connect(&mesh, &dial).await {
         Ok((stream, remote)) => {
@@ -103,6 +103,7 @@ async fn connect(mesh: &Mesh, dial: &Dial) -> Result<(TcpStream, SocketAddr), Di
     let found = found.map_err(|error| DialError::Lookup(host.to_string(), error))?;
     let mut addresses: Vec<SocketAddr> = found.collect();
     fastrand::shuffle(&mut addresses);
+    addresses.truncate(ROUTE_ADDRESSES_MAX);
     let mut last = DialError::NoAddress;
     for address in addresses {
         if mesh.is_self(&address.to_string()) {

@@ -1,16 +1,22 @@
 //! `Dials`: which servers to reach, by which connection, and when to try again.
 //!
 //! A *target* is an address: one of the configuration, which is tried for ever, or one that was
-//! heard of, which is tried a few times. Which server answers there is known once one did. A dial
-//! is *waiting* for its time, or *under way* until it is told what became of it.
+//! heard of, which is tried a few times and when it has its turn ([`Hearsay`]). Which server
+//! answers there is known once one did. A dial is *waiting* for its time, or *under way* until it
+//! is told what became of it.
 //! nats: server/route.go `connectToRoute`, `reConnectToRoute`, `processImplicitRoute`
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::limits::{
-    IMPLICIT_ATTEMPTS_MIN, ROUTE_RETRY_JITTER, ROUTE_RETRY_PAUSE, ROUTE_RETRY_PAUSE_MAX,
+    HEARD_OF_DIALS_MAX, IMPLICIT_ATTEMPTS_MIN, ROUTE_RETRY_JITTER, ROUTE_RETRY_PAUSE,
+    ROUTE_RETRY_PAUSE_MAX,
 };
 use crate::moment::Moment;
+use crate::route::hearsay::Hearsay;
 use crate::route_url::{RouteLogin, RouteUrl};
 
 /// Which of the connections to another server one is.
@@ -44,14 +50,19 @@ pub struct Dial {
     pub explicit: bool,
     /// As it was in the INFO that told of the server.
     pub gossip_mode: u8,
-    pub(super) target: u32,
+    pub(super) target: u64,
 }
 
 /// All targets and dials.
 pub(super) struct Dials {
-    targets: Vec<Target>,
-    targets_made: u32,
-    dials: Vec<Pending>,
+    /// Those of the configuration come first.
+    targets: BTreeMap<u64, Target>,
+    explicit_count: u64,
+    targets_made: u64,
+    /// Targets that were heard of, by the server that is there.
+    heard_of: BTreeMap<Box<str>, u64>,
+    hearsay: Hearsay,
+    dials: BTreeMap<Key, Pending>,
     /// Attempts of a target that was heard of.
     implicit_attempts: u64,
     /// Each pause is twice as long as the one before.
@@ -59,12 +70,15 @@ pub(super) struct Dials {
     random: fastrand::Rng,
 }
 
+/// A dial by its target.
+type Key = (u64, Place);
+
 /// An address.
 struct Target {
-    number: u32,
     url: RouteUrl,
-    explicit: bool,
     gossip_mode: u8,
+    /// Who told of it; none if it is of the configuration.
+    teller: Option<Box<str>>,
     /// Id of the server that answered there last, or is said to be there.
     server: Option<Box<str>>,
     /// Somebody answered at some time.
@@ -73,8 +87,6 @@ struct Target {
 
 /// A dial and its time.
 struct Pending {
-    target: u32,
-    place: Place,
     /// When it is due; `None` while it is under way.
     due: Option<Moment>,
     /// Failures in a row.
@@ -99,72 +111,118 @@ impl Dials {
         random: fastrand::Rng,
     ) -> Dials {
         let mut dials = Dials {
-            targets: Vec::new(),
+            targets: BTreeMap::new(),
+            explicit_count: routes.len() as u64,
             targets_made: 0,
-            dials: Vec::new(),
+            heard_of: BTreeMap::new(),
+            hearsay: Hearsay::default(),
+            dials: BTreeMap::new(),
             implicit_attempts: (retries as u64 + 1).max(IMPLICIT_ATTEMPTS_MIN),
             backoff,
             random,
         };
         for url in routes {
-            let target = dials.add(url.clone(), true, 0, None);
-            dials.schedule(target, Place::FIRST, Moment::START);
+            let url = url.clone();
+            let target = Target { url, gossip_mode: 0, teller: None, server: None, reached: false };
+            let number = dials.add(target);
+            dials.schedule(number, Place::FIRST, Moment::START);
         }
         dials
     }
 
-    fn add(
-        &mut self,
-        url: RouteUrl,
-        explicit: bool,
-        gossip_mode: u8,
-        server: Option<Box<str>>,
-    ) -> u32 {
+    fn add(&mut self, target: Target) -> u64 {
         let number = self.targets_made;
         self.targets_made += 1;
-        let target = Target { number, url, explicit, gossip_mode, server, reached: false };
-        self.targets.push(target);
+        self.targets.insert(number, target);
         number
     }
 
-    /// Hears of a server that is not connected: it is dialled, unless the configuration has it.
-    pub(super) fn hear_of(&mut self, server: &str, url: RouteUrl, gossip_mode: u8, now: Moment) {
-        let is_server = |target: &Target| target.server.as_deref() == Some(server);
-        let is_there = |target: &Target| {
-            target.url.port == url.port && target.url.host.eq_ignore_ascii_case(&url.host)
+    fn explicit(&self) -> impl Iterator<Item = (u64, &Target)> {
+        self.targets.range(..self.explicit_count).map(|(&number, target)| (number, target))
+    }
+
+    /// Hears from `teller` of a server that is not connected: it is dialled, unless the
+    /// configuration has it.
+    pub(super) fn hear_of(
+        &mut self,
+        teller: &str,
+        server: &str,
+        url: RouteUrl,
+        gossip_mode: u8,
+        now: Moment,
+    ) {
+        let is_it = |target: &Target| {
+            target.server.as_deref() == Some(server)
+                || target.url.port == url.port && target.url.host.eq_ignore_ascii_case(&url.host)
         };
-        let explicit = |target: &Target| target.explicit && (is_server(target) || is_there(target));
-        if self.targets.iter().any(explicit) {
+        if self.explicit().any(|(_, target)| is_it(target)) {
             return;
         }
-        let known = self.targets.iter_mut().find(|target| is_server(target));
-        let number = match known {
-            Some(target) => {
-                (target.url, target.gossip_mode) = (url, gossip_mode);
-                target.number
+        let number = match self.heard_of.get(server) {
+            Some(&number) => {
+                if let Some(target) = self.targets.get_mut(&number) {
+                    (target.url, target.gossip_mode) = (url, gossip_mode);
+                }
+                number
             }
-            None => self.add(url, false, gossip_mode, Some(server.into())),
+            None => {
+                self.make_room();
+                let (teller, server) = (Some(teller.into()), Some(server.into()));
+                let target = Target { url, gossip_mode, teller, server, reached: false };
+                self.add_heard_of(target)
+            }
         };
         self.schedule(number, Place::FIRST, now);
     }
 
-    /// The server of that id is a target of the configuration.
-    pub(super) fn is_explicit(&self, server: &str) -> bool {
-        let is_it = |target: &Target| target.server.as_deref() == Some(server);
-        self.targets.iter().any(|target| target.explicit && is_it(target))
+    fn add_heard_of(&mut self, target: Target) -> u64 {
+        let (server, teller) = (target.server.clone(), target.teller.clone());
+        let number = self.add(target);
+        self.heard_of.insert(server.unwrap_or_default(), number);
+        self.hearsay.add(&teller.unwrap_or_default(), number);
+        number
     }
 
-    /// Adds a dial that is not there yet.
-    fn schedule(&mut self, target: u32, place: Place, due: Moment) {
-        let same = |dial: &Pending| dial.target == target && dial.place == place;
-        if !self.dials.iter().any(same) {
-            self.dials.push(Pending { target, place, due: Some(due), failures: 0 });
+    /// Forgets an older word if there are too many to take in one more.
+    fn make_room(&mut self) {
+        let idle = |number: &u64| self.dials.range(all_to(*number)).all(|(_, d)| d.due.is_some());
+        let oldest = self.hearsay.surplus().find(idle);
+        if let Some(oldest) = oldest {
+            self.drop_target(oldest);
         }
+    }
+
+    /// The server of that id is a target of the configuration.
+    pub(super) fn is_explicit(&self, server: &str) -> bool {
+        self.explicit().any(|(_, target)| target.server.as_deref() == Some(server))
+    }
+
+    /// Adds a dial that is not there yet, if its target still is.
+    fn schedule(&mut self, target: u64, place: Place, due: Moment) {
+        if self.targets.contains_key(&target) {
+            let pending = Pending { due: Some(due), failures: 0 };
+            self.dials.entry((target, place)).or_insert(pending);
+        }
+    }
+
+    /// Dials to servers of the configuration.
+    fn explicit_dials(&self) -> impl Iterator<Item = (&Key, &Pending)> {
+        self.dials.range(..(self.explicit_count, Place::FIRST))
+    }
+
+    /// Dials to servers that were heard of, as long as not too many of them are under way.
+    fn heard_of_dials(&self) -> impl Iterator<Item = (&Key, &Pending)> {
+        let dials = self.dials.range((self.explicit_count, Place::FIRST)..);
+        let under_way = dials.clone().filter(|(_, dial)| dial.due.is_none()).count();
+        dials.filter(move |_| under_way < HEARD_OF_DIALS_MAX)
     }
 
     /// The earliest time at which a dial is due.
     pub(super) fn next_due(&self) -> Moment {
-        self.dials.iter().filter_map(|dial| dial.due).min().unwrap_or(Moment::NEVER)
+        let earliest = |due: Option<Moment>| due.unwrap_or(Moment::NEVER);
+        let explicit = earliest(self.explicit_dials().filter_map(|(_, dial)| dial.due).min());
+        let heard_of = earliest(self.heard_of_dials().filter_map(|(_, dial)| dial.due).min());
+        explicit.min(heard_of.max(self.hearsay.ready_at()))
     }
 
     /// A dial that is due, as long as it is `wanted` of the server that answered there last.
@@ -174,51 +232,69 @@ impl Dials {
         wanted: impl Fn(&str, &Place) -> bool,
     ) -> Option<Dial> {
         loop {
-            let is_due = |dial: &Pending| dial.due.is_some_and(|due| due <= now);
-            let at = self.dials.iter().position(is_due)?;
-            let Pending { target, place, .. } = &self.dials[at];
-            let found = self.targets.iter().find(|known| known.number == *target);
-            let Some(found) = found else {
-                self.dials.swap_remove(at);
-                continue;
-            };
-            let useful = match &found.server {
+            let key = self.next_key(now)?;
+            let (number, place) = &key;
+            let target = self.targets.get(number).filter(|target| match &target.server {
                 Some(server) => wanted(server, place),
                 None => *place == Place::FIRST,
-            };
-            if !useful {
-                self.dials.swap_remove(at);
+            });
+            let Some(target) = target else {
+                self.dials.remove(&key);
                 continue;
+            };
+            if let Some(teller) = &target.teller {
+                self.hearsay.take_turn(teller, now);
             }
             let dial = Dial {
-                host: found.url.host.as_str().into(),
-                port: found.url.port,
-                login: found.url.login.clone(),
+                host: target.url.host.as_str().into(),
+                port: target.url.port,
+                login: target.url.login.clone(),
                 place: place.clone(),
-                explicit: found.explicit,
-                gossip_mode: found.gossip_mode,
-                target: found.number,
+                explicit: target.teller.is_none(),
+                gossip_mode: target.gossip_mode,
+                target: *number,
             };
-            self.dials[at].due = None;
+            if let Some(pending) = self.dials.get_mut(&key) {
+                pending.due = None;
+            }
             return Some(dial);
         }
+    }
+
+    /// Which dial is due and has its turn: those of the configuration first, then by who told of
+    /// the server, those that have been reached before, and the newest of those tried least.
+    fn next_key(&self, now: Moment) -> Option<Key> {
+        let is_due = |(_, dial): &(&Key, &Pending)| dial.due.is_some_and(|due| due <= now);
+        let explicit = self.explicit_dials().find(is_due);
+        if explicit.is_some() || self.hearsay.ready_at() > now {
+            return explicit.map(|(key, _)| key.clone());
+        }
+        let due = self.heard_of_dials().filter(is_due);
+        let turn = |((number, _), dial): &(&Key, &Pending)| {
+            let target = self.targets.get(number);
+            let teller = target.and_then(|target| target.teller.as_deref());
+            let turn = self.hearsay.turn(teller.unwrap_or_default());
+            let reached = target.is_some_and(|target| target.reached);
+            (turn, !reached, dial.failures, Reverse(*number))
+        };
+        due.min_by_key(turn).map(|(key, _)| key.clone())
     }
 
     /// A dial has found that server, and is settled.
     pub(super) fn reached(&mut self, dial: &Dial, server: &str) {
         self.forget(dial);
         // A target that was heard of is one server, whatever its address.
-        if dial.explicit {
-            let heard_of =
-                |target: &Target| !target.explicit && target.server.as_deref() == Some(server);
-            let doubles: Vec<u32> =
-                self.targets.iter().filter(|t| heard_of(t)).map(|t| t.number).collect();
-            self.targets.retain(|target| !doubles.contains(&target.number));
-            self.dials.retain(|dial| !doubles.contains(&dial.target));
+        if let Some(&double) = self.heard_of.get(server)
+            && double != dial.target
+        {
+            self.drop_target(double);
         }
-        if let Some(target) = self.targets.iter_mut().find(|t| t.number == dial.target) {
-            target.server = Some(server.into());
-            target.reached = true;
+        let Some(target) = self.targets.get_mut(&dial.target) else { return };
+        target.reached = true;
+        let before = target.server.replace(server.into());
+        if !dial.explicit {
+            self.heard_of.remove(&before.unwrap_or_default());
+            self.heard_of.insert(server.into(), dial.target);
         }
     }
 
@@ -237,11 +313,8 @@ impl Dials {
     /// A server that others had dialled is gone: it is dialled if it is one of the configuration.
     pub(super) fn gone(&mut self, server: &str, now: Moment) {
         let due = now + ROUTE_RETRY_PAUSE + self.jitter();
-        let its = self
-            .targets
-            .iter()
-            .filter(|target| target.explicit && target.server.as_deref() == Some(server));
-        for target in its.map(|target| target.number).collect::<Vec<_>>() {
+        let its = self.explicit().filter(|(_, target)| target.server.as_deref() == Some(server));
+        for target in its.map(|(number, _)| number).collect::<Vec<_>>() {
             self.schedule(target, Place::FIRST, due);
         }
     }
@@ -250,8 +323,7 @@ impl Dials {
     /// configuration or has attempts left.
     pub(super) fn failed(&mut self, dial: &Dial, now: Moment) -> Failure {
         let jitter = self.jitter();
-        let same = |known: &Pending| known.target == dial.target && known.place == dial.place;
-        let Some(pending) = self.dials.iter_mut().find(|known| same(known)) else {
+        let Some(pending) = self.dials.get_mut(&dial.key()) else {
             return Failure { report: false, attempt: 0 };
         };
         pending.failures += 1;
@@ -259,7 +331,7 @@ impl Dials {
         let doubled = if self.backoff || !dial.explicit { attempt.min(6) as u32 - 1 } else { 0 };
         let pause = (ROUTE_RETRY_PAUSE * (1 << doubled)).min(ROUTE_RETRY_PAUSE_MAX);
         pending.due = Some(now + pause + jitter);
-        let reached = self.targets.iter().any(|t| t.number == dial.target && t.reached);
+        let reached = self.targets.get(&dial.target).is_some_and(|target| target.reached);
         if !dial.explicit && attempt >= self.implicit_attempts {
             self.drop_target(dial.target);
         }
@@ -269,19 +341,38 @@ impl Dials {
 
     /// A dial is not worth trying again.
     pub(super) fn forget(&mut self, dial: &Dial) {
-        self.dials.retain(|known| known.target != dial.target || known.place != dial.place);
+        self.dials.remove(&dial.key());
     }
 
-    /// A target that was heard of is not worth anything any more.
-    pub(super) fn drop_target(&mut self, number: u32) {
-        self.targets.retain(|target| target.number != number || target.explicit);
-        self.dials.retain(|dial| dial.target != number);
+    /// A target that was heard of is not worth anything any more. One of the configuration stays,
+    /// without a dial.
+    pub(super) fn drop_target(&mut self, number: u64) {
+        let dials: Vec<Key> =
+            self.dials.range(all_to(number)).map(|(key, _)| key.clone()).collect();
+        dials.iter().for_each(|key| _ = self.dials.remove(key));
+        if number < self.explicit_count {
+            return;
+        }
+        let Some(target) = self.targets.remove(&number) else { return };
+        self.hearsay.remove(&target.teller.unwrap_or_default(), number);
+        self.heard_of.remove(&target.server.unwrap_or_default());
     }
 
     fn jitter(&mut self) -> Duration {
         let max = ROUTE_RETRY_JITTER.as_micros() as u64;
         Duration::from_micros(self.random.u64(..=max))
     }
+}
+
+impl Dial {
+    fn key(&self) -> Key {
+        (self.target, self.place.clone())
+    }
+}
+
+/// The dials to a target.
+fn all_to(target: u64) -> Range<Key> {
+    (target, Place::FIRST)..(target + 1, Place::FIRST)
 }
 
 /// Of the attempts to reach somebody who never answered, the first and every so-many-th is told.
@@ -292,6 +383,7 @@ const REPORT_EVERY: u64 = 3600;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::HEARD_OF_MAX;
 
     fn url(port: u16) -> RouteUrl {
         RouteUrl { host: "a".to_owned(), port, login: None }
@@ -333,8 +425,8 @@ mod tests {
     fn what_was_heard_of_is_given_up() {
         let mut dials = dials(&[], 11, false);
         let mut now = Moment::START;
-        dials.hear_of("B", url(2), 1, now);
-        dials.hear_of("B", url(2), 1, now);
+        dials.hear_of("X", "B", url(2), 1, now);
+        dials.hear_of("X", "B", url(2), 1, now);
         let mut attempts = 0;
         while dials.next_due() != Moment::NEVER {
             now = dials.next_due();
@@ -344,7 +436,7 @@ mod tests {
             attempts += 1;
         }
         assert_eq!(attempts, 12);
-        dials.hear_of("B", url(2), 1, now);
+        dials.hear_of("X", "B", url(2), 1, now);
         assert_eq!(dials.next_due(), now);
     }
 
@@ -352,9 +444,9 @@ mod tests {
     fn whom_the_configuration_names_nobody_has_to_tell_of() {
         let mut dials = dials(&[1], 0, false);
         let dial = next(&mut dials, Moment::START).unwrap();
-        dials.hear_of("B", RouteUrl { host: "A".to_owned(), ..url(1) }, 0, Moment::START);
+        dials.hear_of("X", "B", RouteUrl { host: "A".to_owned(), ..url(1) }, 0, Moment::START);
         dials.reached(&dial, "A");
-        dials.hear_of("A", url(9), 0, Moment::START);
+        dials.hear_of("X", "A", url(9), 0, Moment::START);
         assert_eq!(dials.next_due(), Moment::NEVER);
         assert!(dials.is_explicit("A") && !dials.is_explicit("B"));
     }
@@ -372,11 +464,80 @@ mod tests {
         dials.gone("A", Moment::START);
         assert_eq!(pause(&dials, Moment::START), 1);
         let later = Moment::START + Duration::from_secs(2);
-        let dial = dials.next(later, |server, place| {
-            assert_eq!(server, "A");
-            *place == Place::FIRST
-        });
-        assert_eq!(dial.unwrap().place, Place::FIRST);
+        let mut first = || {
+            dials.next(later, |server, place| {
+                assert_eq!(server, "A");
+                *place == Place::FIRST
+            })
+        };
+        assert_eq!(first().unwrap().place, Place::FIRST);
+        assert_eq!(first(), None);
         assert_eq!(dials.next_due(), Moment::NEVER, "the other one was not wanted");
+    }
+    fn hear_of_many(dials: &mut Dials, teller: &str, count: u64, now: Moment) {
+        for number in 0..count {
+            dials.hear_of(teller, &format!("{teller}{number}"), url(1), 0, now);
+        }
+    }
+
+    /// One server names 20,000 that do not exist: they are remembered and dialled within limits,
+    /// and whom another one names, and whom it names itself last, is reached all the same.
+    #[test]
+    fn invented_servers_are_bounded_and_keep_no_real_one_out() {
+        let mut dials = dials(&[7], 0, false);
+        hear_of_many(&mut dials, "liar", 20_000, Moment::START);
+        assert_eq!(dials.targets.len(), 1 + HEARD_OF_MAX);
+        dials.hear_of("liar", "last", url(2), 0, Moment::START);
+        dials.hear_of("honest", "real", url(3), 0, Moment::START);
+        // Somebody new all of the time is no better off.
+        for number in 0..100 {
+            hear_of_many(&mut dials, &format!("liar{number}"), 1, Moment::START);
+        }
+        assert_eq!(dials.targets.len(), 1 + HEARD_OF_MAX);
+        assert_eq!(dials.heard_of.len(), HEARD_OF_MAX);
+        let mut now = Moment::START;
+        let mut under_way = Vec::new();
+        let mut ports = Vec::new();
+        while let Some(dial) = next(&mut dials, now) {
+            ports.push(dial.port);
+            under_way.push(dial);
+        }
+        assert_eq!(ports[..4], [7, 2, 3, 1], "the configuration, then each who told");
+        assert_eq!(under_way.len(), 1 + HEARD_OF_DIALS_MAX);
+        assert_eq!(dials.next_due(), Moment::NEVER, "until one of them ends");
+        // Nothing answers, at once: that is dialled ten times a second.
+        let mut count = 0;
+        while now < Moment::START + Duration::from_secs(20) {
+            under_way.drain(..).for_each(|dial| _ = dials.failed(&dial, now));
+            now = dials.next_due();
+            while let Some(dial) = next(&mut dials, now) {
+                count += usize::from(!dial.explicit);
+                under_way.push(dial);
+            }
+        }
+        assert!((190..=210).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn servers_that_many_tell_of_are_one_each() {
+        let mut dials = dials(&[], 0, false);
+        for teller in ["X", "Y", "Z"] {
+            for number in 0..HEARD_OF_MAX as u16 {
+                dials.hear_of(teller, &format!("N{number}"), url(number), 0, Moment::START);
+            }
+        }
+        assert_eq!((dials.targets.len(), dials.dials.len()), (HEARD_OF_MAX, HEARD_OF_MAX));
+        // Two of them turn out to be the same.
+        let one = next(&mut dials, Moment::START).unwrap();
+        let other = next(&mut dials, Moment::START).unwrap();
+        dials.reached(&one, "N0");
+        dials.reached(&other, "N0");
+        assert_eq!(dials.targets.len(), HEARD_OF_MAX - 2);
+        assert_eq!(dials.heard_of.get("N0"), Some(&other.target));
+        for target in dials.targets.keys().copied().collect::<Vec<_>>() {
+            dials.drop_target(target);
+        }
+        assert!(dials.heard_of.is_empty() && dials.dials.is_empty());
+        assert_eq!(dials.hearsay.surplus().count(), 0);
     }
 }

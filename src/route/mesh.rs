@@ -25,7 +25,8 @@ use crate::conn::Conn;
 use crate::errors::{ClosedReason, ProtoErr, RouteErr};
 use crate::info::{Info, Subjects};
 use crate::limits::{
-    GLOBAL_ACCOUNT, ROUTE_NEWCOMERS_MAX, ROUTE_POOL_SIZE_MAX, ROUTE_PROTO, ROUTE_SPARE_MAX,
+    CONNECT_URL_LEN_MAX, CONNECT_URLS_MAX, GLOBAL_ACCOUNT, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX,
+    ROUTE_POOL_SIZE_MAX, ROUTE_PROTO, ROUTE_SPARE_MAX, ROUTES_MAX,
 };
 use crate::moment::Moment;
 use crate::options::{self, Authorization, Cluster, Login, Options};
@@ -65,8 +66,8 @@ struct State {
     dials: Dials,
     /// Port that the listener for other servers got.
     port: u16,
-    /// Addresses that turned out to be our own.
-    own_addresses: Vec<Box<str>>,
+    /// Addresses that turned out to be our own, the last ones.
+    own_addresses: VecDeque<Box<str>>,
     waker: Option<Waker>,
     stopped: bool,
 }
@@ -149,7 +150,7 @@ impl Mesh {
             newcomers: VecDeque::new(),
             dials,
             port: 0,
-            own_addresses: Vec::new(),
+            own_addresses: VecDeque::new(),
             waker: None,
             stopped: false,
         };
@@ -320,6 +321,9 @@ impl Mesh {
         let pooled = info.route_pool_size > 0 && self.cluster.pool_size.is_some();
         let place = self.place(dial, info, pooled)?;
         let state = &mut *state;
+        if state.servers.values().map(Other::count).sum::<usize>() >= ROUTES_MAX {
+            return Err(ProtoErr::Refused(ClosedReason::MaxConnectionsExceeded));
+        }
         state.forget_newcomer(conn);
         if let Some(dial) = dial {
             let compression = self.cluster.compression.as_str_agreed(agreed);
@@ -365,12 +369,15 @@ impl Mesh {
         }
         let mut gossip = Vec::new();
         if is_new {
-            other.connect_urls.clone_from(&info.connect_urls);
+            let urls = info.connect_urls.iter().filter(|url| url.len() <= CONNECT_URL_LEN_MAX);
+            other.connect_urls = urls.take(CONNECT_URLS_MAX).cloned().collect();
             self.change_client_urls(state);
         }
         if is_told {
             gossip = state.gossip(conn, dial, info);
         }
+        // A dial less is under way.
+        state.wake();
         let confirm = dial.is_some() && pooled && !spare;
         Ok(Registered { place, pooled, spare, crossed, gossip, confirm })
     }
@@ -485,7 +492,10 @@ impl Mesh {
             Unregistered::NotDedicated => state.dials.forget(dial),
             Unregistered::OwnServer => {
                 if let Some(remote) = conn.remote() {
-                    state.own_addresses.push(remote.to_string().into());
+                    state.own_addresses.push_back(remote.to_string().into());
+                    if state.own_addresses.len() > OWN_ADDRESSES_MAX {
+                        state.own_addresses.pop_front();
+                    }
                 }
                 state.dials.failed(dial, now);
                 let literal = dial.host.parse::<core::net::IpAddr>().is_ok();
@@ -498,8 +508,8 @@ impl Mesh {
         state.wake();
     }
 
-    /// An INFO about another server than the one at the end of the connection.
-    pub fn hear_of(&self, info: &Info, now: Moment) {
+    /// An INFO about another server than the one at the end of the connection, which is `teller`.
+    pub fn hear_of(&self, teller: &str, info: &Info, now: Moment) {
         let mut state = self.state.lock();
         let known = state.servers.contains_key(info.server_id.as_str());
         let own = info.server_id == self.registry.server_id.as_str();
@@ -513,7 +523,7 @@ impl Mesh {
         {
             url.login = Some(RouteLogin { user: user.clone(), password: Some(password.clone()) });
         }
-        state.dials.hear_of(&info.server_id, url, info.gossip_mode, now);
+        state.dials.hear_of(teller, &info.server_id, url, info.gossip_mode, now);
         state.wake();
     }
 
@@ -708,6 +718,10 @@ impl Other {
     /// The connection that carries this account alone.
     fn dedicated(&self, account: &str) -> Option<&Member> {
         self.members.get(&Place::Account(account.into()))
+    }
+
+    fn count(&self) -> usize {
+        self.members.len() + self.spares.len()
     }
 
     fn find_mut(&mut self, conn: &Conn) -> Option<&mut Member> {

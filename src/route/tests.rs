@@ -1,20 +1,25 @@
 //! Clusters in memory: whatever happens to them, they become whole again.
 
+use core::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::fuzz::Bench;
+use crate::conn::Conn;
 use crate::conn::taken::Taken;
-use crate::errors::ClosedReason;
+use crate::errors::{ClosedReason, ProtoErr};
 use crate::fuzzing;
 use crate::ids::Kind;
-use crate::limits::ROUTE_NEWCOMERS_MAX;
+use crate::info::Info;
+use crate::limits::{
+    CONNECT_URL_LEN_MAX, CONNECT_URLS_MAX, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX, ROUTES_MAX,
+};
 use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::options::{Cluster, Credential, Login, Options, Permissions, SubjectPermission, User};
 use crate::parser::{Parser, RouteRules};
 use crate::route::fuzz::{Play, fuzz_mesh, fuzz_route};
-use crate::route::mesh::Mesh;
+use crate::route::mesh::{Mesh, Unregistered};
 use crate::route::{Role, Route};
 use crate::subject;
 use crate::sublist::Entry;
@@ -128,15 +133,20 @@ impl Acceptor {
 
     /// Handles what another server says.
     fn hear(&mut self, other: &mut Other, lines: &str) {
+        self.try_hear(other, lines).unwrap();
+    }
+
+    fn try_hear(&mut self, other: &mut Other, lines: &str) -> Result<(), ProtoErr> {
         let Other { route, parser, .. } = other;
         let mut rest = lines.as_bytes();
-        while let (Some(op), used) = parser.next(rest).unwrap() {
-            route.handle_op(&op, &mut self.bench.delivery).unwrap();
+        while let (Some(op), used) = parser.next(rest)? {
+            route.handle_op(&op, &mut self.bench.delivery)?;
             rest = &rest[used..];
             parser.rules = route.rules();
         }
         while route.handle_turn(&mut self.bench.delivery).unwrap() {}
         self.bench.delivery.commit(route.conn());
+        Ok(())
     }
 
     /// Another server that has connected and said who it is.
@@ -175,6 +185,57 @@ fn newcomers_are_bounded() {
     acceptor.lose(&mut strangers[7]);
     strangers.push(acceptor.accept());
     assert_eq!(strangers.iter().filter_map(closed).count(), 2);
+}
+
+/// A stranger who knows how servers speak may be as many of them as there is room for.
+#[test]
+fn connections_to_other_servers_are_bounded() {
+    let mut acceptor = Acceptor::new(0);
+    let mut as_server = |number: usize| {
+        let info = LINES[5].replace("NB", &format!("N{number}"));
+        let mut other = acceptor.accept();
+        let joined = acceptor.try_hear(&mut other, &[LINES[0], &info].concat());
+        (joined, other)
+    };
+    let _others: Vec<Other> = (0..ROUTES_MAX).map(|number| as_server(number).1).collect();
+    let full = ProtoErr::Refused(ClosedReason::MaxConnectionsExceeded);
+    for number in [0, ROUTES_MAX] {
+        assert_eq!(as_server(number).0, Err(full.clone()));
+    }
+    assert_eq!(acceptor.mesh.server_count(), ROUTES_MAX);
+}
+
+#[test]
+fn addresses_for_clients_are_bounded() {
+    let mut acceptor = Acceptor::new(0);
+    let urls: Vec<String> = (0..1_000).map(|number| format!("\"h{number}:1\"")).collect();
+    let urls = format!("[\"{}\",{}]", "x".repeat(CONNECT_URL_LEN_MAX + 1), urls.join(","));
+    let mut other = acceptor.accept();
+    let info = LINES[5].replace("\"NB\"", &format!("\"NB\",\"connect_urls\":{urls}"));
+    acceptor.hear(&mut other, &[LINES[0], &info].concat());
+    let told = acceptor.bench.registry.info().connect_urls;
+    assert_eq!((told.len(), told.contains(&"h0:1".to_owned())), (CONNECT_URLS_MAX, true));
+}
+
+#[test]
+fn own_addresses_are_bounded() {
+    let acceptor = Acceptor::new(0);
+    let Acceptor { bench, mesh } = &acceptor;
+    let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    for port in 1..=OWN_ADDRESSES_MAX as u16 + 1 {
+        let ip = format!("nats-route://{}/", address(port));
+        let info = Info { server_id: format!("N{port}"), ip, ..Info::default() };
+        mesh.hear_of("NX", &info, Moment::START);
+        let dial = mesh.next_dial(Moment(u64::from(port) << 30)).unwrap();
+        let wire = Arc::new(Taken::default());
+        let remote = Some(address(port));
+        let conn = bench
+            .registry
+            .add(|cid, slot| Conn::new(cid, Kind::Route, slot, remote, Moment::START, wire));
+        mesh.failed(&conn, &dial, Unregistered::OwnServer, Moment::START);
+        assert!(mesh.is_self(&address(port).to_string()));
+    }
+    assert!(!mesh.is_self("127.0.0.1:1") && mesh.is_self("127.0.0.1:2"));
 }
 
 /// A server is lost that had announced a lot, and comes again with a part of it before all that is

@@ -2,7 +2,8 @@
 //!
 //! A test plays the other server; the same lines go to both kinds.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 
@@ -224,4 +225,39 @@ for_both! {
         assert_eq!(told["gossip_mode"], 1);
         assert!(second.fence().is_empty());
     }
+}
+
+/// A server without authorization is told of thousands of servers by a stranger. It dials a few,
+/// serves everybody meanwhile, and reaches the real one that somebody else tells of.
+#[test]
+fn invented_servers_cost_a_few_dials() {
+    let (invented, real) = (listener(), listener());
+    let address = |listener: &TcpListener| listener.local_addr().unwrap();
+    let (nowhere, somewhere) = (address(&invented), address(&real));
+    let server = alone("pool_size: -1").start(Which::Dialtone);
+    let mut liar = Remote::join(&server, "liar");
+    let mut honest = Remote::join(&server, "honest");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Whoever is dialled there accepts and says nothing.
+        let dialled = scope.spawn(|| {
+            let lines = invented.incoming().take_while(|_| !done.load(Relaxed));
+            lines.collect::<Result<Vec<_>, _>>().unwrap().len()
+        });
+        let tells = |name: &str, address: SocketAddr| {
+            info_line(name, &json!({"ip": format!("nats-route://{address}/"), "gossip_mode": 1}))
+        };
+        for number in 0..5_000 {
+            liar.send(&tells(&format!("x{number}"), nowhere));
+        }
+        liar.fence();
+        honest.send(&tells("real", somewhere));
+        honest.fence();
+        Client::connect(&server, "").steady().fence();
+        Remote::accept(&real);
+        done.store(true, Relaxed);
+        TcpStream::connect(nowhere).unwrap();
+        let dialled = dialled.join().unwrap();
+        assert!((1..200).contains(&dialled), "{dialled}");
+    });
 }
