@@ -77,6 +77,30 @@ fn flapping_leaves_no_ghost() {
     wait_interest(&cluster, &subjects);
 }
 
+/// Everybody knows the first server only, and all but that one start at once: whatever they are,
+/// all find each other.
+#[test]
+#[ignore = "starts some hundred servers"]
+fn all_mixtures_start_around_the_first() {
+    let seed = Random::seed_from_env("DIALTONE_CHAOS_SEED");
+    println!("DIALTONE_CHAOS_SEED={seed}");
+    let mut random = Random::new(seed);
+    let starts = std::env::var("DIALTONE_STARTS").map_or(24, |text| text.parse().unwrap());
+    for start in 0..starts {
+        let count = 3 + start % 4;
+        let mixture = random.below(1 << count);
+        let kinds = [Dialtone, Real];
+        let kinds: Vec<Which> = (0..count).map(|at| kinds[mixture >> at & 1]).collect();
+        if !kinds.iter().all(|which| which.available()) {
+            continue;
+        }
+        println!("start {start}: {kinds:?}");
+        let mut cluster = Cluster::start_around_first(&kinds, &mut random);
+        cluster.wait_routes();
+        cluster.settle();
+    }
+}
+
 /// Two halves live on their own and grow together again.
 #[test]
 fn a_partition_heals() {

@@ -1,10 +1,12 @@
 //! Servers of both kinds that form one cluster, and a fence that says when interest has arrived.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::proxy::Proxy;
+use super::random::Random;
 use super::server::Setup;
 use super::{Client, PATIENCE, Server, Which, http};
 
@@ -76,6 +78,34 @@ impl Cluster {
             cluster.add(which, |setup| setup);
         }
         cluster.settle();
+        cluster
+    }
+
+    /// The first server alone, then all others, which know of that one only. Each of them waits
+    /// for a moment of its own before it starts; nothing is awaited afterwards.
+    pub(crate) fn start_around_first(kinds: &[Which], random: &mut Random) -> Cluster {
+        let mut cluster = Cluster::of(Flavor::Default, Vec::new());
+        cluster.add(kinds[0], |setup| setup);
+        let mut setup = || {
+            cluster.started += 1;
+            let pause = Duration::from_millis(random.below(40) as u64);
+            (Server::with().monitored().conf(cluster.conf(1, None)), pause)
+        };
+        let setups: Vec<_> = kinds[1..].iter().map(|&which| (which, setup())).collect();
+        let servers: Vec<Server> = thread::scope(|scope| {
+            let starting = setups.into_iter().map(|(which, (setup, pause))| {
+                scope.spawn(move || {
+                    thread::sleep(pause);
+                    setup.start(which)
+                })
+            });
+            let starting: Vec<_> = starting.collect();
+            starting.into_iter().map(|starting| starting.join().expect("it starts")).collect()
+        });
+        for server in servers {
+            cluster.watches.push(Watch::new(&server, cluster.watches.len() + 1));
+            cluster.servers.push(server);
+        }
         cluster
     }
 
