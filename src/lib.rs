@@ -20,6 +20,7 @@ pub mod errors;
 #[cfg(test)]
 mod fuzzing;
 pub mod headers;
+pub mod http_head;
 pub mod ids;
 pub mod info;
 pub mod limits;

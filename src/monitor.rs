@@ -10,6 +10,7 @@ pub mod connz;
 pub mod healthz;
 pub mod json;
 pub mod params;
+mod paths;
 pub mod routez;
 pub mod subsz;
 #[cfg(test)]
@@ -19,10 +20,9 @@ pub mod varz;
 
 use std::time::SystemTime;
 
-use serde::Serialize;
-
+use crate::http_head::{AnswerHead, Method, RequestHead};
 use crate::moment::Moment;
-use crate::monitor::json::Date;
+use crate::monitor::json::{Date, Document};
 use crate::monitor::params::Params;
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
@@ -35,6 +35,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
 const OK: u16 = 200;
+const TEMPORARY_REDIRECT: u16 = 307;
 const BAD_REQUEST: u16 = 400;
 const NOT_FOUND: u16 = 404;
 
@@ -50,8 +51,8 @@ pub struct View<'a> {
     pub start: SystemTime,
     /// Port that the monitoring endpoint got.
     pub http_port: u16,
-    /// What the process uses.
-    pub process: Process,
+    /// Tells what the process uses.
+    pub process: &'a dyn Fn() -> Process,
 }
 
 /// What the process uses of the machine.
@@ -66,14 +67,19 @@ pub struct Process {
 }
 
 /// One HTTP answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// Status code.
-    pub status: u16,
-    /// Its header of that name.
-    pub content_type: &'static str,
+pub struct Answer<'a> {
+    /// The head.
+    pub head: AnswerHead,
     /// The body.
-    pub body: String,
+    pub body: Body<'a>,
+}
+
+/// What an answer brings.
+pub enum Body<'a> {
+    /// Text as it is.
+    Text(String),
+    /// Values, whose text is made as it is written.
+    Document(Box<dyn Document + 'a>),
 }
 
 /// A request that cannot be answered: the text that goes out with status 400.
@@ -97,50 +103,68 @@ const PAGES: [(&str, &str); 13] = [
     ("/ipqueuesz", ""),
 ];
 
+/// One of the pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page(&'static str);
+
 impl View<'_> {
-    /// Answers a request for `path`, which is that of the URL, and `query`, what follows its `?`.
-    pub fn answer(&self, path: &str, query: &str) -> Answer {
-        let Some(page) = self.page(path) else {
-            return Answer::text(NOT_FOUND, "404 page not found\n");
+    /// The page that a request wants, or the answer that there is none, or not there.
+    ///
+    /// # Errors
+    /// That answer.
+    pub fn page(&self, request: &RequestHead) -> Result<Page, Answer<'static>> {
+        let path = &*request.path;
+        if path == "*" {
+            return Err(Answer::of(OK, None, String::new()));
+        }
+        let clean = paths::clean(path);
+        if clean != path && request.method != Method::Connect {
+            return Err(paths::redirect(request, &clean));
+        }
+        let base = self.base_path();
+        let is_root = paths::is_at(path, if base.is_empty() { "/" } else { base });
+        let page = if is_root {
+            Some("/")
+        } else {
+            let mut pages = PAGES.iter().map(|(page, _)| *page);
+            pages.find(|page| paths::is_at(path, &format!("{base}{page}")))
         };
+        match page {
+            Some("/subscriptionsz") => Ok(Page("/subsz")),
+            Some(page) => Ok(Page(page)),
+            None => Err(Answer::not_found()),
+        }
+    }
+
+    /// Answers a request for a page with this query.
+    pub fn answer(&self, Page(page): Page, query: &str) -> Answer<'_> {
         self.registry.count_http_request(page);
         let params = Params::read(query);
         self.page_answer(page, &params)
             .unwrap_or_else(|Refused(text)| Answer::text(BAD_REQUEST, text))
     }
 
-    /// The page behind a path below `http_base_path`.
-    fn page(&self, path: &str) -> Option<&'static str> {
-        let base = self.base_path();
-        match path.strip_prefix(base)? {
-            "" => Some("/"),
-            "/" => base.is_empty().then_some("/"),
-            "/subscriptionsz" => Some("/subsz"),
-            path => PAGES.iter().map(|(page, _)| *page).find(|page| *page == path),
-        }
-    }
-
-    fn page_answer(&self, page: &str, params: &Params) -> Result<Answer, Refused> {
+    fn page_answer(&self, page: &str, params: &Params) -> Result<Answer<'_>, Refused> {
         Ok(match page {
-            "/varz" => Answer::json(&varz::varz(self)),
-            "/connz" => Answer::json(&connz::connz(self, &connz::Query::read(params)?)?),
-            "/subsz" => Answer::json(&subsz::subsz(self, &subsz::Query::read(params)?)?),
-            "/accountz" => Answer::json(&accountz::accountz(self, params.get("acc"))?),
-            "/accstatz" => Answer::json(&accountz::accstatz(self, params.bool("unused")?)),
-            "/routez" => Answer::json(&routez::routez(self, params.subs()?)),
+            "/varz" => Answer::document(varz::varz(self)),
+            "/connz" => Answer::document(connz::connz(self, connz::Query::read(params)?)?),
+            "/subsz" => Answer::document(subsz::subsz(self, &subsz::Query::read(params)?)?),
+            "/accountz" => Answer::document(accountz::accountz(self, params.get("acc"))?),
+            "/accstatz" => Answer::document(accountz::accstatz(self, params.bool("unused")?)),
+            "/routez" => Answer::document(routez::routez(self, params.subs()?)),
             "/healthz" => healthz::healthz(self, params)?,
             "/gatewayz" => {
                 params.bool("accs")?;
-                Answer::json(&unused::gatewayz(self))
+                Answer::document(unused::gatewayz(self))
             }
             "/leafz" => {
                 params.bool("subs")?;
-                Answer::json(&unused::leafz(self))
+                Answer::document(unused::leafz(self))
             }
-            "/jsz" => Answer::json(&unused::jsz(self, params)?),
+            "/jsz" => Answer::document(unused::jsz(self, params)?),
             "/raftz" => Answer::text(NOT_FOUND, "No Raft nodes registered"),
-            "/ipqueuesz" => Answer { status: OK, content_type: JSON, body: "{}".to_owned() },
-            _ => Answer { status: OK, content_type: HTML, body: self.root() },
+            "/ipqueuesz" => Answer::json(OK, "{}"),
+            _ => Answer::of(OK, Some(HTML), self.root()),
         })
     }
 
@@ -171,23 +195,63 @@ impl View<'_> {
         self.registry.server_id.as_str()
     }
 
+    /// The date of the answer.
+    pub fn wall(&self) -> SystemTime {
+        self.date(self.now).0
+    }
+
     fn date(&self, moment: Moment) -> Date {
         Date(self.start + moment.since(Moment::START))
     }
 }
 
-impl Answer {
-    fn json(value: &impl Serialize) -> Answer {
-        Answer { status: OK, content_type: JSON, body: json::pretty(value) }
+impl Page {
+    /// It lists what clients have, so that it may be long.
+    pub fn is_list(self) -> bool {
+        matches!(self.0, "/connz" | "/subsz" | "/routez")
+    }
+}
+
+impl<'a> Answer<'a> {
+    fn of(status: u16, content_type: Option<&'static str>, body: impl Into<String>) -> Answer<'a> {
+        let headers = content_type.map(|content_type| ("Content-Type", content_type.into()));
+        let head = AnswerHead { status, headers: headers.into_iter().collect() };
+        Answer { head, body: Body::Text(body.into()) }
     }
 
-    fn text(status: u16, body: impl Into<String>) -> Answer {
-        Answer { status, content_type: TEXT, body: body.into() }
+    fn text(status: u16, body: impl Into<String>) -> Answer<'a> {
+        Answer::of(status, Some(TEXT), body)
     }
 
     /// Scripts of any web page may read it.
-    pub fn is_json(&self) -> bool {
-        self.content_type == JSON
+    fn json(status: u16, body: impl Into<String>) -> Answer<'a> {
+        let mut answer = Answer::of(status, Some(JSON), body);
+        answer.head.headers.push(("Access-Control-Allow-Origin", "*".into()));
+        answer
+    }
+
+    fn document(document: impl Document + 'a) -> Answer<'a> {
+        Answer { body: Body::Document(Box::new(document)), ..Answer::json(OK, "") }
+    }
+
+    fn not_found() -> Answer<'a> {
+        let mut answer = Answer::text(NOT_FOUND, "404 page not found\n");
+        answer.head.headers.push(("X-Content-Type-Options", "nosniff".into()));
+        answer
+    }
+}
+
+impl Body<'_> {
+    /// The text, made at once.
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Body::Text(text) => text.into_bytes(),
+            Body::Document(document) => {
+                let mut bytes = Vec::new();
+                document.write_json(&mut bytes).expect("memory takes it");
+                bytes
+            }
+        }
     }
 }
 

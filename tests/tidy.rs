@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 7] = [
         "os_error",
         "fuzzing",
     ],
-    &["headers", "info", "connect", "parser", "encoder", "websocket"],
+    &["headers", "info", "connect", "http_head", "parser", "encoder", "websocket"],
     &["conf", "cli", "reload", "sublist", "outbound", "permissions", "pings", "auth"],
     &["conn", "account", "turns", "registry"],
     &["deliver", "machine", "client", "route", "monitor", "events", "lame_duck"],

@@ -1,13 +1,14 @@
 //! `/connz`: the connections of clients, open and closed, sorted and in pages.
 //!
-//! Sorting looks at one number of each connection; the records are made for the page alone.
+//! Sorting looks at one number of each connection; the records are made for the page alone, each
+//! when it is written.
 //! nats: server/monitor.go `Connz`, `ConnInfo`, `fill`; server/monitor_sort_opts.go
 
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::conn::Conn;
 use crate::duration;
@@ -17,10 +18,9 @@ use crate::limits::GLOBAL_ACCOUNT;
 use crate::moment::Moment;
 use crate::monitor::json::{Date, Uptime};
 use crate::monitor::params::{Params, Subs};
-use crate::monitor::subsz::{SubDetail, text};
+use crate::monitor::subsz::{self, DetailList, Known, SubjectList};
 use crate::monitor::{LIMIT_DEFAULT, Refused, View, page_range};
 use crate::registry::Closed;
-use crate::sublist::Entry;
 
 /// What is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,9 +79,9 @@ pub enum State {
 }
 
 /// The document.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[expect(missing_docs, reason = "the real server's keys")]
-pub struct Connz {
+pub struct Connz<'a> {
     pub server_id: String,
     pub now: Date,
     pub num_connections: usize,
@@ -89,11 +89,25 @@ pub struct Connz {
     pub offset: usize,
     pub limit: usize,
     /// None for an account that does not exist.
-    pub connections: Option<Vec<ConnInfo>>,
+    pub connections: Option<Connections<'a>>,
+}
+
+/// The connections on the page.
+pub struct Connections<'a> {
+    view: &'a View<'a>,
+    query: Query,
+    listed: Vec<Listed>,
+}
+
+impl Serialize for Connections<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let records = self.listed.iter().map(|listed| listed.record(self.view, &self.query));
+        serializer.collect_seq(records)
+    }
 }
 
 /// One connection.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[expect(missing_docs, reason = "the real server's keys")]
 pub struct ConnInfo {
     pub cid: u64,
@@ -129,10 +143,10 @@ pub struct ConnInfo {
     /// nats-differs: what was proved; there, what was only mentioned may win.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorized_user: Option<Box<str>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub subscriptions_list: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub subscriptions_list_detail: Vec<SubDetail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscriptions_list: Option<SubjectList>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscriptions_list_detail: Option<DetailList>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_tag: Option<&'static str>,
 }
@@ -207,7 +221,7 @@ impl State {
 ///
 /// # Errors
 /// [`Refused`] for an order that the listed connections do not have.
-pub fn connz(view: &View<'_>, query: &Query) -> Result<Connz, Refused> {
+pub fn connz<'a>(view: &'a View<'a>, query: Query) -> Result<Connz<'a>, Refused> {
     if query.state != State::Closed {
         let word = match query.sort {
             Sort::Stop => Some("stop"),
@@ -243,9 +257,11 @@ pub fn connz(view: &View<'_>, query: &Query) -> Result<Connz, Refused> {
         listed.retain(|listed| listed.conn().about().user.as_deref() == Some(&query.user));
     }
     sort(&mut listed, query.sort, view.now);
-    let page = &listed[page_range(query.offset, limit, listed.len())];
-    connz.num_connections = page.len();
-    connz.connections = Some(page.iter().map(|listed| listed.record(view, query)).collect());
+    let range = page_range(query.offset, limit, listed.len());
+    listed.truncate(range.end);
+    listed.drain(..range.start);
+    connz.num_connections = listed.len();
+    connz.connections = Some(Connections { view, query, listed });
     Ok(connz)
 }
 
@@ -330,7 +346,8 @@ impl Listed {
         if is_open && about.lang.is_some() {
             conn.want_rtt();
         }
-        let (subscriptions_list, subscriptions_list_detail) = self.subscriptions(query.subs);
+        let (subscriptions_list, subscriptions_list_detail) =
+            subsz::lists(query.subs, || self.subscriptions());
         ConnInfo {
             cid: conn.cid.0,
             kind: "Client",
@@ -361,30 +378,11 @@ impl Listed {
         }
     }
 
-    /// Their subjects, or all about them. Nothing is locked while the texts are made.
-    fn subscriptions(&self, subs: Subs) -> (Vec<String>, Vec<SubDetail>) {
-        let (mut subjects, mut details) = (Vec::new(), Vec::new());
+    fn subscriptions(&self) -> Known {
         match self {
-            _ if subs == Subs::None => {}
-            Listed::Open(conn) => {
-                let all: Vec<_> = conn.subscriptions().iter().cloned().collect();
-                if subs == Subs::Detail {
-                    details.extend(all.iter().map(SubDetail::of_client));
-                } else {
-                    subjects.extend(all.iter().map(|one| text(one.subject())));
-                }
-            }
-            Listed::Closed(closed) => {
-                let all = closed.subscriptions.iter();
-                if subs == Subs::Detail {
-                    let cid = closed.conn.cid;
-                    details.extend(all.map(|one| SubDetail::of_closed(one, cid, GLOBAL_ACCOUNT)));
-                } else {
-                    subjects.extend(all.map(|one| text(&one.subject)));
-                }
-            }
+            Listed::Open(conn) => Known::of(conn),
+            Listed::Closed(closed) => Known::Closed(Arc::clone(closed)),
         }
-        (subjects, details)
     }
 }
 

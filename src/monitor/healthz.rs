@@ -4,7 +4,7 @@
 //! nats: server/monitor.go `HandleHealthz`, `healthz`
 
 use crate::monitor::params::Params;
-use crate::monitor::{Answer, JSON, OK, Refused, View};
+use crate::monitor::{Answer, OK, Refused, View};
 
 const UNHEALTHY: u16 = 500;
 
@@ -15,7 +15,7 @@ const FLAGS: [&str; 5] =
 ///
 /// # Errors
 /// [`Refused`] for a parameter that is no flag.
-pub fn healthz(view: &View<'_>, params: &Params) -> Result<Answer, Refused> {
+pub fn healthz(view: &View<'_>, params: &Params) -> Result<Answer<'static>, Refused> {
     for flag in FLAGS {
         params.bool(flag)?;
     }
@@ -25,5 +25,5 @@ pub fn healthz(view: &View<'_>, params: &Params) -> Result<Answer, Refused> {
     } else {
         (OK, r#"{"status":"ok"}"#.to_owned())
     };
-    Ok(Answer { status, content_type: JSON, body })
+    Ok(Answer::json(status, body))
 }

@@ -2,29 +2,52 @@
 //!
 //! nats: Go's encoding/json, time.Time.MarshalJSON; server/monitor.go `myUptime`
 
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 
-/// A document with two spaces of indentation. `<`, `>` and `&` are escaped, and the two line ends
-/// that JavaScript does not take in a string.
-pub fn pretty(value: &impl Serialize) -> String {
-    let text = serde_json::to_string_pretty(value).expect("plain data with string keys");
-    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-        return text;
+/// Values that can be written as JSON.
+pub trait Document {
+    /// Writes the text with two spaces of indentation. `<`, `>` and `&` are escaped, and the two
+    /// line ends that JavaScript does not take in a string.
+    ///
+    /// # Errors
+    /// Those of `into`.
+    fn write_json(&self, into: &mut dyn Write) -> io::Result<()>;
+}
+
+impl<T: Serialize> Document for T {
+    fn write_json(&self, into: &mut dyn Write) -> io::Result<()> {
+        Ok(serde_json::to_writer_pretty(Escaping(into), self)?)
     }
-    // They stand inside strings only, so the whole text can be gone through.
-    let mut escaped = String::with_capacity(text.len() + text.len() / 8);
-    for c in text.chars() {
-        match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                write!(escaped, "\\u{:04x}", u32::from(c)).expect("memory takes it");
-            }
-            _ => escaped.push(c),
+}
+
+/// Escapes what stands inside strings only, and comes from a serializer in whole characters.
+struct Escaping<W>(W);
+
+impl<W: Write> Write for Escaping<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let mut done = 0;
+        for at in 0..text.len() {
+            let (code, len): (u16, _) = match text[at..] {
+                [code @ (b'<' | b'>' | b'&'), ..] => (code.into(), 1),
+                [0xe2, 0x80, 0xa8, ..] => (0x2028, 3),
+                [0xe2, 0x80, 0xa9, ..] => (0x2029, 3),
+                _ => continue,
+            };
+            self.0.write_all(&text[done..at])?;
+            write!(self.0, "\\u{code:04x}")?;
+            done = at + len;
         }
+        self.0.write_all(&text[done..])?;
+        Ok(text.len())
     }
-    escaped
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// A date in RFC 3339: UTC, as many digits of the second as it has, up to nine.
@@ -95,10 +118,13 @@ mod tests {
 
     #[test]
     fn a_document_is_escaped_like_go_does() {
-        let value = serde_json::json!({ "a<": ["x.>", "&", "\"", "\u{2028}ä"], "b": [], "c": {} });
+        let value =
+            serde_json::json!({ "a<": ["x.>", "&", "\"", "\u{2028}ä\u{2020}"], "b": [], "c": {} });
         let text = "{\n  \"a\\u003c\": [\n    \"x.\\u003e\",\n    \"\\u0026\",\n    \"\\\"\",\n    \
-                    \"\\u2028ä\"\n  ],\n  \"b\": [],\n  \"c\": {}\n}";
-        assert_eq!(pretty(&value), text);
+                    \"\\u2028ä\u{2020}\"\n  ],\n  \"b\": [],\n  \"c\": {}\n}";
+        let mut written = Vec::new();
+        value.write_json(&mut written).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), text);
         assert_eq!(serde_json::from_str::<serde_json::Value>(text).unwrap(), value);
     }
 

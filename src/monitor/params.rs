@@ -7,6 +7,7 @@ use std::num::IntErrorKind;
 use std::str::FromStr;
 
 use crate::errors::Quoted;
+use crate::http_head::percent_decode;
 use crate::monitor::Refused;
 
 /// Names and values, decoded.
@@ -123,22 +124,8 @@ const INVALID: &str = "invalid syntax";
 
 /// Decodes `%XX` and `+`. None if a `%` is not followed by two hex digits.
 fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        bytes.push(match first {
-            b'+' => b' ',
-            b'%' => {
-                let (digits, after) = rest.split_at_checked(2)?;
-                rest = after;
-                let [high, low] = [digits[0], digits[1]].map(|digit| (digit as char).to_digit(16));
-                (high? * 16 + low?) as u8
-            }
-            _ => first,
-        });
-    }
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    let decoded = percent_decode(text.replace('+', " ").as_bytes())?;
+    Some(String::from_utf8_lossy(&decoded).into_owned())
 }
 
 #[cfg(test)]

@@ -2,20 +2,18 @@
 //!
 //! nats: server/monitor.go `Routez`
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::conn::subscription::Subscription;
 use crate::info::Subjects;
 use crate::monitor::View;
 use crate::monitor::connz::rtt;
 use crate::monitor::json::{Date, Uptime};
 use crate::monitor::params::Subs;
-use crate::monitor::subsz::{SubDetail, text};
+use crate::monitor::subsz::{self, DetailList, Known, SubjectList};
 use crate::route::mesh::{Place, RouteView};
-use crate::sublist::Entry;
 
 /// The document.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[expect(missing_docs, reason = "the real server's keys")]
 pub struct Routez<'a> {
     pub server_id: &'a str,
@@ -26,11 +24,25 @@ pub struct Routez<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export: Option<Subjects>,
     pub num_routes: usize,
-    pub routes: Vec<RouteInfo>,
+    pub routes: Routes<'a>,
+}
+
+/// The connections, whose records are made as they are written.
+pub struct Routes<'a> {
+    view: &'a View<'a>,
+    subs: Subs,
+    listed: Vec<RouteView>,
+}
+
+impl Serialize for Routes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let listed = self.listed.iter();
+        serializer.collect_seq(listed.map(|route| RouteInfo::new(self.view, route, self.subs)))
+    }
 }
 
 /// One connection.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[expect(missing_docs, reason = "the real server's keys")]
 pub struct RouteInfo {
     pub rid: u64,
@@ -56,10 +68,10 @@ pub struct RouteInfo {
     pub in_bytes: u64,
     pub out_bytes: u64,
     pub subscriptions: usize,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub subscriptions_list: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub subscriptions_list_detail: Vec<SubDetail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscriptions_list: Option<SubjectList>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscriptions_list_detail: Option<DetailList>,
     /// Of a connection that carries this one only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<Box<str>>,
@@ -67,18 +79,17 @@ pub struct RouteInfo {
 }
 
 /// Makes the document.
-pub fn routez<'a>(view: &'a View<'_>, subs: Subs) -> Routez<'a> {
+pub fn routez<'a>(view: &'a View<'a>, subs: Subs) -> Routez<'a> {
     let own = view.mesh.map(|mesh| mesh.info(&Place::FIRST, "", 0)).unwrap_or_default();
-    let routes = view.mesh.map(|mesh| mesh.routes()).unwrap_or_default();
-    let routes: Vec<_> = routes.iter().map(|route| RouteInfo::new(view, route, subs)).collect();
+    let listed = view.mesh.map(|mesh| mesh.routes()).unwrap_or_default();
     Routez {
         server_id: view.server_id(),
         server_name: view.registry.info().server_name,
         now: view.date(view.now),
         import: own.import,
         export: own.export,
-        num_routes: routes.len(),
-        routes,
+        num_routes: listed.len(),
+        routes: Routes { view, subs, listed },
     }
 }
 
@@ -86,13 +97,8 @@ impl RouteInfo {
     fn new(view: &View<'_>, route: &RouteView, subs: Subs) -> RouteInfo {
         let conn = &route.conn;
         let traffic = conn.traffic();
-        // Nothing is locked while the texts are made.
-        let known: Vec<Subscription> = match subs {
-            Subs::None => Vec::new(),
-            _ => conn.subscriptions().iter().cloned().collect(),
-        };
-        let is_detail = subs == Subs::Detail;
-        let (details, subjects) = known.split_at(if is_detail { known.len() } else { 0 });
+        let (subscriptions_list, subscriptions_list_detail) =
+            subsz::lists(subs, || Known::of(conn));
         RouteInfo {
             rid: conn.cid.0,
             remote_id: route.server_id.clone(),
@@ -114,8 +120,8 @@ impl RouteInfo {
             in_bytes: traffic.in_bytes,
             out_bytes: traffic.out_bytes,
             subscriptions: conn.subscriptions().len(),
-            subscriptions_list: subjects.iter().map(|one| text(one.subject())).collect(),
-            subscriptions_list_detail: details.iter().map(SubDetail::of_client).collect(),
+            subscriptions_list,
+            subscriptions_list_detail,
             account: match &route.place {
                 Place::Account(account) => Some(account.clone()),
                 Place::Pool(_) => None,

@@ -2,16 +2,20 @@
 //!
 //! nats: server/monitor.go `Subsz`, `SubDetail`; server/sublist.go `SublistStats`
 
-use serde::Serialize;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
 
 use crate::account::Account;
+use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 use crate::ids::{Cid, Kind};
 use crate::info::is_default;
+use crate::limits::GLOBAL_ACCOUNT;
 use crate::monitor::json::{Date, Float};
-use crate::monitor::params::Params;
+use crate::monitor::params::{Params, Subs};
 use crate::monitor::{LIMIT_DEFAULT, Refused, View};
-use crate::registry::ClosedSubscription;
+use crate::registry::{Closed, ClosedSubscription};
 use crate::stats::CacheStats;
 use crate::subject::is_valid_publish;
 use crate::sublist::Entry;
@@ -33,7 +37,7 @@ pub struct Query {
 }
 
 /// The document.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[expect(missing_docs, reason = "the real server's keys")]
 pub struct Subsz {
     pub server_id: String,
@@ -43,8 +47,26 @@ pub struct Subsz {
     pub total: usize,
     pub offset: usize,
     pub limit: usize,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub subscriptions_list: Vec<SubDetail>,
+    #[serde(skip_serializing_if = "OfAccounts::is_empty")]
+    pub subscriptions_list: OfAccounts,
+}
+
+/// The subscriptions on the page, by account. Their texts are made as they are written.
+#[derive(Default)]
+pub struct OfAccounts(Vec<(Arc<Account>, Vec<Subscription>)>);
+
+/// The subjects of a connection's subscriptions.
+pub struct SubjectList(Known);
+
+/// All about a connection's subscriptions.
+pub struct DetailList(Known);
+
+/// The subscriptions of one connection, of which there is at least one.
+pub enum Known {
+    /// Handles of those of an open one.
+    Open(Vec<Subscription>),
+    /// Those that are remembered of one that has ended.
+    Closed(Arc<Closed>),
 }
 
 /// Counters of sublists, and of the match caches in front of them.
@@ -117,7 +139,7 @@ pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, Refused> {
         total: 0,
         offset: query.offset,
         limit: query.limit.unwrap_or(LIMIT_DEFAULT),
-        subscriptions_list: Vec::new(),
+        subscriptions_list: OfAccounts::default(),
     };
     for account in view.registry.accounts() {
         if !query.account.is_empty() && *account.name != query.account {
@@ -131,8 +153,7 @@ pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, Refused> {
         let skip = subsz.offset.saturating_sub(subsz.total);
         let room = subsz.limit - subsz.subscriptions_list.len();
         let (page, count) = select(&account, test, skip, room);
-        let details = page.iter().map(|one| SubDetail::of_account(one, &account.name));
-        subsz.subscriptions_list.extend(details);
+        subsz.subscriptions_list.0.push((account, page));
         subsz.total += count;
     }
     Ok(subsz)
@@ -152,6 +173,75 @@ fn select(account: &Account, test: &[u8], skip: usize, room: usize) -> (Vec<Subs
     let matching: Vec<_> = found.plain().iter().chain(members).collect();
     let page = matching.iter().skip(skip).take(room).map(|&one| one.clone()).collect();
     (page, matching.len())
+}
+
+impl OfAccounts {
+    fn len(&self) -> usize {
+        self.0.iter().map(|(_, page)| page.len()).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Serialize for OfAccounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all =
+            self.0.iter().flat_map(|(account, page)| page.iter().map(move |one| (account, one)));
+        serializer.collect_seq(all.map(|(account, one)| SubDetail::of_account(one, &account.name)))
+    }
+}
+
+/// The list of a connection's subscriptions that is asked for, if there are any.
+pub(super) fn lists(
+    subs: Subs,
+    known: impl FnOnce() -> Known,
+) -> (Option<SubjectList>, Option<DetailList>) {
+    match subs {
+        Subs::None => (None, None),
+        Subs::Subjects => (Some(known()).filter(Known::is_some).map(SubjectList), None),
+        Subs::Detail => (None, Some(known()).filter(Known::is_some).map(DetailList)),
+    }
+}
+
+impl Known {
+    /// Those of an open connection. Nothing is locked while their texts are made.
+    pub(super) fn of(conn: &Conn) -> Known {
+        Known::Open(conn.subscriptions().iter().cloned().collect())
+    }
+
+    fn is_some(&self) -> bool {
+        match self {
+            Known::Open(all) => !all.is_empty(),
+            Known::Closed(closed) => !closed.subscriptions.is_empty(),
+        }
+    }
+}
+
+impl Serialize for SubjectList {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Known::Open(all) => serializer.collect_seq(all.iter().map(|one| text(one.subject()))),
+            Known::Closed(closed) => {
+                let all = closed.subscriptions.iter();
+                serializer.collect_seq(all.map(|one| text(&one.subject)))
+            }
+        }
+    }
+}
+
+impl Serialize for DetailList {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Known::Open(all) => serializer.collect_seq(all.iter().map(SubDetail::of_client)),
+            Known::Closed(closed) => {
+                let (all, cid) = (closed.subscriptions.iter(), closed.conn.cid);
+                serializer
+                    .collect_seq(all.map(|one| SubDetail::of_closed(one, cid, GLOBAL_ACCOUNT)))
+            }
+        }
+    }
 }
 
 impl Stats {

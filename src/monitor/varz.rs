@@ -158,6 +158,7 @@ pub fn varz(view: &View<'_>) -> Varz {
     let totals = registry.totals();
     let stale_clients = totals.stale_connections.saturating_sub(totals.stale_routes);
     let routed = registry.route_traffic();
+    let process = (view.process)();
     let start = view.date(Moment::START);
     Varz {
         server_id: view.server_id().to_owned(),
@@ -198,10 +199,10 @@ pub fn varz(view: &View<'_>) -> Varz {
         start,
         now: view.date(view.now),
         uptime: Uptime(view.now.since(Moment::START)),
-        mem: view.process.mem,
-        cores: view.process.cores,
-        gomaxprocs: options.workers.unwrap_or(view.process.cores),
-        cpu: Float(view.process.cpu),
+        mem: process.mem,
+        cores: process.cores,
+        gomaxprocs: options.workers.unwrap_or(process.cores),
+        cpu: Float(process.cpu),
         connections: registry.client_count(),
         total_connections: registry.total_connections(),
         routes: view.mesh.map_or(0, |mesh| mesh.routes().len()),

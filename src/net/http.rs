@@ -1,45 +1,59 @@
 //! The monitoring endpoint: HTTP/1 around the pages of [`View`].
 //!
-//! Bounded: so many connections, each for a limited time and with a short head; a request's body
-//! is not read. Pages are made on threads for blocking work, so that a long list of connections
-//! does not hold up those connections.
-//! nats: server/server.go `startMonitoring`; server/monitor.go `handleResponse`
+//! Nobody is refused and nobody can fill it up: of many connections those give way whose other side
+//! has been waited for longest ([`Crowd`]), and so do the readers of long pages. Short pages, a
+//! probe's among them, are made at once by the task of their connection; a list is made by a thread
+//! for blocking work, as fast as it is read ([`List`]).
+//! nats: server/server.go `startMonitoring`; Go's net/http `conn.serve`
 
-use std::convert::Infallible;
+mod crowd;
+mod lists;
+
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task;
+use tokio::time::timeout;
 
 use crate::clock::Clock;
+use crate::http_head::{AnswerWriter, Rejected, RequestHead, head_len};
 use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
 use crate::moment::Moment;
-use crate::monitor::{Answer, View};
+use crate::monitor::{Page, View};
+use crate::net::http::crowd::{Crowd, Entered, Place};
+use crate::net::http::lists::List;
 use crate::net::process::Meter;
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
 
-/// Connections at the same time; others wait to be accepted.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections at the same time.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// Lists in the making or on their way at the same time. Each takes a thread that mostly sleeps,
+/// three pieces, and 16 bytes for a connection in it.
+const LISTS_MAX: usize = 64;
 
 /// Longest request line with its headers, bytes.
 const HEAD_LEN_MAX: usize = 16 * 1024;
 
-/// Time for the head of a request, and for the next one on a connection that is kept.
+/// Longest body that is passed over for the sake of the next request, bytes.
+const BODY_LEN_MAX: u64 = 256 * 1024;
+
+/// Time for a request, and for the next one on a connection that is kept.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Life of a connection, with all its requests and answers.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Time for the other side to read the last answer before what it still sends is refused.
+const LINGER_MAX: Duration = Duration::from_millis(500);
+
+/// Bytes of an answer that the kernel may hold for a slow reader; it takes twice as many.
+const SEND_BUFFER_LEN: usize = 128 * 1024;
 
 /// What all requests share.
 struct Endpoint {
@@ -48,6 +62,9 @@ struct Endpoint {
     clock: Clock,
     port: u16,
     meter: Mutex<Meter>,
+    lists: Arc<Crowd>,
+    /// Held by the thread that makes a piece of a list.
+    making: Mutex<()>,
 }
 
 /// Answers requests at `listener` for ever.
@@ -57,25 +74,23 @@ pub async fn serve(
     mesh: Option<Arc<Mesh>>,
     clock: Clock,
 ) {
-    let port = listener.local_addr().map_or(0, |address| address.port());
-    let meter = Mutex::new(Meter::new());
-    let endpoint = Arc::new(Endpoint { registry, mesh, clock, port, meter });
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let endpoint = Arc::new(Endpoint {
+        registry,
+        mesh,
+        clock,
+        port: listener.local_addr().map_or(0, |address| address.port()),
+        meter: Mutex::new(Meter::new()),
+        lists: Crowd::new(LISTS_MAX),
+        making: Mutex::default(),
+    });
+    let crowd = Crowd::new(CONNECTIONS_MAX);
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 pause = ACCEPT_PAUSE_MIN;
-                let endpoint = Arc::clone(&endpoint);
-                tokio::spawn(async move {
-                    let _place = place;
-                    let served =
-                        tokio::time::timeout(CONNECTION_TIME_MAX, connection(stream, endpoint));
-                    if let Ok(Err(error)) = served.await {
-                        tracing::debug!("Monitoring connection ended: {error}");
-                    }
-                });
+                let entered = crowd.enter().await;
+                tokio::spawn(serve_one(stream, Arc::clone(&endpoint), entered));
             }
             Err(error) => {
                 tracing::error!("Temporary Monitor Accept Error ({error}), sleeping {pause:?}");
@@ -86,114 +101,171 @@ pub async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, endpoint: Arc<Endpoint>) -> Result<(), hyper::Error> {
-    let service = service_fn(|request| {
-        let endpoint = Arc::clone(&endpoint);
-        async move { Ok::<_, Infallible>(respond(request, endpoint).await) }
-    });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX)
-        .max_buf_size(HEAD_LEN_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await
+/// Serves a connection until it ends, its time is over, or it gives way.
+async fn serve_one(stream: TcpStream, endpoint: Arc<Endpoint>, entered: Entered) {
+    let Entered { place, evicted, room: _room } = entered;
+    // A socket that is gone already fails here, and its first read tells.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_LEN);
+    let mut connection = Connection { stream, endpoint, place, input: Vec::new(), searched: 0 };
+    tokio::select! {
+        served = timeout(CONNECTION_TIME_MAX, connection.serve()) => {
+            if let Ok(Err(error)) = served {
+                tracing::debug!("Monitoring connection ended: {error}");
+            }
+        }
+        _ = evicted => tracing::debug!("Monitoring connection gave way to another one"),
+    }
 }
 
-/// Any method is answered as GET; what HEAD leaves out is hyper's business.
-async fn respond<B>(request: Request<B>, endpoint: Arc<Endpoint>) -> Response<Full<Bytes>> {
-    let uri = request.uri().clone();
-    let made =
-        task::spawn_blocking(move || endpoint.answer(uri.path(), uri.query().unwrap_or_default()));
-    match made.await {
-        Ok(answer) => response(answer),
-        // The server is stopping, or making the page has failed, which the log tells.
-        Err(_) => {
-            let mut response = Response::new(Full::default());
-            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            response
+/// One connection.
+struct Connection {
+    stream: TcpStream,
+    endpoint: Arc<Endpoint>,
+    place: Place,
+    /// Read and not handled.
+    input: Vec<u8>,
+    /// How far the end of a head was looked for in it.
+    searched: usize,
+}
+
+impl Connection {
+    async fn serve(&mut self) -> io::Result<()> {
+        loop {
+            let Ok(request) = timeout(HEAD_TIME_MAX, self.read_request()).await else {
+                return Ok(());
+            };
+            let keep_alive = match request? {
+                None => return Ok(()),
+                Some(Ok(request)) => {
+                    self.place.renew();
+                    self.respond(request).await?
+                }
+                Some(Err(rejected)) => {
+                    self.stream.write_all(rejected.answer().as_bytes()).await?;
+                    false
+                }
+            };
+            if !keep_alive {
+                return self.hang_up().await;
+            }
+            self.place.renew();
         }
+    }
+
+    /// Reads a request with its body; none if there is no more.
+    async fn read_request(&mut self) -> io::Result<Option<Result<RequestHead, Rejected>>> {
+        let len = loop {
+            if let Some(len) = head_len(&self.input, self.searched) {
+                break len;
+            }
+            self.searched = self.input.len();
+            if self.searched > HEAD_LEN_MAX {
+                return Ok(Some(Err(Rejected::TooLarge)));
+            }
+            if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Ok(None);
+            }
+        };
+        let mut request = RequestHead::read(&self.input[..len]);
+        self.searched = 0;
+        self.input.drain(..len);
+        if let Ok(request) = &mut request {
+            if request.body_len > BODY_LEN_MAX {
+                request.keep_alive = false;
+            } else if request.keep_alive {
+                self.skip(request.body_len as usize).await?;
+            }
+        }
+        Ok(Some(request))
+    }
+
+    async fn skip(&mut self, len: usize) -> io::Result<()> {
+        let mut left = len;
+        loop {
+            let here = left.min(self.input.len());
+            self.input.drain(..here);
+            left -= here;
+            if left == 0 {
+                return Ok(());
+            }
+            if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Answers; any method as GET. Tells whether the connection is kept.
+    async fn respond(&mut self, request: RequestHead) -> io::Result<bool> {
+        if let Some(page) = self.endpoint.list(&request) {
+            return self.respond_with_list(page, request).await;
+        }
+        let (bytes, keep_alive) = self.endpoint.answer(&request);
+        self.stream.write_all(&bytes).await?;
+        Ok(keep_alive)
+    }
+
+    async fn respond_with_list(&mut self, page: Page, request: RequestHead) -> io::Result<bool> {
+        let Entered { mut place, evicted, room } = self.endpoint.lists.enter().await;
+        let List { mut pieces, made } =
+            List::start(Arc::clone(&self.endpoint), page, request, room);
+        let write = async {
+            while let Some(piece) = pieces.recv().await {
+                self.stream.write_all(&piece).await?;
+                self.place.renew();
+                place.renew();
+            }
+            made.await?
+        };
+        tokio::select! {
+            written = write => written,
+            _ = evicted => Err(io::Error::other("a slow reader gave way")),
+        }
+    }
+
+    /// Ends the connection so that the last answer arrives: what was sent and not read would have
+    /// the kernel withdraw it.
+    async fn hang_up(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        let drain =
+            async { while self.stream.read(&mut [0; 1024]).await.is_ok_and(|len| len > 0) {} };
+        let _ = timeout(LINGER_MAX, drain).await;
+        Ok(())
     }
 }
 
 impl Endpoint {
-    fn answer(&self, path: &str, query: &str) -> Answer {
+    /// The page that is asked for, if it is a list.
+    fn list(&self, request: &RequestHead) -> Option<Page> {
+        self.with_view(|view| view.page(request).ok().filter(|page| page.is_list()))
+    }
+
+    /// The whole answer, and whether the connection is kept.
+    fn answer(&self, request: &RequestHead) -> (Vec<u8>, bool) {
+        self.with_view(|view| {
+            let answer = match view.page(request) {
+                Ok(page) => view.answer(page, &request.query),
+                Err(answer) => answer,
+            };
+            let mut writer = AnswerWriter::new(request, answer.head, view.wall());
+            let mut bytes = Vec::new();
+            writer.write(&answer.body.into_bytes(), true, &mut bytes);
+            (bytes, writer.keep_alive())
+        })
+    }
+
+    fn with_view<R>(&self, with: impl FnOnce(&View<'_>) -> R) -> R {
         let now = self.clock.now();
-        let view = View {
+        with(&View {
             registry: &self.registry,
             mesh: self.mesh.as_deref(),
             now,
             start: self.clock.wall(Moment::START),
             http_port: self.port,
-            process: self.meter.lock().read(now),
-        };
-        view.answer(path, query)
+            process: &|| self.meter.lock().read(now),
+        })
     }
-}
-
-fn response(answer: Answer) -> Response<Full<Bytes>> {
-    let is_json = answer.is_json();
-    let mut response = Response::new(Full::from(answer.body));
-    *response.status_mut() =
-        StatusCode::from_u16(answer.status).expect("pages give the few codes that exist");
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    if is_json {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    }
-    response
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use crate::ids::ServerId;
-    use crate::options::Options;
-
-    use super::*;
-
-    /// Sends `request` to an endpoint of its own and reads until the connection ends.
-    async fn exchange(request: &str) -> String {
-        let id = ServerId::new(&"N".repeat(ServerId::LEN)).unwrap();
-        let registry = Arc::new(Registry::new(id, Options::default()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(serve(listener, registry, None, Clock::start()));
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        serving.abort();
-        answer.to_lowercase()
-    }
-
-    #[tokio::test]
-    async fn a_page_has_its_headers() {
-        let answer = exchange("GET /varz?x=1 HTTP/1.0\r\n\r\n").await;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("http/1.0 200 ok\r\n"), "{head}");
-        assert!(head.contains("content-type: application/json"), "{head}");
-        assert!(head.contains("access-control-allow-origin: *"), "{head}");
-        let varz: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_ne!(varz["http_port"], 0);
-        assert!(varz["mem"].as_u64() > Some(0));
-    }
-
-    #[tokio::test]
-    async fn errors_are_plain_text() {
-        let answer = exchange("POST /connz?limit=x HTTP/1.0\r\nContent-Length: 0\r\n\r\n").await;
-        assert!(answer.starts_with("http/1.0 400 bad request\r\n"), "{answer}");
-        assert!(answer.contains("content-type: text/plain; charset=utf-8"), "{answer}");
-        assert!(!answer.contains("access-control"), "{answer}");
-        let answer = exchange("HEAD /nope HTTP/1.0\r\n\r\n").await;
-        assert!(answer.starts_with("http/1.0 404 not found\r\n"), "{answer}");
-        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
-    }
-
-    #[tokio::test]
-    async fn a_long_head_is_refused() {
-        let long = "x".repeat(2 * HEAD_LEN_MAX);
-        let answer = exchange(&format!("GET / HTTP/1.1\r\nX: {long}\r\n")).await;
-        assert!(answer.starts_with("http/1.1 431 "), "{answer}");
-    }
-}
+mod tests;

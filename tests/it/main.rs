@@ -21,6 +21,7 @@ mod limits;
 mod liveness;
 mod logs;
 mod monitor;
+mod monitor_port;
 mod nkeys;
 mod ports_file;
 mod sessions;

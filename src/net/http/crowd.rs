@@ -1,0 +1,115 @@
+//! `Crowd`: who has one of a few places, and who gives way when another one comes.
+//!
+//! A place is never refused: the one goes whose other side has been waited for longest. Who does
+//! what it came for renews its place with every step, and so outlives all that wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Those that have a place.
+pub(super) struct Crowd {
+    room: Arc<Semaphore>,
+    places: Mutex<Places>,
+}
+
+#[derive(Default)]
+struct Places {
+    /// By the last step of each; who is dropped from here gives way.
+    by_step: BTreeMap<u64, oneshot::Sender<()>>,
+    steps: u64,
+}
+
+/// What whoever has entered holds.
+pub(super) struct Entered {
+    /// Renewed with each step.
+    pub(super) place: Place,
+    /// Ends when the place has to be left.
+    pub(super) evicted: oneshot::Receiver<()>,
+    /// The room that is taken up, until it is dropped.
+    pub(super) room: OwnedSemaphorePermit,
+}
+
+/// A place among the others.
+pub(super) struct Place {
+    crowd: Arc<Crowd>,
+    step: u64,
+}
+
+impl Crowd {
+    /// Room for so many.
+    pub(super) fn new(places: usize) -> Arc<Crowd> {
+        Arc::new(Crowd { room: Arc::new(Semaphore::new(places)), places: Mutex::default() })
+    }
+
+    /// Takes a place, when whoever gives way for it has gone.
+    pub(super) async fn enter(self: &Arc<Crowd>) -> Entered {
+        let room = match Arc::clone(&self.room).try_acquire_owned() {
+            Ok(room) => room,
+            Err(_) => {
+                drop(self.places.lock().by_step.pop_first());
+                let freed = Arc::clone(&self.room).acquire_owned().await;
+                freed.expect("the semaphore is never closed")
+            }
+        };
+        let (evict, evicted) = oneshot::channel();
+        let step = self.places.lock().add(evict);
+        Entered { place: Place { crowd: Arc::clone(self), step }, evicted, room }
+    }
+}
+
+impl Places {
+    fn add(&mut self, evict: oneshot::Sender<()>) -> u64 {
+        self.steps += 1;
+        self.by_step.insert(self.steps, evict);
+        self.steps
+    }
+}
+
+impl Place {
+    /// A step is done: all others give way before this one.
+    pub(super) fn renew(&mut self) {
+        let mut places = self.crowd.places.lock();
+        if let Some(evict) = places.by_step.remove(&self.step) {
+            self.step = places.add(evict);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.crowd.places.lock().by_step.remove(&self.step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_longest_gives_way() {
+        let crowd = Crowd::new(2);
+        let mut first = crowd.enter().await;
+        let second = crowd.enter().await;
+        first.place.renew();
+        let (third, ()) = tokio::join!(crowd.enter(), async {
+            let Entered { place, evicted, room } = second;
+            assert!(evicted.await.is_err());
+            drop((place, room));
+        });
+        assert!(
+            first
+                .evicted
+                .try_recv()
+                .is_err_and(|error| error == oneshot::error::TryRecvError::Empty)
+        );
+        drop(third);
+        // There is room again, and nobody has to go.
+        let fourth = crowd.enter().await;
+        assert_eq!(crowd.places.lock().by_step.len(), 2);
+        drop((first, fourth));
+        assert_eq!(crowd.places.lock().by_step.len(), 0);
+    }
+}
