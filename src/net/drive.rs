@@ -26,6 +26,7 @@ use crate::conn::{Conn, Flushed, Progress};
 use crate::deliver::Delivery;
 use crate::duration;
 use crate::errors::{ClosedReason, ProtoErr};
+use crate::ids::Kind;
 use crate::limits::{FIRST_PING_MAX, STALL_PER_READ_MAX};
 use crate::machine::Machine;
 use crate::moment::Moment;

@@ -651,8 +651,8 @@ impl State {
         info
     }
 
-    /// Lines by which other servers learn of a new one, or of its connection for an account. Who has
-    /// only such connections here is told of no pool: it will be told of when its own comes.
+    /// Lines by which other servers learn of a new one, or of its connection for an account. Who
+    /// has only such connections here is told of no pool: it will be told of when its own comes.
     fn gossip(
         &self,
         conn: &Arc<Conn>,

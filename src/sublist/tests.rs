@@ -93,7 +93,8 @@ const LOOKS_MAX: u64 = 2_000;
 
 #[test]
 fn a_change_looks_at_few_others() {
-    let many: [fn(u32) -> (String, Option<String>); 5] = [
+    type Named = (String, Option<String>);
+    let many: [fn(u32) -> Named; 5] = [
         |id| (format!("literal.{id}"), None),
         |id| (format!("pattern.{id}.*"), None),
         |id| (format!("branch.{}.x.{}", id / 2, ["*", ">"][id as usize % 2]), None),

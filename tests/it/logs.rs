@@ -179,7 +179,8 @@ for_both! {
 
     /// So all lines of a connection are found by one name, whoever it becomes.
     fn a_connection_keeps_the_name_of_its_first_connect(which) {
-        let users = "authorization { users = [ { user: a, password: x }, { user: b, password: y } ] }";
+        let users = "authorization { users = [ { user: a, password: x },\n\
+                     { user: b, password: y } ] }";
         for (conf, first, second, label) in [
             (users, r#""user":"a","pass":"x","name":"n","lang":"l""#, r#""user":"b","pass":"y""#,
                 r#" - "l:n" - "$G/user:a""#),

@@ -55,8 +55,8 @@ impl Played {
         self.connections.push((place, Remote::join_with(server, &self.name, &place.members())));
     }
 
-    /// What it has been told of `newcomer` since the last call: on which connection, and the account
-    /// that is meant.
+    /// What it has been told of `newcomer` since the last call: on which connection, and the
+    /// account that is meant.
     fn told_of(&mut self, newcomer: &str) -> Vec<(Place, Option<String>)> {
         let mut told = Vec::new();
         for (place, remote) in &mut self.connections {

@@ -77,8 +77,8 @@ for_both! {
         let violation = "-ERR 'Authorization Violation'\r\n";
         let firsts = [
             "RMSG $G a 2\r\nhi\r\n", "HMSG $G a 12 12\r\nNATS/1.0\r\n\r\n\r\n", "RS+ $G a\r\n",
-            "RS- $G a\r\n", "PING\r\n", "PONG\r\n", "+OK\r\n", "-ERR 'x'\r\n", "INFO {}\r\n", "A+ a\r\n",
-            "SUB a 1\r\n", "PUB a 1\r\nx\r\n", "UNSUB 1\r\n", "NONSENSE\r\n", "\r\n", "P",
+            "RS- $G a\r\n", "PING\r\n", "PONG\r\n", "+OK\r\n", "-ERR 'x'\r\n", "INFO {}\r\n",
+            "A+ a\r\n", "SUB a 1\r\n", "PUB a 1\r\nx\r\n", "UNSUB 1\r\n", "NONSENSE\r\n", "\r\n", "P",
         ];
         let login = alone("authorization { user: mesh, password: secret }").start(which);
         for server in [&server, &login] {
@@ -95,7 +95,8 @@ for_both! {
     /// As from a client, an account in CONNECT is refused, whoever asks for it.
     fn an_account_in_connect_is_refused(which) {
         let login = "authorization { user: mesh, password: secret }";
-        for (settings, user) in [("", json!({})), (login, json!({"user": "mesh", "pass": "secret"}))] {
+        let known = json!({"user": "mesh", "pass": "secret"});
+        for (settings, user) in [("", json!({})), (login, known)] {
             let server = alone(settings).start(which);
             let with = |key: &str, value: Value| {
                 let mut members = user.clone();
