@@ -9,13 +9,12 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::connect::{Connect, Credentials};
-use crate::errors::ProtoErr;
 use crate::limits::GLOBAL_ACCOUNT;
 use crate::options::{self, ConnectionType, Login, Options};
 use crate::permissions::Permissions;
 
 use nkey::PublicKey;
-use password::Secret;
+use password::{Hash, Secret};
 
 mod nkey;
 mod password;
@@ -39,6 +38,24 @@ pub struct User {
     pub account: &'static str,
     /// What it may do; none means everything.
     pub permissions: Option<Arc<Permissions>>,
+}
+
+/// What is known of a CONNECT.
+pub enum Verdict {
+    /// The client is this user.
+    Admitted(User),
+    /// It is nobody, whatever was wrong: it is not to learn that.
+    Refused,
+    /// That depends on a check, which takes too long to be made in a turn.
+    Pending(Check),
+}
+
+/// A password that has to be compared with a bcrypt hash.
+pub struct Check {
+    hash: Hash,
+    given: Box<str>,
+    /// Who knows it.
+    user: User,
 }
 
 /// The credentials that are accepted.
@@ -114,35 +131,19 @@ impl Authenticator {
         matches!(&self.0, Accepted::Users(users) if users.have_nkeys)
     }
 
-    /// Tells whether [`Authenticator::check`] may compute a bcrypt hash, which takes milliseconds
-    /// to seconds and does not belong into an event loop.
-    pub fn is_slow(&self) -> bool {
-        match &self.0 {
-            Accepted::Open => false,
-            Accepted::Single { password: secret, .. } | Accepted::Token(secret) => secret.is_slow(),
-            Accepted::Users(users) => users
-                .entries
-                .values()
-                .any(|entry| matches!(&entry.proof, Proof::Password(secret) if secret.is_slow())),
-        }
-    }
-
     /// Decides on a CONNECT that came by `connection_type`; `nonce` is the text that INFO carried.
-    ///
-    /// # Errors
-    /// [`ProtoErr::AuthorizationViolation`], whatever was wrong: the client is not to learn it.
     pub fn check(
         &self,
         connect: &Connect,
         nonce: &[u8],
         connection_type: ConnectionType,
-    ) -> Result<User, ProtoErr> {
+    ) -> Verdict {
+        if connect.new_account || connect.account.is_some() {
+            return Verdict::Refused;
+        }
         let none = Credentials::default();
         let given = connect.credentials.as_deref().unwrap_or(&none);
-        let asks_for_account = connect.new_account || connect.account.is_some();
-        self.admit(given, nonce, connection_type)
-            .filter(|_| !asks_for_account)
-            .ok_or(ProtoErr::AuthorizationViolation)
+        self.admit(given, nonce, connection_type).unwrap_or(Verdict::Refused)
     }
 
     /// Who a client becomes whose first op is not CONNECT; none if it had to be.
@@ -155,19 +156,43 @@ impl Authenticator {
         matches!(entry.proof, Proof::Password(_)).then(|| entry.user(name))
     }
 
-    fn admit(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<User> {
+    /// None refuses.
+    fn admit(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<Verdict> {
         let password = given.pass.as_deref().unwrap_or_default();
         match &self.0 {
-            Accepted::Open => Some(User::unrestricted(claimed_name(given))),
+            Accepted::Open => Some(Verdict::Admitted(User::unrestricted(claimed_name(given)))),
             Accepted::Single { user, password: secret } => {
-                let proven = given.user.as_ref() == Some(user) && secret.is(password);
-                proven.then(|| User::unrestricted(Some(user)))
+                let claims = given.user.as_ref() == Some(user);
+                claims.then(|| secret.check(password, User::unrestricted(Some(user))))
             }
             Accepted::Token(secret) => {
-                let proven = secret.is(given.auth_token.as_deref()?);
-                proven.then(|| User::unrestricted(Some(TOKEN_NAME)))
+                let token = given.auth_token.as_deref()?;
+                Some(secret.check(token, User::unrestricted(Some(TOKEN_NAME))))
             }
             Accepted::Users(users) => users.admit(given, nonce, by),
+        }
+    }
+}
+
+impl Secret {
+    /// Decides on who gave this text for it, and would be `user`.
+    fn check(&self, given: &str, user: User) -> Verdict {
+        match self {
+            Secret::Plain(text) if text.is(given) => Verdict::Admitted(user),
+            Secret::Plain(_) => Verdict::Refused,
+            Secret::Bcrypt(hash) => {
+                Verdict::Pending(Check { hash: hash.clone(), given: given.into(), user })
+            }
+        }
+    }
+}
+
+impl Check {
+    /// Makes the check, which takes milliseconds to seconds and does not belong into an event loop.
+    pub fn run(self) -> Verdict {
+        match self.hash.is_of(&self.given) {
+            true => Verdict::Admitted(self.user),
+            false => Verdict::Refused,
         }
     }
 }
@@ -194,27 +219,28 @@ impl Users {
     ///
     /// nats-differs: there, a `no_auth_user` with a bcrypt password is refused, because the hash
     /// is then compared with itself as if it were the password.
-    fn admit(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<User> {
+    fn admit(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<Verdict> {
         let Credentials { user, pass, auth_token, nkey, sig, .. } = given;
         let no_auth_user = self.no_auth_user.as_deref();
         let nkey = nkey.as_deref().filter(|_| self.have_nkeys);
         let name = nkey.or(user.as_deref());
         let Some(name) = name else {
             let name = no_auth_user.filter(|_| pass.is_none() && auth_token.is_none())?;
-            return self.find(name, by).map(|entry| entry.user(name));
+            return self.find(name, by).map(|entry| Verdict::Admitted(entry.user(name)));
         };
         let entry = self.find(name, by)?;
-        let proven = match &entry.proof {
-            Proof::Password(secret) => {
-                nkey.is_none() && secret.is(pass.as_deref().unwrap_or_default())
+        match (&entry.proof, nkey) {
+            (Proof::Password(secret), None) => {
+                Some(secret.check(pass.as_deref().unwrap_or_default(), entry.user(name)))
             }
             // Who would become this user without credentials need not sign.
-            Proof::Nkey(key) => {
+            (Proof::Nkey(key), Some(_)) => {
                 let signed = || sig.as_deref().is_some_and(|sig| key.signed(nonce, sig));
-                nkey.is_some() && (no_auth_user == Some(name) || signed())
+                let proven = no_auth_user == Some(name) || signed();
+                proven.then(|| Verdict::Admitted(entry.user(name)))
             }
-        };
-        proven.then(|| entry.user(name))
+            (Proof::Password(_), Some(_)) | (Proof::Nkey(_), None) => None,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::Account;
+use crate::auth::{Check, Verdict};
 use crate::conn::conn_event;
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{About, Conn};
@@ -33,7 +34,7 @@ use crate::errors::{ClosedReason, Denied, ProtoErr, Quoted};
 use crate::ids::Kind;
 use crate::info::Info;
 use crate::limits::FORGET_COUNT;
-use crate::machine::Machine;
+use crate::machine::{Login, Machine};
 use crate::moment::Moment;
 use crate::options::{ConnectionType, Options, WriteTimeout};
 use crate::parser::{Followers, Op, Publish, Refused, Rest, Rules, parse_size};
@@ -113,6 +114,8 @@ struct Rare {
     grace: Option<Grace>,
     /// The answer that it waits to give.
     owed: Option<Answer>,
+    /// The CONNECT whose credentials are being checked.
+    login: Option<Box<Login<Connect>>>,
 }
 
 /// What a client is subscribed to no more, as far as its account still lists it.
@@ -182,10 +185,6 @@ impl Machine for Client {
     #[inline]
     fn changes_rules(op: &Op<'_>) -> bool {
         matches!(op, Op::Connect(_) | Op::BeforeConnect)
-    }
-
-    fn is_slow(&self) -> bool {
-        self.registry.authenticator.is_slow()
     }
 
     fn start(&mut self, delivery: &mut Delivery) {
@@ -279,7 +278,24 @@ impl Machine for Client {
 
     #[inline]
     fn is_waiting(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.owed.is_some() || rare.leaving.is_some())
+        self.rare.as_ref().is_some_and(|rare| {
+            rare.owed.is_some() || rare.leaving.is_some() || rare.login.is_some()
+        })
+    }
+
+    fn take_check(&mut self) -> Option<Check> {
+        self.rare.as_mut()?.login.as_mut()?.check.take()
+    }
+
+    fn handle_verdict(
+        &mut self,
+        verdict: Verdict,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        match self.rare.as_mut().and_then(|rare| rare.login.take()) {
+            Some(login) => self.log_in(login.connect, verdict, delivery),
+            None => Ok(()),
+        }
     }
 
     #[inline]
@@ -402,15 +418,34 @@ impl Client {
             }
         }
         let nonce = self.rare.as_ref().map_or(&b""[..], |rare| rare.nonce.as_bytes());
-        let user = self.registry.authenticator.check(&connect, nonce, self.connection_type);
+        let verdict = self.registry.authenticator.check(&connect, nonce, self.connection_type);
         connect.headers &= !self.registry.options.no_header_support;
         self.asked = Asked::of(&connect);
-        let Connect { name, lang, version, protocol, credentials, .. } = connect;
-        if credentials.is_some() {
-            self.rare.get_or_insert_default().credentials = credentials;
+        if let Some(credentials) = connect.credentials.take() {
+            self.rare.get_or_insert_default().credentials = Some(credentials);
         }
-        let user = user?;
+        self.log_in(connect, verdict, delivery)
+    }
+
+    /// Takes in whom a CONNECT is from, or waits until that is known.
+    fn log_in(
+        &mut self,
+        connect: Connect,
+        verdict: Verdict,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        let user = match verdict {
+            Verdict::Admitted(user) => user,
+            Verdict::Refused => return Err(ProtoErr::AuthorizationViolation),
+            Verdict::Pending(check) => {
+                let login = Login { connect, check: Some(check) };
+                self.rare.get_or_insert_default().login = Some(Box::new(login));
+                return Ok(());
+            }
+        };
+        let Connect { name, lang, version, protocol, .. } = connect;
         self.admit(user.permissions);
+        let again = self.greeting != Greeting::Awaited;
         if !again {
             self.greeting = Greeting::Connected;
         }
@@ -762,12 +797,13 @@ impl Admitted {
 impl Rare {
     /// There is nothing of it any more.
     fn is_over(&self) -> bool {
-        let Rare { nonce, credentials, leaving, grace, owed } = self;
+        let Rare { nonce, credentials, leaving, grace, owed, login } = self;
         nonce.is_empty()
             && credentials.is_none()
             && leaving.is_none()
             && grace.is_none()
             && owed.is_none()
+            && login.is_none()
     }
 }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::{Check, Verdict};
 use crate::compression::Level;
 use crate::conn::Conn;
 use crate::deliver::Delivery;
@@ -18,6 +19,14 @@ pub type OpOf<'a, M> = <<M as Machine>::Rules as Grammar>::Op<'a>;
 
 /// A message as the machine `M` takes it.
 pub type MsgOf<'a, M> = <<M as Machine>::Rules as Grammar>::Plain<'a>;
+
+/// A CONNECT whose credentials are being checked.
+pub struct Login<C> {
+    /// What it said.
+    pub connect: C,
+    /// The check, until somebody takes it to make it.
+    pub check: Option<Check>,
+}
 
 /// The machine behind a connection: ops and times in, frames into the staging. Each kind has a
 /// drive compiled for it.
@@ -40,9 +49,6 @@ pub trait Machine: Unpin + Send + 'static {
     /// Whether rules or compression may be others once this op is handled. After a wait the rules
     /// may be so, too.
     fn changes_rules(op: &OpOf<'_, Self>) -> bool;
-
-    /// Whether an op that may change the rules may take long.
-    fn is_slow(&self) -> bool;
 
     /// Speaks first.
     fn start(&mut self, delivery: &mut Delivery);
@@ -79,6 +85,16 @@ pub trait Machine: Unpin + Send + 'static {
     /// The answer to an op is still to come. Until then no other op is handled, and nothing more is
     /// read; deadlines and turns go on.
     fn is_waiting(&self) -> bool;
+
+    /// A check that it waits for, to be made by somebody else.
+    fn take_check(&mut self) -> Option<Check>;
+
+    /// Hears what a check has shown.
+    ///
+    /// # Errors
+    /// As [`handle_op`](Machine::handle_op).
+    fn handle_verdict(&mut self, verdict: Verdict, delivery: &mut Delivery)
+    -> Result<(), ProtoErr>;
 
     /// Does a bounded piece of work of its own, or gives the answer that it is waiting for. True if
     /// there is more that nobody wakes it for.

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::{Account, Link};
+use crate::auth::{Check, Verdict};
 use crate::compression::{Agreed, Level};
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
@@ -36,7 +37,7 @@ use crate::limits::{
     FORGET_COUNT, HEARD_OF_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_FIRST_PING,
     ROUTE_PAYLOAD_MAX_MIN, ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SHUTDOWN_MAX, SYSTEM_ACCOUNT,
 };
-use crate::machine::Machine;
+use crate::machine::{Login, Machine};
 use crate::moment::Moment;
 use crate::options::{ConnectionType, Options, WriteTimeout};
 use crate::parser::{Followers, Refused, Rest, RouteOp, RouteRules, RoutedMsg};
@@ -83,6 +84,8 @@ pub struct Route {
     grace: Option<Grace>,
     /// PONG is held back until then.
     pong_owed: bool,
+    /// The CONNECT whose credentials are being checked.
+    login: Option<Login<RouteConnect>>,
 }
 
 enum State {
@@ -141,6 +144,7 @@ impl Route {
             start_compression: None,
             grace: None,
             pong_owed: false,
+            login: None,
             registry,
             mesh,
             conn,
@@ -175,11 +179,6 @@ impl Machine for Route {
     #[inline]
     fn changes_rules(op: &RouteOp<'_>) -> bool {
         matches!(op, RouteOp::Connect(_) | RouteOp::Info(_) | RouteOp::Pong)
-    }
-
-    /// A password may be a bcrypt hash.
-    fn is_slow(&self) -> bool {
-        true
     }
 
     fn start(&mut self, delivery: &mut Delivery) {
@@ -305,7 +304,22 @@ impl Machine for Route {
     }
 
     fn is_waiting(&self) -> bool {
-        self.pong_owed
+        self.pong_owed || self.login.is_some()
+    }
+
+    fn take_check(&mut self) -> Option<Check> {
+        self.login.as_mut()?.check.take()
+    }
+
+    fn handle_verdict(
+        &mut self,
+        verdict: Verdict,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        match self.login.take() {
+            Some(login) => self.log_in(login.connect, verdict, delivery),
+            None => Ok(()),
+        }
     }
 
     /// Goes on announcing local interest while the connection's queue is short; one that was full
@@ -420,7 +434,25 @@ impl Route {
             return Ok(());
         }
         let connect = RouteConnect::read(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
-        self.check_login(&connect)?;
+        let verdict = self.check_login(&connect);
+        self.log_in(connect, verdict, delivery)
+    }
+
+    /// Goes on with a CONNECT, or waits until it is known whether its credentials are right.
+    fn log_in(
+        &mut self,
+        connect: RouteConnect,
+        verdict: Verdict,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        match verdict {
+            Verdict::Admitted(_) => {}
+            Verdict::Refused => return Err(ProtoErr::AuthorizationViolation),
+            Verdict::Pending(check) => {
+                self.login = Some(Login { connect, check: Some(check) });
+                return Ok(());
+            }
+        }
         if connect.lang.is_some() {
             return Err(ProtoErr::RoutePort);
         }
@@ -446,7 +478,7 @@ impl Route {
 
     /// Whether the other server knows what the cluster's authorization asks for, and asks for no
     /// account.
-    fn check_login(&self, connect: &RouteConnect) -> Result<(), ProtoErr> {
+    fn check_login(&self, connect: &RouteConnect) -> Verdict {
         let credentials = Credentials {
             user: connect.user.clone(),
             pass: connect.pass.clone(),
@@ -458,7 +490,7 @@ impl Route {
             credentials: Some(Box::new(credentials)),
             ..Connect::default()
         };
-        self.mesh.authenticator.check(&connect, b"", ConnectionType::Standard).map(|_| ())
+        self.mesh.authenticator.check(&connect, b"", ConnectionType::Standard)
     }
 
     fn handle_info(&mut self, info: &Info, delivery: &mut Delivery) -> Result<(), ProtoErr> {

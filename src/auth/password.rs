@@ -3,36 +3,48 @@
 //! nats: server/auth.go `comparePasswords`, `isBcrypt`
 
 use std::fmt;
+use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
 /// What a client has to know. Never shown by `{:?}`.
 pub(super) enum Secret {
     /// The text itself.
-    Plain(Box<str>),
+    Plain(Plain),
     /// Its bcrypt hash.
-    Bcrypt(Box<str>),
+    Bcrypt(Hash),
 }
+
+/// A text.
+pub(super) struct Plain(Box<str>);
+
+/// A bcrypt hash of one.
+#[derive(Clone)]
+pub(super) struct Hash(Arc<str>);
 
 impl Secret {
     /// Takes what the configuration holds.
     pub(super) fn new(configured: &str) -> Self {
-        let kind = if is_bcrypt(configured) { Self::Bcrypt } else { Self::Plain };
-        kind(configured.into())
-    }
-
-    /// Tells whether the client gave the right text. The time taken does not depend on how much
-    /// of a plain text is right. A hash that cannot be read is nobody's.
-    pub(super) fn is(&self, given: &str) -> bool {
-        match self {
-            Self::Plain(text) => text.as_bytes().ct_eq(given.as_bytes()).into(),
-            Self::Bcrypt(hash) => bcrypt::verify(given, hash).unwrap_or(false),
+        match is_bcrypt(configured) {
+            true => Self::Bcrypt(Hash(configured.into())),
+            false => Self::Plain(Plain(configured.into())),
         }
     }
+}
 
-    /// Tells whether [`Secret::is`] computes a hash.
-    pub(super) fn is_slow(&self) -> bool {
-        matches!(self, Self::Bcrypt(_))
+impl Plain {
+    /// Tells whether the client gave this text. The time taken does not depend on how much of it is
+    /// right.
+    pub(super) fn is(&self, given: &str) -> bool {
+        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+impl Hash {
+    /// Tells whether the client gave the text behind it, after milliseconds to seconds. A hash that
+    /// cannot be read is nobody's.
+    pub(super) fn is_of(&self, given: &str) -> bool {
+        bcrypt::verify(given, &self.0).unwrap_or(false)
     }
 }
 
@@ -68,12 +80,17 @@ mod tests {
 
     #[test]
     fn plain_text_is_compared_whole() {
-        let secret = Secret::new("sekret");
-        assert!(secret.is("sekret") && !secret.is_slow());
+        let text = |text: &str| Plain(text.into());
+        assert!(text("sekret").is("sekret") && text("").is(""));
         for wrong in ["", "sekre", "sekret ", "Sekret"] {
-            assert!(!secret.is(wrong), "{wrong}");
+            assert!(!text("sekret").is(wrong), "{wrong}");
         }
-        assert!(Secret::new("").is(""));
+    }
+
+    /// Whether it is a hash, and of the given text.
+    fn is_hash_of(secret: &str, given: &str) -> bool {
+        let Secret::Bcrypt(hash) = Secret::new(secret) else { panic!("{secret} is no hash") };
+        hash.is_of(given)
     }
 
     /// The hash is one of the test vectors of crypt_blowfish.
@@ -81,18 +98,16 @@ mod tests {
     fn every_version_of_bcrypt_is_understood() {
         for version in ["2a", "2b", "2x", "2y"] {
             let rest = "$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
-            let secret = Secret::new(&format!("${version}{rest}"));
-            assert!(secret.is_slow());
-            assert!(secret.is("U*U"), "{version}");
-            assert!(!secret.is("U*V") && !secret.is(""), "{version}");
+            let hash = format!("${version}{rest}");
+            assert!(is_hash_of(&hash, "U*U"), "{version}");
+            assert!(!is_hash_of(&hash, "U*V") && !is_hash_of(&hash, ""), "{version}");
         }
     }
 
     #[test]
     fn a_broken_hash_is_nobodys() {
         for hash in ["$2a$04$", "$2a$99$QgLzT3bK7lP0xT9ZyZ0mEOQ5n8y6gk0B4y7N9g9nI7nJm2S2yq7hK"] {
-            let secret = Secret::new(hash);
-            assert!(!secret.is("") && !secret.is(hash), "{hash}");
+            assert!(!is_hash_of(hash, "") && !is_hash_of(hash, hash), "{hash}");
         }
     }
 

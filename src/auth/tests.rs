@@ -29,15 +29,28 @@ fn login(login: Login) -> Authenticator {
     Authenticator::new(&options)
 }
 
-/// The name of the user that a TCP client with this CONNECT becomes.
-fn admitted(authenticator: &Authenticator, connect: &str) -> Option<String> {
+fn verdict(authenticator: &Authenticator, connect: &str) -> Verdict {
     let mut parsed = Connect::default();
     parsed.overlay(connect.as_bytes()).unwrap();
-    let result = authenticator.check(&parsed, NONCE, ConnectionType::Standard);
-    if let Err(err) = &result {
-        assert_eq!(err, &ProtoErr::AuthorizationViolation);
+    authenticator.check(&parsed, NONCE, ConnectionType::Standard)
+}
+
+/// The user that a TCP client with this CONNECT becomes.
+fn user(authenticator: &Authenticator, connect: &str) -> Option<User> {
+    let decided = match verdict(authenticator, connect) {
+        Verdict::Pending(check) => check.run(),
+        decided => decided,
+    };
+    match decided {
+        Verdict::Admitted(user) => Some(user),
+        Verdict::Refused => None,
+        Verdict::Pending(_) => unreachable!("it was made"),
     }
-    result.ok().map(|user| user.name.map_or(String::new(), String::from))
+}
+
+/// Its name.
+fn admitted(authenticator: &Authenticator, connect: &str) -> Option<String> {
+    user(authenticator, connect).map(|user| user.name.map_or(String::new(), String::from))
 }
 
 fn assert_admitted(authenticator: &Authenticator, table: &[(&str, Option<&str>)]) {
@@ -49,7 +62,7 @@ fn assert_admitted(authenticator: &Authenticator, table: &[(&str, Option<&str>)]
 #[test]
 fn without_authorization_credentials_are_ignored() {
     let open = Authenticator::new(&Options::default());
-    assert!(!open.required() && !open.needs_nonce() && !open.is_slow());
+    assert!(!open.required() && !open.needs_nonce());
     assert!(open.anybody().is_some_and(|user| user.permissions.is_none()));
     assert!(open.no_auth_user(ConnectionType::Standard).is_none());
     assert_admitted(
@@ -69,7 +82,7 @@ fn without_authorization_credentials_are_ignored() {
 #[test]
 fn a_token_admits() {
     let token = login(Login::Token("tk".into()));
-    assert!(token.required() && !token.needs_nonce() && !token.is_slow());
+    assert!(token.required() && !token.needs_nonce());
     assert_admitted(
         &token,
         &[
@@ -147,7 +160,10 @@ fn no_auth_user_is_for_those_without_credentials() {
 fn a_no_auth_user_with_bcrypt_password_works() {
     let hash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
     let authenticator = Authenticator::new(&users(&[("a", hash), ("b", "y")], Some("a")));
-    assert!(authenticator.is_slow());
+    let pending = |connect| matches!(verdict(&authenticator, connect), Verdict::Pending(_));
+    assert!(pending(r#"{"user":"a","pass":"bad"}"#), "only a hash takes long");
+    assert!(!pending(r#"{"user":"b","pass":"bad"}"#) && !pending(r#"{"user":"c"}"#));
+    assert!(!pending("{}"));
     let anonymous = authenticator.no_auth_user(ConnectionType::Standard).unwrap();
     assert_eq!(anonymous.name.as_deref(), Some("a"));
     assert_admitted(
@@ -244,14 +260,9 @@ fn the_example_does_what_it_says() {
     let mut options = Options::default();
     assert_eq!(conf::load(Path::new("auth.conf"), sources, &mut options), Ok(Vec::new()));
     let authenticator = Authenticator::new(&options);
-    assert!(authenticator.is_slow() && authenticator.needs_nonce() && !authenticator.required());
+    assert!(authenticator.needs_nonce() && !authenticator.required());
 
-    let permissions = |connect: &str| {
-        let mut parsed = Connect::default();
-        parsed.overlay(connect.as_bytes()).unwrap();
-        let user = authenticator.check(&parsed, NONCE, ConnectionType::Standard).unwrap();
-        user.permissions.unwrap()
-    };
+    let permissions = |connect: &str| user(&authenticator, connect).unwrap().permissions.unwrap();
     let operator = permissions(r#"{"user":"operator","pass":"change-me"}"#);
     assert!(operator.can_publish(b"x") && operator.can_subscribe(b">", None));
 

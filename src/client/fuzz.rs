@@ -79,16 +79,32 @@ impl Bench {
         self.turn(at);
     }
 
+    /// Makes the check that a client waits for.
+    #[cfg(test)]
+    pub(crate) fn check(&mut self, at: usize) {
+        let check = self.ends[at].client.take_check().expect("it waits for one");
+        let verdict = check.run();
+        let result = self.ends[at].client.handle_verdict(verdict, &mut self.delivery);
+        self.settle(at, result);
+        self.turn(at);
+    }
+
     /// Lets a client have its turn: it may have waited for an answer.
     pub(crate) fn turn(&mut self, at: usize) {
         let end = &mut self.ends[at];
-        let result = end.turn(&mut self.delivery);
-        if let Err(error) = &result {
-            let reason = end.client.fail(error.into(), &mut self.delivery);
-            self.delivery.commit(&end.conn);
+        if end.closed.is_none() {
+            let result = end.turn(&mut self.delivery);
+            self.settle(at, result);
+        }
+    }
+
+    /// Hands over what was staged, and ends a connection that is to be ended.
+    fn settle(&mut self, at: usize, result: Result<(), ProtoErr>) {
+        let end = &mut self.ends[at];
+        let reason = result.err().map(|error| end.client.fail((&error).into(), &mut self.delivery));
+        self.delivery.commit(&end.conn);
+        if let Some(reason) = reason {
             self.close(at, reason);
-        } else {
-            self.delivery.commit(&end.conn);
         }
     }
 
@@ -111,11 +127,7 @@ impl Bench {
         self.delivery.now = now;
         let end = &mut self.ends[at];
         let result = end.client.handle_deadline(&mut self.delivery);
-        let reason = result.err().map(|error| end.client.fail((&error).into(), &mut self.delivery));
-        self.delivery.commit(&end.conn);
-        if let Some(reason) = reason {
-            self.close(at, reason);
-        }
+        self.settle(at, result);
     }
 
     /// What a client got since the last call.

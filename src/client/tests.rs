@@ -287,6 +287,55 @@ fn a_client_that_waits_for_an_answer_may_end() {
     assert_eq!((text(&bench, 0), bench.registry.totals().in_msgs), (String::new(), 0));
 }
 
+/// The hash is one of the test vectors of crypt_blowfish.
+fn with_bcrypt(clients: usize) -> Bench {
+    let password = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW".into();
+    let mut options = Options::default();
+    options.authorization.login = Login::Single { user: "u".into(), password };
+    Bench::new(options, clients)
+}
+
+const RIGHT: &[u8] = b"CONNECT {\"verbose\":true,\"user\":\"u\",\"pass\":\"U*U\"}\r\n";
+const WRONG: &[u8] = b"CONNECT {\"verbose\":true,\"user\":\"u\",\"pass\":\"U*V\"}\r\n";
+
+#[test]
+fn a_login_waits_for_its_check() {
+    let mut bench = with_bcrypt(1);
+    bench.send(0, RIGHT);
+    bench.send(0, b"SUB a 1\r\nPUB a 1\r\nx\r\nPING\r\n");
+    bench.turn(0);
+    assert_eq!(text(&bench, 0), "", "nothing is handled before");
+    bench.check(0);
+    assert_eq!(text(&bench, 0), "+OK|+OK|+OK|MSG a 1 1|x|PONG|");
+
+    bench.send(0, &[b"PING\r\n", RIGHT, b"PUB a 1\r\nx\r\n"].concat());
+    assert_eq!(text(&bench, 0), "PONG|");
+    bench.check(0);
+    assert_eq!(text(&bench, 0), "+OK|+OK|", "a second CONNECT ends subscriptions");
+}
+
+#[test]
+fn behind_a_wrong_password_nothing_is_handled() {
+    let mut bench = with_bcrypt(1);
+    bench.send(0, &[WRONG, b"PUB a 1\r\nx\r\n"].concat());
+    bench.check(0);
+    bench.turn(0);
+    assert_eq!(text(&bench, 0), "-ERR 'Authorization Violation'|");
+    assert_eq!(bench.ends[0].closed, Some(ClosedReason::AuthenticationViolation));
+    assert_eq!(bench.registry.totals().in_msgs, 0);
+}
+
+#[test]
+fn the_time_to_log_in_goes_on_while_a_check_is_waited_for() {
+    let mut bench = with_bcrypt(1);
+    bench.send(0, RIGHT);
+    bench.move_to(0, Moment::START + Duration::from_secs(1));
+    assert_eq!(bench.ends[0].closed, None);
+    bench.move_to(0, Moment::START + Duration::from_secs(2));
+    assert_eq!(text(&bench, 0), "-ERR 'Authentication Timeout'|");
+    assert_eq!(bench.ends[0].closed, Some(ClosedReason::AuthenticationTimeout));
+}
+
 #[test]
 fn a_client_that_answers_no_ping_is_stale() {
     let mut bench = bench(&[QUIET]);

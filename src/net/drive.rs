@@ -25,11 +25,13 @@ use crate::conn::conn_event;
 use crate::conn::{Conn, Flushed, Progress};
 use crate::deliver::Delivery;
 use crate::duration;
+use crate::encoder;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::ids::Kind;
 use crate::limits::{FIRST_PING_MAX, STALL_PER_READ_MAX};
 use crate::machine::Machine;
 use crate::moment::Moment;
+use crate::net::checks::{Checks, Ticket};
 use crate::net::compressed::Compressed;
 use crate::net::drive::resting::Resting;
 use crate::net::pace::Pace;
@@ -60,13 +62,15 @@ pub(crate) struct Shared {
     pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) sweep: Sweep,
     pub(crate) clock: Clock,
+    pub(crate) checks: Checks,
     /// A connection is served no more, or has hung up.
     pub(crate) left: Notify,
 }
 
 impl Shared {
     pub(crate) fn new(registry: Arc<Registry>, mesh: Option<Arc<Mesh>>, clock: Clock) -> Shared {
-        Shared { registry, mesh, sweep: Sweep::default(), clock, left: Notify::new() }
+        let (sweep, checks, left) = (Sweep::default(), Checks::default(), Notify::new());
+        Shared { registry, mesh, sweep, clock, checks, left }
     }
 }
 
@@ -97,6 +101,8 @@ struct Behind {
     backlog: Vec<u8>,
     /// The receiver for which publishing pauses, and until when at most.
     stalled: Option<(Arc<Conn>, Moment)>,
+    /// The check that the machine waits for.
+    check: Option<Ticket>,
     write: Option<WriteDeadline>,
     compression: Option<Box<Compression>>,
     resting: Option<Box<Resting>>,
@@ -220,6 +226,7 @@ impl<M: Machine> Drive<M> {
         if !held_up && !self.conn().is_closed() {
             self.take_turn(cx, worker);
         }
+        self.watch_end(cx, &mut worker.delivery);
         if let Some(reason) = self.conn().closed() {
             return self.poll_close(cx, reason, worker);
         }
@@ -477,16 +484,15 @@ impl<M: Machine> Drive<M> {
             let (op, used) = self.parser.next(rest)?;
             *rest = &rest[used..];
             let Some(op) = op else { return Ok(Next::Missing) };
-            let changes_rules = M::changes_rules(&op);
-            if changes_rules && machine.is_slow() {
-                tokio::task::block_in_place(|| machine.handle_op(&op, delivery))?;
-            } else {
-                machine.handle_op(&op, delivery)?;
-            }
+            machine.handle_op(&op, delivery)?;
             if machine.is_waiting() {
+                if let Some(check) = machine.take_check() {
+                    let ticket = self.shared.checks.add(check, machine.conn());
+                    self.behind.get_or_insert_default().check = Some(ticket);
+                }
                 return Ok(Next::Unanswered);
             }
-            if !changes_rules {
+            if !M::changes_rules(&op) {
                 return Ok(Next::Handled);
             }
         }
@@ -563,7 +569,7 @@ impl<M: Machine> Drive<M> {
             return self.fail((&error).into(), delivery);
         }
         let waited = self.machine.is_waiting();
-        match self.machine.handle_turn(delivery) {
+        match self.handle_turn(delivery) {
             Ok(true) => come_again(cx),
             Ok(false) => {}
             Err(error) => return self.fail((&error).into(), delivery),
@@ -572,6 +578,32 @@ impl<M: Machine> Drive<M> {
             self.parser.rules = self.machine.rules();
         }
         self.commit(delivery);
+    }
+
+    /// Lets the machine go on with what it waits for, and with work of its own. True if there is
+    /// more that nobody wakes it for.
+    #[inline]
+    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+        if let Some(behind) = &mut self.behind
+            && let Some(ticket) = &behind.check
+            && let Some(verdict) = ticket.take_verdict()
+        {
+            behind.check = None;
+            self.machine.handle_verdict(verdict, delivery)?;
+        }
+        self.machine.handle_turn(delivery)
+    }
+
+    /// Ends a connection whose other side has left before its check was made: so it does not take
+    /// the place of those who wait. Not if there is something to be done behind the login.
+    fn watch_end(&self, cx: &mut Context<'_>, delivery: &mut Delivery) {
+        if let Some(behind) = &self.behind
+            && behind.check.is_some()
+            && (behind.backlog.is_empty() || behind.backlog == encoder::PING)
+            && self.stream.poll_eof(cx).is_ready()
+        {
+            self.end(ClosedReason::ClientClosed, false, delivery);
+        }
     }
 
     /// The write deadline has passed before its goal was reached.
@@ -646,6 +678,9 @@ impl<M: Machine> Drive<M> {
         let Worker { scratch, delivery } = worker;
         if !matches!(self.phase, Phase::Closing | Phase::Ended) {
             self.phase = Phase::Closing;
+            if let Some(behind) = &mut self.behind {
+                behind.check = None;
+            }
             self.machine.close(reason, delivery);
             self.commit(delivery);
             self.shared.left.notify_one();
@@ -724,9 +759,10 @@ impl<M: Machine> Drive<M> {
 impl Behind {
     /// Nothing is left to be remembered.
     fn is_over(&self) -> bool {
-        let Behind { backlog, stalled, write, compression, resting, linger } = self;
+        let Behind { backlog, stalled, check, write, compression, resting, linger } = self;
         backlog.is_empty()
             && stalled.is_none()
+            && check.is_none()
             && write.is_none()
             && compression.is_none()
             && resting.is_none()

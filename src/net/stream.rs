@@ -8,6 +8,7 @@
 
 use std::ffi::c_int;
 use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
 
@@ -44,26 +45,50 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         loop {
             let mut read = None;
-            let drained = match self {
-                Stream::Tcp(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    stream.try_io(Interest::READABLE, || {
-                        receive(&SockRef::from(stream), buf, &mut read)
-                    })
-                }
-                Stream::Local(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    stream.try_io(Interest::READABLE, || {
-                        receive(&SockRef::from(stream), buf, &mut read)
-                    })
-                }
-            };
+            let receive = |socket: &SockRef<'_>| receive(socket, buf, &mut read);
+            let drained = ready!(self.poll_readable(cx, receive));
             match (read, drained) {
                 (Some(len), _) => return Poll::Ready(Ok(len)),
                 (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
                     return Poll::Ready(Err(error));
                 }
                 (None, _) => {}
+            }
+        }
+    }
+
+    /// Ready if the other side has ended and left nothing to be read. Else has the task woken when
+    /// something comes, but not if something is there already.
+    pub(crate) fn poll_eof(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut next = [MaybeUninit::uninit()];
+        loop {
+            match ready!(self.poll_readable(cx, |socket| socket.peek(&mut next))) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(_) => return Poll::Pending,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Ready with what `attempt` gives when something may be there to read; tokio forgets that if
+    /// it is `WouldBlock`.
+    #[inline]
+    fn poll_readable<T>(
+        &self,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(&SockRef<'_>) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        match self {
+            Stream::Tcp(stream) => {
+                ready!(stream.poll_read_ready(cx))?;
+                let attempt = || attempt(&SockRef::from(stream));
+                Poll::Ready(stream.try_io(Interest::READABLE, attempt))
+            }
+            Stream::Local(stream) => {
+                ready!(stream.poll_read_ready(cx))?;
+                let attempt = || attempt(&SockRef::from(stream));
+                Poll::Ready(stream.try_io(Interest::READABLE, attempt))
             }
         }
     }

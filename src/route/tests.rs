@@ -169,6 +169,48 @@ impl Acceptor {
     }
 }
 
+/// The hash is one of the test vectors of crypt_blowfish.
+#[test]
+fn another_server_waits_until_its_password_is_checked() {
+    let password = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW".into();
+    let login = Login::Single { user: "u".into(), password };
+    let mut acceptor = Acceptor::with(Cluster { login, ..Cluster::default() }, Login::Open, 0);
+    for (given, servers) in [("U*U", 1), ("U*V", 0)] {
+        let mut other = acceptor.accept();
+        let connect = LINES[1].replace("\"p\"", &format!("\"{given}\""));
+        acceptor.hear(&mut other, &connect);
+        assert!(other.route.is_waiting(), "for the check, before it says INFO");
+        let check = other.route.take_check().unwrap();
+        assert!(other.route.take_check().is_none(), "once");
+        let verdict = check.run();
+        let known = other.route.handle_verdict(verdict, &mut acceptor.bench.delivery);
+        assert_eq!(known.is_ok(), servers == 1, "{known:?}");
+        assert!(!other.route.is_waiting());
+        if known.is_ok() {
+            other.parser.rules = other.route.rules();
+            acceptor.hear(&mut other, LINES[5]);
+        }
+        assert_eq!(acceptor.mesh.server_count(), servers);
+        acceptor.lose(&mut other);
+    }
+}
+
+/// A PONG says that no message follows for interest that was withdrawn before the PING.
+#[test]
+fn nothing_comes_behind_the_pong_that_follows_a_withdrawal() {
+    let mut acceptor = Acceptor::new(1);
+    let mut other = acceptor.join();
+    acceptor.hear(&mut other, "RS+ $G a\r\n");
+    other.wire.take();
+    let turn = acceptor.bench.registry.turns.join();
+    let begun = turn.begin();
+    acceptor.hear(&mut other, "RS- $G a\r\nPING\r\n");
+    assert!(other.route.is_waiting() && other.wire.take().is_empty());
+    drop(begun);
+    acceptor.hear(&mut other, "");
+    assert_eq!(other.wire.take(), b"PONG\r\n");
+}
+
 /// Strangers who connect and say nothing keep no server out.
 #[test]
 fn newcomers_are_bounded() {

@@ -19,6 +19,7 @@ mod embedding;
 mod hurry;
 mod limits;
 mod liveness;
+mod logins;
 mod logs;
 mod monitor;
 mod monitor_port;

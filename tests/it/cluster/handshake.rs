@@ -78,7 +78,8 @@ for_both! {
         let firsts = [
             "RMSG $G a 2\r\nhi\r\n", "HMSG $G a 12 12\r\nNATS/1.0\r\n\r\n\r\n", "RS+ $G a\r\n",
             "RS- $G a\r\n", "PING\r\n", "PONG\r\n", "+OK\r\n", "-ERR 'x'\r\n", "INFO {}\r\n",
-            "A+ a\r\n", "SUB a 1\r\n", "PUB a 1\r\nx\r\n", "UNSUB 1\r\n", "NONSENSE\r\n", "\r\n", "P",
+            "A+ a\r\n", "SUB a 1\r\n", "PUB a 1\r\nx\r\n", "UNSUB 1\r\n", "NONSENSE\r\n",
+            "\r\n", "P",
         ];
         let login = alone("authorization { user: mesh, password: secret }").start(which);
         for server in [&server, &login] {
