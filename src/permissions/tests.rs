@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::replies::{REPLY_BYTES_MAX, REPLY_COUNT_MAX};
@@ -303,6 +304,29 @@ fn open_replies_are_bounded_and_the_oldest_go() {
     }
     let open_count = (0..100).filter(|&i| replies.take(&long(i), 0)).count();
     assert!((2..=REPLY_BYTES_MAX >> 20).contains(&open_count), "{open_count}");
+}
+
+/// A map and a list of ages: what may be answered, by a rule without limits of the whole.
+#[test]
+fn replies_agree_with_a_map() {
+    let (max, expires) = (2, Duration::from_secs(1));
+    let mut replies = replies(max, Some(expires));
+    let mut open: HashMap<u64, (u64, i64)> = HashMap::new();
+    let mut random = Random(14);
+    for now in (0..100_000).map(|step| step * SECOND / 2_000) {
+        let number = random.below(3_000);
+        let name = format!("r{number}");
+        if random.below(3) > 0 {
+            replies.open(name.as_bytes(), now);
+            open.insert(number, (now, 0));
+        } else {
+            let allowed = open.get_mut(&number).is_some_and(|(at, used)| {
+                *used += 1;
+                *used <= max && now - *at <= SECOND
+            });
+            assert_eq!(replies.take(name.as_bytes(), now), allowed, "{name} at {now}");
+        }
+    }
 }
 
 #[test]
