@@ -8,7 +8,7 @@
 //! too many subjects for any cache, to let go of the old values would cost more than the match.
 //!
 //! Bounds: [`SLOTS_MAX`] slots, reached only as misses crowd out living slots faster than one in
-//! [`MISS_SPAN_MAX`], and [`HEAP_BYTES_MAX`] of values, beyond which all are let go. A subject
+//! [`MISS_SPAN_MAX`], and [`HEAP_BYTES_MAX`] of values, beyond which others are let go. A subject
 //! longer than [`SUBJECT_LEN_MAX`] always misses. Knows no clock: the time is an argument.
 
 use std::hash::{BuildHasher, Hasher};
@@ -58,6 +58,8 @@ pub struct MatchCache<V> {
     filling: Option<usize>,
     /// Sum of `heap_bytes` of the slots.
     heap_bytes: usize,
+    /// The slot whose value is the next to be let go of, when the values have become too much.
+    hand: usize,
     /// Living slots crowded out since `counting_since`.
     crowded: usize,
     counting_since: Moment,
@@ -114,6 +116,7 @@ impl<V: Cached> MatchCache<V> {
             last: 0,
             filling: None,
             heap_bytes: 0,
+            hand: 0,
             crowded: 0,
             counting_since: Moment::START,
             used: 0,
@@ -257,7 +260,7 @@ impl<V: Cached> MatchCache<V> {
         &mut slot.value
     }
 
-    /// Adds up what the value filled last holds; lets go of all if they have become too much.
+    /// Adds up what the value filled last holds; lets go of others if they have become too much.
     fn measure(&mut self) {
         let Some(slot) = self.filling.take().and_then(|at| self.slots.get_mut(at)) else { return };
         self.heap_bytes -= slot.heap_bytes as usize;
@@ -271,11 +274,20 @@ impl<V: Cached> MatchCache<V> {
         } else {
             self.fanout_max_outdated |= before == self.fanout_max;
         }
-        if self.heap_bytes > HEAP_BYTES_MAX {
-            let count = self.slots.len();
-            self.clear();
-            self.slots.resize_with(count, Slot::new);
+        // No more than what has come: to let go of a wide value takes as long as to fill it.
+        while self.heap_bytes > HEAP_BYTES_MAX {
+            self.let_go();
         }
+    }
+
+    /// Lets go of the value that the hand points at.
+    fn let_go(&mut self) {
+        let slot = std::mem::replace(&mut self.slots[self.hand], Slot::new());
+        self.hand = (self.hand + 1) % self.slots.len();
+        self.heap_bytes -= slot.heap_bytes as usize;
+        self.used -= usize::from(slot.used);
+        self.fanout_total -= u64::from(slot.fanout);
+        self.fanout_max_outdated |= slot.fanout == self.fanout_max;
     }
 
     /// Doubles the slots when as many as half of them have been crowded out in a short time.
@@ -482,6 +494,8 @@ mod tests {
             }
             let held: usize = cache.values().map(Cached::heap_bytes).sum();
             assert!(held <= HEAP_BYTES_MAX + (1 << 20));
+            // What is let go of is no more than what has come.
+            assert!(number < 150 || held >= HEAP_BYTES_MAX - (1 << 20), "{held} held");
         }
     }
 
