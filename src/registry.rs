@@ -64,6 +64,16 @@ struct Conns {
     stopped: bool,
 }
 
+impl Conns {
+    /// It is one of them, and not one that had its slot before.
+    fn holds(&self, conn: &Conn) -> bool {
+        self.by_slot[conn.slot as usize].as_ref().is_some_and(|held| held.cid == conn.cid)
+    }
+}
+
+/// Slots that are looked at under one lock, to list connections.
+const SLOTS_PER_LOCK: usize = 1024;
+
 /// A connection that has ended, as monitoring shows it.
 pub struct Closed {
     /// The connection, without its subscriptions.
@@ -205,10 +215,10 @@ impl Registry {
     pub fn remove(&self, conn: &Conn) {
         let traffic = conn.traffic();
         let mut conns = self.conns.lock();
-        let held = &mut conns.by_slot[conn.slot as usize];
-        if held.take_if(|held| held.cid == conn.cid).is_none() {
+        if !conns.holds(conn) {
             return;
         }
+        conns.by_slot[conn.slot as usize] = None;
         conns.count -= 1;
         match conn.kind {
             Kind::Client => conns.client_count -= 1,
@@ -247,26 +257,38 @@ impl Registry {
         self.conns.lock().by_slot.get(slot as usize)?.clone()
     }
 
-    /// All open connections, in no order.
+    /// All open connections, in no order. One that comes or goes meanwhile may be missing.
     pub fn conns(&self) -> Vec<Arc<Conn>> {
-        self.conns.lock().by_slot.iter().flatten().cloned().collect()
+        self.select(|_| true)
     }
 
     /// The connections of all clients, in no order.
     pub fn clients(&self) -> Vec<Arc<Conn>> {
-        let conns = self.conns.lock();
-        conns.by_slot.iter().flatten().filter(|conn| conn.kind == Kind::Client).cloned().collect()
+        self.select(|conn| conn.kind == Kind::Client)
+    }
+
+    /// Others get at the connections in between: there may be many.
+    fn select(&self, is_wanted: impl Fn(&Conn) -> bool) -> Vec<Arc<Conn>> {
+        let mut selected = Vec::new();
+        for first in (0..).step_by(SLOTS_PER_LOCK) {
+            let conns = self.conns.lock();
+            let Some(rest) = conns.by_slot.get(first..).filter(|rest| !rest.is_empty()) else {
+                break;
+            };
+            let some = rest.iter().take(SLOTS_PER_LOCK).flatten();
+            selected.extend(some.filter(|conn| is_wanted(conn)).cloned());
+        }
+        selected
     }
 
     /// What all routes have carried, those included that have ended.
     pub fn route_traffic(&self) -> Traffic {
+        let mut routes = self.select(|conn| conn.kind == Kind::Route);
         let conns = self.conns.lock();
         let mut traffic = conns.ended_routes;
-        let open = conns.by_slot.iter().flatten();
-        let open = open.filter(|conn| conn.kind == Kind::Route).cloned();
-        let open: Vec<_> = open.collect();
+        routes.retain(|route| conns.holds(route));
         drop(conns);
-        open.iter().for_each(|conn| traffic += conn.traffic());
+        routes.iter().for_each(|route| traffic += route.traffic());
         traffic
     }
 
