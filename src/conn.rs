@@ -35,7 +35,7 @@ use std::task::Waker;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::conn::about::Packed;
-use crate::conn::subscription::Subscriptions;
+use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::errors::ClosedReason;
 use crate::ids::{Cid, Kind};
 use crate::limits::STALL_PATIENCE;
@@ -43,6 +43,7 @@ use crate::moment::Moment;
 use crate::outbound::{Admission, Batch, Outbound, Policy};
 use crate::permissions::{Permissions, Replies};
 use crate::stats::{Counter, Traffic};
+use crate::table::Walk;
 
 pub use crate::conn::about::{About, Label};
 
@@ -655,6 +656,17 @@ impl Conn {
     /// Its subscriptions, locked. Lock the account's sublist first if both are needed.
     pub fn subscriptions(&self) -> MappedMutexGuard<'_, Subscriptions> {
         MutexGuard::map(self.state.lock(), |state| &mut state.subscriptions)
+    }
+
+    /// Handles of all its subscriptions, in no order. Others get at them in between, since there may
+    /// be many; so if some go meanwhile, another one may be listed twice.
+    pub fn list_subscriptions(&self) -> Vec<Subscription> {
+        let mut listed = Vec::new();
+        let mut walk = Walk::new();
+        while !walk.is_over() {
+            listed.extend(self.subscriptions().step(&mut walk).cloned());
+        }
+        listed
     }
 
     /// What its CONNECT told.

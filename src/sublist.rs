@@ -22,7 +22,6 @@ mod tests;
 mod trie;
 
 use std::hash::{BuildHasher, Hasher};
-use std::iter;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -209,11 +208,12 @@ impl<E: Entry> Sublist<E> {
     }
 
     /// All subscriptions, in no order.
+    #[cfg(any(test, feature = "fuzz"))]
     pub fn iter(&self) -> impl Iterator<Item = &E> {
         self.literals.iter().chain(self.patterns.heads()).flat_map(|head| {
             let beside = self.sets.beside(head).into_iter();
             let beside = beside.flat_map(|(plain, groups)| plain.iter().chain(groups.flatten()));
-            iter::once(head).chain(beside)
+            std::iter::once(head).chain(beside)
         })
     }
 

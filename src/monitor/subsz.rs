@@ -152,7 +152,7 @@ pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, Refused> {
         }
         let skip = subsz.offset.saturating_sub(subsz.total);
         let room = subsz.limit - subsz.subscriptions_list.len();
-        let (page, count) = select(&account, test, skip, room);
+        let (page, count) = select(view, &account, test, skip, room);
         subsz.subscriptions_list.0.push((account, page));
         subsz.total += count;
     }
@@ -160,12 +160,16 @@ pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, Refused> {
 }
 
 /// Part of the subscriptions that match `test`, or of all if it is empty, and their number.
-/// Handles only, so that the sublist is locked for a short time.
-fn select(account: &Account, test: &[u8], skip: usize, room: usize) -> (Vec<Subscription>, usize) {
+/// Handles only, so that nothing is locked for long.
+fn select(
+    view: &View<'_>,
+    account: &Account,
+    test: &[u8],
+    skip: usize,
+    room: usize,
+) -> (Vec<Subscription>, usize) {
     if test.is_empty() {
-        return account.with_sublist(|sublist| {
-            (sublist.iter().skip(skip).take(room).cloned().collect(), sublist.count())
-        });
+        return (page(view, skip, room), account.with_sublist(|sublist| sublist.count()));
     }
     let mut found = MatchResult::new();
     account.match_into(test, &mut found);
@@ -173,6 +177,21 @@ fn select(account: &Account, test: &[u8], skip: usize, room: usize) -> (Vec<Subs
     let matching: Vec<_> = found.plain().iter().chain(members).collect();
     let page = matching.iter().skip(skip).take(room).map(|&one| one.clone()).collect();
     (page, matching.len())
+}
+
+/// Part of all subscriptions, connection by connection: a walk over the sublist would lock it for
+/// as long as it takes. All connections are in the one account there is.
+fn page(view: &View<'_>, mut skip: usize, room: usize) -> Vec<Subscription> {
+    let mut page = Vec::new();
+    for conn in view.registry.conns() {
+        let count = conn.subscriptions().len();
+        if skip < count && page.len() < room {
+            let listed = conn.list_subscriptions().into_iter();
+            page.extend(listed.skip(skip).take(room - page.len()));
+        }
+        skip = skip.saturating_sub(count);
+    }
+    page
 }
 
 impl OfAccounts {
@@ -208,7 +227,7 @@ pub(super) fn lists(
 impl Known {
     /// Those of an open connection. Nothing is locked while their texts are made.
     pub(super) fn of(conn: &Conn) -> Known {
-        Known::Open(conn.subscriptions().iter().cloned().collect())
+        Known::Open(conn.list_subscriptions())
     }
 
     fn is_some(&self) -> bool {

@@ -167,6 +167,7 @@ impl<E: Entry> Trie<E> {
     }
 
     /// All heads, in no order.
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn heads(&self) -> impl Iterator<Item = &E> {
         self.leaves.iter().map(|leaf| &leaf.head)
     }
