@@ -2,7 +2,14 @@
 //!
 //! A server that has any interest gets a message once, however many subscriptions it has: one RMSG
 //! that names the queue groups of which it is to choose a member. What came from another server
-//! stays here, with one exception: a group that has lost its last member here meanwhile.
+//! stays here, but for the groups of which nobody here takes it: because the last member has just
+//! gone, or none may have it. Such a message is passed on to a server with members, if need be to
+//! the one that it came from, which may have chosen this one among its own members.
+//!
+//! Who has no member any more has said so before it passes a message on, so that this ends when all
+//! have. A refusal is no such news: what was passed on because of one has a leading zero in its
+//! size, and is not passed on for a refusal again. The digits of a size are the publisher's, and no
+//! server, nats-server included, writes them anew.
 //!
 //! A match keeps all that is not local in [`Beyond`], so that a server without routes, or a subject
 //! that nobody else wants, pays one look at a pointer.
@@ -20,7 +27,7 @@ use crate::conn::subscription::Subscription;
 use crate::deliver::matched::{Matched, Target};
 use crate::deliver::{Delivery, Offer, Picks, Publisher, Row};
 use crate::encoder;
-use crate::parser::{Queues, RoutedMsg, Tail};
+use crate::parser::{RoutedMsg, Tail};
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
 
@@ -214,7 +221,7 @@ impl Delivery {
             if msg.queues.is_empty() {
                 return 0;
             }
-            offer.offer_named(matched, &msg.queues, from, picks)
+            offer.offer_named(matched, msg, from, picks)
         })
     }
 }
@@ -239,39 +246,47 @@ impl Matched {
 
 impl Offer<'_> {
     /// Stages a message that came `from` another server for one member of each group that it names,
-    /// here or behind another route. Tells how many deliveries that takes.
+    /// here or behind a route. Tells how many deliveries that takes.
     fn offer_named(
         &mut self,
         matched: &Matched,
-        queues: &Queues<'_>,
+        msg: &RoutedMsg<'_>,
         from: &Arc<Conn>,
         picks: &mut Picks,
     ) -> u64 {
         let Picks { chosen, served, random } = picks;
         let mut local_count = 0;
+        let mut mark = Mark::None;
         served.clear();
-        for name in queues.iter() {
+        for name in msg.queues.iter() {
             let Some((number, members)) = matched.group_named(name) else { continue };
             // A name may stand there twice.
             if served.contains(&number) {
                 continue;
             }
             served.push(number);
-            if !members.is_empty() && self.offer_one(members, random) {
-                local_count += 1;
-                continue;
+            if !members.is_empty() {
+                if self.offer_one(members, random) {
+                    local_count += 1;
+                    continue;
+                }
+                if is_marked(msg.publish.size_text) {
+                    continue;
+                }
+                mark = Mark::Refused;
             }
             if let Some(beyond) = &matched.beyond
                 && let Some(at) = (number as usize).checked_sub(matched.groups.len())
-                && let Some(Choice::Remote(route)) =
-                    beyond.choose(0, &beyond.groups[at].remotes, Some(from), random)
+                && let remotes = &beyond.groups[at].remotes
+                && let Some(Choice::Remote(route)) = (beyond.choose(0, remotes, Some(from), random))
+                    .or_else(|| beyond.choose(0, remotes, None, random))
             {
                 chosen.push((route, at as u32));
             }
         }
         match &matched.beyond {
             Some(beyond) if !chosen.is_empty() => {
-                local_count + self.offer_routes(beyond, chosen, false)
+                local_count + self.offer_routes(beyond, chosen, false, mark)
             }
             _ => local_count,
         }
@@ -301,12 +316,18 @@ impl Offer<'_> {
                 chosen.push((route, number));
             }
         }
-        local_count + self.offer_routes(beyond, chosen, true)
+        local_count + self.offer_routes(beyond, chosen, true, Mark::None)
     }
 
     /// Stages the message for other servers: those with plain interest, if that counts, and those
     /// of `chosen`, which is emptied. Tells how many that are.
-    fn offer_routes(&mut self, beyond: &Beyond, chosen: &mut Chosen, plain: bool) -> u64 {
+    fn offer_routes(
+        &mut self,
+        beyond: &Beyond,
+        chosen: &mut Chosen,
+        plain: bool,
+        mark: Mark,
+    ) -> u64 {
         let mut count = 0;
         chosen.sort_unstable();
         for (number, route) in (0..).zip(&beyond.routes) {
@@ -338,10 +359,42 @@ impl Offer<'_> {
             let mut line = Vec::with_capacity(head.len() + reply.len() + LINE_ROOM);
             line.extend_from_slice(head);
             encoder::write_reply_and_queues(&mut line, reply, names.flatten());
+            let tail = mark.put_before_size(&mut line, tail, with_header);
             self.staging.stage_routed(&route.conn, [verb, &line, tail], bytes);
         }
         chosen.clear();
         count
+    }
+}
+
+/// What a message that is passed on says of that.
+#[derive(Clone, Copy)]
+enum Mark {
+    None,
+    /// Members of a group here may not have it.
+    Refused,
+}
+
+/// A message with this size was passed on because it was refused.
+fn is_marked(size_text: &[u8]) -> bool {
+    size_text.len() > 1 && size_text[0] == b'0'
+}
+
+impl Mark {
+    /// Appends the mark to a line, and before it what of `tail` stands before the size. Gives the
+    /// rest of `tail`.
+    fn put_before_size<'a>(
+        self,
+        line: &mut Vec<u8>,
+        tail: &'a [u8],
+        with_header: bool,
+    ) -> &'a [u8] {
+        let Mark::Refused = self else { return tail };
+        let header_size = if with_header { memchr::memchr(b' ', tail) } else { None };
+        let (before, rest) = tail.split_at(header_size.map_or(0, |blank| blank + 1));
+        line.extend_from_slice(before);
+        line.push(b'0');
+        rest
     }
 }
 

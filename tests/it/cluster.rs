@@ -3,6 +3,7 @@
 mod chaos;
 mod dialling;
 mod gossip;
+mod groups;
 mod handshake;
 mod mixed;
 mod protocol;

@@ -197,6 +197,41 @@ fn a_group_without_members_here_is_served_by_another_server() {
     assert_eq!((from.text().as_str(), other.text().as_str()), ("", "RMSG $G a + re q 1|x|"));
 }
 
+/// The server that sent it may have chosen this one among its own members.
+#[test]
+fn a_group_that_nobody_else_has_goes_back_to_where_it_came_from() {
+    let mut bench = bench(1);
+    let from = FakeRoute::new(&bench);
+    from.wants(&bench, "a", Some(("q", 1)));
+    send(&mut bench, 0, "SUB a 1\r\n");
+    routed(&mut bench, &from, "RMSG $G a | q 2\r\nhi\r\n");
+    routed(&mut bench, &from, "HMSG $G a + re q 12 13\r\nNATS/1.0\r\n\r\nx\r\n");
+    let text = "RMSG $G a | q 2|hi|HMSG $G a + re q 12 13|NATS/1.0||x|";
+    assert_eq!(from.text(), text);
+    assert_eq!(got(&bench, 0), "MSG a 1 2|hi|HMSG a 1 re 12 13|NATS/1.0||x|");
+}
+
+/// Nobody here takes it although there are members: it is passed on once, and then no more.
+#[test]
+fn what_is_refused_everywhere_ends() {
+    let mut bench = bench(1);
+    let from = FakeRoute::new(&bench);
+    from.wants(&bench, "a", Some(("q", 1)));
+    send(&mut bench, 0, "SUB a q 1\r\n");
+    bench.ends[0].conn.close(crate::errors::ClosedReason::ReadError, true);
+    for (came, goes_on) in [
+        ("RMSG $G a | q 0\r\n\r\n", "RMSG $G a | q 00||"),
+        ("RMSG $G a + re q 2\r\nhi\r\n", "RMSG $G a + re q 02|hi|"),
+        ("RMSG $G a | q 02\r\nhi\r\n", ""),
+        ("HMSG $G a | q 12 13\r\nNATS/1.0\r\n\r\nx\r\n", "HMSG $G a | q 12 013|NATS/1.0||x|"),
+        ("HMSG $G a + re q 12 13\r\nNATS/1.0\r\n\r\nx\r\n", "HMSG $G a + re q 12 013|NATS/1.0||x|"),
+        ("HMSG $G a + re q 12 013\r\nNATS/1.0\r\n\r\nx\r\n", ""),
+    ] {
+        routed(&mut bench, &from, came);
+        assert_eq!(from.text(), goes_on, "{came}");
+    }
+}
+
 #[test]
 fn routes_are_told_of_transitions_in_their_order() {
     let mut bench = bench(2);

@@ -117,6 +117,12 @@ impl Setup {
         self
     }
 
+    /// Adds to the text of the configuration file.
+    pub(crate) fn more_conf(mut self, text: &str) -> Setup {
+        self.conf.get_or_insert_default().push_str(text);
+        self
+    }
+
     /// Opens the monitoring port.
     pub(crate) fn monitored(self) -> Setup {
         self.flags(["-m", "-1"])
