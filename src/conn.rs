@@ -50,6 +50,9 @@ pub use crate::conn::about::{About, Label};
 /// Rounds of writing what others appended, before the owning task takes over.
 const FLUSH_ROUNDS_MAX: usize = 8;
 
+/// Publishers that one receiver wakes when it has caught up. Each pause looks through all of them.
+const STALLED_COUNT_MAX: usize = 64;
+
 /// Logs an event of a connection: the fields that put its address, number, client and user in
 /// front.
 macro_rules! conn_event {
@@ -506,8 +509,10 @@ impl Conn {
         if lag.progress_at.is_some_and(|at| now - at >= STALL_PATIENCE) {
             return false;
         }
-        // Pauses may follow each other for as long as it stays behind.
-        if !lag.stalled.iter().any(|noted| noted.will_wake(publisher)) {
+        // Pauses may follow each other for as long as it stays behind. One that is not noted comes
+        // again when its pause is over.
+        let is_full = lag.stalled.len() == STALLED_COUNT_MAX;
+        if !is_full && !lag.stalled.iter().any(|noted| noted.will_wake(publisher)) {
             lag.stalled.push(publisher.clone());
         }
         flow.stalls = flow.stalls.saturating_add(1);

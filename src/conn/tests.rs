@@ -279,6 +279,23 @@ fn a_publisher_that_stalls_again_is_noted_once() {
     assert!(!stall(), "no longer far behind");
 }
 
+/// What went wrong: each of any number of publishers looked through all the others, time and again.
+#[test]
+fn publishers_beyond_a_number_are_not_noted() {
+    let policy = Policy { pending_bytes_max: 1000, ..POLICY };
+    let wire = TestWire::new(0);
+    let (conn, _) = conn_on(&wire);
+    conn.send(&[b'x'; 900], 1, 900, &policy);
+    let publishers: Vec<_> = (0..1_000).map(|_| Arc::new(Wakes::default())).collect();
+    for publisher in &publishers {
+        assert!(conn.stall(&Waker::from(Arc::clone(publisher)), &policy, Moment(1)));
+    }
+    wire.set_room(900);
+    conn.flush(&policy, Moment::START);
+    let woken = publishers.iter().map(|publisher| publisher.take()).sum::<usize>();
+    assert_eq!(woken, STALLED_COUNT_MAX);
+}
+
 /// A task that owns a connection: sleeps until it is woken, then flushes as long as it can.
 struct Owner {
     thread: thread::Thread,

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::clock::Clock;
@@ -25,6 +26,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(10);
 
 /// Spare memory that nobody needed for so long is given back.
 const SPARE_MAX: Duration = Duration::from_secs(1);
+
+/// Connections woken before others have their turn: any number may be due at once.
+const WAKES_PER_TURN: usize = 1024;
 
 /// The earliest deadlines first.
 #[derive(Default)]
@@ -55,7 +59,10 @@ impl Sweep {
                 trim_at = now + if outbound::trim() { SPARE_MAX } else { SLEEP_MAX };
             }
             let mut next = trim_at;
-            loop {
+            for count in 1.. {
+                if count % WAKES_PER_TURN == 0 {
+                    yield_now().await;
+                }
                 let mut heap = self.heap.lock();
                 match heap.peek() {
                     Some(&Reverse((due, slot))) if due <= now => {
