@@ -145,7 +145,7 @@ impl Delivery {
         followers: impl Iterator<Item = Tail<'a>>,
         publisher: Publisher<'_>,
     ) -> Row {
-        self.deliver_row(account, publish, followers, publisher, |offer, matched, picks| {
+        self.deliver_row(account, publish, None, followers, publisher, |offer, matched, picks| {
             let mut delivered = 0;
             let mut start = matched.plain_count;
             for &end in &matched.groups {
@@ -161,24 +161,38 @@ impl Delivery {
     }
 
     /// Stages each message of a row for the plain subscriptions, and for those of groups that
-    /// `offer_groups` picks and counts.
+    /// `offer_groups` picks and counts. Clients get it on `shown` instead of its own subject, if
+    /// that is given.
     #[inline(always)]
     fn deliver_row<'a>(
         &mut self,
         account: &Account,
         publish: &Publish<'a>,
+        shown: Option<&'a [u8]>,
         mut followers: impl Iterator<Item = Tail<'a>>,
         publisher: Publisher<'_>,
         mut offer_groups: impl FnMut(&mut Offer<'_>, &Matched, &mut Picks) -> u64,
     ) -> Row {
         let mut row = Row::new(publish);
-        let matched = lookup(&mut self.cache, &mut self.result, account, publish.subject, self.now);
+        let subject = publish.subject;
+        let mut uncached;
+        let matched = match shown {
+            None => lookup(&mut self.cache, &mut self.result, account, subject, self.now),
+            Some(shown) => {
+                account.match_into(subject, &mut self.result);
+                uncached = Matched::default();
+                uncached.fill(account, subject, shown, &self.result);
+                self.result.clear();
+                &mut uncached
+            }
+        };
         if matched.is_empty() {
             row.extend(followers);
             return row;
         }
         let mut offer = Offer {
-            subject: publish.subject,
+            subject,
+            shown,
             reply: publish.reply,
             publisher,
             tails: Tails::new(publish, &mut self.rewritten),
@@ -273,7 +287,7 @@ fn lookup<'a>(
         Lookup::Hit(matched) => matched,
         Lookup::Miss(matched) => {
             account.match_into(subject, result);
-            matched.fill(account, subject, result);
+            matched.fill(account, subject, subject, result);
             result.clear();
             matched
         }
@@ -283,6 +297,8 @@ fn lookup<'a>(
 /// One message on its way into the staging.
 struct Offer<'a> {
     subject: &'a [u8],
+    /// The subject that clients see, if it is another one.
+    shown: Option<&'a [u8]>,
     reply: &'a [u8],
     publisher: Publisher<'a>,
     tails: Tails<'a>,
@@ -428,7 +444,9 @@ impl<'a> Offer<'a> {
     /// Filters, limits and reply allowances.
     fn admit(&mut self, subscription: &Subscription) -> bool {
         let conn = subscription.conn();
-        if !subscription.can_deliver(self.subject) {
+        if !subscription.can_deliver(self.subject)
+            || self.shown.is_some_and(|shown| !subscription.can_deliver(shown))
+        {
             return false;
         }
         match subscription.count() {

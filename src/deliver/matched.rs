@@ -96,18 +96,19 @@ const BUNDLE_SHARE_MIN: usize = 4;
 const ROW_MIN: u64 = 4;
 
 impl Matched {
-    /// Fills an empty match with the result for `subject`.
+    /// Fills an empty match with the result for `subject`, of which clients see `shown`.
     pub(super) fn fill(
         &mut self,
         account: &Account,
         subject: &[u8],
+        shown: &[u8],
         result: &MatchResult<Subscription>,
     ) {
         let members = || result.groups().iter().flat_map(|group| group.members());
         self.targets.reserve_exact(result.plain().len() + members().count());
         for subscription in result.plain() {
             match subscription.is_remote() {
-                false => self.push(subject, subscription),
+                false => self.push(shown, subscription),
                 true if subscription.can_deliver(subject) => {
                     self.beyond().push_plain(account, subject, subscription);
                 }
@@ -122,11 +123,11 @@ impl Matched {
                 all_local = false;
                 continue;
             }
-            group.members().iter().for_each(|member| self.push(subject, member));
+            group.members().iter().for_each(|member| self.push(shown, member));
             self.groups.push(self.targets.len() as u32);
         }
         if !all_local {
-            self.push_mixed_groups(account, subject, result);
+            self.push_mixed_groups(account, subject, shown, result);
         }
     }
 

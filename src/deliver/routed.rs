@@ -27,7 +27,7 @@ use crate::conn::subscription::Subscription;
 use crate::deliver::matched::{Matched, Target};
 use crate::deliver::{Delivery, Offer, Picks, Publisher, Row};
 use crate::encoder;
-use crate::parser::{RoutedMsg, Tail};
+use crate::parser::{Publish, RoutedMsg, Tail};
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
 
@@ -94,6 +94,7 @@ impl Matched {
         &mut self,
         account: &Account,
         subject: &[u8],
+        shown: &[u8],
         result: &MatchResult<Subscription>,
     ) {
         for group in result.groups() {
@@ -104,7 +105,7 @@ impl Matched {
             let remote_start = self.beyond().remotes.len();
             for member in group.members() {
                 match member.is_remote() {
-                    false => self.push(subject, member),
+                    false => self.push(shown, member),
                     true => self.beyond().push_member(account, subject, member),
                 }
             }
@@ -216,14 +217,59 @@ impl Delivery {
         followers: impl Iterator<Item = Tail<'a>>,
         from: &Arc<Conn>,
     ) -> Row {
+        if let Some((ack, shown)) = jetstream_delivery(msg.publish.reply) {
+            return self.deliver_from_stream(account, msg, ack, shown, from);
+        }
         let publisher = Publisher { conn: from, echo: true };
-        self.deliver_row(account, &msg.publish, followers, publisher, |offer, matched, picks| {
-            if msg.queues.is_empty() {
-                return 0;
-            }
-            offer.offer_named(matched, msg, from, picks)
-        })
+        self.deliver_row(
+            account,
+            &msg.publish,
+            None,
+            followers,
+            publisher,
+            |offer, found, picks| offer.offer_named(found, msg, from, picks),
+        )
     }
+
+    /// As [`deliver_routed`](Delivery::deliver_routed), for one message of a stream: clients get it
+    /// on the subject where it was published, and acknowledge it on `ack`.
+    #[cold]
+    fn deliver_from_stream<'a>(
+        &mut self,
+        account: &Account,
+        msg: &RoutedMsg<'a>,
+        ack: &'a [u8],
+        shown: &'a [u8],
+        from: &Arc<Conn>,
+    ) -> Row {
+        let publish = Publish { reply: ack, tail: b"", ..msg.publish };
+        let publisher = Publisher { conn: from, echo: true };
+        let followers = std::iter::empty();
+        self.deliver_row(
+            account,
+            &publish,
+            Some(shown),
+            followers,
+            publisher,
+            |offer, found, picks| offer.offer_named(found, msg, from, picks),
+        )
+    }
+}
+
+/// The two parts of a reply subject by which a server with JetStream delivers to clients of others:
+/// where they acknowledge the message, and the subject under which it is in the stream. Streams and
+/// consumers, which are named in it, may have an `@` in their names, but no dots.
+///
+/// nats: server/client.go `processMsgResults`, `jsAckDeliverIdx`
+#[inline]
+fn jetstream_delivery(reply: &[u8]) -> Option<(&[u8], &[u8])> {
+    if !reply.starts_with(b"$JS.ACK.") {
+        return None;
+    }
+    let (named_end, _) = reply.iter().enumerate().filter(|(_, byte)| **byte == b'.').nth(7)?;
+    let at = named_end + memchr::memchr(b'@', &reply[named_end..])?;
+    let (ack, subject) = (&reply[..at], &reply[at + 1..]);
+    (!subject.is_empty()).then_some((ack, subject))
 }
 
 impl Matched {
@@ -254,6 +300,9 @@ impl Offer<'_> {
         from: &Arc<Conn>,
         picks: &mut Picks,
     ) -> u64 {
+        if msg.queues.is_empty() {
+            return 0;
+        }
         let Picks { chosen, served, random } = picks;
         let mut local_count = 0;
         let mut mark = Mark::None;
@@ -286,7 +335,8 @@ impl Offer<'_> {
         }
         match &matched.beyond {
             Some(beyond) if !chosen.is_empty() => {
-                local_count + self.offer_routes(beyond, chosen, false, mark)
+                let onward = Onward { plain: false, mark, reply: msg.publish.reply };
+                local_count + self.offer_routes(beyond, chosen, &onward)
             }
             _ => local_count,
         }
@@ -316,24 +366,19 @@ impl Offer<'_> {
                 chosen.push((route, number));
             }
         }
-        local_count + self.offer_routes(beyond, chosen, true, Mark::None)
+        let onward = Onward { plain: true, mark: Mark::None, reply: self.reply };
+        local_count + self.offer_routes(beyond, chosen, &onward)
     }
 
     /// Stages the message for other servers: those with plain interest, if that counts, and those
     /// of `chosen`, which is emptied. Tells how many that are.
-    fn offer_routes(
-        &mut self,
-        beyond: &Beyond,
-        chosen: &mut Chosen,
-        plain: bool,
-        mark: Mark,
-    ) -> u64 {
+    fn offer_routes(&mut self, beyond: &Beyond, chosen: &mut Chosen, onward: &Onward<'_>) -> u64 {
         let mut count = 0;
         chosen.sort_unstable();
         for (number, route) in (0..).zip(&beyond.routes) {
             let groups = chosen.iter().filter(|(at, _)| *at == number).map(|(_, group)| *group);
             let named = groups.clone().next().is_some();
-            let wanted = named || plain && route.plain && !route.conn.is_closed();
+            let wanted = named || onward.plain && route.plain && !route.conn.is_closed();
             if !wanted {
                 continue;
             }
@@ -353,18 +398,25 @@ impl Offer<'_> {
                 continue;
             }
             // The reply moves to the place between the sign and the groups.
-            let reply = self.reply;
-            let tail = if reply.is_empty() { tail } else { &tail[reply.len() + 1..] };
+            let tail = if self.reply.is_empty() { tail } else { &tail[self.reply.len() + 1..] };
             let names = groups.map(|at| beyond.groups[at as usize].member.queue());
-            let mut line = Vec::with_capacity(head.len() + reply.len() + LINE_ROOM);
+            let mut line = Vec::with_capacity(head.len() + onward.reply.len() + LINE_ROOM);
             line.extend_from_slice(head);
-            encoder::write_reply_and_queues(&mut line, reply, names.flatten());
-            let tail = mark.put_before_size(&mut line, tail, with_header);
+            encoder::write_reply_and_queues(&mut line, onward.reply, names.flatten());
+            let tail = onward.mark.put_before_size(&mut line, tail, with_header);
             self.staging.stage_routed(&route.conn, [verb, &line, tail], bytes);
         }
         chosen.clear();
         count
     }
+}
+
+/// How a message goes to other servers.
+struct Onward<'a> {
+    /// Their interest without a queue counts.
+    plain: bool,
+    mark: Mark,
+    reply: &'a [u8],
 }
 
 /// What a message that is passed on says of that.

@@ -110,6 +110,80 @@ for_both! {
         assert!(remote.fence().is_empty());
     }
 
+    /// A server with JetStream names the subject of the stream behind the subject of the acks.
+    fn messages_of_streams_arrive(which) {
+        let (_server, mut remote, mut client) = trio(which);
+        client.send("SUB dlv.* 1\r\nSUB dlv.q g 2\r\n");
+        client.fence();
+        remote.fence();
+        let ack = "$JS.ACK.ORD.PUSH.1.1.1.1795981291498041798.0";
+        let block = "NATS/1.0\r\n\r\n";
+        for (routed, seen) in [
+            (format!("{ack}@ord.a"), format!("ord.a {{}} {ack}")),
+            (format!("{ack}@a@b"), format!("a@b {{}} {ack}")),
+            ("$JS.ACK.O@D.P@.1.1.1.1.0@o".into(), "o {} $JS.ACK.O@D.P@.1.1.1.1.0".into()),
+            // Eight dots are enough for a name before the last of them.
+            ("$JS.ACK.1.2.3.4.5.6.@x".into(), "x {} $JS.ACK.1.2.3.4.5.6.".into()),
+            ("$JS.ACK.1.2.3.4.5.6@x".into(), "dlv.q {} $JS.ACK.1.2.3.4.5.6@x".into()),
+            (format!("{ack}@"), format!("dlv.q {{}} {ack}@")),
+            (ack.into(), format!("dlv.q {{}} {ack}")),
+            ("$JS.FC.1.2.3.4.5.6.7@x".into(), "dlv.q {} $JS.FC.1.2.3.4.5.6.7@x".into()),
+        ] {
+            let seen = |sid: &str| seen.replace("{}", sid);
+            remote.send(&format!("RMSG $G dlv.q {routed} 2\r\nhi\r\n"));
+            client.expect(&format!("MSG {} 2\r\nhi\r\n", seen("1")));
+            remote.send(&format!("HMSG $G dlv.q {routed} 12 14\r\n{block}hi\r\n"));
+            client.expect(&format!("HMSG {} 12 14\r\n{block}hi\r\n", seen("1")));
+            remote.send(&format!("RMSG $G dlv.q + {routed} g 2\r\nhi\r\n"));
+            client.expect(&format!("MSG {} 2\r\nhi\r\n", seen("1")));
+            client.expect(&format!("MSG {} 2\r\nhi\r\n", seen("2")));
+            remote.send(&format!("HMSG $G dlv.q + {routed} g 12 14\r\n{block}hi\r\n"));
+            client.expect(&format!("HMSG {} 12 14\r\n{block}hi\r\n", seen("1")));
+            client.expect(&format!("HMSG {} 12 14\r\n{block}hi\r\n", seen("2")));
+        }
+        // Passed on it is what it was.
+        client.send("UNSUB 2\r\n");
+        remote.expect("RS- $G dlv.q g\r\n");
+        remote.send("RS+ $G dlv.q g 1\r\n");
+        remote.fence();
+        for line in [
+            format!("RMSG $G dlv.q + {ack}@ord.a g 2\r\nhi\r\n"),
+            format!("HMSG $G dlv.q + {ack}@ord.a g 12 14\r\n{block}hi\r\n"),
+        ] {
+            remote.send(&line);
+            remote.expect(&line);
+        }
+        // The client may answer where it is asked to.
+        client.frame();
+        client.frame();
+        remote.send(&format!("RS+ $G {ack}\r\n"));
+        remote.fence();
+        client.send(&format!("PUB {ack} 4\r\n+ACK\r\n"));
+        remote.expect(&format!("RMSG $G {ack} 4\r\n+ACK\r\n"));
+    }
+
+    /// The subject that a client sees counts for what it may have, and that of the acks for what it
+    /// may answer.
+    fn permissions_hold_for_messages_of_streams(which) {
+        const USER: &str = "authorization { users: [ { user: u, password: x, permissions {
+            publish { allow: none }, subscribe { deny: ord.secret }, allow_responses: true
+        } } ] }";
+        let server = alone("pool_size: -1").more_conf(USER).start(which);
+        let mut remote = Remote::join(&server, "r");
+        let mut client = Client::connect(&server, r#""user":"u","pass":"x""#).steady();
+        client.send("SUB > 1\r\n");
+        remote.expect("RS+ $G >\r\n");
+        let ack = "$JS.ACK.ORD.PUSH.1.1.1.1795981291498041798.0";
+        remote.send(&format!("RS+ $G {ack}\r\nRMSG $G q {ack}@ord.secret 1\r\nx\r\n"));
+        remote.send(&format!("RMSG $G q {ack}@ord.a 1\r\ny\r\n"));
+        client.expect(&format!("MSG ord.a 1 {ack} 1\r\ny\r\n"));
+        client.send(&format!("PUB {ack} 1\r\n+\r\n"));
+        remote.expect(&format!("RMSG $G {ack} 1\r\n+\r\n"));
+        client.expect(&format!("MSG {ack} 1 1\r\n+\r\n"));
+        client.send(&format!("PUB {ack} 1\r\n+\r\n"));
+        client.expect(&format!("-ERR 'Permissions Violation for Publish to \"{ack}\"'\r\n"));
+    }
+
     /// Plain subscriptions get what arrives; groups only what names them, once each.
     fn messages_arrive(which) {
         let (_server, mut remote, mut client) = trio(which);
