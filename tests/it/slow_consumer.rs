@@ -118,8 +118,9 @@ for_both! {
     /// Each deadline that it misses counts among all; among the routes it counts once, until it has
     /// recovered.
     fn a_route_that_crawls_is_one_slow_route(which) {
-        let cluster = "name: mesh, listen: \"127.0.0.1:-1\", pool_size: -1, write_deadline: \"500ms\"";
-        let server = Server::with().conf(format!("cluster {{ {cluster} }}\n")).monitored().start(which);
+        let conf = "cluster { name: mesh, listen: \"127.0.0.1:-1\", pool_size: -1\n\
+                    write_deadline: \"500ms\" }\n";
+        let server = Server::with().conf(conf).monitored().start(which);
         let mut remote = Remote::join(&server, "r");
         remote.send("RS+ $G crawl\r\n");
         remote.fence();
