@@ -10,6 +10,7 @@
 #[macro_use]
 mod support;
 
+mod chaos;
 mod cli;
 mod clients;
 mod cluster;

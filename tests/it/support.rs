@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod machines;
+pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod remote;
