@@ -184,6 +184,18 @@ fn refusals_have_the_real_servers_texts() {
             "c.conf:1:0: Expected 'enabled' or 'disabled' for string value, got 'foo'",
         ),
         ("cluster: x", "c.conf:1:0: Expected map to define cluster, got string"),
+        (
+            "cluster { port: 1, permissions { export { deny: [\"a\", \"b w\"] } } }",
+            "c.conf:1:19: cluster export deny: subject \"b w\" is not a valid subject",
+        ),
+        (
+            "cluster { port: 1, permissions { export: \"a b\" } }",
+            "c.conf:1:19: cluster export allow: subject \"a b\" is not a valid subject",
+        ),
+        (
+            "cluster { port: 1, authorization { permissions { sub { allow: \"a b\" } } } }",
+            "c.conf:1:19: cluster export allow: subject \"a b\" is not a valid subject",
+        ),
         ("authorization { user: a, token: b}", "c.conf:1:0: Cannot have a user/pass and token"),
         (
             "authorization { token: b, users: [{user: c}]}",

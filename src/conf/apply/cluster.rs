@@ -9,7 +9,7 @@ use crate::conf::value::{Field, Value};
 use crate::conf::{Problem, Severity};
 use crate::duration;
 use crate::limits;
-use crate::options::{Cluster, Listen, Port};
+use crate::options::{Cluster, Listen, Permissions, Port, SubjectPermission};
 use crate::route_url::RouteUrl;
 
 /// Reads the block. If it says nowhere to listen it does nothing unless a flag says it, as in the
@@ -70,7 +70,7 @@ impl Block {
                     let text = "Cluster permissions do not support dynamic responses";
                     return Err(field.error(text));
                 }
-                cluster.permissions = Some(permissions);
+                cluster.permissions = Some(without_queues(permissions, field)?);
             }
             "pool_size" => {
                 cluster.pool_size = match usize::try_from(field.integer()?) {
@@ -131,6 +131,8 @@ impl Block {
         }
         self.cluster.auth_timeout = block.timeout;
         let permissions = block.default_permissions.take();
+        let permissions =
+            permissions.map(|permissions| without_queues(permissions, field)).transpose()?;
         if permissions.is_some() {
             let text = "invalid use of field \"authorization\": setting \"permissions\" within \
                         cluster authorization block is deprecated";
@@ -140,6 +142,20 @@ impl Block {
         self.cluster.login = block.login(field, problems)?;
         Ok(())
     }
+}
+
+/// Queues mean nothing between servers, unlike in the permissions of users.
+///
+/// nats: server/opts.go `checkClusterPermissionSubjects`
+fn without_queues(permissions: Permissions, field: Field<'_>) -> Result<Permissions, Problem> {
+    let SubjectPermission { allow, deny } = &permissions.subscribe;
+    for (list, entries) in [("allow", allow.as_deref().unwrap_or_default()), ("deny", deny)] {
+        if let Some(entry) = entries.iter().find(|entry| entry.contains(' ')) {
+            let text = format!("cluster export {list}: subject {entry:?} is not a valid subject");
+            return Err(field.error(text));
+        }
+    }
+    Ok(permissions)
 }
 
 /// The servers to dial. A URL that stands there twice counts once.
