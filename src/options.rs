@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::compression::Compression;
 use crate::duration;
 use crate::limits;
-use crate::route_url::RouteUrl;
+use crate::route_url::{HostPort, RouteUrl};
 
 /// Everything that can be set. `Options::default()` is the real server without a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -327,8 +327,13 @@ pub enum OptionsError {
         /// The list.
         accounts: Vec<String>,
     },
-    /// `client_advertise` is neither a host nor a host with a port.
-    ClientAdvertise(String),
+    /// An address that is to be told is neither a host nor a host with a port.
+    Advertise {
+        /// The setting.
+        name: &'static str,
+        /// What it is.
+        written: String,
+    },
 }
 
 impl Default for Options {
@@ -469,16 +474,7 @@ impl Options {
     /// `None` if `client_advertise` cannot be read.
     pub fn advertised(&self, port: u16) -> Option<(String, u16)> {
         let Some(written) = &self.client_advertise else { return Some((self.host.clone(), port)) };
-        let (host, number) = match written.rsplit_once(':') {
-            Some((host, number)) => (host, number.parse().ok()?),
-            None => (written.as_str(), 0),
-        };
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        if bare.is_none() && host.contains(':') {
-            return None;
-        }
-        let port = if number == 0 { port } else { number };
-        Some((bare.unwrap_or(host).to_owned(), port))
+        HostPort::read(written, port).map(|HostPort(host, port)| (host.to_owned(), port))
     }
 
     /// Checks what only the whole can tell: the relations between options.
@@ -511,11 +507,7 @@ impl Options {
         if self.server_name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err(OptionsError::ServerNameHasSpaces);
         }
-        if let Some(written) = &self.client_advertise
-            && self.advertised(0).is_none()
-        {
-            return Err(OptionsError::ClientAdvertise(written.clone()));
-        }
+        check_advertised("client_advertise", self.client_advertise.as_deref())?;
         self.cluster.as_ref().map_or(Ok(()), |cluster| cluster.check(self.no_system_account))
     }
 
@@ -542,6 +534,7 @@ impl Cluster {
         if self.name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err(OptionsError::ClusterNameHasSpaces);
         }
+        check_advertised("cluster_advertise", self.advertise.as_deref())?;
         if self.pool_size.is_none() && !self.accounts.is_empty() {
             return Err(OptionsError::AccountsWithoutPool);
         }
@@ -553,6 +546,16 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+}
+
+/// An address that others are told must be one, if there is one.
+fn check_advertised(name: &'static str, address: Option<&str>) -> Result<(), OptionsError> {
+    match address {
+        Some(written) if HostPort::read(written, 0).is_none() => {
+            Err(OptionsError::Advertise { name, written: written.to_owned() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -615,8 +618,8 @@ impl fmt::Display for OptionsError {
                     accounts.join(" ")
                 )
             }
-            Self::ClientAdvertise(written) => {
-                write!(f, "client_advertise: {written:?} is not HOST or HOST:PORT")
+            Self::Advertise { name, written } => {
+                write!(f, "{name}: {written:?} is not HOST or HOST:PORT")
             }
         }
     }
@@ -634,21 +637,13 @@ mod tests {
     }
 
     #[test]
-    fn an_advertised_address_may_have_a_port() {
-        let advertised = |text: &str| {
-            Options { client_advertise: Some(text.to_owned()), ..Options::default() }.advertised(1)
-        };
-        for (text, host, port) in
-            [("a", "a", 1), ("a:2", "a", 2), ("a:0", "a", 1), ("[::1]:2", "::1", 2), (":2", "", 2)]
-        {
-            assert_eq!(advertised(text), Some((host.to_owned(), port)), "{text}");
-        }
-        for text in ["a:b", "::1", "a:70000", "a:b:1"] {
-            assert_eq!(advertised(text), None, "{text}");
-        }
-        let options = Options { client_advertise: Some("a:b".into()), ..Options::default() };
-        let text = options.check().unwrap_err().to_string();
-        assert_eq!(text, "client_advertise: \"a:b\" is not HOST or HOST:PORT");
+    fn addresses_to_be_told_are_checked() {
+        let client = Options { client_advertise: Some("a:b".into()), ..Options::default() };
+        let cluster = Cluster { advertise: Some("a:".into()), ..Cluster::default() };
+        let cluster = Options { cluster: Some(cluster), ..Options::default() };
+        let texts = [client, cluster].map(|options| options.check().unwrap_err().to_string());
+        assert_eq!(texts[0], "client_advertise: \"a:b\" is not HOST or HOST:PORT");
+        assert_eq!(texts[1], "cluster_advertise: \"a:\" is not HOST or HOST:PORT");
     }
 
     #[test]

@@ -171,6 +171,34 @@ fn bad_escape(escape: &str) -> String {
     format!("invalid URL escape {:?}", escape.chars().take(3).collect::<String>())
 }
 
+impl HostPort<'_> {
+    /// Reads an address that others are told, `host` or `host:port`; an IPv6 address stands in
+    /// brackets. Without a port, with 0 or with -1 it is `port`. None if it is no such address.
+    ///
+    /// nats: server/util.go `parseHostPort`; Go's net `SplitHostPort`
+    pub fn read(text: &str, port: u16) -> Option<HostPort<'_>> {
+        let (host, written) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, behind) = rest.split_once(']')?;
+                (host, if behind.is_empty() { None } else { Some(behind.strip_prefix(':')?) })
+            }
+            None => match text.rsplit_once(':') {
+                Some((host, _)) if host.contains(':') => return None,
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            },
+        };
+        if host.contains(['[', ']']) {
+            return None;
+        }
+        let port = match written.map(|written| written.trim().parse::<i64>()) {
+            None | Some(Ok(0 | -1)) => port,
+            Some(number) => u16::try_from(number.ok()?).ok()?,
+        };
+        Some(HostPort(host.trim(), port))
+    }
+}
+
 impl fmt::Display for HostPort<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let HostPort(host, port) = self;
@@ -238,6 +266,27 @@ mod tests {
             let read = RouteUrl::parse(url).unwrap();
             assert_eq!((read.host.as_str(), read.port), (host, port), "{url}");
             assert_eq!(read.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn an_address_to_be_told_may_have_a_port() {
+        for (text, host, port) in [
+            ("a", "a", 7),
+            ("a:2", "a", 2),
+            ("a:0", "a", 7),
+            ("a:-1", "a", 7),
+            ("a:+2", "a", 2),
+            (" a : 2 ", "a", 2),
+            ("[::1]:2", "::1", 2),
+            ("[::1]", "::1", 7),
+            (":2", "", 2),
+        ] {
+            let HostPort(found, number) = HostPort::read(text, 7).unwrap();
+            assert_eq!((found, number), (host, port), "{text}");
+        }
+        for text in ["a:", "a:b", "::1", "[::1", "[::1]2", "[::1]:", "a]:1", "a:70000", "a:-2"] {
+            assert!(HostPort::read(text, 7).is_none(), "{text}");
         }
     }
 

@@ -172,9 +172,9 @@ impl Mesh {
         let (host, port, ip) = match self.cluster.advertise.as_deref() {
             None => (listen_host.unwrap_or_default(), port, String::new()),
             Some(advertise) => {
-                let (host, port) = advertised(advertise, port);
-                let ip = format!("nats-route://{}/", HostPort(&host, port));
-                (host, port, ip)
+                let own = HostPort(advertise, port);
+                let address = HostPort::read(advertise, port).unwrap_or(own);
+                (address.0.to_owned(), address.1, format!("nats-route://{address}/"))
             }
         };
         let advertise = !self.cluster.no_advertise;
@@ -743,14 +743,6 @@ pub fn pool_index(account: &str, pool_size: usize) -> usize {
     hash as usize % pool_size
 }
 
-/// `host` or `host:port`; the port of the listener where none is given.
-fn advertised(text: &str, port: u16) -> (String, u16) {
-    match RouteUrl::parse(&format!("nats://{text}")) {
-        Ok(RouteUrl { host, port: given, .. }) => (host, if given == 0 { port } else { given }),
-        Err(_) => (text.trim_matches(['[', ']']).to_owned(), port),
-    }
-}
-
 /// Subjects as INFO shows them; none if all are allowed.
 fn announced(permission: &options::SubjectPermission) -> Option<Subjects> {
     let options::SubjectPermission { allow, deny } = permission;
@@ -772,15 +764,6 @@ mod tests {
             let of = |pool_size| pool_index(account, pool_size);
             assert_eq!([2, 3, 4, 5, 10].map(of), places, "{account}");
             assert_eq!([0, 1].map(of), [0, 0]);
-        }
-    }
-
-    #[test]
-    fn an_address_to_be_told_may_have_a_port() {
-        for (text, host, port) in
-            [("a", "a", 7), ("a:1", "a", 1), ("[::1]:2", "::1", 2), ("[::1]", "::1", 7)]
-        {
-            assert_eq!(advertised(text, 7), (host.to_owned(), port), "{text}");
         }
     }
 }

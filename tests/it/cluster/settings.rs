@@ -73,10 +73,17 @@ for_both! {
         assert_eq!(info["ip"], "nats-route://1.2.3.4:55/");
         assert_eq!(info["connect_urls"], json!(["5.6.7.8:99"]));
         // Without a port it is the one listened on.
-        let server = alone("advertise: \"a.example\"").start(which);
-        let info = Remote::open(&server).info;
-        let port = json!(server.route_port());
-        assert_eq!((&info["host"], &info["port"]), (&json!("a.example"), &port));
+        for (written, host, url) in
+            [("a.example", "a.example", "a.example"), ("me:-1", "me", "me"), ("[::1]", "::1", "[::1]")]
+        {
+            let settings = format!("advertise: \"{written}\"");
+            let server = alone(&settings).flags(["--client_advertise", written]).start(which);
+            let info = Remote::open(&server).info;
+            let port = server.route_port();
+            assert_eq!((&info["host"], &info["port"]), (&json!(host), &json!(port)));
+            assert_eq!(info["ip"], format!("nats-route://{url}:{port}/"));
+            assert_eq!(info["connect_urls"], json!([format!("{url}:{}", server.port())]));
+        }
     }
 
     /// `no_advertise` keeps addresses to itself, in both directions.
