@@ -1,5 +1,6 @@
-// The interop scenarios with @nats-io/transport-node. Environment: NATS_URL, RESTART (a shell
-// command), JS_CLIENT (the folder of the installed client).
+// The interop scenarios with @nats-io/transport-node. Environment: NATS_URL; RESTART, STOP and START,
+// shell commands for that server; NEIGHBOUR_URL, another server of its cluster; JS_CLIENT, the
+// folder of the installed client.
 
 import assert from "node:assert/strict";
 import { exec } from "node:child_process";
@@ -12,6 +13,8 @@ const { connect, createInbox, errors, headers: newHeaders } = require("@nats-io/
 const servers = process.env.NATS_URL;
 const limit = 65536;
 const text = (n, byte = "x") => byte.repeat(n);
+const shell = (command) => promisify(exec)(process.env[command]);
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // The next `count` messages of a subscription, or an error after five seconds.
 async function take(sub, count) {
@@ -107,7 +110,7 @@ const scenarios = {
     })();
     const sub = nc.subscribe("js.again");
     await nc.flush();
-    await promisify(exec)(process.env.RESTART);
+    await shell("RESTART");
     await back;
     nc.publish("js.again", "still here");
     assert.equal((await take(sub, 1))[0].string(), "still here");
@@ -128,6 +131,41 @@ const scenarios = {
     await other.drain();
     assert.ok(other.isClosed());
     assert.equal(await seen, 100);
+  },
+
+  // All that the server confirmed has arrived at its neighbour, whoever came back meanwhile.
+  async stop_in_a_cluster(nc) {
+    const neighbour = await connect({ servers: process.env.NEIGHBOUR_URL });
+    const [arrived, promised] = [new Set(), []];
+    let [number, over] = [0, false];
+    neighbour.subscribe("js.count", { callback: (_, m) => arrived.add(m.string()) });
+    await neighbour.flush();
+    for (; arrived.size === 0; await pause(10)) nc.publish("js.count", "first");
+
+    const options = { servers, reconnectTimeWait: 1, reconnectJitter: 0, maxReconnectAttempts: -1 };
+    const others = await Promise.all(Array.from({ length: 8 }, () => connect(options)));
+    const publish = async (other) => {
+      while (!over) {
+        const batch = Array.from({ length: 50 }, () => `${number++}`);
+        batch.forEach((n) => other.publish("js.count", n));
+        const answered = other.flush().then(() => true, () => false);
+        if (await Promise.race([answered, pause(1000)])) promised.push(...batch);
+      }
+    };
+    const publishing = others.map(publish);
+    while (promised.length < 20_000) await pause(10);
+    await shell("STOP");
+    const confirmed = [...promised];
+    const lost = () => confirmed.filter((n) => !arrived.has(n)).length;
+    for (let i = 0; i < 500 && lost() > 0; i++) await pause(10);
+    assert.equal(lost(), 0, `of ${confirmed.length} confirmed`);
+
+    // Nobody is left hanging on the server that has ended.
+    await shell("START");
+    over = true;
+    await Promise.all(publishing);
+    await Promise.all(others.map((other) => other.flush()));
+    await Promise.all([...others, neighbour].map((client) => client.close()));
   },
 };
 

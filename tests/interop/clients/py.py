@@ -1,4 +1,5 @@
-"""The interop scenarios with nats-py. Environment: NATS_URL, RESTART (a shell command)."""
+"""The interop scenarios with nats-py. Environment: NATS_URL; RESTART, STOP and START, shell commands
+for that server; NEIGHBOUR_URL, another server of its cluster."""
 
 import asyncio
 import os
@@ -84,6 +85,11 @@ async def max_payload(nc):
     raise AssertionError("a payload above the limit was accepted")
 
 
+async def shell(command):
+    process = await asyncio.create_subprocess_shell(os.environ[command])
+    assert await process.wait() == 0, command
+
+
 async def reconnect(nc):
     back = asyncio.Event()
 
@@ -94,8 +100,7 @@ async def reconnect(nc):
     async with await nats.connect(URL, reconnected_cb=reconnected, **options) as other:
         sub = await other.subscribe("py.again")
         await other.flush(5)
-        restart = await asyncio.create_subprocess_shell(os.environ["RESTART"])
-        assert await restart.wait() == 0, "the server did not restart"
+        await shell("RESTART")
         await asyncio.wait_for(back.wait(), 15)
         await other.publish("py.again", b"still here")
         assert (await sub.next_msg(5)).data == b"still here"
@@ -118,6 +123,56 @@ async def drain(nc):
     assert other.is_closed and len(seen) == 100, len(seen)
 
 
+async def confirmed(other, numbers):
+    """Publishes, and tells whether the server has answered what came behind: a request to nobody,
+    since nats-py's PING overtakes its PUBs, and its flush asks nobody while it reconnects."""
+    try:
+        for number in numbers:
+            await other.publish("py.count", b"%d" % number)
+        await other.request("py.nobody", b"", timeout=1)
+    except NoRespondersError:
+        return True
+    except Exception:
+        return False
+
+
+async def stop_in_a_cluster(nc):
+    """All that the server confirmed has arrived at its neighbour, whoever came back meanwhile."""
+    arrived, promised, numbers, over = set(), set(), iter(range(10**9)), False
+
+    async def note(msg):
+        arrived.add(int(msg.data))
+
+    async def publish(other):
+        while not over:
+            batch = [next(numbers) for _ in range(10)]
+            if await confirmed(other, batch):
+                promised.update(batch)
+
+    async with await nats.connect(os.environ["NEIGHBOUR_URL"]) as neighbour:
+        await neighbour.subscribe("py.count", cb=note)
+        await neighbour.flush(5)
+        while not arrived:
+            await confirmed(nc, [next(numbers)])
+        options = {"reconnect_time_wait": 0.001, "max_reconnect_attempts": -1}
+        others = [await nats.connect(URL, **options) for _ in range(8)]
+        publishing = [asyncio.ensure_future(publish(other)) for other in others]
+        try:
+            await until(lambda: len(promised) > 2000)
+            await shell("STOP")
+        finally:
+            over = True
+        await asyncio.gather(*publishing)
+        try:
+            await asyncio.wait_for(until(lambda: promised <= arrived), 5)
+        except asyncio.TimeoutError:
+            raise AssertionError(f"{len(promised - arrived)} of {len(promised)} lost") from None
+        await shell("START")
+        await until(lambda: all(other.is_connected for other in others))
+        for other in others:
+            await other.close()
+
+
 SCENARIOS = (
     pub_sub,
     wildcard,
@@ -128,6 +183,7 @@ SCENARIOS = (
     max_payload,
     reconnect,
     drain,
+    stop_in_a_cluster,
 )
 
 

@@ -217,10 +217,10 @@ fn a_deaf_client_holds_up_nobody() {
     let mut publisher = Client::connect(&server, "");
     publisher.send(&format!("PUB count 1000000\r\n{}\r\n", "x".repeat(1_000_000)).repeat(20));
     publisher.fence();
+    let reads = thread::spawn(move || other.read_to_end());
     server.signal("TERM");
     publisher.expect_closed();
-    assert_eq!(other.read_to_end().matches("RMSG $G count ").count(), 20);
-    drop(other);
+    assert_eq!(reads.join().unwrap().matches("RMSG $G count ").count(), 20);
     assert_eq!(server.wait_exit().code(), Some(0));
     drop(deaf);
 }
