@@ -222,10 +222,7 @@ impl Server {
         });
         let shared = Arc::new(Shared::new(registry, mesh, clock));
         let options = &shared.registry.options;
-        if let Some(path) = &options.pid_file {
-            files::write_pid(path).map_err(|error| file_error("pid", path, error))?;
-        }
-        let ports_file = write_ports(options, client_addr, monitor_addr, cluster_addr)?;
+        let ports_file = write_files(options, client_addr, monitor_addr, cluster_addr)?;
         {
             let shared = Arc::clone(&shared);
             tokio::spawn(async move {
@@ -529,16 +526,25 @@ fn info(registry: &Registry, addr: SocketAddr) -> Info {
     }
 }
 
+/// Writes the files by which others find this server, or none of them.
+///
 /// nats-differs: the real server logs a failure and runs without the file.
-fn write_ports(
+fn write_files(
     options: &Options,
     client: SocketAddr,
     monitor: Option<SocketAddr>,
     cluster: Option<SocketAddr>,
 ) -> Result<Option<PortsFile>, StartError> {
+    let pid_file = options.pid_file.as_deref();
+    if let Some(path) = pid_file {
+        files::write_pid(path).map_err(|error| file_error("pid", path, error))?;
+    }
     let Some(folder) = &options.ports_file_dir else { return Ok(None) };
     let written = PortsFile::write(folder, &Ports::new(client, monitor, cluster));
-    written.map(Some).map_err(|error| file_error("ports", folder, error))
+    written.map(Some).map_err(|error| {
+        pid_file.map(files::forget);
+        file_error("ports", folder, error)
+    })
 }
 
 fn file_error(what: &'static str, path: &std::path::Path, error: io::Error) -> StartError {

@@ -65,7 +65,13 @@ pub fn write_pid(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file =
         options.write(true).create(true).truncate(true).mode(PID_FILE_MODE).open(path)?;
-    write!(file, "{}", std::process::id())
+    write!(file, "{}", std::process::id()).inspect_err(|_| forget(path))
+}
+
+/// Removes a file of a server that does not come to be.
+pub(crate) fn forget(path: &Path) {
+    // What cannot be removed is told by the error of the start.
+    let _ = fs::remove_file(path);
 }
 
 impl Ports {
@@ -94,8 +100,9 @@ impl PortsFile {
         name.push(format!("_{}.ports", std::process::id()));
         let path = folder.join(name);
         let partial = path.with_extension("ports.partial");
-        fs::write(&partial, serde_json::to_vec(ports)?)?;
-        fs::rename(&partial, &path)?;
+        let json = serde_json::to_vec(ports)?;
+        let written = fs::write(&partial, json).and_then(|()| fs::rename(&partial, &path));
+        written.inspect_err(|_| forget(&partial))?;
         Ok(Self { path })
     }
 

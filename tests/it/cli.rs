@@ -1,6 +1,7 @@
 //! The command line from outside: what is printed where, and the exit code.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::support::Which;
@@ -140,5 +141,23 @@ fn an_unknown_flag_is_refused() {
         assert!(text.contains(args[0].trim_start_matches('-')), "{text}");
         assert!(text.contains("--help"), "{text}");
         assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+/// Another server's tools would take the files for those of one that runs.
+#[test]
+fn a_failed_start_leaves_no_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid_file = dir.path().join("pid");
+    let (pid_file, folder) = (pid_file.to_str().unwrap(), dir.path().to_str().unwrap());
+    for files in [
+        ["-P", pid_file, "--ports_file_dir", "/nonexistent"],
+        ["-P", "/nonexistent/pid", "--ports_file_dir", folder],
+    ] {
+        let output = run(Which::Dialtone, &[&["-a", "127.0.0.1", "-p", "-1"][..], &files].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let left: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, Vec::<PathBuf>::new(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
