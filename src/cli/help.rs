@@ -21,8 +21,8 @@ Server:
   -t                                    check the configuration file and exit
   -P, --pid FILE                        file to write the process id to
       --ports_file_dir DIR              folder for the list of addresses the server got
-  -sl, --signal CMD=PID                 tell a running server: ldm, stop, quit, term, reopen,
-                                        reload; PID is its process id or its pid file
+  -sl, --signal CMD=PID                 tell a running server: stop, quit, term, reopen; PID
+                                        is its process id or its pid file
 
 Cluster:
       --cluster, --cluster_listen URL   nats://[USER:PASSWORD@]HOST:PORT for other servers

@@ -44,6 +44,8 @@ pub enum Trapped {
 pub enum SendErr {
     /// Neither a process id nor a file that holds one.
     InvalidPid(String),
+    /// All that came of it would be a warning in the other log.
+    Unsupported(cli::Signal),
     /// The process is not there, or is somebody else's.
     Refused(cli::Signal, Pid, io::Error),
 }
@@ -83,7 +85,7 @@ impl Signals {
 /// Sends a signal. `process` is a file that holds a process id, or the process id.
 ///
 /// # Errors
-/// There is no such process, or it belongs to somebody else.
+/// There is no such process, it belongs to somebody else, or it could not do that yet.
 pub fn send(signal: cli::Signal, process: &str) -> Result<(), SendErr> {
     let written = fs::read_to_string(process).unwrap_or_else(|_| process.to_owned());
     let written = written.trim();
@@ -94,8 +96,7 @@ pub fn send(signal: cli::Signal, process: &str) -> Result<(), SendErr> {
         cli::Signal::Quit => process::Signal::INT,
         cli::Signal::Term => process::Signal::TERM,
         cli::Signal::Reopen => process::Signal::USR1,
-        cli::Signal::Reload => process::Signal::HUP,
-        cli::Signal::LameDuck => process::Signal::USR2,
+        cli::Signal::Reload | cli::Signal::LameDuck => return Err(SendErr::Unsupported(signal)),
     };
     process::kill_process(pid, number).map_err(|error| SendErr::Refused(signal, pid, error.into()))
 }
@@ -104,6 +105,10 @@ impl fmt::Display for SendErr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidPid(written) => write!(f, "invalid pid: {written}"),
+            Self::Unsupported(signal) => {
+                let word = signal.word();
+                write!(f, "signal \"{word}\" is not supported yet: quit and start the server anew")
+            }
             Self::Refused(signal, pid, error) => {
                 let pid = pid.as_raw_nonzero();
                 write!(f, "signal \"{}\" {pid}: {}", signal.word(), OsError(error))
@@ -129,8 +134,8 @@ mod tests {
         let path = dir.path().join("pid");
         fs::write(&path, "2147483647\n").unwrap();
         for process in ["2147483647", path.to_str().unwrap()] {
-            let error = send(cli::Signal::LameDuck, process).unwrap_err();
-            assert_eq!(error.to_string(), "signal \"ldm\" 2147483647: no such process");
+            let error = send(cli::Signal::Quit, process).unwrap_err();
+            assert_eq!(error.to_string(), "signal \"quit\" 2147483647: no such process");
         }
     }
 

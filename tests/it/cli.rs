@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::support::Which;
+use crate::support::{Client, Server, Which};
 
 fn run(which: Which, args: &[&str]) -> Output {
     let executable = which.executable().unwrap();
@@ -142,6 +142,20 @@ fn an_unknown_flag_is_refused() {
         assert!(text.contains("--help"), "{text}");
         assert_eq!(output.status.code(), Some(1));
     }
+}
+
+/// The signal was sent, the server could not do what it says, and the exit code was 0.
+#[test]
+fn signals_that_nothing_comes_of_are_refused() {
+    let server = Server::start(Which::Dialtone);
+    for word in ["ldm", "reload"] {
+        let expected =
+            format!("signal \"{word}\" is not supported yet: quit and start the server anew");
+        refused(Which::Dialtone, &["--signal", &format!("{word}={}", server.pid())], &expected);
+    }
+    Client::connect(&server, "").fence();
+    let trapped = server.log_lines().into_iter().find(|line| line.contains("Trapped"));
+    assert_eq!(trapped, None);
 }
 
 /// Another server's tools would take the files for those of one that runs.
