@@ -11,7 +11,6 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
 use crate::conn::Wire;
-use crate::ids::Kind;
 use crate::ids::ServerId;
 use crate::options::{ConnectionType, Options};
 
