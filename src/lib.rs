@@ -43,6 +43,7 @@ pub mod server;
 pub mod stats;
 pub mod subject;
 pub mod sublist;
+mod sync;
 pub mod table;
 pub mod turns;
 

@@ -13,15 +13,14 @@
 //!
 //! A turn pays a load, a store and a fence at its begin, an exchange at its end. A removal waits
 //! for nobody, and an answer only if another worker is in a turn that had begun before.
+//! `tests/models.rs` plays all orders of the steps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU64, fence};
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::conn::Conn;
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use crate::sync::{AtomicU64, Mutex, RwLock, fence};
 
 /// The turns of all workers of a server.
 #[derive(Default)]

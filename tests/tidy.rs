@@ -24,6 +24,7 @@ const FLOORS: [&[&str]; 7] = [
         "table",
         "os_error",
         "fuzzing",
+        "sync",
     ],
     &["headers", "info", "connect", "http_head", "parser", "encoder", "websocket"],
     &["conf", "cli", "reload", "sublist", "outbound", "permissions", "pings", "auth"],

@@ -31,8 +31,8 @@ fn log_in(server: &Server, members: &str) -> Client {
     client
 }
 
-/// What went wrong: each login moved a worker to a new thread. 300 wrong ones at once made 140 more,
-/// and a right one waited for all of them.
+/// What went wrong: each login moved a worker to a new thread. 300 wrong ones at once made 140 of
+/// them, and a right one waited for all the others.
 #[test]
 fn wrong_passwords_keep_nobody_waiting_and_start_no_threads() {
     let server = Server::with().conf(CONF).monitored().start(Which::Dialtone);
