@@ -320,6 +320,12 @@ impl Registry {
         counters
     }
 
+    /// How many writers there are.
+    #[cfg(test)]
+    pub(crate) fn writer_count(&self) -> usize {
+        self.counters.lock().len()
+    }
+
     /// What all writers counted.
     pub fn totals(&self) -> Snapshot {
         self.counters.lock().iter().map(|counters| counters.as_ref()).sum()

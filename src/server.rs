@@ -550,3 +550,35 @@ fn write_files(
 fn file_error(what: &'static str, path: &std::path::Path, error: io::Error) -> StartError {
     StartError::File { what, path: path.to_owned(), error }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// What went wrong: a login moved a worker to a new thread, whose counters stayed for ever. The
+    /// hash is one of the test vectors of crypt_blowfish.
+    #[tokio::test]
+    async fn logins_make_no_workers() {
+        const WORKERS: usize = 2;
+        let hash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+        let mut options = Options { workers: Some(WORKERS), ..Options::default() };
+        options.authorization.login = Login::Token(hash.to_owned());
+        let server = Server::builder().options(options).port(0).start().await.unwrap();
+        let addr = SocketAddr::from(([127, 0, 0, 1], server.client_addr().port()));
+        let clients = (0..30).map(|_| {
+            let mut client = TcpStream::connect(addr).unwrap();
+            client.write_all(b"CONNECT {\"auth_token\":\"wrong\"}\r\nPING\r\n").unwrap();
+            client
+        });
+        for mut client in clients.collect::<Vec<_>>() {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert!(answer.ends_with("-ERR 'Authorization Violation'\r\n"), "{answer}");
+        }
+        assert!(server.shared.registry.writer_count() <= WORKERS);
+        server.shutdown().await;
+    }
+}
