@@ -74,7 +74,7 @@ for_both! {
         assert_eq!(info["connect_urls"], json!(["5.6.7.8:99"]));
         // Without a port it is the one listened on.
         for (written, host, url) in
-            [("a.example", "a.example", "a.example"), ("me:-1", "me", "me"), ("[::1]", "::1", "[::1]")]
+            [("a.example", "a.example", "a.example"), ("m:-1", "m", "m"), ("[::1]", "::1", "[::1]")]
         {
             let settings = format!("advertise: \"{written}\"");
             let server = alone(&settings).flags(["--client_advertise", written]).start(which);
