@@ -2,7 +2,8 @@
 //!
 //! Flags are those of the real server, in Go's style: one or two dashes, `-flag value` or
 //! `-flag=value`, a bool without value or with `=false`; a value may begin with a dash. Flags win
-//! over the configuration file, also when it is read again, so they are kept as [`Flags`].
+//! over the configuration file, also when it is read again, so they are kept as [`Flags`]. Words are
+//! bytes: those of a message and of paths stay what they are, all others have to be UTF-8.
 //! Prints nothing, sends nothing and reads no file: that is for whoever runs the command.
 //! nats: main.go, server/opts.go `ConfigureOptions`
 
@@ -10,7 +11,9 @@ mod client;
 mod cluster;
 mod help;
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 pub use client::{Action, Client, Credentials, ServerUrl};
@@ -128,11 +131,11 @@ enum Override {
 /// # Errors
 /// An unknown flag or word, or a value that is none. Nothing is guessed.
 pub fn parse(
-    args: &[String],
+    args: &[OsString],
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Command, CliError> {
     if let Some((word, rest)) = args.split_first()
-        && matches!(word.as_str(), "pub" | "sub" | "req" | "reply")
+        && let Some(word @ ("pub" | "sub" | "req" | "reply")) = word.to_str()
     {
         return client::parse(word, rest, environment)
             .map(Command::Client)
@@ -144,9 +147,9 @@ pub fn parse(
         server.flag(flag, &mut words)?;
     }
     for word in words.rest() {
-        match word.to_ascii_lowercase().as_str() {
-            "help" => server.help = true,
-            "version" => server.version = true,
+        match word.to_ascii_lowercase().as_bytes() {
+            b"help" => server.help = true,
+            b"version" => server.version = true,
             _ => return Err(CliError::new(format!("unrecognized command: {word:?}"))),
         }
     }
@@ -177,10 +180,10 @@ impl Server {
             "v" | "version" => self.version = flag.bool()?,
             "t" => self.check = flag.bool()?,
             "c" | "config" => {
-                let file = words.value(flag)?;
-                self.flags.config = Some(file.into()).filter(|_| !file.is_empty());
+                let file = words.path(flag)?;
+                self.flags.config = Some(file).filter(|file| !file.as_os_str().is_empty());
             }
-            "sl" | "signal" => self.signal = Some(words.value(flag)?.to_owned()),
+            "sl" | "signal" => self.signal = Some(words.text(flag)?),
             "a" | "addr" | "net" => overrides.push(Override::Host(words.text(flag)?)),
             "p" | "port" => overrides.push(Override::Port(words.port(flag)?)),
             "n" | "name" | "server_name" => {
@@ -188,12 +191,12 @@ impl Server {
             }
             "client_advertise" => overrides.push(Override::ClientAdvertise(words.text(flag)?)),
             "m" | "http_port" => overrides.push(Override::HttpPort(words.port(flag)?)),
-            "P" | "pid" => overrides.push(Override::PidFile(words.text(flag)?.into())),
-            "ports_file_dir" => overrides.push(Override::PortsFileDir(words.text(flag)?.into())),
+            "P" | "pid" => overrides.push(Override::PidFile(words.path(flag)?)),
+            "ports_file_dir" => overrides.push(Override::PortsFileDir(words.path(flag)?)),
             "user" => overrides.push(Override::User(words.text(flag)?)),
             "pass" => overrides.push(Override::Password(words.text(flag)?)),
             "auth" => overrides.push(Override::Token(words.text(flag)?)),
-            "l" | "log" => overrides.push(Override::LogFile(words.text(flag)?.into())),
+            "l" | "log" => overrides.push(Override::LogFile(words.path(flag)?)),
             "log_size_limit" => {
                 let limit = u64::try_from(words.integer(flag)?).unwrap_or(0);
                 overrides.push(Override::LogSizeLimit(limit));
@@ -401,7 +404,7 @@ impl Loaded {
 
 /// The words of a command line, from front to back.
 struct Words<'a> {
-    rest: &'a [String],
+    rest: &'a [OsString],
 }
 
 /// A flag, its value still to come unless it was written with `=`.
@@ -409,20 +412,20 @@ struct Words<'a> {
 struct Flag<'a> {
     /// Without dashes.
     name: &'a str,
-    value: Option<&'a str>,
+    value: Option<&'a OsStr>,
 }
 
 impl<'a> Words<'a> {
-    fn new(rest: &'a [String]) -> Self {
+    fn new(rest: &'a [OsString]) -> Self {
         Self { rest }
     }
 
     /// What is left once there are no more flags.
-    fn rest(self) -> &'a [String] {
+    fn rest(self) -> &'a [OsString] {
         self.rest
     }
 
-    fn next_word(&mut self) -> Option<&'a str> {
+    fn next_word(&mut self) -> Option<&'a OsStr> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(first)
@@ -431,40 +434,48 @@ impl<'a> Words<'a> {
     /// The next word if it is a flag. `--` ends the flags and is dropped.
     fn next_flag(&mut self) -> Result<Option<Flag<'a>>, CliError> {
         let Some(word) = self.rest.first() else { return Ok(None) };
-        let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty()) else {
+        let Some(flag) = word.as_bytes().strip_prefix(b"-").filter(|flag| !flag.is_empty()) else {
             return Ok(None);
         };
         self.rest = &self.rest[1..];
-        let flag = flag.strip_prefix('-').unwrap_or(flag);
+        let flag = flag.strip_prefix(b"-").unwrap_or(flag);
         if flag.is_empty() {
             return Ok(None);
         }
-        if flag.starts_with(['-', '=']) {
-            return Err(CliError::flag(format!("bad flag syntax: {word}")));
-        }
-        Ok(Some(match flag.split_once('=') {
-            Some((name, value)) => Flag { name, value: Some(value) },
-            None => Flag { name: flag, value: None },
-        }))
+        let end = memchr::memchr(b'=', flag).unwrap_or(flag.len());
+        let name = std::str::from_utf8(&flag[..end]).ok();
+        let Some(name) = name.filter(|name| !name.is_empty() && !name.starts_with('-')) else {
+            return Err(CliError::flag(format!("bad flag syntax: {}", word.display())));
+        };
+        Ok(Some(Flag { name, value: flag.get(end + 1..).map(OsStr::from_bytes) }))
     }
 
-    fn value(&mut self, flag: Flag<'a>) -> Result<&'a str, CliError> {
+    fn value(&mut self, flag: Flag<'a>) -> Result<&'a OsStr, CliError> {
         flag.value
             .or_else(|| self.next_word())
             .ok_or_else(|| CliError::flag(format!("flag needs an argument: -{}", flag.name)))
     }
 
+    fn path(&mut self, flag: Flag<'a>) -> Result<PathBuf, CliError> {
+        self.value(flag).map(PathBuf::from)
+    }
+
+    fn str(&mut self, flag: Flag<'a>) -> Result<&'a str, CliError> {
+        let value = self.value(flag)?;
+        value.to_str().ok_or_else(|| flag.invalid(&value.to_string_lossy()))
+    }
+
     fn text(&mut self, flag: Flag<'a>) -> Result<String, CliError> {
-        self.value(flag).map(str::to_owned)
+        self.str(flag).map(str::to_owned)
     }
 
     fn integer(&mut self, flag: Flag<'a>) -> Result<i64, CliError> {
-        let value = self.value(flag)?;
+        let value = self.str(flag)?;
         value.parse().map_err(|_| flag.invalid(value))
     }
 
     fn port(&mut self, flag: Flag<'a>) -> Result<Option<Port>, CliError> {
-        let value = self.value(flag)?;
+        let value = self.str(flag)?;
         value.parse().ok().and_then(Port::from_number).ok_or_else(|| flag.invalid(value))
     }
 }
@@ -472,10 +483,10 @@ impl<'a> Words<'a> {
 impl Flag<'_> {
     /// A bool takes no word after it, as in Go.
     fn bool(&self) -> Result<bool, CliError> {
-        match self.value {
-            None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            Some(value) => Err(CliError::flag(format!(
+        match self.value.map(|value| (value.to_str(), value)) {
+            None | Some((Some("1" | "t" | "T" | "true" | "TRUE" | "True"), _)) => Ok(true),
+            Some((Some("0" | "f" | "F" | "false" | "FALSE" | "False"), _)) => Ok(false),
+            Some((_, value)) => Err(CliError::flag(format!(
                 "invalid boolean value {value:?} for -{}: parse error",
                 self.name
             ))),
@@ -505,7 +516,7 @@ impl Flag<'_> {
             self.bool()?
         } else {
             let value = self.value.or_else(|| words.next_word()).unwrap_or_default();
-            !matches!(value, "" | "0")
+            !matches!(value.as_bytes(), b"" | b"0")
         };
         if wanted { Err(CliError::new(format!("-{}: {reason}", self.name))) } else { Ok(()) }
     }

@@ -1,11 +1,12 @@
 //! The helper commands `pub`, `sub`, `req` and `reply`: a first look at a server without
 //! installing a client.
 //!
-//! What is shown goes to the writer that is passed in; errors are returned, for the caller to
-//! show and to exit with 1. Not supported: TLS, nkeys, credentials files, several servers.
+//! What is shown goes to the writer that is passed in, and what came from others as the bytes that
+//! it was; errors are returned, for the caller to show and to exit with 1. Not supported: TLS, nkeys,
+//! credentials files, several servers.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use tokio::time::timeout;
@@ -17,6 +18,9 @@ use crate::line_client::{
 };
 use crate::os_error::OsError;
 
+/// Bytes that a body from standard input may have. No server takes as many by default.
+const BODY_LEN_MAX: usize = 64 * 1024 * 1024;
+
 /// Why a command did not do what it should.
 #[derive(Debug)]
 pub enum CommandErr {
@@ -26,6 +30,10 @@ pub enum CommandErr {
     Request(String, LineErr),
     /// The connection failed later, or the server refused what was asked.
     Line(LineErr),
+    /// Standard input cannot be read.
+    Input(io::Error),
+    /// It holds more than [`BODY_LEN_MAX`].
+    BodyTooLarge,
     /// What should be shown cannot be written.
     Output(io::Error),
 }
@@ -41,6 +49,8 @@ impl fmt::Display for CommandErr {
                 write!(f, "no answer on \"{subject}\" in time")
             }
             Self::Request(_, err) | Self::Line(err) => err.fmt(f),
+            Self::Input(err) => write!(f, "input: {}", OsError(err)),
+            Self::BodyTooLarge => write!(f, "input: more than {BODY_LEN_MAX} bytes"),
             Self::Output(err) => write!(f, "output: {}", OsError(err)),
         }
     }
@@ -61,14 +71,25 @@ impl From<io::Error> for CommandErr {
 }
 
 /// Connects, does what is asked, and disconnects. An interrupt from the keyboard, or a reader
-/// that closes our output, ends it without error.
+/// that closes our output, ends it without error. A body that the command line does not give is read
+/// from `input` before, to its end; without `input` it is empty.
 ///
 /// # Errors
 /// [`CommandErr`], among others if a request is not answered.
-pub async fn run(client: &Client, out: &mut impl Write) -> Result<(), CommandErr> {
+pub async fn run(
+    client: &Client,
+    input: Option<impl Read>,
+    out: &mut impl Write,
+) -> Result<(), CommandErr> {
+    let piped = match (&client.action, input) {
+        (Action::Publish { body: None, .. } | Action::Request { body: None, .. }, Some(input)) => {
+            read_body(input)?
+        }
+        _ => Vec::new(),
+    };
     let line = connect(&client.server).await?;
     let result = tokio::select! {
-        result = run_action(&line, client, out) => result,
+        result = run_action(&line, client, &piped, out) => result,
         interrupt = tokio::signal::ctrl_c() => interrupt.map_err(CommandErr::Output),
     };
     let drained = timeout(CONNECT_TIMEOUT, line.drain()).await;
@@ -77,6 +98,12 @@ pub async fn run(client: &Client, out: &mut impl Write) -> Result<(), CommandErr
         Ok(()) => Ok(drained.map_err(|_| LineErr::TimedOut)??),
         Err(err) => Err(err),
     }
+}
+
+fn read_body(input: impl Read) -> Result<Vec<u8>, CommandErr> {
+    let mut body = Vec::new();
+    input.take(BODY_LEN_MAX as u64 + 1).read_to_end(&mut body).map_err(CommandErr::Input)?;
+    if body.len() > BODY_LEN_MAX { Err(CommandErr::BodyTooLarge) } else { Ok(body) }
 }
 
 async fn connect(server: &ServerUrl) -> Result<LineClient, CommandErr> {
@@ -96,14 +123,17 @@ async fn connect(server: &ServerUrl) -> Result<LineClient, CommandErr> {
 async fn run_action(
     line: &LineClient,
     client: &Client,
+    piped: &[u8],
     out: &mut impl Write,
 ) -> Result<(), CommandErr> {
     let headers = &client.headers;
     match &client.action {
         Action::Publish { subject, body } => {
-            line.send(&publish(subject.as_bytes(), headers, body)).await?;
+            let body = body.as_deref().unwrap_or(piped);
+            line.send(&publish(subject, headers, body)).await?;
             line.flush().await?;
-            writeln!(out, "Published {} bytes to \"{subject}\"", body.len())?;
+            write!(out, "Published {} bytes to ", body.len())?;
+            show_quoted(subject, "\n", out)?;
         }
         Action::Subscribe { subject, queue, count } => {
             let mut subscription = subscribe(line, subject, queue.as_deref(), out).await?;
@@ -112,11 +142,13 @@ async fn run_action(
             }
         }
         Action::Request { subject, body, timeout } => {
-            writeln!(out, "Sending request on \"{subject}\"")?;
+            write!(out, "Sending request on ")?;
+            show_quoted(subject, "\n", out)?;
             let sent_at = Instant::now();
-            let request = publish(subject.as_bytes(), headers, body);
+            let request = publish(subject, headers, body.as_deref().unwrap_or(piped));
             let answer = line.send_request(&request, *timeout).await;
-            let answer = answer.map_err(|err| CommandErr::Request(subject.clone(), err))?;
+            let shown = || String::from_utf8_lossy(subject).into_owned();
+            let answer = answer.map_err(|err| CommandErr::Request(shown(), err))?;
             writeln!(out, "Received with rtt {:?}", sent_at.elapsed())?;
             show_content(&answer, out)?;
         }
@@ -135,21 +167,26 @@ async fn run_action(
     Ok(())
 }
 
-fn publish<'a>(subject: &'a [u8], headers: &'a [(String, String)], body: &'a str) -> Publish<'a> {
-    Publish { subject, reply: None, headers, payload: body.as_bytes() }
+fn publish<'a>(
+    subject: &'a [u8],
+    headers: &'a [(String, String)],
+    payload: &'a [u8],
+) -> Publish<'a> {
+    Publish { subject, reply: None, headers, payload }
 }
 
 async fn subscribe(
     line: &LineClient,
-    subject: &str,
+    subject: &[u8],
     queue: Option<&str>,
     out: &mut impl Write,
 ) -> Result<Subscription, CommandErr> {
     let subscription = line.subscribe(subject, queue).await?;
     line.flush().await?;
+    write!(out, "Subscribing on ")?;
     match queue {
-        Some(queue) => writeln!(out, "Subscribing on \"{subject}\" in group \"{queue}\"")?,
-        None => writeln!(out, "Subscribing on \"{subject}\"")?,
+        Some(queue) => show_quoted(subject, &format!(" in group \"{queue}\"\n"), out)?,
+        None => show_quoted(subject, "\n", out)?,
     }
     out.flush()?;
     Ok(subscription)
@@ -163,23 +200,35 @@ async fn next(line: &LineClient, subscription: &mut Subscription) -> Result<Mess
 }
 
 fn show(number: u64, message: &Message, out: &mut impl Write) -> Result<(), CommandErr> {
-    let subject = String::from_utf8_lossy(&message.subject);
-    write!(out, "[#{number}] Received on \"{subject}\"")?;
-    if let Some(reply) = &message.reply {
-        write!(out, " with reply \"{}\"", String::from_utf8_lossy(reply))?;
+    write!(out, "[#{number}] Received on ")?;
+    match &message.reply {
+        Some(reply) => {
+            show_quoted(&message.subject, " with reply ", out)?;
+            show_quoted(reply, "\n", out)?;
+        }
+        None => show_quoted(&message.subject, "\n", out)?,
     }
-    writeln!(out)?;
     show_content(message, out)
+}
+
+/// Shows a word as it is, between quotation marks, and what follows it.
+fn show_quoted(word: &[u8], rest: &str, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(b"\"")?;
+    out.write_all(word)?;
+    write!(out, "\"{rest}")
 }
 
 /// Headers one a line, an empty line behind them, then the payload as it is.
 fn show_content(message: &Message, out: &mut impl Write) -> Result<(), CommandErr> {
     if let Some((status, description)) = headers::status(&message.header_block) {
-        writeln!(out, "Status: {status} {}", String::from_utf8_lossy(description))?;
+        write!(out, "Status: {status} ")?;
+        out.write_all(description)?;
+        writeln!(out)?;
     }
     for (name, value) in headers::iter(&message.header_block) {
-        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
-        writeln!(out, "{name}: {value}")?;
+        for piece in [name, b": ", value, b"\n"] {
+            out.write_all(piece)?;
+        }
     }
     if !message.header_block.is_empty() {
         writeln!(out)?;
@@ -206,14 +255,14 @@ mod tests {
         let server = ServerUrl::parse("localhost").unwrap();
         let client = Client { server, headers: Vec::new(), action };
         let mut out = Vec::new();
-        let (result, ()) = tokio::join!(run_action(line, &client, &mut out), serve);
+        let (result, ()) = tokio::join!(run_action(line, &client, b"", &mut out), serve);
         result.map(|()| String::from_utf8(out).unwrap())
     }
 
     #[tokio::test]
     async fn pub_tells_what_was_published() {
         let (line, mut server) = connected().await;
-        let action = Action::Publish { subject: "x".into(), body: "hello".into() };
+        let action = Action::Publish { subject: "x".into(), body: Some("hello".into()) };
         let serve = async {
             for line in ["PUB x 5", "hello", "PING"] {
                 server.expect(line).await;
@@ -281,11 +330,8 @@ mod tests {
     #[tokio::test]
     async fn req_names_the_subject_that_nobody_answers() {
         let (line, mut server) = connected().await;
-        let action = Action::Request {
-            subject: "x".into(),
-            body: String::new(),
-            timeout: Duration::from_secs(5),
-        };
+        let action =
+            Action::Request { subject: "x".into(), body: None, timeout: Duration::from_secs(5) };
         let serve = async {
             let inbox = server.expect_inbox().await;
             server.say(&format!("HMSG {inbox}1 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n")).await;

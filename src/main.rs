@@ -5,7 +5,7 @@
 //! after that is in the log.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -28,8 +28,7 @@ const SOURCES: Sources<'static> =
     Sources { file: &files::read_text, environment: &|name| std::env::var(name).ok() };
 
 fn main() -> ExitCode {
-    let args: Vec<_> =
-        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
     let command = match cli::parse(&args, SOURCES.environment) {
         Ok(command) => command,
         Err(error) => return misused(&error),
@@ -45,7 +44,8 @@ fn main() -> ExitCode {
             }
         }
         Command::Client(client) => {
-            if let Err(error) = block_on(commands::run(&client, &mut io::stdout())) {
+            let input = Some(io::stdin()).filter(|input| !input.is_terminal());
+            if let Err(error) = block_on(commands::run(&client, input, &mut io::stdout())) {
                 return failed(error);
             }
         }

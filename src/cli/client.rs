@@ -2,7 +2,9 @@
 //!
 //! Not in nats-server, whose users install a second program for this.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use super::{CliError, Words};
@@ -33,14 +35,14 @@ pub enum Action {
     /// Publishes one message.
     Publish {
         /// Where to.
-        subject: String,
-        /// What; may be empty.
-        body: String,
+        subject: Vec<u8>,
+        /// What; none means what standard input brings.
+        body: Option<Vec<u8>>,
     },
     /// Prints what arrives.
     Subscribe {
         /// Where from, wildcards allowed.
-        subject: String,
+        subject: Vec<u8>,
         /// Queue group to share with.
         queue: Option<String>,
         /// Messages after which to end.
@@ -49,18 +51,18 @@ pub enum Action {
     /// Publishes one request and prints the first answer.
     Request {
         /// Where to.
-        subject: String,
-        /// What; may be empty.
-        body: String,
+        subject: Vec<u8>,
+        /// What; none means what standard input brings.
+        body: Option<Vec<u8>>,
         /// Time to wait for the answer.
         timeout: Duration,
     },
     /// Answers each request.
     Reply {
         /// Where from, wildcards allowed.
-        subject: String,
+        subject: Vec<u8>,
         /// The answer; may be empty.
-        body: String,
+        body: Vec<u8>,
         /// Queue group to share with.
         queue: Option<String>,
         /// Requests after which to end.
@@ -104,13 +106,13 @@ struct Draft {
     count: Option<u64>,
     timeout: Option<Duration>,
     /// Subject and body.
-    words: Vec<String>,
+    words: Vec<OsString>,
 }
 
 /// Reads what follows `word`. Flags may stand between the other words.
 pub(super) fn parse(
     word: &str,
-    args: &[String],
+    args: &[OsString],
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Client, CliError> {
     let mut words = Words::new(args);
@@ -144,7 +146,7 @@ impl Draft {
         match flag.name {
             "s" | "server" => self.server = Some(words.text(flag)?),
             "H" | "header" if word != "sub" => {
-                let written = words.value(flag)?;
+                let written = words.str(flag)?;
                 let (name, value) = written.split_once(':').ok_or_else(|| flag.invalid(written))?;
                 let has_line_end = written.contains(['\r', '\n']);
                 if name.is_empty() || name.contains(' ') || has_line_end {
@@ -154,12 +156,12 @@ impl Draft {
             }
             "queue" if receives => self.queue = Some(words.text(flag)?),
             "count" if receives => {
-                let written = words.value(flag)?;
+                let written = words.str(flag)?;
                 let count = written.parse().ok().filter(|&count| count > 0);
                 self.count = Some(count.ok_or_else(|| flag.invalid(written))?);
             }
             "timeout" if word == "req" => {
-                let written = words.value(flag)?;
+                let written = words.str(flag)?;
                 let ns = duration::parse_ns(written).ok().and_then(|ns| u64::try_from(ns).ok());
                 self.timeout = Some(Duration::from_nanos(ns.ok_or_else(|| flag.invalid(written))?));
             }
@@ -178,12 +180,12 @@ impl Draft {
             let text = format!("{word}: unexpected word {:?}", words[words_max]);
             return Err(CliError::new(text));
         }
-        let mut words = words.into_iter();
+        let mut words = words.into_iter().map(OsString::into_vec);
         let subject = words
             .next()
-            .filter(|subject| !subject.is_empty() && !subject.contains(char::is_whitespace))
+            .filter(|subject| !subject.is_empty() && !subject.iter().any(u8::is_ascii_whitespace))
             .ok_or_else(|| CliError::new(format!("{word} needs a subject without blanks")))?;
-        let body = words.next().unwrap_or_default();
+        let body = words.next();
         Ok(match word {
             "pub" => Action::Publish { subject, body },
             "sub" => Action::Subscribe { subject, queue, count },
@@ -191,7 +193,7 @@ impl Draft {
                 let timeout = timeout.unwrap_or(TIMEOUT_DEFAULT);
                 Action::Request { subject, body, timeout }
             }
-            _ => Action::Reply { subject, body, queue, count },
+            _ => Action::Reply { subject, body: body.unwrap_or_default(), queue, count },
         })
     }
 }

@@ -48,7 +48,7 @@ Log:
   -DV, -DVV                             --debug with -V, with -VV
       --max_traced_msg_len BYTES        longest message shown by --trace (default: all)
 
-pub, sub, req, reply:
+pub, sub, req, reply (the body of pub and req, if not given, is read from a pipe or file):
   -s, --server URL                      nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]
                                         (default: $NATS_URL, else nats://127.0.0.1:4222)
   -H, --header NAME:VALUE               header of the message, may be given again

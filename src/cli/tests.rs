@@ -8,7 +8,7 @@ use crate::options::Cluster;
 use crate::route_url::RouteUrl;
 
 fn parsed(line: &str) -> Result<Command, String> {
-    let args: Vec<_> = line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned).collect();
+    let args: Vec<_> = line.split(' ').filter(|w| !w.is_empty()).map(OsString::from).collect();
     parse(&args, &|_| None).map_err(|error| error.to_string())
 }
 
@@ -167,7 +167,7 @@ fn client(line: &str) -> Client {
 #[test]
 fn client_actions() {
     let publish = client("pub a.b hello -H X:1 --header Y:2 -s nats://u:p%40@h:1");
-    let (subject, body) = ("a.b".to_owned(), "hello".to_owned());
+    let (subject, body) = (b"a.b".to_vec(), Some(b"hello".to_vec()));
     assert_eq!(publish.action, Action::Publish { subject: subject.clone(), body });
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(publish.headers, [header("X", "1"), header("Y", "2")]);
@@ -179,11 +179,12 @@ fn client_actions() {
     assert_eq!(action, Action::Subscribe { subject: subject.clone(), queue, count });
 
     let action = client("req a.b --timeout 500ms -- -x").action;
-    let (body, timeout) = ("-x".to_owned(), Duration::from_millis(500));
+    let (body, timeout) = (Some(b"-x".to_vec()), Duration::from_millis(500));
     assert_eq!(action, Action::Request { subject: subject.clone(), body, timeout });
 
     let action = client("reply a.b").action;
-    assert_eq!(action, Action::Reply { subject, body: String::new(), queue: None, count: None });
+    assert_eq!(action, Action::Reply { subject, body: Vec::new(), queue: None, count: None });
+    assert!(matches!(client("pub a").action, Action::Publish { body: None, .. }));
 
     for (line, wanted) in [
         ("pub", "pub needs a subject without blanks"),
@@ -201,7 +202,7 @@ fn client_actions() {
 
 #[test]
 fn the_environment_names_the_server() {
-    let args = ["sub".to_owned(), "a".to_owned()];
+    let args = ["sub", "a"].map(OsString::from);
     let environment = |name: &str| (name == "NATS_URL").then(|| "token@[::1]:7".to_owned());
     let Ok(Command::Client(client)) = parse(&args, &environment) else { panic!("client") };
     let credentials = Credentials::Token("token".to_owned());

@@ -1,10 +1,15 @@
 //! The command line from outside: what is printed where, and the exit code.
 
+use std::ffi::OsStr;
+use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Instant;
 
-use crate::support::{Client, Server, Which};
+use crate::support::{Client, PATIENCE, Server, Which};
 
 fn run(which: Which, args: &[&str]) -> Output {
     let executable = which.executable().unwrap();
@@ -174,4 +179,81 @@ fn a_failed_start_leaves_no_files() {
             std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(left, Vec::<PathBuf>::new(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+fn run_with_input(args: &[&OsStr], input: &[u8]) -> Output {
+    let mut command = Command::new(Which::Dialtone.executable().unwrap());
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// 0 bytes were published, with success; and each byte that is no UTF-8 became three others.
+#[test]
+fn what_is_published_is_what_was_given() {
+    let bytes = OsStr::from_bytes;
+    let server = Server::start(Which::Dialtone);
+    let url = server.url();
+    let to = |word: &'static str| [bytes(word.as_bytes()), bytes(b"-s"), bytes(url.as_bytes())];
+    let mut subscriber = Client::subscribed(&server, ">");
+
+    let output = run_with_input(&[&to("pub")[..], &[bytes(b"a")]].concat(), b"a\0\xff\r\nb");
+    assert_eq!(output.stdout, b"Published 6 bytes to \"a\"\n");
+    subscriber.expect_bytes(b"MSG a 1 6\r\na\0\xff\r\nb\r\n");
+
+    let given = [bytes(b"s.\xff"), bytes(b"\xfe")];
+    let output = run_with_input(&[&to("pub")[..], &given].concat(), b"not this");
+    assert_eq!(output.stdout, b"Published 1 bytes to \"s.\xff\"\n");
+    subscriber.expect_bytes(b"MSG s.\xff 1 1\r\n\xfe\r\n");
+
+    let header = [bytes(b"-H"), bytes(b"A:\xff"), bytes(b"a")];
+    let output = run_with_input(&[&to("pub")[..], &header].concat(), b"");
+    assert_eq!(message(&output), "invalid value \"A:\u{fffd}\" for flag -H: parse error");
+    assert_eq!(output.status.code(), Some(1));
+    subscriber.fence();
+}
+
+#[test]
+fn what_is_shown_is_what_came() {
+    let bytes = OsStr::from_bytes;
+    let server = Server::start(Which::Dialtone);
+    let url = server.url();
+    let url = [bytes(b"-s"), bytes(url.as_bytes())];
+    let count = [bytes(b"--count"), bytes(b"1")];
+    let ours = [bytes(b"reply"), bytes(b"s.\xff"), bytes(b"\xfd")];
+    let mut asks = Client::connect(&server, r#""headers":true,"no_responders":true"#);
+    asks.send("SUB in 1\r\n");
+    asks.fence();
+    let shown = thread::scope(|scope| {
+        let replies = scope.spawn(|| run_with_input(&[&ours, &url[..], &count].concat(), b""));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline, "nobody subscribes");
+            asks.send_bytes(b"PUB s.\xff in 1\r\n\xfe\r\n");
+            let answer = asks.frame();
+            if !answer.starts_with(b"HMSG") {
+                assert_eq!(answer, b"MSG in 1 1\r\n\xfd\r\n");
+                return replies.join().unwrap().stdout;
+            }
+        }
+    });
+    let wanted =
+        b"Subscribing on \"s.\xff\"\n[#1] Received on \"s.\xff\" with reply \"in\"\n\xfe\n";
+    assert_eq!(shown.escape_ascii().to_string(), wanted.escape_ascii().to_string());
+}
+
+/// A request takes its body from a pipe, too.
+#[test]
+fn a_request_is_what_was_given() {
+    let server = Server::start(Which::Dialtone);
+    let mut answers = Client::subscribed(&server, "ask");
+    let url = server.url();
+    let asked =
+        thread::spawn(move || run_with_input(&["req", "-s", &url, "ask"].map(OsStr::new), b"\xfe"));
+    let request = answers.frame();
+    let words: Vec<&[u8]> = request.split(|&byte| byte == b' ').collect();
+    assert!(request.ends_with(b" 1\r\n\xfe\r\n"), "{}", request.escape_ascii());
+    answers.send_bytes(&[b"PUB ", words[3], b" 1\r\n\xfd\r\n"].concat());
+    assert!(asked.join().unwrap().stdout.ends_with(b"\n\xfd\n"));
 }

@@ -96,7 +96,7 @@ fn sorted_lines(text: &str) -> Vec<&str> {
 
 /// What `dialtone -t -c c.conf` would say, started in `folder`.
 fn checked(folder: &Path) -> String {
-    let args = ["-t", "-c", "c.conf"].map(str::to_owned);
+    let args = ["-t", "-c", "c.conf"].map(Into::into);
     let Ok(cli::Command::CheckConfig(flags)) = cli::parse(&args, &|_| None) else {
         panic!("a check")
     };
