@@ -373,3 +373,26 @@ impl Closed {
         self.conn.received()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::taken::Taken;
+
+    #[test]
+    fn who_comes_after_the_stop_is_closed_from_the_start() {
+        let id = ServerId::new(&"N".repeat(ServerId::LEN)).unwrap();
+        let registry = Registry::new(id, Options::default());
+        let add = |kind| {
+            let wire = Arc::new(Taken::default());
+            registry.add(|cid, slot| Conn::new(cid, kind, slot, None, Moment::START, wire))
+        };
+        let before = add(Kind::Client);
+        let stopped = registry.stop();
+        assert!(stopped.len() == 1 && Arc::ptr_eq(&stopped[0], &before));
+        assert_eq!(before.closed(), None, "its last turn is for its owner");
+        for kind in [Kind::Client, Kind::Route] {
+            assert_eq!(add(kind).closed(), Some(ClosedReason::ServerShutdown));
+        }
+    }
+}
