@@ -19,7 +19,7 @@ pub struct Info {
     pub version: String,
     /// 1: INFO may come again at any time.
     pub proto: u8,
-    /// Commit the server was built from.
+    /// Commit the server was built from, seven digits; clients only are told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_commit: Option<String>,
     /// Go version of the real server; some clients print it.

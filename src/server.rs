@@ -516,6 +516,7 @@ fn info(registry: &Registry, addr: SocketAddr) -> Info {
         server_id: id,
         version: PROTOCOL_VERSION.to_owned(),
         proto: PROTO,
+        git_commit: option_env!("DIALTONE_COMMIT").map(str::to_owned),
         go: Info::GO.to_owned(),
         host,
         port,

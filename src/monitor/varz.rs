@@ -19,6 +19,16 @@ use crate::route_url::RouteUrl;
 /// Time for a TLS handshake in the real server's defaults, seconds; without TLS it is only shown.
 const TLS_TIMEOUT: Float = Float(2.0);
 
+/// The switches of JetStream's internals in 2.15.1, as they are unless it is told otherwise.
+///
+/// nats: server/feature_flags.go
+const FEATURE_FLAGS: [(&str, bool); 4] = [
+    ("js_ack_fc_v2", false),
+    ("js_api_reply_v2", false),
+    ("js_raft_delete_range", true),
+    ("js_snapshot_sources", false),
+];
+
 /// The document, in the real server's order.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "the real server's keys")]
@@ -93,6 +103,7 @@ pub struct Varz {
     pub tags: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    pub feature_flags: BTreeMap<&'static str, bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system_account: Option<&'static str>,
     pub slow_consumer_stats: ByKind,
@@ -229,6 +240,7 @@ pub fn varz(view: &View<'_>) -> Varz {
         config_digest: options.config_digest.clone().unwrap_or_default(),
         tags: options.server_tags.clone(),
         metadata: options.server_metadata.clone(),
+        feature_flags: BTreeMap::from(FEATURE_FLAGS),
         system_account: options.system_account(),
         slow_consumer_stats: ByKind::new(totals.slow_clients, totals.slow_routes),
         stale_connection_stats: ByKind::new(stale_clients, totals.stale_routes),

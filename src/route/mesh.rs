@@ -189,6 +189,7 @@ impl Mesh {
             port,
             ip,
             proto: ROUTE_PROTO,
+            git_commit: None,
             auth_required: self.authenticator.required(),
             client_id: 0,
             connect_urls: if advertise { client_urls } else { Vec::new() },

@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::support::cluster::routes;
 use crate::support::{Client, Cluster, Flavor, Server, Which, http};
 
-/// What only the real server has: its build, its runtime, and features left out on purpose.
-const REAL_ONLY: [&str; 3] = ["git_commit", "gomemlimit", "feature_flags"];
+/// Of Go's runtime, where it is told to the real server.
+const REAL_ONLY: &str = "gomemlimit";
 
 /// Every path of a document with the type found there; a list has what any of its elements has.
 fn shape(value: &Value, path: &str, into: &mut BTreeMap<String, &'static str>) {
@@ -24,7 +24,7 @@ fn shape(value: &Value, path: &str, into: &mut BTreeMap<String, &'static str>) {
             "array"
         }
         Value::Object(fields) => {
-            for (key, value) in fields.iter().filter(|(key, _)| !REAL_ONLY.contains(&&***key)) {
+            for (key, value) in fields.iter().filter(|(key, _)| *key != REAL_ONLY) {
                 shape(value, &format!("{path}.{key}"), into);
             }
             "object"
@@ -330,6 +330,22 @@ for_both! {
         assert_eq!(http::json(&server, "/varz")["auth_required"], true);
         let server = Server::with().monitored().start(which);
         assert_eq!(http::json(&server, "/varz").get("auth_required"), None);
+    }
+
+    /// The commit where it was built from one, and the switches that 2.15.1 has.
+    fn the_build_is_told(which) {
+        let server = Server::with().monitored().start(which);
+        let varz = http::json(&server, "/varz");
+        let info = Client::silent(server.port()).frame();
+        let info: Value = serde_json::from_slice(info.strip_prefix(b"INFO ").unwrap()).unwrap();
+        assert_eq!(varz["git_commit"], info["git_commit"]);
+        let commit = varz["git_commit"].as_str().unwrap();
+        assert!(commit.len() == 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let flags = serde_json::json!({
+            "js_ack_fc_v2": false, "js_api_reply_v2": false, "js_raft_delete_range": true,
+            "js_snapshot_sources": false,
+        });
+        assert_eq!(varz["feature_flags"], flags);
     }
 
     fn a_closed_server_admits_nobody(which) {
