@@ -393,7 +393,9 @@ impl Machine for Route {
                     carried.account.unlink(&self.conn);
                 }
                 remote = format!(" - Remote: {}", open.name);
-                self.mesh.closed(&self.conn, &open.server_id, now);
+                for (conn, line) in self.mesh.closed(&self.conn, &open.server_id, now) {
+                    delivery.staging.tell(&conn, &line);
+                }
             }
             (_, Role::Solicited(dial)) => self.mesh.failed(&self.conn, dial, self.end, now),
             (_, Role::Accepted) => self.mesh.turned_away(&self.conn),
@@ -547,7 +549,7 @@ impl Route {
         };
         self.take_headers(info.headers);
         let agreed = self.agreed.unwrap_or(Agreed::NotSupported);
-        let registered = self.mesh.register(&self.conn, dial, info, agreed);
+        let registered = self.mesh.register(&self.conn, dial, info, agreed, now);
         if let Err(ProtoErr::Route(error)) = &registered
             && matches!(**error, RouteErr::NotDedicated(_))
         {

@@ -141,22 +141,24 @@ impl Dials {
         self.targets.range(..self.explicit_count).map(|(&number, target)| (number, target))
     }
 
-    /// Hears from `teller` of a server that is not connected: it is dialled, unless the
-    /// configuration has it.
+    /// Hears from `teller` of a server that is not connected in that place: it is dialled, at the
+    /// address of the configuration if that has one.
     pub(super) fn hear_of(
         &mut self,
         teller: &str,
         server: &str,
         url: RouteUrl,
         gossip_mode: u8,
+        place: Place,
         now: Moment,
     ) {
         let is_it = |target: &Target| {
             target.server.as_deref() == Some(server)
                 || target.url.port == url.port && target.url.host.eq_ignore_ascii_case(&url.host)
         };
-        if self.explicit().any(|(_, target)| is_it(target)) {
-            return;
+        let explicit = self.explicit().find(|(_, target)| is_it(target));
+        if let Some((number, _)) = explicit {
+            return self.schedule(number, place, now);
         }
         let number = match self.heard_of.get(server) {
             Some(&number) => {
@@ -172,7 +174,7 @@ impl Dials {
                 self.add_heard_of(target)
             }
         };
-        self.schedule(number, Place::FIRST, now);
+        self.schedule(number, place, now);
     }
 
     fn add_heard_of(&mut self, target: Target) -> u64 {
@@ -197,11 +199,15 @@ impl Dials {
         self.explicit().any(|(_, target)| target.server.as_deref() == Some(server))
     }
 
-    /// Adds a dial that is not there yet, if its target still is.
+    /// Adds a dial, if its target is still there. One that waits and has not failed yet may come
+    /// earlier by that.
     fn schedule(&mut self, target: u64, place: Place, due: Moment) {
         if self.targets.contains_key(&target) {
-            let pending = Pending { due: Some(due), failures: 0 };
-            self.dials.entry((target, place)).or_insert(pending);
+            let new = Pending { due: Some(due), failures: 0 };
+            let pending = self.dials.entry((target, place)).or_insert(new);
+            if pending.failures == 0 {
+                pending.due = pending.due.map(|known| known.min(due));
+            }
         }
     }
 
@@ -425,8 +431,8 @@ mod tests {
     fn what_was_heard_of_is_given_up() {
         let mut dials = dials(&[], 11, false);
         let mut now = Moment::START;
-        dials.hear_of("X", "B", url(2), 1, now);
-        dials.hear_of("X", "B", url(2), 1, now);
+        dials.hear_of("X", "B", url(2), 1, Place::FIRST, now);
+        dials.hear_of("X", "B", url(2), 1, Place::FIRST, now);
         let mut attempts = 0;
         while dials.next_due() != Moment::NEVER {
             now = dials.next_due();
@@ -436,7 +442,7 @@ mod tests {
             attempts += 1;
         }
         assert_eq!(attempts, 12);
-        dials.hear_of("X", "B", url(2), 1, now);
+        dials.hear_of("X", "B", url(2), 1, Place::FIRST, now);
         assert_eq!(dials.next_due(), now);
     }
 
@@ -444,10 +450,13 @@ mod tests {
     fn whom_the_configuration_names_nobody_has_to_tell_of() {
         let mut dials = dials(&[1], 0, false);
         let dial = next(&mut dials, Moment::START).unwrap();
-        dials.hear_of("X", "B", RouteUrl { host: "A".to_owned(), ..url(1) }, 0, Moment::START);
+        let there = RouteUrl { host: "A".to_owned(), ..url(1) };
+        dials.hear_of("X", "A", there, 0, Place::FIRST, Moment::START);
+        assert_eq!(dials.next_due(), Moment::NEVER, "it is under way");
         dials.reached(&dial, "A");
-        dials.hear_of("X", "A", url(9), 0, Moment::START);
-        assert_eq!(dials.next_due(), Moment::NEVER);
+        dials.hear_of("X", "A", url(9), 0, Place::Pool(1), Moment::START);
+        let dial = next(&mut dials, Moment::START).unwrap();
+        assert_eq!((dial.port, dial.explicit), (1, true), "where the configuration has it");
         assert!(dials.is_explicit("A") && !dials.is_explicit("B"));
     }
 
@@ -476,7 +485,7 @@ mod tests {
     }
     fn hear_of_many(dials: &mut Dials, teller: &str, count: u64, now: Moment) {
         for number in 0..count {
-            dials.hear_of(teller, &format!("{teller}{number}"), url(1), 0, now);
+            dials.hear_of(teller, &format!("{teller}{number}"), url(1), 0, Place::FIRST, now);
         }
     }
 
@@ -487,8 +496,8 @@ mod tests {
         let mut dials = dials(&[7], 0, false);
         hear_of_many(&mut dials, "liar", 20_000, Moment::START);
         assert_eq!(dials.targets.len(), 1 + HEARD_OF_MAX);
-        dials.hear_of("liar", "last", url(2), 0, Moment::START);
-        dials.hear_of("honest", "real", url(3), 0, Moment::START);
+        dials.hear_of("liar", "last", url(2), 0, Place::FIRST, Moment::START);
+        dials.hear_of("honest", "real", url(3), 0, Place::FIRST, Moment::START);
         // Somebody new all of the time is no better off.
         for number in 0..100 {
             hear_of_many(&mut dials, &format!("liar{number}"), 1, Moment::START);
@@ -523,7 +532,14 @@ mod tests {
         let mut dials = dials(&[], 0, false);
         for teller in ["X", "Y", "Z"] {
             for number in 0..HEARD_OF_MAX as u16 {
-                dials.hear_of(teller, &format!("N{number}"), url(number), 0, Moment::START);
+                dials.hear_of(
+                    teller,
+                    &format!("N{number}"),
+                    url(number),
+                    0,
+                    Place::FIRST,
+                    Moment::START,
+                );
             }
         }
         assert_eq!((dials.targets.len(), dials.dials.len()), (HEARD_OF_MAX, HEARD_OF_MAX));

@@ -7,6 +7,7 @@
 //! crosses no more than one cable.
 
 mod hostile;
+mod nats_server;
 pub(crate) mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use crate::options::Cluster;
 use crate::subject;
 use crate::sublist::Entry;
 
-use world::{Crossing, World};
+use world::{Crossing, Plan, World};
 
 pub use hostile::fuzz_route;
 
@@ -100,7 +101,8 @@ fn settings(shape: u8) -> fn(usize) -> Cluster {
 impl Play {
     /// A cluster that is about to form.
     pub(crate) fn new(count: usize, seed: u64, settings: fn(usize) -> Cluster) -> Play {
-        let world = World::new(count, seed, settings);
+        let plan = Plan { count, settings, nats_servers: 0, listed: count };
+        let world = World::new(plan, seed);
         let mut play = Play {
             world,
             subscriptions: BTreeMap::new(),
@@ -273,7 +275,7 @@ impl Play {
 
     /// The interest of other servers that one knows of, each with its weight.
     fn known(&self, server: usize) -> BTreeMap<(usize, String, String), u64> {
-        let routes = self.world.servers[server].mesh.routes();
+        let routes = self.world.servers[server].mesh().routes();
         let of = |cid| {
             let route = routes.iter().find(|route| route.conn.cid == cid);
             let id = &route.expect("interest comes by a route that is registered").server_id;

@@ -26,7 +26,7 @@ use crate::errors::{ClosedReason, ProtoErr, RouteErr};
 use crate::info::{Info, Subjects};
 use crate::limits::{
     CONNECT_URL_LEN_MAX, CONNECT_URLS_MAX, GLOBAL_ACCOUNT, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX,
-    ROUTE_POOL_SIZE_MAX, ROUTE_PROTO, ROUTE_SPARE_MAX, ROUTES_MAX,
+    ROUTE_POOL_SIZE_MAX, ROUTE_PROTO, ROUTE_RETRY_PAUSE, ROUTE_SPARE_MAX, ROUTES_MAX,
 };
 use crate::moment::Moment;
 use crate::options::{self, Authorization, Cluster, Login, Options};
@@ -80,7 +80,15 @@ struct Other {
     /// Where its clients can connect; empty once it is about to stop.
     connect_urls: Vec<String>,
     members: BTreeMap<Place, Member>,
-    spares: Vec<(Place, Member)>,
+    spares: Vec<Spare>,
+}
+
+/// A connection that waits for its place.
+struct Spare {
+    place: Place,
+    member: Member,
+    /// What others are told of it if it gets that.
+    told: Info,
 }
 
 /// A connection that is registered.
@@ -94,6 +102,9 @@ struct Member {
     export: Option<Subjects>,
 }
 
+/// Lines by which other servers learn of one, and the connections on which they go out.
+pub type Gossip = Vec<(Arc<Conn>, Vec<u8>)>;
+
 /// What registering a connection has led to.
 pub struct Registered {
     /// Where it is.
@@ -105,7 +116,7 @@ pub struct Registered {
     /// It is a spare because both servers, two dialtones, dialled each other at the same time.
     pub crossed: bool,
     /// Lines to be sent to other servers.
-    pub gossip: Vec<(Arc<Conn>, Vec<u8>)>,
+    pub gossip: Gossip,
     /// After the answer to a PING there is more to dial: see [`Mesh::confirmed`].
     pub confirm: bool,
 }
@@ -317,6 +328,7 @@ impl Mesh {
         dial: Option<&Dial>,
         info: &Info,
         agreed: Agreed,
+        now: Moment,
     ) -> Result<Registered, ProtoErr> {
         let mut state = self.state.lock();
         let pooled = info.route_pool_size > 0 && self.cluster.pool_size.is_some();
@@ -336,7 +348,7 @@ impl Mesh {
         let other = state.servers.entry(info.server_id.as_str().into()).or_insert_with(|| Other {
             name: info.server_name.as_str().into(),
             pool_size: 0,
-            connect_urls: Vec::new(),
+            connect_urls: connect_urls(info),
             members: BTreeMap::new(),
             spares: Vec::new(),
         });
@@ -356,26 +368,21 @@ impl Mesh {
                 dialled != dial.is_some() && conn.start - first.start < ROUTE_SPARE_MAX
             });
         let spare = first.is_some();
-        let is_told = match place {
-            Place::Pool(_) => other.of_pool().is_none(),
-            Place::Account(_) => !spare,
-        };
+        let told = told(info, conn, &place);
+        let mut gossip = Gossip::new();
         if spare {
-            other.spares.push((place.clone(), member));
+            other.spares.push(Spare { place: place.clone(), member, told });
         } else {
-            other.members.insert(place.clone(), member);
+            gossip = state.insert(&place, member, &told);
+            // Nobody else here may have heard of its pool, if that is missing.
+            let told = Info { gossip_mode: GOSSIP_OVERRIDE, ..told };
+            self.seek(state, &info.server_id, &told, now);
         }
         if let Some(dial) = dial {
             state.dials.reached(dial, &info.server_id);
         }
-        let mut gossip = Vec::new();
         if is_new {
-            let urls = info.connect_urls.iter().filter(|url| url.len() <= CONNECT_URL_LEN_MAX);
-            other.connect_urls = urls.take(CONNECT_URLS_MAX).cloned().collect();
             self.change_client_urls(state);
-        }
-        if is_told {
-            gossip = state.gossip(conn, dial, info);
         }
         // A dial less is under way.
         state.wake();
@@ -455,24 +462,26 @@ impl Mesh {
         self.registry.server_id.as_str() < server_id
     }
 
-    /// A connection that was registered has ended.
-    pub fn closed(&self, conn: &Conn, server_id: &str, now: Moment) {
+    /// A connection that was registered has ended. If a spare takes its place, the other server may
+    /// have been away for everybody, and others are told of it again.
+    ///
+    /// nats-differs: the real server has no spares.
+    pub fn closed(&self, conn: &Conn, server_id: &str, now: Moment) -> Gossip {
         let mut state = self.state.lock();
         let State { servers, dials, .. } = &mut *state;
-        let Some(other) = servers.get_mut(server_id) else { return };
-        if let Some(at) = other.spares.iter().position(|(_, spare)| spare.conn.cid == conn.cid) {
-            other.spares.swap_remove(at);
-            return;
-        }
+        let Some(other) = servers.get_mut(server_id) else { return Gossip::new() };
         let its = |member: &Member| member.conn.cid == conn.cid;
+        if let Some(at) = other.spares.iter().position(|spare| its(&spare.member)) {
+            other.spares.swap_remove(at);
+            return Gossip::new();
+        }
         let found = other.members.iter().find(|(_, member)| its(member));
-        let Some(place) = found.map(|(place, _)| place.clone()) else { return };
-        let Some(member) = other.members.remove(&place) else { return };
-        if let Some(at) = other.spares.iter().position(|(spare, _)| *spare == place) {
-            let (place, spare) = other.spares.swap_remove(at);
-            spare.conn.wake();
-            other.members.insert(place, spare);
-            return;
+        let Some(place) = found.map(|(place, _)| place.clone()) else { return Gossip::new() };
+        let Some(member) = other.members.remove(&place) else { return Gossip::new() };
+        if let Some(at) = other.spares.iter().position(|spare| spare.place == place) {
+            let Spare { member, told, .. } = other.spares.swap_remove(at);
+            member.conn.wake();
+            return state.insert(&place, member, &told);
         }
         if let Some(dial) = &member.dial {
             dials.lost(dial, now);
@@ -483,6 +492,7 @@ impl Mesh {
             self.change_client_urls(&state);
         }
         state.wake();
+        Gossip::new()
     }
 
     /// A connection has ended before it was registered.
@@ -509,23 +519,44 @@ impl Mesh {
         state.wake();
     }
 
-    /// An INFO about another server than the one at the end of the connection, which is `teller`.
+    /// An INFO about another server than the one at the end of the connection, which is `teller`, or
+    /// about one connection to it.
     pub fn hear_of(&self, teller: &str, info: &Info, now: Moment) {
-        let mut state = self.state.lock();
-        let known = state.servers.contains_key(info.server_id.as_str());
-        let own = info.server_id == self.registry.server_id.as_str();
-        // Connections for one account follow by themselves.
-        if known || own || !info.route_account.is_empty() {
+        if info.server_id != self.registry.server_id.as_str() {
+            self.seek(&mut self.state.lock(), teller, info, now);
+        }
+    }
+
+    /// Has a server dialled for what is missing: the connection that INFO tells of, and the first
+    /// of its pool. Where INFO is about another one, somebody tells of the pool, too, or it comes
+    /// by itself: it is given a second for that.
+    ///
+    /// nats-differs: the real server waits for ever, though that word may have been lost.
+    fn seek(&self, state: &mut State, teller: &str, info: &Info, now: Moment) {
+        let account = &*info.route_account;
+        if !account.is_empty() && !self.is_dedicated(account) {
             return;
         }
-        let Ok(mut url) = RouteUrl::parse(&info.ip) else { return };
-        if info.auth_required
-            && let Login::Single { user, password } = &self.cluster.login
-        {
-            url.login = Some(RouteLogin { user: user.clone(), password: Some(password.clone()) });
+        let other = state.servers.get(info.server_id.as_str());
+        let has_pool = other.is_some_and(|other| other.of_pool().is_some());
+        let is_there = other.is_some_and(|other| other.dedicated(account).is_some());
+        let pool = (!has_pool).then_some(Place::FIRST);
+        let dedicated = (!account.is_empty() && !is_there).then(|| Place::Account(account.into()));
+        let due = match account.is_empty() || has_pool {
+            true => now,
+            false => now + ROUTE_RETRY_PAUSE,
+        };
+        for place in pool.into_iter().chain(dedicated) {
+            let Ok(mut url) = RouteUrl::parse(&info.ip) else { return };
+            if info.auth_required
+                && let Login::Single { user, password } = &self.cluster.login
+            {
+                let password = Some(password.clone());
+                url.login = Some(RouteLogin { user: user.clone(), password });
+            }
+            state.dials.hear_of(teller, &info.server_id, url, info.gossip_mode, place, due);
+            state.wake();
         }
-        state.dials.hear_of(teller, &info.server_id, url, info.gossip_mode, now);
-        state.wake();
     }
 
     /// The other server is about to stop: nobody is sent there any more.
@@ -652,39 +683,36 @@ impl State {
         info
     }
 
+    /// Puts a connection into its place. Gives what others are to be told: a pool with its first
+    /// connection, each connection for an account.
+    fn insert(&mut self, place: &Place, member: Member, told: &Info) -> Gossip {
+        let Some(other) = self.servers.get_mut(told.server_id.as_str()) else {
+            return Gossip::new();
+        };
+        let is_told = matches!(place, Place::Account(_)) || other.of_pool().is_none();
+        let dial = member.dial.clone();
+        other.members.insert(place.clone(), member);
+        if is_told { self.gossip(dial.as_ref(), told) } else { Gossip::new() }
+    }
+
     /// Lines by which other servers learn of a new one, or of its connection for an account. Who
-    /// has only such connections here is told of no pool: it will be told of when its own comes.
-    fn gossip(
-        &self,
-        conn: &Arc<Conn>,
-        dial: Option<&Dial>,
-        info: &Info,
-    ) -> Vec<(Arc<Conn>, Vec<u8>)> {
+    /// has only such connections here is told of no pool: others hear of it when its own comes.
+    fn gossip(&self, dial: Option<&Dial>, told: &Info) -> Gossip {
         let explicit = dial.map(|dial| dial.explicit);
         let heard_of =
             dial.is_some_and(|dial| !dial.explicit && dial.gossip_mode != GOSSIP_OVERRIDE);
-        if heard_of || info.gossip_mode == GOSSIP_DISABLED {
-            return Vec::new();
+        if heard_of || told.gossip_mode == GOSSIP_DISABLED {
+            return Gossip::new();
         }
-        let mut told = info.clone();
-        told.nonce.clear();
-        if let Some(Place::Account(account)) = dial.map(|dial| &dial.place) {
-            told.route_account = account.to_string();
-        }
-        if told.ip.is_empty()
-            && let Some(remote) = conn.remote()
-        {
-            let address = core::net::SocketAddr::new(remote.ip(), told.port);
-            told.ip = format!("nats-route://{address}/");
-        }
-        let others = || self.servers.iter().filter(|(id, _)| ***id != *info.server_id);
+        let mut told = told.clone();
+        let others = || self.servers.iter().filter(|(id, _)| ***id != *told.server_id);
         let account = told.route_account.clone();
         let of_account = !account.is_empty();
         // As long as nobody else has one, all of them are still to come.
         if of_account && !others().any(|(_, other)| other.dedicated(&account).is_some()) {
-            return Vec::new();
+            return Gossip::new();
         }
-        let mut lines = Vec::new();
+        let mut lines = Gossip::new();
         for (id, other) in others().filter(|(_, other)| !of_account || other.pool_size > 0) {
             let Some(member) = other.dedicated(&account).or_else(|| other.of_pool()) else {
                 continue;
@@ -712,7 +740,7 @@ impl Other {
 
     /// Members and spares, with the place that each has or waits for.
     fn all(&self) -> impl Iterator<Item = (&Place, &Member)> {
-        let spares = self.spares.iter().map(|(place, spare)| (place, spare));
+        let spares = self.spares.iter().map(|spare| (&spare.place, &spare.member));
         self.members.iter().chain(spares)
     }
 
@@ -726,9 +754,31 @@ impl Other {
     }
 
     fn find_mut(&mut self, conn: &Conn) -> Option<&mut Member> {
-        let spares = self.spares.iter_mut().map(|(_, spare)| spare);
+        let spares = self.spares.iter_mut().map(|spare| &mut spare.member);
         self.members.values_mut().chain(spares).find(|member| member.conn.cid == conn.cid)
     }
+}
+
+/// INFO as others are told it: with an address to dial, and the account of the connection.
+fn told(info: &Info, conn: &Conn, place: &Place) -> Info {
+    let mut told = info.clone();
+    told.nonce.clear();
+    if let Place::Account(account) = place {
+        told.route_account = account.to_string();
+    }
+    if told.ip.is_empty()
+        && let Some(remote) = conn.remote()
+    {
+        let address = core::net::SocketAddr::new(remote.ip(), told.port);
+        told.ip = format!("nats-route://{address}/");
+    }
+    told
+}
+
+/// Where a server's clients can connect, as many addresses as are taken from one.
+fn connect_urls(info: &Info) -> Vec<String> {
+    let urls = info.connect_urls.iter().filter(|url| url.len() <= CONNECT_URL_LEN_MAX);
+    urls.take(CONNECT_URLS_MAX).cloned().collect()
 }
 
 /// The index of an account in a pool of that size.

@@ -1,5 +1,7 @@
 //! Clusters in memory: whatever happens to them, they become whole again.
 
+mod forming;
+
 use core::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +14,15 @@ use crate::fuzzing;
 use crate::ids::Kind;
 use crate::info::Info;
 use crate::limits::{
-    CONNECT_URL_LEN_MAX, CONNECT_URLS_MAX, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX, ROUTES_MAX,
+    CONNECT_URL_LEN_MAX, CONNECT_URLS_MAX, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX,
+    ROUTE_RETRY_PAUSE, ROUTES_MAX,
 };
 use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::options::{Cluster, Credential, Login, Options, Permissions, SubjectPermission, User};
 use crate::parser::{Parser, RouteRules};
 use crate::route::fuzz::{Play, fuzz_mesh, fuzz_route};
-use crate::route::mesh::{Mesh, Unregistered};
+use crate::route::mesh::{Dial, Mesh, Place, Unregistered};
 use crate::route::{Role, Route};
 use crate::subject;
 use crate::sublist::Entry;
@@ -72,7 +75,7 @@ fn a_partition_heals() {
         play.world.pass(Duration::from_millis(100));
         play.world.carry_all();
     }
-    let others = |play: &Play, at: usize| play.world.servers[at].mesh.server_count();
+    let others = |play: &Play, at: usize| play.world.servers[at].mesh().server_count();
     assert_eq!([0, 1, 2, 3, 4].map(|at| others(&play, at)), [1, 2, 1, 2, 2]);
     play.subscribe(0, 0, "b", None);
     play.subscribe(1, 0, "b", None);
@@ -209,6 +212,32 @@ fn nothing_comes_behind_the_pong_that_follows_a_withdrawal() {
     drop(begun);
     acceptor.hear(&mut other, "");
     assert_eq!(other.wire.take(), b"PONG\r\n");
+}
+
+/// A server that is heard of, or connects, by its connection for `$SYS` alone is dialled a second
+/// later, unless its pool has come by then.
+#[test]
+fn whom_only_the_system_account_tells_of_is_dialled_later() {
+    let about = |id: &str| {
+        format!(
+            "INFO {{\"server_id\":\"{id}\",\"server_name\":\"{id}\",\"ip\":\"nats-route://a:1/\",\
+             \"route_pool_size\":3,\"route_account\":\"$SYS\"}}\r\n"
+        )
+    };
+    let mut acceptor = Acceptor::new(0);
+    let mut other = acceptor.join();
+    acceptor.hear(&mut other, &about("NC"));
+    let mut alone = acceptor.accept();
+    acceptor.hear(&mut alone, &[LINES[0], &about("ND")].concat());
+    let mut both = acceptor.accept();
+    acceptor.hear(&mut both, &[LINES[0], &about("NE")].concat());
+    let mut pool = acceptor.accept();
+    acceptor.hear(&mut pool, &[LINES[0], &about("NE").replace("$SYS", "")].concat());
+    let later = Moment::START + ROUTE_RETRY_PAUSE;
+    assert_eq!(acceptor.mesh.next_due(), later);
+    let dials: Vec<Dial> = std::iter::from_fn(|| acceptor.mesh.next_dial(later)).collect();
+    let places: Vec<&Place> = dials.iter().map(|dial| &dial.place).collect();
+    assert_eq!(places, [&Place::FIRST, &Place::FIRST]);
 }
 
 /// Strangers who connect and say nothing keep no server out.

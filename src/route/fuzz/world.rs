@@ -21,7 +21,9 @@ use crate::machine::Machine;
 use crate::moment::Moment;
 use crate::options::{Cluster, Listen, Options, Port};
 use crate::parser::{Parser, RouteOp, RouteRules};
-use crate::route::mesh::{Dial, Mesh};
+use crate::registry::Registry;
+use crate::route::fuzz::nats_server::{NatsRoute, NatsServer};
+use crate::route::mesh::{Dial, Mesh, Place};
 use crate::route::{Role, Route};
 use crate::route_url::RouteUrl;
 
@@ -42,14 +44,49 @@ pub(crate) struct World {
     calls: Vec<Call>,
     /// Servers with the same number can reach each other.
     pub(crate) sides: Vec<usize>,
-    settings: fn(usize) -> Cluster,
+    pub(crate) plan: Plan,
 }
 
-/// One server with its clients.
+/// What a cluster is to be made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// How many servers.
+    pub(crate) count: usize,
+    /// The settings of each dialtone.
+    pub(crate) settings: fn(usize) -> Cluster,
+    /// Those whose bit is set are nats-servers.
+    pub(crate) nats_servers: u32,
+    /// How many of them, the first ones, are listed as routes in the configuration of all.
+    pub(crate) listed: usize,
+}
+
+/// One server with its clients, which a nats-server does not have.
 pub(crate) struct Server {
     pub(crate) id: String,
     pub(crate) bench: Bench,
-    pub(crate) mesh: Arc<Mesh>,
+    brain: Brain,
+}
+
+/// What a server knows of the others.
+enum Brain {
+    Dialtone(Arc<Mesh>),
+    NatsServer(Arc<NatsServer>),
+}
+
+/// The machine at one end of a cable.
+enum Speaker {
+    Dialtone(Box<Route>),
+    NatsServer(NatsRoute),
+}
+
+/// The same to a machine of either kind.
+macro_rules! either {
+    ($speaker:expr, $machine:ident => $does:expr) => {
+        match $speaker {
+            Speaker::Dialtone($machine) => $does,
+            Speaker::NatsServer($machine) => $does,
+        }
+    };
 }
 
 /// A connection between two servers; the first end is that of the server that dialled.
@@ -62,7 +99,7 @@ pub(crate) struct End {
     /// Index of its server.
     pub(crate) server: usize,
     pub(crate) conn: Arc<Conn>,
-    route: Route,
+    speaker: Speaker,
     parser: Parser<RouteRules>,
     wire: Arc<Queue>,
     /// What both ends say would be compressed from now on; the cable carries it as it is.
@@ -111,9 +148,8 @@ impl Wire for Queue {
 }
 
 impl World {
-    /// `count` servers that have each other as configured routes, themselves included, and nothing
-    /// done yet. `settings` are those of the cluster of each server.
-    pub(crate) fn new(count: usize, seed: u64, settings: fn(usize) -> Cluster) -> World {
+    /// Servers that have done nothing yet.
+    pub(crate) fn new(plan: Plan, seed: u64) -> World {
         let mut world = World {
             random: Rng::with_seed(seed),
             now: Moment::START,
@@ -121,24 +157,30 @@ impl World {
             cables: Vec::new(),
             crossed: Vec::new(),
             calls: Vec::new(),
-            sides: vec![0; count],
-            settings,
+            sides: vec![0; plan.count],
+            plan,
         };
-        for index in 0..count {
-            let server = world.start(index, count);
+        for index in 0..plan.count {
+            let server = world.start(index);
             world.servers.push(server);
         }
         world
     }
 
-    fn start(&mut self, index: usize, count: usize) -> Server {
+    fn start(&mut self, index: usize) -> Server {
         let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         let mut id = "N".to_owned();
         let letter = || char::from(*self.random.choice(letters).expect("there are some"));
         id.extend(std::iter::repeat_with(letter).take(ServerId::LEN - 1));
-        let routes = (0..count).filter_map(|other| RouteUrl::parse(&url(other)).ok()).collect();
+        let listed = (0..self.plan.listed).filter_map(|other| RouteUrl::parse(&url(other)).ok());
+        let routes: Vec<RouteUrl> = listed.collect();
         let listen = Some(Listen { host: "0.0.0.0".into(), port: Port::Number(ROUTE_PORT) });
-        let cluster = Cluster { listen, routes, name: Some("c".into()), ..(self.settings)(index) };
+        let is_nats_server = self.plan.nats_servers >> index & 1 == 1;
+        let settings = match is_nats_server {
+            false => (self.plan.settings)(index),
+            true => Cluster::default(),
+        };
+        let cluster = Cluster { listen, routes, name: Some("c".into()), ..settings };
         let options = Options { cluster: Some(cluster), ..Options::default() };
         let mut bench = Bench::with_id(&id, options, 0);
         bench.delivery.now = self.now;
@@ -150,7 +192,15 @@ impl World {
         });
         let mesh = Mesh::new(Arc::clone(&bench.registry), self.random.u64(..));
         mesh.listening(ROUTE_PORT, vec![format!("client.{index}:4222")]);
-        Server { id, bench, mesh }
+        if !is_nats_server {
+            return Server { id, bench, brain: Brain::Dialtone(mesh) };
+        }
+        let mut info = mesh.info(&Place::FIRST, "off", 0);
+        info.go = "go1.27.2".to_owned();
+        let mut listed = mesh.cluster.routes.clone();
+        listed.retain(|url| url.host != host(index));
+        let server = NatsServer::new(info, listed, self.now, self.random.fork());
+        Server { id, bench, brain: Brain::NatsServer(Arc::new(server)) }
     }
 
     /// Ends a server at once, with all its connections, and starts another one in its place.
@@ -161,16 +211,19 @@ impl World {
             }
         }
         self.calls.retain(|call| call.server != index);
-        let server = self.start(index, self.servers.len());
+        let server = self.start(index);
         self.servers[index] = server;
     }
 
     /// Ends a connection for both sides; what is on its way is lost.
     pub(crate) fn cut(&mut self, at: usize) {
-        for side in 0..2 {
-            self.cables[at].ends[side].wire.0.lock().clear();
-            self.hang_up(at, side, ClosedReason::ReadError);
-        }
+        (0..2).for_each(|side| self.lose(at, side));
+    }
+
+    /// Ends a connection for one side, of which nothing more arrives; the other hears of it later.
+    pub(crate) fn lose(&mut self, at: usize, side: usize) {
+        self.cables[at].ends[side].wire.0.lock().clear();
+        self.hang_up(at, side, ClosedReason::ReadError);
         self.reap();
     }
 
@@ -192,7 +245,7 @@ impl World {
     /// Who wants to dial does so, and is connected or fails some time later.
     fn dial(&mut self) {
         for index in 0..self.servers.len() {
-            while let Some(dial) = self.servers[index].mesh.next_dial(self.now) {
+            while let Some(dial) = self.servers[index].brain.next_dial(self.now) {
                 let delay = Duration::from_millis(self.random.u64(..60));
                 self.calls.push(Call { server: index, dial, due: self.now + delay });
             }
@@ -203,10 +256,10 @@ impl World {
         self.calls = later;
         for call in due {
             let target = target(&call.dial);
-            let mesh = &self.servers[call.server].mesh;
+            let brain = &self.servers[call.server].brain;
             let reachable = self.sides[target] == self.sides[call.server];
-            if !reachable || mesh.is_self(&address(target)) {
-                mesh.dial_failed(&call.dial, now);
+            if !reachable || brain.is_self(&address(target)) {
+                brain.dial_failed(&call.dial, now);
             } else {
                 self.connect(call, target);
             }
@@ -226,7 +279,7 @@ impl World {
     }
 
     fn end(&mut self, index: usize, role: Role, remote: String) -> End {
-        let Server { bench, mesh, .. } = &mut self.servers[index];
+        let Server { bench, brain, .. } = &mut self.servers[index];
         let wire = Arc::new(Queue::default());
         let remote = remote.parse().ok();
         let conn = bench.registry.add(|cid, slot| {
@@ -234,14 +287,14 @@ impl World {
         });
         conn.own(Waker::noop());
         let registry = Arc::clone(&bench.registry);
-        let mut route = Route::new(registry, Arc::clone(mesh), Arc::clone(&conn), role);
-        route.start(&mut bench.delivery);
+        let mut speaker = brain.speaker(registry, Arc::clone(&conn), role);
+        either!(&mut speaker, machine => machine.start(&mut bench.delivery));
         bench.delivery.commit(&conn);
-        let parser = Parser::new(route.rules());
+        let parser = Parser::new(either!(&speaker, machine => machine.rules()));
         End {
             server: index,
             conn,
-            route,
+            speaker,
             parser,
             wire,
             compressed: false,
@@ -307,9 +360,7 @@ impl World {
             self.crossed.push(Crossing { from, to, payload: payload.to_vec() });
         };
         if let Err(error) = end.handle(input, bench, crossed) {
-            let reason = end.route.fail((&error).into(), &mut bench.delivery);
-            bench.delivery.commit(&end.conn);
-            end.conn.close(reason, false);
+            end.fail(&error, bench);
         } else {
             bench.delivery.commit(&end.conn);
         }
@@ -321,22 +372,25 @@ impl World {
         let end = &mut self.cables[at].ends[side];
         let bench = &mut self.servers[end.server].bench;
         if end.gone && !end.forgotten {
-            end.forgotten = !end.route.forget(&mut bench.delivery);
+            end.forgotten =
+                !either!(&mut end.speaker, machine => machine.forget(&mut bench.delivery));
             return true;
         }
         if end.gone || end.conn.is_closed() {
             return false;
         }
-        let due = match now >= end.route.deadline() {
-            true => end.route.handle_deadline(&mut bench.delivery),
-            false => Ok(()),
-        };
-        let more = match due.and_then(|()| end.route.handle_turn(&mut bench.delivery)) {
+        let delivery = &mut bench.delivery;
+        let done = either!(&mut end.speaker, machine => {
+            let due = match now >= machine.deadline() {
+                true => machine.handle_deadline(delivery),
+                false => Ok(()),
+            };
+            due.and_then(|()| machine.handle_turn(delivery))
+        });
+        let more = match done {
             Ok(more) => more,
             Err(error) => {
-                let reason = end.route.fail((&error).into(), &mut bench.delivery);
-                bench.delivery.commit(&end.conn);
-                end.conn.close(reason, false);
+                end.fail(&error, bench);
                 return true;
             }
         };
@@ -361,7 +415,8 @@ impl World {
                     let Some(reason) = end.conn.closed().filter(|_| !end.gone) else { continue };
                     let bench = &mut self.servers[end.server].bench;
                     end.conn.flush(&bench.registry.policy, self.now);
-                    end.route.close(reason, &mut bench.delivery);
+                    let delivery = &mut bench.delivery;
+                    either!(&mut end.speaker, machine => machine.close(reason, delivery));
                     bench.delivery.commit(&end.conn);
                     end.conn.hang_up();
                     end.gone = true;
@@ -373,14 +428,13 @@ impl World {
 
     /// Whether every server has all the connections to every other one, and none to spare.
     pub(crate) fn is_whole(&self) -> bool {
-        let size = |server: &Server| server.mesh.cluster.pool_size;
-        let accounts = |server: &Server| server.mesh.cluster.dedicated_accounts(false).len();
+        let cluster = |server: &Server| server.bench.registry.options.cluster.clone();
+        let size = |server: &Server| cluster(server).and_then(|cluster| cluster.pool_size);
+        let accounts = |server: &Server| {
+            cluster(server).map_or(0, |cluster| cluster.dedicated_accounts(false).len())
+        };
         self.servers.iter().enumerate().all(|(at, server)| {
-            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-            let routes = server.mesh.routes();
-            for route in &routes {
-                *counts.entry(&route.server_id).or_default() += 1;
-            }
+            let mut counts = server.brain.connections();
             self.servers.iter().enumerate().filter(|(other, _)| *other != at).all(|(_, other)| {
                 let wanted = match (size(server), size(other)) {
                     (Some(ours), Some(theirs)) => {
@@ -388,7 +442,7 @@ impl World {
                     }
                     _ => 1,
                 };
-                counts.remove(other.id.as_str()) == Some(wanted)
+                counts.remove(&other.id) == Some(wanted)
             }) && counts.is_empty()
         })
     }
@@ -402,7 +456,12 @@ impl World {
         let mut quiet = Duration::ZERO;
         let start = self.now;
         while quiet < SETTLED {
-            assert!(self.now.since(start) < SETTLE_MAX, "the mesh does not become whole");
+            if self.now.since(start) >= SETTLE_MAX {
+                let ids: Vec<&str> = self.servers.iter().map(|server| &*server.id).collect();
+                let known: Vec<_> =
+                    self.servers.iter().map(|server| server.brain.connections()).collect();
+                panic!("the mesh does not become whole: {ids:?} have {known:#?}");
+            }
             let step = Duration::from_millis(50);
             self.pass(step);
             self.carry_all();
@@ -417,19 +476,81 @@ const SETTLED: Duration = Duration::from_secs(6);
 /// How long a mesh may take to become whole: a stale connection is noticed and dialled anew.
 const SETTLE_MAX: Duration = Duration::from_secs(180);
 
+impl Server {
+    /// The mesh of a dialtone.
+    pub(crate) fn mesh(&self) -> &Mesh {
+        match &self.brain {
+            Brain::Dialtone(mesh) => mesh,
+            Brain::NatsServer(_) => panic!("a nats-server has none"),
+        }
+    }
+}
+
+impl Brain {
+    fn next_dial(&self, now: Moment) -> Option<Dial> {
+        match self {
+            Brain::Dialtone(mesh) => mesh.next_dial(now),
+            Brain::NatsServer(server) => server.next_dial(now),
+        }
+    }
+
+    fn is_self(&self, address: &str) -> bool {
+        matches!(self, Brain::Dialtone(mesh) if mesh.is_self(address))
+    }
+
+    fn dial_failed(&self, dial: &Dial, now: Moment) {
+        match self {
+            Brain::Dialtone(mesh) => _ = mesh.dial_failed(dial, now),
+            Brain::NatsServer(server) => server.dial_failed(dial, now),
+        }
+    }
+
+    fn speaker(&self, registry: Arc<Registry>, conn: Arc<Conn>, role: Role) -> Speaker {
+        match self {
+            Brain::Dialtone(mesh) => {
+                Speaker::Dialtone(Box::new(Route::new(registry, Arc::clone(mesh), conn, role)))
+            }
+            Brain::NatsServer(server) => {
+                Speaker::NatsServer(NatsRoute::new(Arc::clone(server), registry, conn, role))
+            }
+        }
+    }
+
+    /// How many connections there are to each other server.
+    fn connections(&self) -> BTreeMap<String, usize> {
+        let mesh = match self {
+            Brain::Dialtone(mesh) => mesh,
+            Brain::NatsServer(server) => return server.connections(),
+        };
+        let mut counts = BTreeMap::new();
+        for route in mesh.routes() {
+            *counts.entry(route.server_id.into()).or_default() += 1;
+        }
+        counts
+    }
+}
+
 impl End {
+    fn fail(&self, error: &ProtoErr, bench: &mut Bench) {
+        let delivery = &mut bench.delivery;
+        let reason = either!(&self.speaker, machine => machine.fail(error.into(), delivery));
+        bench.delivery.commit(&self.conn);
+        self.conn.close(reason, false);
+    }
+
     fn handle(
         &mut self,
         mut input: &[u8],
         bench: &mut Bench,
         mut crossed: impl FnMut(&[u8]),
     ) -> Result<(), ProtoErr> {
-        let End { route, parser, conn, compressed, .. } = self;
+        let End { speaker, parser, conn, compressed, .. } = self;
         let delivery = &mut bench.delivery;
         loop {
             if let Some((msg, used)) = parser.next_plain(input) {
                 let before = input;
-                route.handle_msg(&msg, Some(parser.rest(&mut input, used)), delivery)?;
+                let rest = parser.rest(&mut input, used);
+                either!(speaker, machine => machine.handle_msg(&msg, Some(rest), delivery))?;
                 let mut row = &before[..before.len() - input.len()];
                 let mut again = Parser::new(parser.rules);
                 while let (Some(RouteOp::Msg(msg)), used) = again.next(row)? {
@@ -444,13 +565,14 @@ impl End {
             if let RouteOp::Msg(msg) = &op {
                 crossed(msg.publish.payload());
             }
-            route.handle_op(&op, delivery)?;
-            if Route::changes_rules(&op) {
-                parser.rules = route.rules();
-                if route.take_compression().is_some() && !std::mem::replace(compressed, true) {
-                    delivery.commit(conn);
-                    route.handle_compressed(delivery);
-                }
+            either!(speaker, machine => machine.handle_op(&op, delivery))?;
+            parser.rules = either!(speaker, machine => machine.rules());
+            if let Speaker::Dialtone(route) = speaker
+                && route.take_compression().is_some()
+                && !std::mem::replace(compressed, true)
+            {
+                delivery.commit(conn);
+                route.handle_compressed(delivery);
             }
         }
     }
@@ -462,7 +584,11 @@ fn url(index: usize) -> String {
 }
 
 fn address(index: usize) -> String {
-    format!("10.0.0.{}:{ROUTE_PORT}", index + 1)
+    format!("{}:{ROUTE_PORT}", host(index))
+}
+
+fn host(index: usize) -> String {
+    format!("10.0.0.{}", index + 1)
 }
 
 /// Index of the server that a dial leads to.
