@@ -112,6 +112,8 @@ pub struct Conn {
     dedicated: AtomicBool,
     /// `closed` of the flow, readable without its lock.
     is_closed: AtomicBool,
+    /// It is a route whose other side gives no sign of life.
+    is_silent: AtomicBool,
     /// Monitoring wants its RTT.
     rtt_wanted: AtomicBool,
     /// The client has to be told that INFO has changed.
@@ -211,6 +213,9 @@ pub struct Progress {
     pub pending_bytes: usize,
     /// They wait for the socket.
     pub blocked: bool,
+    /// When it last took something while it was blocked, or was blocked; unknown until the owner
+    /// has looked.
+    pub progress_at: Option<Moment>,
 }
 
 /// What a connection has got, for monitoring.
@@ -265,6 +270,7 @@ impl Conn {
             answers: AtomicBool::new(false),
             dedicated: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
+            is_silent: AtomicBool::new(false),
             rtt_wanted: AtomicBool::new(false),
             info_wanted: AtomicBool::new(false),
             flow: Mutex::new(Flow { wire: Some(wire), ..Flow::default() }),
@@ -494,6 +500,7 @@ impl Conn {
             written: flow.written(),
             pending_bytes: flow.outbound.pending_bytes(),
             blocked: flow.blocked,
+            progress_at: flow.lag.as_ref().and_then(|lag| lag.progress_at),
         }
     }
 
@@ -574,6 +581,16 @@ impl Conn {
     /// It takes no more messages.
     pub fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// It is a route whose other side gives no sign of life: others are to be preferred.
+    pub fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether its other side gives no sign of life.
+    pub fn set_silent(&self, silent: bool) {
+        self.is_silent.store(silent, Ordering::Relaxed);
     }
 
     /// What it has got so far.

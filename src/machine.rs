@@ -53,6 +53,10 @@ pub trait Machine: Unpin + Send + 'static {
     /// Speaks first.
     fn start(&mut self, delivery: &mut Delivery);
 
+    /// Some input is there, a whole op or not.
+    #[inline]
+    fn heard(&mut self, _now: Moment) {}
+
     /// Handles one op.
     ///
     /// # Errors

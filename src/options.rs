@@ -255,8 +255,8 @@ pub struct Cluster {
     pub accounts: Vec<String>,
     /// How these connections are compressed.
     pub compression: Compression,
-    /// Time without a sign of another server's machine after which a route is dead. Not a setting
-    /// of nats-server.
+    /// Time without a sign of another server's machine after which a route is dead; a third more
+    /// without one of the server itself, while it is sent messages. Not a setting of nats-server.
     pub silence_max: Duration,
     /// Time between two PINGs on a route.
     pub ping_interval: Duration,

@@ -49,6 +49,11 @@ impl Pings {
         self.measured && self.sent_at != Moment::NEVER && now - self.sent_at <= RTT_AGE_MAX
     }
 
+    /// A PING is not answered yet.
+    pub fn is_asking(&self) -> bool {
+        self.out > 0
+    }
+
     /// A PING goes out.
     pub fn sent(&mut self, now: Moment) {
         self.out += 1;

@@ -18,6 +18,7 @@
 mod dials;
 mod hearsay;
 pub mod mesh;
+mod silence;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,7 @@ use crate::sublist::cursor::Cursor;
 use crate::turns::Grace;
 
 use mesh::{Dial, Mesh, Place, Unregistered};
+use silence::{Look, Silence};
 
 /// Which side opened the connection.
 #[derive(Debug, Clone)]
@@ -72,6 +74,7 @@ pub struct Route {
     auth_required: bool,
     /// They go out whatever the traffic, since the round trip time is wanted.
     pings: Pings,
+    silence: Silence,
     /// It wants to be told `+OK`.
     verbose: bool,
     /// What is agreed on; none before.
@@ -138,6 +141,7 @@ impl Route {
             handshake_due: conn.start + patience,
             auth_required,
             pings: Pings::new(Moment::NEVER),
+            silence: Silence::new(),
             verbose: false,
             agreed: None,
             end: Unregistered::Retry,
@@ -210,6 +214,13 @@ impl Machine for Route {
         }
     }
 
+    #[inline]
+    fn heard(&mut self, now: Moment) {
+        if self.silence.heard(now) {
+            self.conn.set_silent(false);
+        }
+    }
+
     fn handle_op(&mut self, op: &RouteOp<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         match op {
             RouteOp::Msg(msg) => self.handle_msg(msg, None, delivery),
@@ -277,7 +288,7 @@ impl Machine for Route {
     }
 
     fn deadline(&self) -> Moment {
-        self.handshake_due.min(self.pings.due)
+        self.handshake_due.min(self.pings.due).min(self.silence.due)
     }
 
     fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
@@ -299,6 +310,9 @@ impl Machine for Route {
         if now >= self.pings.due {
             self.pings.tick(now, ping_interval(&self.mesh), self.mesh.cluster.ping_max)?;
             delivery.staging.tell(&self.conn, encoder::PING);
+        }
+        if now >= self.silence.due {
+            self.look(delivery)?;
         }
         Ok(())
     }
@@ -585,6 +599,7 @@ impl Route {
             self.handshake_due = now + patience;
         }
         self.pings.begin(now, ROUTE_FIRST_PING);
+        self.silence.begin(now, self.mesh.cluster.silence_max);
         if open.confirm {
             self.pings.sent(now);
             delivery.staging.tell(&self.conn, encoder::PING);
@@ -607,6 +622,23 @@ impl Route {
             self.grace = None;
             delivery.staging.tell(&self.conn, encoder::PONG);
         }
+    }
+
+    /// Looks whether the other server still gives a sign of life, if it has been sent something.
+    fn look(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        let now = delivery.now;
+        let (sent, progress) = (self.conn.received().out_msgs, self.conn.progress());
+        match self.silence.look(now, self.mesh.cluster.silence_max, sent, progress) {
+            Look::Alive => self.conn.set_silent(false),
+            Look::Ask if self.pings.is_asking() => {}
+            Look::Ask => {
+                self.pings.sent(now);
+                delivery.staging.tell(&self.conn, encoder::PING);
+            }
+            Look::PassOver => self.conn.set_silent(true),
+            Look::GiveUp => return Err(ProtoErr::StaleConnection),
+        }
+        Ok(())
     }
 
     fn handle_pong(&mut self, now: Moment) {

@@ -170,7 +170,7 @@ impl Beyond {
     }
 
     /// Chooses a member of a group, all with the same chance. Closed routes and `except` are left
-    /// out.
+    /// out, and silent ones as long as there is somebody else.
     fn choose(
         &self,
         local_count: usize,
@@ -178,12 +178,26 @@ impl Beyond {
         except: Option<&Arc<Conn>>,
         random: &mut fastrand::Rng,
     ) -> Option<Choice> {
+        let is_there = |conn: &Arc<Conn>| {
+            !conn.is_closed() && except.is_none_or(|except| !Arc::ptr_eq(conn, except))
+        };
+        let speaks = |conn: &Arc<Conn>| is_there(conn) && !conn.is_silent();
+        self.choose_of(local_count, remotes, speaks, random)
+            .or_else(|| self.choose_of(local_count, remotes, is_there, random))
+    }
+
+    /// Chooses among the local members and those behind the routes that may be used.
+    fn choose_of(
+        &self,
+        local_count: usize,
+        remotes: &Range<usize>,
+        may_be_used: impl Fn(&Arc<Conn>) -> bool,
+        random: &mut fastrand::Rng,
+    ) -> Option<Choice> {
         let remotes = &self.remotes[remotes.clone()];
         let weight_of = |remote: &Remote| {
             let conn = &self.routes[remote.route as usize].conn;
-            let is_left_out =
-                conn.is_closed() || except.is_some_and(|except| Arc::ptr_eq(conn, except));
-            if is_left_out { 0 } else { remote.weight }
+            if may_be_used(conn) { remote.weight } else { 0 }
         };
         let local_weight = local_count as u64;
         let weight = local_weight + remotes.iter().map(weight_of).sum::<u64>();

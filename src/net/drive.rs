@@ -425,6 +425,7 @@ impl<M: Machine> Drive<M> {
     /// Handles the ops in `input`; what takes too long, or is behind an op without its answer, is
     /// left in the backlog.
     fn handle(&mut self, input: &[u8], delivery: &mut Delivery) -> Handled {
+        self.machine.heard(delivery.now);
         let mut rest = input;
         loop {
             match self.handle_next(&mut rest, delivery) {

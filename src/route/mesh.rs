@@ -519,8 +519,8 @@ impl Mesh {
         state.wake();
     }
 
-    /// An INFO about another server than the one at the end of the connection, which is `teller`, or
-    /// about one connection to it.
+    /// An INFO about another server than the one at the end of the connection, which is `teller`,
+    /// or about one connection to it.
     pub fn hear_of(&self, teller: &str, info: &Info, now: Moment) {
         if info.server_id != self.registry.server_id.as_str() {
             self.seek(&mut self.state.lock(), teller, info, now);

@@ -141,6 +141,7 @@ impl Acceptor {
 
     fn try_hear(&mut self, other: &mut Other, lines: &str) -> Result<(), ProtoErr> {
         let Other { route, parser, .. } = other;
+        route.heard(self.bench.delivery.now);
         let mut rest = lines.as_bytes();
         while let (Some(op), used) = parser.next(rest)? {
             route.handle_op(&op, &mut self.bench.delivery)?;
@@ -158,6 +159,27 @@ impl Acceptor {
         self.hear(&mut other, &[LINES[0], LINES[5]].concat());
         other.wire.take();
         other
+    }
+
+    /// A second passes, in which others that stand still say nothing.
+    fn pass_second(&mut self, others: &mut [&mut Other]) -> Result<(), ProtoErr> {
+        self.bench.delivery.now = self.bench.delivery.now + Duration::from_secs(1);
+        let now = self.bench.delivery.now;
+        for other in others {
+            while now >= other.route.deadline() {
+                other.route.handle_deadline(&mut self.bench.delivery)?;
+            }
+            self.bench.delivery.commit(other.route.conn());
+        }
+        Ok(())
+    }
+
+    /// How many messages to a group each of two others gets.
+    fn spread(&mut self, others: [&Other; 2]) -> [usize; 2] {
+        let text = |other: &Other| String::from_utf8(other.wire.take()).unwrap();
+        others.iter().for_each(|other| drop(text(other)));
+        self.bench.send(0, &b"PUB a 1\r\nx\r\n".repeat(MESSAGES));
+        others.map(|other| text(other).matches("RMSG $G a | q 1\r\nx\r\n").count())
     }
 
     fn lose(&mut self, other: &mut Other) {
@@ -239,6 +261,9 @@ fn whom_only_the_system_account_tells_of_is_dialled_later() {
     let places: Vec<&Place> = dials.iter().map(|dial| &dial.place).collect();
     assert_eq!(places, [&Place::FIRST, &Place::FIRST]);
 }
+
+/// So many that of a fair coin both sides come up.
+const MESSAGES: usize = 40;
 
 /// Strangers who connect and say nothing keep no server out.
 #[test]
@@ -461,6 +486,48 @@ fn denials_hold_against_wider_interest_on_all_ways() {
         }
     }
     assert!(left > 200 && came > 200, "{left} left, {came} came");
+}
+
+/// Of a group half of the messages were lost with a server that stood still, for 88 seconds.
+#[test]
+fn a_server_that_stands_still_is_passed_over_then_given_up() {
+    let mut acceptor = Acceptor::new(1);
+    acceptor.bench.send(0, HEARS_NONE);
+    let mut still = acceptor.join();
+    let mut other = acceptor.accept();
+    let introduction = [LINES[0], LINES[5]].concat();
+    acceptor.hear(&mut other, &introduction.replace("NB", "NC").replace("\"B\"", "\"C\""));
+    acceptor.hear(&mut still, "RS+ $G a q 1\r\n");
+    for second in 0..8 {
+        acceptor.hear(&mut other, "RS+ $G a q 1\r\n");
+        let counts = acceptor.spread([&still, &other]);
+        assert_eq!(counts[0] > 0, second < 4, "{counts:?} after {second} s");
+        // Better one that is silent than nobody.
+        acceptor.hear(&mut other, "RS- $G a q\r\n");
+        assert_eq!(acceptor.spread([&still, &other]), [MESSAGES, 0]);
+        let result = acceptor.pass_second(&mut [&mut still, &mut other]);
+        let stale = Err(ProtoErr::StaleConnection);
+        assert_eq!(result, if second == 7 { stale } else { Ok(()) });
+    }
+}
+
+#[test]
+fn who_is_heard_of_again_is_passed_over_no_more() {
+    let mut acceptor = Acceptor::new(1);
+    let (mut still, other) = (acceptor.join(), acceptor.accept());
+    acceptor.hear(&mut still, "RS+ $G a q 1\r\n");
+    acceptor.bench.send(0, HEARS_NONE);
+    acceptor.bench.send(0, b"SUB a q 1\r\n");
+    for _ in 0..2 {
+        let counts = acceptor.spread([&still, &other]);
+        assert!(counts[0] > 0, "{counts:?}");
+        for _ in 0..6 {
+            acceptor.spread([&still, &other]);
+            acceptor.pass_second(&mut [&mut still]).unwrap();
+        }
+        assert_eq!(acceptor.spread([&still, &other]), [0, 0]);
+        acceptor.hear(&mut still, "PING\r\n");
+    }
 }
 
 /// A client that is told when nobody gets its request.

@@ -546,6 +546,7 @@ impl End {
     ) -> Result<(), ProtoErr> {
         let End { speaker, parser, conn, compressed, .. } = self;
         let delivery = &mut bench.delivery;
+        either!(speaker, machine => machine.heard(delivery.now));
         loop {
             if let Some((msg, used)) = parser.next_plain(input) {
                 let before = input;

@@ -252,6 +252,74 @@ fn a_blackhole_is_noticed() {
     cluster.settle();
 }
 
+/// A process that stands still, with a kernel that goes on to acknowledge what it is sent, kept
+/// half of a group's messages for 88 seconds.
+#[test]
+#[ignore = "waits until a silence is long enough"]
+fn a_frozen_server_is_noticed() {
+    for which in Which::all() {
+        let mut cluster = Cluster::start(&[Dialtone, which], Flavor::Default);
+        let mut near = Client::subscribed(&cluster.servers()[0], "work q");
+        let _far = Client::subscribed(&cluster.servers()[1], "work q");
+        let mut publisher = asking(&cluster.servers()[0]);
+        cluster.settle();
+        cluster.servers()[1].signal("STOP");
+        let start = Instant::now();
+        let mut preferred_since = start;
+        while !has_closed(&cluster.servers()[0]) {
+            assert!(start.elapsed() < Duration::from_secs(10), "{which:?} is not noticed");
+            publisher.send("PUB work 0\r\n\r\n");
+            publisher.fence();
+            near.send("PING\r\n");
+            if near.frame() == b"PONG\r\n" {
+                preferred_since = Instant::now();
+            } else {
+                near.expect("PONG\r\n");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let preferred = preferred_since - start;
+        println!("{which:?}: passed over after {preferred:?}, closed after {:?}", start.elapsed());
+        assert!(preferred < Duration::from_secs(6), "{preferred:?}");
+        for n in 0..50 {
+            publisher.send(&format!("PUB work 2\r\n{n:02}\r\n"));
+            near.expect(&format!("MSG work 1 2\r\n{n:02}\r\n"));
+        }
+        cluster.servers()[1].signal("CONT");
+        cluster.settle();
+    }
+}
+
+/// A route was lost, for whatever reason but that of the test's own clients.
+fn has_closed(server: &Server) -> bool {
+    server.log_lines().iter().any(|line| line.contains("Router connection closed"))
+}
+
+/// A server behind a slow connection, which has nothing to say itself, is not taken for a frozen
+/// one, however much waits for it.
+#[test]
+#[ignore = "waits until a silence would have been too long"]
+fn a_slow_link_is_no_silence() {
+    for which in Which::all() {
+        let mut cluster = Cluster::relayed(&[Dialtone, which], Flavor::Single);
+        let mut far = Client::subscribed(&cluster.servers()[1], "a");
+        cluster.settle();
+        (0..2).for_each(|at| cluster.proxy(at).throttle(1_000));
+        let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
+        let closed = |cluster: &Cluster| cluster.servers().iter().any(has_closed);
+        let before = closed(&cluster);
+        let frame = format!("PUB a 10000\r\n{}\r\n", "x".repeat(10_000));
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(12) {
+            publisher.send(&frame.repeat(50));
+            publisher.fence();
+            far.frame();
+            thread::sleep(Duration::from_millis(200));
+        }
+        assert_eq!(closed(&cluster), before, "{:?}", cluster.servers()[0].log_lines());
+    }
+}
+
 /// The other machine is gone, and nobody has anything to send to it.
 #[test]
 #[ignore = "makes network namespaces, and waits for a timeout of the kernel"]
