@@ -249,15 +249,19 @@ impl<T> Row<T> {
     #[cold]
     fn split(&mut self, hash_of: impl Fn(&T) -> u64) {
         let (at_start, split) = round(self.tables.len());
-        // Both are made as large as the one was: they will be as full when they are split.
-        let mut parts = [(); 2].map(|()| HashTable::with_capacity(FULL));
-        for entry in std::mem::take(&mut self.tables[split]) {
-            let hash = hash_of(&entry);
-            let leaves = choice(hash) & at_start as u64 != 0;
-            parts[usize::from(leaves)].insert_unique(hash, entry, &hash_of);
+        // Each has room for as many as the one had: it will have as many when it is split. The one
+        // keeps its memory, since holes between subscriptions would stay.
+        let mut leave = HashTable::with_capacity(FULL);
+        let stay = &mut self.tables[split];
+        let all: Vec<(u64, T)> = stay.drain().map(|entry| (hash_of(&entry), entry)).collect();
+        if stay.num_buckets() > leave.num_buckets() {
+            *stay = HashTable::with_capacity(FULL);
         }
-        let [stay, leave] = parts;
-        self.tables[split] = stay;
+        for (hash, entry) in all {
+            let leaves = choice(hash) & at_start as u64 != 0;
+            let part = if leaves { &mut leave } else { &mut *stay };
+            part.insert_unique(hash, entry, &hash_of);
+        }
         self.tables.push(leave);
     }
 
