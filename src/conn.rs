@@ -680,15 +680,15 @@ impl Conn {
         MutexGuard::map(self.state.lock(), |state| &mut state.subscriptions)
     }
 
-    /// Handles of all its subscriptions, in no order. Others get at them in between, since there may
-    /// be many; so if some go meanwhile, another one may be listed twice.
-    pub fn list_subscriptions(&self) -> Vec<Subscription> {
-        let mut listed = Vec::new();
+    /// Its subscriptions, in no order. They are looked up in pieces, since there may be many; so if
+    /// some go meanwhile, another one may be listed twice.
+    pub fn list_subscriptions(&self) -> impl Iterator<Item = Subscription> {
         let mut walk = Walk::new();
-        while !walk.is_over() {
-            listed.extend(self.subscriptions().step(&mut walk).cloned());
-        }
-        listed
+        let next_piece = move || {
+            let more = !walk.is_over();
+            more.then(|| self.subscriptions().step(&mut walk).cloned().collect::<Vec<_>>())
+        };
+        std::iter::from_fn(next_piece).flatten()
     }
 
     /// What its CONNECT told.

@@ -57,6 +57,7 @@ struct Conns {
     by_slot: Vec<Option<Arc<Conn>>>,
     count: usize,
     client_count: usize,
+    routes: Vec<Arc<Conn>>,
     /// What routes carried that have ended.
     ended_routes: Traffic,
     cids: u64,
@@ -193,9 +194,13 @@ impl Registry {
         let conn = Arc::new(make(cid, Slot { number, free: Arc::clone(&self.free_slots) }));
         conns.by_slot[number as usize] = Some(Arc::clone(&conn));
         conns.count += 1;
-        if conn.kind == Kind::Client {
-            conns.client_count += 1;
-            self.total_connections.fetch_add(1, Relaxed);
+        match conn.kind {
+            Kind::Client => {
+                conns.client_count += 1;
+                self.total_connections.fetch_add(1, Relaxed);
+            }
+            Kind::Route => conns.routes.push(Arc::clone(&conn)),
+            Kind::System => {}
         }
         let stopped = conns.stopped;
         drop(conns);
@@ -222,7 +227,10 @@ impl Registry {
         conns.count -= 1;
         match conn.kind {
             Kind::Client => conns.client_count -= 1,
-            Kind::Route => conns.ended_routes += traffic,
+            Kind::Route => {
+                conns.routes.retain(|route| route.cid != conn.cid);
+                conns.ended_routes += traffic;
+            }
             Kind::System => {}
         }
     }
@@ -283,10 +291,8 @@ impl Registry {
 
     /// What all routes have carried, those included that have ended.
     pub fn route_traffic(&self) -> Traffic {
-        let mut routes = self.select(|conn| conn.kind == Kind::Route);
         let conns = self.conns.lock();
-        let mut traffic = conns.ended_routes;
-        routes.retain(|route| conns.holds(route));
+        let (mut traffic, routes) = (conns.ended_routes, conns.routes.clone());
         drop(conns);
         routes.iter().for_each(|route| traffic += route.traffic());
         traffic

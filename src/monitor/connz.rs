@@ -380,7 +380,7 @@ impl Listed {
 
     fn subscriptions(&self) -> Known {
         match self {
-            Listed::Open(conn) => Known::of(conn),
+            Listed::Open(conn) => Known::Open(Arc::clone(conn)),
             Listed::Closed(closed) => Known::Closed(Arc::clone(closed)),
         }
     }

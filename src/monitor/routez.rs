@@ -2,6 +2,8 @@
 //!
 //! nats: server/monitor.go `Routez`
 
+use std::sync::Arc;
+
 use serde::{Serialize, Serializer};
 
 use crate::info::Subjects;
@@ -98,7 +100,7 @@ impl RouteInfo {
         let conn = &route.conn;
         let traffic = conn.traffic();
         let (subscriptions_list, subscriptions_list_detail) =
-            subsz::lists(subs, || Known::of(conn));
+            subsz::lists(subs, || Known::Open(Arc::clone(conn)));
         RouteInfo {
             rid: conn.cid.0,
             remote_id: route.server_id.clone(),

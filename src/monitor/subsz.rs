@@ -14,7 +14,7 @@ use crate::info::is_default;
 use crate::limits::GLOBAL_ACCOUNT;
 use crate::monitor::json::{Date, Float};
 use crate::monitor::params::{Params, Subs};
-use crate::monitor::{LIMIT_DEFAULT, Refused, View};
+use crate::monitor::{LIMIT_DEFAULT, Refused, View, page_range};
 use crate::registry::{Closed, ClosedSubscription};
 use crate::stats::CacheStats;
 use crate::subject::is_valid_publish;
@@ -51,9 +51,17 @@ pub struct Subsz {
     pub subscriptions_list: OfAccounts,
 }
 
-/// The subscriptions on the page, by account. Their texts are made as they are written.
+/// The subscriptions on the page by account, of each at least one.
 #[derive(Default)]
-pub struct OfAccounts(Vec<(Arc<Account>, Vec<Subscription>)>);
+pub struct OfAccounts(Vec<(Arc<Account>, Selected)>);
+
+/// Part of the subscriptions of an account.
+enum Selected {
+    /// Of those of these connections, which are looked up as they are written.
+    Range { conns: Vec<Arc<Conn>>, skip: usize, room: usize },
+    /// Those that match what was asked for.
+    Matching(Vec<Subscription>),
+}
 
 /// The subjects of a connection's subscriptions.
 pub struct SubjectList(Known);
@@ -63,8 +71,8 @@ pub struct DetailList(Known);
 
 /// The subscriptions of one connection, of which there is at least one.
 pub enum Known {
-    /// Handles of those of an open one.
-    Open(Vec<Subscription>),
+    /// Those of an open one, which are looked up as they are written.
+    Open(Arc<Conn>),
     /// Those that are remembered of one that has ended.
     Closed(Arc<Closed>),
 }
@@ -141,6 +149,7 @@ pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, Refused> {
         limit: query.limit.unwrap_or(LIMIT_DEFAULT),
         subscriptions_list: OfAccounts::default(),
     };
+    let mut room = subsz.limit;
     for account in view.registry.accounts() {
         if !query.account.is_empty() && *account.name != query.account {
             continue;
@@ -151,64 +160,73 @@ pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, Refused> {
             continue;
         }
         let skip = subsz.offset.saturating_sub(subsz.total);
-        let room = subsz.limit - subsz.subscriptions_list.len();
-        let (page, count) = select(view, &account, test, skip, room);
-        subsz.subscriptions_list.0.push((account, page));
+        let (selected, count) = select(view, &account, test, skip, room);
+        let range = page_range(skip, room, count);
+        if !range.is_empty() {
+            subsz.subscriptions_list.0.push((account, selected));
+        }
+        room -= range.len();
         subsz.total += count;
     }
     Ok(subsz)
 }
 
-/// Part of the subscriptions that match `test`, or of all if it is empty, and their number.
-/// Handles only, so that nothing is locked for long.
+/// Part of the subscriptions that match `test`, or of all if it is empty, and the number of all.
 fn select(
     view: &View<'_>,
     account: &Account,
     test: &[u8],
     skip: usize,
     room: usize,
-) -> (Vec<Subscription>, usize) {
+) -> (Selected, usize) {
     if test.is_empty() {
-        return (page(view, skip, room), account.with_sublist(|sublist| sublist.count()));
+        return (range(view, skip, room), account.with_sublist(|sublist| sublist.count()));
     }
     let mut found = MatchResult::new();
     account.match_into(test, &mut found);
     let members = found.groups().iter().flat_map(|group| group.members());
     let matching: Vec<_> = found.plain().iter().chain(members).collect();
     let page = matching.iter().skip(skip).take(room).map(|&one| one.clone()).collect();
-    (page, matching.len())
+    (Selected::Matching(page), matching.len())
 }
 
 /// Part of all subscriptions, connection by connection: a walk over the sublist would lock it for
 /// as long as it takes. All connections are in the one account there is.
-fn page(view: &View<'_>, mut skip: usize, room: usize) -> Vec<Subscription> {
-    let mut page = Vec::new();
-    for conn in view.registry.conns() {
-        let count = conn.subscriptions().len();
-        if skip < count && page.len() < room {
-            let listed = conn.list_subscriptions().into_iter();
-            page.extend(listed.skip(skip).take(room - page.len()));
+fn range(view: &View<'_>, mut skip: usize, room: usize) -> Selected {
+    let mut conns = view.registry.conns();
+    let passed = conns.iter().take_while(|conn| {
+        let left = skip.checked_sub(conn.subscriptions().len());
+        skip = left.unwrap_or(skip);
+        left.is_some()
+    });
+    let passed = passed.count();
+    conns.drain(..passed);
+    Selected::Range { conns, skip, room }
+}
+
+impl Selected {
+    fn iter(&self) -> Box<dyn Iterator<Item = Subscription> + '_> {
+        match self {
+            Selected::Range { conns, skip, room } => {
+                let all = conns.iter().flat_map(|conn| conn.list_subscriptions());
+                Box::new(all.skip(*skip).take(*room))
+            }
+            Selected::Matching(page) => Box::new(page.iter().cloned()),
         }
-        skip = skip.saturating_sub(count);
     }
-    page
 }
 
 impl OfAccounts {
-    fn len(&self) -> usize {
-        self.0.iter().map(|(_, page)| page.len()).sum()
-    }
-
     fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.is_empty()
     }
 }
 
 impl Serialize for OfAccounts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let all =
-            self.0.iter().flat_map(|(account, page)| page.iter().map(move |one| (account, one)));
-        serializer.collect_seq(all.map(|(account, one)| SubDetail::of_account(one, &account.name)))
+        serializer.collect_seq(self.0.iter().flat_map(|(account, selected)| {
+            selected.iter().map(|one| SubDetail::of_account(&one, &account.name))
+        }))
     }
 }
 
@@ -225,14 +243,9 @@ pub(super) fn lists(
 }
 
 impl Known {
-    /// Those of an open connection. Nothing is locked while their texts are made.
-    pub(super) fn of(conn: &Conn) -> Known {
-        Known::Open(conn.list_subscriptions())
-    }
-
     fn is_some(&self) -> bool {
         match self {
-            Known::Open(all) => !all.is_empty(),
+            Known::Open(conn) => !conn.subscriptions().is_empty(),
             Known::Closed(closed) => !closed.subscriptions.is_empty(),
         }
     }
@@ -241,7 +254,9 @@ impl Known {
 impl Serialize for SubjectList {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Known::Open(all) => serializer.collect_seq(all.iter().map(|one| text(one.subject()))),
+            Known::Open(conn) => {
+                serializer.collect_seq(conn.list_subscriptions().map(|one| text(one.subject())))
+            }
             Known::Closed(closed) => {
                 let all = closed.subscriptions.iter();
                 serializer.collect_seq(all.map(|one| text(&one.subject)))
@@ -253,7 +268,8 @@ impl Serialize for SubjectList {
 impl Serialize for DetailList {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Known::Open(all) => serializer.collect_seq(all.iter().map(SubDetail::of_client)),
+            Known::Open(conn) => serializer
+                .collect_seq(conn.list_subscriptions().map(|one| SubDetail::of_client(&one))),
             Known::Closed(closed) => {
                 let (all, cid) = (closed.subscriptions.iter(), closed.conn.cid);
                 serializer

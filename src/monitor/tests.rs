@@ -1,5 +1,6 @@
 //! The pages of a registry that was built by hand.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -263,6 +264,35 @@ fn subsz_lists_filters_and_pages() {
             "subject": "c", "sid": "3", "msgs": 0, "cid": 1,
         }])
     );
+}
+
+/// More than is looked up at once.
+#[test]
+fn long_lists_are_whole() {
+    let registry = registry();
+    let conns = [1, 2].map(|at| connect(&registry, at, About::default()));
+    let count = 2000;
+    for (number, conn) in (0..count).zip(conns.iter().cycle()) {
+        subscribe(&registry, conn, &format!("a.{number}"), None, &number.to_string());
+    }
+    let sids = |list: &Value| {
+        let all = list.as_array().unwrap().iter();
+        all.map(|one| one["sid"].to_string()).collect::<BTreeSet<_>>().len()
+    };
+    let connz = page(&registry, "/connz?subs=detail");
+    let listed = &connz["connections"][1]["subscriptions_list_detail"];
+    assert_eq!(sids(listed), count / 2);
+    for (query, expected) in [
+        ("limit=9999", count),
+        ("limit=9999&offset=500", count - 500),
+        ("limit=9999&offset=1500", count - 1500),
+        ("limit=100&offset=950", 100),
+    ] {
+        let subsz = page(&registry, &format!("/subsz?subs=1&{query}"));
+        assert_eq!(subsz["total"], count);
+        assert_eq!(sids(&subsz["subscriptions_list"]), expected, "{query}");
+    }
+    assert_eq!(page(&registry, "/subsz?subs=1&offset=2000").get("subscriptions_list"), None);
 }
 
 #[test]
