@@ -61,11 +61,14 @@ impl<E: Entry> Sublist<E> {
         }
         let mut visit_head = |head: &E| {
             let (subject, queue) = (head.subject(), head.queue());
-            for queue in [None, queue].into_iter().skip(usize::from(queue.is_none())) {
-                match self.sets.local_count(head, queue) {
-                    0 => {}
-                    count => visit(subject, queue, count),
-                }
+            let plain = self.sets.local_count(head, None);
+            if plain > 0 {
+                visit(subject, None, plain);
+            }
+            // With others of its queue beside it, that was visited there.
+            let alone = queue.is_some() && self.sets.local_count_beside(head, queue) == 0;
+            if alone && !head.is_remote() {
+                visit(subject, queue, 1);
             }
         };
         cursor.pattern_end = cursor.pattern_end.min(self.patterns.len());

@@ -117,6 +117,12 @@ impl<E: Entry> Sets<E> {
 
     /// How many entries of `queue` on the subject of `head` are not remote, the head included.
     pub(super) fn local_count(&self, head: &E, queue: Option<&[u8]>) -> usize {
+        let is_one = !head.is_remote() && head.queue() == queue;
+        usize::from(is_one) + self.local_count_beside(head, queue)
+    }
+
+    /// The same without the head.
+    pub(super) fn local_count_beside(&self, head: &E, queue: Option<&[u8]>) -> usize {
         let members = self.sets.get(head.slot() as usize).and_then(|set| match queue {
             None => Some(&set.plain),
             Some(queue) => {
@@ -124,8 +130,7 @@ impl<E: Entry> Sets<E> {
                 set.groups.find(hash(&self.random, queue), named)
             }
         });
-        let beside = members.map_or(0, |members| members.local_count as usize);
-        usize::from(!head.is_remote() && head.queue() == queue) + beside
+        members.map_or(0, |members| members.local_count as usize)
     }
 
     /// How many numbers of sets there are; some may be unused.
