@@ -2,8 +2,8 @@
 //!
 //! Flags are those of the real server, in Go's style: one or two dashes, `-flag value` or
 //! `-flag=value`, a bool without value or with `=false`; a value may begin with a dash. Flags win
-//! over the configuration file, also when it is read again, so they are kept as [`Flags`]. Words are
-//! bytes: those of a message and of paths stay what they are, all others have to be UTF-8.
+//! over the configuration file, also when it is read again, so they are kept as [`Flags`]. Words
+//! are bytes: those of a message and of paths stay what they are, all others have to be UTF-8.
 //! Prints nothing, sends nothing and reads no file: that is for whoever runs the command.
 //! nats: main.go, server/opts.go `ConfigureOptions`
 

@@ -1,9 +1,9 @@
 //! The helper commands `pub`, `sub`, `req` and `reply`: a first look at a server without
 //! installing a client.
 //!
-//! What is shown goes to the writer that is passed in, and what came from others as the bytes that
-//! it was; errors are returned, for the caller to show and to exit with 1. Not supported: TLS, nkeys,
-//! credentials files, several servers.
+//! Messages and errors for people go to the writer that is passed in, and what came from others as
+//! the bytes that it was; errors are returned, for the caller to show and to exit with 1. Not
+//! supported: TLS, nkeys, credentials files, several servers.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -71,8 +71,8 @@ impl From<io::Error> for CommandErr {
 }
 
 /// Connects, does what is asked, and disconnects. An interrupt from the keyboard, or a reader
-/// that closes our output, ends it without error. A body that the command line does not give is read
-/// from `input` before, to its end; without `input` it is empty.
+/// that closes our output, ends it without error. A body that the command line does not give is
+/// read from `input` before, to its end; without `input` it is empty.
 ///
 /// # Errors
 /// [`CommandErr`], among others if a request is not answered.

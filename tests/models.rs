@@ -1,5 +1,5 @@
-//! Models of what threads share without a lock: loom plays the orders of their steps, and all that a
-//! load may give.
+//! Models of what threads share without a lock: loom plays the orders of their steps, and all that
+//! a load may give.
 //!
 //! The sources are those of the crate; `crate::sync` is loom's here.
 

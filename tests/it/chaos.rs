@@ -45,7 +45,8 @@ for_both! {
         let server = Server::start(which);
         let mut client = subscribed(&server, 5_000);
         let messages: String = (0..5_000).map(|n| format!("PUB many.{n} 0\r\n\r\n")).collect();
-        client.send(&format!("CONNECT {{\"verbose\":false}}\r\n{messages}SUB many.7 7\r\nPING\r\n"));
+        let behind = format!("{messages}SUB many.7 7\r\nPING\r\n");
+        client.send(&format!("CONNECT {{\"verbose\":false}}\r\n{behind}"));
         client.expect("PONG\r\n");
         client.send("PUB many.7 0\r\n\r\nPING\r\n");
         client.expect("MSG many.7 7 0\r\n\r\nPONG\r\n");
