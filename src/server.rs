@@ -556,6 +556,7 @@ fn file_error(what: &'static str, path: &std::path::Path, error: io::Error) -> S
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::time::Duration;
 
     use super::*;
 
