@@ -46,8 +46,8 @@ const BODY_LEN_MAX: u64 = 256 * 1024;
 /// Time for a request, and for the next one on a connection that is kept.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Life of a connection, with all its requests and answers.
-const CONNECTION_TIME_MAX: Duration = Duration::from_secs(120);
+/// Time for the other side to take a short answer, or a piece of a list.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Time for the other side to read the last answer before what it still sends is refused.
 const LINGER_MAX: Duration = Duration::from_millis(500);
@@ -101,7 +101,7 @@ pub async fn serve(
     }
 }
 
-/// Serves a connection until it ends, its time is over, or it gives way.
+/// Serves a connection until it ends or gives way.
 async fn serve_one(stream: TcpStream, endpoint: Arc<Endpoint>, entered: Entered) {
     let Entered { place, evicted, room: _room } = entered;
     // A socket that is gone already fails here, and its first read tells.
@@ -109,8 +109,8 @@ async fn serve_one(stream: TcpStream, endpoint: Arc<Endpoint>, entered: Entered)
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_LEN);
     let mut connection = Connection { stream, endpoint, place, input: Vec::new(), searched: 0 };
     tokio::select! {
-        served = timeout(CONNECTION_TIME_MAX, connection.serve()) => {
-            if let Ok(Err(error)) = served {
+        served = connection.serve() => {
+            if let Err(error) = served {
                 tracing::debug!("Monitoring connection ended: {error}");
             }
         }
@@ -142,7 +142,7 @@ impl Connection {
                     self.respond(request).await?
                 }
                 Some(Err(rejected)) => {
-                    self.stream.write_all(rejected.answer().as_bytes()).await?;
+                    write(&mut self.stream, rejected.answer().as_bytes()).await?;
                     false
                 }
             };
@@ -201,7 +201,7 @@ impl Connection {
             return self.respond_with_list(page, request).await;
         }
         let (bytes, keep_alive) = self.endpoint.answer(&request);
-        self.stream.write_all(&bytes).await?;
+        write(&mut self.stream, &bytes).await?;
         Ok(keep_alive)
     }
 
@@ -211,7 +211,7 @@ impl Connection {
             List::start(Arc::clone(&self.endpoint), page, request, room);
         let write = async {
             while let Some(piece) = pieces.recv().await {
-                self.stream.write_all(&piece).await?;
+                write(&mut self.stream, &piece).await?;
                 self.place.renew();
                 place.renew();
             }
@@ -232,6 +232,10 @@ impl Connection {
         let _ = timeout(LINGER_MAX, drain).await;
         Ok(())
     }
+}
+
+async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+    timeout(WRITE_TIME_MAX, stream.write_all(bytes)).await?
 }
 
 impl Endpoint {
