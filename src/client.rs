@@ -19,6 +19,7 @@ mod pings;
 mod tests;
 mod trace;
 
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -373,7 +374,7 @@ impl Machine for Client {
         let Some(Rare { leaving, .. }) = self.rare.as_deref_mut() else { return false };
         let Some(Leaving { account, subscriptions }) = leaving else { return false };
         let some = subscriptions.take_some(FORGET_COUNT);
-        account.remove_all(&some, |route| delivery.staging.mark(route));
+        delivery.remove_all(account, &some);
         trace::removed(&self.conn, &some);
         let more = !subscriptions.is_empty();
         if !more {
@@ -732,7 +733,7 @@ impl Client {
                 subscription.set_max(max);
                 account.outdate(&subscription);
             } else {
-                account.remove(&subscription, |route| delivery.staging.mark(route));
+                delivery.remove_all(account, slice::from_ref(&subscription));
                 self.conn.subscriptions().remove(&subscription);
                 conn_event!(TRACE, &self.conn, "<-> [DELSUB {}]", String::from_utf8_lossy(sid));
             }

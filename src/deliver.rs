@@ -46,6 +46,8 @@ pub struct Delivery {
     pub now: Moment,
     /// What is matched and staged is so within one of its turns, and committed by its end.
     pub turn: Arc<Turn>,
+    /// Subscriptions removed since the memory that they had was put in order.
+    pub removed: usize,
     cache: MatchCache<Matched>,
     /// Filled at a cache miss, then empty again.
     result: MatchResult<Subscription>,
@@ -123,6 +125,7 @@ impl Delivery {
             counters: registry.new_counters(),
             now: Moment::START,
             turn: Arc::new(registry.turns.join()),
+            removed: 0,
             cache: MatchCache::new(),
             result: MatchResult::new(),
             rewritten: Vec::new(),
@@ -259,8 +262,15 @@ impl Delivery {
         self.staging.commit(&self.counters, last, self.now);
     }
 
+    /// Removes subscriptions from their account, and stages what others are to be told.
+    pub fn remove_all(&mut self, account: &Account, subscriptions: &[Subscription]) {
+        self.removed += subscriptions.len();
+        account.remove_all(subscriptions, |route| self.staging.mark(route));
+    }
+
     /// Removes the subscriptions that got their last message.
     fn retire(&mut self, account: &Account) {
+        self.removed += self.spent.len();
         for subscription in self.spent.drain(..) {
             account.remove(&subscription, |route| self.staging.mark(route));
             subscription.conn().subscriptions().remove(&subscription);

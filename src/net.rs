@@ -1,6 +1,7 @@
 //! The edge to the operating system: sockets, threads, signals and the files that tell others of
 //! us.
 
+pub(crate) mod arenas;
 pub(crate) mod checks;
 pub(crate) mod compressed;
 pub(crate) mod dial;

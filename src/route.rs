@@ -20,6 +20,7 @@ mod hearsay;
 pub mod mesh;
 mod silence;
 
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -417,13 +418,13 @@ impl Machine for Route {
         conn_event!(INFO, &self.conn, "Router connection closed: {}{remote}", reason.as_str());
     }
 
-    fn forget(&mut self, _delivery: &mut Delivery) -> bool {
+    fn forget(&mut self, delivery: &mut Delivery) -> bool {
         let State::Leaving(known) = &mut self.state else { return false };
         let some = known.take_some(FORGET_COUNT);
         for account in self.registry.accounts() {
             let its = |known: &&Subscription| known.sid() == account.name.as_bytes();
             let its: Vec<Subscription> = some.iter().filter(its).cloned().collect();
-            account.remove_all(&its, |_| {});
+            delivery.remove_all(&account, &its);
         }
         if known.is_empty() {
             self.registry.remove(&self.conn);
@@ -717,7 +718,7 @@ impl Route {
             if let Some(subscription) = found {
                 known.remove(&subscription);
                 drop(known);
-                account.remove(&subscription, |_| {});
+                delivery.remove_all(account, slice::from_ref(&subscription));
                 self.grace = delivery.turn.grace();
             }
         }

@@ -31,6 +31,7 @@ use crate::ids::Kind;
 use crate::limits::{FIRST_PING_MAX, STALL_PER_READ_MAX};
 use crate::machine::Machine;
 use crate::moment::Moment;
+use crate::net::arenas::Arenas;
 use crate::net::checks::{Checks, Ticket};
 use crate::net::compressed::Compressed;
 use crate::net::drive::resting::Resting;
@@ -63,14 +64,22 @@ pub(crate) struct Shared {
     pub(crate) sweep: Sweep,
     pub(crate) clock: Clock,
     pub(crate) checks: Checks,
+    pub(crate) arenas: Arenas,
     /// A connection is served no more, or has hung up.
     pub(crate) left: Notify,
 }
 
 impl Shared {
     pub(crate) fn new(registry: Arc<Registry>, mesh: Option<Arc<Mesh>>, clock: Clock) -> Shared {
-        let (sweep, checks, left) = (Sweep::default(), Checks::default(), Notify::new());
-        Shared { registry, mesh, sweep, clock, checks, left }
+        Shared {
+            registry,
+            mesh,
+            sweep: Sweep::default(),
+            clock,
+            checks: Checks::default(),
+            arenas: Arenas::default(),
+            left: Notify::new(),
+        }
     }
 }
 
@@ -788,8 +797,8 @@ impl<M: Machine> Future for Drive<M> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let drive = self.get_mut();
-        let registry = Arc::clone(&drive.shared.registry);
-        worker::with(&registry, |worker| drive.poll_with(cx, worker))
+        let shared = Arc::clone(&drive.shared);
+        worker::with(&shared.registry, &shared.arenas, |worker| drive.poll_with(cx, worker))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use memmap2::MmapMut;
 
 use crate::deliver::Delivery;
+use crate::net::arenas::Arenas;
 use crate::registry::Registry;
 use crate::turns::Turn;
 
@@ -15,6 +16,10 @@ use crate::turns::Turn;
 /// above all the wake-ups of those who wait for them, is shared by as many messages. Twice as much
 /// brings little more and leaves the processor's cache.
 pub(crate) const READ_LEN: usize = 256 * 1024;
+
+/// Subscriptions removed after which the memory that they had is put in order: some 100
+/// microseconds.
+const REMOVED_MAX: usize = 1024;
 
 /// The belongings of one thread.
 pub(crate) struct Worker {
@@ -31,14 +36,26 @@ thread_local! {
 
 /// Lends this thread's worker for a turn. The threads of a runtime serve one server, so all
 /// registries that a thread ever sees are the same.
-pub(crate) fn with<T>(registry: &Arc<Registry>, work: impl FnOnce(&mut Worker) -> T) -> T {
+pub(crate) fn with<T>(
+    registry: &Arc<Registry>,
+    arenas: &Arenas,
+    work: impl FnOnce(&mut Worker) -> T,
+) -> T {
     WORKER.with_borrow_mut(|worker| {
         let (turn, worker) = worker.get_or_insert_with(|| {
+            arenas.join();
             let scratch = MmapMut::map_anon(READ_LEN).expect("a thread can have memory");
             let delivery = Delivery::new(registry);
             (Arc::clone(&delivery.turn), Worker { scratch, delivery })
         });
-        let _turn = turn.begin();
-        work(worker)
+        let done = {
+            let _turn = turn.begin();
+            work(worker)
+        };
+        if worker.delivery.removed >= REMOVED_MAX {
+            worker.delivery.removed = 0;
+            arenas.consolidate();
+        }
+        done
     })
 }
