@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::conn::conn_event;
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, Sent};
 use crate::ids::Kind;
@@ -563,10 +564,6 @@ fn count(sent: Sent, kind: Kind, msgs: u64, bytes: u64, counters: &Counters) {
 
 #[cold]
 fn log_slow_consumer(conn: &Conn, policy: &Policy) {
-    tracing::info!(
-        cid = conn.cid.0,
-        remote = conn.remote().map(tracing::field::display),
-        "Slow Consumer Detected: MaxPending of {} Exceeded",
-        policy.pending_max(conn.kind)
-    );
+    let max = policy.pending_max(conn.kind);
+    conn_event!(INFO, conn, "Slow Consumer Detected: MaxPending of {max} Exceeded");
 }

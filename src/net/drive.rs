@@ -53,6 +53,9 @@ const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
 const READS_MAX: usize = 4;
 const READ_ON_BYTES_MAX: usize = 256 * 1024;
 
+/// A pause from which on the log has a word of it.
+const STALL_TOLD_MIN: Duration = Duration::from_millis(5);
+
 /// How long a client whose message was too large has to read why, before its connection is reset.
 const RESET_AFTER: Duration = Duration::from_millis(100);
 
@@ -256,10 +259,23 @@ impl<M: Machine> Drive<M> {
             {
                 return true;
             }
-            behind.stalled = None;
+            if let Some((_, until)) = behind.stalled.take() {
+                self.tell_stall(until, now);
+            }
         }
         self.phase = Phase::Open;
         false
+    }
+
+    /// Warns of a pause that is over and might have lasted `until` then, if it was long.
+    ///
+    /// nats: server/client.go `resetReadLoopStallTime`
+    fn tell_stall(&self, until: Moment, now: Moment) {
+        let total = STALL_PER_READ_MAX.saturating_sub(until.since(now));
+        if total >= STALL_TOLD_MIN {
+            let total_ms = total.as_millis();
+            conn_event!(WARN, self.conn(), "Producer was stalled for a total of {total_ms}ms");
+        }
     }
 
     /// Reads and handles, hands what that staged to its receivers, and has the task woken for what
