@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crc::{CRC_16_XMODEM, Crc};
 use data_encoding::BASE32_NOPAD;
@@ -336,8 +337,8 @@ impl Drop for Server {
 }
 
 /// Ends all that connects this server with others, in an order that leaves no client with an answer
-/// for what nobody gets: nobody comes any more; no client is served any more, and what they all
-/// published is in the queues of the routes; then those are written to their end.
+/// for what nobody gets. Nobody comes any more; no client is served any more, and what they all
+/// published is in the queues of the routes; those are written to their end; clients are told last.
 async fn end(shared: Arc<Shared>, listeners: Vec<Listener>) {
     for listener in listeners {
         listener.stop().await;
@@ -357,7 +358,15 @@ async fn end(shared: Arc<Shared>, listeners: Vec<Listener>) {
     // A client whose last turn takes longer has no answer to it, and holds up nobody else.
     let _ = timeout(Client::LINGER_MAX, served).await;
     close(&routes);
-    for conn in [clients, routes].concat() {
+    hung_up(&routes, &shared).await;
+    shared.passed_on.store(true, Ordering::Release);
+    clients.iter().for_each(|conn| conn.wake());
+    hung_up(&clients, &shared).await;
+}
+
+/// Waits until all of these have ended.
+async fn hung_up(conns: &[Arc<Conn>], shared: &Shared) {
+    for conn in conns {
         while !conn.has_hung_up() {
             shared.left.notified().await;
         }

@@ -12,6 +12,7 @@ mod resting;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) arenas: Arenas,
     /// A connection is served no more, or has hung up.
     pub(crate) left: Notify,
+    /// The server stops, and the other servers have what clients published here.
+    pub(crate) passed_on: AtomicBool,
 }
 
 impl Shared {
@@ -82,6 +85,7 @@ impl Shared {
             checks: Checks::default(),
             arenas: Arenas::default(),
             left: Notify::new(),
+            passed_on: AtomicBool::new(false),
         }
     }
 }
@@ -755,15 +759,21 @@ impl<M: Machine> Drive<M> {
 
     /// Ends our half of the stream, and drops what comes until the other side has ended its own: a
     /// socket that is closed over unread input, or gets more of it later, is reset, and what was
-    /// written last may be lost on its way. A client that says nothing is not waited for.
+    /// written last may be lost on its way.
+    ///
+    /// A client that sees its end goes on at another server. What it published here is there before
+    /// it, so that the order stays. One that says nothing is not waited for.
     fn poll_end(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
-        let mut silent = false;
-        if self.phase != Phase::Ended {
+        let is_client = self.conn().kind == Kind::Client;
+        if is_client && !self.shared.passed_on.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        let is_first = self.phase != Phase::Ended;
+        if is_first {
             self.phase = Phase::Ended;
             self.stream.end();
-            silent = self.conn().kind == Kind::Client;
         }
-        self.poll_drop(cx, scratch, silent)
+        self.poll_drop(cx, scratch, is_first && is_client)
     }
 
     /// Drops what comes. Ready when the other side has ended, or nothing comes of one that is known

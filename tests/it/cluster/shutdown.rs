@@ -198,7 +198,7 @@ fn a_server_that_reads_late_loses_nothing() {
     publisher.send(&format!("PUB count 1000\r\n{}\r\n", "x".repeat(1000)).repeat(COUNT));
     publisher.fence();
     server.signal("TERM");
-    publisher.expect_closed();
+    server.wait_log("Router connection closed: Server Shutdown");
     late.send(&"PING\r\n".repeat(1000));
     let came = late.read_to_end();
     assert_eq!(came.matches("RMSG $G count ").count(), COUNT);
