@@ -289,7 +289,7 @@ fn repeated_lines_of_a_connection_are_gathered() {
 #[test]
 fn a_log_that_nobody_reads_holds_up_nobody() {
     let mut server = Server::with().flags(["-DV"]).log_unread().start(Which::Dialtone);
-    let mut client = Client::connect(&server, "");
+    let mut client = Client::connect(&server, "").steady();
     let payload = "x".repeat(1000);
     for _ in 0..3000 {
         client.send(&format!("PUB a 1000\r\n{payload}\r\n"));
