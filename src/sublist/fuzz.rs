@@ -256,13 +256,13 @@ pub fn fuzz_sublist_ops(data: &[u8]) {
                 gone = Some(play.remove(usize::from(op[1]) % play.subs.len()));
             }
             5 => gone.take().into_iter().for_each(|sub| play.insert(sub)),
-            7 if op[0] == 255 && op[1] < 64 && play.subs.len() < 1_000 => {
+            7 if op[0] == 255 && op[1] < 16 && play.subs.len() < 1_000 => {
                 for _ in 0..500 {
                     let id = play.next_id();
                     play.insert(one_of_crowd(op[1], id));
                 }
             }
-            7 if op[0] == 247 && op[1] < 64 => {
+            7 if op[0] == 247 && op[1] < 16 => {
                 for _ in 0..play.subs.len().min(1_000) {
                     play.remove(play.subs.len() - 1);
                 }
