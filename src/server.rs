@@ -218,7 +218,7 @@ impl Server {
         let mesh = registry.options.cluster.is_some().then(|| {
             let mesh = Mesh::new(Arc::clone(&registry), fastrand::u64(..));
             let port = cluster_addr.map_or(0, |addr| addr.port());
-            mesh.listening(port, client_urls(&registry.options, client_addr));
+            mesh.listening(port, client_urls(&registry.options, client_addr, files::public_ips()));
             mesh
         });
         let shared = Arc::new(Shared::new(registry, mesh, clock));
@@ -485,17 +485,19 @@ fn join_cluster(shared: &Arc<Shared>, routes: Option<Bound>) -> Option<Listener>
 /// Where clients can connect, `host:port` each, as other servers tell theirs.
 ///
 /// nats: server/server.go `getClientConnectURLs`
-fn client_urls(options: &Options, addr: SocketAddr) -> Vec<String> {
+fn client_urls(options: &Options, addr: SocketAddr, public_ips: Vec<IpAddr>) -> Vec<String> {
     if options.client_advertise.is_some()
         && let Some((host, port)) = options.advertised(addr.port())
     {
         return vec![shown_addr(&host, port)];
     }
-    let ips = if addr.ip().is_unspecified() { files::public_ips() } else { Vec::new() };
-    if ips.is_empty() {
+    if !addr.ip().is_unspecified() {
         return vec![shown_addr(&options.host, addr.port())];
     }
-    ips.into_iter().map(|ip| SocketAddr::new(ip, addr.port()).to_string()).collect()
+    if public_ips.is_empty() {
+        tracing::error!("Address {:?} can not be resolved properly", options.host);
+    }
+    public_ips.into_iter().map(|ip| SocketAddr::new(ip, addr.port()).to_string()).collect()
 }
 
 /// Where it listens; a socket for both families shows the IPv4 one if that is configured.
@@ -568,6 +570,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    /// What went wrong: a machine without network told `0.0.0.0`, where nobody can connect.
+    #[test]
+    fn clients_are_told_where_they_can_connect() {
+        let urls = |host: &str, ips: &[&str]| {
+            let options = Options { host: host.to_owned(), ..Options::default() };
+            let addr = SocketAddr::new(host.parse().unwrap(), 4222);
+            client_urls(&options, addr, ips.iter().map(|ip| ip.parse().unwrap()).collect())
+        };
+        let public = ["192.0.2.7", "2001:db8::7"];
+        assert_eq!(urls("0.0.0.0", &public), ["192.0.2.7:4222", "[2001:db8::7]:4222"]);
+        assert_eq!(urls("127.0.0.1", &public), ["127.0.0.1:4222"]);
+        assert_eq!(urls("0.0.0.0", &[]), [""; 0]);
+        assert_eq!(urls("::", &[]), [""; 0]);
+    }
 
     /// What went wrong: a login moved a worker to a new thread, whose counters stayed for ever. The
     /// hash is one of the test vectors of crypt_blowfish.
