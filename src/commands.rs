@@ -17,6 +17,7 @@ use crate::line_client::{
     CONNECT_TIMEOUT, LineClient, LineErr, LineOptions, Message, Publish, Subscription,
 };
 use crate::os_error::OsError;
+use crate::subject::is_valid_publish;
 
 /// Bytes that a body from standard input may have. No server takes as many by default.
 const BODY_LEN_MAX: usize = 64 * 1024 * 1024;
@@ -28,6 +29,8 @@ pub enum CommandErr {
     Connect(String, LineErr),
     /// No answer on this subject.
     Request(String, LineErr),
+    /// Nobody can subscribe to this subject.
+    Subject(String),
     /// The connection failed later, or the server refused what was asked.
     Line(LineErr),
     /// Standard input cannot be read.
@@ -48,6 +51,7 @@ impl fmt::Display for CommandErr {
             Self::Request(subject, LineErr::TimedOut) => {
                 write!(f, "no answer on \"{subject}\" in time")
             }
+            Self::Subject(subject) => write!(f, "\"{subject}\" is no subject to publish on"),
             Self::Request(_, err) | Self::Line(err) => err.fmt(f),
             Self::Input(err) => write!(f, "input: {}", OsError(err)),
             Self::BodyTooLarge => write!(f, "input: more than {BODY_LEN_MAX} bytes"),
@@ -130,6 +134,9 @@ async fn run_action(
     match &client.action {
         Action::Publish { subject, body } => {
             let body = body.as_deref().unwrap_or(piped);
+            if !is_valid_publish(subject) {
+                return Err(CommandErr::Subject(String::from_utf8_lossy(subject).into_owned()));
+            }
             line.send(&publish(subject, headers, body)).await?;
             line.flush().await?;
             write!(out, "Published {} bytes to ", body.len())?;
@@ -146,7 +153,17 @@ async fn run_action(
             show_quoted(subject, "\n", out)?;
             let sent_at = Instant::now();
             let request = publish(subject, headers, body.as_deref().unwrap_or(piped));
-            let answer = line.send_request(&request, *timeout).await;
+            let refused = async {
+                match line.flush().await {
+                    Ok(()) => std::future::pending().await,
+                    Err(error) => Err(error),
+                }
+            };
+            let answer = tokio::select! {
+                biased;
+                answer = line.send_request(&request, *timeout) => answer,
+                refused = refused => refused,
+            };
             let shown = || String::from_utf8_lossy(subject).into_owned();
             let answer = answer.map_err(|err| CommandErr::Request(shown(), err))?;
             writeln!(out, "Received with rtt {:?}", sent_at.elapsed())?;
@@ -338,6 +355,35 @@ mod tests {
         };
         let result = run(&line, action, serve).await;
         assert_eq!(result.unwrap_err().to_string(), "no responders: nobody subscribes to \"x\"");
+    }
+
+    #[tokio::test]
+    async fn req_fails_at_once_when_it_is_not_permitted() {
+        let (line, mut server) = connected().await;
+        let action =
+            Action::Request { subject: "x".into(), body: None, timeout: Duration::from_secs(500) };
+        let serve = async {
+            let inbox = server.expect_inbox().await;
+            for line in [&*format!("PUB x {inbox}1 0"), "", "PING"] {
+                server.expect(line).await;
+            }
+            server.say("-ERR 'Permissions Violation for Publish to \"x\"'\r\nPONG\r\n").await;
+        };
+        let result = run(&line, action, serve).await;
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            "the server refused: Permissions Violation for Publish to \"x\""
+        );
+    }
+
+    #[tokio::test]
+    async fn pub_refuses_a_subject_that_nobody_can_subscribe_to() {
+        let (line, _server) = connected().await;
+        for subject in ["a..b", "a.*"] {
+            let action = Action::Publish { subject: subject.into(), body: Some("".into()) };
+            let refused = run(&line, action, async {}).await.unwrap_err().to_string();
+            assert_eq!(refused, format!("\"{subject}\" is no subject to publish on"));
+        }
     }
 
     #[test]

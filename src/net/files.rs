@@ -44,16 +44,18 @@ const TEXT_LEN_MAX: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// `no such file or directory`, `permission denied`, and so on; or it is too long.
 pub fn read_text(path: &Path) -> Result<String, String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = fs::File::open(path);
-    let read = file.and_then(|file| file.take(TEXT_LEN_MAX + 1).read_to_string(&mut text));
-    match read {
-        Ok(_) if text.len() as u64 > TEXT_LEN_MAX => {
-            Err(format!("longer than {} MiB", TEXT_LEN_MAX >> 20))
-        }
-        Ok(_) => Ok(text),
-        Err(error) => Err(OsError(&error).to_string()),
+    let read = file.and_then(|file| file.take(TEXT_LEN_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|error| OsError(&error).to_string())?;
+    if bytes.len() as u64 > TEXT_LEN_MAX {
+        return Err(format!("longer than {} MiB", TEXT_LEN_MAX >> 20));
     }
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        format!("line {line} is not UTF-8")
+    })
 }
 
 /// Writes the digits of the own process id, without line end. The file stays after the end, as
@@ -180,6 +182,14 @@ mod tests {
     fn a_missing_file_is_told_in_the_words_of_the_real_server() {
         let missing = read_text(Path::new("/nonexistent"));
         assert_eq!(missing, Err("no such file or directory".to_owned()));
+    }
+
+    #[test]
+    fn other_encodings_are_told_by_their_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latin1.conf");
+        fs::write(&path, b"# a\n# f\xfcr\n").unwrap();
+        assert_eq!(read_text(&path), Err("line 2 is not UTF-8".to_owned()));
     }
 
     #[test]
