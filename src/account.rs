@@ -73,6 +73,17 @@ impl Account {
         self.listed.read().sublist.match_into(subject, result);
     }
 
+    /// The first of the subscriptions without queue that match `subject` which is the one; at most
+    /// `looks_max` are looked at.
+    pub fn find_plain(
+        &self,
+        subject: &[u8],
+        looks_max: usize,
+        is_it: impl Fn(&Subscription) -> bool,
+    ) -> Option<Subscription> {
+        self.listed.read().sublist.find_plain(subject, looks_max, is_it)
+    }
+
     /// Lists a subscription; false if its subject is invalid.
     pub fn insert(&self, subscription: Subscription, told: impl FnMut(&Arc<Conn>)) -> bool {
         let mut listed = self.listed.write();

@@ -27,6 +27,8 @@ use crate::moment::Moment;
 use crate::parser::{Publish, Tail};
 use crate::registry::Registry;
 use crate::stats::Counters;
+use crate::subject;
+use crate::sublist::Entry;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
 use crate::turns::Turn;
@@ -35,6 +37,9 @@ use matched::{Bundle, Matched, Target};
 use routed::Chosen;
 
 pub use staging::{Staging, Stalled};
+
+/// Subscriptions among which a requester's own is looked for.
+const REPLY_LOOKS_MAX: usize = 256;
 
 /// What one worker thread needs to deliver.
 pub struct Delivery {
@@ -240,9 +245,7 @@ impl Delivery {
 
     /// Tells `publisher` that nobody got its request: a 503 on its own subscription to the reply.
     pub fn no_responders(&mut self, account: &Account, publish: &Publish<'_>, conn: &Arc<Conn>) {
-        account.match_into(publish.reply, &mut self.result);
-        let own = self.result.plain().iter().find(|own| Arc::ptr_eq(own.conn(), conn));
-        if let Some(own) = own {
+        if let Some(own) = own_subscription(account, publish.reply, conn) {
             let len = headers::no_responders_len(publish.subject);
             self.staging.tell_with(conn, |frames| {
                 encoder::write_hmsg(frames, publish.reply, own.sid(), None, len, len);
@@ -250,7 +253,6 @@ impl Delivery {
                 frames.extend_from_slice(encoder::CRLF);
             });
         }
-        self.result.clear();
     }
 
     /// Hands all staged frames to their connections, those of `last` at the end.
@@ -280,6 +282,19 @@ impl Delivery {
             conn_event!(TRACE, conn, "<-> [DELSUB {sid}]");
         }
     }
+}
+
+/// The subscription of `conn` itself, without queue, that matches `reply`. It is looked for among
+/// its own if these are few, else among all that match: nobody else subscribes to an inbox.
+fn own_subscription(account: &Account, reply: &[u8], conn: &Arc<Conn>) -> Option<Subscription> {
+    let own = conn.subscriptions();
+    if own.len() <= REPLY_LOOKS_MAX {
+        let is_it =
+            |own: &&Subscription| own.queue().is_none() && subject::matches(own.subject(), reply);
+        return own.iter().find(is_it).cloned();
+    }
+    drop(own);
+    account.find_plain(reply, REPLY_LOOKS_MAX, |one| Arc::ptr_eq(one.conn(), conn))
 }
 
 /// What matches a subject, from the cache or else from the account.

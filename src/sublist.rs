@@ -201,6 +201,36 @@ impl<E: Entry> Sublist<E> {
         });
     }
 
+    /// The first of the plain entries that match `subject` which is the one; at most `looks_max` are
+    /// looked at.
+    pub fn find_plain(
+        &self,
+        subject: &[u8],
+        looks_max: usize,
+        is_it: impl Fn(&E) -> bool,
+    ) -> Option<E> {
+        let mut looks = 0..looks_max;
+        let mut found = None;
+        let mut visit = |head: &E| {
+            let beside = self.sets.beside(head).map_or(&[][..], |(plain, _)| plain);
+            for entry in std::iter::once(head).chain(beside) {
+                if looks.next().is_none() {
+                    return ControlFlow::Break(());
+                }
+                if entry.queue().is_none() && is_it(entry) {
+                    found = Some(entry.clone());
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        };
+        let literal = self.literal(subject).map_or(ControlFlow::Continue(()), &mut visit);
+        if literal.is_continue() {
+            let _ = self.patterns.walk(subject, &mut visit);
+        }
+        found
+    }
+
     /// Tells whether anything matches a published subject.
     pub fn has_interest(&self, subject: &[u8]) -> bool {
         self.literal(subject).is_some()

@@ -122,3 +122,26 @@ fn a_change_looks_at_few_others() {
         list.assert_bare();
     }
 }
+
+/// For a request that nobody answers all that matches its reply was copied.
+#[test]
+fn one_of_many_is_looked_for_among_few() {
+    let mut list = Sublist::new();
+    for id in 0..1000 {
+        assert!(list.insert(Sub::new(id, b"same", (id % 2 == 0).then_some(b"q"))));
+    }
+    assert!(list.insert(Sub::new(1000, b"*", None)));
+    let find = |looks_max: usize, wanted: u32| {
+        let looks = std::cell::Cell::new(0);
+        let found = list.find_plain(b"same", looks_max, |sub| {
+            looks.set(looks.get() + 1);
+            sub.0.id == wanted
+        });
+        assert!(looks.get() <= looks_max);
+        found.map(|sub| sub.0.id)
+    };
+    assert_eq!(find(100, 2000), None);
+    assert_eq!(find(5000, 999), Some(999));
+    assert_eq!(find(5000, 1000), Some(1000));
+    assert_eq!(find(5000, 998), None, "a member of a queue");
+}
