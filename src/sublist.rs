@@ -201,8 +201,8 @@ impl<E: Entry> Sublist<E> {
         });
     }
 
-    /// The first of the plain entries that match `subject` which is the one; at most `looks_max` are
-    /// looked at.
+    /// The first of the plain entries that match `subject` which is the one; at most `looks_max`
+    /// are looked at.
     pub fn find_plain(
         &self,
         subject: &[u8],
