@@ -52,8 +52,14 @@ enum Held<T> {
 #[derive(Debug)]
 struct Row<T> {
     tables: Vec<HashTable<T>>,
+    /// The bits that choose a table, if it is there; else one bit fewer.
+    mask: usize,
     /// Entries of all.
     len: usize,
+    /// With more entries the next table is split,
+    len_max: usize,
+    /// with fewer the last one is joined.
+    len_min: usize,
 }
 
 /// A walk over a table that may change between two steps: the hash to go on from, none at the end.
@@ -98,18 +104,18 @@ impl<T> Table<T> {
     }
 
     /// There are none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        matches!(&self.0, Held::One(table) if table.is_empty())
     }
 
     /// The entry of that hash that is the one.
     #[inline]
     pub fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {
-        let table = match &self.0 {
-            Held::One(table) => table,
-            Held::Many(row) => &row.tables[place(choice(hash), row.tables.len())],
-        };
-        table.find(hash, is_it)
+        match &self.0 {
+            Held::One(table) => table.find(hash, is_it),
+            Held::Many(row) => row.tables[row.place(hash)].find(hash, is_it),
+        }
     }
 
     /// See [`find`](Self::find).
@@ -125,13 +131,14 @@ impl<T> Table<T> {
         match &mut self.0 {
             Held::One(table) if table.len() <= FULL => {}
             Held::One(table) => {
-                let mut row = Row { len: table.len(), tables: vec![std::mem::take(table)] };
-                row.split(hash_of);
+                let row = Row::new(std::mem::take(table), hash_of);
                 self.0 = Held::Many(Box::new(row));
             }
             Held::Many(row) => {
                 row.len += 1;
-                row.grow(hash_of);
+                if row.len > row.len_max {
+                    row.split(hash_of);
+                }
             }
         }
     }
@@ -154,7 +161,8 @@ impl<T> Table<T> {
             }
             Held::Many(row) => {
                 row.len -= 1;
-                if row.shrink(hash_of) {
+                if row.len < row.len_min {
+                    row.join(hash_of);
                     self.unite();
                 }
             }
@@ -170,6 +178,7 @@ impl<T> Table<T> {
             row.len -= some.len();
             if last.is_empty() {
                 row.tables.pop();
+                row.set_bounds();
                 self.unite();
             }
             if !some.is_empty() {
@@ -194,7 +203,7 @@ impl<T> Table<T> {
     pub fn step(&self, walk: &mut Walk) -> impl Iterator<Item = &T> {
         let tables = self.tables();
         let table = walk.0.map(|from| {
-            let place = place(from.reverse_bits(), tables.len());
+            let place = place(from.reverse_bits(), mask(tables.len()), tables.len());
             walk.0 = (from | u64::MAX >> bit_count(place, tables.len())).checked_add(1);
             &tables[place]
         });
@@ -214,7 +223,7 @@ impl<T> Table<T> {
         match &mut self.0 {
             Held::One(table) => table,
             Held::Many(row) => {
-                let place = place(choice(hash), row.tables.len());
+                let place = row.place(hash);
                 &mut row.tables[place]
             }
         }
@@ -237,15 +246,20 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Row<T> {
-    /// Splits the next table in turn if there are too many entries.
-    #[inline]
-    fn grow(&mut self, hash_of: impl Fn(&T) -> u64) {
-        let (at_start, split) = round(self.tables.len());
-        if self.len > at_start * FULL + split * INSERTIONS_PER_SPLIT {
-            self.split(hash_of);
-        }
+    fn new(table: HashTable<T>, hash_of: impl Fn(&T) -> u64) -> Self {
+        let (len, tables) = (table.len(), vec![table]);
+        let mut row = Self { tables, mask: 0, len, len_max: 0, len_min: 0 };
+        row.split(hash_of);
+        row
     }
 
+    /// Where entries of that hash are.
+    #[inline]
+    fn place(&self, hash: u64) -> usize {
+        place(choice(hash), self.mask, self.tables.len())
+    }
+
+    /// Splits the next table in turn.
     #[cold]
     fn split(&mut self, hash_of: impl Fn(&T) -> u64) {
         let (at_start, split) = round(self.tables.len());
@@ -263,30 +277,31 @@ impl<T> Row<T> {
             part.insert_unique(hash, entry, &hash_of);
         }
         self.tables.push(leave);
+        self.set_bounds();
     }
 
-    /// Joins the last table with the one it was split from if there are few entries. Tells whether
-    /// it did.
-    #[inline]
-    fn shrink(&mut self, hash_of: impl Fn(&T) -> u64) -> bool {
-        let (at_start, split) = round(self.tables.len() - 1);
-        let joins = self.len < at_start * SPARSE + split * INSERTIONS_PER_SPLIT;
-        if joins {
-            self.join(split, hash_of);
-        }
-        joins
-    }
-
+    /// Joins the last table with the one it was split from.
     #[cold]
-    fn join(&mut self, split: usize, hash_of: impl Fn(&T) -> u64) {
+    fn join(&mut self, hash_of: impl Fn(&T) -> u64) {
+        let (_, split) = round(self.tables.len() - 1);
         for entry in self.tables.pop().into_iter().flatten() {
             self.tables[split].insert_unique(hash_of(&entry), entry, &hash_of);
         }
+        self.set_bounds();
+    }
+
+    /// Sets what follows from the number of tables.
+    fn set_bounds(&mut self) {
+        let count = self.tables.len();
+        self.mask = mask(count);
+        let (at_start, split) = round(count);
+        self.len_max = at_start * FULL + split * INSERTIONS_PER_SPLIT;
+        let (at_start, split) = round((count - 1).max(1));
+        self.len_min = at_start * SPARSE + split * INSERTIONS_PER_SPLIT;
     }
 }
 
 /// How many tables began this round of splits, and how many of them are split.
-#[inline]
 fn round(table_count: usize) -> (usize, usize) {
     let at_start = 1 << table_count.ilog2();
     (at_start, table_count - at_start)
@@ -298,10 +313,14 @@ fn choice(hash: u64) -> u64 {
     hash >> LOWEST_BIT
 }
 
+/// All bits that may choose one of so many small tables.
+fn mask(table_count: usize) -> usize {
+    table_count.next_power_of_two() - 1
+}
+
 /// Which of so many small tables is chosen.
 #[inline]
-fn place(choice: u64, table_count: usize) -> usize {
-    let mask = table_count.next_power_of_two() - 1;
+fn place(choice: u64, mask: usize, table_count: usize) -> usize {
     let place = choice as usize & mask;
     if place < table_count { place } else { place & (mask >> 1) }
 }
