@@ -269,15 +269,16 @@ impl<E: Entry> Sublist<E> {
         let Self { literals, sets, random, .. } = self;
         let hash_of = |head: &E| hash(random, head.subject());
         let same = |head: &E| head.subject() == entry.subject();
-        let hash = hash_of(entry);
-        let Some(head) = literals.find_mut(hash, same) else { return false };
-        match sets.leave(head, entry) {
-            Left::Nothing => return false,
-            Left::Member => {}
-            Left::Head(next) => *head = next,
-            Left::LastHead => drop(literals.remove(hash, |head| head.is_same(entry), hash_of)),
-        }
-        true
+        let mut left = Left::Nothing;
+        let leaves = |head: &mut E| {
+            left = sets.leave(head, entry);
+            if let Left::Head(next) = &left {
+                *head = next.clone();
+            }
+            matches!(left, Left::LastHead)
+        };
+        literals.remove_if(hash_of(entry), same, leaves, hash_of);
+        !matches!(left, Left::Nothing)
     }
 
     fn remove_pattern(&mut self, entry: &E) -> bool {

@@ -152,7 +152,23 @@ impl<T> Table<T> {
         is_it: impl FnMut(&T) -> bool,
         hash_of: impl Fn(&T) -> u64,
     ) -> Option<T> {
-        let (entry, _) = self.table_of(hash).find_entry(hash, is_it).ok()?.remove();
+        self.remove_if(hash, is_it, |_| true, hash_of)
+    }
+
+    /// The same, but lets `goes` see the entry first, and change it if it stays.
+    #[inline]
+    pub fn remove_if(
+        &mut self,
+        hash: u64,
+        is_it: impl FnMut(&T) -> bool,
+        goes: impl FnOnce(&mut T) -> bool,
+        hash_of: impl Fn(&T) -> u64,
+    ) -> Option<T> {
+        let mut found = self.table_of(hash).find_entry(hash, is_it).ok()?;
+        if !goes(found.get_mut()) {
+            return None;
+        }
+        let (entry, _) = found.remove();
         match &mut self.0 {
             Held::One(table) => {
                 if table.capacity() > SHRINK_ABOVE && table.len() < table.capacity() / 8 {
