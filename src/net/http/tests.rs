@@ -129,7 +129,7 @@ async fn a_list_is_made_as_it_is_read() {
 }
 
 #[tokio::test]
-async fn of_too_many_lists_the_slowest_reader_goes() {
+async fn of_too_many_lists_that_of_a_slow_reader_ends() {
     let served = Served::start().await;
     served.add_clients(MANY);
     let mut readers = Vec::new();
@@ -144,5 +144,11 @@ async fn of_too_many_lists_the_slowest_reader_goes() {
     let ends_whole = |answer: String| answer.ends_with("\r\n0\r\n\r\n");
     let mut last = readers.pop().unwrap();
     assert!(ends_whole(read_all(&mut last).await));
-    assert!(!ends_whole(read_all(&mut readers[0]).await));
+    // Mostly the first, but pieces may go into the sockets of the others before the last of its own.
+    for mut reader in readers {
+        if !ends_whole(read_all(&mut reader).await) {
+            return;
+        }
+    }
+    panic!("nobody gave way");
 }
