@@ -29,7 +29,7 @@ use crate::conn::conn_event;
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{About, Conn};
 use crate::connect::{Connect, Credentials};
-use crate::deliver::{Delivery, Publisher, Row};
+use crate::deliver::{Delivery, Publisher, Row, listing_ns};
 use crate::encoder;
 use crate::errors::{ClosedReason, Denied, ProtoErr, Quoted};
 use crate::ids::Kind;
@@ -42,6 +42,7 @@ use crate::parser::{Followers, Op, Publish, Refused, Rest, Rules, parse_size};
 use crate::permissions::{self, Permissions};
 use crate::registry::{Closed, Registry};
 use crate::subject;
+use crate::sublist::Entry;
 use crate::turns::Grace;
 
 use pings::ClientPings;
@@ -249,6 +250,8 @@ impl Machine for Client {
         }
         let mut once = verbose || pedantic || traced;
         if admitted.is_publish_checked(publish) {
+            let permissions = admitted.permissions.as_deref();
+            delivery.staging.add_work(permissions.map_or(0, Permissions::publish_ns));
             match self.check_publish(admitted, publish, delivery.now) {
                 Ok(allowed) => once |= allowed == Allowed::Once,
                 Err(denied) => {
@@ -266,10 +269,18 @@ impl Machine for Client {
         let publisher = Publisher { conn: &self.conn, echo };
         let row = delivery.deliver(&admitted.account, publish, followers, publisher);
         delivery.count_in(&self.conn, row);
-        if !row.reached && self.asked.no_responders && !publish.reply.is_empty() {
-            delivery.no_responders(&admitted.account, publish, &self.conn);
+        if !row.reached {
+            self.handle_unreached(publish, delivery);
         }
         Ok(())
+    }
+
+    #[inline]
+    fn handle_unreached(&mut self, msg: &Publish<'_>, delivery: &mut Delivery) {
+        let State::Open(admitted) = &self.state else { return };
+        if self.asked.no_responders && !msg.reply.is_empty() {
+            delivery.no_responders(&admitted.account, msg, &self.conn);
+        }
     }
 
     #[inline]
@@ -653,6 +664,7 @@ impl Client {
         sid: &[u8],
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
+        delivery.staging.add_work(listing_ns(subject));
         match self.subscribe(subject, queue, sid, delivery) {
             Ok(()) => self.ok(delivery),
             Err(error) => self.refuse(&error, delivery),
@@ -669,6 +681,7 @@ impl Client {
     ) -> Result<(), ProtoErr> {
         let Admitted { account, permissions } = self.admitted()?;
         let permissions = permissions.as_deref();
+        delivery.staging.add_work(permissions.map_or(0, Permissions::subscribe_ns));
         if permissions.is_some_and(|permissions| !permissions.can_subscribe(subject, queue))
             || queue.is_some_and(permissions::is_reserved_queue)
         {
@@ -706,8 +719,8 @@ impl Client {
         if own.find(sid).is_some() {
             return Ok(());
         }
-        let filtered = permissions.is_some_and(|permissions| permissions.filters(subject, queue));
-        let subscription = Subscription::new(&self.conn, subject, queue, sid, filtered);
+        let rules = permissions.map_or(0, |permissions| permissions.filters(subject, queue));
+        let subscription = Subscription::new(&self.conn, subject, queue, sid, rules);
         own.insert(subscription.clone());
         drop(own);
         let told = |route: &Arc<Conn>| delivery.staging.mark(route);
@@ -728,6 +741,7 @@ impl Client {
         let max = max.and_then(parse_size).unwrap_or(0) as u64;
         let found = self.conn.subscriptions().find(sid).cloned();
         if let Some(subscription) = found {
+            delivery.staging.add_work(listing_ns(subscription.subject()));
             delivery.staging.settle(&self.conn);
             if max > subscription.delivered() {
                 subscription.set_max(max);

@@ -40,7 +40,7 @@ use crate::errors::ClosedReason;
 use crate::ids::{Cid, Kind};
 use crate::limits::STALL_PATIENCE;
 use crate::moment::Moment;
-use crate::outbound::{Admission, Batch, Outbound, Policy};
+use crate::outbound::{Admission, Batch, Frames, Outbound, Policy};
 use crate::permissions::{Permissions, Replies};
 use crate::stats::{Counter, Traffic};
 use crate::table::Walk;
@@ -180,6 +180,8 @@ struct Lag {
 pub enum Sent {
     /// Written or waiting.
     Done,
+    /// Waiting for who sent it to [`send`](Conn::send) again.
+    Appended,
     /// Waiting, and the connection is far behind: publishers should pause.
     Stall,
     /// Dropped by the policy.
@@ -308,13 +310,20 @@ impl Conn {
 
     /// Delivers `frames`, which carry `msgs` messages of `bytes` bytes: writes them at once when
     /// nothing waits, else appends them.
-    pub fn send(&self, frames: &[u8], msgs: u64, bytes: u64, policy: &Policy) -> Sent {
+    pub fn send<'a>(
+        &self,
+        frames: impl Into<Frames<'a>>,
+        msgs: u64,
+        bytes: u64,
+        policy: &Policy,
+    ) -> Sent {
+        let frames = frames.into();
         let mut flow = self.flow.lock();
         if flow.closed.is_some() {
             return Sent::Closed;
         }
         let admission = policy.admit(self.kind, flow.outbound.pending_bytes(), frames.len());
-        let idle = !flow.flushing && !flow.blocked;
+        let idle = flow.is_idle();
         match admission {
             // What is no message is an answer that the client waits for.
             Admission::Drop if msgs > 0 => return Sent::Dropped,
@@ -344,6 +353,23 @@ impl Conn {
         self.write_through(flow, frames, policy)
     }
 
+    /// As [`send`](Conn::send), but leaves the writing to a later `send` if nobody else writes and
+    /// so much may wait.
+    #[cold]
+    pub fn send_later(&self, frames: Frames<'_>, msgs: u64, bytes: u64, policy: &Policy) -> Sent {
+        let mut flow = self.flow.lock();
+        let admission = policy.admit(self.kind, flow.outbound.pending_bytes(), frames.len());
+        let may_wait = matches!(admission, Admission::Append | Admission::AppendAndStall);
+        if flow.closed.is_none() && flow.is_idle() && may_wait {
+            flow.out_msgs += msgs;
+            flow.out_bytes += bytes;
+            flow.outbound.push(frames);
+            return Sent::Appended;
+        }
+        drop(flow);
+        self.send(frames, msgs, bytes, policy)
+    }
+
     /// Appends frames without writing them, so that a lock may be held by which several threads
     /// agree on their order. Each of them has to call [`send`](Conn::send) later, with other frames
     /// or with none.
@@ -358,14 +384,14 @@ impl Conn {
     fn write_through<'a>(
         &'a self,
         mut flow: MutexGuard<'a, Flow>,
-        frames: &[u8],
+        frames: Frames<'_>,
         policy: &Policy,
     ) -> Sent {
         let Some(wire) = flow.wire.clone() else { return Sent::Closed };
         flow.flushing = true;
         flow.outbound.reserve(frames.len());
         drop(flow);
-        let written = wire.try_write(&[IoSlice::new(frames)]);
+        let written = wire.try_write(&[IoSlice::new(&frames)]);
         let mut flow = self.flow.lock();
         flow.flushing = false;
         let written = match written {
@@ -382,7 +408,7 @@ impl Conn {
         }
         flow.release(written);
         if written < frames.len() {
-            flow.outbound.prepend(&frames[written..]);
+            flow.outbound.prepend(frames, written);
             if flow.outbound.pending_bytes() > policy.pending_max(self.kind) {
                 self.close_locked(flow, ClosedReason::SlowConsumerPendingBytes, true);
                 return Sent::SlowConsumer;
@@ -513,7 +539,7 @@ impl Conn {
             return false;
         }
         let lag = flow.lag.get_or_insert_default();
-        if lag.progress_at.is_some_and(|at| now - at >= STALL_PATIENCE) {
+        if lag.is_stuck(now) {
             return false;
         }
         // Pauses may follow each other for as long as it stays behind. One that is not noted comes
@@ -529,6 +555,12 @@ impl Conn {
     /// It waits for its socket, and so much is pending that publishers should pause.
     pub fn is_far_behind(&self, policy: &Policy) -> bool {
         self.flow.lock().is_far_behind(policy)
+    }
+
+    /// It is far behind, but its socket takes something now and then.
+    pub fn is_catching_up(&self, policy: &Policy, now: Moment) -> bool {
+        let flow = self.flow.lock();
+        flow.is_far_behind(policy) && flow.lag.as_ref().is_none_or(|lag| !lag.is_stuck(now))
     }
 
     /// Ends the connection, for the first reason given, and wakes its owner. What is pending is
@@ -741,6 +773,13 @@ impl Conn {
     }
 }
 
+impl Lag {
+    /// The socket has taken nothing for [`STALL_PATIENCE`].
+    fn is_stuck(&self, now: Moment) -> bool {
+        self.progress_at.is_some_and(|at| now - at >= STALL_PATIENCE)
+    }
+}
+
 impl Flow {
     /// Counts bytes that the socket has taken.
     fn release(&mut self, written: usize) {
@@ -753,6 +792,11 @@ impl Flow {
     /// Bytes that the socket has taken since it was blocked.
     fn written(&self) -> u64 {
         self.lag.as_ref().map_or(0, |lag| lag.written)
+    }
+
+    /// Nobody writes, and nothing waits for the socket.
+    fn is_idle(&self) -> bool {
+        !self.flushing && !self.blocked
     }
 
     fn is_far_behind(&self, policy: &Policy) -> bool {

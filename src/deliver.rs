@@ -10,6 +10,7 @@
 //! nats: server/client.go `processMsgResults`, `deliverMsg`
 
 mod matched;
+mod ongoing;
 mod routed;
 mod staging;
 #[cfg(test)]
@@ -24,19 +25,43 @@ use crate::conn::subscription::{Counted, Subscription};
 use crate::encoder;
 use crate::headers;
 use crate::moment::Moment;
-use crate::parser::{Publish, Tail};
+use crate::parser::{Publish, Queues, Tail};
+use crate::permissions::RULE_NS;
 use crate::registry::Registry;
 use crate::stats::Counters;
 use crate::subject;
-use crate::sublist::Entry;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
+use crate::sublist::{Entry, UNLISTED};
 use crate::turns::Turn;
 
 use matched::{Bundle, Matched, Target};
 use routed::Chosen;
+use staging::Receiver;
 
-pub use staging::{Staging, Stalled};
+pub use ongoing::{Ongoing, Resumed};
+pub use staging::{Budget, Staging, Stalled, Unwritten};
+
+/// What parts of a delivery take, in nanoseconds about: to match anew, and for each branch on the
+/// way to the patterns and each target found; to stage a message for one target.
+const MATCH_NS: usize = 300;
+const BRANCH_NS: usize = 30;
+const TARGET_NS: usize = 60;
+const OFFER_NS: usize = 30;
+
+/// What it takes to list a subscription to `subject`, or to remove it, in nanoseconds about: each
+/// token of a pattern may be a branch of its own.
+pub fn listing_ns(subject: &[u8]) -> usize {
+    500 + 50 * subject.len()
+}
+
+/// Targets between two looks at how much is staged, of a message that is not long: one message can
+/// go to any number.
+const OFFERS_PER_LOOK: usize = 16;
+
+/// A longer one is looked at for each target. Its copies go to memory that is new, which takes
+/// about a nanosecond for each byte.
+const LONG_LEN_MIN: usize = 16 * 1024;
 
 /// Subscriptions among which a requester's own is looked for.
 const REPLY_LOOKS_MAX: usize = 256;
@@ -61,6 +86,8 @@ pub struct Delivery {
     /// Subscriptions that got their last message.
     spent: Vec<Subscription>,
     picks: Picks,
+    /// The message that this turn leaves to another one.
+    ongoing: Option<Box<Ongoing>>,
 }
 
 /// What it takes to pick members of groups.
@@ -79,6 +106,28 @@ pub struct Publisher<'a> {
     pub conn: &'a Arc<Conn>,
     /// It gets what it publishes, where it subscribed to it.
     pub echo: bool,
+}
+
+/// For whom a message is, of all that match its subject.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    /// The plain subscriptions.
+    plain: bool,
+    groups: Groups<'a>,
+    /// The subject on which clients get it, if it is not its own.
+    shown: Option<&'a [u8]>,
+}
+
+/// The groups that a message is for.
+#[derive(Clone, Copy)]
+enum Groups<'a> {
+    All,
+    /// Those that another server named, in a message with this reply and size.
+    Named {
+        queues: Queues<'a>,
+        reply: &'a [u8],
+        size_text: &'a [u8],
+    },
 }
 
 /// Messages in a row, delivered together.
@@ -140,6 +189,7 @@ impl Delivery {
                 served: Vec::new(),
                 random: fastrand::Rng::new(),
             },
+            ongoing: None,
         }
     }
 
@@ -148,72 +198,80 @@ impl Delivery {
     #[inline]
     pub fn deliver<'a>(
         &mut self,
-        account: &Account,
+        account: &Arc<Account>,
         publish: &Publish<'a>,
         followers: impl Iterator<Item = Tail<'a>>,
         publisher: Publisher<'_>,
     ) -> Row {
-        self.deliver_row(account, publish, None, followers, publisher, |offer, matched, picks| {
-            let mut delivered = 0;
-            let mut start = matched.plain_count;
-            for &end in &matched.groups {
-                let members = &matched.targets[start..end as usize];
-                start = end as usize;
-                delivered += u64::from(offer.offer_one(members, &mut picks.random));
-            }
-            if let Some(beyond) = &matched.beyond {
-                delivered += offer.offer_beyond(matched, beyond, picks);
-            }
-            delivered
-        })
+        let scope = Scope { plain: true, groups: Groups::All, shown: None };
+        self.deliver_row(account, publish, scope, followers, publisher)
     }
 
-    /// Stages each message of a row for the plain subscriptions, and for those of groups that
-    /// `offer_groups` picks and counts. Clients get it on `shown` instead of its own subject, if
-    /// that is given.
+    /// Stages each message of a row for those in `scope`. One that takes too long is left
+    /// [ongoing](Ongoing), as if it had reached somebody.
     #[inline(always)]
     fn deliver_row<'a>(
         &mut self,
-        account: &Account,
+        account: &Arc<Account>,
         publish: &Publish<'a>,
-        shown: Option<&'a [u8]>,
+        scope: Scope<'a>,
         mut followers: impl Iterator<Item = Tail<'a>>,
         publisher: Publisher<'_>,
-        mut offer_groups: impl FnMut(&mut Offer<'_>, &Matched, &mut Picks) -> u64,
     ) -> Row {
         let mut row = Row::new(publish);
         let subject = publish.subject;
+        let Delivery { cache, result, staging, .. } = self;
         let mut uncached;
-        let matched = match shown {
-            None => lookup(&mut self.cache, &mut self.result, account, subject, self.now),
+        let matched = match scope.shown {
+            None => lookup(cache, result, staging, account, subject, self.now),
             Some(shown) => {
-                account.match_into(subject, &mut self.result);
                 uncached = Matched::default();
-                uncached.fill(account, subject, shown, &self.result);
-                self.result.clear();
+                find(&mut uncached, result, staging, account, subject, shown);
                 &mut uncached
             }
         };
         if matched.is_empty() {
-            row.extend(followers);
-            return row;
+            if !matched.is_taken {
+                row.extend(followers);
+                return row;
+            }
+            find(matched, result, staging, account, subject, subject);
+        }
+        let wide = matched.is_wide;
+        if wide && staging.is_too_long(matched.offers_ns(publish.len())) {
+            let whole = Ongoing::new(account, publish, scope.groups, publisher);
+            return self.leave(whole, row);
         }
         let mut offer = Offer {
             subject,
-            shown,
+            shown: scope.shown,
             reply: publish.reply,
             publisher,
             tails: Tails::new(publish, &mut self.rewritten),
             heads: &matched.heads,
-            staging: &mut self.staging,
+            staging,
+            counters: &self.counters,
             spent: &mut self.spent,
             now: self.now,
             traced: tracing::enabled!(tracing::Level::TRACE),
         };
         loop {
             let plain = &matched.targets[..matched.plain_count];
-            let delivered = offer.offer_plain(&mut matched.bundles, plain)
-                + offer_groups(&mut offer, matched, &mut self.picks);
+            let mut delivered = match scope.plain {
+                true if wide => {
+                    let (got, count) = offer.offer_many(&mut matched.bundles, plain);
+                    if count < matched.bundles.len() + plain.len() {
+                        let publish = if row.msgs == 1 { *publish } else { offer.follower() };
+                        let mut part = Ongoing::new(account, &publish, scope.groups, publisher);
+                        part.begin(matched, count, got > 0);
+                        return self.leave(part, row);
+                    }
+                    got
+                }
+                true => offer.offer_plain(&mut matched.bundles, plain),
+                false => 0,
+            };
+            delivered += offer.offer_groups(matched, scope.groups, &mut self.picks);
             row.reached = delivered > 0;
             if !offer.turn_to(&mut followers, &mut row) {
                 break;
@@ -233,6 +291,26 @@ impl Delivery {
         row
     }
 
+    /// Ends the turn with a message that is not delivered to everybody.
+    #[cold]
+    fn leave(&mut self, ongoing: Box<Ongoing>, row: Row) -> Row {
+        self.retire(ongoing.account());
+        self.ongoing = Some(ongoing);
+        self.staging.end_turn();
+        Row { reached: true, ..row }
+    }
+
+    /// The turn has left something to another one.
+    pub fn has_left(&self) -> bool {
+        self.ongoing.is_some() || self.staging.has_unwritten()
+    }
+
+    /// The message that the turn which has just ended did not deliver to everybody. It has to be
+    /// [resumed](Delivery::resume) before anything else of its publisher is handled.
+    pub fn take_ongoing(&mut self) -> Option<Box<Ongoing>> {
+        self.ongoing.take()
+    }
+
     /// Counts messages that came in, for their connection and for the server.
     #[inline]
     pub fn count_in(&self, conn: &Conn, row: Row) {
@@ -245,6 +323,7 @@ impl Delivery {
 
     /// Tells `publisher` that nobody got its request: a 503 on its own subscription to the reply.
     pub fn no_responders(&mut self, account: &Account, publish: &Publish<'_>, conn: &Arc<Conn>) {
+        self.staging.add_work(MATCH_NS);
         if let Some(own) = own_subscription(account, publish.reply, conn) {
             let len = headers::no_responders_len(publish.subject);
             self.staging.tell_with(conn, |frames| {
@@ -303,6 +382,7 @@ fn own_subscription(account: &Account, reply: &[u8], conn: &Arc<Conn>) -> Option
 fn lookup<'a>(
     cache: &'a mut MatchCache<Matched>,
     result: &mut MatchResult<Subscription>,
+    staging: &mut Staging,
     account: &Account,
     subject: &[u8],
     now: Moment,
@@ -311,12 +391,32 @@ fn lookup<'a>(
     match cache.lookup(account.id, subject, stamp, now) {
         Lookup::Hit(matched) => matched,
         Lookup::Miss(matched) => {
-            account.match_into(subject, result);
-            matched.fill(account, subject, subject, result);
-            result.clear();
+            find(matched, result, staging, account, subject, subject);
             matched
         }
     }
+}
+
+/// Fills an empty match with what matches `subject`. Clients get the message on `shown`.
+fn find(
+    matched: &mut Matched,
+    result: &mut MatchResult<Subscription>,
+    staging: &mut Staging,
+    account: &Account,
+    subject: &[u8],
+    shown: &[u8],
+) {
+    account.match_into(subject, result);
+    staging.add_work(match_ns(result));
+    matched.fill(account, subject, shown, result);
+    result.clear();
+}
+
+/// What it takes to find this, and to make it ready for delivery, in nanoseconds about.
+fn match_ns(result: &MatchResult<Subscription>) -> usize {
+    let members = result.groups().iter().map(|group| group.members().len());
+    let found = result.plain().len() + members.sum::<usize>();
+    MATCH_NS + BRANCH_NS * result.branch_count() + TARGET_NS * found
 }
 
 /// One message on its way into the staging.
@@ -329,6 +429,7 @@ struct Offer<'a> {
     tails: Tails<'a>,
     heads: &'a [u8],
     staging: &'a mut Staging,
+    counters: &'a Counters,
     spent: &'a mut Vec<Subscription>,
     now: Moment,
     traced: bool,
@@ -369,7 +470,7 @@ impl<'a> Offer<'a> {
         row.bytes += bytes;
     }
 
-    /// Stages the message for all plain subscriptions. Tells for how many.
+    /// Stages the message for all plain subscriptions, which are few. Tells for how many.
     #[inline(always)]
     fn offer_plain(&mut self, bundles: &mut [Bundle], targets: &[Target]) -> u64 {
         let mut delivered = 0;
@@ -382,10 +483,116 @@ impl<'a> Offer<'a> {
         delivered
     }
 
+    /// The same for many, or for as many of them as the turn has time for. Tells how many got it,
+    /// and how many of bundles and targets had their chance.
+    // Few messages go to so many: what they take is not to show in the others.
+    #[cold]
+    #[inline(never)]
+    fn offer_many(&mut self, bundles: &mut [Bundle], targets: &[Target]) -> (u64, usize) {
+        let mut delivered = 0;
+        let mut count = 0;
+        for bundle in bundles {
+            if count > 0 && self.is_turn_over() {
+                return (delivered, count);
+            }
+            delivered += self.offer_all(bundle);
+            count += 1;
+        }
+        for some in targets.chunks(self.offers_per_look()) {
+            if count > 0 && self.is_turn_over() {
+                break;
+            }
+            for target in some {
+                delivered += u64::from(self.offer(target));
+            }
+            self.count_offers(some.len());
+            count += some.len();
+        }
+        (delivered, count)
+    }
+
+    /// Stages the message for one member of each group, or of those that another server named.
+    /// Tells for how many.
+    #[inline(always)]
+    fn offer_groups(&mut self, matched: &Matched, groups: Groups<'_>, picks: &mut Picks) -> u64 {
+        match groups {
+            Groups::All => self.offer_all_groups(matched, picks),
+            Groups::Named { queues, .. } if queues.is_empty() => 0,
+            Groups::Named { queues, reply, size_text } => {
+                self.offer_named(matched, &queues, (reply, size_text), picks)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn offer_all_groups(&mut self, matched: &Matched, picks: &mut Picks) -> u64 {
+        let mut delivered = 0;
+        let mut start = matched.plain_count;
+        for &end in &matched.groups {
+            let members = &matched.targets[start..end as usize];
+            start = end as usize;
+            delivered += u64::from(self.offer_one(members, &mut picks.random));
+        }
+        if let Some(beyond) = &matched.beyond {
+            delivered += self.offer_beyond(matched, beyond, picks);
+        }
+        delivered
+    }
+
+    /// Targets between two looks.
+    #[inline]
+    fn offers_per_look(&self) -> usize {
+        if self.tails.tail.len() < LONG_LEN_MIN { OFFERS_PER_LOOK } else { 1 }
+    }
+
+    #[inline]
+    fn count_offers(&mut self, count: usize) {
+        let len = self.tails.tail.len();
+        let copy_ns = if len < LONG_LEN_MIN { 0 } else { len };
+        self.staging.add_work(count * (OFFER_NS + copy_ns));
+    }
+
+    /// In the middle of a message: commits what is staged if that is much, and tells whether the
+    /// rest has to be left to another turn.
+    #[inline]
+    fn is_turn_over(&mut self) -> bool {
+        self.make_room();
+        self.staging.must_split()
+    }
+
+    /// In the middle of a message: commits what is staged if that is much.
+    #[inline]
+    fn make_room(&mut self) {
+        if self.staging.holds_much() {
+            self.commit();
+        }
+    }
+
+    /// Commits in the middle of a message, and ends the turn if somebody is far behind.
+    #[cold]
+    #[inline(never)]
+    fn commit(&mut self) {
+        self.staging.commit(self.counters, self.publisher.conn, self.now);
+        if self.staging.has_stalled() {
+            self.staging.end_turn();
+        }
+    }
+
+    /// The message of a row that is being offered, which is not its first one.
+    #[cold]
+    fn follower(&self) -> Publish<'a> {
+        let Tails { tail, bytes, .. } = self.tails;
+        let message = &tail[tail.len() - encoder::CRLF.len() - bytes as usize..];
+        let message = &message[..bytes as usize];
+        let (reply, size_text, header_len) = (&b""[..], &b""[..], None);
+        Publish { subject: self.subject, reply, header_len, size_text, message, tail }
+    }
+
     /// Stages the message for one member of a group, chosen at random, or the next one that can
     /// take it. The group is not empty.
     #[inline]
     fn offer_one(&mut self, members: &[Target], random: &mut fastrand::Rng) -> bool {
+        self.make_room();
         let first = if members.len() == 1 { 0 } else { random.usize(..members.len()) };
         self.offer_from(members, first)
     }
@@ -425,6 +632,25 @@ impl<'a> Offer<'a> {
     #[inline(always)]
     fn offer(&mut self, target: &Target) -> bool {
         self.offer_to(&target.subscription, target.slot, target.head, target.special)
+    }
+
+    /// The same in a later turn than that of the match: it may be listed no more, and what is
+    /// special about it may have changed.
+    fn offer_anew(&mut self, Target { subscription, slot, head, .. }: &Target) -> bool {
+        subscription.slot() != UNLISTED
+            && self.offer_to(subscription, *slot, *head, Target::is_special(subscription))
+    }
+
+    /// Stages the message for all of a bundle, in a later turn than that of the match.
+    fn offer_all_anew(&mut self, bundle: &mut Bundle) -> u64 {
+        let is_as_before = |one: &Receiver| {
+            one.subscription.slot() != UNLISTED && !Target::is_special(&one.subscription)
+        };
+        if bundle.receivers.iter().all(is_as_before) {
+            return self.offer_all(bundle);
+        }
+        let each = bundle.receivers.iter().map(|one| u64::from(self.offer_anew(&one.target())));
+        each.sum()
     }
 
     // A call with all that goes in would show in each message.
@@ -469,6 +695,7 @@ impl<'a> Offer<'a> {
     /// Filters, limits and reply allowances.
     fn admit(&mut self, subscription: &Subscription) -> bool {
         let conn = subscription.conn();
+        self.staging.add_work(RULE_NS * subscription.rules());
         if !subscription.can_deliver(self.subject)
             || self.shown.is_some_and(|shown| !subscription.can_deliver(shown))
         {

@@ -12,7 +12,7 @@ use crate::deliver::Delivery;
 use crate::errors::{ClosedReason, ProtoErr};
 use crate::moment::Moment;
 use crate::options::Options;
-use crate::parser::{Grammar, Refused, Rest};
+use crate::parser::{Grammar, Publish, Refused, Rest};
 
 /// An op as the machine `M` takes it.
 pub type OpOf<'a, M> = <<M as Machine>::Rules as Grammar>::Op<'a>;
@@ -74,6 +74,9 @@ pub trait Machine: Unpin + Send + 'static {
         rest: Option<Rest<'_, 'a, Self::Rules>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr>;
+
+    /// A message whose delivery took several turns has reached nobody.
+    fn handle_unreached(&mut self, _msg: &Publish<'_>, _delivery: &mut Delivery) {}
 
     /// What the two sides have just agreed to compress with. What is staged has to be committed
     /// as it is; whatever is sent or read from there on is compressed, and

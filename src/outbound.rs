@@ -10,6 +10,8 @@ mod spares;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::ids::Kind;
 use crate::limits::{ROUTE_PENDING_FACTOR, STALL_PENDING_PERCENT};
@@ -20,6 +22,10 @@ pub use crate::outbound::spares::trim;
 /// Bytes of the first chunk, for a receiver that is only a little behind; each further one doubles,
 /// up to [`MAPPED_LEN`].
 const CHUNK_LEN_MIN: usize = 4 * 1024;
+
+/// Frames that are kept where they are behind others. To copy less is cheaper, and many small ones
+/// would take more memory than they hold.
+pub const SHARED_LEN_MIN: usize = 4 * 1024;
 
 /// Chunks that one write offers to the socket.
 const BATCH_CHUNKS_MAX: usize = 16;
@@ -79,6 +85,39 @@ impl Policy {
     }
 }
 
+/// Frames for a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Frames<'a> {
+    bytes: &'a [u8],
+    /// Where they are, if others get them as well.
+    shared: Option<&'a Arc<Vec<u8>>>,
+}
+
+impl<'a> Frames<'a> {
+    /// Frames that others get as well. Whoever has to wait for them keeps them as they are, and
+    /// nobody copies them; they count for each.
+    pub fn shared(frames: &'a Arc<Vec<u8>>) -> Frames<'a> {
+        Frames { bytes: frames, shared: Some(frames) }
+    }
+}
+
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Frames<'a> {
+    /// Frames that are copied when they have to wait.
+    #[inline]
+    fn from(frames: &'a T) -> Frames<'a> {
+        Frames { bytes: frames.as_ref(), shared: None }
+    }
+}
+
+impl Deref for Frames<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
 /// Frames in order of their delivery.
 #[derive(Debug, Default)]
 pub struct Outbound {
@@ -126,20 +165,27 @@ impl Outbound {
     }
 
     /// Appends and counts frames.
-    pub fn push(&mut self, frames: &[u8]) {
+    pub fn push<'a>(&mut self, frames: impl Into<Frames<'a>>) {
+        let frames = frames.into();
         self.pending_bytes += frames.len();
-        self.append(frames);
+        match frames.shared {
+            Some(shared) if self.is_empty() || shared.len() >= SHARED_LEN_MIN => {
+                self.list().push_back(Chunk::Shared(Arc::clone(shared)));
+            }
+            _ => self.append(&frames),
+        }
     }
 
     /// Appends frames that are counted already.
     pub fn append(&mut self, frames: &[u8]) {
-        let chunks = &mut self.chunks.get_or_insert_default().list;
+        let chunks = self.list();
         let mut rest = frames;
         if let Some(last) = chunks.back_mut() {
             rest = &rest[last.append(rest)..];
         }
         while !rest.is_empty() {
             let grown = match chunks.back() {
+                Some(Chunk::Shared(_)) => rest.len().clamp(CHUNK_LEN_MIN, MAPPED_LEN),
                 Some(last) => (last.capacity() * 2).max(rest.len()).min(MAPPED_LEN),
                 None if rest.len() > CHUNK_LEN_MIN => MAPPED_LEN,
                 None => CHUNK_LEN_MIN,
@@ -150,14 +196,25 @@ impl Outbound {
         }
     }
 
-    /// Puts counted frames in front of what waits, none of which is written yet.
-    pub fn prepend(&mut self, frames: &[u8]) {
+    /// Puts counted frames, of which some bytes are `written`, in front of what waits, none of
+    /// which is written yet.
+    pub fn prepend(&mut self, frames: Frames<'_>, written: usize) {
         let behind = self.chunks.take();
-        self.append(frames);
+        match frames.shared {
+            None => self.append(&frames[written..]),
+            Some(shared) => {
+                let list = VecDeque::from([Chunk::Shared(Arc::clone(shared))]);
+                self.chunks = Some(Box::new(Chunks { list, written }));
+            }
+        }
         if let Some(behind) = behind {
             debug_assert_eq!(behind.written, 0, "nobody writes what stands behind these frames");
-            self.chunks.get_or_insert_default().list.extend(behind.list);
+            self.list().extend(behind.list);
         }
+    }
+
+    fn list(&mut self) -> &mut VecDeque<Chunk> {
+        &mut self.chunks.get_or_insert_default().list
     }
 
     /// Takes out what one write can carry.

@@ -30,7 +30,7 @@ use crate::compression::{Agreed, Level};
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
 use crate::connect::{Connect, Credentials, RouteConnect};
-use crate::deliver::{Delivery, Row};
+use crate::deliver::{Delivery, Row, listing_ns};
 use crate::encoder;
 use crate::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
 use crate::ids::Kind;
@@ -677,6 +677,7 @@ impl Route {
         delivery: &mut Delivery,
     ) {
         let Some(account) = self.account(account).map(Arc::clone) else { return };
+        delivery.staging.add_work(listing_ns(subject));
         let (name, weight) = queue.unzip();
         let weight = weight.unwrap_or(1);
         if !subject::is_valid_subscription(subject) {
@@ -688,7 +689,7 @@ impl Route {
         if export.is_some_and(|export| !export.can_subscribe(subject, None)) {
             return;
         }
-        let filtered = export.is_some_and(|export| export.filters(subject, None));
+        let rules = export.map_or(0, |export| export.filters(subject, None));
         let id = account.name.as_bytes();
         let known = self.conn.subscriptions().find_remote(id, subject, name).cloned();
         if let Some(known) = known {
@@ -697,8 +698,7 @@ impl Route {
                 account.outdate(&known);
             }
         } else {
-            let subscription =
-                Subscription::remote(&self.conn, id, subject, name, weight, filtered);
+            let subscription = Subscription::remote(&self.conn, id, subject, name, weight, rules);
             self.conn.subscriptions().insert(subscription.clone());
             account.insert(subscription, |_| {});
         }
@@ -713,6 +713,7 @@ impl Route {
         delivery: &mut Delivery,
     ) {
         if let Some(account) = self.account(account) {
+            delivery.staging.add_work(listing_ns(subject));
             let mut known = self.conn.subscriptions();
             let found = known.find_remote(account.name.as_bytes(), subject, queue).cloned();
             if let Some(subscription) = found {

@@ -195,10 +195,12 @@ impl<E: Entry> Sublist<E> {
         if let Some(head) = self.literal(subject) {
             self.collect(head, result);
         }
-        let _ = self.patterns.walk(subject, |head| {
+        let mut branch_count = 0;
+        let _ = self.patterns.walk(subject, &mut branch_count, |head| {
             self.collect(head, result);
             ControlFlow::Continue(())
         });
+        result.branch_count = branch_count;
     }
 
     /// The first of the plain entries that match `subject` which is the one; at most `looks_max`
@@ -226,7 +228,7 @@ impl<E: Entry> Sublist<E> {
         };
         let literal = self.literal(subject).map_or(ControlFlow::Continue(()), &mut visit);
         if literal.is_continue() {
-            let _ = self.patterns.walk(subject, &mut visit);
+            let _ = self.patterns.walk(subject, &mut 0, &mut visit);
         }
         found
     }
@@ -234,7 +236,7 @@ impl<E: Entry> Sublist<E> {
     /// Tells whether anything matches a published subject.
     pub fn has_interest(&self, subject: &[u8]) -> bool {
         self.literal(subject).is_some()
-            || self.patterns.walk(subject, |_| ControlFlow::Break(())).is_break()
+            || self.patterns.walk(subject, &mut 0, |_| ControlFlow::Break(())).is_break()
     }
 
     /// All subscriptions, in no order.

@@ -150,6 +150,11 @@ impl<M: Machine> End<M> {
             }
             while machine.handle_turn(delivery).expect("nothing is forbidden") {}
             delivery.commit(machine.conn());
+            if delivery.has_left() {
+                for unwritten in delivery.staging.take_unwritten() {
+                    delivery.staging.write(&unwritten);
+                }
+            }
         }
     }
 }

@@ -36,7 +36,7 @@ fn churn(account: &Account, seed: u64) -> Vec<Subscription> {
         let subject = format!("s{}{tail}", random.u8(..40));
         let queue = [None, Some(&b"q"[..])][usize::from(random.bool())];
         let sid = step.to_string();
-        let one = Subscription::new(&client, subject.as_bytes(), queue, sid.as_bytes(), false);
+        let one = Subscription::new(&client, subject.as_bytes(), queue, sid.as_bytes(), 0);
         assert!(account.insert(one.clone(), told));
         own.push(one);
     }

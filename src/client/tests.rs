@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::client::fuzz::{Bench, fuzz_client};
+use crate::deliver::Budget;
 use crate::fuzzing;
 use crate::options::{
     AllowResponses, Credential, Login, Options, Permissions, SubjectPermission, User,
 };
+use crate::permissions::RULE_NS;
 
 const QUIET: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
 const HEADERS: &str = "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";
@@ -155,12 +157,8 @@ fn messages_in_a_row_are_as_good_as_single_ones() {
     }
 }
 
-#[test]
-fn a_row_takes_no_more_than_its_permissions_allow() {
-    let publish = SubjectPermission { allow: Some(vec!["free.*".into()]), deny: Vec::new() };
-    let responses = AllowResponses { max: 2, expires: None };
-    let permissions =
-        Permissions { publish, allow_responses: Some(responses), ..Permissions::default() };
+/// One client who logged in as a user with these.
+fn with_permissions(permissions: Permissions) -> Bench {
     let mut options = Options::default();
     let credential = Credential::Password { user: "u".into(), password: String::new() };
     let permissions = Some(permissions);
@@ -168,6 +166,16 @@ fn a_row_takes_no_more_than_its_permissions_allow() {
         Login::Users(vec![User { credential, permissions, allowed_connection_types: Vec::new() }]);
     let mut bench = Bench::new(options, 1);
     bench.send(0, b"CONNECT {\"verbose\":false,\"user\":\"u\"}\r\n");
+    bench
+}
+
+#[test]
+fn a_row_takes_no_more_than_its_permissions_allow() {
+    let publish = SubjectPermission { allow: Some(vec!["free.*".into()]), deny: Vec::new() };
+    let responses = AllowResponses { max: 2, expires: None };
+    let permissions =
+        Permissions { publish, allow_responses: Some(responses), ..Permissions::default() };
+    let mut bench = with_permissions(permissions);
     let row = |subject: &str| format!("PUB {subject} 0\r\n\r\n").repeat(3);
     let denied = |subject| format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'|");
     bench.send(0, format!("SUB > 1\r\n{}{}", row("free.1"), row("denied")).as_bytes());
@@ -176,6 +184,30 @@ fn a_row_takes_no_more_than_its_permissions_allow() {
     bench.send(0, format!("PUB free.1 answer 0\r\n\r\n{}", row("answer")).as_bytes());
     let answers = "MSG answer 1 0||".repeat(2);
     assert_eq!(text(&bench, 0), format!("MSG free.1 1 answer 0||{answers}{}", denied("answer")));
+}
+
+/// What went wrong: thousands of rules were asked for each of thousands of ops in one turn, since
+/// that counted as nothing.
+#[test]
+fn rules_that_are_asked_count_as_work() {
+    const COUNT: usize = 2_000;
+    let deny: Vec<_> = (0..COUNT).map(|n| format!("*.x.{n}")).collect();
+    let both = SubjectPermission { allow: None, deny };
+    let permissions =
+        Permissions { publish: both.clone(), subscribe: both, ..Permissions::default() };
+    let mut bench = with_permissions(permissions);
+    for (op, asked) in [
+        ("SUB a.* 1\r\n", 1),
+        ("SUB *.x.* 2\r\n", 2),
+        ("PUB a.b 0\r\n\r\n", 1),
+        // It matches the subscription that is wider than what is denied.
+        ("PUB a.x.y 0\r\n\r\n", 2),
+    ] {
+        bench.delivery.staging.start_turn(Budget { work_ns_max: usize::MAX, splits: true });
+        bench.send(0, op.as_bytes());
+        let work_ns = bench.delivery.staging.work_ns();
+        assert!(work_ns >= asked * COUNT * RULE_NS, "{op}: {work_ns} ns");
+    }
 }
 
 /// What went wrong: messages that another worker had staged were counted only after UNSUB had

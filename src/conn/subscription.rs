@@ -35,8 +35,9 @@ struct Head {
     slot: AtomicU32,
     subject_len: u32,
     queue_len: u32,
-    /// A deny list of its connection is narrower than the subject: each delivery is checked.
-    filtered: bool,
+    /// How many rules each delivery is checked against: none, unless a deny list of its connection
+    /// is narrower than the subject.
+    rules: u16,
     /// Interest of the server at the other end of a route.
     remote: bool,
 }
@@ -59,9 +60,9 @@ impl Subscription {
         subject: &[u8],
         queue: Option<&[u8]>,
         sid: &[u8],
-        filtered: bool,
+        rules: u16,
     ) -> Subscription {
-        Subscription::with_head(conn, subject, queue, sid, |head| head.filtered = filtered)
+        Subscription::with_head(conn, subject, queue, sid, |head| head.rules = rules)
     }
 
     /// Interest that the server at the other end of the route `conn` has in an account.
@@ -71,11 +72,11 @@ impl Subscription {
         subject: &[u8],
         queue: Option<&[u8]>,
         weight: u32,
-        filtered: bool,
+        rules: u16,
     ) -> Subscription {
         Subscription::with_head(conn, subject, queue, account, |head| {
             head.remote = true;
-            head.filtered = filtered;
+            head.rules = rules;
             *head.max.get_mut() = weight.into();
         })
     }
@@ -94,7 +95,7 @@ impl Subscription {
             slot: AtomicU32::new(UNLISTED),
             subject_len: subject.len() as u32,
             queue_len: queue.map_or(PLAIN, |queue| queue.len() as u32),
-            filtered: false,
+            rules: 0,
             remote: false,
         };
         change(&mut head);
@@ -128,7 +129,12 @@ impl Subscription {
 
     /// Each delivery has to be checked with [`can_deliver`](Self::can_deliver).
     pub fn is_filtered(&self) -> bool {
-        self.head().filtered
+        self.rules() > 0
+    }
+
+    /// How many rules each delivery is checked against, about.
+    pub fn rules(&self) -> usize {
+        self.head().rules.into()
     }
 
     /// A message on `subject`, which it matches, may go to it.

@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::thread;
 
+use crate::outbound::SHARED_LEN_MIN;
+
 use super::*;
 
 const POLICY: Policy = Policy { pending_bytes_max: 1 << 20, drop_when_far_behind: false };
@@ -456,4 +458,60 @@ fn a_route_may_fall_further_behind_than_a_client() {
             (0..).take_while(|_| conn.send(&[b'x'; 100], 1, 100, &policy) != Sent::SlowConsumer);
         assert_eq!(sent.count(), frames, "{kind}");
     }
+}
+
+/// What several receivers wait for is kept once, counts for each, and goes out in order.
+#[test]
+fn shared_frames_are_not_copied() {
+    for (text, refs) in [("shared".to_owned(), 1 + 1 + 1), ("s".repeat(SHARED_LEN_MIN), 1 + 2 + 2)]
+    {
+        shared_frames_wait(&text, refs);
+    }
+}
+
+/// Two of three receivers wait for frames that are shared, and behind them for some of their own
+/// and for the same ones again: these are copied if they are short.
+fn shared_frames_wait(text: &str, refs: usize) {
+    let frames = Arc::new(text.as_bytes().to_vec());
+    let shared = || Frames::shared(&frames);
+    let len = text.len();
+    let wires = [TestWire::new(0), TestWire::new(2), TestWire::new(usize::MAX)];
+    let conns = wires.each_ref().map(|wire| conn_on(wire).0);
+    for conn in &conns {
+        assert_eq!(conn.send(shared(), 1, 6, &POLICY), Sent::Done);
+        assert_eq!(send(conn, "own"), Sent::Done);
+        assert_eq!(conn.send(shared(), 1, 6, &POLICY), Sent::Done);
+    }
+    assert_eq!(Arc::strong_count(&frames), refs);
+    assert_eq!(conns.each_ref().map(|conn| pending(conn).0), [2 * len + 3, 2 * len + 1, 0]);
+    for (conn, wire) in conns.iter().zip(&wires) {
+        wire.set_room(usize::MAX);
+        conn.flush(&POLICY, Moment::START);
+        assert_eq!(wire.text(), format!("{text}own{text}"));
+    }
+    assert_eq!(Arc::strong_count(&frames), 1);
+}
+
+#[test]
+fn what_is_sent_later_is_written_by_the_next_send() {
+    let wire = TestWire::new(usize::MAX);
+    let (conn, wakes) = conn_on(&wire);
+    let later = |text: &str| conn.send_later(Frames::from(text), 1, text.len() as u64, &POLICY);
+    assert_eq!(later("one"), Sent::Appended);
+    assert_eq!(later("two"), Sent::Appended);
+    assert_eq!((wire.text(), pending(&conn), wakes.take()), (String::new(), (6, false), 0));
+    assert_eq!(conn.send(b"", 0, 0, &POLICY), Sent::Done);
+    assert_eq!((wire.text(), pending(&conn)), ("onetwo".into(), (0, false)));
+    assert_eq!(conn.send(b"", 0, 0, &POLICY), Sent::Done, "there is nothing left");
+
+    wire.set_room(0);
+    assert_eq!(send(&conn, "three"), Sent::Done);
+    assert_eq!(later("four"), Sent::Done, "its owner writes");
+    wire.set_room(usize::MAX);
+    conn.flush(&POLICY, Moment::START);
+    assert_eq!(wire.text(), "onetwothreefour");
+    // An idle one that may not wait for so much is offered it at once.
+    let policy = Policy { pending_bytes_max: 3, ..POLICY };
+    assert_eq!(conn.send_later(Frames::from("more"), 1, 4, &policy), Sent::Done);
+    assert_eq!(wire.text(), "onetwothreefourmore");
 }

@@ -8,7 +8,9 @@
 use crate::account::Account;
 use crate::conn::subscription::Subscription;
 use crate::deliver::routed::Beyond;
-use crate::deliver::staging::{Plan, Receiver, Receivers};
+use crate::deliver::staging::{APPEND_NS, Plan, Receiver, Receivers};
+use crate::deliver::{OFFER_NS, OFFERS_PER_LOOK};
+use crate::permissions::RULE_NS;
 use crate::sublist::Entry;
 use crate::sublist::cache::Cached;
 use crate::sublist::result::MatchResult;
@@ -30,6 +32,12 @@ pub(super) struct Matched {
     pub(super) beyond: Option<Box<Beyond>>,
     /// There has been a row of messages.
     has_rows: bool,
+    /// How many rules each message is checked against.
+    rules: usize,
+    /// It has more than a few targets, or bundles.
+    pub(super) is_wide: bool,
+    /// What was here is with a message that is not delivered to everybody yet.
+    pub(super) is_taken: bool,
 }
 
 /// Receivers whose frames are the same, byte for byte, or but for the sid.
@@ -65,6 +73,9 @@ impl Cached for Matched {
         self.groups.shrink_to(KEPT_TARGETS);
         self.beyond = None;
         self.has_rows = false;
+        self.rules = 0;
+        self.is_wide = false;
+        self.is_taken = false;
     }
 
     fn heap_bytes(&self) -> usize {
@@ -92,6 +103,9 @@ const KEPT_HEADS_LEN: usize = 4096;
 const BUNDLE_COUNT_MIN: usize = 8;
 const BUNDLE_SHARE_MIN: usize = 4;
 
+/// Receivers of a bundle: a message can be left to another turn between two bundles.
+const BUNDLE_COUNT_MAX: usize = 2048;
+
 /// Messages in a row from which on receivers with sids of their own are worth bundles.
 const ROW_MIN: u64 = 4;
 
@@ -104,6 +118,7 @@ impl Matched {
         shown: &[u8],
         result: &MatchResult<Subscription>,
     ) {
+        self.is_taken = false;
         let members = || result.groups().iter().flat_map(|group| group.members());
         self.targets.reserve_exact(result.plain().len() + members().count());
         for subscription in result.plain() {
@@ -129,6 +144,12 @@ impl Matched {
         if !all_local {
             self.push_mixed_groups(account, subject, shown, result);
         }
+        self.measure();
+    }
+
+    fn measure(&mut self) {
+        let count = self.plain_count + self.groups.len();
+        self.is_wide = count > OFFERS_PER_LOOK || self.bundles.len() > 1;
     }
 
     /// The only receiver, if there is no other and nothing is special about it.
@@ -147,8 +168,29 @@ impl Matched {
         }
     }
 
+    /// What it takes to stage a message of so many bytes for all, in nanoseconds about.
+    #[cold]
+    pub(super) fn offers_ns(&self, len: usize) -> usize {
+        let count = self.plain_count + self.groups.len();
+        count.saturating_mul(OFFER_NS + len)
+            + self.bundled_count() * APPEND_NS
+            + self.rules * RULE_NS
+    }
+
+    /// There are groups, here or elsewhere, or routes.
+    pub(super) fn has_groups(&self) -> bool {
+        !self.groups.is_empty() || self.beyond.is_some()
+    }
+
+    /// Takes all out, for a message that goes on with it.
+    #[cold]
+    pub(super) fn take(&mut self) -> Matched {
+        std::mem::replace(self, Matched { is_taken: true, ..Matched::default() })
+    }
+
     pub(super) fn push(&mut self, subject: &[u8], subscription: &Subscription) {
         let head = self.head(subject, subscription.sid());
+        self.rules += subscription.rules();
         self.targets.push(Target::new(subscription, head));
     }
 
@@ -165,11 +207,17 @@ impl Matched {
         if count < BUNDLE_COUNT_MIN.max(self.targets.len() / BUNDLE_SHARE_MIN) {
             return false;
         }
-        let alike = self.targets.extract_if(.., |target| is_alike(target));
-        let receivers = alike.map(Receiver::from).collect();
+        let mut alike = self.targets.extract_if(.., |target| is_alike(target)).map(Receiver::from);
+        loop {
+            let receivers: Receivers = alike.by_ref().take(BUNDLE_COUNT_MAX).collect();
+            if receivers.is_empty() {
+                break;
+            }
+            let plan = Plan::default();
+            self.bundles.push(Bundle { receivers, head, own_sids: false, headers, plan });
+        }
+        drop(alike);
         self.targets.shrink_to_fit();
-        let plan = Plan::default();
-        self.bundles.push(Bundle { receivers, head, own_sids: false, headers, plan });
         true
     }
 
@@ -180,6 +228,7 @@ impl Matched {
         if msgs >= ROW_MIN && !self.has_rows {
             self.has_rows = true;
             self.bundle_own_sids();
+            self.measure();
         }
     }
 
@@ -208,12 +257,15 @@ impl Matched {
         let alike = self.targets.extract_if(.., |target| {
             is_alike(target) && last.replace(target.slot) != Some(target.slot)
         });
-        let receivers: Receivers = alike.map(Receiver::from).collect();
-        let Some(first) = receivers.first() else { return };
-        let (start, end) = first.head;
-        let head = (start, end - first.subscription.sid().len() as u32 - 1);
-        let plan = Plan::default();
-        self.bundles.push(Bundle { receivers, head, own_sids: true, headers, plan });
+        let mut alike = alike.map(Receiver::from);
+        loop {
+            let receivers: Receivers = alike.by_ref().take(BUNDLE_COUNT_MAX).collect();
+            let Some(first) = receivers.first() else { return };
+            let (start, end) = first.head;
+            let head = (start, end - first.subscription.sid().len() as u32 - 1);
+            let plan = Plan::default();
+            self.bundles.push(Bundle { receivers, head, own_sids: true, headers, plan });
+        }
     }
 
     /// A subscription with the sid that more than half of the targets have, if there is one, and
@@ -256,6 +308,13 @@ impl Matched {
     }
 }
 
+impl Receiver {
+    /// As delivery to it alone needs it.
+    pub(super) fn target(&self) -> Target {
+        Target::new(&self.subscription, self.head)
+    }
+}
+
 impl From<Target> for Receiver {
     fn from(Target { subscription, slot, head, .. }: Target) -> Receiver {
         Receiver { subscription, slot, head }
@@ -269,7 +328,12 @@ impl Target {
             subscription: subscription.clone(),
             slot: conn.slot,
             head,
-            special: subscription.max() != 0 || subscription.is_filtered() || conn.answers(),
+            special: Target::is_special(subscription),
         }
+    }
+
+    /// See `special`.
+    pub(super) fn is_special(subscription: &Subscription) -> bool {
+        subscription.max() != 0 || subscription.is_filtered() || subscription.conn().answers()
     }
 }

@@ -18,16 +18,19 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use crate::account::Account;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 use crate::deliver::matched::{Matched, Target};
-use crate::deliver::{Delivery, Offer, Picks, Publisher, Row};
+use crate::deliver::{Delivery, Groups, Offer, Picks, Publisher, Row, Scope};
 use crate::encoder;
-use crate::parser::{Publish, RoutedMsg, Tail};
+use crate::parser::{Publish, Queues, RoutedMsg, Tail};
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
 
@@ -226,7 +229,7 @@ impl Delivery {
     #[inline]
     pub fn deliver_routed<'a>(
         &mut self,
-        account: &Account,
+        account: &Arc<Account>,
         msg: &RoutedMsg<'a>,
         followers: impl Iterator<Item = Tail<'a>>,
         from: &Arc<Conn>,
@@ -235,14 +238,9 @@ impl Delivery {
             return self.deliver_from_stream(account, msg, ack, shown, from);
         }
         let publisher = Publisher { conn: from, echo: true };
-        self.deliver_row(
-            account,
-            &msg.publish,
-            None,
-            followers,
-            publisher,
-            |offer, found, picks| offer.offer_named(found, msg, from, picks),
-        )
+        let groups = Groups::named(msg);
+        let scope = Scope { plain: true, groups, shown: None };
+        self.deliver_row(account, &msg.publish, scope, followers, publisher)
     }
 
     /// As [`deliver_routed`](Delivery::deliver_routed), for one message of a stream: clients get it
@@ -250,7 +248,7 @@ impl Delivery {
     #[cold]
     fn deliver_from_stream<'a>(
         &mut self,
-        account: &Account,
+        account: &Arc<Account>,
         msg: &RoutedMsg<'a>,
         ack: &'a [u8],
         shown: &'a [u8],
@@ -258,15 +256,16 @@ impl Delivery {
     ) -> Row {
         let publish = Publish { reply: ack, tail: b"", ..msg.publish };
         let publisher = Publisher { conn: from, echo: true };
-        let followers = std::iter::empty();
-        self.deliver_row(
-            account,
-            &publish,
-            Some(shown),
-            followers,
-            publisher,
-            |offer, found, picks| offer.offer_named(found, msg, from, picks),
-        )
+        let groups = Groups::named(msg);
+        let scope = Scope { plain: true, groups, shown: Some(shown) };
+        self.deliver_row(account, &publish, scope, std::iter::empty(), publisher)
+    }
+}
+
+impl<'a> Groups<'a> {
+    fn named(msg: &RoutedMsg<'a>) -> Groups<'a> {
+        let Publish { reply, size_text, .. } = msg.publish;
+        Groups::Named { queues: msg.queues, reply, size_text }
     }
 }
 
@@ -276,7 +275,7 @@ impl Delivery {
 ///
 /// nats: server/client.go `processMsgResults`, `jsAckDeliverIdx`
 #[inline]
-fn jetstream_delivery(reply: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn jetstream_delivery(reply: &[u8]) -> Option<(&[u8], &[u8])> {
     if !reply.starts_with(b"$JS.ACK.") {
         return None;
     }
@@ -287,53 +286,71 @@ fn jetstream_delivery(reply: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl Matched {
-    /// The group of that name: its number, which for one with members elsewhere comes after all
-    /// others, and its local members.
-    fn group_named(&self, name: &[u8]) -> Option<(u32, &[Target])> {
-        let mut start = self.plain_count;
-        for (number, &end) in (0..).zip(&self.groups) {
-            let members = &self.targets[start..end as usize];
-            start = end as usize;
-            if members[0].subscription.queue() == Some(name) {
-                return Some((number, members));
-            }
+    /// The numbers of the groups with these names, each once: those with members elsewhere come
+    /// after all others.
+    fn groups_named(&self, queues: &Queues<'_>, numbers: &mut Vec<u32>) {
+        numbers.clear();
+        if queues.text().len() > FEW_NAMES_LEN {
+            let wanted: HashSet<&[u8], RandomState> = queues.iter().collect();
+            let is_wanted = |(_, name): &(u32, &[u8])| wanted.contains(name);
+            numbers.extend(self.group_names().filter(is_wanted).map(|(number, _)| number));
+            return;
         }
-        let mixed = &self.beyond.as_ref()?.groups;
-        let at = mixed.iter().position(|group| group.member.queue() == Some(name))?;
-        Some(((self.groups.len() + at) as u32, &self.targets[mixed[at].locals.clone()]))
+        for name in queues.iter() {
+            let found = self.group_names().find(|(_, known)| *known == name);
+            numbers.extend(found.map(|(number, _)| number).filter(|at| !numbers.contains(at)));
+        }
+    }
+
+    fn group_names(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let locals =
+            (0..self.groups.len()).map(|number| &self.local_members(number)[0].subscription);
+        let mixed = self.beyond.iter().flat_map(|beyond| &beyond.groups).map(|group| &group.member);
+        (0..).zip(locals.chain(mixed).map(|member| member.queue().unwrap_or_default()))
+    }
+
+    /// The members of a group that are here.
+    fn members(&self, number: u32) -> &[Target] {
+        let number = number as usize;
+        match (number.checked_sub(self.groups.len()), &self.beyond) {
+            (Some(at), Some(beyond)) => &self.targets[beyond.groups[at].locals.clone()],
+            _ => self.local_members(number),
+        }
+    }
+
+    fn local_members(&self, number: usize) -> &[Target] {
+        let start = number.checked_sub(1).map_or(self.plain_count, |at| self.groups[at] as usize);
+        &self.targets[start..self.groups[number] as usize]
     }
 }
+
+/// Names of groups that are looked for one by one: with more of them, and as many groups, that
+/// would be millions of looks.
+const FEW_NAMES_LEN: usize = 128;
 
 impl Offer<'_> {
     /// Stages a message that came `from` another server for one member of each group that it names,
     /// here or behind a route. Tells how many deliveries that takes.
-    fn offer_named(
+    pub(super) fn offer_named(
         &mut self,
         matched: &Matched,
-        msg: &RoutedMsg<'_>,
-        from: &Arc<Conn>,
+        queues: &Queues<'_>,
+        (reply, size_text): (&[u8], &[u8]),
         picks: &mut Picks,
     ) -> u64 {
-        if msg.queues.is_empty() {
-            return 0;
-        }
+        let from = self.publisher.conn;
         let Picks { chosen, served, random } = picks;
         let mut local_count = 0;
         let mut mark = Mark::None;
-        served.clear();
-        for name in msg.queues.iter() {
-            let Some((number, members)) = matched.group_named(name) else { continue };
-            // A name may stand there twice.
-            if served.contains(&number) {
-                continue;
-            }
-            served.push(number);
+        matched.groups_named(queues, served);
+        for &number in &*served {
+            let members = matched.members(number);
             if !members.is_empty() {
                 if self.offer_one(members, random) {
                     local_count += 1;
                     continue;
                 }
-                if is_marked(msg.publish.size_text) {
+                if is_marked(size_text) {
                     continue;
                 }
                 mark = Mark::Refused;
@@ -349,7 +366,7 @@ impl Offer<'_> {
         }
         match &matched.beyond {
             Some(beyond) if !chosen.is_empty() => {
-                let onward = Onward { plain: false, mark, reply: msg.publish.reply };
+                let onward = Onward { plain: false, mark, reply };
                 local_count + self.offer_routes(beyond, chosen, &onward)
             }
             _ => local_count,

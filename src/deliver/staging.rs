@@ -20,7 +20,7 @@ use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, Sent};
 use crate::ids::Kind;
 use crate::moment::Moment;
-use crate::outbound::Policy;
+use crate::outbound::{Frames, Policy, SHARED_LEN_MIN};
 use crate::parser::Tail;
 use crate::stats::Counters;
 use crate::sublist::Entry;
@@ -40,11 +40,44 @@ const STAGED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// that for the call.
 const PORTION_LEN: usize = 32 * 1024;
 
+/// Receivers of the same frames from which on some of them may only have them appended: so many
+/// writes fit into a commit.
+const APPENDED_COUNT_MIN: usize = 1_000;
+
 /// Bytes of empty buffers that a worker keeps.
 const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Bytes that are copied from where they were staged into a socket in about a nanosecond.
+const BYTES_PER_NS: usize = 8;
+
+/// A write to a socket, in nanoseconds, besides what is written: above all it wakes somebody.
+const WRITE_NS: usize = 8_000;
+
+/// To append frames to a queue, in nanoseconds, and to count a delivery for a subscription.
+pub(super) const APPEND_NS: usize = 600;
+const SETTLE_NS: usize = 10;
+
 /// What a hole takes in memory.
 const HOLE_LEN: usize = size_of::<u32>();
+
+/// Work of one commit, in nanoseconds about, after which frames are only appended, and written in
+/// further turns of whoever commits.
+const COMMIT_NS_MAX: usize = 12_000_000;
+
+/// What a turn may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Work after which it is over, in nanoseconds about.
+    pub work_ns_max: usize,
+    /// It may end in the middle of a message, and what is left of that be kept.
+    pub splits: bool,
+}
+
+/// A connection whose frames were appended, and so have to be written by who did that.
+pub struct Unwritten {
+    conn: Arc<Conn>,
+    len: usize,
+}
 
 /// A connection that is far behind, for which its publisher pauses.
 pub type Stalled = Arc<Conn>;
@@ -54,6 +87,8 @@ pub struct Staging {
     /// What a full outbound queue means.
     policy: Policy,
     held_bytes_max: usize,
+    /// Held bytes from which on it is full: as many, or none when the turn is over.
+    full_at: usize,
     /// By slot: position in `stages` plus one; 0 for a connection without frames.
     by_slot: Vec<u32>,
     /// The first `used` carry frames, the others only keep their buffers.
@@ -65,8 +100,16 @@ pub struct Staging {
     held_bytes: usize,
     /// Bytes staged: those of a shared stage for each receiver.
     bytes: usize,
-    /// Bytes of this turn that are committed.
-    work_bytes: usize,
+    /// Work of this turn, besides what is staged: nanoseconds, about.
+    work_ns: usize,
+    /// Work after which the turn is over.
+    work_ns_max: usize,
+    /// Work from which on a commit only appends.
+    append_from: usize,
+    /// Whether the turn may end in the middle of a message.
+    splits: bool,
+    /// Connections whose frames were appended and are not written.
+    unwritten: Vec<Unwritten>,
     stalled: Option<Stalled>,
     /// Never the same again once receivers have left a stage or all is committed.
     version: u64,
@@ -114,25 +157,12 @@ impl Stage {
         len
     }
 
-    /// Hands the frames to a connection; only what is no message if the messages are dropped.
-    #[inline]
-    fn send(
-        &self,
-        Member { conn, filler }: &Member,
-        filled: &mut Vec<u8>,
-        policy: &Policy,
-        counters: &Counters,
-    ) -> Sent {
-        let frames = match filler {
-            Some(filler) => self.fill(filler.sid(), filled),
-            None => &self.frames,
-        };
-        match conn.send(frames, self.msgs, self.bytes, policy) {
-            Sent::Dropped if !self.told.is_empty() => self.send_told(conn, policy, counters),
-            sent => {
-                count(sent, conn.kind, self.msgs, self.bytes, counters);
-                sent
-            }
+    /// Counts the last frames for their subscription.
+    #[inline(always)]
+    fn add_run(&mut self, subscription: &Subscription, count: u64) {
+        match &mut self.run {
+            Some((last, so_far)) if last.is_same(subscription) => *so_far += count,
+            run => add_delivered(run.replace((subscription.clone(), count))),
         }
     }
 
@@ -150,6 +180,7 @@ impl Stage {
         filled
     }
 
+    /// Hands over only what is no message: the messages were dropped.
     #[cold]
     fn send_told(&self, conn: &Conn, policy: &Policy, counters: &Counters) -> Sent {
         let told: Vec<_> = self.told.iter().map(|range| &self.frames[range.clone()]).collect();
@@ -185,16 +216,22 @@ pub(super) struct Plan {
 impl Staging {
     /// Nothing staged.
     pub fn new(policy: Policy) -> Staging {
+        let held_bytes_max = HELD_BYTES_MAX.min(policy.pending_bytes_max / HELD_SHARE);
         Staging {
             policy,
-            held_bytes_max: HELD_BYTES_MAX.min(policy.pending_bytes_max / HELD_SHARE),
+            held_bytes_max,
+            full_at: held_bytes_max,
             by_slot: Vec::new(),
             stages: Vec::new(),
             used: 0,
             receiver_count: 0,
             held_bytes: 0,
             bytes: 0,
-            work_bytes: 0,
+            work_ns: 0,
+            work_ns_max: usize::MAX,
+            append_from: 0,
+            splits: false,
+            unwritten: Vec::new(),
             stalled: None,
             version: 1,
             tallies: Vec::new(),
@@ -202,9 +239,10 @@ impl Staging {
         }
     }
 
-    /// So much is staged that it should be committed.
+    /// So much is staged that it should be committed, or the turn is over.
+    #[inline]
     pub fn is_full(&self) -> bool {
-        self.held_bytes >= self.held_bytes_max || self.bytes >= STAGED_BYTES_MAX
+        self.held_bytes >= self.full_at || self.bytes >= STAGED_BYTES_MAX
     }
 
     /// So little is staged for each receiver that more should come before it is committed.
@@ -212,14 +250,52 @@ impl Staging {
         self.bytes < self.receiver_count * PORTION_LEN
     }
 
-    /// A task has its turn: what it stages is measured from here on.
-    pub fn start_turn(&mut self) {
-        self.work_bytes = 0;
+    /// A task has its turn, which is over after so much work, in nanoseconds about.
+    pub fn start_turn(&mut self, Budget { work_ns_max, splits }: Budget) {
+        self.work_ns = 0;
+        self.work_ns_max = work_ns_max;
+        self.splits = splits;
+        self.full_at = self.held_bytes_max;
     }
 
-    /// Bytes staged, committed or not, in this turn.
-    pub fn work_bytes(&self) -> usize {
-        self.work_bytes + self.bytes
+    /// Counts work, in nanoseconds about.
+    #[inline]
+    pub fn add_work(&mut self, work_ns: usize) {
+        self.work_ns += work_ns;
+        if self.is_turn_over() {
+            self.full_at = 0;
+        }
+    }
+
+    /// The work of this turn so far, in nanoseconds about.
+    pub fn work_ns(&self) -> usize {
+        self.work_ns + self.bytes / BYTES_PER_NS
+    }
+
+    /// The turn is over: others should have theirs.
+    pub fn is_turn_over(&self) -> bool {
+        self.work_ns >= self.work_ns_max
+    }
+
+    /// Ends the turn.
+    pub(super) fn end_turn(&mut self) {
+        self.add_work(self.work_ns_max.saturating_sub(self.work_ns));
+    }
+
+    /// A message that takes so much longer than others needs a turn that may end in its middle.
+    pub(super) fn is_too_long(&self, work_ns: usize) -> bool {
+        !self.splits && work_ns > self.work_ns_max
+    }
+
+    /// The turn is over, and may end in the middle of a message.
+    pub(super) fn must_split(&self) -> bool {
+        self.splits && self.is_turn_over()
+    }
+
+    /// So much is held in memory that it has to be committed, in the middle of a message too.
+    #[inline]
+    pub(super) fn holds_much(&self) -> bool {
+        self.held_bytes >= self.held_bytes_max
     }
 
     /// A connection was found far behind.
@@ -237,7 +313,7 @@ impl Staging {
         if let Some(at) = self.place(conn.slot) {
             add_delivered(self.stages[at].run.take());
         }
-        self.tallies.iter_mut().for_each(settle_tally);
+        self.settle_tallies();
     }
 
     /// Appends frames for `conn` that are no messages. They are waited for: no policy drops them.
@@ -276,13 +352,7 @@ impl Staging {
         let stage = &mut self.stages[at];
         let len = stage.append([head, tail], bytes);
         if !counted {
-            match &mut stage.run {
-                Some((last, count)) if last.is_same(subscription) => *count += 1,
-                run => {
-                    let ended = run.replace((subscription.clone(), 1));
-                    add_delivered(ended);
-                }
-            }
+            stage.add_run(subscription, 1);
         }
         self.held_bytes += len;
         self.bytes += len;
@@ -302,7 +372,7 @@ impl Staging {
     ) -> (u64, u64) {
         let at = self.stage_at(slot, || Arc::clone(subscription.conn()));
         let stage = &mut self.stages[at];
-        let room = self.held_bytes_max.saturating_sub(self.held_bytes);
+        let room = self.full_at.saturating_sub(self.held_bytes);
         let room = room.min(STAGED_BYTES_MAX.saturating_sub(self.bytes));
         let mut len = stage.append([head, first.text], first.len as u64);
         let (msgs_before, bytes_before) = (stage.msgs, stage.bytes);
@@ -312,9 +382,7 @@ impl Staging {
             len += stage.append([head, tail.text], tail.len as u64);
         }
         let followers = (stage.msgs - msgs_before, stage.bytes - bytes_before);
-        if let Some((_, count)) = &mut stage.run {
-            *count += 1 + followers.0;
-        }
+        stage.add_run(subscription, 1 + followers.0);
         self.held_bytes += len;
         self.bytes += len;
         followers
@@ -387,6 +455,7 @@ impl Staging {
     #[cold]
     fn plan(&mut self, receivers: &Receivers, plan: &mut Plan, own_sids: bool) {
         plan.stages.clear();
+        self.add_work(SETTLE_NS * receivers.len());
         let mut new_count = 0;
         for receiver in receivers.iter() {
             let Some(at) = self.place(receiver.slot) else {
@@ -406,6 +475,7 @@ impl Staging {
                 *at = self.split(*at as usize, slots) as u32;
             }
         }
+        self.add_work(APPEND_NS * new_count);
         if new_count > 0 {
             let new = receivers.iter().filter(|receiver| self.place(receiver.slot).is_none());
             let conns = new.map(|receiver| Arc::clone(receiver.subscription.conn()));
@@ -485,35 +555,23 @@ impl Staging {
     }
 
     /// Hands all frames to their connections, those of `last` at the end: a PONG says that what was
-    /// published before is on its way.
+    /// published before is on its way. If that takes long, what is left is only appended, and
+    /// [`take_unwritten`](Staging::take_unwritten) tells to whom.
     pub(super) fn commit(&mut self, counters: &Counters, last: &Arc<Conn>, now: Moment) {
-        self.tallies.iter_mut().for_each(settle_tally);
+        self.settle_tallies();
         self.tallies.clear();
+        self.append_from = self.work_ns + COMMIT_NS_MAX;
         let last_at = self.place(last.slot);
         let mut kept = 0;
         for at in (0..self.used).filter(|&at| Some(at) != last_at).chain(last_at) {
             let stage = &mut self.stages[at];
             add_delivered(stage.run.take());
-            if Some(at) == last_at
-                && let Some(at) = stage.members.iter().position(|one| Arc::ptr_eq(&one.conn, last))
-            {
-                let end = stage.members.len() - 1;
-                stage.members.swap(at, end);
+            if stage.members.len() > 1 {
+                self.hand_over_all(at, counters, last, now);
+            } else if let Some(member) = stage.members.pop() {
+                self.hand_over(at, member, None, counters, now);
             }
-            for member in std::mem::take(&mut stage.members) {
-                self.by_slot[member.conn.slot as usize] = 0;
-                if stage.frames.is_empty() && member.conn.kind != Kind::Route {
-                    continue;
-                }
-                if stage.msgs > 0 {
-                    member.conn.set_last_activity(now);
-                }
-                match stage.send(&member, &mut self.filled, &self.policy, counters) {
-                    Sent::SlowConsumer => log_slow_consumer(&member.conn, &self.policy),
-                    Sent::Stall => self.stalled = Some(member.conn),
-                    Sent::Done | Sent::Dropped | Sent::Closed => {}
-                }
-            }
+            let stage = &mut self.stages[at];
             stage.frames.clear();
             stage.holes.clear();
             stage.told = Vec::new();
@@ -533,16 +591,112 @@ impl Staging {
         self.used = 0;
         self.receiver_count = 0;
         self.held_bytes = 0;
-        self.work_bytes += std::mem::take(&mut self.bytes);
+        self.bytes = 0;
         self.version += 1;
+        self.add_work(0);
+    }
+
+    /// Hands the frames of a stage to all of its members, to `last` at the end.
+    #[inline(never)]
+    fn hand_over_all(&mut self, at: usize, counters: &Counters, last: &Arc<Conn>, now: Moment) {
+        let stage = &mut self.stages[at];
+        let mut members = std::mem::take(&mut stage.members);
+        if let Some(at) = members.iter().position(|one| Arc::ptr_eq(&one.conn, last)) {
+            let end = members.len() - 1;
+            members.swap(at, end);
+        }
+        let worth = stage.frames.len() >= SHARED_LEN_MIN || members.len() > APPENDED_COUNT_MIN;
+        let shared =
+            (worth && stage.holes.is_empty()).then(|| Arc::new(std::mem::take(&mut stage.frames)));
+        let shared_by_all = shared.as_ref();
+        for member in members {
+            self.hand_over(at, member, shared_by_all, counters, now);
+        }
+        if let Some(shared) = shared {
+            // Unless somebody keeps them, there is memory for the next ones.
+            self.stages[at].frames = Arc::into_inner(shared).unwrap_or_default();
+        }
+    }
+
+    /// Hands the frames of a stage, which may be `shared`, to one of its members: to be written, or
+    /// to be appended if the commit has taken long.
+    #[inline(always)]
+    fn hand_over(
+        &mut self,
+        at: usize,
+        Member { conn, filler }: Member,
+        shared: Option<&Arc<Vec<u8>>>,
+        counters: &Counters,
+        now: Moment,
+    ) {
+        let stage = &self.stages[at];
+        self.by_slot[conn.slot as usize] = 0;
+        let frames = match (filler, shared) {
+            (Some(filler), _) => Frames::from(stage.fill(filler.sid(), &mut self.filled)),
+            (None, Some(shared)) => Frames::shared(shared),
+            (None, None) => Frames::from(&stage.frames),
+        };
+        if frames.is_empty() && conn.kind != Kind::Route {
+            return;
+        }
+        if stage.msgs > 0 {
+            conn.set_last_activity(now);
+        }
+        let len = frames.len();
+        let at_once = self.work_ns < self.append_from;
+        self.work_ns += if at_once { write_ns(len) } else { APPEND_NS };
+        let mut sent = match at_once {
+            true => conn.send(frames, stage.msgs, stage.bytes, &self.policy),
+            false => conn.send_later(frames, stage.msgs, stage.bytes, &self.policy),
+        };
+        count(sent, conn.kind, stage.msgs, stage.bytes, counters);
+        if sent == Sent::Dropped && !stage.told.is_empty() {
+            sent = stage.send_told(&conn, &self.policy, counters);
+        }
+        match sent {
+            Sent::SlowConsumer => log_slow_consumer(&conn, &self.policy),
+            Sent::Stall => self.stalled = Some(conn),
+            Sent::Appended => self.unwritten.push(Unwritten { conn, len }),
+            Sent::Done | Sent::Dropped | Sent::Closed => {}
+        }
+    }
+
+    /// Bytes in memory, frames and holes.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Frames were appended that somebody has to write.
+    pub fn has_unwritten(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
+    /// The connections that this turn has appended frames for without writing them. Who commits has
+    /// to have them [written](Staging::write).
+    pub fn take_unwritten(&mut self) -> Vec<Unwritten> {
+        std::mem::take(&mut self.unwritten)
+    }
+
+    /// Writes what was appended.
+    pub fn write(&mut self, Unwritten { conn, len }: &Unwritten) {
+        self.add_work(write_ns(*len));
+        // What becomes of it is no news of these frames: they were counted when they were appended.
+        conn.send(b"", 0, 0, &self.policy);
+    }
+
+    fn settle_tallies(&mut self) {
+        for (receivers, count) in self.tallies.iter_mut().filter(|(_, count)| *count > 0) {
+            self.work_ns += SETTLE_NS * receivers.len();
+            receivers.iter().for_each(|receiver| receiver.subscription.add_delivered(*count));
+            *count = 0;
+        }
     }
 }
 
-fn settle_tally((receivers, count): &mut (Receivers, u64)) {
-    if *count > 0 {
-        receivers.iter().for_each(|receiver| receiver.subscription.add_delivered(*count));
-    }
-    *count = 0;
+/// What it takes to write so many bytes to a socket, in nanoseconds about.
+fn write_ns(len: usize) -> usize {
+    WRITE_NS + len / BYTES_PER_NS
 }
 
 fn add_delivered(run: Option<(Subscription, u64)>) {
@@ -553,7 +707,7 @@ fn add_delivered(run: Option<(Subscription, u64)>) {
 
 fn count(sent: Sent, kind: Kind, msgs: u64, bytes: u64, counters: &Counters) {
     match sent {
-        Sent::Done | Sent::Stall => {
+        Sent::Done | Sent::Appended | Sent::Stall => {
             counters.out_msgs.add(msgs);
             counters.out_bytes.add(bytes);
         }

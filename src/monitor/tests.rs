@@ -47,7 +47,7 @@ fn connect(registry: &Registry, at: u64, about: About) -> Arc<Conn> {
 
 fn subscribe(registry: &Registry, conn: &Arc<Conn>, subject: &str, queue: Option<&str>, sid: &str) {
     let queue = queue.map(str::as_bytes);
-    let one = Subscription::new(conn, subject.as_bytes(), queue, sid.as_bytes(), false);
+    let one = Subscription::new(conn, subject.as_bytes(), queue, sid.as_bytes(), 0);
     assert!(registry.global.insert(one.clone(), |_| {}));
     conn.subscriptions().insert(one);
 }

@@ -1,9 +1,10 @@
 //! `Drive`: the task of one connection, a hand-written future over the machine of its kind.
 //!
 //! Each poll: finish what the socket did not take, see what is due, read a few times into the
-//! worker's scratch, handle the ops in it, hand what they staged to its receivers, inline. While
-//! there may be more to read, the task queues itself again behind the others, so that no connection
-//! starves its neighbours.
+//! worker's scratch, handle the ops in it, hand what they staged to its receivers, inline. A turn
+//! ends when it has taken long, whatever it was that took long. While there may be more to do, the
+//! task queues itself again behind the others and behind a look at the sockets, so that no
+//! connection starves its neighbours; those that go on for more than a turn stand in a [`Lane`].
 //!
 //! nats: server/client.go `readLoop`, `writeLoop`, `flushClients`
 
@@ -13,9 +14,10 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
@@ -24,7 +26,7 @@ use crate::clock::Clock;
 use crate::compression::Level;
 use crate::conn::conn_event;
 use crate::conn::{Conn, Flushed, Progress};
-use crate::deliver::Delivery;
+use crate::deliver::{Budget, Delivery, Ongoing, Resumed, Unwritten};
 use crate::duration;
 use crate::encoder;
 use crate::errors::{ClosedReason, ProtoErr};
@@ -36,6 +38,7 @@ use crate::net::arenas::Arenas;
 use crate::net::checks::{Checks, Ticket};
 use crate::net::compressed::Compressed;
 use crate::net::drive::resting::Resting;
+use crate::net::lane::{Lane, Place};
 use crate::net::pace::Pace;
 use crate::net::s2::Decompressor;
 use crate::net::stream::Stream;
@@ -45,14 +48,24 @@ use crate::parser::{Parser, Refused};
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
 
-/// Staged bytes after which a task lets others go first, although its input is not handled.
-const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The turn of a task that had nothing to do before. Any number of them may have one at once.
+const FIRST_TURN: Budget = Budget { work_ns_max: 500_000 / SLOWER, splits: false };
 
-/// Reads of one poll at most, and bytes staged, in portions worth a write, after which it reads no
-/// more. Others wait meanwhile; but to queue up again costs more than a read, since that wakes
-/// another thread.
+/// A turn of a task that goes on. Few have one at once, and what it stages is worth its writes.
+const LONG_TURN: Budget = Budget { work_ns_max: 2_000_000 / SLOWER, splits: true };
+
+/// How many times as long as others a debug build takes, about.
+const SLOWER: usize = if cfg!(debug_assertions) { 10 } else { 1 };
+
+/// Reads of one poll at most, and work, in portions worth a write, after which it reads no more.
 const READS_MAX: usize = 4;
-const READ_ON_BYTES_MAX: usize = 256 * 1024;
+const READ_ON_NS_MAX: usize = 64_000;
+
+/// An op that is no message, in nanoseconds about, besides what it leads to.
+const OP_NS: usize = 100;
+
+/// Connections that end at the same time.
+const ENDING_COUNT: usize = 1;
 
 /// A pause from which on the log has a word of it.
 const STALL_TOLD_MIN: Duration = Duration::from_millis(5);
@@ -66,6 +79,10 @@ pub(crate) struct Shared {
     /// None without a cluster.
     pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) sweep: Sweep,
+    /// Those that go on for more than a turn: as many at a time as there are threads.
+    long: Lane,
+    /// Those that end.
+    endings: Lane,
     pub(crate) clock: Clock,
     pub(crate) checks: Checks,
     pub(crate) arenas: Arenas,
@@ -76,11 +93,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// To be called in the runtime that serves.
     pub(crate) fn new(registry: Arc<Registry>, mesh: Option<Arc<Mesh>>, clock: Clock) -> Shared {
         Shared {
             registry,
             mesh,
             sweep: Sweep::default(),
+            long: Lane::new(Handle::current().metrics().num_workers()),
+            endings: Lane::new(ENDING_COUNT),
             clock,
             checks: Checks::default(),
             arenas: Arenas::default(),
@@ -115,6 +135,12 @@ struct Behind {
     /// Input that was read and is not handled yet, because its handling would have taken too long,
     /// a receiver is far behind, or the machine is waiting.
     backlog: Vec<u8>,
+    /// The message before that, which is not delivered to everybody yet.
+    ongoing: Option<Box<Ongoing>>,
+    /// Who has got frames of this task that it still has to write.
+    unwritten: Vec<Unwritten>,
+    /// Where it stands in the lane of those that go on, or of those that end.
+    place: Option<Place>,
     /// The receiver for which publishing pauses, and until when at most.
     stalled: Option<(Arc<Conn>, Moment)>,
     /// The check that the machine waits for.
@@ -164,7 +190,9 @@ enum Phase {
     Open,
     /// Publishing pauses: a receiver is far behind.
     Stalled,
-    /// Nothing is handled any more; what is pending is still written.
+    /// Nothing is handled any more; it is not its turn to end yet.
+    Leaving,
+    /// It ends; what is pending is still written.
     Closing,
     /// All is written and our half of the stream has ended; the other side's end is awaited.
     Ended,
@@ -221,6 +249,7 @@ impl<M: Machine> Drive<M> {
 
     fn poll_with(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
         worker.delivery.now = self.shared.clock.now();
+        worker.delivery.staging.start_turn(FIRST_TURN);
         if let Phase::Start { surplus } = self.phase {
             self.phase = Phase::Open;
             self.conn().own(cx.waker());
@@ -238,8 +267,14 @@ impl<M: Machine> Drive<M> {
             return self.poll_close(cx, reason, worker);
         }
         self.handle_deadlines(cx, &mut worker.delivery);
-        let held_up = self.is_paused(worker.delivery.now) || self.machine.is_waiting();
-        if !held_up && !self.conn().is_closed() {
+        if self.is_paused(worker.delivery.now) || self.machine.is_waiting() {
+            if self.behind.is_some() && self.write_on(&mut worker.delivery) == Handled::Part {
+                come_again(cx);
+            }
+        } else if !self.conn().is_closed()
+            && let Poll::Ready(budget) = self.poll_lane(cx)
+        {
+            worker.delivery.staging.start_turn(budget);
             self.take_turn(cx, worker);
         }
         self.watch_end(cx, &mut worker.delivery);
@@ -250,18 +285,34 @@ impl<M: Machine> Drive<M> {
         Poll::Pending
     }
 
-    /// Publishing still pauses for a receiver that is far behind.
+    /// Ready when the task may have a turn, which is a long one if it goes on with something.
+    fn poll_lane(&mut self, cx: &mut Context<'_>) -> Poll<Budget> {
+        let Some(behind) = &mut self.behind else { return Poll::Ready(FIRST_TURN) };
+        let begun = behind.has_begun();
+        behind.place.take_if(|place| place.is_over());
+        let Some(place) = &mut behind.place else { return Poll::Ready(FIRST_TURN) };
+        if !begun {
+            place.leave();
+        }
+        place.poll(cx, &self.shared.long).map(|()| LONG_TURN)
+    }
+
+    /// Publishing still pauses for a receiver that is far behind. For itself a client pauses as
+    /// long as its socket takes something: nobody else has to wait for what it says meanwhile.
     fn is_paused(&mut self, now: Moment) -> bool {
         if self.phase != Phase::Stalled {
             return false;
         }
         let policy = &self.shared.registry.policy;
+        let own = self.machine.conn();
         if let Some(behind) = &mut self.behind {
-            if let Some((slow, until)) = &behind.stalled
-                && now < *until
-                && slow.is_far_behind(policy)
-            {
-                return true;
+            if let Some((slow, until)) = &mut behind.stalled {
+                if Arc::ptr_eq(slow, own) && slow.is_catching_up(policy, now) {
+                    *until = now + STALL_PER_READ_MAX;
+                }
+                if now < *until && slow.is_far_behind(policy) {
+                    return true;
+                }
             }
             if let Some((_, until)) = behind.stalled.take() {
                 self.tell_stall(until, now);
@@ -288,7 +339,6 @@ impl<M: Machine> Drive<M> {
         let Worker { scratch, delivery } = worker;
         let heard_before = self.machine.heard_at();
         let handled_before = delivery.counters.in_msgs.load();
-        delivery.staging.start_turn();
         self.wake(cx);
         let handled = self.read_on(cx, scratch, delivery);
         self.commit(delivery);
@@ -296,8 +346,28 @@ impl<M: Machine> Drive<M> {
             let messages = delivery.counters.in_msgs.load() - handled_before;
             self.rest(cx, delivery.now, delivery.now - heard_before, messages);
         }
-        if !self.pause(cx, delivery) && handled == Handled::Part {
-            cx.waker().wake_by_ref();
+        let paused = self.pause(cx, delivery);
+        self.end_turn(cx, handled, paused);
+    }
+
+    /// Has the task woken for what is left, in its place in the lane. A place is given back behind
+    /// the others, too: who is in it next comes at once.
+    fn end_turn(&mut self, cx: &mut Context<'_>, handled: Handled, paused: bool) {
+        let unwritten = self.has_unwritten();
+        let held_up = paused || handled == Handled::UpToAnswer;
+        if unwritten || handled == Handled::Part && !held_up {
+            self.behind().place.get_or_insert_default();
+            come_again(cx);
+        }
+        let Some(behind) = &mut self.behind else { return };
+        if held_up {
+            behind.place = None;
+        } else if handled != Handled::Part
+            && !unwritten
+            && let Some(place) = &mut behind.place
+        {
+            place.end();
+            come_again(cx);
         }
     }
 
@@ -332,7 +402,7 @@ impl<M: Machine> Drive<M> {
         delivery: &mut Delivery,
     ) -> Handled {
         if self.behind.is_some() {
-            let handled = self.handle_kept(delivery);
+            let handled = self.go_on(delivery);
             if handled != Handled::All {
                 return handled;
             }
@@ -362,7 +432,7 @@ impl<M: Machine> Drive<M> {
                 continue;
             }
             self.commit(delivery);
-            if delivery.staging.work_bytes() >= READ_ON_BYTES_MAX
+            if delivery.staging.work_ns() >= READ_ON_NS_MAX
                 || M::STALLS && delivery.staging.has_stalled()
             {
                 break;
@@ -381,6 +451,52 @@ impl<M: Machine> Drive<M> {
             // Compression may have begun in the middle of it.
             Handled::All if self.behind.is_some() => self.handle_kept(delivery),
             handled => handled,
+        }
+    }
+
+    /// Goes on where the last turn ended.
+    fn go_on(&mut self, delivery: &mut Delivery) -> Handled {
+        if self.write_on(delivery) == Handled::Part || self.deliver_on(delivery) == Handled::Part {
+            return Handled::Part;
+        }
+        self.handle_kept(delivery)
+    }
+
+    /// Writes what this task has appended for others.
+    fn write_on(&mut self, delivery: &mut Delivery) -> Handled {
+        let unwritten = &mut self.behind().unwritten;
+        while let Some(receiver) = unwritten.pop() {
+            delivery.staging.write(&receiver);
+            if delivery.staging.is_turn_over() {
+                return Handled::Part;
+            }
+        }
+        *unwritten = Vec::new();
+        Handled::All
+    }
+
+    fn has_begun(&self) -> bool {
+        self.behind.as_ref().is_some_and(|behind| behind.has_begun())
+    }
+
+    fn has_unwritten(&self) -> bool {
+        self.behind.as_ref().is_some_and(|behind| !behind.unwritten.is_empty())
+    }
+
+    /// Goes on with the message that the last turn did not deliver to everybody.
+    fn deliver_on(&mut self, delivery: &mut Delivery) -> Handled {
+        let Some(ongoing) = self.behind().ongoing.take() else { return Handled::All };
+        match delivery.resume(ongoing) {
+            Resumed::Part(ongoing) => {
+                self.behind().ongoing = Some(ongoing);
+                Handled::Part
+            }
+            Resumed::All(delivered) => {
+                if !delivered.reached() {
+                    self.machine.handle_unreached(&delivered.publish(), delivery);
+                }
+                Handled::All
+            }
         }
     }
 
@@ -466,15 +582,14 @@ impl<M: Machine> Drive<M> {
                 Ok(Next::Missing) => return Handled::All,
                 Err(error) => {
                     let op = self.parser.current(rest);
-                    self.fail(Refused { error: &error, op }, delivery);
+                    let reason = self.machine.fail(Refused { error: &error, op }, delivery);
+                    self.end(reason, false, delivery);
                     return Handled::All;
                 }
             }
             if delivery.staging.is_full() {
                 self.commit(delivery);
-                if delivery.staging.work_bytes() >= WORK_BYTES_MAX
-                    || M::STALLS && delivery.staging.has_stalled()
-                {
+                if delivery.staging.is_turn_over() || M::STALLS && delivery.staging.has_stalled() {
                     self.behind().backlog.extend_from_slice(rest);
                     return Handled::Part;
                 }
@@ -482,13 +597,12 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Pauses if a receiver was found far behind, until it has caught up or for a moment.
+    /// Pauses if a receiver was found far behind, until it has caught up or for a moment. Not in
+    /// the middle of a message: others wait for its place in the lane.
     fn pause(&mut self, cx: &Context<'_>, delivery: &mut Delivery) -> bool {
         let Some(slow) = delivery.staging.take_stalled() else { return false };
-        if !M::STALLS
-            || Arc::ptr_eq(&slow, self.conn())
-            || !slow.stall(cx.waker(), &self.shared.registry.policy, delivery.now)
-        {
+        let policy = &self.shared.registry.policy;
+        if !M::STALLS || self.has_begun() || !slow.stall(cx.waker(), policy, delivery.now) {
             return false;
         }
         delivery.counters.stalled_clients.add(1);
@@ -509,6 +623,7 @@ impl<M: Machine> Drive<M> {
 
     fn handle_any(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<Next, ProtoErr> {
         let machine = &mut self.machine;
+        delivery.staging.add_work(OP_NS);
         // The op is let go of before the rules change, whatever it borrows.
         {
             let (op, used) = self.parser.next(rest)?;
@@ -533,19 +648,25 @@ impl<M: Machine> Drive<M> {
         Ok(Next::Handled)
     }
 
-    fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) {
+    fn fail(&mut self, refused: Refused<'_>, delivery: &mut Delivery) {
         let reason = self.machine.fail(refused, delivery);
         self.end(reason, false, delivery);
     }
 
     /// Ends the connection; what is staged goes out before.
-    fn end(&self, reason: ClosedReason, discard: bool, delivery: &mut Delivery) {
+    fn end(&mut self, reason: ClosedReason, discard: bool, delivery: &mut Delivery) {
         self.commit(delivery);
         self.conn().close(reason, discard);
     }
 
-    fn commit(&self, delivery: &mut Delivery) {
+    /// Hands what is staged to its receivers, and keeps what the turn has no time for.
+    fn commit(&mut self, delivery: &mut Delivery) {
         delivery.commit(self.conn());
+        if delivery.has_left() {
+            let behind = self.behind();
+            behind.unwritten.append(&mut delivery.staging.take_unwritten());
+            behind.ongoing = delivery.take_ongoing().or(behind.ongoing.take());
+        }
     }
 
     /// Writes what the socket did not take before.
@@ -571,7 +692,7 @@ impl<M: Machine> Drive<M> {
             deadline.get_or_insert_with(|| WriteDeadline::new(delivery.now, span, progress, false));
             match self.conn().flush(policy, delivery.now) {
                 Flushed::Idle => {}
-                Flushed::Part => return cx.waker().wake_by_ref(),
+                Flushed::Part => return come_again(cx),
                 // Only who has just been refused will hear of it when there is room again.
                 Flushed::Blocked => match self.stream.poll_write_ready(cx) {
                     Poll::Pending => return,
@@ -626,7 +747,7 @@ impl<M: Machine> Drive<M> {
 
     /// Ends a connection whose other side has left before its check was made: so it does not take
     /// the place of those who wait. Not if there is something to be done behind the login.
-    fn watch_end(&self, cx: &mut Context<'_>, delivery: &mut Delivery) {
+    fn watch_end(&mut self, cx: &mut Context<'_>, delivery: &mut Delivery) {
         if let Some(behind) = &self.behind
             && behind.check.is_some()
             && (behind.backlog.is_empty() || behind.backlog == encoder::PING)
@@ -706,7 +827,11 @@ impl<M: Machine> Drive<M> {
         worker: &mut Worker,
     ) -> Poll<()> {
         let Worker { scratch, delivery } = worker;
+        // Kept for this poll.
+        let mut place = None;
         if !matches!(self.phase, Phase::Closing | Phase::Ended) {
+            ready!(self.poll_last_message(cx, delivery));
+            place = Some(ready!(self.poll_leave(cx)));
             self.phase = Phase::Closing;
             if let Some(behind) = &mut self.behind {
                 behind.check = None;
@@ -714,6 +839,10 @@ impl<M: Machine> Drive<M> {
             self.machine.close(reason, delivery);
             self.commit(delivery);
             self.shared.left.notify_one();
+        }
+        if self.behind.is_some() && self.write_on(delivery) == Handled::Part {
+            come_again(cx);
+            return Poll::Pending;
         }
         self.poll_flush(cx, delivery);
         if !self.conn().has_hung_up() && self.poll_linger(cx, reason, scratch).is_ready() {
@@ -725,11 +854,43 @@ impl<M: Machine> Drive<M> {
         }
         let forgets = self.machine.forget(delivery);
         self.commit(delivery);
-        if forgets {
+        if forgets || self.has_unwritten() {
             come_again(cx);
             return Poll::Pending;
         }
+        drop(place);
         if self.conn().has_hung_up() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Ready when the message that was being delivered when the connection ended is so to all: who
+    /// publishes and leaves is heard by everybody.
+    fn poll_last_message(&mut self, cx: &mut Context<'_>, delivery: &mut Delivery) -> Poll<()> {
+        if self.behind.as_ref().is_none_or(|behind| behind.ongoing.is_none()) {
+            return Poll::Ready(());
+        }
+        let budget = ready!(self.poll_lane(cx));
+        delivery.staging.start_turn(budget);
+        let handled = self.deliver_on(delivery);
+        self.commit(delivery);
+        if handled == Handled::Part {
+            self.behind().place.get_or_insert_default();
+            come_again(cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Ready when it is the connection's turn to end: thousands that end at once do so in order,
+    /// and others come in between. Nobody delivers to it any more, in any case.
+    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Place> {
+        let kept = self.behind.as_mut().and_then(|behind| behind.place.take());
+        let mut place = kept.filter(|_| self.phase == Phase::Leaving).unwrap_or_default();
+        self.phase = Phase::Leaving;
+        if place.poll(cx, &self.shared.endings).is_ready() {
+            return Poll::Ready(place);
+        }
+        self.behind().place = Some(place);
+        Poll::Pending
     }
 
     /// Ready when nothing is left to be written or to be waited for, or the time for it is over.
@@ -793,10 +954,19 @@ impl<M: Machine> Drive<M> {
 }
 
 impl Behind {
+    /// A message is delivered to some and not to others, and what was found for it is kept.
+    fn has_begun(&self) -> bool {
+        self.ongoing.as_ref().is_some_and(|ongoing| ongoing.is_begun())
+    }
+
     /// Nothing is left to be remembered.
     fn is_over(&self) -> bool {
-        let Behind { backlog, stalled, check, write, compression, resting, linger } = self;
+        let Behind { backlog, ongoing, unwritten, place, .. } = self;
+        let Behind { stalled, check, write, compression, resting, linger, .. } = self;
         backlog.is_empty()
+            && ongoing.is_none()
+            && unwritten.is_empty()
+            && place.is_none()
             && stalled.is_none()
             && check.is_none()
             && write.is_none()

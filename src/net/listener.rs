@@ -20,6 +20,9 @@ use crate::net::stream::Stream;
 use crate::options::{ConnectionType, Listen};
 use crate::route::{Role, Route};
 
+/// Connections that are accepted before others have their turn, those included that have just come.
+const ACCEPTS_PER_TURN: u32 = 16;
+
 /// Connections that the kernel completes ahead of us.
 const BACKLOG: i32 = 4096;
 
@@ -95,11 +98,16 @@ pub(crate) async fn accept_routes(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn accept(listener: TcpListener, what: &str, admit: Admit, shared: Arc<Shared>) {
     let mut pause = ACCEPT_PAUSE_MIN;
+    let mut accepted = 0_u32;
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
                 pause = ACCEPT_PAUSE_MIN;
                 admit(stream, canonical(remote), &shared);
+                accepted = accepted.wrapping_add(1);
+                if accepted.is_multiple_of(ACCEPTS_PER_TURN) {
+                    tokio::task::yield_now().await;
+                }
             }
             Err(error) => {
                 tracing::error!("Temporary {what} Accept Error ({error}), sleeping {pause:?}");

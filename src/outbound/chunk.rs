@@ -3,9 +3,10 @@
 //! What a receiver only a little behind needs is small, and comes from the allocator. What is
 //! further behind is kept in mappings of their own: what an allocator gets back between two
 //! allocations that stay in use remains with the process, and after one slow consumer that could be
-//! all of its 64 MiB.
+//! all of its 64 MiB. What several receivers wait for is kept once.
 
 use std::fmt;
+use std::sync::Arc;
 
 use memmap2::{MmapMut, MmapOptions};
 
@@ -18,7 +19,12 @@ pub(super) const MAPPED_LEN: usize = 64 * 1024;
 /// Bytes, and room for more.
 pub(super) enum Chunk {
     Heap(Vec<u8>),
-    Mapped { map: MmapMut, len: usize },
+    Mapped {
+        map: MmapMut,
+        len: usize,
+    },
+    /// In several queues.
+    Shared(Arc<Vec<u8>>),
 }
 
 impl Chunk {
@@ -38,6 +44,7 @@ impl Chunk {
         match self {
             Chunk::Heap(bytes) => bytes.capacity(),
             Chunk::Mapped { map, .. } => map.len(),
+            Chunk::Shared(bytes) => bytes.len(),
         }
     }
 
@@ -52,6 +59,7 @@ impl Chunk {
                 map[*len..*len + taken].copy_from_slice(frames);
                 *len += taken;
             }
+            Chunk::Shared(_) => {}
         }
         taken
     }
@@ -67,10 +75,12 @@ impl Chunk {
 impl std::ops::Deref for Chunk {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match self {
             Chunk::Heap(bytes) => bytes,
             Chunk::Mapped { map, len } => &map[..*len],
+            Chunk::Shared(bytes) => bytes,
         }
     }
 }

@@ -75,6 +75,16 @@ pub struct Queues<'a> {
 }
 
 impl<'a> Queues<'a> {
+    /// Names between blanks.
+    pub fn new(text: &'a [u8]) -> Queues<'a> {
+        Queues { text }
+    }
+
+    /// The names between their blanks.
+    pub fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
     /// Whether no group is named.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()

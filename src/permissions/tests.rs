@@ -47,7 +47,7 @@ fn reaches(permissions: &Permissions, line: &str, published: &str) -> bool {
     let (subject, queue) = arguments(line);
     assert!(permissions.can_subscribe(subject, queue), "{line}");
     subject::matches(subject, published.as_bytes())
-        && (!permissions.filters(subject, queue)
+        && (permissions.filters(subject, queue) == 0
             || permissions.can_deliver(published.as_bytes(), queue))
 }
 
@@ -56,7 +56,7 @@ fn without_lists_everything_is_allowed() {
     let permissions = Permissions::new(&options::Permissions::default());
     assert_publish(&permissions, &[("a", true), ("a.b", true), ("a..b", true)]);
     assert_subscribe(&permissions, &[(">", true), ("a q", true)]);
-    assert!(!permissions.filters(b">", None));
+    assert_eq!(permissions.filters(b">", None), 0);
     assert!(permissions.replies().is_none());
 }
 
@@ -142,7 +142,7 @@ fn wider_subscriptions_are_filtered() {
         assert!(reaches(&permissions, line, "ok.a"), "{line}");
     }
     for (line, filtered) in [("*", false), ("ok.>", false), ("*.a", true), ("ok.a", false)] {
-        assert_eq!(permissions.filters(line.as_bytes(), None), filtered, "{line}");
+        assert_eq!(permissions.filters(line.as_bytes(), None) > 0, filtered, "{line}");
     }
 }
 

@@ -23,6 +23,8 @@ pub struct MatchResult<E> {
     plain: Vec<E>,
     groups: Vec<QueueGroup<E>>,
     group_count: usize,
+    /// Branches of the trie that the match came through.
+    pub(super) branch_count: usize,
     /// Groups by queue name.
     index: HashTable<u32>,
     random: RandomState,
@@ -41,6 +43,7 @@ impl<E: Entry> MatchResult<E> {
             plain: Vec::new(),
             groups: Vec::new(),
             group_count: 0,
+            branch_count: 0,
             index: HashTable::new(),
             random: RandomState::default(),
         }
@@ -54,6 +57,11 @@ impl<E: Entry> MatchResult<E> {
     /// The queue groups, each name once, in no order.
     pub fn groups(&self) -> &[QueueGroup<E>] {
         &self.groups[..self.group_count]
+    }
+
+    /// How many branches of patterns the match came through, those that led nowhere included.
+    pub fn branch_count(&self) -> usize {
+        self.branch_count
     }
 
     /// Tells whether nothing matched.

@@ -240,10 +240,12 @@ impl<E: Entry> Trie<E> {
         self.shrink();
     }
 
-    /// Visits the head of every pattern that matches, until told to stop.
+    /// Visits the head of every pattern that matches, until told to stop. Counts the branches on
+    /// its way: patterns of stars and tokens can make them twice as many with each token.
     pub(super) fn walk(
         &self,
         subject: &[u8],
+        branch_count: &mut usize,
         mut visit: impl FnMut(&E) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         if self.leaves.is_empty() || has_empty_token(subject) {
@@ -252,6 +254,7 @@ impl<E: Entry> Trie<E> {
         let mut pending: SmallVec<[Pending<'_>; 16]> = SmallVec::new();
         pending.push((ROOT, Some(subject)));
         while let Some((at, rest)) = pending.pop() {
+            *branch_count += 1;
             let branch = &self.branches[at as usize];
             let Some(rest) = rest else {
                 if let ChildKind::Leaf(leaf) = branch.here.kind() {

@@ -2,10 +2,15 @@
 //!
 //! Tests that take long are ignored; `.ci/run` runs them by themselves.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::Value;
+
+use crate::support::client::Arrived;
 use crate::support::probe::Probe;
-use crate::support::{Client, Cluster, Flavor, Server, Which, http};
+use crate::support::{Client, Cluster, Flavor, PATIENCE, Server, Which, http};
 
 use Which::Dialtone;
 
@@ -110,5 +115,116 @@ fn a_subject_with_many_queues_is_announced() {
     http::json_until(&cluster.servers()[1], "/subsz", |page| {
         page["num_subscriptions"].as_u64() >= here
     });
+    check(probe);
+}
+
+/// Runs `work` on as many threads.
+fn on_threads(count: usize, work: impl Fn(usize) + Sync) {
+    thread::scope(|scope| {
+        for at in 0..count {
+            let work = &work;
+            scope.spawn(move || work(at));
+        }
+    });
+}
+
+/// Reads and forgets until the server closes.
+fn drop_all(mut client: Client) {
+    thread::spawn(move || {
+        while client.read_some(Instant::now() + PATIENCE) == Arrived::Bytes {
+            client.take_received();
+        }
+    });
+}
+
+/// A message of a million bytes.
+fn large(subject: &str) -> String {
+    const LEN: usize = 1_000_000;
+    format!("PUB {subject} {LEN}\r\n{}\r\n", "x".repeat(LEN))
+}
+
+/// A read of messages that led through thousands of branches each, and staged nothing, was one
+/// turn.
+#[test]
+#[ignore = "keeps the processors busy"]
+fn patterns_that_branch() {
+    const TOKENS: u32 = 13;
+    let server = Server::start(Dialtone);
+    let mut owner = Client::connect(&server, "").steady();
+    send_all(&mut owner, 1 << TOKENS, |n| {
+        let tokens: Vec<_> = (0..TOKENS).map(|at| ["a", "*"][n >> at & 1]).collect();
+        format!("SUB {}.b {n}\r\n", tokens.join("."))
+    });
+    let probe = Probe::start(&server);
+    let subject = ["a"; TOKENS as usize].join(".");
+    on_threads(2, |at| {
+        let mut attacker = Client::connect(&server, "").steady();
+        let lines = (0..300).map(|n| format!("PUB {subject}.{at}.{n} 0\r\n\r\n"));
+        attacker.send(&lines.collect::<String>());
+        attacker.fence();
+    });
+    check(probe);
+}
+
+/// One message was delivered to all in one turn, and many publishers had theirs before others.
+#[test]
+#[ignore = "keeps the processors busy"]
+fn many_subscriptions_of_one_client() {
+    for (subscriptions, publishers, messages) in [(10_000, 2, 100), (1_000, 30, 100)] {
+        let server = Server::start(Dialtone);
+        let mut owner = Client::connect(&server, "").steady();
+        send_all(&mut owner, subscriptions, |n| format!("SUB many {n}\r\n"));
+        drop_all(owner);
+        let probe = Probe::start(&server);
+        on_threads(publishers, |_| {
+            let mut attacker = Client::connect(&server, "").steady();
+            attacker.send(&"PUB many 2\r\nhi\r\n".repeat(messages));
+            attacker.fence();
+        });
+        check(probe);
+    }
+}
+
+/// Each of the receivers got a copy of its own before anybody else had a turn, and a message to
+/// many subscriptions of one client was in memory as often.
+#[test]
+#[ignore = "takes hundreds of megabytes"]
+fn large_messages_to_many() {
+    let peak_max = 512 << 20;
+    let server = Server::start(Dialtone);
+    let receivers: Vec<_> = (0..300).map(|_| Client::subscribed(&server, "large")).collect();
+    let mut attacker = Client::connect(&server, "").steady();
+    let probe = Probe::start(&server);
+    for _ in 0..8 {
+        attacker.send(&large("large"));
+        attacker.fence();
+    }
+    check(probe);
+    drop(receivers);
+
+    let mut owner = Client::connect(&server, "").steady();
+    send_all(&mut owner, 2_000, |n| format!("SUB many {n}\r\n"));
+    let probe = Probe::start(&server);
+    attacker.send(&large("many"));
+    attacker.fence();
+    check(probe);
+    assert!(server.memory_peak() < peak_max, "{} bytes", server.memory_peak());
+}
+
+/// Thousands of connections that ended at once were all ended before anything else.
+#[test]
+#[ignore = "makes thousands of connections"]
+fn thousands_come_and_go() {
+    const CONNECTIONS: usize = 4_000;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let server = Server::with().monitored().start(Dialtone);
+    let probe = Probe::start(&server);
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| Client::silent(server.port())).collect();
+    clients.iter_mut().for_each(|client| client.send("CONNECT {}\r\nSUB gone q 1\r\n"));
+    let count = |n| move |page: &Value| page["num_subscriptions"] == n;
+    http::json_until(&server, "/subsz", count(CONNECTIONS + 1));
+    drop(clients);
+    http::json_until(&server, "/subsz", count(1));
     check(probe);
 }

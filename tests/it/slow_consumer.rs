@@ -1,5 +1,7 @@
 //! Subscribers that do not read: closed, logged, counted, and nobody else loses anything.
 
+use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::liveness::closed_by_port;
@@ -38,10 +40,10 @@ fn count_messages(client: &mut Client) -> usize {
 
 /// Reads on its own thread until `count` messages have come; gives how many did. It only counts
 /// bytes, so that a test in a busy machine reads as fast as a client does.
-fn healthy(server: &Server, subject: &str, count: usize) -> std::thread::JoinHandle<usize> {
+fn healthy(server: &Server, subject: &str, count: usize) -> thread::JoinHandle<usize> {
     let mut client = Client::subscribed(server, subject);
     let frame_len = format!("MSG {subject} 1 {PAYLOAD_LEN}\r\n").len() + PAYLOAD_LEN + 2;
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         let deadline = Instant::now() + PATIENCE;
         let mut len = 0;
         while len < count * frame_len && client.read_some(deadline) == Arrived::Bytes {
@@ -78,6 +80,35 @@ for_both! {
         assert!(!rest.ends_with(b"-ERR 'Slow Consumer'\r\n"));
     }
 
+    /// Who publishes to itself, and faster than it reads, waits for itself and loses nothing.
+    fn who_is_behind_itself_is_paced(which) {
+        const COUNT: usize = 100_000;
+        let conf = "max_pending: 16MB\n";
+        let server = Server::with().conf(conf).monitored().start(which);
+        let stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        let mut writer = Client::from_stream(stream.try_clone().unwrap());
+        let mut reader = Client::from_stream(stream);
+        reader.frame();
+        writer.send("CONNECT {\"verbose\":false}\r\nSUB own 1\r\nPING\r\n");
+        reader.expect("PONG\r\n");
+        let message = format!("PUB own 1000\r\n{}\r\n", "x".repeat(1000));
+        let publishing = thread::spawn(move || {
+            let some = message.repeat(100);
+            (0..COUNT / 100).for_each(|_| writer.send(&some));
+            writer
+        });
+        let frame_len = "MSG own 1 1000\r\n".len() + 1000 + 2;
+        let mut len = 0;
+        while len < COUNT * frame_len {
+            assert_eq!(reader.read_some(Instant::now() + PATIENCE), Arrived::Bytes, "after {len}");
+            len += reader.take_received().len();
+            // A reader of some 30 MB/s.
+            thread::sleep(Duration::from_millis(2));
+        }
+        publishing.join().unwrap();
+        assert_eq!(http::json(&server, "/varz")["slow_consumers"], 0);
+    }
+
     fn past_the_write_deadline(which) {
         let conf = "write_deadline: \"300ms\"\n";
         let server = Server::with().conf(conf).monitored().start(which);
@@ -104,7 +135,7 @@ for_both! {
         while begin.elapsed() < Duration::from_millis(1_000) {
             assert_eq!(slow.read_some(Instant::now() + PATIENCE), Arrived::Bytes);
             len += slow.take_received().len();
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         server.wait_log("Slow Consumer Detected: WriteDeadline of 200ms exceeded with ");
         let frame_len = format!("MSG crawl 1 {PAYLOAD_LEN}\r\n").len() + PAYLOAD_LEN + 2;
@@ -128,13 +159,13 @@ for_both! {
         remote.send("RS+ $G crawl\r\n");
         remote.fence();
         let lines = |text: &str| server.log_lines().iter().filter(|l| l.contains(text)).count();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let publisher = scope.spawn(|| publish(&server, "crawl", 600));
             let deadline = Instant::now() + PATIENCE;
             // A reader that crawls, from the first message on.
             while lines("Slow Consumer State: WriteDeadline of 500ms exceeded with ") == 0 {
                 assert_eq!(remote.line.read_some(deadline), Arrived::Bytes);
-                std::thread::sleep(Duration::from_millis(5));
+                thread::sleep(Duration::from_millis(5));
             }
             publisher.join().unwrap();
             remote.send("PING\r\n");

@@ -41,7 +41,7 @@ impl FakeRoute {
         let name = queue.map(|(name, _)| name.as_bytes());
         let weight = queue.map_or(1, |(_, weight)| weight);
         let subscription =
-            Subscription::remote(&self.conn, b"$G", subject.as_bytes(), name, weight, false);
+            Subscription::remote(&self.conn, b"$G", subject.as_bytes(), name, weight, 0);
         assert!(bench.registry.global.insert(subscription.clone(), |_| {}));
         subscription
     }

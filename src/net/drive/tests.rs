@@ -5,12 +5,14 @@ use std::os::unix::net;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{OnceLock, Weak};
 use std::task::Waker;
+use std::thread;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
 use crate::conn::Wire;
+use crate::deliver::listing_ns;
 use crate::ids::ServerId;
 use crate::options::{ConnectionType, Options};
 
@@ -38,12 +40,24 @@ impl Wire for BusyWire {
 fn new_drive(stream: Arc<Stream>, wire: Arc<dyn Wire>) -> Drive<Client> {
     let id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
     let registry = Arc::new(Registry::new(id, Options::default()));
-    let clock = Clock::start();
-    let shared = Arc::new(Shared::new(Arc::clone(&registry), None, clock));
-    let conn =
-        registry.add(|cid, slot| Conn::new(cid, Kind::Client, slot, None, clock.now(), wire));
+    let shared = Arc::new(Shared::new(registry, None, Clock::start()));
+    add_drive(shared, stream, wire)
+}
+
+/// The task of one more client.
+fn add_drive(shared: Arc<Shared>, stream: Arc<Stream>, wire: Arc<dyn Wire>) -> Drive<Client> {
+    let (registry, now) = (&shared.registry, shared.clock.now());
+    let conn = registry.add(|cid, slot| Conn::new(cid, Kind::Client, slot, None, now, wire));
+    let registry = Arc::clone(registry);
     let client = Client::new(registry, conn, ConnectionType::Standard, Box::default());
     Drive::new(shared, stream, client, false)
+}
+
+/// A stream for a task, and the other end of it.
+fn local_stream() -> (Arc<Stream>, net::UnixStream) {
+    let (ours, theirs) = net::UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    (Arc::new(Stream::Local(UnixStream::from_std(ours).unwrap())), theirs)
 }
 
 /// Who writes for others hands a connection over after some rounds, full socket or not. Its owner
@@ -102,4 +116,62 @@ async fn a_resting_connection_is_read_when_its_rest_is_over() {
     assert_eq!(line, "PONG\r\n");
     drop(theirs);
     task.await.unwrap();
+}
+
+/// What one read brings may take long: it is handled in turns, and the task comes again by itself.
+#[tokio::test]
+async fn a_read_that_takes_long_is_handled_in_turns() {
+    const COUNT: usize = 3_000;
+    let (stream, mut theirs) = local_stream();
+    let mut drive = new_drive(Arc::clone(&stream), stream);
+    let conn = Arc::clone(drive.conn());
+    let lines: String = (0..COUNT).map(|sid| format!("SUB turns.{sid} {sid}\r\n")).collect();
+    theirs.write_all(lines.as_bytes()).unwrap();
+    let per_turn = LONG_TURN.work_ns_max / listing_ns(b"turns.0") + 1;
+    let mut handled = 0;
+    while handled < COUNT {
+        tokio::task::yield_now().await;
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut drive).poll(&mut cx).is_pending());
+        let before = std::mem::replace(&mut handled, conn.subscriptions().len());
+        assert!(handled - before <= per_turn, "{before} to {handled}");
+        let goes_on = drive.behind.as_ref().is_some_and(|behind| behind.place.is_some());
+        assert!(handled == 0 || goes_on, "at {handled}");
+    }
+    assert!(per_turn * 2 < COUNT);
+}
+
+/// A message is delivered to all, although its publisher was closed when only some had got it.
+#[tokio::test]
+async fn who_publishes_and_is_closed_is_heard_by_all() {
+    const COUNT: u64 = 20_000;
+    let (stream, mut theirs) = local_stream();
+    let mut reader = new_drive(stream, Arc::new(BusyWire::default()));
+    let lines: String = (0..COUNT).map(|sid| format!("SUB many {sid}\r\n")).collect();
+    let writing = thread::spawn(move || {
+        theirs.write_all(lines.as_bytes()).unwrap();
+        theirs
+    });
+    let poll = async |drive: &mut Drive<Client>| {
+        tokio::task::yield_now().await;
+        Pin::new(drive).poll(&mut Context::from_waker(Waker::noop()))
+    };
+    while reader.conn().subscriptions().len() < COUNT as usize || reader.behind.is_some() {
+        assert!(poll(&mut reader).await.is_pending());
+    }
+    let _theirs = writing.join().unwrap();
+
+    let (stream, mut theirs) = local_stream();
+    let shared = Arc::clone(&reader.shared);
+    let mut publisher = add_drive(shared, Arc::clone(&stream), stream);
+    theirs.write_all(b"PUB many 2\r\nhi\r\n").unwrap();
+    let got = || reader.conn().traffic().out_msgs;
+    while got() == 0 {
+        assert!(poll(&mut publisher).await.is_pending());
+    }
+    assert!(got() < COUNT, "it takes several turns");
+    publisher.conn().close(ClosedReason::WriteError, true);
+    drop(theirs);
+    while poll(&mut publisher).await.is_pending() {}
+    assert_eq!(got(), COUNT);
 }

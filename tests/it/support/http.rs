@@ -18,7 +18,11 @@ pub(crate) struct Page {
 
 /// GETs a path such as `/connz?subs=1`.
 pub(crate) fn page(server: &Server, path: &str) -> Page {
-    let port = server.monitor_port();
+    page_at(server.monitor_port(), path)
+}
+
+/// The same, by port.
+pub(crate) fn page_at(port: u16, path: &str) -> Page {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the monitoring port is open");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // HTTP/1.0: the answer ends with the connection and is never chunked.

@@ -1,0 +1,232 @@
+//! A message whose delivery takes longer than a turn: it goes on in further turns of its task.
+//!
+//! Only a task whose turn may [end in its middle](crate::deliver::Budget) begins with such a
+//! message, and keeps what was found for it from one turn to the next. Any other keeps the message
+//! alone, and begins when it has such a turn. So the memory for what was found is bounded by the
+//! number of tasks that have long turns at the same time.
+//!
+//! Who unsubscribes meanwhile gets nothing more: what was found is asked whether it is still
+//! listed, and the groups are looked up anew.
+
+use std::iter;
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::conn::Conn;
+use crate::deliver::matched::Matched;
+use crate::deliver::routed::jetstream_delivery;
+use crate::deliver::{Delivery, Groups, Offer, Publisher, Row, Scope, Tails};
+use crate::parser::{Publish, Queues};
+
+/// A message that is not delivered to everybody yet.
+pub struct Ongoing {
+    account: Arc<Account>,
+    conn: Arc<Conn>,
+    echo: bool,
+    message: Message,
+    /// Names of the groups it is for, if it came from another server.
+    named: Option<Vec<u8>>,
+    /// `None` as long as nobody has got it.
+    begun: Option<Begun>,
+    reached: bool,
+}
+
+/// What was found for a message, and how many of its bundles, and then its plain targets, have had
+/// their chance.
+struct Begun {
+    matched: Matched,
+    count: usize,
+}
+
+/// What became of an ongoing message in one more turn.
+pub enum Resumed {
+    /// It is not delivered to everybody yet.
+    Part(Box<Ongoing>),
+    /// Everybody has got it.
+    All(Box<Ongoing>),
+}
+
+/// A publication in memory of its own: subject, reply, size, and the tail, or the message if there
+/// is no tail.
+struct Message {
+    text: Vec<u8>,
+    subject_len: usize,
+    reply_len: usize,
+    size_len: usize,
+    header_len: Option<usize>,
+    message_len: usize,
+    has_tail: bool,
+}
+
+impl Ongoing {
+    /// A message that nobody has got yet.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn new(
+        account: &Arc<Account>,
+        publish: &Publish<'_>,
+        groups: Groups<'_>,
+        publisher: Publisher<'_>,
+    ) -> Box<Ongoing> {
+        Box::new(Ongoing {
+            account: Arc::clone(account),
+            conn: Arc::clone(publisher.conn),
+            echo: publisher.echo,
+            message: Message::new(&match groups {
+                Groups::All => *publish,
+                Groups::Named { reply, .. } => Publish { reply, ..*publish },
+            }),
+            named: match groups {
+                Groups::All => None,
+                Groups::Named { queues, .. } => Some(queues.text().to_vec()),
+            },
+            begun: None,
+            reached: false,
+        })
+    }
+
+    /// The first `count` of the bundles and plain targets have had their chance. The others are
+    /// taken along.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn begin(&mut self, matched: &mut Matched, count: usize, reached: bool) {
+        self.begun = Some(Begun { matched: matched.take(), count });
+        self.reached = reached;
+    }
+
+    /// Where it is published.
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// It has been begun, and holds what was found for it.
+    pub fn is_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// The publication.
+    pub fn publish(&self) -> Publish<'_> {
+        self.message.publish()
+    }
+
+    /// Somebody has got it.
+    pub fn reached(&self) -> bool {
+        self.reached
+    }
+
+    /// The publication, and for whom it is: for the groups, and for the `plain` ones if they have
+    /// not got it.
+    fn parts(&self, plain: bool) -> (Publish<'_>, Scope<'_>) {
+        let publish = self.publish();
+        let Publish { reply, size_text, .. } = publish;
+        let Some(named) = &self.named else {
+            return (publish, Scope { plain, groups: Groups::All, shown: None });
+        };
+        let groups = Groups::Named { queues: Queues::new(named), reply, size_text };
+        match jetstream_delivery(reply) {
+            None => (publish, Scope { plain, groups, shown: None }),
+            Some((reply, shown)) => {
+                let publish = Publish { reply, tail: b"", ..publish };
+                (publish, Scope { plain, groups, shown: Some(shown) })
+            }
+        }
+    }
+}
+
+impl Delivery {
+    /// Goes on with a message that was [left](Delivery::take_ongoing) by a turn before.
+    pub fn resume(&mut self, mut ongoing: Box<Ongoing>) -> Resumed {
+        let Some(mut begun) = ongoing.begun.take() else {
+            let row = self.deliver_rest(&ongoing, true);
+            return match self.ongoing.take() {
+                Some(begun) => Resumed::Part(begun),
+                None => {
+                    ongoing.reached = row.reached;
+                    Resumed::All(ongoing)
+                }
+            };
+        };
+        ongoing.reached |= self.go_on(&ongoing, &mut begun) > 0;
+        self.retire(&ongoing.account);
+        if begun.count < begun.matched.bundles.len() + begun.matched.plain_count {
+            ongoing.begun = Some(begun);
+            return Resumed::Part(ongoing);
+        }
+        if begun.matched.has_groups() {
+            ongoing.reached |= self.deliver_rest(&ongoing, false).reached;
+        }
+        Resumed::All(ongoing)
+    }
+
+    /// Delivers to all, or, if the `plain` targets have got it, to the groups.
+    fn deliver_rest(&mut self, ongoing: &Ongoing, plain: bool) -> Row {
+        let Ongoing { account, conn, echo, .. } = ongoing;
+        let publisher = Publisher { conn, echo: *echo };
+        let (publish, scope) = ongoing.parts(plain);
+        self.deliver_row(account, &publish, scope, iter::empty(), publisher)
+    }
+
+    /// Stages a message for as many of the plain targets as the turn has time for.
+    fn go_on(&mut self, ongoing: &Ongoing, Begun { matched, count }: &mut Begun) -> u64 {
+        let (publish, Scope { shown, .. }) = ongoing.parts(true);
+        let mut offer = Offer {
+            subject: publish.subject,
+            shown,
+            reply: publish.reply,
+            publisher: Publisher { conn: &ongoing.conn, echo: ongoing.echo },
+            tails: Tails::new(&publish, &mut self.rewritten),
+            heads: &matched.heads,
+            staging: &mut self.staging,
+            counters: &self.counters,
+            spent: &mut self.spent,
+            now: self.now,
+            traced: tracing::enabled!(tracing::Level::TRACE),
+        };
+        let mut delivered = 0;
+        let Matched { bundles, targets, plain_count, .. } = matched;
+        while let Some(bundle) = bundles.get_mut(*count)
+            && !offer.is_turn_over()
+        {
+            delivered += offer.offer_all_anew(bundle);
+            *count += 1;
+        }
+        while let Some(done) = count.checked_sub(bundles.len())
+            && done < *plain_count
+            && !offer.is_turn_over()
+        {
+            let some = &targets[done..*plain_count.min(&mut (done + offer.offers_per_look()))];
+            delivered += some.iter().map(|target| u64::from(offer.offer_anew(target))).sum::<u64>();
+            offer.count_offers(some.len());
+            *count += some.len();
+        }
+        delivered
+    }
+}
+
+impl Message {
+    fn new(publish: &Publish<'_>) -> Message {
+        let Publish { subject, reply, header_len, size_text, message, tail } = *publish;
+        let has_tail = !tail.is_empty();
+        let text = [subject, reply, size_text, if has_tail { tail } else { message }].concat();
+        Message {
+            text,
+            subject_len: subject.len(),
+            reply_len: reply.len(),
+            size_len: size_text.len(),
+            header_len,
+            message_len: message.len(),
+            has_tail,
+        }
+    }
+
+    fn publish(&self) -> Publish<'_> {
+        let (subject, rest) = self.text.split_at(self.subject_len);
+        let (reply, rest) = rest.split_at(self.reply_len);
+        let (size_text, rest) = rest.split_at(self.size_len);
+        let (message, tail) = match self.has_tail {
+            true => (&rest[rest.len() - 2 - self.message_len..rest.len() - 2], rest),
+            false => (rest, &b""[..]),
+        };
+        Publish { subject, reply, header_len: self.header_len, size_text, message, tail }
+    }
+}
