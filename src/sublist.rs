@@ -139,15 +139,11 @@ impl<E: Entry> Sublist<E> {
             }
             return true;
         }
+        entry.set_slot(ALONE);
         let hash_of = |head: &E| hash(random, head.subject());
-        let hash = hash_of(&entry);
-        match literals.find(hash, |head| head.subject() == entry.subject()) {
-            Some(head) => sets.join(head, entry),
-            None => {
-                entry.set_slot(ALONE);
-                literals.insert(hash, entry, hash_of);
-            }
-        }
+        let is_like = |head: &E, entry: &E| head.subject() == entry.subject();
+        let join = |head: &mut E, entry| sets.join(head, entry);
+        literals.insert_or(hash_of(&entry), entry, is_like, join, hash_of);
         true
     }
 

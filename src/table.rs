@@ -19,6 +19,7 @@
 use std::slice;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// Entries of a small table, on average, when a round of splits begins. There is room for 448 in a
 /// table of 512 buckets, and few are so far above the average.
@@ -112,10 +113,11 @@ impl<T> Table<T> {
     /// The entry of that hash that is the one.
     #[inline]
     pub fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {
-        match &self.0 {
-            Held::One(table) => table.find(hash, is_it),
-            Held::Many(row) => row.tables[row.place(hash)].find(hash, is_it),
-        }
+        let table = match &self.0 {
+            Held::One(table) => table,
+            Held::Many(row) => &row.tables[row.place(hash)],
+        };
+        table.find(hash, is_it)
     }
 
     /// See [`find`](Self::find).
@@ -128,6 +130,31 @@ impl<T> Table<T> {
     #[inline]
     pub fn insert(&mut self, hash: u64, entry: T, hash_of: impl Fn(&T) -> u64) {
         self.table_of(hash).insert_unique(hash, entry, &hash_of);
+        self.grow(hash_of);
+    }
+
+    /// Adds an entry, or has it `join` the one of that hash that is its like.
+    #[inline]
+    pub fn insert_or(
+        &mut self,
+        hash: u64,
+        entry: T,
+        is_like: impl Fn(&T, &T) -> bool,
+        join: impl FnOnce(&mut T, T),
+        hash_of: impl Fn(&T) -> u64,
+    ) {
+        match self.table_of(hash).entry(hash, |other| is_like(other, &entry), &hash_of) {
+            Entry::Occupied(like) => join(like.into_mut(), entry),
+            Entry::Vacant(vacant) => {
+                vacant.insert(entry);
+                self.grow(hash_of);
+            }
+        }
+    }
+
+    /// An entry has been added.
+    #[inline]
+    fn grow(&mut self, hash_of: impl Fn(&T) -> u64) {
         match &mut self.0 {
             Held::One(table) if table.len() <= FULL => {}
             Held::One(table) => {
