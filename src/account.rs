@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::auth::permissions::Permissions;
+use crate::codec::encoder;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
-use crate::encoder;
-use crate::permissions::Permissions;
 use crate::sublist::cursor::Cursor;
 use crate::sublist::epochs::Epochs;
 use crate::sublist::result::MatchResult;

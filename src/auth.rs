@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::connect::{Connect, Credentials};
-use crate::limits::GLOBAL_ACCOUNT;
-use crate::options::{self, ConnectionType, Login, Options};
-use crate::permissions::Permissions;
+use crate::auth::permissions::Permissions;
+use crate::base::limits::GLOBAL_ACCOUNT;
+use crate::codec::connect::{Connect, Credentials};
+use crate::config::options::{self, ConnectionType, Login, Options};
 
 use nkey::PublicKey;
 use password::{Hash, Secret};
 
 mod nkey;
 mod password;
+pub mod permissions;
 #[cfg(test)]
 mod tests;
 

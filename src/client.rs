@@ -24,26 +24,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::Account;
+use crate::auth::permissions::{self, Permissions};
 use crate::auth::{Check, Verdict};
+use crate::base::errors::{ClosedReason, Denied, ProtoErr, Quoted};
+use crate::base::ids::Kind;
+use crate::base::limits::FORGET_COUNT;
+use crate::base::moment::Moment;
+use crate::base::subject;
+use crate::codec::connect::{Connect, Credentials};
+use crate::codec::encoder;
+use crate::codec::info::Info;
+use crate::config::options::{ConnectionType, Options, WriteTimeout};
 use crate::conn::conn_event;
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{About, Conn};
-use crate::connect::{Connect, Credentials};
 use crate::deliver::{Delivery, Publisher, Row, listing_ns};
-use crate::encoder;
-use crate::errors::{ClosedReason, Denied, ProtoErr, Quoted};
-use crate::ids::Kind;
-use crate::info::Info;
-use crate::limits::FORGET_COUNT;
 use crate::machine::{Login, Machine};
-use crate::moment::Moment;
-use crate::options::{ConnectionType, Options, WriteTimeout};
 use crate::parser::{Followers, Op, Publish, Refused, Rest, Rules, parse_size};
-use crate::permissions::{self, Permissions};
+use crate::registry::turns::Grace;
 use crate::registry::{Closed, Registry};
-use crate::subject;
 use crate::sublist::Entry;
-use crate::turns::Grace;
 
 use pings::ClientPings;
 

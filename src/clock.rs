@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::moment::Moment;
+use crate::base::moment::Moment;
 
 /// A clock that starts when it is made. Copies run together.
 #[derive(Clone, Copy, Debug)]

@@ -22,6 +22,7 @@
 //! nats: server/client.go `queueOutbound`, `flushOutbound`, `closeConnection`
 
 mod about;
+pub mod outbound;
 pub mod subscription;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod taken;
@@ -34,16 +35,16 @@ use std::task::Waker;
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
+use crate::auth::permissions::{Permissions, Replies};
+use crate::base::errors::ClosedReason;
+use crate::base::ids::{Cid, Kind};
+use crate::base::limits::STALL_PATIENCE;
+use crate::base::moment::Moment;
+use crate::base::stats::{Counter, Traffic};
+use crate::base::table::Walk;
 use crate::conn::about::Packed;
+use crate::conn::outbound::{Admission, Batch, Frames, Outbound, Policy};
 use crate::conn::subscription::{Subscription, Subscriptions};
-use crate::errors::ClosedReason;
-use crate::ids::{Cid, Kind};
-use crate::limits::STALL_PATIENCE;
-use crate::moment::Moment;
-use crate::outbound::{Admission, Batch, Frames, Outbound, Policy};
-use crate::permissions::{Permissions, Replies};
-use crate::stats::{Counter, Traffic};
-use crate::table::Walk;
 
 pub use crate::conn::about::{About, Label};
 
@@ -63,8 +64,8 @@ macro_rules! conn_event {
             tracing::event!(
                 tracing::Level::$level,
                 remote = conn.remote().map(tracing::field::display),
-                cid = (conn.kind != $crate::ids::Kind::Route).then_some(conn.cid.0),
-                rid = (conn.kind == $crate::ids::Kind::Route).then_some(conn.cid.0),
+                cid = (conn.kind != $crate::base::ids::Kind::Route).then_some(conn.cid.0),
+                rid = (conn.kind == $crate::base::ids::Kind::Route).then_some(conn.cid.0),
                 client = label.client,
                 account = label.account,
                 $($message)+

@@ -19,21 +19,21 @@ mod tests;
 use std::sync::Arc;
 
 use crate::account::Account;
+use crate::auth::permissions::RULE_NS;
+use crate::base::moment::Moment;
+use crate::base::stats::Counters;
+use crate::base::subject;
+use crate::codec::encoder;
+use crate::codec::headers;
 use crate::conn::Conn;
 use crate::conn::conn_event;
 use crate::conn::subscription::{Counted, Subscription};
-use crate::encoder;
-use crate::headers;
-use crate::moment::Moment;
 use crate::parser::{Publish, Queues, Tail};
-use crate::permissions::RULE_NS;
 use crate::registry::Registry;
-use crate::stats::Counters;
-use crate::subject;
+use crate::registry::turns::Turn;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
 use crate::sublist::{Entry, UNLISTED};
-use crate::turns::Turn;
 
 use matched::{Bundle, Matched, Target};
 use routed::Chosen;

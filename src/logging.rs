@@ -39,9 +39,9 @@ use self::file::LogFile;
 use self::format::{Format, Label};
 use self::lines::{Lines, Sink};
 use self::repeats::{Cause, Verdict};
-use crate::errors::Quoted;
-use crate::options;
-use crate::os_error::OsError;
+use crate::base::errors::Quoted;
+use crate::base::os_error::OsError;
+use crate::config::options;
 
 /// Prints events to standard error or to a file. Copies share the file; when the last one is
 /// dropped, or by [`flush`](Logger::flush), what was logged is written.

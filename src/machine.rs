@@ -2,16 +2,18 @@
 //!
 //! Knows neither of them, and no socket: who has the bytes drives it, in the server or in a test.
 
+pub mod pings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{Check, Verdict};
-use crate::compression::Level;
+use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::base::moment::Moment;
+use crate::config::compression::Level;
+use crate::config::options::Options;
 use crate::conn::Conn;
 use crate::deliver::Delivery;
-use crate::errors::{ClosedReason, ProtoErr};
-use crate::moment::Moment;
-use crate::options::Options;
 use crate::parser::{Grammar, Publish, Refused, Rest};
 
 /// An op as the machine `M` takes it.

@@ -9,15 +9,15 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use dialtone::cli::{self, CliError, Command, Flags, Loaded};
-use dialtone::commands;
-use dialtone::conf::{Severity, Sources};
+use dialtone::base::os_error::OsError;
+use dialtone::config::cli::{self, CliError, Command, Flags, Loaded};
+use dialtone::config::conf::{Severity, Sources};
+use dialtone::config::options::Options;
 use dialtone::logging::Logger;
 use dialtone::net::files;
 use dialtone::net::signals::{self, Signals, Trapped};
-use dialtone::options::Options;
-use dialtone::os_error::OsError;
 use dialtone::server::Server;
+use dialtone::tool::commands;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, warn};
 

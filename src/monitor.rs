@@ -20,8 +20,8 @@ pub mod varz;
 
 use std::time::SystemTime;
 
-use crate::http_head::{AnswerHead, Method, RequestHead};
-use crate::moment::Moment;
+use crate::base::moment::Moment;
+use crate::codec::http_head::{AnswerHead, Method, RequestHead};
 use crate::monitor::json::{Date, Document};
 use crate::monitor::params::Params;
 use crate::registry::Registry;

@@ -31,7 +31,7 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use crate::errors::ProtoErr;
+use crate::base::errors::ProtoErr;
 
 pub use client::{Op, Publish, Rules, Tail};
 pub use line::{Alike, parse_size};

@@ -5,6 +5,8 @@
 //! which is a leaf.
 //! nats: server/server.go `Server`, `closedRingBuffer`
 
+pub mod turns;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,18 +15,18 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::account::Account;
 use crate::auth::Authenticator;
+use crate::base::errors::ClosedReason;
+use crate::base::ids::{Cid, Kind, ServerId};
+use crate::base::limits;
+use crate::base::moment::Moment;
+use crate::base::stats::{Counters, Snapshot, Traffic};
+use crate::codec::info::Info;
+use crate::config::options::Options;
+use crate::conn::outbound::Policy;
 use crate::conn::subscription::Subscription;
 use crate::conn::{About, Conn, Received, Slot};
-use crate::errors::ClosedReason;
-use crate::ids::{Cid, Kind, ServerId};
-use crate::info::Info;
-use crate::limits;
-use crate::moment::Moment;
-use crate::options::Options;
-use crate::outbound::Policy;
-use crate::stats::{Counters, Snapshot, Traffic};
+use crate::registry::turns::Turns;
 use crate::sublist::Entry;
-use crate::turns::Turns;
 
 /// Everything the tasks of one server share.
 pub struct Registry {

@@ -26,29 +26,29 @@ use std::time::Duration;
 
 use crate::account::{Account, Link};
 use crate::auth::{Check, Verdict};
-use crate::compression::{Agreed, Level};
-use crate::conn::subscription::{Subscription, Subscriptions};
-use crate::conn::{Conn, conn_event};
-use crate::connect::{Connect, Credentials, RouteConnect};
-use crate::deliver::{Delivery, Row, listing_ns};
-use crate::encoder;
-use crate::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
-use crate::ids::Kind;
-use crate::info::Info;
-use crate::limits::{
+use crate::base::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
+use crate::base::ids::Kind;
+use crate::base::limits::{
     FORGET_COUNT, HEARD_OF_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_FIRST_PING,
     ROUTE_PAYLOAD_MAX_MIN, ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SHUTDOWN_MAX, SYSTEM_ACCOUNT,
 };
+use crate::base::moment::Moment;
+use crate::base::subject;
+use crate::codec::connect::{Connect, Credentials, RouteConnect};
+use crate::codec::encoder;
+use crate::codec::info::Info;
+use crate::config::compression::{Agreed, Level};
+use crate::config::options::{ConnectionType, Options, WriteTimeout};
+use crate::conn::subscription::{Subscription, Subscriptions};
+use crate::conn::{Conn, conn_event};
+use crate::deliver::{Delivery, Row, listing_ns};
+use crate::machine::pings::Pings;
 use crate::machine::{Login, Machine};
-use crate::moment::Moment;
-use crate::options::{ConnectionType, Options, WriteTimeout};
 use crate::parser::{Followers, Refused, Rest, RouteOp, RouteRules, RoutedMsg};
-use crate::pings::Pings;
 use crate::registry::Registry;
-use crate::subject;
+use crate::registry::turns::Grace;
 use crate::sublist::Entry;
 use crate::sublist::cursor::Cursor;
-use crate::turns::Grace;
 
 use mesh::{Dial, Mesh, Place, Unregistered};
 use silence::{Look, Silence};

@@ -19,24 +19,24 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::base::errors::ClosedReason;
+use crate::base::ids::{Kind, ServerId};
+use crate::base::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION, SHUTDOWN_MAX};
+use crate::base::os_error::OsError;
 use crate::client::Client;
 use crate::clock::Clock;
+use crate::codec::info::Info;
+use crate::config::options::{Credential, Listen, Login, Options, OptionsError, Port};
+use crate::config::route_url::HostPort;
 use crate::conn::Conn;
-use crate::errors::ClosedReason;
-use crate::ids::{Kind, ServerId};
-use crate::info::Info;
-use crate::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION, SHUTDOWN_MAX};
-use crate::line_client::{LineClient, LineErr, LineOptions};
 use crate::machine::Machine;
 use crate::net::drive::Shared;
 use crate::net::files::{Ports, PortsFile};
 use crate::net::listener::Listener;
 use crate::net::{dial, files, http, listener};
-use crate::options::{Credential, Listen, Login, Options, OptionsError, Port};
-use crate::os_error::OsError;
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
-use crate::route_url::HostPort;
+use crate::tool::line_client::{LineClient, LineErr, LineOptions};
 
 /// First byte of a server's public nkey: base32 makes an `N` of it. nats: nkeys `PrefixByteServer`
 const SERVER_PREFIX: u8 = 13 << 3;

@@ -27,13 +27,13 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::subject::{is_literal, is_valid_subscription};
+use crate::base::subject::{is_literal, is_valid_subscription};
+use crate::base::table::Table;
 use crate::sublist::cache::Cached;
 use crate::sublist::epochs::Epochs;
 use crate::sublist::result::MatchResult;
 use crate::sublist::sets::{ALONE, Left, Sets};
 use crate::sublist::trie::Trie;
-use crate::table::Table;
 
 pub use crate::sublist::sets::UNLISTED;
 

@@ -1,36 +1,38 @@
 //! Models of what threads share without a lock: loom plays the orders of their steps, and all that
 //! a load may give.
 //!
-//! The sources are those of the crate; `crate::sync` is loom's here.
+//! The sources are those of the crate; `crate::base::sync` is loom's here.
 
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
 
-#[path = "../src/turns.rs"]
+#[path = "../src/registry/turns.rs"]
 mod turns;
 
-mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
-    use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+mod base {
+    pub(crate) mod sync {
+        pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
+        use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
-    #[derive(Default)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+        #[derive(Default)]
+        pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
-    impl<T> Mutex<T> {
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap()
-        }
-    }
-
-    #[derive(Default)]
-    pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
-
-    impl<T> RwLock<T> {
-        pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
-            self.0.read().unwrap()
+        impl<T> Mutex<T> {
+            pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+                self.0.lock().unwrap()
+            }
         }
 
-        pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
-            self.0.write().unwrap()
+        #[derive(Default)]
+        pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
+
+        impl<T> RwLock<T> {
+            pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+                self.0.read().unwrap()
+            }
+
+            pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+                self.0.write().unwrap()
+            }
         }
     }
 }
@@ -51,8 +53,8 @@ mod conn {
 
 use std::sync::Arc;
 
+use crate::base::sync::{AtomicU64, Mutex, Ordering};
 use crate::conn::Conn;
-use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::turns::{Turn, Turns};
 
 /// How often a thread may have to stop in the middle. Without a bound a model takes ten times as

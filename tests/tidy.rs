@@ -8,29 +8,45 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The seven floors, bottom first. A file may import only from modules that stand before its own.
+/// The seven floors, bottom first, and their rooms: a module at the top, or one in a folder of
+/// several rooms. A file may import only from rooms that stand before its own.
 const FLOORS: [&[&str]; 7] = [
     &[
-        "ids",
-        "subject",
-        "duration",
-        "limits",
-        "errors",
-        "stats",
-        "compression",
-        "route_url",
-        "options",
-        "moment",
-        "table",
-        "os_error",
-        "fuzzing",
-        "sync",
+        "base::ids",
+        "base::subject",
+        "base::duration",
+        "base::limits",
+        "base::errors",
+        "base::stats",
+        "base::moment",
+        "base::table",
+        "base::os_error",
+        "base::fuzzing",
+        "base::sync",
+        "config::compression",
+        "config::route_url",
+        "config::options",
     ],
-    &["headers", "info", "connect", "http_head", "parser", "encoder", "websocket"],
-    &["conf", "cli", "reload", "sublist", "outbound", "permissions", "pings", "auth"],
-    &["conn", "account", "turns", "registry"],
-    &["deliver", "machine", "client", "route", "monitor", "events", "lame_duck"],
-    &["clock", "logging", "line_client", "commands", "net"],
+    &[
+        "codec::headers",
+        "codec::info",
+        "codec::connect",
+        "codec::http_head",
+        "parser",
+        "codec::encoder",
+    ],
+    &[
+        "config::conf",
+        "config::cli",
+        "sublist",
+        "conn::outbound",
+        "auth::permissions",
+        "machine::pings",
+        "auth",
+    ],
+    &["conn", "account", "registry::turns", "registry"],
+    &["deliver", "machine", "client", "route", "monitor"],
+    &["clock", "logging", "tool::line_client", "tool::commands", "net"],
     &["server", "lib", "main"],
 ];
 
@@ -66,9 +82,15 @@ struct Source {
 }
 
 impl Source {
-    /// The first part of the path: the module whose place in the map counts.
-    fn module(&self) -> &str {
-        self.path.split(['/', '.']).next().unwrap()
+    /// The room that it belongs to.
+    fn room(&self) -> String {
+        room(&self.path.trim_end_matches(".rs").replace('/', "::"))
+    }
+
+    /// It only declares the rooms of its folder.
+    fn is_front(&self) -> bool {
+        let prefix = format!("{}::", self.room());
+        place(&self.room()).is_none() && rooms().any(|(_, name)| name.starts_with(&prefix))
     }
 }
 
@@ -161,49 +183,63 @@ fn test_children(source: &Source) -> Vec<String> {
     tests.map(|(name, _)| child_path(source, &name)).collect()
 }
 
-/// Place of a module in the map: floor from 1, and rank over all floors.
-fn place(module: &str) -> Option<(usize, usize)> {
-    let mut rank = 0;
-    for (floor, modules) in FLOORS.iter().enumerate() {
-        for name in *modules {
-            if *name == module {
-                return Some((floor + 1, rank));
-            }
-            rank += 1;
-        }
-    }
-    None
+/// All rooms, with their floors, bottom first.
+fn rooms() -> impl Iterator<Item = (usize, &'static str)> {
+    (1..).zip(FLOORS).flat_map(|(floor, rooms)| rooms.iter().map(move |room| (floor, *room)))
 }
 
-/// The modules named as `crate::name` or in `crate::{a, b::c}`, with the line.
+/// Place of a room in the map: floor from 1, and rank over all floors.
+fn place(room: &str) -> Option<(usize, usize)> {
+    rooms().enumerate().find(|(_, (_, name))| *name == room).map(|(rank, (floor, _))| (floor, rank))
+}
+
+/// The room of a path such as `base::ids::Cid` or `parser::line`.
+fn room(path: &str) -> String {
+    let mut parts = path.split("::");
+    let first = parts.next().unwrap_or_default();
+    let inner = parts.next().map(|second| format!("{first}::{second}"));
+    inner.filter(|name| place(name).is_some()).unwrap_or_else(|| first.to_owned())
+}
+
+/// The rooms named as `crate::path` or in `crate::{a, b::{c, d}}`, with the line.
 fn imports(source: &Source) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (index, (number, line)) in source.code.iter().enumerate() {
         for (at, _) in line.match_indices("crate::") {
             let rest = &line[at + "crate::".len()..];
-            if !rest.trim_start().starts_with('{') {
-                found.push((*number, first_word(rest)));
-                continue;
-            }
-            let tail: String = std::iter::once(rest.to_owned())
-                .chain(source.code[index + 1..].iter().map(|(_, line)| line.clone()))
-                .collect::<Vec<_>>()
-                .join(" ");
-            found.extend(top_names(&tail).into_iter().map(|name| (*number, name)));
+            let behind = source.code[index + 1..].iter().take(IMPORT_LINES_MAX);
+            let text: Vec<&str> =
+                std::iter::once(rest).chain(behind.map(|(_, line)| line.as_str())).collect();
+            found.extend(paths(&text.join(" "), 2).iter().map(|path| (*number, room(path))));
         }
     }
     found
 }
 
-fn first_word(text: &str) -> String {
-    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+/// Lines that one `use` takes at most.
+const IMPORT_LINES_MAX: usize = 20;
+
+/// The paths at the start of a text, braces spelt out, of so many words at most.
+fn paths(text: &str, words_max: usize) -> Vec<String> {
+    let text = text.trim_start();
+    if text.starts_with('{') {
+        return items(text).iter().flat_map(|item| paths(item, words_max)).collect();
+    }
+    let word: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    match text[word.len()..].strip_prefix("::") {
+        Some(rest) if words_max > 1 => {
+            let rest = paths(rest, words_max - 1);
+            rest.iter().map(|rest| format!("{word}::{rest}")).collect()
+        }
+        _ if word.is_empty() => Vec::new(),
+        _ => vec![word],
+    }
 }
 
-/// The names directly inside the first braces.
-fn top_names(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut depth = 0;
-    let mut start = 0;
+/// What stands between the commas of the first braces.
+fn items(text: &str) -> Vec<&str> {
+    let mut items = Vec::new();
+    let (mut depth, mut start) = (0, 0);
     for (at, c) in text.char_indices() {
         match c {
             '{' => {
@@ -213,7 +249,7 @@ fn top_names(text: &str) -> Vec<String> {
                 }
             }
             ',' | '}' if depth == 1 => {
-                names.push(first_word(&text[start..at]));
+                items.push(&text[start..at]);
                 start = at + 1;
                 if c == '}' {
                     break;
@@ -223,8 +259,7 @@ fn top_names(text: &str) -> Vec<String> {
             _ => {}
         }
     }
-    names.retain(|name| !name.is_empty());
-    names
+    items
 }
 
 #[track_caller]
@@ -235,13 +270,13 @@ fn report(problems: &[String]) {
 #[test]
 fn every_module_is_in_the_map() {
     let mut problems = Vec::new();
-    for source in sources() {
-        if place(source.module()).is_none() {
+    for source in sources().iter().filter(|source| !source.is_front()) {
+        if place(&source.room()).is_none() {
             problems.push(format!(
                 "src/{}: add `{}` to FLOORS in tests/tidy.rs, above what it imports, and to \
                  ARCHITECTURE.md",
                 source.path,
-                source.module()
+                source.room()
             ));
         }
     }
@@ -252,19 +287,19 @@ fn every_module_is_in_the_map() {
 fn imports_follow_the_map() {
     let mut problems = Vec::new();
     for source in sources().iter().filter(|source| !source.test_only) {
-        let Some((_, own)) = place(source.module()) else { continue };
-        if matches!(source.module(), "lib" | "main") {
+        let own_room = source.room();
+        let Some((_, own)) = place(&own_room) else { continue };
+        if matches!(own_room.as_str(), "lib" | "main") {
             continue;
         }
         for (line, name) in imports(source) {
             let here = format!("src/{}:{line}", source.path);
             match place(&name) {
-                _ if name == source.module() => {}
+                _ if name == own_room => {}
                 Some((_, rank)) if rank < own => {}
                 Some(_) => problems.push(format!(
-                    "{here}: `{name}` stands after `{}` in the module map; move what is needed \
-                     down to a module before both, or hand it in as an argument",
-                    source.module()
+                    "{here}: `{name}` stands after `{own_room}` in the map; move what is needed \
+                     down to a room before both, or hand it in as an argument"
                 )),
                 None => problems.push(format!(
                     "{here}: import `{name}` from the module that defines it, not through lib.rs"
@@ -279,7 +314,7 @@ fn imports_follow_the_map() {
 fn the_core_does_no_io() {
     let mut problems = Vec::new();
     for source in sources().iter().filter(|source| !source.test_only) {
-        if place(source.module()).is_none_or(|(floor, _)| floor > CORE_FLOORS) {
+        if place(&source.room()).is_none_or(|(floor, _)| floor > CORE_FLOORS) {
             continue;
         }
         for (number, line) in &source.code {
@@ -417,5 +452,9 @@ fn names_in_braces_are_spelt_out() {
 
 #[test]
 fn grouped_imports_are_read() {
-    assert_eq!(top_names("{ encoder, info::{Info, X}, ids };"), ["encoder", "info", "ids"]);
+    let text = "{ parser, base::{ids::{Cid, Kind}, limits}, codec::info::Info };";
+    assert_eq!(paths(text, 2), ["parser", "base::ids", "base::limits", "codec::info"]);
+    assert_eq!(paths("conn::Conn;", 2), ["conn::Conn"]);
+    assert_eq!(room("conn::Conn"), "conn");
+    assert_eq!(room("base::ids::Cid"), "base::ids");
 }

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use dialtone::outbound::Outbound;
+use dialtone::conn::outbound::Outbound;
 
 use super::Prepared;
 

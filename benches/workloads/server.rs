@@ -8,12 +8,12 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use dialtone::Options;
+use dialtone::base::ids::{Kind, ServerId};
 use dialtone::client::Client;
+use dialtone::config::options::ConnectionType;
 use dialtone::conn::{Conn, Wire};
 use dialtone::deliver::Delivery;
-use dialtone::ids::{Kind, ServerId};
 use dialtone::machine::Machine;
-use dialtone::options::ConnectionType;
 use dialtone::parser::Parser;
 use dialtone::registry::Registry;
 use dialtone::route::mesh::Mesh;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::thread;
 
 use super::*;
+use crate::base::ids::{Cid, Kind};
+use crate::base::moment::Moment;
 use crate::conn::Slot;
+use crate::conn::outbound::Policy;
 use crate::conn::taken::Taken;
-use crate::ids::{Cid, Kind};
-use crate::moment::Moment;
-use crate::outbound::Policy;
 
 const POLICY: Policy = Policy { pending_bytes_max: 1 << 30, drop_when_far_behind: false };
 const THREADS: u64 = 3;

@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::conf;
-use crate::options::{Credential, Permissions as PermissionOptions};
+use crate::config::conf;
+use crate::config::options::{Credential, Permissions as PermissionOptions};
 
 const NONCE: &[u8] = b"Dwvwp_3NzsCvfxY";
 

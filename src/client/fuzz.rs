@@ -6,19 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::base::ids::{Kind, ServerId};
+use crate::base::subject;
 use crate::client::Client;
+use crate::config::options::{
+    ConnectionType, Credential, Login, Options, Permissions, SubjectPermission, User,
+};
 use crate::conn::Conn;
 use crate::conn::taken::Taken;
 use crate::deliver::Delivery;
-use crate::errors::{ClosedReason, ProtoErr};
-use crate::ids::{Kind, ServerId};
 use crate::machine::Machine;
-use crate::options::{
-    ConnectionType, Credential, Login, Options, Permissions, SubjectPermission, User,
-};
 use crate::parser::Parser;
 use crate::registry::Registry;
-use crate::subject;
 
 /// A server in memory with a few clients.
 pub(crate) struct Bench {
@@ -123,7 +123,7 @@ impl Bench {
 
     /// Handles what is due for a client by `now`.
     #[cfg(test)]
-    pub(crate) fn move_to(&mut self, at: usize, now: crate::moment::Moment) {
+    pub(crate) fn move_to(&mut self, at: usize, now: crate::base::moment::Moment) {
         self.delivery.now = now;
         let end = &mut self.ends[at];
         let result = end.client.handle_deadline(&mut self.delivery);

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use crate::errors::ProtoErr;
-use crate::limits::FIRST_PING_MAX;
-use crate::moment::Moment;
-use crate::pings::Pings;
+use crate::base::errors::ProtoErr;
+use crate::base::limits::FIRST_PING_MAX;
+use crate::base::moment::Moment;
+use crate::machine::pings::Pings;
 
 /// The server's PINGs to one client, and when that was heard of.
 pub(super) struct ClientPings {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::*;
+use crate::auth::permissions::RULE_NS;
+use crate::base::fuzzing;
 use crate::client::fuzz::{Bench, fuzz_client};
-use crate::deliver::Budget;
-use crate::fuzzing;
-use crate::options::{
+use crate::config::options::{
     AllowResponses, Credential, Login, Options, Permissions, SubjectPermission, User,
 };
-use crate::permissions::RULE_NS;
+use crate::deliver::Budget;
 
 const QUIET: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
 const HEADERS: &str = "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";

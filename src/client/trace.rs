@@ -4,11 +4,11 @@
 
 use std::fmt::Write;
 
+use crate::base::errors::Quoted;
+use crate::config::options::Log;
 use crate::conn::Conn;
 use crate::conn::conn_event;
 use crate::conn::subscription::Subscription;
-use crate::errors::Quoted;
-use crate::options::Log;
 use crate::parser::{Op, Publish};
 
 /// Traces one op that is no publication.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use triomphe::ThinArc;
 
 use crate::auth::TOKEN_NAME;
-use crate::limits::GLOBAL_ACCOUNT;
+use crate::base::limits::GLOBAL_ACCOUNT;
 
 /// What monitoring and logs show of a connection's CONNECT. No field is ever empty text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

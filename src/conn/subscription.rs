@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use foldhash::fast::RandomState;
 use triomphe::ThinArc;
 
+use crate::base::table::{Table, Walk};
 use crate::conn::Conn;
 use crate::sublist::{Entry, UNLISTED};
-use crate::table::{Table, Walk};
 
 /// `queue_len` of a plain subscription.
 const PLAIN: u32 = u32::MAX;

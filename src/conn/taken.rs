@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::base::ids::{Cid, Kind};
+use crate::base::moment::Moment;
 use crate::conn::{Conn, Slot, Wire};
-use crate::ids::{Cid, Kind};
-use crate::moment::Moment;
 
 /// A wire that takes everything, and keeps it.
 #[derive(Default)]

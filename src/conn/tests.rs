@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::thread;
 
-use crate::outbound::SHARED_LEN_MIN;
+use crate::conn::outbound::SHARED_LEN_MIN;
 
 use super::*;
 

@@ -6,11 +6,11 @@
 //! nats: server/client.go `processMsgResults`
 
 use crate::account::Account;
+use crate::auth::permissions::RULE_NS;
 use crate::conn::subscription::Subscription;
 use crate::deliver::routed::Beyond;
 use crate::deliver::staging::{APPEND_NS, Plan, Receiver, Receivers};
 use crate::deliver::{OFFER_NS, OFFERS_PER_LOOK};
-use crate::permissions::RULE_NS;
 use crate::sublist::Entry;
 use crate::sublist::cache::Cached;
 use crate::sublist::result::MatchResult;

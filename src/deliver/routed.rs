@@ -25,11 +25,11 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::account::Account;
+use crate::codec::encoder;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 use crate::deliver::matched::{Matched, Target};
 use crate::deliver::{Delivery, Groups, Offer, Picks, Publisher, Row, Scope};
-use crate::encoder;
 use crate::parser::{Publish, Queues, RoutedMsg, Tail};
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;

@@ -15,14 +15,14 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::base::ids::Kind;
+use crate::base::moment::Moment;
+use crate::base::stats::Counters;
 use crate::conn::conn_event;
+use crate::conn::outbound::{Frames, Policy, SHARED_LEN_MIN};
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, Sent};
-use crate::ids::Kind;
-use crate::moment::Moment;
-use crate::outbound::{Frames, Policy, SHARED_LEN_MIN};
 use crate::parser::Tail;
-use crate::stats::Counters;
 use crate::sublist::Entry;
 
 /// Bytes held after which a worker commits although its read is not handled to the end.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::auth::permissions::Permissions;
+use crate::base::ids::{Kind, ServerId};
+use crate::base::subject;
+use crate::config::options::{self, Options, SubjectPermission};
 use crate::conn::taken::Taken;
-use crate::ids::{Kind, ServerId};
-use crate::options::{self, Options, SubjectPermission};
 use crate::parser::{Followers, Op, Parser, Rules};
-use crate::permissions::Permissions;
 use crate::registry::Registry;
-use crate::subject;
 
 const RULES: Rules =
     Rules { max_control_line: 1 << 12, max_payload: 1 << 20, headers: true, connect_first: false };
@@ -209,7 +209,7 @@ fn a_group_falls_back_on_who_can_take_it() {
     for conn in [&publisher, &gone, &there] {
         bench.subscribe(conn, "a q 1");
     }
-    gone.close(crate::errors::ClosedReason::ClientClosed, false);
+    gone.close(crate::base::errors::ClosedReason::ClientClosed, false);
     for _ in 0..50 {
         assert!(bench.publish(&publisher, false, "PUB a 0\r\n\r\n"));
     }

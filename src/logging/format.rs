@@ -7,8 +7,8 @@ use std::fmt::Write;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use crate::base::errors::is_printable;
 use crate::clock;
-use crate::errors::is_printable;
 
 /// What stands before the text of each line.
 pub(super) struct Format {

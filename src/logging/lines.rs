@@ -14,8 +14,8 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::file::LogFile;
 use super::format::{Format, Label};
 use super::repeats::{Cause, Repeats, SPAN, Verdict, Withheld};
+use crate::base::os_error::OsError;
 use crate::clock::Clock;
-use crate::os_error::OsError;
 
 /// Bytes that may wait to be written.
 const QUEUE_LEN_MAX: usize = 1024 * 1024;

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use tracing::callsite::Identifier;
 
 use super::format::Label;
-use crate::moment::Moment;
+use crate::base::moment::Moment;
 
 /// Lines of one cause in a span that are printed.
 const BURST: u32 = 10;

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use crate::account::Account;
-use crate::moment::Moment;
+use crate::base::moment::Moment;
 use crate::monitor::json::Date;
 use crate::monitor::subsz;
 use crate::monitor::{Refused, View};

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::base::duration;
+use crate::base::ids::{Cid, Kind};
+use crate::base::limits::GLOBAL_ACCOUNT;
+use crate::base::moment::Moment;
+use crate::codec::info::is_default;
 use crate::conn::Conn;
-use crate::duration;
-use crate::ids::{Cid, Kind};
-use crate::info::is_default;
-use crate::limits::GLOBAL_ACCOUNT;
-use crate::moment::Moment;
 use crate::monitor::json::{Date, Uptime};
 use crate::monitor::params::{Params, Subs};
 use crate::monitor::subsz::{self, DetailList, Known, SubjectList};

@@ -6,8 +6,8 @@
 use std::num::IntErrorKind;
 use std::str::FromStr;
 
-use crate::errors::Quoted;
-use crate::http_head::percent_decode;
+use crate::base::errors::Quoted;
+use crate::codec::http_head::percent_decode;
 use crate::monitor::Refused;
 
 /// Names and values, decoded.

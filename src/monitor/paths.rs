@@ -2,7 +2,7 @@
 //!
 //! nats: Go's net/http `ServeMux.findHandler`, `cleanPath`, `Redirect`
 
-use crate::http_head::{Method, RequestHead, percent_decode};
+use crate::codec::http_head::{Method, RequestHead, percent_decode};
 use crate::monitor::{Answer, HTML, TEMPORARY_REDIRECT};
 
 /// A path without empty segments and dots; a slash at its end stays.

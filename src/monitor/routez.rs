@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::info::Subjects;
+use crate::codec::info::Subjects;
 use crate::monitor::View;
 use crate::monitor::connz::rtt;
 use crate::monitor::json::{Date, Uptime};

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::account::Account;
+use crate::base::ids::{Cid, Kind};
+use crate::base::limits::GLOBAL_ACCOUNT;
+use crate::base::stats::CacheStats;
+use crate::base::subject::is_valid_publish;
+use crate::codec::info::is_default;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
-use crate::ids::{Cid, Kind};
-use crate::info::is_default;
-use crate::limits::GLOBAL_ACCOUNT;
 use crate::monitor::json::{Date, Float};
 use crate::monitor::params::{Params, Subs};
 use crate::monitor::{LIMIT_DEFAULT, Refused, View, page_range};
 use crate::registry::{Closed, ClosedSubscription};
-use crate::stats::CacheStats;
-use crate::subject::is_valid_publish;
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
 

@@ -6,16 +6,16 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use crate::base::errors::ClosedReason;
+use crate::base::ids::{Kind, ServerId};
+use crate::base::moment::Moment;
+use crate::codec::http_head::RequestHead;
+use crate::codec::info::Info;
+use crate::config::options::{Listen, Options, Port};
 use crate::conn::subscription::Subscription;
 use crate::conn::taken::Taken;
 use crate::conn::{About, Conn};
-use crate::errors::ClosedReason;
-use crate::http_head::RequestHead;
-use crate::ids::{Kind, ServerId};
-use crate::info::Info;
-use crate::moment::Moment;
 use crate::monitor::{Process, View};
-use crate::options::{Listen, Options, Port};
 use crate::registry::{Closed, Registry};
 
 const ID: &str = "NDVYDO4OCKSSFM2PEKCBMYKSVYI2EFYGRUD4YFKTUZWKMBBXKM32YCUD";

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::info::is_default;
-use crate::limits;
-use crate::moment::Moment;
+use crate::base::limits;
+use crate::base::moment::Moment;
+use crate::codec::info::is_default;
+use crate::config::options::{Login, WriteTimeout};
+use crate::config::route_url::RouteUrl;
 use crate::monitor::View;
 use crate::monitor::json::{Date, Float, Uptime};
-use crate::options::{Login, WriteTimeout};
 use crate::route::mesh::Mesh;
-use crate::route_url::RouteUrl;
 
 /// Time for a TLS handshake in the real server's defaults, seconds; without TLS it is only shown.
 const TLS_TIMEOUT: Float = Float(2.0);

@@ -153,11 +153,11 @@ impl Drop for Ticket {
 mod tests {
     use super::*;
     use crate::auth::Authenticator;
+    use crate::base::ids::{Cid, Kind};
+    use crate::base::moment::Moment;
+    use crate::codec::connect::Connect;
+    use crate::config::options::{ConnectionType, Login, Options};
     use crate::conn::taken::Taken;
-    use crate::connect::Connect;
-    use crate::ids::{Cid, Kind};
-    use crate::moment::Moment;
-    use crate::options::{ConnectionType, Login, Options};
 
     /// Checks of the token `U*U`.
     struct Bench {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::compression::Level;
+use crate::config::compression::Level;
 use crate::conn::Wire;
 use crate::net::s2::Compressor;
 use crate::net::stream::Stream;

@@ -13,14 +13,14 @@ use std::task::Poll;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::limits::{ROUTE_ADDRESSES_MAX, ROUTE_CONNECT_MAX, ROUTE_RESOLVE_MAX};
-use crate::moment::Moment;
+use crate::base::limits::{ROUTE_ADDRESSES_MAX, ROUTE_CONNECT_MAX, ROUTE_RESOLVE_MAX};
+use crate::base::moment::Moment;
+use crate::base::os_error::OsError;
+use crate::config::route_url::HostPort;
 use crate::net::drive::Shared;
 use crate::net::listener;
-use crate::os_error::OsError;
 use crate::route::Role;
 use crate::route::mesh::{Dial, Failure, Mesh};
-use crate::route_url::HostPort;
 
 /// Dials whom the mesh wants dialled, for ever.
 pub(crate) async fn run(shared: Arc<Shared>, mesh: Arc<Mesh>) {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::os_error::OsError;
+use crate::base::os_error::OsError;
 
 /// Only the owner needs to know where to send signals.
 const PID_FILE_MODE: u32 = 0o600;

@@ -19,10 +19,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use crate::base::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
+use crate::base::moment::Moment;
 use crate::clock::Clock;
-use crate::http_head::{AnswerWriter, Rejected, RequestHead, head_len};
-use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
-use crate::moment::Moment;
+use crate::codec::http_head::{AnswerWriter, Rejected, RequestHead, head_len};
 use crate::monitor::{Page, View};
 use crate::net::http::crowd::{Crowd, Entered, Place};
 use crate::net::http::lists::List;

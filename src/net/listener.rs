@@ -11,13 +11,13 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
+use crate::base::ids::Kind;
+use crate::base::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, ROUTE_PROBE_INTERVAL};
 use crate::client::Client;
+use crate::config::options::{ConnectionType, Listen};
 use crate::conn::{Conn, Wire};
-use crate::ids::Kind;
-use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, ROUTE_PROBE_INTERVAL};
 use crate::net::drive::{Drive, Shared};
 use crate::net::stream::Stream;
-use crate::options::{ConnectionType, Listen};
 use crate::route::{Role, Route};
 
 /// Connections that are accepted before others have their turn, those included that have just come.

@@ -18,7 +18,7 @@
 
 use std::time::Duration;
 
-use crate::moment::Moment;
+use crate::base::moment::Moment;
 
 /// How long a connection rests, in the milliseconds of tokio's timers.
 pub(crate) const REST: Duration = Duration::from_millis(1);

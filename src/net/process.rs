@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::moment::Moment;
+use crate::base::moment::Moment;
 use crate::monitor::Process;
 
 /// Percent of a core are told for at least this time.

@@ -16,7 +16,7 @@ use std::fmt;
 
 use minlz::s2;
 
-use crate::compression::Level;
+use crate::config::compression::Level;
 
 /// Begins each stream.
 const STREAM_ID: &[u8] = b"\xff\x06\x00\x00S2sTwO";

@@ -11,8 +11,8 @@ use rustix::process::{self, Pid};
 use tokio::signal::unix::{self, SignalKind};
 use tracing::info;
 
-use crate::cli;
-use crate::os_error::OsError;
+use crate::base::os_error::OsError;
+use crate::config::cli;
 
 /// The signals that the server listens to, from [`Signals::listen`] on.
 pub struct Signals {

@@ -16,9 +16,9 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
+use crate::base::moment::Moment;
 use crate::clock::Clock;
-use crate::moment::Moment;
-use crate::outbound;
+use crate::conn::outbound;
 use crate::registry::Registry;
 
 /// Longest sleep of the sweep: how long spare memory may go unseen.

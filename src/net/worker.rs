@@ -10,7 +10,7 @@ use memmap2::MmapMut;
 use crate::deliver::Delivery;
 use crate::net::arenas::Arenas;
 use crate::registry::Registry;
-use crate::turns::Turn;
+use crate::registry::turns::Turn;
 
 /// Bytes that one read takes at most. What a read and the writes it leads to cost by themselves,
 /// above all the wake-ups of those who wait for them, is shared by as many messages. Twice as much

@@ -2,7 +2,7 @@
 //!
 //! nats: server/client.go `processPub`, `processHeaderPub`, `parseSub`, `processUnsub`
 
-use crate::errors::ProtoErr;
+use crate::base::errors::ProtoErr;
 use crate::parser::line::{
     Alike, Args, Limits, args, bare, cut, plain_line, plain_publish, size, split, tail_of,
     whole_line, with_payload,

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use crate::errors::ProtoErr;
+use crate::base::errors::ProtoErr;
 use crate::parser::{Bare, Found, Grammar, OP_NAME_MAX, Part, Publication, Publish, Tail};
 
 /// The op goes on behind `buf`, of which `scanned` bytes and those after them hold no line end.

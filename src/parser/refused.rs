@@ -5,8 +5,8 @@
 //! nats: server/client.go `processPub`, `processHeaderPub`, `parseSub`, `processUnsub`,
 //! `maxPayloadViolation`; server/parser.go `protoSnippet`
 
-use crate::errors::{ProtoErr, Quoted};
-use crate::ids::Kind;
+use crate::base::errors::{ProtoErr, Quoted};
+use crate::base::ids::Kind;
 
 /// Bytes that are shown of what is no op.
 const SNIPPET_LEN: usize = 32;

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use crate::errors::ProtoErr;
+use crate::base::errors::ProtoErr;
 use crate::parser::client::{hpub_line, pub_line};
 use crate::parser::line::{
     Alike, Args, Limits, args, bare, cut, is_separator, parse_size, plain_line, plain_publish,

@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 
-use crate::errors::ProtoErr;
-use crate::fuzzing;
+use crate::base::errors::ProtoErr;
+use crate::base::fuzzing;
 use crate::parser::fuzz::fuzz_parser;
 use crate::parser::{Followers, Grammar, Op, Parser, Publish, Rules};
 

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::limits::{
+use crate::base::limits::{
     HEARD_OF_DIALS_MAX, IMPLICIT_ATTEMPTS_MIN, ROUTE_RETRY_JITTER, ROUTE_RETRY_PAUSE,
     ROUTE_RETRY_PAUSE_MAX,
 };
-use crate::moment::Moment;
+use crate::base::moment::Moment;
+use crate::config::route_url::{RouteLogin, RouteUrl};
 use crate::route::hearsay::Hearsay;
-use crate::route_url::{RouteLogin, RouteUrl};
 
 /// Which of the connections to another server one is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -389,7 +389,7 @@ const REPORT_EVERY: u64 = 3600;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::HEARD_OF_MAX;
+    use crate::base::limits::HEARD_OF_MAX;
 
     fn url(port: u16) -> RouteUrl {
         RouteUrl { host: "a".to_owned(), port, login: None }

@@ -13,10 +13,10 @@ pub(crate) mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::compression::{Compression, Level, Thresholds};
-use crate::errors::ClosedReason;
-use crate::options::Cluster;
-use crate::subject;
+use crate::base::errors::ClosedReason;
+use crate::base::subject;
+use crate::config::compression::{Compression, Level, Thresholds};
+use crate::config::options::Cluster;
 use crate::sublist::Entry;
 
 use world::{Crossing, Plan, World};

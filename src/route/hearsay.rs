@@ -9,8 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::limits::{HEARD_OF_BURST, HEARD_OF_MAX, HEARD_OF_PAUSE};
-use crate::moment::Moment;
+use crate::base::limits::{HEARD_OF_BURST, HEARD_OF_MAX, HEARD_OF_PAUSE};
+use crate::base::moment::Moment;
 
 /// What others told of.
 #[derive(Default)]

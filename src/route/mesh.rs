@@ -20,20 +20,20 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use crate::auth::Authenticator;
-use crate::compression::Agreed;
-use crate::conn::Conn;
-use crate::errors::{ClosedReason, ProtoErr, RouteErr};
-use crate::info::{Info, Subjects};
-use crate::limits::{
+use crate::auth::permissions::Permissions;
+use crate::base::errors::{ClosedReason, ProtoErr, RouteErr};
+use crate::base::limits::{
     CONNECT_URL_LEN_MAX, CONNECT_URLS_MAX, GLOBAL_ACCOUNT, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX,
     ROUTE_POOL_SIZE_MAX, ROUTE_PROTO, ROUTE_RETRY_PAUSE, ROUTE_SPARE_MAX, ROUTES_MAX,
 };
-use crate::moment::Moment;
-use crate::options::{self, Authorization, Cluster, Login, Options};
-use crate::permissions::Permissions;
+use crate::base::moment::Moment;
+use crate::codec::info::{Info, Subjects};
+use crate::config::compression::Agreed;
+use crate::config::options::{self, Authorization, Cluster, Login, Options};
+use crate::config::route_url::{HostPort, RouteLogin, RouteUrl};
+use crate::conn::Conn;
 use crate::registry::Registry;
 use crate::route::dials::Dials;
-use crate::route_url::{HostPort, RouteLogin, RouteUrl};
 
 pub use crate::route::dials::{Dial, Failure, Place};
 

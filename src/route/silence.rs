@@ -21,8 +21,8 @@
 
 use std::time::Duration;
 
+use crate::base::moment::Moment;
 use crate::conn::Progress;
-use crate::moment::Moment;
 
 /// Looks in `silence_max`, and how many of them may find nothing after the one that asks.
 const LOOKS: u32 = 3;

@@ -6,25 +6,27 @@ use core::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::fuzz::Bench;
-use crate::conn::Conn;
-use crate::conn::taken::Taken;
-use crate::errors::{ClosedReason, ProtoErr};
-use crate::fuzzing;
-use crate::ids::Kind;
-use crate::info::Info;
-use crate::limits::{
+use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::base::fuzzing;
+use crate::base::ids::Kind;
+use crate::base::limits::{
     CONNECT_URL_LEN_MAX, CONNECT_URLS_MAX, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX,
     ROUTE_RETRY_PAUSE, ROUTES_MAX,
 };
+use crate::base::moment::Moment;
+use crate::base::subject;
+use crate::client::fuzz::Bench;
+use crate::codec::info::Info;
+use crate::config::options::{
+    Cluster, Credential, Login, Options, Permissions, SubjectPermission, User,
+};
+use crate::conn::Conn;
+use crate::conn::taken::Taken;
 use crate::machine::Machine;
-use crate::moment::Moment;
-use crate::options::{Cluster, Credential, Login, Options, Permissions, SubjectPermission, User};
 use crate::parser::{Parser, RouteRules};
 use crate::route::fuzz::{Play, fuzz_mesh, fuzz_route};
 use crate::route::mesh::{Dial, Mesh, Place, Unregistered};
 use crate::route::{Role, Route};
-use crate::subject;
 use crate::sublist::Entry;
 
 fn pooled(_: usize) -> Cluster {

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
-use crate::moment::Moment;
-use crate::stats::CacheStats;
+use crate::base::moment::Moment;
+use crate::base::stats::CacheStats;
 
 /// Most slots of one cache: beyond, a subject costs a match of some 100 ns now and then.
 pub const SLOTS_MAX: usize = 8192;
@@ -368,7 +368,7 @@ mod tests {
         Cached, HEAP_BYTES_MAX, Lookup, MISS_SPAN_MAX, MatchCache, SLOTS_MAX, SLOTS_MIN,
         SUBJECT_LEN_MAX,
     };
-    use crate::moment::Moment;
+    use crate::base::moment::Moment;
 
     impl Cached for Vec<u8> {
         fn clear(&mut self) {

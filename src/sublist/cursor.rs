@@ -10,8 +10,8 @@
 //! end of their arena, in which removal only moves what is last to an earlier place. Tables are
 //! visited by a [`Walk`].
 
+use crate::base::table::Walk;
 use crate::sublist::{Entry, Sublist};
-use crate::table::Walk;
 
 /// A place among the subjects of one sublist.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::moment::Moment;
-use crate::subject::{is_valid_subscription, matches};
+use crate::base::moment::Moment;
+use crate::base::subject::{is_valid_subscription, matches};
 use crate::sublist::cache::{Lookup, MatchCache};
 use crate::sublist::cursor::Cursor;
 use crate::sublist::result::MatchResult;

@@ -11,8 +11,8 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
+use crate::base::table::{Table, Walk};
 use crate::sublist::Entry;
-use crate::table::{Table, Walk};
 
 /// Slot of an entry that is in no sublist; every entry begins with it.
 pub const UNLISTED: u32 = u32::MAX;

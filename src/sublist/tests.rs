@@ -1,6 +1,6 @@
 //! The sublist: cases worth a name, and its fuzz body.
 
-use crate::fuzzing;
+use crate::base::fuzzing;
 use crate::sublist::fuzz::{Found, Sub, fuzz_sublist_ops, matched, take_looks};
 use crate::sublist::{Entry, Sublist, UNLISTED};
 

@@ -25,9 +25,9 @@ use std::ops::ControlFlow;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use crate::subject::{has_empty_token, rest_matches, split_first};
+use crate::base::subject::{has_empty_token, rest_matches, split_first};
+use crate::base::table::Table;
 use crate::sublist::Entry;
-use crate::table::Table;
 
 /// The branch where every pattern begins; it has no token.
 const ROOT: u32 = 0;

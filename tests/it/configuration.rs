@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use dialtone::cli;
-use dialtone::conf::Sources;
+use dialtone::config::cli;
+use dialtone::config::conf::Sources;
 use tempfile::TempDir;
 
 use crate::support::Which;

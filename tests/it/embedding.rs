@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dialtone::options::{Cluster, Listen, Options, Port};
-use dialtone::route_url::RouteUrl;
+use dialtone::config::options::{Cluster, Listen, Options, Port};
+use dialtone::config::route_url::RouteUrl;
 use dialtone::{LineOptions, Server};
 use tokio::time::timeout;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::moment::Moment;
+use crate::base::moment::Moment;
 use crate::net::pace::{CALM, PLENTY, Pace, REST, Rests, Verdict};
 use crate::net::stream::Stream;
 

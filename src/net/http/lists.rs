@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{self, JoinHandle};
 
-use crate::http_head::{AnswerWriter, RequestHead};
+use crate::codec::http_head::{AnswerWriter, RequestHead};
 use crate::monitor::{Body, Page};
 use crate::net::http::Endpoint;
 

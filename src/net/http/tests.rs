@@ -2,10 +2,10 @@
 
 use tokio::net::TcpSocket;
 
+use crate::base::ids::{Kind, ServerId};
+use crate::config::options::Options;
 use crate::conn::taken::Taken;
 use crate::conn::{About, Conn};
-use crate::ids::{Kind, ServerId};
-use crate::options::Options;
 
 use super::*;
 
@@ -144,7 +144,8 @@ async fn of_too_many_lists_that_of_a_slow_reader_ends() {
     let ends_whole = |answer: String| answer.ends_with("\r\n0\r\n\r\n");
     let mut last = readers.pop().unwrap();
     assert!(ends_whole(read_all(&mut last).await));
-    // Mostly the first, but pieces may go into the sockets of the others before the last of its own.
+    // Mostly the first, but pieces may go into the sockets of the others before the last of its
+    // own.
     for mut reader in readers {
         if !ends_whole(read_all(&mut reader).await) {
             return;

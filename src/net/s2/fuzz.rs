@@ -1,7 +1,7 @@
 //! Fuzz bodies of the S2 stream: what is read does not depend on how it is cut, and what was
 //! written is read again.
 
-use crate::compression::Level;
+use crate::config::compression::Level;
 use crate::net::s2::{BODY_LEN_MAX, Compressor, Decompressor, S2Error};
 
 /// The plain bytes of `pieces`, or why there are none behind them.

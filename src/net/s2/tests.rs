@@ -1,7 +1,7 @@
 //! Streams of the real server, and streams that nobody should send.
 
-use crate::compression::Level;
-use crate::fuzzing;
+use crate::base::fuzzing;
+use crate::config::compression::Level;
 use crate::net::s2::fuzz::{fuzz_compress, fuzz_decompress};
 use crate::net::s2::{BLOCK_LEN, Compressor, Decompressor, S2Error};
 

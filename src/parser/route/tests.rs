@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 
-use crate::errors::ProtoErr;
-use crate::fuzzing;
+use crate::base::errors::ProtoErr;
+use crate::base::fuzzing;
 use crate::parser::fuzz::fuzz_route_parser;
 use crate::parser::tests::{Shown, content, parse_with, text};
 use crate::parser::{Parser, RouteOp, RouteRules, RoutedMsg};

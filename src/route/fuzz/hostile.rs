@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::base::errors::ClosedReason;
+use crate::base::ids::Kind;
+use crate::base::moment::Moment;
 use crate::client::fuzz::Bench;
+use crate::config::options::{Cluster, Listen, Login, Options, Port};
+use crate::config::route_url::RouteUrl;
 use crate::conn::taken::Taken;
-use crate::errors::ClosedReason;
-use crate::ids::Kind;
 use crate::machine::Machine;
-use crate::moment::Moment;
-use crate::options::{Cluster, Listen, Login, Options, Port};
 use crate::parser::Parser;
 use crate::route::mesh::Mesh;
 use crate::route::{Role, Route};
-use crate::route_url::RouteUrl;
 use crate::sublist::Entry;
 
 /// One connection that says `bytes`, cut at random. The first byte chooses who dialled, whether

@@ -14,22 +14,22 @@ use fastrand::Rng;
 use parking_lot::Mutex;
 
 use crate::auth::{Check, Verdict};
+use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::base::ids::Cid;
+use crate::base::limits::{ROUTE_RETRY_JITTER, ROUTE_RETRY_PAUSE, SYSTEM_ACCOUNT};
+use crate::base::moment::Moment;
+use crate::codec::connect::RouteConnect;
+use crate::codec::encoder;
+use crate::codec::info::Info;
+use crate::config::options::Options;
+use crate::config::route_url::RouteUrl;
 use crate::conn::Conn;
-use crate::connect::RouteConnect;
 use crate::deliver::Delivery;
-use crate::encoder;
-use crate::errors::{ClosedReason, ProtoErr};
-use crate::ids::Cid;
-use crate::info::Info;
-use crate::limits::{ROUTE_RETRY_JITTER, ROUTE_RETRY_PAUSE, SYSTEM_ACCOUNT};
 use crate::machine::Machine;
-use crate::moment::Moment;
-use crate::options::Options;
 use crate::parser::{Refused, Rest, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
 use crate::route::Role;
 use crate::route::mesh::{Dial, Place};
-use crate::route_url::RouteUrl;
 
 const POOL_SIZE: usize = 3;
 

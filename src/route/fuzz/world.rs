@@ -12,20 +12,20 @@ use std::time::Duration;
 use fastrand::Rng;
 use parking_lot::Mutex;
 
+use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::base::ids::{Kind, ServerId};
+use crate::base::moment::Moment;
 use crate::client::fuzz::Bench;
+use crate::codec::info::Info;
+use crate::config::options::{Cluster, Listen, Options, Port};
+use crate::config::route_url::RouteUrl;
 use crate::conn::{Conn, Wire};
-use crate::errors::{ClosedReason, ProtoErr};
-use crate::ids::{Kind, ServerId};
-use crate::info::Info;
 use crate::machine::Machine;
-use crate::moment::Moment;
-use crate::options::{Cluster, Listen, Options, Port};
 use crate::parser::{Parser, RouteOp, RouteRules};
 use crate::registry::Registry;
 use crate::route::fuzz::nats_server::{NatsRoute, NatsServer};
 use crate::route::mesh::{Dial, Mesh, Place};
 use crate::route::{Role, Route};
-use crate::route_url::RouteUrl;
 
 /// Bytes that a wire takes before the other side has to read.
 const WIRE_ROOM: usize = 16 * 1024;

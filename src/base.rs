@@ -1,0 +1,16 @@
+//! What everybody may use and what uses nothing else: plain data, pure functions, one table.
+//!
+//! Knows no bytes of any protocol, no setting and no lock.
+
+pub mod duration;
+pub mod errors;
+#[cfg(test)]
+pub(crate) mod fuzzing;
+pub mod ids;
+pub mod limits;
+pub mod moment;
+pub mod os_error;
+pub mod stats;
+pub mod subject;
+pub(crate) mod sync;
+pub mod table;

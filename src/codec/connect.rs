@@ -1,0 +1,688 @@
+//! The options of a client's CONNECT, and the reader of their JSON.
+//!
+//! The reader takes what Go's `encoding/json` takes, which clients in fifty languages were tried
+//! against: keys in any case, unknown keys, `null` anywhere, lone surrogates, bytes that are no
+//! UTF-8 (each becomes U+FFFD). serde_json refuses the last two, `-0` and deep nesting.
+//! Knows nothing of what the options lead to, nor of which credentials are right.
+//! nats: server/client.go `ClientOpts`, `processConnect`
+
+mod route;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::codec::info::is_default;
+
+pub use route::RouteConnect;
+
+/// What a client asks for. Absent options keep their value, so a second CONNECT overlays the
+/// first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Connect {
+    /// Answer `+OK` to each accepted verb.
+    pub verbose: bool,
+    /// Check the subjects of publications.
+    pub pedantic: bool,
+    /// Deliver own publications to own subscriptions.
+    pub echo: bool,
+    /// Takes and sends HPUB and HMSG.
+    pub headers: bool,
+    /// Wants a 503 message where nobody takes a request.
+    pub no_responders: bool,
+    /// Informational: the client wants TLS.
+    pub tls_required: bool,
+    /// Once asked for a sandbox account; refused.
+    #[serde(skip_serializing_if = "is_default")]
+    pub new_account: bool,
+    /// 1: takes INFO at any time. Servers refuse other values than 0 and 1.
+    pub protocol: i64,
+    /// Free text, shown in monitoring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Box<str>>,
+    /// Language of the client library.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lang: Option<Box<str>>,
+    /// Version of the client library.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Box<str>>,
+    /// Once named an account; refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Box<str>>,
+    /// Apart and boxed, so that they can be dropped once they are checked.
+    #[serde(flatten)]
+    pub credentials: Option<Box<Credentials>>,
+}
+
+/// Proof of who the client is. No field is ever empty text.
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Credentials {
+    /// User name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Box<str>>,
+    /// Password of `user`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Box<str>>,
+    /// Token in place of user and password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_token: Option<Box<str>>,
+    /// Public user nkey.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nkey: Option<Box<str>>,
+    /// The server's nonce signed with the nkey, base64url.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sig: Option<Box<str>>,
+    /// User JWT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<Box<str>>,
+    /// The nonce signed by a trusted proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_sig: Option<Box<str>>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+impl Default for Connect {
+    /// What holds before the first CONNECT, and for keys that it leaves out.
+    fn default() -> Self {
+        Self {
+            verbose: true,
+            pedantic: true,
+            echo: true,
+            headers: false,
+            no_responders: false,
+            tls_required: false,
+            new_account: false,
+            protocol: 0,
+            name: None,
+            lang: None,
+            version: None,
+            account: None,
+            credentials: None,
+        }
+    }
+}
+
+impl Connect {
+    /// Lays the options in `json`, the argument of CONNECT without its line end, over these.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if it is not JSON, or a known option has a value of the wrong type. Some
+    /// options may be changed by then: the connection is to be closed.
+    pub fn overlay(&mut self, json: &[u8]) -> Result<(), ConnectError> {
+        let mut reader = Reader { json, at: 0 };
+        if !reader.take_null()? {
+            reader.object(|reader, key| self.overlay_option(key, reader))?;
+        }
+        reader.end()
+    }
+
+    fn overlay_option(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), ConnectError> {
+        match key {
+            "verbose" => reader.overlay_bool(&mut self.verbose),
+            "pedantic" => reader.overlay_bool(&mut self.pedantic),
+            "echo" => reader.overlay_bool(&mut self.echo),
+            "headers" => reader.overlay_bool(&mut self.headers),
+            "no_responders" => reader.overlay_bool(&mut self.no_responders),
+            "tls_required" => reader.overlay_bool(&mut self.tls_required),
+            "new_account" => reader.overlay_bool(&mut self.new_account),
+            "protocol" => reader.overlay_integer(&mut self.protocol),
+            "name" => reader.overlay_text(&mut self.name),
+            "lang" => reader.overlay_text(&mut self.lang),
+            "version" => reader.overlay_text(&mut self.version),
+            "account" => reader.overlay_text(&mut self.account),
+            "user" => reader.overlay_text(&mut self.credentials_mut().user),
+            "pass" => reader.overlay_text(&mut self.credentials_mut().pass),
+            "auth_token" => reader.overlay_text(&mut self.credentials_mut().auth_token),
+            "nkey" => reader.overlay_text(&mut self.credentials_mut().nkey),
+            "sig" => reader.overlay_text(&mut self.credentials_mut().sig),
+            "jwt" => reader.overlay_text(&mut self.credentials_mut().jwt),
+            "proxy_sig" => reader.overlay_text(&mut self.credentials_mut().proxy_sig),
+            // Options of routes and leafnodes: without effect, but their types are checked.
+            "remote_account" => reader.overlay_text(&mut None),
+            "import" | "export" => reader.check_subject_permission(),
+            _ => reader.skip(),
+        }
+    }
+
+    fn credentials_mut(&mut self) -> &mut Credentials {
+        self.credentials.get_or_insert_default()
+    }
+}
+
+/// The argument of CONNECT cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectError {
+    /// Offset in the argument, in bytes.
+    pub at: usize,
+    /// What should have stood there.
+    pub expected: &'static str,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {} at byte {} of CONNECT", self.expected, self.at)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// Arrays and objects inside each other. nats: Go's `encoding/json` `maxNestingDepth`
+const DEPTH_MAX: usize = 10_000;
+
+/// A place in a JSON text. Each method skips blanks, then takes one thing.
+struct Reader<'a> {
+    json: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn overlay_bool(&mut self, value: &mut bool) -> Result<(), ConnectError> {
+        match self.peek() {
+            Some(b't') => {
+                self.word("true")?;
+                *value = true;
+            }
+            Some(b'f') => {
+                self.word("false")?;
+                *value = false;
+            }
+            Some(b'n') => self.word("null")?,
+            _ => return Err(self.expected("true or false")),
+        }
+        Ok(())
+    }
+
+    fn overlay_integer(&mut self, value: &mut i64) -> Result<(), ConnectError> {
+        if self.take_null()? {
+            return Ok(());
+        }
+        let number = self.number()?;
+        let number = std::str::from_utf8(number).ok().and_then(|digits| digits.parse().ok());
+        *value = number.ok_or(self.expected("an integer"))?;
+        Ok(())
+    }
+
+    /// Empty text is kept as `None`.
+    fn overlay_text(&mut self, value: &mut Option<Box<str>>) -> Result<(), ConnectError> {
+        if !self.take_null()? {
+            let text = unescape(self.string()?);
+            *value = (!text.is_empty()).then(|| text.into());
+        }
+        Ok(())
+    }
+
+    /// `{"allow":[..],"deny":[..]}`.
+    fn check_subject_permission(&mut self) -> Result<(), ConnectError> {
+        if self.take_null()? {
+            return Ok(());
+        }
+        self.object(|reader, key| match key {
+            "allow" | "deny" => reader.check_texts(),
+            _ => reader.skip(),
+        })
+    }
+
+    fn check_texts(&mut self) -> Result<(), ConnectError> {
+        if self.take_null()? {
+            return Ok(());
+        }
+        self.expect(b'[', "an array")?;
+        if self.take(b']') {
+            return Ok(());
+        }
+        loop {
+            self.overlay_text(&mut None)?;
+            if !self.take(b',') {
+                return self.expect(b']', "`,` or `]`");
+            }
+        }
+    }
+
+    /// Takes one object, calling `field` with each key in lower case; `field` takes the value.
+    fn object(
+        &mut self,
+        mut field: impl FnMut(&mut Self, &str) -> Result<(), ConnectError>,
+    ) -> Result<(), ConnectError> {
+        self.expect(b'{', "an object")?;
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            let key = self.key()?;
+            field(self, &fold(&unescape(key)))?;
+            if !self.take(b',') {
+                return self.expect(b'}', "`,` or `}`");
+            }
+        }
+    }
+
+    /// Takes any one value. Not recursive: what is open stands in a list.
+    fn skip(&mut self) -> Result<(), ConnectError> {
+        let mut open = Vec::new();
+        loop {
+            match self.peek() {
+                Some(opener @ (b'{' | b'[')) => {
+                    if open.len() == DEPTH_MAX {
+                        return Err(self.expected("less nesting"));
+                    }
+                    self.at += 1;
+                    let closer = opener + 2; // in ASCII both brackets close two places further
+                    if !self.take(closer) {
+                        open.push(closer);
+                        self.key_inside(closer)?;
+                        continue;
+                    }
+                }
+                Some(b'"') => drop(self.string()?),
+                Some(b't') => self.word("true")?,
+                Some(b'f') => self.word("false")?,
+                Some(b'n') => self.word("null")?,
+                _ => drop(self.number()?),
+            }
+            // A value has ended, and with it perhaps what it is the last of.
+            loop {
+                let Some(&closer) = open.last() else { return Ok(()) };
+                if self.take(b',') {
+                    self.key_inside(closer)?;
+                    break;
+                }
+                self.expect(closer, "`,` or a closing bracket")?;
+                open.pop();
+            }
+        }
+    }
+
+    /// In an object a key comes before the next value, in an array nothing.
+    fn key_inside(&mut self, closer: u8) -> Result<(), ConnectError> {
+        if closer == b'}' {
+            self.key()?;
+        }
+        Ok(())
+    }
+
+    /// Key and colon; the key is still escaped.
+    fn key(&mut self) -> Result<&'a [u8], ConnectError> {
+        let key = self.string()?;
+        self.expect(b':', "`:`")?;
+        Ok(key)
+    }
+
+    /// The inside of a string, checked but still escaped.
+    fn string(&mut self) -> Result<&'a [u8], ConnectError> {
+        self.expect(b'"', "a string")?;
+        let start = self.at;
+        loop {
+            match self.json.get(self.at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    let escape = self.json.get(self.at + 1..).unwrap_or_default();
+                    self.at += match escape {
+                        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+                        [b'u', hex @ ..] if hex4(hex).is_some() => 6,
+                        _ => return Err(self.expected("an escape sequence")),
+                    };
+                }
+                Some(0x20..) => self.at += 1,
+                _ => return Err(self.expected("a closing quote")),
+            }
+        }
+        self.at += 1;
+        Ok(&self.json[start..self.at - 1])
+    }
+
+    fn number(&mut self) -> Result<&'a [u8], ConnectError> {
+        let expected = self.expected("a value");
+        let start = self.at;
+        self.at += usize::from(self.json.get(self.at) == Some(&b'-'));
+        let whole = self.digits();
+        let leading_zero = whole > 1 && self.json[self.at - whole] == b'0';
+        let mut valid = whole > 0 && !leading_zero;
+        if self.json.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            valid &= self.digits() > 0;
+        }
+        if let Some(b'e' | b'E') = self.json.get(self.at) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.json.get(self.at), Some(b'+' | b'-')));
+            valid &= self.digits() > 0;
+        }
+        if valid { Ok(&self.json[start..self.at]) } else { Err(expected) }
+    }
+
+    /// How many digits stood here.
+    fn digits(&mut self) -> usize {
+        let rest = &self.json[self.at..];
+        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += count;
+        count
+    }
+
+    fn take_null(&mut self) -> Result<bool, ConnectError> {
+        let null = self.peek() == Some(b'n');
+        if null {
+            self.word("null")?;
+        }
+        Ok(null)
+    }
+
+    fn word(&mut self, word: &'static str) -> Result<(), ConnectError> {
+        if !self.json[self.at..].starts_with(word.as_bytes()) {
+            return Err(self.expected(word));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), ConnectError> {
+        if self.peek().is_some() { Err(self.expected("nothing more")) } else { Ok(()) }
+    }
+
+    fn expect(&mut self, byte: u8, name: &'static str) -> Result<(), ConnectError> {
+        if self.take(byte) { Ok(()) } else { Err(self.expected(name)) }
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Skips blanks.
+    fn peek(&mut self) -> Option<u8> {
+        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.json.get(self.at) {
+            self.at += 1;
+        }
+        self.json.get(self.at).copied()
+    }
+
+    fn expected(&self, expected: &'static str) -> ConnectError {
+        ConnectError { at: self.at, expected }
+    }
+}
+
+/// The value of the first four bytes as hexadecimal digits.
+fn hex4(hex: &[u8]) -> Option<u32> {
+    let hex = hex.get(..4)?;
+    hex.iter().try_fold(0, |value, &byte| Some(value << 4 | char::from(byte).to_digit(16)?))
+}
+
+/// The text of a string that [`Reader::string`] has passed.
+fn unescape(raw: &[u8]) -> String {
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(backslash) = memchr::memchr(b'\\', rest) {
+        push_lossy(&mut text, &rest[..backslash]);
+        rest = &rest[backslash + 1..];
+        let (c, len) = match rest.first() {
+            Some(b'b') => ('\x08', 1),
+            Some(b'f') => ('\x0c', 1),
+            Some(b'n') => ('\n', 1),
+            Some(b'r') => ('\r', 1),
+            Some(b't') => ('\t', 1),
+            Some(b'u') => unescape_utf16(rest),
+            Some(&byte) => (char::from(byte), 1),
+            None => break,
+        };
+        text.push(c);
+        rest = &rest[len..];
+    }
+    push_lossy(&mut text, rest);
+    text
+}
+
+/// Takes `uXXXX`, or a surrogate pair `uXXXX\uXXXX`; gives the character and the bytes taken.
+fn unescape_utf16(raw: &[u8]) -> (char, usize) {
+    let unit = raw.get(1..).and_then(hex4).unwrap_or_default();
+    let low = raw.get(5..).and_then(|next| next.strip_prefix(b"\\u")).and_then(hex4);
+    match (unit, low) {
+        (0xd800..=0xdbff, Some(low @ 0xdc00..=0xdfff)) => {
+            let pair = 0x1_0000 + ((unit - 0xd800) << 10 | (low - 0xdc00));
+            (char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER), 11)
+        }
+        _ => (char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER), 5),
+    }
+}
+
+fn push_lossy(text: &mut String, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+}
+
+/// Lower case, with the two characters outside ASCII whose lower case lies inside.
+fn fold(key: &str) -> Cow<'_, str> {
+    if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+        return Cow::Borrowed(key);
+    }
+    let fold_char = |c: char| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        _ => c.to_ascii_lowercase(),
+    };
+    Cow::Owned(key.chars().map(fold_char).collect())
+}
+
+/// Fuzz body: any bytes give options or an error inside the bytes; options that are written out
+/// read the same again; and what serde_json calls JSON is JSON.
+///
+/// # Panics
+/// If that does not hold.
+#[cfg(any(test, feature = "fuzz"))]
+pub fn fuzz_connect(json: &[u8]) {
+    let mut connect = Connect::default();
+    match connect.overlay(json) {
+        Err(err) => assert!(err.at <= json.len(), "{err} lies outside"),
+        Ok(()) => {
+            let written = serde_json::to_vec(&connect).expect("options are plain data");
+            let mut again = Connect::default();
+            assert_eq!(again.overlay(&written), Ok(()));
+            if connect.credentials.as_deref() == Some(&Credentials::default()) {
+                connect.credentials = None;
+            }
+            assert_eq!(again, connect);
+        }
+    }
+    if serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok() {
+        let mut reader = Reader { json, at: 0 };
+        assert_eq!(reader.skip().and_then(|()| reader.end()), Ok(()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: impl AsRef<[u8]>) -> Option<Connect> {
+        let mut connect = Connect::default();
+        connect.overlay(json.as_ref()).ok().map(|()| connect)
+    }
+
+    fn name(json: impl AsRef<[u8]>) -> String {
+        read(json).unwrap().name.unwrap_or_default().into()
+    }
+
+    #[test]
+    fn nothing_asked_for_is_verbose_pedantic_and_echoed() {
+        for json in ["{}", " { } ", "null", "\tnull ", r#"{"verbose":null,"":1}"#] {
+            assert_eq!(read(json), Some(Connect::default()), "{json}");
+        }
+    }
+
+    #[test]
+    fn each_option_has_its_place() {
+        let connect = read(
+            r#"{"verbose":false,"pedantic":false,"echo":false,"headers":true,"no_responders":true,
+            "tls_required":true,"new_account":true,"protocol":1,"name":"n","lang":"l",
+            "version":"v","account":"a","user":"u","pass":"p","auth_token":"t","nkey":"k",
+            "sig":"s","jwt":"j","proxy_sig":"x"}"#,
+        );
+        let text = |text: &str| Some(text.into());
+        let credentials = Credentials {
+            user: text("u"),
+            pass: text("p"),
+            auth_token: text("t"),
+            nkey: text("k"),
+            sig: text("s"),
+            jwt: text("j"),
+            proxy_sig: text("x"),
+        };
+        let expected = Connect {
+            verbose: false,
+            pedantic: false,
+            echo: false,
+            headers: true,
+            no_responders: true,
+            tls_required: true,
+            new_account: true,
+            protocol: 1,
+            name: text("n"),
+            lang: text("l"),
+            version: text("v"),
+            account: text("a"),
+            credentials: Some(Box::new(credentials)),
+        };
+        assert_eq!(connect, Some(expected));
+    }
+
+    #[test]
+    fn a_second_connect_overlays_the_first() {
+        let mut connect = read(r#"{"verbose":false,"name":"a","user":"u","lang":"l"}"#).unwrap();
+        connect.overlay(br#"{"pedantic":false,"name":"b","lang":"","user":null}"#).unwrap();
+        assert!(!connect.verbose && !connect.pedantic && connect.echo);
+        assert_eq!(connect.name.as_deref(), Some("b"));
+        assert_eq!(connect.lang, None);
+        assert_eq!(connect.credentials.unwrap().user.as_deref(), Some("u"));
+    }
+
+    #[test]
+    fn keys_match_in_any_case_and_the_last_wins() {
+        assert!(!read(r#"{"VerBose":false}"#).unwrap().verbose);
+        assert!(!read(r#"{"ver\u0062ose":false}"#).unwrap().verbose);
+        assert!(!read("{\"verbo\u{17f}e\":false}").unwrap().verbose);
+        assert_eq!(read("{\"n\u{212a}ey\":\"k\"}"), read(r#"{"nkey":"k"}"#));
+        assert_eq!(name(r#"{"name":"x","NAME":"y"}"#), "y");
+        assert_eq!(name(r#"{"name":"x","name":null}"#), "x");
+        assert_eq!(name(r#"{"name":"x","name":""}"#), "");
+    }
+
+    /// Each line was sent to the real server, which took it.
+    #[test]
+    fn what_the_real_server_takes() {
+        for json in [
+            r#"{"protocol":-0}"#,
+            r#"{"protocol":9223372036854775807}"#,
+            r#"{"foo":{"a":[1,2,{"b":null}],"c":1e5,"d":-0.1E+3},"e":[],"f":{}}"#,
+            r#"{"import":{"Allow":["a",null],"x":1},"export":null}"#,
+            r#"{"tlsrequired":5}"#,
+        ] {
+            assert!(read(json).is_some(), "{json}");
+        }
+        assert!(read(b"{\"x\xff\":\"a\"}").is_some());
+        let deep = format!(r#"{{"foo":{}{}}}"#, "[".repeat(1500), "]".repeat(1500));
+        assert!(read(deep).is_some());
+    }
+
+    /// Each line was sent to the real server, which closed the connection.
+    #[test]
+    fn what_the_real_server_refuses() {
+        for json in [
+            "",
+            "[]",
+            "5",
+            "true",
+            r#""x""#,
+            "{",
+            "{} {}",
+            "{}}",
+            "{} x",
+            "nul",
+            "{'a':1}",
+            "{a:1}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            r#"{,"a":1}"#,
+            r#"{"a":[1,]}"#,
+            r#"{"a":[1}"#,
+            r#"{"a":01}"#,
+            r#"{"a":1.}"#,
+            r#"{"a":.1}"#,
+            r#"{"a":+1}"#,
+            r#"{"a":-}"#,
+            r#"{"a":1e}"#,
+            r#"{"a":tru}"#,
+            r#"{"a":NaN}"#,
+            r#"{"verbose":0}"#,
+            r#"{"verbose":"false"}"#,
+            r#"{"protocol":1.0}"#,
+            r#"{"protocol":1e0}"#,
+            r#"{"protocol":01}"#,
+            r#"{"protocol":"1"}"#,
+            r#"{"protocol":99999999999999999999}"#,
+            r#"{"name":5}"#,
+            r#"{"name":true}"#,
+            r#"{"name":{"a":1}}"#,
+            r#"{"name":"a\qb"}"#,
+            r#"{"name":"a\u12G4"}"#,
+            "{\"name\":\"a\tb\"}",
+            "{\"name\":\"a\0b\"}",
+            r#"{"name":"a"#,
+            r#"{"name":"a\"#,
+            r#"{"headers":1}"#,
+            r#"{"new_account":5}"#,
+            r#"{"jwt":5}"#,
+            r#"{"remote_account":5}"#,
+            r#"{"import":"x"}"#,
+            r#"{"import":{"allow":"a"}}"#,
+            r#"{"import":{"allow":["a",1]}}"#,
+            r#"{"export":{"deny":{}}}"#,
+            "\u{feff}{}",
+        ] {
+            assert_eq!(read(json), None, "{json}");
+        }
+        let deep = format!(r#"{{"foo":{}{}}}"#, "[".repeat(10_001), "]".repeat(10_001));
+        assert_eq!(read(deep), None);
+    }
+
+    /// The names were read back from the real server's `/connz`.
+    #[test]
+    fn what_is_no_text_becomes_replacement_characters() {
+        assert_eq!(name(r#"{"name":"\u00e9\n\t\/\"\\"}"#), "é\n\t/\"\\");
+        assert_eq!(name(r#"{"name":"a\ud83d\ude00b"}"#), "a😀b");
+        assert_eq!(name(r#"{"name":"a\ud800b"}"#), "a\u{fffd}b");
+        assert_eq!(name(r#"{"name":"a\ud800\u0041"}"#), "a\u{fffd}A");
+        assert_eq!(name(r#"{"name":"a\ud800\ud800\udc00"}"#), "a\u{fffd}\u{10000}");
+        assert_eq!(name(b"{\"name\":\"a\xffb\xe2\x82z\"}"), "a\u{fffd}b\u{fffd}\u{fffd}z");
+        assert_eq!(name(b"{\"name\":\"\xed\xa0\x80\"}"), "\u{fffd}\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn credentials_do_not_show_in_logs() {
+        let connect = read(r#"{"user":"u","pass":"secret"}"#).unwrap();
+        assert!(!format!("{connect:?}").contains("secret"));
+    }
+
+    #[test]
+    fn fuzz_corpus_and_its_mutations() {
+        crate::base::fuzzing::run("connect", 16_000, fuzz_connect, |random, corpus| {
+            let mut json = random.choice(corpus).unwrap().clone();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..json.len());
+                match random.u8(..4) {
+                    0 => json[at] = random.u8(..),
+                    1 => json[at] = *random.choice(b"{}[]\",:u0-e").unwrap(),
+                    2 => json.insert(at, *random.choice(b"{}[]\",:u0-e").unwrap()),
+                    _ => json.truncate(at + 1),
+                }
+            }
+            json
+        });
+    }
+}

@@ -1,0 +1,132 @@
+//! The configuration file: text to a tree of values, and that tree to [`Options`].
+//!
+//! Reads no file and no environment itself: both come through [`Sources`], so that a test or an
+//! embedding program can pass what it likes. Three steps, one file each: `lex` knows the items of
+//! the grammar, `parse` builds the tree with includes and variables, `apply` knows the settings.
+//! All wrong settings are reported together; a violation of the grammar ends the reading.
+//! nats: conf/parse.go, server/opts.go `ProcessConfigFile`
+
+mod apply;
+mod digest;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
+mod lex;
+mod parse;
+mod value;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::options::Options;
+
+/// Where the text and the variables come from.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// Gives the text of a file, or why not (`no such file or directory`).
+    pub file: &'a dyn Fn(&Path) -> Result<String, String>,
+    /// Gives the value of an environment variable.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// A place in a configuration file. The column counts bytes: from 0 on line 1, from 1 on the
+/// lines after it, as the real server counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The file as it was named.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, see above.
+    pub column: u32,
+}
+
+/// How bad a [`Problem`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// A setting that means nothing here; everything else works. Nothing is refused for it, and a
+    /// check of the file passes.
+    Notice,
+    /// Something doubtful: the server starts, but a check of the file (`-t`) fails, as with the
+    /// real server.
+    Warning,
+    /// The server does not start.
+    Error,
+}
+
+/// One thing that is wrong with a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where it stands; none if it is the file as a whole.
+    pub position: Option<Position>,
+    /// What is wrong, one line.
+    pub text: String,
+}
+
+/// Everything that is wrong with a configuration file, at least one error among it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfError {
+    /// Notices and warnings first, each kind in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads `file` into `options`: what the file does not name keeps its value. Also sets
+/// `config_file` and `config_digest`.
+///
+/// Returns the notices and warnings, in the order of the file.
+///
+/// # Errors
+/// The first violation of the grammar, or all settings that are wrong. `options` is then in an
+/// unspecified state.
+pub fn load(
+    file: &Path,
+    sources: Sources<'_>,
+    options: &mut Options,
+) -> Result<Vec<Problem>, ConfError> {
+    let root =
+        parse::parse(file, sources).map_err(|problem| ConfError { problems: vec![problem] })?;
+    options.config_file = Some(file.to_owned());
+    options.config_digest = Some(digest::digest(&root));
+    let mut problems = apply::apply(&root, options);
+    if root.is_empty() {
+        let text = format!("{}: config has no values or is empty", file.display());
+        problems.push(Problem { severity: Severity::Warning, position: None, text });
+    }
+    problems.sort_by_key(|problem| problem.severity == Severity::Error);
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(ConfError { problems });
+    }
+    Ok(problems)
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.position {
+            Some(position) => write!(f, "{position}: {}", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+impl fmt::Display for ConfError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            let line_end = if index == 0 { "" } else { "\n" };
+            write!(f, "{line_end}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfError {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! Outbound queue of one connection: encoded frames that its socket did not take yet.
+//!
+//! Knows bytes and limits. Knows no socket, no lock and no clock.
+//! Invariant: `pending_bytes` is the sum of what stands in `chunks` and in the batch that is out,
+//! and an empty queue holds no memory.
+//! nats: server/client.go `queueOutbound`, `collapsePtoNB`
+
+mod chunk;
+mod spares;
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::base::ids::Kind;
+use crate::base::limits::{ROUTE_PENDING_FACTOR, STALL_PENDING_PERCENT};
+use crate::conn::outbound::chunk::{Chunk, MAPPED_LEN};
+
+pub use crate::conn::outbound::spares::trim;
+
+/// Bytes of the first chunk, for a receiver that is only a little behind; each further one doubles,
+/// up to [`MAPPED_LEN`].
+const CHUNK_LEN_MIN: usize = 4 * 1024;
+
+/// Frames that are kept where they are behind others. To copy less is cheaper, and many small ones
+/// would take more memory than they hold.
+pub const SHARED_LEN_MIN: usize = 4 * 1024;
+
+/// Chunks that one write offers to the socket.
+const BATCH_CHUNKS_MAX: usize = 16;
+
+/// What to do with a frame, given how much waits: the one place that decides when a queue is full.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Bytes that may wait; beyond, the receiver is a slow consumer.
+    pub pending_bytes_max: usize,
+    /// Frames for a receiver far behind are dropped instead of stalling publishers.
+    pub drop_when_far_behind: bool,
+}
+
+/// The verdict of a [`Policy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Append it.
+    Append,
+    /// Append it; whoever published it should pause.
+    AppendAndStall,
+    /// Forget it, the receiver stays.
+    Drop,
+    /// The receiver is a slow consumer: close it.
+    Overflow,
+}
+
+impl Policy {
+    /// Bytes waiting from which on a receiver is far behind.
+    pub fn far_behind(&self) -> usize {
+        self.pending_bytes_max / 100 * STALL_PENDING_PERCENT
+    }
+
+    /// Bytes that may wait for a connection of that kind. A route carries the messages of many
+    /// publishers and costs them all when it ends: it may fall further behind.
+    pub fn pending_max(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Route => self.pending_bytes_max.saturating_mul(ROUTE_PENDING_FACTOR),
+            Kind::Client | Kind::System => self.pending_bytes_max,
+        }
+    }
+
+    /// Decides on `len` more bytes behind `pending_bytes`.
+    pub fn admit(&self, kind: Kind, pending_bytes: usize, len: usize) -> Admission {
+        let pending_max = self.pending_max(kind);
+        if pending_bytes > self.far_behind() {
+            if self.drop_when_far_behind {
+                return Admission::Drop;
+            }
+            if pending_bytes + len <= pending_max {
+                return Admission::AppendAndStall;
+            }
+        }
+        if pending_bytes + len > pending_max {
+            return Admission::Overflow;
+        }
+        Admission::Append
+    }
+}
+
+/// Frames for a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Frames<'a> {
+    bytes: &'a [u8],
+    /// Where they are, if others get them as well.
+    shared: Option<&'a Arc<Vec<u8>>>,
+}
+
+impl<'a> Frames<'a> {
+    /// Frames that others get as well. Whoever has to wait for them keeps them as they are, and
+    /// nobody copies them; they count for each.
+    pub fn shared(frames: &'a Arc<Vec<u8>>) -> Frames<'a> {
+        Frames { bytes: frames, shared: Some(frames) }
+    }
+}
+
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Frames<'a> {
+    /// Frames that are copied when they have to wait.
+    #[inline]
+    fn from(frames: &'a T) -> Frames<'a> {
+        Frames { bytes: frames.as_ref(), shared: None }
+    }
+}
+
+impl Deref for Frames<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+/// Frames in order of their delivery.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    /// `None` for most connections most of the time: nothing waits.
+    chunks: Option<Box<Chunks>>,
+    pending_bytes: usize,
+}
+
+/// Chunks taken out to be written while others append.
+#[derive(Debug)]
+pub struct Batch(Box<Chunks>);
+
+/// At least one chunk, except in a batch that is written.
+#[derive(Debug, Default)]
+struct Chunks {
+    list: VecDeque<Chunk>,
+    /// Bytes of the first chunk that are written.
+    written: usize,
+}
+
+impl Outbound {
+    /// An empty queue.
+    pub fn new() -> Outbound {
+        Outbound::default()
+    }
+
+    /// Bytes that wait, a batch that is out included.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Nothing waits here. A batch may still be out.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_none()
+    }
+
+    /// Counts bytes that are about to be written without having been here.
+    pub fn reserve(&mut self, len: usize) {
+        self.pending_bytes += len;
+    }
+
+    /// Counts bytes that are written.
+    pub fn release(&mut self, len: usize) {
+        self.pending_bytes -= len;
+    }
+
+    /// Appends and counts frames.
+    pub fn push<'a>(&mut self, frames: impl Into<Frames<'a>>) {
+        let frames = frames.into();
+        self.pending_bytes += frames.len();
+        match frames.shared {
+            Some(shared) if self.is_empty() || shared.len() >= SHARED_LEN_MIN => {
+                self.list().push_back(Chunk::Shared(Arc::clone(shared)));
+            }
+            _ => self.append(&frames),
+        }
+    }
+
+    /// Appends frames that are counted already.
+    pub fn append(&mut self, frames: &[u8]) {
+        let chunks = self.list();
+        let mut rest = frames;
+        if let Some(last) = chunks.back_mut() {
+            rest = &rest[last.append(rest)..];
+        }
+        while !rest.is_empty() {
+            let grown = match chunks.back() {
+                Some(Chunk::Shared(_)) => rest.len().clamp(CHUNK_LEN_MIN, MAPPED_LEN),
+                Some(last) => (last.capacity() * 2).max(rest.len()).min(MAPPED_LEN),
+                None if rest.len() > CHUNK_LEN_MIN => MAPPED_LEN,
+                None => CHUNK_LEN_MIN,
+            };
+            let mut chunk = Chunk::with_capacity(grown);
+            rest = &rest[chunk.append(rest)..];
+            chunks.push_back(chunk);
+        }
+    }
+
+    /// Puts counted frames, of which some bytes are `written`, in front of what waits, none of
+    /// which is written yet.
+    pub fn prepend(&mut self, frames: Frames<'_>, written: usize) {
+        let behind = self.chunks.take();
+        match frames.shared {
+            None => self.append(&frames[written..]),
+            Some(shared) => {
+                let list = VecDeque::from([Chunk::Shared(Arc::clone(shared))]);
+                self.chunks = Some(Box::new(Chunks { list, written }));
+            }
+        }
+        if let Some(behind) = behind {
+            debug_assert_eq!(behind.written, 0, "nobody writes what stands behind these frames");
+            self.list().extend(behind.list);
+        }
+    }
+
+    fn list(&mut self) -> &mut VecDeque<Chunk> {
+        &mut self.chunks.get_or_insert_default().list
+    }
+
+    /// Takes out what one write can carry.
+    pub fn take(&mut self) -> Batch {
+        match &mut self.chunks {
+            Some(chunks) if chunks.list.len() > BATCH_CHUNKS_MAX => {
+                let list = chunks.list.drain(..BATCH_CHUNKS_MAX).collect();
+                let written = std::mem::take(&mut chunks.written);
+                Batch(Box::new(Chunks { list, written }))
+            }
+            chunks => Batch(chunks.take().unwrap_or_default()),
+        }
+    }
+
+    /// Puts the unwritten rest of a batch back in front of what came in the meantime.
+    pub fn put_back(&mut self, batch: Batch) {
+        let Batch(rest) = batch;
+        let Some(chunks) = &mut self.chunks else {
+            self.chunks = Some(rest);
+            return;
+        };
+        chunks.written = rest.written;
+        for chunk in rest.list.into_iter().rev() {
+            chunks.list.push_front(chunk);
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Outbound::new();
+    }
+}
+
+impl Batch {
+    /// Nothing is left to write.
+    pub fn is_empty(&self) -> bool {
+        self.0.list.is_empty()
+    }
+
+    /// What is left to write, as slices for one vectored write.
+    pub fn slices(&self) -> [IoSlice<'_>; BATCH_CHUNKS_MAX] {
+        let mut slices = [IoSlice::new(&[]); BATCH_CHUNKS_MAX];
+        for (at, (slice, chunk)) in slices.iter_mut().zip(&self.0.list).enumerate() {
+            *slice = IoSlice::new(if at == 0 { &chunk[self.0.written..] } else { chunk });
+        }
+        slices
+    }
+
+    /// Forgets the first `len` bytes, which are written.
+    pub fn advance(&mut self, len: usize) {
+        let Chunks { list, written } = &mut *self.0;
+        let mut left = *written + len;
+        while list.front().is_some_and(|first| left >= first.len())
+            && let Some(first) = list.pop_front()
+        {
+            left -= first.len();
+            first.recycle();
+        }
+        *written = left;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(outbound: &mut Outbound) -> Vec<u8> {
+        let mut text = Vec::new();
+        while !outbound.is_empty() {
+            let mut batch = outbound.take();
+            let part: Vec<u8> = batch.slices().iter().flat_map(|slice| slice.to_vec()).collect();
+            batch.advance(part.len());
+            assert!(batch.is_empty());
+            outbound.release(part.len());
+            text.extend(part);
+        }
+        text
+    }
+
+    #[test]
+    fn order_holds_over_short_writes() {
+        let mut outbound = Outbound::new();
+        let mut sent = Vec::new();
+        let mut written = Vec::new();
+        for round in 0..200_usize {
+            let frame = vec![round as u8; 1 + (round * 7919) % 40_000];
+            sent.extend_from_slice(&frame);
+            outbound.push(&frame);
+            let mut batch = outbound.take();
+            let all: Vec<u8> = batch.slices().iter().flat_map(|slice| slice.to_vec()).collect();
+            let len = all.len() * (round % 5) / 4;
+            let len = len.min(all.len());
+            outbound.push(&[b'x'; 3]);
+            sent.extend_from_slice(&[b'x'; 3]);
+            batch.advance(len);
+            written.extend_from_slice(&all[..len]);
+            outbound.release(len);
+            outbound.put_back(batch);
+        }
+        written.extend(text(&mut outbound));
+        assert!(written == sent);
+        assert_eq!(outbound.pending_bytes(), 0);
+        assert!(outbound.is_empty());
+    }
+
+    #[test]
+    fn policy_stalls_drops_and_closes() {
+        let policy = Policy { pending_bytes_max: 1000, drop_when_far_behind: false };
+        assert_eq!(policy.admit(Kind::Client, 0, 1000), Admission::Append);
+        assert_eq!(policy.admit(Kind::Client, 0, 1001), Admission::Overflow);
+        assert_eq!(policy.admit(Kind::Client, 751, 10), Admission::AppendAndStall);
+        assert_eq!(policy.admit(Kind::Client, 751, 250), Admission::Overflow);
+        let policy = Policy { drop_when_far_behind: true, ..policy };
+        assert_eq!(policy.admit(Kind::Client, 751, 250), Admission::Drop);
+        assert_eq!(policy.admit(Kind::Client, 700, 350), Admission::Overflow);
+    }
+}

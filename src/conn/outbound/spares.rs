@@ -1,0 +1,109 @@
+//! Empty mappings, kept for the next connection that falls behind.
+//!
+//! A receiver as fast as its publisher still falls behind and catches up many times a second. New
+//! pages for what waits meanwhile cost more than to write it: so a mapping that has become empty is
+//! used again. All threads share the mappings, for who appends is rarely who writes. What nobody
+//! needed from one [`trim`] to the next goes back to the system.
+
+use memmap2::MmapMut;
+use parking_lot::Mutex;
+
+use crate::conn::outbound::chunk::MAPPED_LEN;
+
+/// Mappings that are kept: 16 MiB.
+const SPARES_MAX: usize = 16 * 1024 * 1024 / MAPPED_LEN;
+
+/// Mappings that one [`trim`] gives back: less than a millisecond of work.
+const TRIM_MAX: usize = 64;
+
+static SPARES: Mutex<Spares> = Mutex::new(Spares::new());
+
+/// A mapping that was used before, its bytes not cleared.
+pub(super) fn take() -> Option<MmapMut> {
+    SPARES.lock().take()
+}
+
+/// Keeps a mapping, or gives it back to the system if there are enough.
+pub(super) fn keep(map: MmapMut) {
+    // The lock is let go of before the system is called.
+    let beyond = SPARES.lock().keep(map);
+    drop(beyond);
+}
+
+/// Gives back to the system what nobody has needed since the last call. True if something is left,
+/// so that another call is due.
+pub fn trim() -> bool {
+    let (idle, is_left) = {
+        let mut spares = SPARES.lock();
+        (spares.trim(), !spares.maps.is_empty())
+    };
+    drop(idle);
+    is_left
+}
+
+/// Mappings, the last one used last.
+struct Spares {
+    maps: Vec<MmapMut>,
+    /// The fewest there were since the last trim.
+    fewest: usize,
+}
+
+impl Spares {
+    const fn new() -> Spares {
+        Spares { maps: Vec::new(), fewest: 0 }
+    }
+
+    fn take(&mut self) -> Option<MmapMut> {
+        let map = self.maps.pop();
+        self.fewest = self.fewest.min(self.maps.len());
+        map
+    }
+
+    /// Returns what there is no room for.
+    fn keep(&mut self, map: MmapMut) -> Option<MmapMut> {
+        if self.maps.len() == SPARES_MAX {
+            return Some(map);
+        }
+        self.maps.push(map);
+        None
+    }
+
+    fn trim(&mut self) -> Vec<MmapMut> {
+        let idle = self.maps.drain(..self.fewest.min(TRIM_MAX)).collect();
+        self.fewest = self.maps.len();
+        idle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map() -> MmapMut {
+        MmapMut::map_anon(MAPPED_LEN).expect("a mapping")
+    }
+
+    #[test]
+    fn what_nobody_needs_is_given_back() {
+        let mut spares = Spares::new();
+        for _ in 0..6 {
+            assert!(spares.keep(map()).is_none());
+        }
+        assert_eq!(spares.trim().len(), 0, "they have just come");
+        let used: Vec<_> = (0..2).map_while(|_| spares.take()).collect();
+        used.into_iter().for_each(|map| assert!(spares.keep(map).is_none()));
+        assert_eq!(spares.trim().len(), 4, "two were needed");
+        assert_eq!(spares.trim().len(), 2, "and then no more");
+        assert!(spares.take().is_none());
+    }
+
+    #[test]
+    fn a_bound_holds_and_a_trim_is_short() {
+        let mut spares = Spares::new();
+        let beyond = (0..SPARES_MAX + 3).filter_map(|_| spares.keep(map())).count();
+        assert_eq!(beyond, 3);
+        assert_eq!(spares.trim().len(), 0);
+        assert_eq!(spares.trim().len(), TRIM_MAX);
+        assert_eq!(spares.maps.len(), SPARES_MAX - TRIM_MAX);
+    }
+}

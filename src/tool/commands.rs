@@ -1,0 +1,395 @@
+//! The helper commands `pub`, `sub`, `req` and `reply`: a first look at a server without
+//! installing a client.
+//!
+//! Messages and errors for people go to the writer that is passed in, and what came from others as
+//! the bytes that it was; errors are returned, for the caller to show and to exit with 1. Not
+//! supported: TLS, nkeys, credentials files, several servers.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::time::Instant;
+
+use tokio::time::timeout;
+
+use crate::base::os_error::OsError;
+use crate::base::subject::is_valid_publish;
+use crate::codec::headers;
+use crate::config::cli::{Action, Client, Credentials, ServerUrl};
+use crate::tool::line_client::{
+    CONNECT_TIMEOUT, LineClient, LineErr, LineOptions, Message, Publish, Subscription,
+};
+
+/// Bytes that a body from standard input may have. No server takes as many by default.
+const BODY_LEN_MAX: usize = 64 * 1024 * 1024;
+
+/// Why a command did not do what it should.
+#[derive(Debug)]
+pub enum CommandErr {
+    /// No connection to this server.
+    Connect(String, LineErr),
+    /// No answer on this subject.
+    Request(String, LineErr),
+    /// Nobody can subscribe to this subject.
+    Subject(String),
+    /// The connection failed later, or the server refused what was asked.
+    Line(LineErr),
+    /// Standard input cannot be read.
+    Input(io::Error),
+    /// It holds more than [`BODY_LEN_MAX`].
+    BodyTooLarge,
+    /// What should be shown cannot be written.
+    Output(io::Error),
+}
+
+impl fmt::Display for CommandErr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(address, err) => write!(f, "cannot connect to {address}: {err}"),
+            Self::Request(subject, LineErr::NoResponders) => {
+                write!(f, "no responders: nobody subscribes to \"{subject}\"")
+            }
+            Self::Request(subject, LineErr::TimedOut) => {
+                write!(f, "no answer on \"{subject}\" in time")
+            }
+            Self::Subject(subject) => write!(f, "\"{subject}\" is no subject to publish on"),
+            Self::Request(_, err) | Self::Line(err) => err.fmt(f),
+            Self::Input(err) => write!(f, "input: {}", OsError(err)),
+            Self::BodyTooLarge => write!(f, "input: more than {BODY_LEN_MAX} bytes"),
+            Self::Output(err) => write!(f, "output: {}", OsError(err)),
+        }
+    }
+}
+
+impl std::error::Error for CommandErr {}
+
+impl From<LineErr> for CommandErr {
+    fn from(err: LineErr) -> Self {
+        Self::Line(err)
+    }
+}
+
+impl From<io::Error> for CommandErr {
+    fn from(err: io::Error) -> Self {
+        Self::Output(err)
+    }
+}
+
+/// Connects, does what is asked, and disconnects. An interrupt from the keyboard, or a reader
+/// that closes our output, ends it without error. A body that the command line does not give is
+/// read from `input` before, to its end; without `input` it is empty.
+///
+/// # Errors
+/// [`CommandErr`], among others if a request is not answered.
+pub async fn run(
+    client: &Client,
+    input: Option<impl Read>,
+    out: &mut impl Write,
+) -> Result<(), CommandErr> {
+    let piped = match (&client.action, input) {
+        (Action::Publish { body: None, .. } | Action::Request { body: None, .. }, Some(input)) => {
+            read_body(input)?
+        }
+        _ => Vec::new(),
+    };
+    let line = connect(&client.server).await?;
+    let result = tokio::select! {
+        result = run_action(&line, client, &piped, out) => result,
+        interrupt = tokio::signal::ctrl_c() => interrupt.map_err(CommandErr::Output),
+    };
+    let drained = timeout(CONNECT_TIMEOUT, line.drain()).await;
+    match result {
+        Err(CommandErr::Output(err)) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Ok(()) => Ok(drained.map_err(|_| LineErr::TimedOut)??),
+        Err(err) => Err(err),
+    }
+}
+
+fn read_body(input: impl Read) -> Result<Vec<u8>, CommandErr> {
+    let mut body = Vec::new();
+    input.take(BODY_LEN_MAX as u64 + 1).read_to_end(&mut body).map_err(CommandErr::Input)?;
+    if body.len() > BODY_LEN_MAX { Err(CommandErr::BodyTooLarge) } else { Ok(body) }
+}
+
+async fn connect(server: &ServerUrl) -> Result<LineClient, CommandErr> {
+    let mut options = LineOptions { name: Some("dialtone".into()), ..LineOptions::default() };
+    match &server.credentials {
+        Credentials::None => {}
+        Credentials::User { user, password } => {
+            options.user = Some(user.clone());
+            options.pass = Some(password.clone());
+        }
+        Credentials::Token(token) => options.token = Some(token.clone()),
+    }
+    let line = LineClient::connect_tcp((server.host.as_str(), server.port), &options).await;
+    line.map_err(|err| CommandErr::Connect(format!("{}:{}", server.host, server.port), err))
+}
+
+async fn run_action(
+    line: &LineClient,
+    client: &Client,
+    piped: &[u8],
+    out: &mut impl Write,
+) -> Result<(), CommandErr> {
+    let headers = &client.headers;
+    match &client.action {
+        Action::Publish { subject, body } => {
+            let body = body.as_deref().unwrap_or(piped);
+            if !is_valid_publish(subject) {
+                return Err(CommandErr::Subject(String::from_utf8_lossy(subject).into_owned()));
+            }
+            line.send(&publish(subject, headers, body)).await?;
+            line.flush().await?;
+            write!(out, "Published {} bytes to ", body.len())?;
+            show_quoted(subject, "\n", out)?;
+        }
+        Action::Subscribe { subject, queue, count } => {
+            let mut subscription = subscribe(line, subject, queue.as_deref(), out).await?;
+            for number in 1..=count.unwrap_or(u64::MAX) {
+                show(number, &next(line, &mut subscription).await?, out)?;
+            }
+        }
+        Action::Request { subject, body, timeout } => {
+            write!(out, "Sending request on ")?;
+            show_quoted(subject, "\n", out)?;
+            let sent_at = Instant::now();
+            let request = publish(subject, headers, body.as_deref().unwrap_or(piped));
+            let refused = async {
+                match line.flush().await {
+                    Ok(()) => std::future::pending().await,
+                    Err(error) => Err(error),
+                }
+            };
+            let answer = tokio::select! {
+                biased;
+                answer = line.send_request(&request, *timeout) => answer,
+                refused = refused => refused,
+            };
+            let shown = || String::from_utf8_lossy(subject).into_owned();
+            let answer = answer.map_err(|err| CommandErr::Request(shown(), err))?;
+            writeln!(out, "Received with rtt {:?}", sent_at.elapsed())?;
+            show_content(&answer, out)?;
+        }
+        Action::Reply { subject, body, queue, count } => {
+            let mut subscription = subscribe(line, subject, queue.as_deref(), out).await?;
+            for number in 1..=count.unwrap_or(u64::MAX) {
+                let request = next(line, &mut subscription).await?;
+                show(number, &request, out)?;
+                match &request.reply {
+                    Some(reply) => line.send(&publish(reply, headers, body)).await?,
+                    None => writeln!(out, "(no reply subject, so no answer)")?,
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn publish<'a>(
+    subject: &'a [u8],
+    headers: &'a [(String, String)],
+    payload: &'a [u8],
+) -> Publish<'a> {
+    Publish { subject, reply: None, headers, payload }
+}
+
+async fn subscribe(
+    line: &LineClient,
+    subject: &[u8],
+    queue: Option<&str>,
+    out: &mut impl Write,
+) -> Result<Subscription, CommandErr> {
+    let subscription = line.subscribe(subject, queue).await?;
+    line.flush().await?;
+    write!(out, "Subscribing on ")?;
+    match queue {
+        Some(queue) => show_quoted(subject, &format!(" in group \"{queue}\"\n"), out)?,
+        None => show_quoted(subject, "\n", out)?,
+    }
+    out.flush()?;
+    Ok(subscription)
+}
+
+async fn next(line: &LineClient, subscription: &mut Subscription) -> Result<Message, CommandErr> {
+    match subscription.next().await {
+        Some(message) => Ok(message),
+        None => Err(line.closed().await.into()),
+    }
+}
+
+fn show(number: u64, message: &Message, out: &mut impl Write) -> Result<(), CommandErr> {
+    write!(out, "[#{number}] Received on ")?;
+    match &message.reply {
+        Some(reply) => {
+            show_quoted(&message.subject, " with reply ", out)?;
+            show_quoted(reply, "\n", out)?;
+        }
+        None => show_quoted(&message.subject, "\n", out)?,
+    }
+    show_content(message, out)
+}
+
+/// Shows a word as it is, between quotation marks, and what follows it.
+fn show_quoted(word: &[u8], rest: &str, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(b"\"")?;
+    out.write_all(word)?;
+    write!(out, "\"{rest}")
+}
+
+/// Headers one a line, an empty line behind them, then the payload as it is.
+fn show_content(message: &Message, out: &mut impl Write) -> Result<(), CommandErr> {
+    if let Some((status, description)) = headers::status(&message.header_block) {
+        write!(out, "Status: {status} ")?;
+        out.write_all(description)?;
+        writeln!(out)?;
+    }
+    for (name, value) in headers::iter(&message.header_block) {
+        for piece in [name, b": ", value, b"\n"] {
+            out.write_all(piece)?;
+        }
+    }
+    if !message.header_block.is_empty() {
+        writeln!(out)?;
+    }
+    out.write_all(&message.payload)?;
+    writeln!(out)?;
+    out.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tool::line_client::tests::connected;
+
+    /// Runs a command while `serve` plays the server; gives what it has shown.
+    async fn run(
+        line: &LineClient,
+        action: Action,
+        serve: impl Future<Output = ()>,
+    ) -> Result<String, CommandErr> {
+        let server = ServerUrl::parse("localhost").unwrap();
+        let client = Client { server, headers: Vec::new(), action };
+        let mut out = Vec::new();
+        let (result, ()) = tokio::join!(run_action(line, &client, b"", &mut out), serve);
+        result.map(|()| String::from_utf8(out).unwrap())
+    }
+
+    #[tokio::test]
+    async fn pub_tells_what_was_published() {
+        let (line, mut server) = connected().await;
+        let action = Action::Publish { subject: "x".into(), body: Some("hello".into()) };
+        let serve = async {
+            for line in ["PUB x 5", "hello", "PING"] {
+                server.expect(line).await;
+            }
+            server.say("PONG\r\n").await;
+        };
+        let shown = run(&line, action, serve).await.unwrap();
+        assert_eq!(shown, "Published 5 bytes to \"x\"\n");
+    }
+
+    #[tokio::test]
+    async fn sub_shows_messages_and_ends_after_count() {
+        let (line, mut server) = connected().await;
+        let action = Action::Subscribe { subject: "x.*".into(), queue: None, count: Some(2) };
+        let serve = async {
+            server.expect("SUB x.* 1").await;
+            server.expect("PING").await;
+            server.say("PONG\r\nMSG x.a 1 2\r\nhi\r\n").await;
+            server.say("HMSG x.b 1 r 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nho\r\n").await;
+        };
+        let shown = run(&line, action, serve).await.unwrap();
+        assert_eq!(
+            shown,
+            "Subscribing on \"x.*\"\n\
+             [#1] Received on \"x.a\"\nhi\n\
+             [#2] Received on \"x.b\" with reply \"r\"\nA: b\n\nho\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn sub_fails_when_it_is_not_permitted() {
+        let (line, mut server) = connected().await;
+        let action = Action::Subscribe { subject: "x".into(), queue: None, count: None };
+        let serve = async {
+            server.expect("SUB x 1").await;
+            server.expect("PING").await;
+            server.say("-ERR 'Permissions Violation for Subscription to \"x\"'\r\nPONG\r\n").await;
+        };
+        let result = run(&line, action, serve).await;
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            "the server refused: Permissions Violation for Subscription to \"x\""
+        );
+    }
+
+    #[tokio::test]
+    async fn reply_answers_requests() {
+        let (line, mut server) = connected().await;
+        let action = Action::Reply {
+            subject: "x".into(),
+            queue: Some("q".into()),
+            body: "ho".into(),
+            count: Some(1),
+        };
+        let serve = async {
+            server.expect("SUB x q 1").await;
+            server.expect("PING").await;
+            server.say("PONG\r\nMSG x 1 r 2\r\nhi\r\n").await;
+            server.expect("PUB r 2").await;
+            server.expect("ho").await;
+        };
+        run(&line, action, serve).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn req_names_the_subject_that_nobody_answers() {
+        let (line, mut server) = connected().await;
+        let action =
+            Action::Request { subject: "x".into(), body: None, timeout: Duration::from_secs(5) };
+        let serve = async {
+            let inbox = server.expect_inbox().await;
+            server.say(&format!("HMSG {inbox}1 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n")).await;
+        };
+        let result = run(&line, action, serve).await;
+        assert_eq!(result.unwrap_err().to_string(), "no responders: nobody subscribes to \"x\"");
+    }
+
+    #[tokio::test]
+    async fn req_fails_at_once_when_it_is_not_permitted() {
+        let (line, mut server) = connected().await;
+        let action =
+            Action::Request { subject: "x".into(), body: None, timeout: Duration::from_secs(500) };
+        let serve = async {
+            let inbox = server.expect_inbox().await;
+            for line in [&*format!("PUB x {inbox}1 0"), "", "PING"] {
+                server.expect(line).await;
+            }
+            server.say("-ERR 'Permissions Violation for Publish to \"x\"'\r\nPONG\r\n").await;
+        };
+        let result = run(&line, action, serve).await;
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            "the server refused: Permissions Violation for Publish to \"x\""
+        );
+    }
+
+    #[tokio::test]
+    async fn pub_refuses_a_subject_that_nobody_can_subscribe_to() {
+        let (line, _server) = connected().await;
+        for subject in ["a..b", "a.*"] {
+            let action = Action::Publish { subject: subject.into(), body: Some("".into()) };
+            let refused = run(&line, action, async {}).await.unwrap_err().to_string();
+            assert_eq!(refused, format!("\"{subject}\" is no subject to publish on"));
+        }
+    }
+
+    #[test]
+    fn what_the_system_says_is_said_in_the_words_of_the_server() {
+        let refused = LineErr::Io(io::Error::from_raw_os_error(111));
+        let text = CommandErr::Connect("localhost:4222".into(), refused).to_string();
+        assert_eq!(text, "cannot connect to localhost:4222: connection refused");
+    }
+}

@@ -1,0 +1,502 @@
+//! A small NATS client over any stream of bytes: TCP for the helper commands, an in-process pipe
+//! for programs that embed the server.
+//!
+//! Two tasks serve a connection. The reader hands messages to subscriptions; the writer sends
+//! what all handles have put into one buffer, so that publications in a row share a write.
+//!
+//! Limits, and what happens there: [`OUTBOUND_MAX`] bytes wait to be written, then publishing
+//! waits; [`SUBSCRIPTION_MAX`] messages wait in a subscription, then further ones are dropped and
+//! counted. A slow subscription never holds up another, nor the answers to PING.
+//!
+//! Not supported: TLS, nkeys and JWTs, reconnecting. Full client libraries have these.
+
+pub mod server_op;
+mod shared;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::base::os_error::OsError;
+use crate::codec::connect::{Connect, Credentials};
+use crate::codec::encoder;
+use crate::codec::headers;
+use crate::codec::info::Info;
+
+use server_op::{ServerOp, ServerOpErr, ServerOps};
+use shared::{Delivery, Shared, State, run_reader, run_writer};
+
+pub use server_op::Message;
+
+/// Bytes that may wait to be written before publishing waits.
+pub const OUTBOUND_MAX: usize = 1024 * 1024;
+
+/// Messages that may wait in one subscription before further ones are dropped.
+pub const SUBSCRIPTION_MAX: usize = 64 * 1024;
+
+/// Time for a server to greet and to answer CONNECT.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+const READ_LEN: usize = 16 * 1024;
+
+/// Who the client says it is.
+#[derive(Clone, Default)]
+pub struct LineOptions {
+    /// Shown in monitoring.
+    pub name: Option<String>,
+    /// User name, with `pass`.
+    pub user: Option<String>,
+    /// Password, with `user`.
+    pub pass: Option<String>,
+    /// Token in place of user and password.
+    pub token: Option<String>,
+    /// Do not deliver own publications to own subscriptions.
+    pub no_echo: bool,
+}
+
+impl fmt::Debug for LineOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LineOptions").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Why something did not succeed.
+#[derive(Debug)]
+pub enum LineErr {
+    /// The stream failed while connecting.
+    Io(io::Error),
+    /// What came while connecting is no NATS.
+    Protocol(ServerOpErr),
+    /// The server wants TLS, which this client has not.
+    TlsRequired,
+    /// The server said `-ERR` with this text.
+    Refused(Box<str>),
+    /// The connection has ended, for this reason.
+    Closed(Box<str>),
+    /// A subject, reply or queue name that is empty or has blanks in it.
+    InvalidSubject,
+    /// A header name or value that has a line end in it, or a name that has a colon.
+    InvalidHeader,
+    /// The server has headers turned off.
+    HeadersUnsupported,
+    /// Headers and payload are larger than the server's `max_payload`, here in bytes.
+    PayloadTooLarge(usize),
+    /// Nobody subscribes to the subject of the request.
+    NoResponders,
+    /// No answer in time.
+    TimedOut,
+}
+
+impl fmt::Display for LineErr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(err) => OsError(err).fmt(f),
+            Self::Protocol(err) => err.fmt(f),
+            Self::TlsRequired => f.write_str("the server requires TLS"),
+            Self::Refused(text) => write!(f, "the server refused: {text}"),
+            Self::Closed(reason) => write!(f, "connection closed: {reason}"),
+            Self::InvalidSubject => f.write_str("subjects must not be empty nor contain blanks"),
+            Self::InvalidHeader => f.write_str("headers must not contain line ends"),
+            Self::HeadersUnsupported => f.write_str("the server does not support headers"),
+            Self::PayloadTooLarge(max) => write!(f, "payload larger than the {max} bytes allowed"),
+            Self::NoResponders => f.write_str("no responders are available for the request"),
+            Self::TimedOut => f.write_str("timed out"),
+        }
+    }
+}
+
+impl std::error::Error for LineErr {}
+
+impl From<io::Error> for LineErr {
+    fn from(err: io::Error) -> Self {
+        Self::Io(err)
+    }
+}
+
+impl From<ServerOpErr> for LineErr {
+    fn from(err: ServerOpErr) -> Self {
+        Self::Protocol(err)
+    }
+}
+
+/// A connection to a server. Clones share it; it closes when the last clone and the last
+/// subscription are gone.
+#[derive(Clone)]
+pub struct LineClient {
+    shared: Arc<Shared>,
+    /// Closes when its last clone drops; the two tasks hold `shared` only.
+    _open: Arc<CloseOnDrop>,
+}
+
+impl LineClient {
+    /// Connects over TCP.
+    ///
+    /// # Errors
+    /// As [`LineClient::connect`].
+    pub async fn connect_tcp(
+        address: impl ToSocketAddrs,
+        options: &LineOptions,
+    ) -> Result<Self, LineErr> {
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
+        let stream = stream.await.map_err(|_| LineErr::TimedOut)??;
+        stream.set_nodelay(true)?;
+        Self::connect(stream, options).await
+    }
+
+    /// Connects over a stream whose other end a server holds. Must be called within a tokio
+    /// runtime, which runs the two tasks of the connection.
+    ///
+    /// # Errors
+    /// If the stream fails, the other end is no NATS server, it refuses the credentials, or it
+    /// takes longer than [`CONNECT_TIMEOUT`].
+    pub async fn connect<S>(mut stream: S, options: &LineOptions) -> Result<Self, LineErr>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut ops = ServerOps::default();
+        let handshake = shake_hands(&mut stream, &mut ops, options);
+        let info = timeout(CONNECT_TIMEOUT, handshake).await.map_err(|_| LineErr::TimedOut)??;
+        let shared = Arc::new(Shared::new(info));
+        let (reader, writer) = tokio::io::split(stream);
+        tokio::spawn(run_writer(writer, Arc::clone(&shared)));
+        tokio::spawn(run_reader(reader, ops, Arc::clone(&shared)));
+        Ok(Self { _open: Arc::new(CloseOnDrop(Arc::clone(&shared))), shared })
+    }
+
+    /// What the server last said about itself.
+    #[must_use]
+    pub fn info(&self) -> Info {
+        self.shared.state().info.clone()
+    }
+
+    /// Publishes. Returns once the message is in the buffer; [`flush`](Self::flush) waits for the
+    /// server.
+    ///
+    /// # Errors
+    /// If the subject cannot be sent, the payload is too large, or the connection has ended.
+    pub async fn publish(
+        &self,
+        subject: impl AsRef<[u8]>,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<(), LineErr> {
+        let publish = Publish { subject: subject.as_ref(), payload: payload.as_ref(), ..NOTHING };
+        self.send(&publish).await
+    }
+
+    /// Publishes with a reply subject or headers.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn send(&self, publish: &Publish<'_>) -> Result<(), LineErr> {
+        let mut header_block = Vec::new();
+        publish.check(&self.shared.state().info, &mut header_block)?;
+        let Publish { subject, reply, payload, .. } = *publish;
+        let write = |state: &mut State| {
+            let out = &mut state.outbound;
+            if header_block.is_empty() {
+                encoder::write_pub(out, subject, reply, payload);
+            } else {
+                encoder::write_hpub(out, subject, reply, &header_block, payload);
+            }
+        };
+        self.shared.write(write).await
+    }
+
+    /// Subscribes; with a queue name, as a member of that queue group.
+    ///
+    /// # Errors
+    /// If subject or queue cannot be sent, or the connection has ended. Whether the server
+    /// permits it, the next [`flush`](Self::flush) tells.
+    pub async fn subscribe(
+        &self,
+        subject: impl AsRef<[u8]>,
+        queue: Option<&str>,
+    ) -> Result<Subscription, LineErr> {
+        let subject = subject.as_ref();
+        let queue = queue.map(str::as_bytes);
+        check_word(subject)?;
+        queue.map_or(Ok(()), check_word)?;
+        let (sender, receiver) = mpsc::channel(SUBSCRIPTION_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let delivery = Delivery { sender, dropped: Arc::clone(&dropped), received: 0, max: None };
+        let sid = self.shared.add_subscription(delivery);
+        // From here on, dropping the subscription cleans up after a failure.
+        let subscription = Subscription { sid, receiver, dropped, client: self.clone() };
+        let sid = sid.to_string();
+        let write = |state: &mut State| {
+            encoder::write_sub(&mut state.outbound, subject, queue, sid.as_bytes());
+        };
+        self.shared.write(write).await?;
+        Ok(subscription)
+    }
+
+    /// Publishes and waits for the first answer.
+    ///
+    /// # Errors
+    /// [`LineErr::NoResponders`] if the server says that nobody listens, [`LineErr::TimedOut`] if
+    /// nobody answers within `patience`, else as [`publish`](Self::publish).
+    pub async fn request(
+        &self,
+        subject: impl AsRef<[u8]>,
+        payload: impl AsRef<[u8]>,
+        patience: Duration,
+    ) -> Result<Message, LineErr> {
+        let publish = Publish { subject: subject.as_ref(), payload: payload.as_ref(), ..NOTHING };
+        self.send_request(&publish, patience).await
+    }
+
+    /// Publishes with headers and waits for the first answer. The reply subject is this client's.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn send_request(
+        &self,
+        publish: &Publish<'_>,
+        patience: Duration,
+    ) -> Result<Message, LineErr> {
+        let (sender, receiver) = oneshot::channel();
+        let (token, reply) = self.shared.add_request(sender);
+        let request = Request { token, shared: &self.shared };
+        let answer = async {
+            self.send(&Publish { reply: Some(reply.as_bytes()), ..*publish }).await?;
+            receiver.await.map_err(|_| self.shared.end())
+        };
+        let answer = timeout(patience, answer).await.map_err(|_| LineErr::TimedOut)?;
+        drop(request);
+        let answer = answer?;
+        let status = headers::status(&answer.header_block);
+        if answer.payload.is_empty() && status.is_some_and(|s| s.0 == headers::NO_RESPONDERS) {
+            return Err(LineErr::NoResponders);
+        }
+        Ok(answer)
+    }
+
+    /// Waits until the server has processed everything that was sent before.
+    ///
+    /// # Errors
+    /// [`LineErr::Refused`] with the first `-ERR` since the last flush, or if the connection has
+    /// ended.
+    pub async fn flush(&self) -> Result<(), LineErr> {
+        let (sender, receiver) = oneshot::channel();
+        let write = |state: &mut State| {
+            state.outbound.extend_from_slice(encoder::PING);
+            state.pongs.push_back(sender);
+        };
+        self.shared.write(write).await?;
+        receiver.await.map_err(|_| self.shared.end())?;
+        let refused = self.shared.state().refused.take();
+        refused.map_or(Ok(()), |text| Err(LineErr::Refused(text)))
+    }
+
+    /// Ends all subscriptions once the server has delivered what was under way, then closes.
+    /// What they hold can still be read.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub async fn drain(&self) -> Result<(), LineErr> {
+        self.shared.unsubscribe_all();
+        let flushed = self.flush().await;
+        self.close();
+        flushed
+    }
+
+    /// Closes after writing what is in the buffer. Subscriptions end.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// Waits for the end of the connection, and tells why.
+    pub async fn closed(&self) -> LineErr {
+        self.shared.ended().await;
+        self.shared.end()
+    }
+}
+
+impl fmt::Debug for LineClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LineClient(..)")
+    }
+}
+
+/// A publication with everything it may have.
+#[derive(Clone, Copy)]
+pub struct Publish<'a> {
+    /// Where to.
+    pub subject: &'a [u8],
+    /// Where an answer is awaited.
+    pub reply: Option<&'a [u8]>,
+    /// Names and values.
+    pub headers: &'a [(String, String)],
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+/// What [`Publish`] has if nothing is said.
+const NOTHING: Publish<'static> = Publish { subject: b"", reply: None, headers: &[], payload: b"" };
+
+impl Publish<'_> {
+    /// Checks against what can be sent, and appends the header block if there is one.
+    fn check(&self, info: &Info, header_block: &mut Vec<u8>) -> Result<(), LineErr> {
+        check_word(self.subject)?;
+        self.reply.map_or(Ok(()), check_word)?;
+        if !self.headers.is_empty() {
+            if !info.headers {
+                return Err(LineErr::HeadersUnsupported);
+            }
+            let broken = |text: &str| text.contains(['\r', '\n']);
+            if self.headers.iter().any(|(n, v)| n.contains(':') || broken(n) || broken(v)) {
+                return Err(LineErr::InvalidHeader);
+            }
+            headers::write(self.headers, header_block);
+        }
+        match usize::try_from(info.max_payload) {
+            Ok(max) if header_block.len() + self.payload.len() > max => {
+                Err(LineErr::PayloadTooLarge(max))
+            }
+            _ => Ok(()), // a negative max_payload is no limit
+        }
+    }
+}
+
+/// A word of the protocol must not end early.
+fn check_word(word: &[u8]) -> Result<(), LineErr> {
+    let separator = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    if word.is_empty() || word.iter().any(separator) {
+        return Err(LineErr::InvalidSubject);
+    }
+    Ok(())
+}
+
+/// Messages of one subscription. Unsubscribes when dropped.
+#[derive(Debug)]
+pub struct Subscription {
+    sid: u64,
+    receiver: mpsc::Receiver<Message>,
+    dropped: Arc<AtomicU64>,
+    client: LineClient,
+}
+
+impl Subscription {
+    /// The next message; `None` after the last one, when the subscription or the connection has
+    /// ended. May be cancelled without losing a message.
+    pub async fn next(&mut self) -> Option<Message> {
+        self.receiver.recv().await
+    }
+
+    /// Lets the subscription end after `max` messages, counted from its begin.
+    pub fn unsubscribe_after(&self, max: u64) {
+        self.client.shared.unsubscribe(self.sid, Some(max));
+    }
+
+    /// Messages lost because [`SUBSCRIPTION_MAX`] were waiting.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.client.shared.unsubscribe(self.sid, None);
+    }
+}
+
+/// Forgets a request that is over, answered or not.
+struct Request<'a> {
+    token: u64,
+    shared: &'a Shared,
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        self.shared.remove_request(self.token);
+    }
+}
+
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Awaits INFO, sends CONNECT and PING, and awaits PONG.
+async fn shake_hands<S>(
+    stream: &mut S,
+    ops: &mut ServerOps,
+    options: &LineOptions,
+) -> Result<Info, LineErr>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let ServerOp::Info(info) = next_op(stream, ops).await? else {
+        return Err(LineErr::Protocol(ServerOpErr::UnknownVerb));
+    };
+    if info.tls_required {
+        return Err(LineErr::TlsRequired);
+    }
+    let mut lines = Vec::new();
+    encoder::write_connect(&mut lines, &options.to_connect(info.headers));
+    lines.extend_from_slice(encoder::PING);
+    stream.write_all(&lines).await?;
+    stream.flush().await?;
+    loop {
+        match next_op(stream, ops).await? {
+            ServerOp::Pong => return Ok(*info),
+            ServerOp::Err(text) => return Err(LineErr::Refused(text)),
+            _ => {}
+        }
+    }
+}
+
+async fn next_op<S>(stream: &mut S, ops: &mut ServerOps) -> Result<ServerOp, LineErr>
+where
+    S: AsyncRead + Unpin,
+{
+    loop {
+        if let Some(op) = ops.next_op()? {
+            return Ok(op);
+        }
+        let buffer = ops.buffer_mut();
+        buffer.reserve(READ_LEN);
+        if stream.read_buf(buffer).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}
+
+impl LineOptions {
+    fn to_connect(&self, headers: bool) -> Connect {
+        let text = |text: &Option<String>| text.as_deref().map(Box::from);
+        let credentials = Credentials {
+            user: text(&self.user),
+            pass: text(&self.pass),
+            auth_token: text(&self.token),
+            ..Credentials::default()
+        };
+        Connect {
+            verbose: false,
+            pedantic: false,
+            echo: !self.no_echo,
+            headers,
+            no_responders: headers,
+            protocol: 1,
+            name: text(&self.name),
+            lang: Some("dialtone".into()),
+            version: Some(env!("CARGO_PKG_VERSION").into()),
+            credentials: Some(Box::new(credentials)),
+            ..Connect::default()
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
