@@ -15,9 +15,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-
 use crate::auth::permissions::Permissions;
+use crate::base::sync::{RwLock, rank};
 use crate::codec::encoder;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
@@ -32,7 +31,7 @@ pub struct Account {
     pub id: u32,
     /// `$G` or a configured name.
     pub name: Box<str>,
-    listed: RwLock<Listed>,
+    listed: RwLock<Listed, { rank::LISTED }>,
     epochs: Arc<Epochs>,
 }
 

@@ -29,11 +29,12 @@ pub(crate) mod taken;
 
 use core::net::{IpAddr, SocketAddr};
 use std::io::{self, IoSlice};
+use std::ops::DerefMut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
-use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 
 use crate::auth::permissions::{Permissions, Replies};
 use crate::base::errors::ClosedReason;
@@ -41,6 +42,7 @@ use crate::base::ids::{Cid, Kind};
 use crate::base::limits::STALL_PATIENCE;
 use crate::base::moment::Moment;
 use crate::base::stats::{Counter, Traffic};
+use crate::base::sync::{Guard, Mutex, rank};
 use crate::base::table::Walk;
 use crate::conn::about::Packed;
 use crate::conn::outbound::{Admission, Batch, Frames, Outbound, Policy};
@@ -93,7 +95,7 @@ pub struct Conn {
     pub kind: Kind,
     /// Position in the tables of staging; free again when the last reference to the `Conn` is gone.
     pub slot: u32,
-    free_slots: Arc<Mutex<Vec<u32>>>,
+    free_slots: Arc<FreeSlots>,
     /// When it was accepted.
     pub start: Moment,
     /// What it published: messages and their bytes.
@@ -119,13 +121,15 @@ pub struct Conn {
     rtt_wanted: AtomicBool,
     /// The client has to be told that INFO has changed.
     info_wanted: AtomicBool,
-    flow: Mutex<Flow>,
-    state: Mutex<State>,
+    flow: Mutex<Flow, { rank::FLOW }>,
+    state: Mutex<State, { rank::STATE }>,
 }
 
 // With the counts of its `Arc` and a word of the allocator 240 bytes: with glibc, just what fits
 // between two tasks, which are aligned to 128. One word more costs some 130 for each connection.
 const _: () = assert!(size_of::<Conn>() <= 216);
+
+type FlowGuard<'a> = Guard<MutexGuard<'a, Flow>, { rank::FLOW }>;
 
 /// What it subscribed to, and what its user may do.
 #[derive(Default)]
@@ -239,8 +243,11 @@ pub struct Slot {
     /// The number.
     pub number: u32,
     /// Where it is given back to.
-    pub free: Arc<Mutex<Vec<u32>>>,
+    pub(crate) free: Arc<FreeSlots>,
 }
+
+/// Slots of connections that are gone.
+pub(crate) type FreeSlots = Mutex<Vec<u32>, { rank::FREE_SLOTS }>;
 
 impl Drop for Conn {
     fn drop(&mut self) {
@@ -384,7 +391,7 @@ impl Conn {
     /// Writes `frames` on an idle connection, then what others appended meanwhile.
     fn write_through<'a>(
         &'a self,
-        mut flow: MutexGuard<'a, Flow>,
+        mut flow: FlowGuard<'a>,
         frames: Frames<'_>,
         policy: &Policy,
     ) -> Sent {
@@ -422,7 +429,7 @@ impl Conn {
     }
 
     /// Writes what others appended while this thread was writing.
-    fn write_appended<'a>(&'a self, mut flow: MutexGuard<'a, Flow>) {
+    fn write_appended<'a>(&'a self, mut flow: FlowGuard<'a>) {
         for _ in 0..FLUSH_ROUNDS_MAX {
             if flow.outbound.is_empty() && flow.closed.is_none() {
                 return;
@@ -444,10 +451,7 @@ impl Conn {
     }
 
     /// Takes one batch, writes it outside the lock, and puts the rest back.
-    fn write_batch<'a>(
-        &'a self,
-        mut flow: MutexGuard<'a, Flow>,
-    ) -> (MutexGuard<'a, Flow>, Flushed) {
+    fn write_batch<'a>(&'a self, mut flow: FlowGuard<'a>) -> (FlowGuard<'a>, Flushed) {
         let Some(wire) = flow.wire.clone() else { return (flow, Flushed::Failed) };
         let mut batch: Batch = flow.outbound.take();
         drop(flow);
@@ -474,7 +478,7 @@ impl Conn {
     }
 
     /// Leaves what is pending to the owning task.
-    fn hand_over(&self, mut flow: MutexGuard<'_, Flow>) {
+    fn hand_over(&self, mut flow: FlowGuard<'_>) {
         flow.blocked = !flow.outbound.is_empty();
         if flow.blocked {
             flow.lag.get_or_insert_default().progress_at = None;
@@ -571,7 +575,7 @@ impl Conn {
         self.close_locked(flow, reason, discard);
     }
 
-    fn close_locked(&self, mut flow: MutexGuard<'_, Flow>, reason: ClosedReason, discard: bool) {
+    fn close_locked(&self, mut flow: FlowGuard<'_>, reason: ClosedReason, discard: bool) {
         flow.closed.get_or_insert(reason);
         self.is_closed.store(true, Ordering::Release);
         if discard {
@@ -709,8 +713,8 @@ impl Conn {
     }
 
     /// Its subscriptions, locked. Lock the account's sublist first if both are needed.
-    pub fn subscriptions(&self) -> MappedMutexGuard<'_, Subscriptions> {
-        MutexGuard::map(self.state.lock(), |state| &mut state.subscriptions)
+    pub fn subscriptions(&self) -> impl DerefMut<Target = Subscriptions> {
+        self.state.lock().map(|state| &mut state.subscriptions)
     }
 
     /// Its subscriptions, in no order. They are looked up in pieces, since there may be many; so if

@@ -11,8 +11,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use parking_lot::{Mutex, RwLock};
-
 use crate::account::Account;
 use crate::auth::Authenticator;
 use crate::base::errors::ClosedReason;
@@ -20,11 +18,12 @@ use crate::base::ids::{Cid, Kind, ServerId};
 use crate::base::limits;
 use crate::base::moment::Moment;
 use crate::base::stats::{Counters, Snapshot, Traffic};
+use crate::base::sync::{Mutex, RwLock, rank};
 use crate::codec::info::Info;
 use crate::config::options::Options;
 use crate::conn::outbound::Policy;
 use crate::conn::subscription::Subscription;
-use crate::conn::{About, Conn, Received, Slot};
+use crate::conn::{About, Conn, FreeSlots, Received, Slot};
 use crate::registry::turns::Turns;
 use crate::sublist::Entry;
 
@@ -42,14 +41,14 @@ pub struct Registry {
     pub global: Arc<Account>,
     /// The turns of the workers.
     pub turns: Arc<Turns>,
-    info: RwLock<Info>,
-    conns: Mutex<Conns>,
+    info: RwLock<Info, { rank::INFO }>,
+    conns: Mutex<Conns, { rank::CONNS }>,
     /// Slots of connections that are gone.
-    free_slots: Arc<Mutex<Vec<u32>>>,
-    closed: Mutex<ClosedRing>,
-    counters: Mutex<Vec<Arc<Counters>>>,
+    free_slots: Arc<FreeSlots>,
+    closed: Mutex<ClosedRing, { rank::LEAF }>,
+    counters: Mutex<Vec<Arc<Counters>>, { rank::LEAF }>,
     total_connections: AtomicU64,
-    http_requests: Mutex<BTreeMap<&'static str, u64>>,
+    http_requests: Mutex<BTreeMap<&'static str, u64>, { rank::LEAF }>,
 }
 
 /// Connections that are open.

@@ -13,19 +13,24 @@ mod base {
         pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
         use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
-        #[derive(Default)]
-        pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+        pub(crate) mod rank {
+            pub(crate) const MARKS: u8 = 0;
+            pub(crate) const WAITING: u8 = 0;
+        }
 
-        impl<T> Mutex<T> {
+        #[derive(Default)]
+        pub(crate) struct Mutex<T, const RANK: u8>(loom::sync::Mutex<T>);
+
+        impl<T, const RANK: u8> Mutex<T, RANK> {
             pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
                 self.0.lock().unwrap()
             }
         }
 
         #[derive(Default)]
-        pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
+        pub(crate) struct RwLock<T, const RANK: u8>(loom::sync::RwLock<T>);
 
-        impl<T> RwLock<T> {
+        impl<T, const RANK: u8> RwLock<T, RANK> {
             pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
                 self.0.read().unwrap()
             }
@@ -71,9 +76,9 @@ enum Frame {
 struct Server {
     /// The stamp of its subject.
     stamp: AtomicU64,
-    listed: Mutex<bool>,
+    listed: Mutex<bool, 0>,
     /// What its client gets.
-    queue: Mutex<Vec<Frame>>,
+    queue: Mutex<Vec<Frame>, 0>,
 }
 
 impl Server {

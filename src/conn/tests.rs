@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::thread;
 
+use parking_lot::Mutex;
+
 use crate::conn::outbound::SHARED_LEN_MIN;
 
 use super::*;

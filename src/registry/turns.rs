@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use crate::base::sync::{AtomicU64, Mutex, RwLock, fence};
+use crate::base::sync::{AtomicU64, Mutex, RwLock, fence, rank};
 use crate::conn::Conn;
 
 /// The turns of all workers of a server.
@@ -27,7 +27,7 @@ use crate::conn::Conn;
 pub struct Turns {
     /// How many grace periods have begun.
     graces: AtomicU64,
-    marks: RwLock<Vec<Arc<Mark>>>,
+    marks: RwLock<Vec<Arc<Mark>>, { rank::MARKS }>,
 }
 
 /// The turns of one worker.
@@ -45,7 +45,7 @@ struct Mark {
     /// [`BEGUN`] and perhaps [`AWAITED`].
     state: AtomicU64,
     /// Who is woken at the end of the turn, by slot.
-    waiting: Mutex<BTreeMap<u32, Arc<Conn>>>,
+    waiting: Mutex<BTreeMap<u32, Arc<Conn>>, { rank::WAITING }>,
 }
 
 const IDLE: u64 = 0;

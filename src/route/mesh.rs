@@ -17,8 +17,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
-use parking_lot::Mutex;
-
 use crate::auth::Authenticator;
 use crate::auth::permissions::Permissions;
 use crate::base::errors::{ClosedReason, ProtoErr, RouteErr};
@@ -27,6 +25,7 @@ use crate::base::limits::{
     ROUTE_POOL_SIZE_MAX, ROUTE_PROTO, ROUTE_RETRY_PAUSE, ROUTE_SPARE_MAX, ROUTES_MAX,
 };
 use crate::base::moment::Moment;
+use crate::base::sync::{Mutex, rank};
 use crate::codec::info::{Info, Subjects};
 use crate::config::compression::Agreed;
 use crate::config::options::{self, Authorization, Cluster, Login, Options};
@@ -54,7 +53,7 @@ pub struct Mesh {
     pub authenticator: Authenticator,
     /// Accounts with a connection of their own.
     dedicated: Vec<String>,
-    state: Mutex<State>,
+    state: Mutex<State, { rank::MESH }>,
 }
 
 struct State {

@@ -391,5 +391,11 @@ impl Drop for Server {
         // Already ended is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A task that panics ends its connection only, and the test might not have noticed.
+        if !std::thread::panicking() {
+            let lines = self.log_lines();
+            let panicked = lines.iter().any(|line| line.contains("panicked at"));
+            assert!(!panicked, "{:?}: {lines:#?}", self.which);
+        }
     }
 }
