@@ -4,49 +4,41 @@
 //! worker's scratch, handle the ops in it, hand what they staged to its receivers, inline. A turn
 //! ends when it has taken long, whatever it was that took long. While there may be more to do, the
 //! task queues itself again behind the others and behind a look at the sockets, so that no
-//! connection starves its neighbours; those that go on for more than a turn stand in a [`Lane`].
+//! connection starves its neighbours; those that go on for more than a turn stand in a lane.
 //!
 //! nats: server/client.go `readLoop`, `writeLoop`, `flushClients`
 
+mod behind;
+mod closing;
+mod inflow;
 mod resting;
+mod shared;
+mod stall;
+mod write_deadline;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::Notify;
-use tokio::time::{Sleep, sleep};
-
-use crate::base::duration;
 use crate::base::errors::{ClosedReason, ProtoErr};
-use crate::base::ids::Kind;
-use crate::base::limits::{FIRST_PING_MAX, STALL_PER_READ_MAX};
+use crate::base::limits::FIRST_PING_MAX;
 use crate::base::moment::Moment;
 use crate::client::Client;
-use crate::clock::Clock;
 use crate::codec::encoder;
-use crate::config::compression::Level;
-use crate::conn::conn_event;
-use crate::conn::{Conn, Flushed, Progress};
-use crate::deliver::{Budget, Delivery, Ongoing, Resumed, Unwritten};
+use crate::conn::{Conn, Flushed};
+use crate::deliver::{Budget, Delivery, Resumed};
 use crate::machine::Machine;
-use crate::net::arenas::Arenas;
-use crate::net::checks::{Checks, Ticket};
-use crate::net::compressed::Compressed;
+use crate::net::drive::behind::Behind;
 use crate::net::drive::resting::Resting;
-use crate::net::lane::{Lane, Place};
+use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::pace::Pace;
-use crate::net::s2::Decompressor;
 use crate::net::stream::Stream;
-use crate::net::sweep::Sweep;
 use crate::net::worker::{self, Worker};
 use crate::parser::{Parser, Refused};
-use crate::registry::Registry;
-use crate::route::mesh::Mesh;
+
+pub(crate) use shared::Shared;
 
 /// The turn of a task that had nothing to do before. Any number of them may have one at once.
 const FIRST_TURN: Budget = Budget { work_ns_max: 500_000 / SLOWER, splits: false };
@@ -63,52 +55,6 @@ const READ_ON_NS_MAX: usize = 64_000;
 
 /// An op that is no message, in nanoseconds about, besides what it leads to.
 const OP_NS: usize = 100;
-
-/// Connections that end at the same time.
-const ENDING_COUNT: usize = 1;
-
-/// A pause from which on the log has a word of it.
-const STALL_TOLD_MIN: Duration = Duration::from_millis(5);
-
-/// How long a client whose message was too large has to read why, before its connection is reset.
-const RESET_AFTER: Duration = Duration::from_millis(100);
-
-/// What all tasks of a server need.
-pub(crate) struct Shared {
-    pub(crate) registry: Arc<Registry>,
-    /// None without a cluster.
-    pub(crate) mesh: Option<Arc<Mesh>>,
-    pub(crate) sweep: Sweep,
-    /// Those that go on for more than a turn: as many at a time as there are threads.
-    long: Lane,
-    /// Those that end.
-    endings: Lane,
-    pub(crate) clock: Clock,
-    pub(crate) checks: Checks,
-    pub(crate) arenas: Arenas,
-    /// A connection is served no more, or has hung up.
-    pub(crate) left: Notify,
-    /// The server stops, and the other servers have what clients published here.
-    pub(crate) passed_on: AtomicBool,
-}
-
-impl Shared {
-    /// To be called in the runtime that serves.
-    pub(crate) fn new(registry: Arc<Registry>, mesh: Option<Arc<Mesh>>, clock: Clock) -> Shared {
-        Shared {
-            registry,
-            mesh,
-            sweep: Sweep::default(),
-            long: Lane::new(Handle::current().metrics().num_workers()),
-            endings: Lane::new(ENDING_COUNT),
-            clock,
-            checks: Checks::default(),
-            arenas: Arenas::default(),
-            left: Notify::new(),
-            passed_on: AtomicBool::new(false),
-        }
-    }
-}
 
 /// The task of one connection.
 pub(crate) struct Drive<M: Machine> {
@@ -127,59 +73,6 @@ pub(crate) struct Drive<M: Machine> {
 
 // Tokio adds 104 bytes and rounds up to 128: one byte more here is 128 more for each connection.
 const _: () = assert!(size_of::<Drive<Client>>() + 104 <= 256);
-
-/// What a task has to remember only while it is behind, with handling or with writing, or when its
-/// connection is compressed or rests.
-#[derive(Default)]
-struct Behind {
-    /// Input that was read and is not handled yet, because its handling would have taken too long,
-    /// a receiver is far behind, or the machine is waiting.
-    backlog: Vec<u8>,
-    /// The message before that, which is not delivered to everybody yet.
-    ongoing: Option<Box<Ongoing>>,
-    /// Who has got frames of this task that it still has to write.
-    unwritten: Vec<Unwritten>,
-    /// Where it stands in the lane of those that go on, or of those that end.
-    place: Option<Place>,
-    /// The receiver for which publishing pauses, and until when at most.
-    stalled: Option<(Arc<Conn>, Moment)>,
-    /// The check that the machine waits for.
-    check: Option<Ticket>,
-    write: Option<WriteDeadline>,
-    compression: Option<Box<Compression>>,
-    resting: Option<Box<Resting>>,
-    /// Ends the closing of a connection whose other side does not read.
-    linger: Option<Pin<Box<Sleep>>>,
-}
-
-/// What is read and written of a compressed connection.
-struct Compression {
-    decompressor: Decompressor,
-    /// Input behind the backlog, not decompressed yet.
-    kept: Vec<u8>,
-    outflow: Arc<Compressed>,
-}
-
-/// By when what is pending must be written.
-#[derive(Clone, Copy)]
-struct WriteDeadline {
-    start: Moment,
-    due: Moment,
-    /// Bytes that had been written at its start.
-    from: u64,
-    /// Bytes that will have been written when it is met.
-    goal: u64,
-    /// One before it was not met, and forgiven.
-    retried: bool,
-}
-
-impl WriteDeadline {
-    fn new(now: Moment, span: Duration, progress: Progress, retried: bool) -> WriteDeadline {
-        let Progress { written, pending_bytes, .. } = progress;
-        let goal = written + pending_bytes as u64;
-        WriteDeadline { start: now, due: now + span, from: written, goal, retried }
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -295,42 +188,6 @@ impl<M: Machine> Drive<M> {
             place.leave();
         }
         place.poll(cx, &self.shared.long).map(|()| LONG_TURN)
-    }
-
-    /// Publishing still pauses for a receiver that is far behind. For itself a client pauses as
-    /// long as its socket takes something: nobody else has to wait for what it says meanwhile.
-    fn is_paused(&mut self, now: Moment) -> bool {
-        if self.phase != Phase::Stalled {
-            return false;
-        }
-        let policy = &self.shared.registry.policy;
-        let own = self.machine.conn();
-        if let Some(behind) = &mut self.behind {
-            if let Some((slow, until)) = &mut behind.stalled {
-                if Arc::ptr_eq(slow, own) && slow.is_catching_up(policy, now) {
-                    *until = now + STALL_PER_READ_MAX;
-                }
-                if now < *until && slow.is_far_behind(policy) {
-                    return true;
-                }
-            }
-            if let Some((_, until)) = behind.stalled.take() {
-                self.tell_stall(until, now);
-            }
-        }
-        self.phase = Phase::Open;
-        false
-    }
-
-    /// Warns of a pause that is over and might have lasted `until` then, if it was long.
-    ///
-    /// nats: server/client.go `resetReadLoopStallTime`
-    fn tell_stall(&self, until: Moment, now: Moment) {
-        let total = STALL_PER_READ_MAX.saturating_sub(until.since(now));
-        if total >= STALL_TOLD_MIN {
-            let total_ms = total.as_millis();
-            conn_event!(WARN, self.conn(), "Producer was stalled for a total of {total_ms}ms");
-        }
     }
 
     /// Reads and handles, hands what that staged to its receivers, and has the task woken for what
@@ -518,55 +375,6 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Handles what is in `input`, piece by piece.
-    fn handle_compressed(&mut self, input: &[u8], delivery: &mut Delivery) -> Handled {
-        let Some(mut compression) = self.behind().compression.take() else { return Handled::All };
-        let mut rest = input;
-        let handled = loop {
-            match compression.decompressor.next(rest) {
-                Ok((None, _)) => break Handled::All,
-                Ok((Some(plain), used)) => {
-                    rest = &rest[used..];
-                    let handled = self.handle(plain, delivery);
-                    if handled != Handled::All {
-                        compression.kept.extend_from_slice(rest);
-                        break handled;
-                    }
-                    if self.conn().is_closed() {
-                        break Handled::All;
-                    }
-                }
-                Err(error) => {
-                    conn_event!(ERROR, self.conn(), "Error decompressing: {error}");
-                    self.end(ClosedReason::ReadError, true, delivery);
-                    break Handled::All;
-                }
-            }
-        };
-        self.behind().compression = Some(compression);
-        handled
-    }
-
-    fn is_compressed(&self) -> bool {
-        self.behind.as_ref().is_some_and(|behind| behind.compression.is_some())
-    }
-
-    /// What is staged still goes out as it is; all that follows, and all that is read behind this
-    /// op, is compressed.
-    fn compress(&mut self, level: Level, rest: &mut &[u8], delivery: &mut Delivery) {
-        if let Some(compression) = &self.behind().compression {
-            compression.outflow.set_level(level);
-            return;
-        }
-        self.commit(delivery);
-        let stream = Arc::clone(&self.stream);
-        let outflow = self.conn().rewire(|clear| Compressed::new(stream, level, clear));
-        let kept = std::mem::take(rest).to_vec();
-        let compression = Compression { decompressor: Decompressor::new(), kept, outflow };
-        self.behind().compression = Some(Box::new(compression));
-        self.machine.handle_compressed(delivery);
-    }
-
     /// Handles the ops in `input`; what takes too long, or is behind an op without its answer, is
     /// left in the backlog.
     fn handle(&mut self, input: &[u8], delivery: &mut Delivery) -> Handled {
@@ -595,20 +403,6 @@ impl<M: Machine> Drive<M> {
                 }
             }
         }
-    }
-
-    /// Pauses if a receiver was found far behind, until it has caught up or for a moment. Not in
-    /// the middle of a message: others wait for its place in the lane.
-    fn pause(&mut self, cx: &Context<'_>, delivery: &mut Delivery) -> bool {
-        let Some(slow) = delivery.staging.take_stalled() else { return false };
-        let policy = &self.shared.registry.policy;
-        if !M::STALLS || self.has_begun() || !slow.stall(cx.waker(), policy, delivery.now) {
-            return false;
-        }
-        delivery.counters.stalled_clients.add(1);
-        self.behind().stalled = Some((slow, delivery.now + STALL_PER_READ_MAX));
-        self.phase = Phase::Stalled;
-        true
     }
 
     /// Handles the next op of `rest`, or several messages alike.
@@ -674,15 +468,12 @@ impl<M: Machine> Drive<M> {
         let policy = &self.shared.registry.policy;
         loop {
             let progress = self.conn().progress();
-            let met = |deadline: &mut WriteDeadline| {
-                !progress.blocked || progress.written >= deadline.goal
-            };
             if let Some(behind) = &mut self.behind
-                && let Some(deadline) = behind.write.take_if(met)
+                && let Some(deadline) = behind.write.take_if(|deadline| deadline.is_met(progress))
                 && deadline.retried
                 && self.conn().closed().is_none()
             {
-                self.tell_recovered(deadline, delivery.now);
+                deadline.tell_recovered(self.conn(), delivery.now);
             }
             if !progress.blocked {
                 return;
@@ -710,11 +501,11 @@ impl<M: Machine> Drive<M> {
         if delivery.now >= self.armed {
             self.armed = Moment::NEVER;
         }
-        if let Some(behind) = &self.behind
-            && let Some(deadline) = behind.write
+        if let Some(behind) = &mut self.behind
+            && let Some(deadline) = &mut behind.write
             && delivery.now >= deadline.due
         {
-            self.handle_write_due(deadline, delivery);
+            deadline.handle_due::<M>(self.machine.conn(), &self.shared.registry, delivery);
         }
         if let Err(error) = self.machine.handle_deadline(delivery) {
             return self.fail((&error).into(), delivery);
@@ -757,48 +548,6 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// The write deadline has passed before its goal was reached.
-    ///
-    /// To retry helps whoever takes something meanwhile. The first time of a row is forgiven: it
-    /// began with a write of which the socket took a part.
-    /// nats: server/client.go `handleWriteTimeout`
-    fn handle_write_due(&mut self, missed: WriteDeadline, delivery: &mut Delivery) {
-        let Shared { registry, .. } = &*self.shared;
-        let options = &registry.options;
-        let retries = M::forgives_slow_writes(options);
-        if retries {
-            // What was read of a full socket in small bites has not made it writable for tokio.
-            self.conn().flush(&registry.policy, delivery.now);
-        }
-        let progress = self.conn().progress();
-        delivery.counters.count_slow(self.conn().kind, missed.retried);
-        let state = if missed.retried { "State" } else { "Detected" };
-        conn_event!(
-            INFO,
-            self.conn(),
-            "Slow Consumer {state}: WriteDeadline of {} exceeded with {} total bytes.",
-            duration::Display(M::write_deadline(options)),
-            missed.goal - missed.from
-        );
-        if retries && (!missed.retried || progress.written > missed.from) {
-            let span = M::write_deadline(options);
-            let next = WriteDeadline::new(delivery.now, span, progress, true);
-            self.behind.get_or_insert_default().write = Some(next);
-            return;
-        }
-        self.conn().close(ClosedReason::SlowConsumerWriteDeadline, true);
-    }
-
-    fn tell_recovered(&self, met: WriteDeadline, now: Moment) {
-        conn_event!(
-            INFO,
-            self.conn(),
-            "Slow Consumer Recovered: Flush took {:.3}s with {} total bytes.",
-            (now - met.start).as_secs_f64(),
-            met.goal - met.from
-        );
-    }
-
     /// Sees to it that the task is woken for its next deadline.
     fn arm(&mut self) {
         let mut due = self.machine.deadline();
@@ -817,168 +566,6 @@ impl<M: Machine> Drive<M> {
             self.armed = due;
             self.shared.sweep.add(due, self.conn().slot);
         }
-    }
-
-    /// Writes what is pending, for a while, then leaves.
-    fn poll_close(
-        &mut self,
-        cx: &mut Context<'_>,
-        reason: ClosedReason,
-        worker: &mut Worker,
-    ) -> Poll<()> {
-        let Worker { scratch, delivery } = worker;
-        // Kept for this poll.
-        let mut place = None;
-        if !matches!(self.phase, Phase::Closing | Phase::Ended) {
-            ready!(self.poll_last_message(cx, delivery));
-            place = Some(ready!(self.poll_leave(cx)));
-            self.phase = Phase::Closing;
-            if let Some(behind) = &mut self.behind {
-                behind.check = None;
-            }
-            self.machine.close(reason, delivery);
-            self.commit(delivery);
-            self.shared.left.notify_one();
-        }
-        if self.behind.is_some() && self.write_on(delivery) == Handled::Part {
-            come_again(cx);
-            return Poll::Pending;
-        }
-        self.poll_flush(cx, delivery);
-        if !self.conn().has_hung_up() && self.poll_linger(cx, reason, scratch).is_ready() {
-            if reason == ClosedReason::MaxPayloadExceeded {
-                self.stream.reset();
-            }
-            self.conn().hang_up();
-            self.shared.left.notify_one();
-        }
-        let forgets = self.machine.forget(delivery);
-        self.commit(delivery);
-        if forgets || self.has_unwritten() {
-            come_again(cx);
-            return Poll::Pending;
-        }
-        drop(place);
-        if self.conn().has_hung_up() { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    /// Ready when the message that was being delivered when the connection ended is so to all: who
-    /// publishes and leaves is heard by everybody.
-    fn poll_last_message(&mut self, cx: &mut Context<'_>, delivery: &mut Delivery) -> Poll<()> {
-        if self.behind.as_ref().is_none_or(|behind| behind.ongoing.is_none()) {
-            return Poll::Ready(());
-        }
-        let budget = ready!(self.poll_lane(cx));
-        delivery.staging.start_turn(budget);
-        let handled = self.deliver_on(delivery);
-        self.commit(delivery);
-        if handled == Handled::Part {
-            self.behind().place.get_or_insert_default();
-            come_again(cx);
-            return Poll::Pending;
-        }
-        Poll::Ready(())
-    }
-
-    /// Ready when it is the connection's turn to end: thousands that end at once do so in order,
-    /// and others come in between. Nobody delivers to it any more, in any case.
-    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Place> {
-        let kept = self.behind.as_mut().and_then(|behind| behind.place.take());
-        let mut place = kept.filter(|_| self.phase == Phase::Leaving).unwrap_or_default();
-        self.phase = Phase::Leaving;
-        if place.poll(cx, &self.shared.endings).is_ready() {
-            return Poll::Ready(place);
-        }
-        self.behind().place = Some(place);
-        Poll::Pending
-    }
-
-    /// Ready when nothing is left to be written or to be waited for, or the time for it is over.
-    ///
-    /// A message that was too large ends in a reset, as if its rest lay unread in the socket. That
-    /// rest is read first, for a moment: a reset may overtake the `-ERR`, and who is still writing
-    /// does not read it.
-    /// nats-differs: there the reset comes at once.
-    fn poll_linger(
-        &mut self,
-        cx: &mut Context<'_>,
-        reason: ClosedReason,
-        scratch: &mut [u8],
-    ) -> Poll<()> {
-        let (rest, max) = match reason {
-            _ if self.conn().progress().pending_bytes > 0 => (Poll::Pending, M::LINGER_MAX),
-            ClosedReason::ServerShutdown => (self.poll_end(cx, scratch), M::LINGER_MAX),
-            ClosedReason::MaxPayloadExceeded => (self.poll_drop(cx, scratch, false), RESET_AFTER),
-            _ => return Poll::Ready(()),
-        };
-        if rest.is_ready() {
-            return rest;
-        }
-        let linger = self.behind().linger.get_or_insert_with(|| Box::pin(sleep(max)));
-        linger.as_mut().poll(cx)
-    }
-
-    /// Ends our half of the stream, and drops what comes until the other side has ended its own: a
-    /// socket that is closed over unread input, or gets more of it later, is reset, and what was
-    /// written last may be lost on its way.
-    ///
-    /// A client that sees its end goes on at another server. What it published here is there before
-    /// it, so that the order stays. One that says nothing is not waited for.
-    fn poll_end(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
-        let is_client = self.conn().kind == Kind::Client;
-        if is_client && !self.shared.passed_on.load(Ordering::Acquire) {
-            return Poll::Pending;
-        }
-        let is_first = self.phase != Phase::Ended;
-        if is_first {
-            self.phase = Phase::Ended;
-            self.stream.end();
-        }
-        self.poll_drop(cx, scratch, is_first && is_client)
-    }
-
-    /// Drops what comes. Ready when the other side has ended, or nothing comes of one that is known
-    /// to be `silent`.
-    fn poll_drop(&self, cx: &mut Context<'_>, scratch: &mut [u8], mut silent: bool) -> Poll<()> {
-        for _ in 0..READS_MAX {
-            match self.stream.poll_read(cx, scratch) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(_)) => silent = false,
-                Poll::Pending if silent => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-impl Behind {
-    /// A message is delivered to some and not to others, and what was found for it is kept.
-    fn has_begun(&self) -> bool {
-        self.ongoing.as_ref().is_some_and(|ongoing| ongoing.is_begun())
-    }
-
-    /// Nothing is left to be remembered.
-    fn is_over(&self) -> bool {
-        let Behind { backlog, ongoing, unwritten, place, .. } = self;
-        let Behind { stalled, check, write, compression, resting, linger, .. } = self;
-        backlog.is_empty()
-            && ongoing.is_none()
-            && unwritten.is_empty()
-            && place.is_none()
-            && stalled.is_none()
-            && check.is_none()
-            && write.is_none()
-            && compression.is_none()
-            && resting.is_none()
-            && linger.is_none()
-    }
-
-    /// When the task has to look again.
-    fn due(&self) -> Moment {
-        let write = self.write.map_or(Moment::NEVER, |deadline| deadline.due);
-        self.stalled.as_ref().map_or(write, |&(_, until)| write.min(until))
     }
 }
 

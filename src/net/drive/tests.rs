@@ -11,10 +11,12 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
-use crate::base::ids::ServerId;
+use crate::base::ids::{Kind, ServerId};
+use crate::clock::Clock;
 use crate::config::options::{ConnectionType, Options};
 use crate::conn::Wire;
 use crate::deliver::listing_ns;
+use crate::registry::Registry;
 
 /// Takes everything, and as long as there is something to come, more comes with each write.
 #[derive(Default)]

@@ -1,0 +1,77 @@
+//! `Behind`: what a task remembers of a connection that is more than open and idle.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::time::Sleep;
+
+use crate::base::moment::Moment;
+use crate::conn::Conn;
+use crate::deliver::{Ongoing, Unwritten};
+use crate::net::checks::Ticket;
+use crate::net::compressed::Compressed;
+use crate::net::drive::resting::Resting;
+use crate::net::drive::write_deadline::WriteDeadline;
+use crate::net::lane::Place;
+use crate::net::s2::Decompressor;
+
+/// What a task has to remember only while it is behind, with handling or with writing, or when its
+/// connection is compressed or rests.
+#[derive(Default)]
+pub(super) struct Behind {
+    /// Input that was read and is not handled yet, because its handling would have taken too long,
+    /// a receiver is far behind, or the machine is waiting.
+    pub(super) backlog: Vec<u8>,
+    /// The message before that, which is not delivered to everybody yet.
+    pub(super) ongoing: Option<Box<Ongoing>>,
+    /// Who has got frames of this task that it still has to write.
+    pub(super) unwritten: Vec<Unwritten>,
+    /// Where it stands in the lane of those that go on, or of those that end.
+    pub(super) place: Option<Place>,
+    /// The receiver for which publishing pauses, and until when at most.
+    pub(super) stalled: Option<(Arc<Conn>, Moment)>,
+    /// The check that the machine waits for.
+    pub(super) check: Option<Ticket>,
+    pub(super) write: Option<WriteDeadline>,
+    pub(super) compression: Option<Box<Compression>>,
+    pub(super) resting: Option<Box<Resting>>,
+    /// Ends the closing of a connection whose other side does not read.
+    pub(super) linger: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is read and written of a compressed connection.
+pub(super) struct Compression {
+    pub(super) decompressor: Decompressor,
+    /// Input behind the backlog, not decompressed yet.
+    pub(super) kept: Vec<u8>,
+    pub(super) outflow: Arc<Compressed>,
+}
+
+impl Behind {
+    /// A message is delivered to some and not to others, and what was found for it is kept.
+    pub(super) fn has_begun(&self) -> bool {
+        self.ongoing.as_ref().is_some_and(|ongoing| ongoing.is_begun())
+    }
+
+    /// Nothing is left to be remembered.
+    pub(super) fn is_over(&self) -> bool {
+        let Behind { backlog, ongoing, unwritten, place, .. } = self;
+        let Behind { stalled, check, write, compression, resting, linger, .. } = self;
+        backlog.is_empty()
+            && ongoing.is_none()
+            && unwritten.is_empty()
+            && place.is_none()
+            && stalled.is_none()
+            && check.is_none()
+            && write.is_none()
+            && compression.is_none()
+            && resting.is_none()
+            && linger.is_none()
+    }
+
+    /// When the task has to look again.
+    pub(super) fn due(&self) -> Moment {
+        let write = self.write.map_or(Moment::NEVER, |deadline| deadline.due);
+        self.stalled.as_ref().map_or(write, |&(_, until)| write.min(until))
+    }
+}

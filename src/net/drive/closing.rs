@@ -1,0 +1,161 @@
+//! The end of a task: its connection is served no more, and what is pending is still written.
+//!
+//! ```text
+//!   Open --> Leaving -- its turn to end --> Closing -- all written, at a shutdown --> Ended
+//! ```
+//!
+//! A task is over when its connection has hung up and nothing of it is left to be forgotten.
+//! nats: server/client.go `closeConnection`, `flushAndClose`
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::base::errors::ClosedReason;
+use crate::base::ids::Kind;
+use crate::deliver::Delivery;
+use crate::machine::Machine;
+use crate::net::drive::{Drive, Handled, Phase, READS_MAX, come_again};
+use crate::net::lane::Place;
+use crate::net::worker::Worker;
+
+/// How long a client whose message was too large has to read why, before its connection is reset.
+const RESET_AFTER: Duration = Duration::from_millis(100);
+
+impl<M: Machine> Drive<M> {
+    /// Writes what is pending, for a while, then leaves.
+    pub(super) fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        reason: ClosedReason,
+        worker: &mut Worker,
+    ) -> Poll<()> {
+        let Worker { scratch, delivery } = worker;
+        // Kept for this poll.
+        let mut place = None;
+        if !matches!(self.phase, Phase::Closing | Phase::Ended) {
+            ready!(self.poll_last_message(cx, delivery));
+            place = Some(ready!(self.poll_leave(cx)));
+            self.phase = Phase::Closing;
+            if let Some(behind) = &mut self.behind {
+                behind.check = None;
+            }
+            self.machine.close(reason, delivery);
+            self.commit(delivery);
+            self.shared.left.notify_one();
+        }
+        if self.behind.is_some() && self.write_on(delivery) == Handled::Part {
+            come_again(cx);
+            return Poll::Pending;
+        }
+        self.poll_flush(cx, delivery);
+        if !self.conn().has_hung_up() && self.poll_linger(cx, reason, scratch).is_ready() {
+            if reason == ClosedReason::MaxPayloadExceeded {
+                self.stream.reset();
+            }
+            self.conn().hang_up();
+            self.shared.left.notify_one();
+        }
+        let forgets = self.machine.forget(delivery);
+        self.commit(delivery);
+        if forgets || self.has_unwritten() {
+            come_again(cx);
+            return Poll::Pending;
+        }
+        drop(place);
+        if self.conn().has_hung_up() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Ready when the message that was being delivered when the connection ended is so to all: who
+    /// publishes and leaves is heard by everybody.
+    fn poll_last_message(&mut self, cx: &mut Context<'_>, delivery: &mut Delivery) -> Poll<()> {
+        if self.behind.as_ref().is_none_or(|behind| behind.ongoing.is_none()) {
+            return Poll::Ready(());
+        }
+        let budget = ready!(self.poll_lane(cx));
+        delivery.staging.start_turn(budget);
+        let handled = self.deliver_on(delivery);
+        self.commit(delivery);
+        if handled == Handled::Part {
+            self.behind().place.get_or_insert_default();
+            come_again(cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Ready when it is the connection's turn to end: thousands that end at once do so in order,
+    /// and others come in between. Nobody delivers to it any more, in any case.
+    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Place> {
+        let kept = self.behind.as_mut().and_then(|behind| behind.place.take());
+        let mut place = kept.filter(|_| self.phase == Phase::Leaving).unwrap_or_default();
+        self.phase = Phase::Leaving;
+        if place.poll(cx, &self.shared.endings).is_ready() {
+            return Poll::Ready(place);
+        }
+        self.behind().place = Some(place);
+        Poll::Pending
+    }
+
+    /// Ready when nothing is left to be written or to be waited for, or the time for it is over.
+    ///
+    /// A message that was too large ends in a reset, as if its rest lay unread in the socket. That
+    /// rest is read first, for a moment: a reset may overtake the `-ERR`, and who is still writing
+    /// does not read it.
+    /// nats-differs: there the reset comes at once.
+    fn poll_linger(
+        &mut self,
+        cx: &mut Context<'_>,
+        reason: ClosedReason,
+        scratch: &mut [u8],
+    ) -> Poll<()> {
+        let (rest, max) = match reason {
+            _ if self.conn().progress().pending_bytes > 0 => (Poll::Pending, M::LINGER_MAX),
+            ClosedReason::ServerShutdown => (self.poll_end(cx, scratch), M::LINGER_MAX),
+            ClosedReason::MaxPayloadExceeded => (self.poll_drop(cx, scratch, false), RESET_AFTER),
+            _ => return Poll::Ready(()),
+        };
+        if rest.is_ready() {
+            return rest;
+        }
+        let linger = self.behind().linger.get_or_insert_with(|| Box::pin(sleep(max)));
+        linger.as_mut().poll(cx)
+    }
+
+    /// Ends our half of the stream, and drops what comes until the other side has ended its own: a
+    /// socket that is closed over unread input, or gets more of it later, is reset, and what was
+    /// written last may be lost on its way.
+    ///
+    /// A client that sees its end goes on at another server. What it published here is there before
+    /// it, so that the order stays. One that says nothing is not waited for.
+    fn poll_end(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
+        let is_client = self.conn().kind == Kind::Client;
+        if is_client && !self.shared.passed_on.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        let is_first = self.phase != Phase::Ended;
+        if is_first {
+            self.phase = Phase::Ended;
+            self.stream.end();
+        }
+        self.poll_drop(cx, scratch, is_first && is_client)
+    }
+
+    /// Drops what comes. Ready when the other side has ended, or nothing comes of one that is known
+    /// to be `silent`.
+    fn poll_drop(&self, cx: &mut Context<'_>, scratch: &mut [u8], mut silent: bool) -> Poll<()> {
+        for _ in 0..READS_MAX {
+            match self.stream.poll_read(cx, scratch) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => silent = false,
+                Poll::Pending if silent => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

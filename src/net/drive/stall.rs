@@ -1,0 +1,69 @@
+//! Publishing pauses for a receiver that is far behind: once per read, and for a moment.
+//!
+//! nats: server/client.go `stalledWait`, `resetReadLoopStallTime`
+
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use crate::base::limits::STALL_PER_READ_MAX;
+use crate::base::moment::Moment;
+use crate::conn::conn_event;
+use crate::deliver::Delivery;
+use crate::machine::Machine;
+use crate::net::drive::{Drive, Phase};
+
+/// A pause from which on the log has a word of it.
+const STALL_TOLD_MIN: Duration = Duration::from_millis(5);
+
+impl<M: Machine> Drive<M> {
+    /// Publishing still pauses for a receiver that is far behind. For itself a client pauses as
+    /// long as its socket takes something: nobody else has to wait for what it says meanwhile.
+    pub(super) fn is_paused(&mut self, now: Moment) -> bool {
+        if self.phase != Phase::Stalled {
+            return false;
+        }
+        let policy = &self.shared.registry.policy;
+        let own = self.machine.conn();
+        if let Some(behind) = &mut self.behind {
+            if let Some((slow, until)) = &mut behind.stalled {
+                if Arc::ptr_eq(slow, own) && slow.is_catching_up(policy, now) {
+                    *until = now + STALL_PER_READ_MAX;
+                }
+                if now < *until && slow.is_far_behind(policy) {
+                    return true;
+                }
+            }
+            if let Some((_, until)) = behind.stalled.take() {
+                self.tell_stall(until, now);
+            }
+        }
+        self.phase = Phase::Open;
+        false
+    }
+
+    /// Pauses if a receiver was found far behind, until it has caught up or for a moment. Not in
+    /// the middle of a message: others wait for its place in the lane.
+    pub(super) fn pause(&mut self, cx: &Context<'_>, delivery: &mut Delivery) -> bool {
+        let Some(slow) = delivery.staging.take_stalled() else { return false };
+        let policy = &self.shared.registry.policy;
+        if !M::STALLS || self.has_begun() || !slow.stall(cx.waker(), policy, delivery.now) {
+            return false;
+        }
+        delivery.counters.stalled_clients.add(1);
+        self.behind().stalled = Some((slow, delivery.now + STALL_PER_READ_MAX));
+        self.phase = Phase::Stalled;
+        true
+    }
+
+    /// Warns of a pause that is over and might have lasted `until` then, if it was long.
+    ///
+    /// nats: server/client.go `resetReadLoopStallTime`
+    fn tell_stall(&self, until: Moment, now: Moment) {
+        let total = STALL_PER_READ_MAX.saturating_sub(until.since(now));
+        if total >= STALL_TOLD_MIN {
+            let total_ms = total.as_millis();
+            conn_event!(WARN, self.conn(), "Producer was stalled for a total of {total_ms}ms");
+        }
+    }
+}

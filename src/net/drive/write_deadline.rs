@@ -1,0 +1,92 @@
+//! `WriteDeadline`: by when a socket has to take what is pending, and what happens if it does not.
+//!
+//! Knows the connection and its queue, not the task and its socket.
+//! nats: server/client.go `flushOutbound`, `handleWriteTimeout`
+
+use std::time::Duration;
+
+use crate::base::duration;
+use crate::base::errors::ClosedReason;
+use crate::base::moment::Moment;
+use crate::conn::conn_event;
+use crate::conn::{Conn, Progress};
+use crate::deliver::Delivery;
+use crate::machine::Machine;
+use crate::registry::Registry;
+
+/// By when what is pending must be written.
+#[derive(Clone, Copy)]
+pub(super) struct WriteDeadline {
+    start: Moment,
+    pub(super) due: Moment,
+    /// Bytes that had been written at its start.
+    from: u64,
+    /// Bytes that will have been written when it is met.
+    goal: u64,
+    /// One before it was not met, and forgiven.
+    pub(super) retried: bool,
+}
+
+impl WriteDeadline {
+    pub(super) fn new(
+        now: Moment,
+        span: Duration,
+        progress: Progress,
+        retried: bool,
+    ) -> WriteDeadline {
+        let Progress { written, pending_bytes, .. } = progress;
+        let goal = written + pending_bytes as u64;
+        WriteDeadline { start: now, due: now + span, from: written, goal, retried }
+    }
+
+    /// What was pending at its start is written.
+    pub(super) fn is_met(&self, progress: Progress) -> bool {
+        !progress.blocked || progress.written >= self.goal
+    }
+
+    /// It has passed before its goal was reached: closes the connection, or starts the next one.
+    ///
+    /// To retry helps whoever takes something meanwhile. The first time of a row is forgiven: it
+    /// began with a write of which the socket took a part.
+    /// nats: server/client.go `handleWriteTimeout`
+    pub(super) fn handle_due<M: Machine>(
+        &mut self,
+        conn: &Conn,
+        registry: &Registry,
+        delivery: &Delivery,
+    ) {
+        let options = &registry.options;
+        let retries = M::forgives_slow_writes(options);
+        if retries {
+            // What was read of a full socket in small bites has not made it writable for tokio.
+            conn.flush(&registry.policy, delivery.now);
+        }
+        let progress = conn.progress();
+        delivery.counters.count_slow(conn.kind, self.retried);
+        let state = if self.retried { "State" } else { "Detected" };
+        let span = M::write_deadline(options);
+        conn_event!(
+            INFO,
+            conn,
+            "Slow Consumer {state}: WriteDeadline of {} exceeded with {} total bytes.",
+            duration::Display(span),
+            self.goal - self.from
+        );
+        if retries && (!self.retried || progress.written > self.from) {
+            *self = WriteDeadline::new(delivery.now, span, progress, true);
+            return;
+        }
+        conn.close(ClosedReason::SlowConsumerWriteDeadline, true);
+    }
+
+    /// Tells that it was met, after one that was not.
+    pub(super) fn tell_recovered(&self, conn: &Conn, now: Moment) {
+        conn_event!(
+            INFO,
+            conn,
+            "Slow Consumer Recovered: Flush took {:.3}s with {} total bytes.",
+            (now - self.start).as_secs_f64(),
+            self.goal - self.from
+        );
+    }
+}
