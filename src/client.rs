@@ -9,11 +9,12 @@
 //! admitted: what a client may do is known only there.
 //!
 //! An error that ends the connection is returned; one that does not is written and forgotten.
-//! nats: server/client.go `processConnect`, `processSub`, `processUnsub`,
-//! `processInboundClientMsg`, `processPing`, `processPingTimer`
+//! nats: server/client.go `processSub`, `processUnsub`, `processInboundClientMsg`, `processPing`,
+//! `processPingTimer`
 
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod login;
 mod pings;
 #[cfg(test)]
 mod tests;
@@ -35,9 +36,9 @@ use crate::codec::connect::{Connect, Credentials};
 use crate::codec::encoder;
 use crate::codec::info::Info;
 use crate::config::options::{ConnectionType, Options, WriteTimeout};
+use crate::conn::Conn;
 use crate::conn::conn_event;
 use crate::conn::subscription::{Subscription, Subscriptions};
-use crate::conn::{About, Conn};
 use crate::deliver::{Delivery, Publisher, Row, listing_ns};
 use crate::machine::{Login, Machine};
 use crate::parser::{Followers, Op, Publish, Refused, Rest, Rules, parse_size};
@@ -353,11 +354,7 @@ impl Machine for Client {
             conn_event!(TRACE, &self.conn, "->> [-ERR {error}]");
         }
         match error {
-            ProtoErr::AuthorizationViolation => {
-                let rare = self.rare.as_ref();
-                let who = describe(rare.and_then(|rare| rare.credentials.as_deref()));
-                conn_event!(ERROR, &self.conn, "authentication error{who}");
-            }
+            ProtoErr::AuthorizationViolation => self.log_refusal(),
             ProtoErr::AuthenticationTimeout => conn_event!(DEBUG, &self.conn, "{error}"),
             // It was logged with what the client said.
             ProtoErr::ErrReceived => {}
@@ -404,75 +401,6 @@ impl Machine for Client {
 }
 
 impl Client {
-    /// Somebody must have been admitted by then.
-    fn auth_due(&self) -> Moment {
-        match self.state {
-            State::ExpectConnect => self.conn.start + self.registry.options.authorization.timeout,
-            State::Open(_) => Moment::NEVER,
-        }
-    }
-
-    fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
-        let now = delivery.now;
-        self.pings.connected(now, self.registry.options.ping_interval);
-        self.conn.set_last_activity(now);
-        if self.conn.rtt() == 0 {
-            let nanos = now.since(self.conn.start).as_nanos();
-            self.conn.set_rtt(u64::try_from(nanos).unwrap_or(u64::MAX));
-        }
-        let again = self.greeting != Greeting::Awaited;
-        let mut connect = self.connect();
-        connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
-        if again {
-            self.leave();
-            if self.forget_on(delivery) {
-                self.conn.wake();
-            }
-        }
-        let nonce = self.rare.as_ref().map_or(&b""[..], |rare| rare.nonce.as_bytes());
-        let verdict = self.registry.authenticator.check(&connect, nonce, self.connection_type);
-        connect.headers &= !self.registry.options.no_header_support;
-        self.asked = Asked::of(&connect);
-        if let Some(credentials) = connect.credentials.take() {
-            self.rare.get_or_insert_default().credentials = Some(credentials);
-        }
-        self.log_in(connect, verdict, delivery)
-    }
-
-    /// Takes in whom a CONNECT is from, or waits until that is known.
-    fn log_in(
-        &mut self,
-        connect: Connect,
-        verdict: Verdict,
-        delivery: &mut Delivery,
-    ) -> Result<(), ProtoErr> {
-        let user = match verdict {
-            Verdict::Admitted(user) => user,
-            Verdict::Refused => return Err(ProtoErr::AuthorizationViolation),
-            Verdict::Pending(check) => {
-                let login = Login { connect, check: Some(check) };
-                self.rare.get_or_insert_default().login = Some(Box::new(login));
-                return Ok(());
-            }
-        };
-        let Connect { name, lang, version, protocol, .. } = connect;
-        self.admit(user.permissions);
-        let again = self.greeting != Greeting::Awaited;
-        if !again {
-            self.greeting = Greeting::Connected;
-        }
-        let named = again.then(|| self.conn.about().label());
-        self.conn.set_about(&About { name, lang, version, user: user.name, named });
-        self.set_headers(self.asked.headers)?;
-        if !(0..=1).contains(&protocol) {
-            return Err(ProtoErr::InvalidProtocol);
-        }
-        if self.asked.no_responders && !self.asked.headers {
-            return Err(ProtoErr::NoRespondersRequiresHeaders);
-        }
-        self.vouch(delivery)
-    }
-
     /// Has it subscribed to nothing any more. What it had is listed until it is
     /// [forgotten](Machine::forget).
     fn leave(&mut self) {
@@ -507,44 +435,6 @@ impl Client {
         Ok(false)
     }
 
-    /// The last CONNECT, as far as the next one is laid over it; the defaults before the first.
-    fn connect(&self) -> Connect {
-        let About { name, lang, version, .. } = self.conn.about();
-        let Asked { verbose, pedantic, echo, headers, no_responders, takes_info } = self.asked;
-        let credentials = self.rare.as_ref().and_then(|rare| rare.credentials.clone());
-        Connect {
-            verbose,
-            pedantic,
-            echo,
-            headers,
-            no_responders,
-            protocol: takes_info.into(),
-            name,
-            lang,
-            version,
-            credentials,
-            ..Connect::default()
-        }
-    }
-
-    /// Takes in a client as somebody who may do this.
-    fn admit(&mut self, permissions: Option<Arc<Permissions>>) {
-        self.conn.set_access(permissions.clone());
-        let account = Arc::clone(&self.registry.global);
-        self.state = State::Open(Admitted { account, permissions });
-    }
-
-    /// An op has begun that is not CONNECT: the client becomes `no_auth_user`, or has to go.
-    /// nats-differs: logs name it so.
-    fn admit_without_connect(&mut self) -> Result<(), ProtoErr> {
-        let user = self.registry.authenticator.no_auth_user(self.connection_type);
-        let user = user.ok_or(ProtoErr::AuthorizationViolation)?;
-        self.admit(user.permissions);
-        self.greeting = Greeting::Connected;
-        self.conn.set_about(&About { user: user.name, ..About::default() });
-        Ok(())
-    }
-
     /// Who the client is. Its parser gives it [`Op::BeforeConnect`] before anything that asks.
     #[inline]
     fn admitted(&self) -> Result<&Admitted, ProtoErr> {
@@ -552,17 +442,6 @@ impl Client {
             State::Open(admitted) => Ok(admitted),
             State::ExpectConnect => Err(ProtoErr::AuthorizationViolation),
         }
-    }
-
-    /// Has those who match what it subscribed to before CONNECT learn that it takes headers.
-    fn set_headers(&self, headers: bool) -> Result<(), ProtoErr> {
-        if headers != self.conn.headers() {
-            self.conn.set_headers(headers);
-            if !self.conn.subscriptions().is_empty() {
-                self.admitted()?.account.outdate_all();
-            }
-        }
-        Ok(())
     }
 
     /// A subscription is gone or has a limit, and others may have matched it before.
@@ -826,18 +705,5 @@ impl Asked {
     fn of(connect: &Connect) -> Asked {
         let &Connect { verbose, pedantic, echo, headers, no_responders, protocol, .. } = connect;
         Asked { verbose, pedantic, echo, headers, no_responders, takes_info: protocol >= 1 }
-    }
-}
-
-/// How a failed login is described in the log: by what it claimed, never by a secret.
-///
-/// nats: server/client.go `getAuthUser`
-fn describe(credentials: Option<&Credentials>) -> String {
-    let quoted = |text: &str| Quoted(text.as_bytes()).to_string();
-    match credentials {
-        Some(Credentials { nkey: Some(nkey), .. }) => format!(" - Nkey {}", quoted(nkey)),
-        Some(Credentials { user: Some(user), .. }) => format!(" - User {}", quoted(user)),
-        Some(Credentials { auth_token: Some(_), .. }) => " - Token \"[REDACTED]\"".to_owned(),
-        _ => String::new(),
     }
 }

@@ -1,0 +1,160 @@
+//! Login of a client: from a CONNECT, or the lack of one, to a user and what it may do.
+//!
+//! Judges no credentials itself: `auth` does.
+//! nats: server/client.go `processConnect`
+
+use std::sync::Arc;
+
+use crate::auth::Verdict;
+use crate::auth::permissions::Permissions;
+use crate::base::errors::{ProtoErr, Quoted};
+use crate::base::moment::Moment;
+use crate::client::{Admitted, Asked, Client, Greeting, State};
+use crate::codec::connect::{Connect, Credentials};
+use crate::conn::{About, conn_event};
+use crate::deliver::Delivery;
+use crate::machine::Login;
+
+impl Client {
+    pub(super) fn handle_connect(
+        &mut self,
+        json: &[u8],
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        let now = delivery.now;
+        self.pings.connected(now, self.registry.options.ping_interval);
+        self.conn.set_last_activity(now);
+        if self.conn.rtt() == 0 {
+            let nanos = now.since(self.conn.start).as_nanos();
+            self.conn.set_rtt(u64::try_from(nanos).unwrap_or(u64::MAX));
+        }
+        let again = self.greeting != Greeting::Awaited;
+        let mut connect = self.connect();
+        connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
+        if again {
+            self.leave();
+            if self.forget_on(delivery) {
+                self.conn.wake();
+            }
+        }
+        let nonce = self.rare.as_ref().map_or(&b""[..], |rare| rare.nonce.as_bytes());
+        let verdict = self.registry.authenticator.check(&connect, nonce, self.connection_type);
+        connect.headers &= !self.registry.options.no_header_support;
+        self.asked = Asked::of(&connect);
+        if let Some(credentials) = connect.credentials.take() {
+            self.rare.get_or_insert_default().credentials = Some(credentials);
+        }
+        self.log_in(connect, verdict, delivery)
+    }
+
+    /// Takes in whom a CONNECT is from, or waits until that is known.
+    pub(super) fn log_in(
+        &mut self,
+        connect: Connect,
+        verdict: Verdict,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        let user = match verdict {
+            Verdict::Admitted(user) => user,
+            Verdict::Refused => return Err(ProtoErr::AuthorizationViolation),
+            Verdict::Pending(check) => {
+                let login = Login { connect, check: Some(check) };
+                self.rare.get_or_insert_default().login = Some(Box::new(login));
+                return Ok(());
+            }
+        };
+        let Connect { name, lang, version, protocol, .. } = connect;
+        self.admit(user.permissions);
+        let again = self.greeting != Greeting::Awaited;
+        if !again {
+            self.greeting = Greeting::Connected;
+        }
+        let named = again.then(|| self.conn.about().label());
+        self.conn.set_about(&About { name, lang, version, user: user.name, named });
+        self.set_headers(self.asked.headers)?;
+        if !(0..=1).contains(&protocol) {
+            return Err(ProtoErr::InvalidProtocol);
+        }
+        if self.asked.no_responders && !self.asked.headers {
+            return Err(ProtoErr::NoRespondersRequiresHeaders);
+        }
+        self.vouch(delivery)
+    }
+
+    /// An op has begun that is not CONNECT: the client becomes `no_auth_user`, or has to go.
+    /// nats-differs: logs name it so.
+    pub(super) fn admit_without_connect(&mut self) -> Result<(), ProtoErr> {
+        let user = self.registry.authenticator.no_auth_user(self.connection_type);
+        let user = user.ok_or(ProtoErr::AuthorizationViolation)?;
+        self.admit(user.permissions);
+        self.greeting = Greeting::Connected;
+        self.conn.set_about(&About { user: user.name, ..About::default() });
+        Ok(())
+    }
+
+    /// Takes in a client as somebody who may do this.
+    pub(super) fn admit(&mut self, permissions: Option<Arc<Permissions>>) {
+        self.conn.set_access(permissions.clone());
+        let account = Arc::clone(&self.registry.global);
+        self.state = State::Open(Admitted { account, permissions });
+    }
+
+    /// Has those who match what it subscribed to before CONNECT learn that it takes headers.
+    fn set_headers(&self, headers: bool) -> Result<(), ProtoErr> {
+        if headers != self.conn.headers() {
+            self.conn.set_headers(headers);
+            if !self.conn.subscriptions().is_empty() {
+                self.admitted()?.account.outdate_all();
+            }
+        }
+        Ok(())
+    }
+
+    /// The last CONNECT, as far as the next one is laid over it; the defaults before the first.
+    fn connect(&self) -> Connect {
+        let About { name, lang, version, .. } = self.conn.about();
+        let Asked { verbose, pedantic, echo, headers, no_responders, takes_info } = self.asked;
+        let credentials = self.rare.as_ref().and_then(|rare| rare.credentials.clone());
+        Connect {
+            verbose,
+            pedantic,
+            echo,
+            headers,
+            no_responders,
+            protocol: takes_info.into(),
+            name,
+            lang,
+            version,
+            credentials,
+            ..Connect::default()
+        }
+    }
+
+    /// Somebody must have been admitted by then.
+    pub(super) fn auth_due(&self) -> Moment {
+        match self.state {
+            State::ExpectConnect => self.conn.start + self.registry.options.authorization.timeout,
+            State::Open(_) => Moment::NEVER,
+        }
+    }
+
+    /// Logs a login that was refused.
+    pub(super) fn log_refusal(&self) {
+        let rare = self.rare.as_ref();
+        let who = describe(rare.and_then(|rare| rare.credentials.as_deref()));
+        conn_event!(ERROR, &self.conn, "authentication error{who}");
+    }
+}
+
+/// How a failed login is described in the log: by what it claimed, never by a secret.
+///
+/// nats: server/client.go `getAuthUser`
+fn describe(credentials: Option<&Credentials>) -> String {
+    let quoted = |text: &str| Quoted(text.as_bytes()).to_string();
+    match credentials {
+        Some(Credentials { nkey: Some(nkey), .. }) => format!(" - Nkey {}", quoted(nkey)),
+        Some(Credentials { user: Some(user), .. }) => format!(" - User {}", quoted(user)),
+        Some(Credentials { auth_token: Some(_), .. }) => " - Token \"[REDACTED]\"".to_owned(),
+        _ => String::new(),
+    }
+}
