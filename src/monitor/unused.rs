@@ -2,8 +2,9 @@
 //!
 //! nats: server/monitor.go `Gatewayz`, `Leafz`, `Jsz`
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
+use crate::monitor::json::Date;
 use crate::monitor::params::Params;
 use crate::monitor::{Refused, View};
 
@@ -18,52 +19,111 @@ const JSZ_FLAGS: [&str; 8] = [
     "stream-leader-only",
 ];
 
+/// A block with nothing in it.
+#[derive(Debug, Default, Serialize)]
+pub struct Empty {}
+
+/// The document of `/gatewayz`.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct Gatewayz {
+    pub server_id: String,
+    pub now: Date,
+    pub outbound_gateways: Empty,
+    pub inbound_gateways: Empty,
+}
+
+/// The document of `/leafz`.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct Leafz {
+    pub server_id: String,
+    pub now: Date,
+    pub leafnodes: u64,
+    pub leafs: [Empty; 0],
+}
+
+/// The document of `/jsz`.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct Jsz {
+    pub memory: u64,
+    pub storage: u64,
+    pub reserved_memory: u64,
+    pub reserved_storage: u64,
+    pub accounts: u64,
+    pub ha_assets: u64,
+    pub api: JszApi,
+    pub server_id: String,
+    pub now: Date,
+    pub disabled: bool,
+    pub config: JszConfig,
+    pub streams: u64,
+    pub consumers: u64,
+    pub messages: u64,
+    pub bytes: u64,
+    pub total: u64,
+}
+
+/// Requests to JetStream's interface.
+#[derive(Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct JszApi {
+    pub level: u64,
+    pub total: u64,
+    pub errors: u64,
+}
+
+/// Limits of JetStream.
+#[derive(Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "the real server's keys")]
+pub struct JszConfig {
+    pub max_memory: u64,
+    pub max_storage: u64,
+}
+
 /// `/gatewayz` without gateways.
-pub fn gatewayz(view: &View<'_>) -> Value {
-    json!({
-        "server_id": view.server_id(),
-        "now": view.date(view.now),
-        "outbound_gateways": {},
-        "inbound_gateways": {},
-    })
+pub fn gatewayz(view: &View<'_>) -> Gatewayz {
+    Gatewayz {
+        server_id: view.server_id().to_owned(),
+        now: view.date(view.now),
+        outbound_gateways: Empty {},
+        inbound_gateways: Empty {},
+    }
 }
 
 /// `/leafz` without leaf nodes.
-pub fn leafz(view: &View<'_>) -> Value {
-    json!({
-        "server_id": view.server_id(),
-        "now": view.date(view.now),
-        "leafnodes": 0,
-        "leafs": [],
-    })
+pub fn leafz(view: &View<'_>) -> Leafz {
+    let server_id = view.server_id().to_owned();
+    Leafz { server_id, now: view.date(view.now), leafnodes: 0, leafs: [] }
 }
 
 /// `/jsz` without JetStream.
 ///
 /// # Errors
 /// [`Refused`] for a parameter that is not of its type.
-pub fn jsz(view: &View<'_>, params: &Params) -> Result<Value, Refused> {
+pub fn jsz(view: &View<'_>, params: &Params) -> Result<Jsz, Refused> {
     for flag in JSZ_FLAGS {
         params.bool(flag)?;
     }
     params.int("offset")?;
     params.int("limit")?;
-    Ok(json!({
-        "memory": 0,
-        "storage": 0,
-        "reserved_memory": 0,
-        "reserved_storage": 0,
-        "accounts": 0,
-        "ha_assets": 0,
-        "api": { "level": 0, "total": 0, "errors": 0 },
-        "server_id": view.server_id(),
-        "now": view.date(view.now),
-        "disabled": true,
-        "config": { "max_memory": 0, "max_storage": 0 },
-        "streams": 0,
-        "consumers": 0,
-        "messages": 0,
-        "bytes": 0,
-        "total": 0,
-    }))
+    Ok(Jsz {
+        memory: 0,
+        storage: 0,
+        reserved_memory: 0,
+        reserved_storage: 0,
+        accounts: 0,
+        ha_assets: 0,
+        api: JszApi::default(),
+        server_id: view.server_id().to_owned(),
+        now: view.date(view.now),
+        disabled: true,
+        config: JszConfig::default(),
+        streams: 0,
+        consumers: 0,
+        messages: 0,
+        bytes: 0,
+        total: 0,
+    })
 }

@@ -14,6 +14,7 @@ use crate::config::options::{Login, WriteTimeout};
 use crate::config::route_url::RouteUrl;
 use crate::monitor::View;
 use crate::monitor::json::{Date, Float, Uptime};
+use crate::monitor::unused::Empty;
 use crate::route::mesh::Mesh;
 
 /// Time for a TLS handshake in the real server's defaults, seconds; without TLS it is only shown.
@@ -62,11 +63,11 @@ pub struct Varz {
     pub max_payload: i32,
     pub max_pending: usize,
     pub cluster: ClusterVarz,
-    pub gateway: Absent,
-    pub leaf: Absent,
-    pub mqtt: Absent,
-    pub websocket: Absent,
-    pub jetstream: Absent,
+    pub gateway: Empty,
+    pub leaf: Empty,
+    pub mqtt: Empty,
+    pub websocket: Empty,
+    pub jetstream: Empty,
     pub tls_timeout: Float,
     /// Nanoseconds.
     pub write_deadline: u64,
@@ -110,10 +111,6 @@ pub struct Varz {
     pub stale_connection_stats: ByKind,
     pub disk_io_wait_stats: DiskIoWaitStats,
 }
-
-/// The block of a feature that is not there.
-#[derive(Debug, Serialize)]
-pub struct Absent {}
 
 /// The block of the cluster; empty without one.
 #[derive(Debug, Default, Serialize)]
@@ -199,11 +196,11 @@ pub fn varz(view: &View<'_>) -> Varz {
         max_payload: options.max_payload,
         max_pending: options.max_pending,
         cluster: view.mesh.map(cluster).unwrap_or_default(),
-        gateway: Absent {},
-        leaf: Absent {},
-        mqtt: Absent {},
-        websocket: Absent {},
-        jetstream: Absent {},
+        gateway: Empty {},
+        leaf: Empty {},
+        mqtt: Empty {},
+        websocket: Empty {},
+        jetstream: Empty {},
         tls_timeout: TLS_TIMEOUT,
         write_deadline: nanos(options.write_deadline),
         write_timeout: write_timeout(options.write_timeout),
