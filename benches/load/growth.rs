@@ -3,8 +3,9 @@
 use std::io;
 
 use crate::flow::{Chunk, Flow, Load, Subscriber};
+use crate::pieces::{chunk, run, window};
 use crate::scenario::{Sample, Scenario, Stage};
-use crate::table::{chunk, run, subscriptions, window};
+use crate::table::subscriptions;
 use crate::wire::{connect_all, message_len};
 
 /// Messages of one write; many connections seldom have a full buffer.

@@ -4,13 +4,15 @@
 //! mean. Linux only: CPU and memory come from /proc.
 //!
 //! - `args`: the command line; `target`: a server process; `wire`: frames and connections.
-//! - `flow`, `request`: the two kinds of load; `relay`: the machine's own limit.
+//! - `flow`, `request`: the two kinds of load; `pieces`: what flows are made of; `relay`: the
+//!   machine's own limit.
 //! - `scenario`: what a scenario is; `table`, `routed`, `untuned`, `growth`: the scenarios.
 //! - `record`: results and floors; `plot`: the drawings.
 
 mod args;
 mod flow;
 mod growth;
+mod pieces;
 mod plot;
 mod record;
 mod relay;

@@ -7,8 +7,8 @@ use std::io::{self, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::pieces::run_fan_out;
 use crate::scenario::{Scenario, Stage};
-use crate::table::run_fan_out;
 use crate::target::Server;
 use crate::wire::{PATIENCE, SCRATCH_LEN, connect, connect_all, fault};
 

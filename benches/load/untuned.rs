@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use crate::flow::{Chunk, Flow, Load, Pace, Random, Subscriber};
+use crate::pieces::{flow, run, stamped_chunk, window};
 use crate::scenario::{Floor, Metric, Sample, Scenario, Stage};
-use crate::table::{flow, run, stamped_chunk, window};
 use crate::wire::{connect, connect_all, publish_with_headers};
 
 /// All of them; each owes to be better, by whatever little.
