@@ -17,7 +17,7 @@ Compares dialtone with nats-server under the same load. Usage: cargo bench --ben
   --record           all suites with the relay, kept and drawn in benches/record/
   --aa               nats-server against itself: the noise of the method
   --before PATH      compares with an older dialtone in place of nats-server; no floors
-  --json FILE        keeps all results
+  --csv FILE         keeps the figures
   --svg FILE         draws the ratios (or the growth)
   --from FILE        prints and draws a kept result instead of running
   --dialtone PATH    executable to measure [the one cargo has just built]
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     pub(crate) record: bool,
     pub(crate) same_twice: bool,
     pub(crate) before: Option<PathBuf>,
-    pub(crate) json: Option<PathBuf>,
+    pub(crate) csv: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
     pub(crate) from: Option<PathBuf>,
     pub(crate) dialtone: Option<PathBuf>,
@@ -59,7 +59,7 @@ impl Args {
             record: false,
             same_twice: false,
             before: None,
-            json: None,
+            csv: None,
             svg: None,
             from: None,
             dialtone: None,
@@ -85,7 +85,7 @@ impl Args {
                 "--rounds" => args.rounds = number(&value()?)?.max(1.0) as u32,
                 "--seconds" => args.stretch = Duration::from_secs_f64(number(&value()?)?),
                 "--before" => args.before = Some(value()?.into()),
-                "--json" => args.json = Some(value()?.into()),
+                "--csv" => args.csv = Some(value()?.into()),
                 "--svg" => args.svg = Some(value()?.into()),
                 "--from" => args.from = Some(value()?.into()),
                 "--dialtone" => args.dialtone = Some(value()?.into()),

@@ -7,15 +7,17 @@
 //! - `flow`, `request`: the two kinds of load; `pieces`: what flows are made of; `relay`: the
 //!   machine's own limit.
 //! - `scenario`: what a scenario is; `table`, `routed`, `untuned`, `growth`: the scenarios.
-//! - `record`: results and floors; `plot`: the drawings.
+//! - `record`: results; `floors`: the least they have to be; `report`, `plot`: text and drawings.
 
 mod args;
+mod floors;
 mod flow;
 mod growth;
 mod pieces;
 mod plot;
 mod record;
 mod relay;
+mod report;
 mod request;
 mod routed;
 mod scenario;
@@ -34,8 +36,9 @@ use std::{env, fs};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{Args, HELP};
+use crate::floors::Floors;
 use crate::flow::Random;
-use crate::record::{Machine, Record, Row};
+use crate::record::{Machine, Record, Row, Verdict};
 use crate::scenario::{Sample, Scenario, Stage};
 use crate::target::Target;
 use crate::wire::Dialect;
@@ -73,27 +76,34 @@ fn start(words: Vec<String>) -> Result<bool, Box<dyn Error>> {
         print!("{HELP}");
         return Ok(true);
     };
-    let scenarios = chosen(&args)?;
-    if args.list {
-        for scenario in scenarios {
-            println!("{:<24}{}", scenario.name, scenario.title);
-        }
-        return Ok(true);
-    }
+    let all = all();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/floors.csv");
+    let known = |name: &str| all.iter().any(|scenario| scenario.name == name);
+    let floors = Floors::read(&fs::read_to_string(file)?, known)?;
     let record = match &args.from {
         Some(file) => {
-            let record: Record = serde_json::from_slice(&fs::read(file)?)?;
-            println!("{}", record::heads(&record.targets));
-            for row in &record.rows {
-                println!("{}", record::line(row, &record.targets));
+            let mut record = Record::from_csv(&fs::read_to_string(file)?, &all)?;
+            println!("{}", report::heads(&record.targets));
+            for row in &mut record.rows {
+                row.judge(&floors, &record.targets);
+                println!("{}", report::line(row, &record.targets));
             }
             record
         }
-        None => compare(&args, &scenarios, command)?,
+        None => {
+            let scenarios = chosen(&args, all)?;
+            if args.list {
+                for scenario in scenarios {
+                    println!("{:<24}{}", scenario.name, scenario.title);
+                }
+                return Ok(true);
+            }
+            compare(&args, &scenarios, &floors, command)?
+        }
     };
-    println!("\n{}", record::summary(&record));
-    if let Some(file) = &args.json {
-        fs::write(file, serde_json::to_string_pretty(&record)? + "\n")?;
+    println!("\n{}", report::summary(&record));
+    if let Some(file) = &args.csv {
+        fs::write(file, record.to_csv())?;
     }
     if let Some(file) = &args.svg {
         fs::write(file, plot::ratios(&record).or(plot::growth(&record)).unwrap_or_default())?;
@@ -104,17 +114,15 @@ fn start(words: Vec<String>) -> Result<bool, Box<dyn Error>> {
     Ok(record
         .rows
         .iter()
-        .all(|row| row.failures.is_empty() && row.floors.iter().all(|verdict| verdict.holds)))
+        .all(|row| row.failures.is_empty() && row.verdicts.iter().all(Verdict::holds)))
 }
 
 /// Keeps a run by its date, and the drawings of the latest, which the README shows.
 fn keep(record: &Record, args: &Args) -> Result<(), Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/record");
     let day = record.date.split(' ').next().unwrap_or_default();
-    let kind = if args.same_twice { "aa" } else { &args.suite };
-    fs::create_dir_all(&folder)?;
-    let text = serde_json::to_string_pretty(record)? + "\n";
-    fs::write(folder.join(format!("load-{kind}-{day}.json")), text)?;
+    let noise = if args.same_twice { "-aa" } else { "" };
+    fs::write(folder.join(format!("{day}{noise}.csv")), record.to_csv())?;
     if args.same_twice || args.before.is_some() {
         return Ok(());
     }
@@ -126,21 +134,24 @@ fn keep(record: &Record, args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The scenarios of the suite, or those named by `--only` from all suites.
-fn chosen(args: &Args) -> Result<Vec<Scenario>, String> {
-    let mut scenarios = Vec::new();
+/// Every scenario of every suite.
+fn all() -> Vec<Scenario> {
     let suites = [
         ("table", table::scenarios()),
         ("untuned", untuned::scenarios()),
         ("growth", growth::scenarios()),
     ];
-    for (name, suite) in suites {
-        if args.suite == "all" || args.suite == name || !args.only.is_empty() {
-            scenarios
-                .extend(suite.into_iter().map(|scenario| Scenario { suite: name, ..scenario }));
-        }
-    }
-    if !args.only.is_empty() {
+    let suites = suites.into_iter().map(|(suite, scenarios)| {
+        scenarios.into_iter().map(move |scenario| Scenario { suite, ..scenario })
+    });
+    suites.flatten().collect()
+}
+
+/// The scenarios of the suite, or those named by `--only` from all suites.
+fn chosen(args: &Args, mut scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, String> {
+    if args.only.is_empty() {
+        scenarios.retain(|scenario| args.suite == "all" || args.suite == scenario.suite);
+    } else {
         let exact = |name: &str| args.only.iter().any(|only| only == name);
         let begins = |name: &str| {
             let known = |only: &String| scenarios.iter().any(|scenario| scenario.name == *only);
@@ -201,7 +212,12 @@ fn own_version() -> String {
 }
 
 /// Runs every scenario, the targets in turn, and prints its line when it is done.
-fn compare(args: &Args, scenarios: &[Scenario], command: String) -> Result<Record, Box<dyn Error>> {
+fn compare(
+    args: &Args,
+    scenarios: &[Scenario],
+    floors: &Floors,
+    command: String,
+) -> Result<Record, Box<dyn Error>> {
     raise_open_files();
     let targets = targets(args)?;
     let names: Vec<String> = targets.iter().map(|target| target.name.to_owned()).collect();
@@ -224,16 +240,18 @@ fn compare(args: &Args, scenarios: &[Scenario], command: String) -> Result<Recor
     for target in &targets {
         println!("{:<16}{}", target.name, record.versions[target.name]);
     }
-    println!("\n{}", record::heads(&record.targets));
+    println!("\n{}", report::heads(&record.targets));
     let start = Instant::now();
     let mut random = Random::new(1);
     for (index, scenario) in scenarios.iter().enumerate() {
         let place = format!("{} of {}", index + 1, scenarios.len());
-        let row = rounds(args, scenario, &targets, &record.targets, &mut random, &|now: &str| {
-            progress(&format!("{place}, {:.0} s: {now}", start.elapsed().as_secs_f64()));
-        });
+        let mut row =
+            rounds(args, scenario, &targets, &record.targets, &mut random, &|now: &str| {
+                progress(&format!("{place}, {:.0} s: {now}", start.elapsed().as_secs_f64()));
+            });
         progress("");
-        println!("{}", record::line(&row, &record.targets));
+        row.judge(floors, &record.targets);
+        println!("{}", report::line(&row, &record.targets));
         record.rows.push(row);
     }
     Ok(record)
@@ -273,11 +291,7 @@ fn rounds(
             }
         }
     }
-    let mut row = Row::new(scenario, names, &samples, failures);
-    if args.same_twice || args.before.is_some() {
-        row.floors.clear();
-    }
-    row
+    Row::new(scenario, names, &samples, failures)
 }
 
 /// The line that tells where a long run is; only for a person who watches.

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::floors::Bound;
 use crate::growth::grouped;
-use crate::record::{Record, Row, factor};
+use crate::record::{Record, Row};
+use crate::report::factor;
 use crate::scenario::Metric;
 
 /// Pixels.
@@ -58,11 +60,11 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The two bars of a row: what it is mostly about, and what else it owes.
+/// The two bars of a row: what it is mostly about, and what else it has a floor for.
 fn bars(row: &Row) -> [Metric; 2] {
-    let owes = |metric: Metric| row.floors.iter().any(|floor| floor.metric == metric.key());
-    let first = if owes(Metric::Each) { Metric::Each } else { Metric::Cpu };
-    let latency = owes(Metric::P99) && !owes(Metric::Rate);
+    let judged = |metric| row.verdicts.iter().any(|verdict| verdict.floor.metric == metric);
+    let first = if judged(Metric::Each) { Metric::Each } else { Metric::Cpu };
+    let latency = judged(Metric::P99) && !judged(Metric::Rate);
     [first, if latency { Metric::P99 } else { Metric::Rate }]
 }
 
@@ -106,7 +108,7 @@ pub(crate) fn ratios(record: &Record) -> Option<String> {
     let _ = writeln!(
         svg,
         "<path class=\"floor\" d=\"M{x} 58v12\"/>\
-<text class=\"small\" x=\"{}\" y=\"70\">the least owed</text>",
+<text class=\"small\" x=\"{}\" y=\"70\">the target</text>",
         x + 7.0
     );
     axis.draw(&mut svg, height - 40.0);
@@ -172,12 +174,16 @@ height=\"{height}\" rx=\"1.5\"/>",
             class(metric),
             (to - from).max(1.0)
         );
-        for floor in row.floors.iter().filter(|floor| floor.metric == metric.key()) {
-            // An absolute bound stands where a ratio would have to reach.
-            let reference = targets.first().and_then(|target| row.median(target, metric));
-            let absolute = floor.kind == "at_most";
-            let owed = if absolute { reference.unwrap_or(0.0) / floor.owed } else { floor.owed };
-            let at = axis.x(owed);
+        let floors = row.verdicts.iter().map(|verdict| verdict.floor);
+        for floor in floors.filter(|floor| floor.metric == metric) {
+            let at = axis.x(match floor.bound {
+                Bound::Times(times) => times,
+                // It stands where a ratio would have to reach.
+                Bound::AtMost(most) => {
+                    let reference = targets.first().and_then(|target| row.median(target, metric));
+                    reference.unwrap_or(0.0) / most
+                }
+            });
             let _ = writeln!(svg, "<path class=\"floor\" d=\"M{at:.1} {y:.1}v{height}\"/>");
             if at > to && at < to + 40.0 {
                 to = at;

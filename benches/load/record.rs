@@ -1,15 +1,20 @@
-//! The results of a run: what is kept as JSON, compared with the floors, and printed.
+//! The results of a run: what is kept as CSV, and what becomes of the floors.
+//!
+//! A record has one line per figure, `scenario,target,metric,median,min,max`, below comments that
+//! tell of the run. Titles and suites are those that the scenarios have today.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 
-use serde::{Deserialize, Serialize};
+use crate::floors::{Bound, Floor, Floors};
+use crate::scenario::{Metric, Sample, Scenario};
 
-use crate::scenario::{Floor, Metric, Sample, Scenario};
+/// The head of the figures.
+const COLUMNS: &str = "scenario,target,metric,median,min,max";
 
 /// A whole run.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub(crate) struct Record {
     /// When it began, UTC.
     pub(crate) date: String,
@@ -30,7 +35,7 @@ pub(crate) struct Record {
 }
 
 /// The machine of a run.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub(crate) struct Machine {
     /// Model, from /proc/cpuinfo.
     pub(crate) cpu: String,
@@ -61,8 +66,16 @@ impl Machine {
     }
 }
 
-/// One scenario: figures by target, then by [`Metric::key`].
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// A figure over the rounds of a scenario.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figure {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+/// One scenario.
+#[derive(Debug, Default)]
 pub(crate) struct Row {
     /// Name for `--only`.
     pub(crate) name: String,
@@ -70,70 +83,190 @@ pub(crate) struct Row {
     pub(crate) title: String,
     /// The suite it belongs to.
     pub(crate) suite: String,
-    /// Medians over the rounds.
-    pub(crate) medians: BTreeMap<String, BTreeMap<String, f64>>,
-    /// Every round.
-    pub(crate) rounds: BTreeMap<String, Vec<BTreeMap<String, f64>>>,
-    /// What was owed, and whether it holds.
-    pub(crate) floors: Vec<Verdict>,
+    /// By target.
+    pub(crate) figures: BTreeMap<String, BTreeMap<Metric, Figure>>,
+    /// What became of its floors.
+    pub(crate) verdicts: Vec<Verdict>,
     /// Runs that failed, with the reason; a row with any does not hold.
     pub(crate) failures: Vec<String>,
 }
 
 /// A floor and what became of it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Verdict {
-    /// [`Metric::key`].
-    pub(crate) metric: String,
-    /// `times` better than the reference, or `at_most`.
-    pub(crate) kind: String,
-    /// The bound.
-    pub(crate) owed: f64,
-    /// What was measured, in the unit of the bound.
+    /// The floor.
+    pub(crate) floor: Floor,
+    /// The median, in the unit of the bound.
     pub(crate) measured: f64,
-    /// Lowest and highest of the single rounds, reference and other paired as they ran.
-    pub(crate) range: (f64, f64),
-    /// Whether the median keeps the bound.
-    pub(crate) holds: bool,
     /// What the relay reached, where it ran: hardly a server can do better on this machine.
     pub(crate) limit: Option<f64>,
 }
 
+impl Verdict {
+    /// Whether the median keeps the bound.
+    pub(crate) fn holds(&self) -> bool {
+        match self.floor.bound {
+            Bound::Times(times) => self.measured >= times,
+            Bound::AtMost(most) => self.measured <= most,
+        }
+    }
+}
+
+impl Record {
+    /// The text that is kept.
+    pub(crate) fn to_csv(&self) -> String {
+        let Machine { cpu, cores, memory_gb, kernel } = &self.machine;
+        let mut csv = format!(
+            "# date: {}\n# command: {}\n# cpu: {cpu}\n# cores: {cores}\n\
+# memory_gb: {memory_gb}\n# kernel: {kernel}\n# rounds: {}\n# seconds: {}\n",
+            self.date, self.command, self.rounds, self.seconds
+        );
+        for target in &self.targets {
+            let _ = writeln!(csv, "# target: {target}, {}", self.versions[target]);
+        }
+        for row in &self.rows {
+            for failure in &row.failures {
+                let _ = writeln!(csv, "# failed: {}, {failure}", row.name);
+            }
+        }
+        csv.push_str(COLUMNS);
+        csv.push('\n');
+        for row in &self.rows {
+            for target in &self.targets {
+                for (metric, figure) in row.figures.get(target).into_iter().flatten() {
+                    let [median, min, max] = [figure.median, figure.min, figure.max].map(rounded);
+                    let _ = write!(csv, "{},{target},{}", row.name, metric.key());
+                    let _ = writeln!(csv, ",{median},{min},{max}");
+                }
+            }
+        }
+        csv
+    }
+
+    /// Reads what [`to_csv`](Self::to_csv) wrote; `scenarios` are those that there are.
+    ///
+    /// # Errors
+    /// The first line that is none of a record.
+    pub(crate) fn from_csv(text: &str, scenarios: &[Scenario]) -> Result<Self, String> {
+        let mut record = Self::default();
+        let mut failures = Vec::new();
+        for line in text.lines().filter(|line| *line != COLUMNS) {
+            let read = match line.strip_prefix("# ").and_then(|comment| comment.split_once(": ")) {
+                Some(("failed", failure)) => failure.split_once(", ").map(|f| failures.push(f)),
+                Some((key, value)) => record.read_comment(key, value),
+                None => record.read_figure(line, scenarios),
+            };
+            read.ok_or_else(|| format!("no line of a record: {line}"))?;
+        }
+        for (name, failure) in failures {
+            record.row(name, scenarios).failures.push(failure.to_owned());
+        }
+        Ok(record)
+    }
+
+    fn read_comment(&mut self, key: &str, value: &str) -> Option<()> {
+        match key {
+            "date" => self.date = value.to_owned(),
+            "command" => self.command = value.to_owned(),
+            "cpu" => self.machine.cpu = value.to_owned(),
+            "cores" => self.machine.cores = value.parse().ok()?,
+            "memory_gb" => self.machine.memory_gb = value.parse().ok()?,
+            "kernel" => self.machine.kernel = value.to_owned(),
+            "rounds" => self.rounds = value.parse().ok()?,
+            "seconds" => self.seconds = value.parse().ok()?,
+            "target" => {
+                let (target, version) = value.split_once(", ")?;
+                self.targets.push(target.to_owned());
+                self.versions.insert(target.to_owned(), version.to_owned());
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn read_figure(&mut self, line: &str, scenarios: &[Scenario]) -> Option<()> {
+        let mut fields = line.split(',');
+        let (name, target) = (fields.next()?, fields.next()?.to_owned());
+        let metric = Metric::from_key(fields.next()?)?;
+        let mut number = || fields.next()?.parse().ok();
+        let figure = Figure { median: number()?, min: number()?, max: number()? };
+        let figures = &mut self.row(name, scenarios).figures;
+        figures.entry(target).or_default().insert(metric, figure);
+        Some(())
+    }
+
+    /// The row of a scenario, made where it is missing.
+    fn row(&mut self, name: &str, scenarios: &[Scenario]) -> &mut Row {
+        let at = self.rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
+            let scenario = scenarios.iter().find(|scenario| scenario.name == name);
+            self.rows.push(Row {
+                name: name.to_owned(),
+                title: scenario.map_or(name, |scenario| &scenario.title).to_owned(),
+                suite: scenario.map_or("", |scenario| scenario.suite).to_owned(),
+                ..Row::default()
+            });
+            self.rows.len() - 1
+        });
+        &mut self.rows[at]
+    }
+}
+
 impl Row {
-    /// Medians and verdicts from the samples, of which there is a list per target.
+    /// The figures of the samples, of which there is a list per target.
     pub(crate) fn new(
         scenario: &Scenario,
         targets: &[String],
         samples: &[Vec<Sample>],
         failures: Vec<String>,
     ) -> Self {
-        let mut row = Self {
+        let figures = targets.iter().zip(samples).map(|(target, samples)| {
+            let figures = Metric::ALL.iter().filter_map(|metric| {
+                let values = samples.iter().filter_map(|sample| sample.get(metric).copied());
+                Some((*metric, figure(values.collect())?))
+            });
+            (target.clone(), figures.collect())
+        });
+        Self {
             name: scenario.name.clone(),
             title: scenario.title.clone(),
             suite: scenario.suite.to_owned(),
+            figures: figures.collect(),
+            verdicts: Vec::new(),
             failures,
-            ..Self::default()
-        };
-        for (target, samples) in targets.iter().zip(samples) {
-            let keyed = |sample: &Sample| {
-                sample.iter().map(|(metric, value)| (metric.key().to_owned(), *value)).collect()
-            };
-            row.rounds.insert(target.clone(), samples.iter().map(keyed).collect());
-            let medians = Metric::ALL.iter().filter_map(|&metric| {
-                let values = samples.iter().filter_map(|sample| sample.get(&metric).copied());
-                Some((metric.key().to_owned(), median(values.collect())?))
-            });
-            row.medians.insert(target.clone(), medians.collect());
         }
-        for &floor in &scenario.floors {
-            row.floors.extend(row.verdict(floor, targets));
+    }
+
+    /// Compares the figures with the floors, which are about dialtone beside nats-server only.
+    pub(crate) fn judge(&mut self, floors: &Floors, targets: &[String]) {
+        if matches!(targets, [first, second, ..] if first == "nats-server" && second == "dialtone")
+        {
+            let floors = floors.of(&self.name);
+            self.verdicts = floors.filter_map(|floor| self.verdict(floor, targets)).collect();
         }
-        row
+    }
+
+    fn verdict(&self, floor: Floor, targets: &[String]) -> Option<Verdict> {
+        let Floor { metric, bound } = floor;
+        Some(match bound {
+            Bound::Times(_) => Verdict {
+                floor,
+                measured: self.times_better(targets, metric)?,
+                limit: self.times_better_of(2, targets, metric),
+            },
+            Bound::AtMost(_) => {
+                Verdict { floor, measured: self.median(targets.get(1)?, metric)?, limit: None }
+            }
+        })
+    }
+
+    /// One figure.
+    pub(crate) fn figure(&self, target: &str, metric: Metric) -> Option<Figure> {
+        self.figures.get(target)?.get(&metric).copied()
     }
 
     /// The median of one figure.
     pub(crate) fn median(&self, target: &str, metric: Metric) -> Option<f64> {
-        self.medians.get(target)?.get(metric.key()).copied()
+        Some(self.figure(target, metric)?.median)
     }
 
     /// How many times better the second target is than the first, by the medians.
@@ -144,191 +277,22 @@ impl Row {
     fn times_better_of(&self, of: usize, targets: &[String], metric: Metric) -> Option<f64> {
         let reference = self.median(targets.first()?, metric)?;
         let measured = self.median(targets.get(of)?, metric)?;
-        Some(times(metric, reference, measured))
-    }
-
-    fn verdict(&self, floor: Floor, targets: &[String]) -> Option<Verdict> {
-        let metric = floor.metric();
-        let round = |target: &String| -> Vec<f64> {
-            let rounds = self.rounds.get(target).map(Vec::as_slice).unwrap_or_default();
-            rounds.iter().filter_map(|round| round.get(metric.key()).copied()).collect()
-        };
-        let mut limit = None;
-        let (kind, owed, measured, singles) = match floor {
-            Floor::Times(_, owed) => {
-                let measured = self.times_better(targets, metric)?;
-                limit = self.times_better_of(2, targets, metric);
-                let pairs = round(targets.first()?).into_iter().zip(round(targets.get(1)?));
-                let singles = pairs.map(|(a, b)| times(metric, a, b)).collect();
-                ("times", owed, measured, singles)
-            }
-            Floor::AtMost(_, owed) => {
-                let target = targets.get(1)?;
-                ("at_most", owed, self.median(target, metric)?, round(target))
-            }
-        };
-        let singles: Vec<f64> = singles;
-        Some(Verdict {
-            metric: metric.key().to_owned(),
-            kind: kind.to_owned(),
-            owed,
-            measured,
-            range: (
-                singles.iter().copied().fold(f64::INFINITY, f64::min),
-                singles.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            ),
-            holds: if kind == "times" { measured >= owed } else { measured <= owed },
-            limit,
-        })
+        Some(if metric.more_is_better() { measured / reference } else { reference / measured })
     }
 }
 
-fn times(metric: Metric, reference: f64, measured: f64) -> f64 {
-    if metric.more_is_better() { measured / reference } else { reference / measured }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
+fn figure(mut values: Vec<f64>) -> Option<Figure> {
     values.sort_by(f64::total_cmp);
+    let (&min, &max) = (values.first()?, values.last()?);
     let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        len if len % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
-    }
-}
-
-/// The heads over the lines of [`line`].
-pub(crate) fn heads(targets: &[String]) -> String {
-    let name = |index: usize| targets.get(index).map_or("", String::as_str);
-    format!(
-        "{:<36}{:^24}  {:^24}  {:^36}  {:^16}\n\
-{:<36}{:>9}{:>9}{:>6}  {:>9}{:>9}{:>6}  {:>18}{:>18}  {:>8}{:>8}  owed",
-        format!("{} | {}", name(0), name(1)),
-        "CPU µs per message",
-        "messages per second",
-        "p50/p99/p99.9 µs",
-        "resident MB",
-        "",
-        "first",
-        "second",
-        "less",
-        "first",
-        "second",
-        "more",
-        "first",
-        "second",
-        "first",
-        "second",
-    )
-}
-
-/// Seconds after which a drain is worth a line; the windows hold far less than a second of work.
-const DRAIN_TOLD: f64 = 3.0;
-
-/// One scenario in one line, and one more for each of its figures that has no column.
-pub(crate) fn line(row: &Row, targets: &[String]) -> String {
-    let cell = |index: usize, metric: Metric| -> String {
-        let value = targets.get(index).and_then(|target| row.median(target, metric));
-        value.map_or("-".to_owned(), short)
+    let median = match values.len() % 2 {
+        1 => values[middle],
+        _ => (values[middle - 1] + values[middle]) / 2.0,
     };
-    let better = |metric| row.times_better(targets, metric).map_or("-".to_owned(), factor);
-    let latency = |index| {
-        [Metric::P50, Metric::P99, Metric::P999].map(|metric| cell(index, metric)).join("/")
-    };
-    let mut text = format!(
-        "{:<36}{:>9}{:>9}{:>6}  {:>9}{:>9}{:>6}  {:>18}{:>18}  {:>8}{:>8}  ",
-        row.title,
-        cell(0, Metric::Cpu),
-        cell(1, Metric::Cpu),
-        better(Metric::Cpu),
-        cell(0, Metric::Rate),
-        cell(1, Metric::Rate),
-        better(Metric::Rate),
-        latency(0).replace("-/-/-", "-"),
-        latency(1).replace("-/-/-", "-"),
-        cell(0, Metric::Rss),
-        cell(1, Metric::Rss),
-    );
-    let verdicts = row.floors.iter().map(Verdict::text).collect::<Vec<_>>();
-    text.push_str(&verdicts.join(", "));
-    for metric in [Metric::Each, Metric::Peak, Metric::After, Metric::Lost] {
-        let told = metric != Metric::Peak || row.name == "slow-reader";
-        if told && cell(0, metric) != "-" {
-            let (first, second) = (cell(0, metric), cell(1, metric));
-            let _ = write!(text, "\n    {:<32}{first:>9}{second:>9}", metric.key());
-        }
-    }
-    if targets.get(2).is_some_and(|relay| row.median(relay, Metric::Cpu).is_some()) {
-        let (cpu, rate) = (cell(2, Metric::Cpu), cell(2, Metric::Rate));
-        let _ = write!(text, "\n    {:<32}{:>9}{cpu:>9}{:>8}{:>9}{rate:>9}", "relay", "", "", "");
-    }
-    for (target, rounds) in &row.rounds {
-        let drains = rounds.iter().filter_map(|round| round.get(Metric::Drain.key()));
-        let longest = drains.copied().fold(0.0, f64::max);
-        if longest > DRAIN_TOLD {
-            let _ = write!(text, "\n    {target} took {longest:.1} s to deliver the rest");
-        }
-    }
-    for failure in &row.failures {
-        let _ = write!(text, "\n    FAILED {failure}");
-    }
-    text
+    Some(Figure { median, min, max })
 }
 
-impl Verdict {
-    fn text(&self) -> String {
-        let mark = if self.holds { "holds" } else { "MISSED" };
-        let metric = self.metric.trim_end_matches("_us").trim_end_matches("_mb");
-        if self.kind == "times" {
-            format!("{metric} {} of {}x {mark}", factor(self.measured), self.owed)
-        } else {
-            format!("{metric} {} of {} {mark}", short(self.measured), short(self.owed))
-        }
-    }
-}
-
-/// How many floors hold, which do not, and the geometric mean of the CPU ratios.
-pub(crate) fn summary(record: &Record) -> String {
-    let all = || record.rows.iter().flat_map(|row| row.floors.iter().map(move |v| (row, v)));
-    let held = all().filter(|(_, verdict)| verdict.holds).count();
-    let mut text = format!("{held} of {} floors hold", all().count());
-    for (row, verdict) in all().filter(|(_, verdict)| !verdict.holds) {
-        let (low, high) = verdict.range;
-        let mut range = format!("rounds {} to {}", short(low), short(high));
-        if let Some(limit) = verdict.limit {
-            let _ = write!(range, "; a bare relay {}", factor(limit));
-        }
-        let _ = write!(text, "\n  {}: {} ({range})", row.title, verdict.text());
-    }
-    for rows in record.rows.chunk_by(|a, b| a.suite == b.suite) {
-        let ratios = rows.iter().filter_map(|row| row.times_better(&record.targets, Metric::Cpu));
-        let logs: Vec<f64> = ratios.map(f64::ln).collect();
-        if !logs.is_empty() {
-            let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
-            let of = format!("geometric mean of {} scenarios of {}", logs.len(), rows[0].suite);
-            let _ = write!(text, "\nCPU, {of}: {mean:.1}x less");
-        }
-    }
-    text
-}
-
-/// Three significant digits, with k and M.
-fn short(value: f64) -> String {
-    let (value, unit) = match value.abs() {
-        v if v >= 999_500.0 => (value / 1e6, "M"),
-        v if v >= 9_995.0 => (value / 1e3, "k"),
-        _ => (value, ""),
-    };
-    let decimals = match value.abs() {
-        v if v >= 99.95 || v == 0.0 => 0,
-        v if v >= 9.995 => 1,
-        v if v >= 0.9995 => 2,
-        _ => 3,
-    };
-    format!("{value:.decimals$}{unit}")
-}
-
-/// A ratio.
-pub(crate) fn factor(value: f64) -> String {
-    if value >= 9.95 { format!("{value:.0}x") } else { format!("{value:.1}x") }
+/// Five significant digits: the rounds differ in the second.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.4e}").parse().unwrap_or(value)
 }

@@ -1,4 +1,4 @@
-//! What a scenario is: a name, a load, the figures it yields, and the floors they must reach.
+//! A scenario: a name, a load, and the figures it yields.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -66,6 +66,11 @@ impl Metric {
         }
     }
 
+    /// The figure with this key.
+    pub(crate) fn from_key(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|metric| metric.key() == key)
+    }
+
     /// More is better only for this one.
     pub(crate) fn more_is_better(self) -> bool {
         self == Self::Rate
@@ -74,24 +79,6 @@ impl Metric {
 
 /// The figures of one run.
 pub(crate) type Sample = BTreeMap<Metric, f64>;
-
-/// What dialtone owes in a scenario.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Floor {
-    /// That many times better than nats-server in this run.
-    Times(Metric, f64),
-    /// Not more than this, whatever nats-server does.
-    AtMost(Metric, f64),
-}
-
-impl Floor {
-    /// The figure it is about.
-    pub(crate) fn metric(self) -> Metric {
-        match self {
-            Self::Times(metric, _) | Self::AtMost(metric, _) => metric,
-        }
-    }
-}
 
 /// What a scenario gets to run.
 #[derive(Debug)]
@@ -113,8 +100,6 @@ pub(crate) struct Scenario {
     pub(crate) title: String,
     /// Where it belongs: `table`, `untuned` or `growth`.
     pub(crate) suite: &'static str,
-    /// What dialtone owes.
-    pub(crate) floors: Vec<Floor>,
     /// The relay can stand in for a server.
     pub(crate) relay: bool,
     /// Servers of a cluster, or one.
@@ -128,7 +113,7 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// A scenario without floors.
+    /// A scenario of one server.
     pub(crate) fn new(
         name: impl Into<String>,
         title: impl Into<String>,
@@ -138,27 +123,12 @@ impl Scenario {
             name: name.into(),
             title: title.into(),
             suite: "",
-            floors: Vec::new(),
             relay: false,
             servers: 1,
             rounds_each: 1,
             rounds_max: u32::MAX,
             run: Box::new(run),
         }
-    }
-
-    /// The two usual floors: times less CPU, times the throughput.
-    pub(crate) fn owes(self, less_cpu: f64, more_throughput: f64) -> Self {
-        self.owes_all(&[
-            Floor::Times(Metric::Cpu, less_cpu),
-            Floor::Times(Metric::Rate, more_throughput),
-        ])
-    }
-
-    /// Adds floors.
-    pub(crate) fn owes_all(mut self, floors: &[Floor]) -> Self {
-        self.floors.extend_from_slice(floors);
-        self
     }
 
     /// Also runs against the relay.
