@@ -3,6 +3,7 @@
 //! Knows neither of them, and no socket: who has the bytes drives it, in the server or in a test.
 
 pub mod pings;
+pub mod session;
 
 use std::sync::Arc;
 use std::time::Duration;

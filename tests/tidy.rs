@@ -45,7 +45,7 @@ const FLOORS: [&[&str]; 7] = [
         "auth",
     ],
     &["conn", "account", "registry::turns", "registry"],
-    &["deliver", "machine", "client", "route", "monitor"],
+    &["deliver", "machine", "machine::session", "client", "route", "monitor"],
     &["clock", "logging", "tool::line_client", "tool::commands", "net"],
     &["server", "lib", "main"],
 ];

@@ -14,7 +14,7 @@ use dialtone::config::options::ConnectionType;
 use dialtone::conn::{Conn, Wire};
 use dialtone::deliver::Delivery;
 use dialtone::machine::Machine;
-use dialtone::parser::Parser;
+use dialtone::machine::session::{Session, Step};
 use dialtone::registry::Registry;
 use dialtone::route::mesh::Mesh;
 use dialtone::route::{Role, Route};
@@ -33,13 +33,7 @@ INFO {\"server_id\":\"NOTHER\",\"server_name\":\"other\",\"cluster\":\"plant\",\
 struct Bus {
     registry: Arc<Registry>,
     delivery: Delivery,
-    clients: Vec<End<Client>>,
-}
-
-/// One connection as the server holds it.
-struct End<M: Machine> {
-    machine: M,
-    parser: Parser<M::Rules>,
+    clients: Vec<Session<Client>>,
 }
 
 /// A socket that is never full.
@@ -71,7 +65,7 @@ impl Bus {
 
     fn add(&mut self) {
         let (registry, conn) = (Arc::clone(&self.registry), self.connect(Kind::Client));
-        self.clients.push(End::new(Client::new(
+        self.clients.push(Session::new(Client::new(
             registry,
             conn,
             ConnectionType::Standard,
@@ -80,19 +74,19 @@ impl Bus {
     }
 
     /// Another server, whose clients listen to `subjects`.
-    fn join(&mut self, subjects: &[&str]) -> End<Route> {
+    fn join(&mut self, subjects: &[&str]) -> Session<Route> {
         let mesh = Mesh::new(Arc::clone(&self.registry), 1);
         let (registry, conn) = (Arc::clone(&self.registry), self.connect(Kind::Route));
-        let mut other = End::new(Route::new(registry, mesh, conn, Role::Accepted));
+        let mut other = Session::new(Route::new(registry, mesh, conn, Role::Accepted));
         let interest = subjects.iter().map(|subject| format!("RS+ $G {subject}\r\n"));
         let lines = JOIN.to_owned() + &interest.collect::<String>();
-        other.read(lines.as_bytes(), &mut self.delivery);
+        read(&mut other, lines.as_bytes(), &mut self.delivery);
         other
     }
 
     /// Handles what client `at` sent, as its task would.
     fn read(&mut self, at: usize, input: &[u8]) {
-        self.clients[at].read(input, &mut self.delivery);
+        read(&mut self.clients[at], input, &mut self.delivery);
     }
 
     fn subscribe(&mut self, at: usize, subject: &str, sid: usize) {
@@ -118,42 +112,19 @@ impl Bus {
     }
 }
 
-impl<M: Machine> End<M> {
-    fn new(machine: M) -> End<M> {
-        let parser = Parser::new(machine.rules());
-        End { machine, parser }
-    }
-
-    fn read(&mut self, input: &[u8], delivery: &mut Delivery) {
-        let End { machine, parser } = self;
-        for mut read in input.chunks(READ_LEN) {
-            loop {
-                if let Some((msg, used)) = parser.next_plain(read) {
-                    let rest = Some(parser.rest(&mut read, used));
-                    machine.handle_msg(&msg, rest, delivery).expect("nothing is forbidden");
-                    if delivery.staging.is_full() {
-                        delivery.commit(machine.conn());
-                    }
-                    continue;
-                }
-                // The op is let go of before the rules change, whatever it borrows.
-                {
-                    let (op, used) = parser.next(read).expect("the lines are right");
-                    read = &read[used..];
-                    let Some(op) = op else { break };
-                    machine.handle_op(&op, delivery).expect("nothing is forbidden");
-                    if !M::changes_rules(&op) {
-                        continue;
-                    }
-                }
-                parser.rules = machine.rules();
+/// Handles what the other side sent, as the task of the connection would.
+fn read<M: Machine>(session: &mut Session<M>, input: &[u8], delivery: &mut Delivery) {
+    for mut read in input.chunks(READ_LEN) {
+        while session.step(&mut read, delivery).expect("nothing is forbidden") != Step::Missing {
+            if delivery.staging.is_full() {
+                delivery.commit(session.machine.conn());
             }
-            while machine.handle_turn(delivery).expect("nothing is forbidden") {}
-            delivery.commit(machine.conn());
-            if delivery.has_left() {
-                for unwritten in delivery.staging.take_unwritten() {
-                    delivery.staging.write(&unwritten);
-                }
+        }
+        while session.turn(None, delivery).expect("nothing is forbidden") {}
+        delivery.commit(session.machine.conn());
+        if delivery.has_left() {
+            for unwritten in delivery.staging.take_unwritten() {
+                delivery.staging.write(&unwritten);
             }
         }
     }
@@ -217,7 +188,7 @@ pub(super) fn from_route(subscribers: usize) -> Prepared {
     let input = stream::routed(SUBJECT, 128).repeat(MESSAGES);
     let delivered = MESSAGES * subscribers;
     bus.prepared(delivered, delivered, move |bus| {
-        other.read(&input, &mut bus.delivery);
+        read(&mut other, &input, &mut bus.delivery);
     })
 }
 

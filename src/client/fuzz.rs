@@ -17,7 +17,7 @@ use crate::conn::Conn;
 use crate::conn::taken::Taken;
 use crate::deliver::Delivery;
 use crate::machine::Machine;
-use crate::parser::Parser;
+use crate::machine::session::{Session, Step};
 use crate::registry::Registry;
 
 /// A server in memory with a few clients.
@@ -30,8 +30,7 @@ pub(crate) struct Bench {
 /// One client as the server holds it, and what it got.
 pub(crate) struct End {
     pub(crate) conn: Arc<Conn>,
-    pub(crate) client: Client,
-    parser: Parser,
+    pub(crate) session: Session<Client>,
     /// Input behind an op that is not answered yet.
     backlog: Vec<u8>,
     pub(crate) wire: Arc<Taken>,
@@ -65,8 +64,8 @@ impl Bench {
         client.start(&mut self.delivery);
         self.delivery.commit(&conn);
         wire.take();
-        let parser = Parser::new(client.rules());
-        self.ends.push(End { conn, client, parser, backlog: Vec::new(), wire, closed: None });
+        let session = Session::new(client);
+        self.ends.push(End { conn, session, backlog: Vec::new(), wire, closed: None });
     }
 
     /// Handles what a client sends, as the task of a connection does.
@@ -82,10 +81,10 @@ impl Bench {
     /// Makes the check that a client waits for.
     #[cfg(test)]
     pub(crate) fn check(&mut self, at: usize) {
-        let check = self.ends[at].client.take_check().expect("it waits for one");
-        let verdict = check.run();
-        let result = self.ends[at].client.handle_verdict(verdict, &mut self.delivery);
-        self.settle(at, result);
+        let check = self.ends[at].session.machine.take_check().expect("it waits for one");
+        let verdict = Some(check.run());
+        let result = self.ends[at].session.turn(verdict, &mut self.delivery);
+        self.settle(at, result.map(drop));
         self.turn(at);
     }
 
@@ -101,7 +100,8 @@ impl Bench {
     /// Hands over what was staged, and ends a connection that is to be ended.
     fn settle(&mut self, at: usize, result: Result<(), ProtoErr>) {
         let end = &mut self.ends[at];
-        let reason = result.err().map(|error| end.client.fail((&error).into(), &mut self.delivery));
+        let reason =
+            result.err().map(|error| end.session.machine.fail((&error).into(), &mut self.delivery));
         self.delivery.commit(&end.conn);
         if let Some(reason) = reason {
             self.close(at, reason);
@@ -113,8 +113,8 @@ impl Bench {
         let end = &mut self.ends[at];
         if end.closed.is_none() {
             end.conn.close(reason, false);
-            end.client.close(reason, &mut self.delivery);
-            while end.client.forget(&mut self.delivery) {}
+            end.session.machine.close(reason, &mut self.delivery);
+            while end.session.machine.forget(&mut self.delivery) {}
             self.delivery.commit(&end.conn);
             end.conn.hang_up();
             end.closed = Some(reason);
@@ -126,7 +126,7 @@ impl Bench {
     pub(crate) fn move_to(&mut self, at: usize, now: crate::base::moment::Moment) {
         self.delivery.now = now;
         let end = &mut self.ends[at];
-        let result = end.client.handle_deadline(&mut self.delivery);
+        let result = end.session.machine.handle_deadline(&mut self.delivery);
         self.settle(at, result);
     }
 
@@ -148,9 +148,8 @@ impl Drop for Bench {
 impl End {
     fn turn(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         loop {
-            while self.client.handle_turn(delivery)? {}
-            self.parser.rules = self.client.rules();
-            if self.client.is_waiting() || self.backlog.is_empty() {
+            while self.session.turn(None, delivery)? {}
+            if self.session.machine.is_waiting() || self.backlog.is_empty() {
                 return Ok(());
             }
             let input = std::mem::take(&mut self.backlog);
@@ -160,21 +159,14 @@ impl End {
 
     fn handle(&mut self, mut input: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
         loop {
-            if let Some((publish, used)) = self.parser.next_plain(input) {
-                let rest = self.parser.rest(&mut input, used);
-                self.client.handle_msg(&publish, Some(rest), delivery)?;
-                continue;
-            }
-            let (op, used) = self.parser.next(input)?;
-            input = &input[used..];
-            let Some(op) = op else { return Ok(()) };
-            self.client.handle_op(&op, delivery)?;
-            if self.client.is_waiting() {
-                self.backlog = input.to_vec();
-                return Ok(());
-            }
-            if Client::changes_rules(&op) {
-                self.parser.rules = self.client.rules();
+            match self.session.step(&mut input, delivery)? {
+                Step::Handled => {}
+                Step::Missing => return Ok(()),
+                Step::Unanswered => {
+                    self.backlog = input.to_vec();
+                    return Ok(());
+                }
+                Step::Compress(_) => unreachable!("clients do not compress"),
             }
         }
     }

@@ -85,13 +85,17 @@ fn a_second_connect_drops_subscriptions_in_pieces_and_waits() {
     let mut bench = bench(&[QUIET]);
     (0..5).for_each(|sid| bench.send(0, format!("SUB s.{sid} {sid}\r\n").as_bytes()));
     let again = Op::Connect(br#"{"verbose":true}"#);
-    assert_eq!(bench.ends[0].client.handle_op(&again, &mut bench.delivery), Ok(()));
+    assert_eq!(bench.ends[0].session.machine.handle_op(&again, &mut bench.delivery), Ok(()));
     let mut left = Vec::new();
-    while bench.ends[0].client.is_waiting() {
+    while bench.ends[0].session.machine.is_waiting() {
         assert_eq!(text(&bench, 0), "");
         left.push(bench.registry.global.with_sublist(|sublist| sublist.count()));
-        let more = bench.ends[0].client.handle_turn(&mut bench.delivery);
-        assert_eq!(more, Ok(bench.ends[0].client.is_waiting()), "nobody else wakes the task");
+        let more = bench.ends[0].session.machine.handle_turn(&mut bench.delivery);
+        assert_eq!(
+            more,
+            Ok(bench.ends[0].session.machine.is_waiting()),
+            "nobody else wakes the task"
+        );
         bench.delivery.commit(&bench.ends[0].conn);
     }
     assert_eq!(left, [3, 1]);
@@ -106,9 +110,9 @@ fn what_an_ended_client_had_subscribed_to_goes_in_pieces() {
     bench.send(0, b"SUB inbox 1\r\n");
     let end = &mut bench.ends[1];
     end.conn.close(ClosedReason::ClientClosed, false);
-    end.client.close(ClosedReason::ClientClosed, &mut bench.delivery);
+    end.session.machine.close(ClosedReason::ClientClosed, &mut bench.delivery);
     let mut left = Vec::new();
-    while bench.ends[1].client.forget(&mut bench.delivery) {
+    while bench.ends[1].session.machine.forget(&mut bench.delivery) {
         left.push(bench.registry.global.with_sublist(|sublist| sublist.count()) - 1);
     }
     assert_eq!(left, [3, 1]);

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::auth::Verdict;
 use crate::base::errors::{ClosedReason, ProtoErr};
 use crate::base::limits::FIRST_PING_MAX;
 use crate::base::moment::Moment;
@@ -30,13 +31,14 @@ use crate::codec::encoder;
 use crate::conn::{Conn, Flushed};
 use crate::deliver::{Budget, Delivery, Resumed};
 use crate::machine::Machine;
+use crate::machine::session::{Session, Step};
 use crate::net::drive::behind::Behind;
 use crate::net::drive::resting::Resting;
 use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::pace::Pace;
 use crate::net::stream::Stream;
 use crate::net::worker::{self, Worker};
-use crate::parser::{Parser, Refused};
+use crate::parser::Refused;
 
 pub(crate) use shared::Shared;
 
@@ -53,15 +55,11 @@ const SLOWER: usize = if cfg!(debug_assertions) { 10 } else { 1 };
 const READS_MAX: usize = 4;
 const READ_ON_NS_MAX: usize = 64_000;
 
-/// An op that is no message, in nanoseconds about, besides what it leads to.
-const OP_NS: usize = 100;
-
 /// The task of one connection.
 pub(crate) struct Drive<M: Machine> {
     shared: Arc<Shared>,
     stream: Arc<Stream>,
-    machine: M,
-    parser: Parser<M::Rules>,
+    session: Session<M>,
     phase: Phase,
     /// The next entry of this connection in the sweep.
     armed: Moment,
@@ -102,15 +100,6 @@ enum Handled {
     UpToAnswer,
 }
 
-/// What became of the next op.
-enum Next {
-    Handled,
-    /// Handled, but not answered yet.
-    Unanswered,
-    /// It is not there yet.
-    Missing,
-}
-
 impl<M: Machine> Drive<M> {
     /// The task of a connection; one in `surplus` is told so and closed.
     pub(crate) fn new(
@@ -119,12 +108,10 @@ impl<M: Machine> Drive<M> {
         machine: M,
         surplus: bool,
     ) -> Drive<M> {
-        let parser = Parser::new(machine.rules());
         Drive {
             shared,
             stream,
-            machine,
-            parser,
+            session: Session::new(machine),
             phase: Phase::Start { surplus },
             armed: Moment::NEVER,
             pace: Pace::default(),
@@ -133,7 +120,7 @@ impl<M: Machine> Drive<M> {
     }
 
     fn conn(&self) -> &Arc<Conn> {
-        self.machine.conn()
+        self.session.machine.conn()
     }
 
     fn behind(&mut self) -> &mut Behind {
@@ -146,7 +133,7 @@ impl<M: Machine> Drive<M> {
         if let Phase::Start { surplus } = self.phase {
             self.phase = Phase::Open;
             self.conn().own(cx.waker());
-            self.machine.start(&mut worker.delivery);
+            self.session.machine.start(&mut worker.delivery);
             if surplus {
                 self.fail((&ProtoErr::MaxConnections).into(), &mut worker.delivery);
             }
@@ -160,7 +147,7 @@ impl<M: Machine> Drive<M> {
             return self.poll_close(cx, reason, worker);
         }
         self.handle_deadlines(cx, &mut worker.delivery);
-        if self.is_paused(worker.delivery.now) || self.machine.is_waiting() {
+        if self.is_paused(worker.delivery.now) || self.session.machine.is_waiting() {
             if self.behind.is_some() && self.write_on(&mut worker.delivery) == Handled::Part {
                 come_again(cx);
             }
@@ -194,7 +181,7 @@ impl<M: Machine> Drive<M> {
     /// is left.
     fn take_turn(&mut self, cx: &mut Context<'_>, worker: &mut Worker) {
         let Worker { scratch, delivery } = worker;
-        let heard_before = self.machine.heard_at();
+        let heard_before = self.session.machine.heard_at();
         let handled_before = delivery.counters.in_msgs.load();
         self.wake(cx);
         let handled = self.read_on(cx, scratch, delivery);
@@ -238,7 +225,7 @@ impl<M: Machine> Drive<M> {
     /// Lets a hurried connection rest. A turn has just brought `messages`, `gap` after the last.
     #[inline]
     fn rest(&mut self, cx: &mut Context<'_>, now: Moment, gap: Duration, messages: u64) {
-        let sent = || self.machine.conn().traffic().out_msgs;
+        let sent = || self.session.machine.conn().traffic().out_msgs;
         if let Some(behind) = &mut self.behind
             && behind.resting.is_some()
         {
@@ -350,7 +337,7 @@ impl<M: Machine> Drive<M> {
             }
             Resumed::All(delivered) => {
                 if !delivered.reached() {
-                    self.machine.handle_unreached(&delivered.publish(), delivery);
+                    self.session.machine.handle_unreached(&delivered.publish(), delivery);
                 }
                 Handled::All
             }
@@ -378,19 +365,20 @@ impl<M: Machine> Drive<M> {
     /// Handles the ops in `input`; what takes too long, or is behind an op without its answer, is
     /// left in the backlog.
     fn handle(&mut self, input: &[u8], delivery: &mut Delivery) -> Handled {
-        self.machine.heard(delivery.now);
+        self.session.machine.heard(delivery.now);
         let mut rest = input;
         loop {
-            match self.handle_next(&mut rest, delivery) {
-                Ok(Next::Handled) => {}
-                Ok(Next::Unanswered) => {
+            match self.session.step(&mut rest, delivery) {
+                Ok(Step::Handled) => {}
+                Ok(Step::Compress(level)) => self.compress(level, &mut rest, delivery),
+                Ok(Step::Unanswered) => {
+                    self.begin_check();
                     self.behind().backlog.extend_from_slice(rest);
                     return Handled::UpToAnswer;
                 }
-                Ok(Next::Missing) => return Handled::All,
+                Ok(Step::Missing) => return Handled::All,
                 Err(error) => {
-                    let op = self.parser.current(rest);
-                    let reason = self.machine.fail(Refused { error: &error, op }, delivery);
+                    let reason = self.session.fail(&error, rest, delivery);
                     self.end(reason, false, delivery);
                     return Handled::All;
                 }
@@ -405,45 +393,16 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Handles the next op of `rest`, or several messages alike.
-    #[inline]
-    fn handle_next(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<Next, ProtoErr> {
-        if let Some((msg, used)) = self.parser.next_plain(rest) {
-            self.machine.handle_msg(&msg, Some(self.parser.rest(rest, used)), delivery)?;
-            return Ok(Next::Handled);
+    /// Has the check made that the machine waits for, if it waits for one.
+    fn begin_check(&mut self) {
+        if let Some(check) = self.session.machine.take_check() {
+            let ticket = self.shared.checks.add(check, self.conn());
+            self.behind().check = Some(ticket);
         }
-        self.handle_any(rest, delivery)
-    }
-
-    fn handle_any(&mut self, rest: &mut &[u8], delivery: &mut Delivery) -> Result<Next, ProtoErr> {
-        let machine = &mut self.machine;
-        delivery.staging.add_work(OP_NS);
-        // The op is let go of before the rules change, whatever it borrows.
-        {
-            let (op, used) = self.parser.next(rest)?;
-            *rest = &rest[used..];
-            let Some(op) = op else { return Ok(Next::Missing) };
-            machine.handle_op(&op, delivery)?;
-            if machine.is_waiting() {
-                if let Some(check) = machine.take_check() {
-                    let ticket = self.shared.checks.add(check, machine.conn());
-                    self.behind.get_or_insert_default().check = Some(ticket);
-                }
-                return Ok(Next::Unanswered);
-            }
-            if !M::changes_rules(&op) {
-                return Ok(Next::Handled);
-            }
-        }
-        self.parser.rules = machine.rules();
-        if let Some(level) = machine.take_compression() {
-            self.compress(level, rest, delivery);
-        }
-        Ok(Next::Handled)
     }
 
     fn fail(&mut self, refused: Refused<'_>, delivery: &mut Delivery) {
-        let reason = self.machine.fail(refused, delivery);
+        let reason = self.session.machine.fail(refused, delivery);
         self.end(reason, false, delivery);
     }
 
@@ -505,35 +464,27 @@ impl<M: Machine> Drive<M> {
             && let Some(deadline) = &mut behind.write
             && delivery.now >= deadline.due
         {
-            deadline.handle_due::<M>(self.machine.conn(), &self.shared.registry, delivery);
+            deadline.handle_due::<M>(self.session.machine.conn(), &self.shared.registry, delivery);
         }
-        if let Err(error) = self.machine.handle_deadline(delivery) {
+        if let Err(error) = self.session.machine.handle_deadline(delivery) {
             return self.fail((&error).into(), delivery);
         }
-        let waited = self.machine.is_waiting();
-        match self.handle_turn(delivery) {
+        let verdict = self.take_verdict();
+        match self.session.turn(verdict, delivery) {
             Ok(true) => come_again(cx),
             Ok(false) => {}
             Err(error) => return self.fail((&error).into(), delivery),
         }
-        if waited {
-            self.parser.rules = self.machine.rules();
-        }
         self.commit(delivery);
     }
 
-    /// Lets the machine go on with what it waits for, and with work of its own. True if there is
-    /// more that nobody wakes it for.
+    /// The verdict of the check that the machine waits for, if it is there.
     #[inline]
-    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr> {
-        if let Some(behind) = &mut self.behind
-            && let Some(ticket) = &behind.check
-            && let Some(verdict) = ticket.take_verdict()
-        {
-            behind.check = None;
-            self.machine.handle_verdict(verdict, delivery)?;
-        }
-        self.machine.handle_turn(delivery)
+    fn take_verdict(&mut self) -> Option<Verdict> {
+        let behind = self.behind.as_mut()?;
+        let verdict = behind.check.as_ref()?.take_verdict()?;
+        behind.check = None;
+        Some(verdict)
     }
 
     /// Ends a connection whose other side has left before its check was made: so it does not take
@@ -550,7 +501,7 @@ impl<M: Machine> Drive<M> {
 
     /// Sees to it that the task is woken for its next deadline.
     fn arm(&mut self) {
-        let mut due = self.machine.deadline();
+        let mut due = self.session.machine.deadline();
         if let Some(behind) = &self.behind {
             if behind.is_over() {
                 self.behind = None;

@@ -23,7 +23,7 @@ use crate::config::options::{
 use crate::conn::Conn;
 use crate::conn::taken::Taken;
 use crate::machine::Machine;
-use crate::parser::{Parser, RouteRules};
+use crate::machine::session::{Session, Step};
 use crate::route::fuzz::{Play, fuzz_mesh, fuzz_route};
 use crate::route::mesh::{Dial, Mesh, Place, Unregistered};
 use crate::route::{Role, Route};
@@ -107,8 +107,7 @@ struct Acceptor {
 
 /// One of the others.
 struct Other {
-    route: Route,
-    parser: Parser<RouteRules>,
+    session: Session<Route>,
     wire: Arc<Taken>,
 }
 
@@ -132,8 +131,7 @@ impl Acceptor {
         let conn = registry.add(|cid, slot| wire.conn(cid, Kind::Route, slot, Moment::START));
         let mut route = Route::new(registry, mesh, conn, Role::Accepted);
         route.start(&mut self.bench.delivery);
-        let parser = Parser::new(route.rules());
-        Other { route, parser, wire }
+        Other { session: Session::new(route), wire }
     }
 
     /// Handles what another server says.
@@ -142,16 +140,12 @@ impl Acceptor {
     }
 
     fn try_hear(&mut self, other: &mut Other, lines: &str) -> Result<(), ProtoErr> {
-        let Other { route, parser, .. } = other;
-        route.heard(self.bench.delivery.now);
+        let Other { session, .. } = other;
+        session.machine.heard(self.bench.delivery.now);
         let mut rest = lines.as_bytes();
-        while let (Some(op), used) = parser.next(rest)? {
-            route.handle_op(&op, &mut self.bench.delivery)?;
-            rest = &rest[used..];
-            parser.rules = route.rules();
-        }
-        while route.handle_turn(&mut self.bench.delivery).unwrap() {}
-        self.bench.delivery.commit(route.conn());
+        while session.step(&mut rest, &mut self.bench.delivery)? != Step::Missing {}
+        while session.turn(None, &mut self.bench.delivery).unwrap() {}
+        self.bench.delivery.commit(session.machine.conn());
         Ok(())
     }
 
@@ -168,10 +162,10 @@ impl Acceptor {
         self.bench.delivery.now = self.bench.delivery.now + Duration::from_secs(1);
         let now = self.bench.delivery.now;
         for other in others {
-            while now >= other.route.deadline() {
-                other.route.handle_deadline(&mut self.bench.delivery)?;
+            while now >= other.session.machine.deadline() {
+                other.session.machine.handle_deadline(&mut self.bench.delivery)?;
             }
-            self.bench.delivery.commit(other.route.conn());
+            self.bench.delivery.commit(other.session.machine.conn());
         }
         Ok(())
     }
@@ -185,8 +179,8 @@ impl Acceptor {
     }
 
     fn lose(&mut self, other: &mut Other) {
-        other.route.conn().close(ClosedReason::ReadError, true);
-        other.route.close(ClosedReason::ReadError, &mut self.bench.delivery);
+        other.session.machine.conn().close(ClosedReason::ReadError, true);
+        other.session.machine.close(ClosedReason::ReadError, &mut self.bench.delivery);
     }
 
     /// How much interest of other servers is listed.
@@ -206,15 +200,14 @@ fn another_server_waits_until_its_password_is_checked() {
         let mut other = acceptor.accept();
         let connect = LINES[1].replace("\"p\"", &format!("\"{given}\""));
         acceptor.hear(&mut other, &connect);
-        assert!(other.route.is_waiting(), "for the check, before it says INFO");
-        let check = other.route.take_check().unwrap();
-        assert!(other.route.take_check().is_none(), "once");
-        let verdict = check.run();
-        let known = other.route.handle_verdict(verdict, &mut acceptor.bench.delivery);
+        assert!(other.session.machine.is_waiting(), "for the check, before it says INFO");
+        let check = other.session.machine.take_check().unwrap();
+        assert!(other.session.machine.take_check().is_none(), "once");
+        let verdict = Some(check.run());
+        let known = other.session.turn(verdict, &mut acceptor.bench.delivery);
         assert_eq!(known.is_ok(), servers == 1, "{known:?}");
-        assert!(!other.route.is_waiting());
+        assert!(!other.session.machine.is_waiting());
         if known.is_ok() {
-            other.parser.rules = other.route.rules();
             acceptor.hear(&mut other, LINES[5]);
         }
         assert_eq!(acceptor.mesh.server_count(), servers);
@@ -232,7 +225,7 @@ fn nothing_comes_behind_the_pong_that_follows_a_withdrawal() {
     let turn = acceptor.bench.registry.turns.join();
     let begun = turn.begin();
     acceptor.hear(&mut other, "RS- $G a\r\nPING\r\n");
-    assert!(other.route.is_waiting() && other.wire.take().is_empty());
+    assert!(other.session.machine.is_waiting() && other.wire.take().is_empty());
     drop(begun);
     acceptor.hear(&mut other, "");
     assert_eq!(other.wire.take(), b"PONG\r\n");
@@ -273,7 +266,7 @@ fn newcomers_are_bounded() {
     let mut acceptor = Acceptor::new(0);
     let server = acceptor.join();
     let mut strangers: Vec<Other> = (0..ROUTE_NEWCOMERS_MAX).map(|_| acceptor.accept()).collect();
-    let closed = |stranger: &Other| stranger.route.conn().closed();
+    let closed = |stranger: &Other| stranger.session.machine.conn().closed();
     assert_eq!(strangers.iter().find_map(closed), None);
     strangers.push(acceptor.accept());
     assert_eq!(closed(&strangers[0]), Some(ClosedReason::MaxConnectionsExceeded));
@@ -367,14 +360,17 @@ fn what_a_lost_server_announced_is_forgotten_in_pieces() {
             let routed = format!("RMSG $G s.{n} + in q 1\r\nx\r\n");
             assert_eq!(taken, if refused { "" } else { &routed });
         }
-        if !before.route.forget(&mut acceptor.bench.delivery) {
+        if !before.session.machine.forget(&mut acceptor.bench.delivery) {
             break;
         }
     }
     assert_eq!(known, 5, "it came again before all was forgotten");
-    assert_eq!((acceptor.remote_count(), after.route.conn().subscriptions().len()), (10, 10));
+    assert_eq!(
+        (acceptor.remote_count(), after.session.machine.conn().subscriptions().len()),
+        (10, 10)
+    );
     acceptor.lose(&mut after);
-    while after.route.forget(&mut acceptor.bench.delivery) {}
+    while after.session.machine.forget(&mut acceptor.bench.delivery) {}
     assert_eq!(acceptor.remote_count(), 0);
     assert_eq!(acceptor.bench.registry.conns().len(), 1);
 }

@@ -43,7 +43,7 @@ impl<M: Machine> Drive<M> {
             if let Some(behind) = &mut self.behind {
                 behind.check = None;
             }
-            self.machine.close(reason, delivery);
+            self.session.machine.close(reason, delivery);
             self.commit(delivery);
             self.shared.left.notify_one();
         }
@@ -59,7 +59,7 @@ impl<M: Machine> Drive<M> {
             self.conn().hang_up();
             self.shared.left.notify_one();
         }
-        let forgets = self.machine.forget(delivery);
+        let forgets = self.session.machine.forget(delivery);
         self.commit(delivery);
         if forgets || self.has_unwritten() {
             come_again(cx);

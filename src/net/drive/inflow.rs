@@ -59,6 +59,6 @@ impl<M: Machine> Drive<M> {
         let kept = std::mem::take(rest).to_vec();
         let compression = Compression { decompressor: Decompressor::new(), kept, outflow };
         self.behind().compression = Some(Box::new(compression));
-        self.machine.handle_compressed(delivery);
+        self.session.machine.handle_compressed(delivery);
     }
 }

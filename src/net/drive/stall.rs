@@ -24,7 +24,7 @@ impl<M: Machine> Drive<M> {
             return false;
         }
         let policy = &self.shared.registry.policy;
-        let own = self.machine.conn();
+        let own = self.session.machine.conn();
         if let Some(behind) = &mut self.behind {
             if let Some((slow, until)) = &mut behind.stalled {
                 if Arc::ptr_eq(slow, own) && slow.is_catching_up(policy, now) {

@@ -13,7 +13,7 @@ use crate::config::options::{Cluster, Listen, Login, Options, Port};
 use crate::config::route_url::RouteUrl;
 use crate::conn::taken::Taken;
 use crate::machine::Machine;
-use crate::parser::Parser;
+use crate::machine::session::{Session, Step};
 use crate::route::mesh::Mesh;
 use crate::route::{Role, Route};
 use crate::sublist::Entry;
@@ -49,7 +49,7 @@ pub fn fuzz_route(bytes: &[u8]) {
     conn.own(Waker::noop());
     let mut route = Route::new(registry, Arc::clone(&mesh), Arc::clone(&conn), role);
     route.start(&mut bench.delivery);
-    let mut parser = Parser::new(route.rules());
+    let mut session = Session::new(route);
     let seed = bytes.iter().fold(0_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(*byte));
     let mut random = fastrand::Rng::with_seed(seed);
     // Nobody can know the password without naming it, in one way of writing JSON or another.
@@ -61,29 +61,20 @@ pub fn fuzz_route(bytes: &[u8]) {
         bench.delivery.now = bench.delivery.now + Duration::from_millis(random.u64(..300));
         let mut rest = piece;
         let result = loop {
-            match parser.next(rest) {
+            match session.step(&mut rest, &mut bench.delivery) {
                 Err(error) => break Err(error),
-                Ok((None, _)) => break Ok(()),
-                Ok((Some(op), used)) => {
-                    rest = &rest[used..];
-                    if let Err(error) = route.handle_op(&op, &mut bench.delivery) {
-                        break Err(error);
-                    }
-                    if Route::changes_rules(&op) {
-                        parser.rules = route.rules();
-                        if route.take_compression().is_some() {
-                            route.handle_compressed(&mut bench.delivery);
-                        }
-                    }
-                }
+                Ok(Step::Missing) => break Ok(()),
+                Ok(Step::Handled) => {}
+                Ok(Step::Compress(_)) => session.machine.handle_compressed(&mut bench.delivery),
+                Ok(Step::Unanswered) => unreachable!("no password is a hash"),
             }
         };
-        let result = result.and_then(|()| route.handle_deadline(&mut bench.delivery));
+        let result = result.and_then(|()| session.machine.handle_deadline(&mut bench.delivery));
         if let Err(error) = result {
-            let reason = route.fail((&error).into(), &mut bench.delivery);
+            let reason = session.fail(&error, rest, &mut bench.delivery);
             conn.close(reason, false);
         }
-        while route.handle_turn(&mut bench.delivery).expect("it waits for nothing") {}
+        while session.machine.handle_turn(&mut bench.delivery).expect("it waits for nothing") {}
         bench.delivery.commit(&conn);
         if is_stranger {
             assert_eq!(bench.take(0), b"", "a message of a stranger");
@@ -91,9 +82,9 @@ pub fn fuzz_route(bytes: &[u8]) {
         }
     }
     conn.close(ClosedReason::ClientClosed, false);
-    route.close(ClosedReason::ClientClosed, &mut bench.delivery);
+    session.machine.close(ClosedReason::ClientClosed, &mut bench.delivery);
     bench.delivery.commit(&conn);
-    while route.forget(&mut bench.delivery) {}
+    while session.machine.forget(&mut bench.delivery) {}
     conn.hang_up();
     assert_eq!((mesh.routes().len(), mesh.server_count(), remote_count(&bench)), (0, 0, 0));
     assert!(conn.subscriptions().is_empty());

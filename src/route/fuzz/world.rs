@@ -21,6 +21,7 @@ use crate::config::options::{Cluster, Listen, Options, Port};
 use crate::config::route_url::RouteUrl;
 use crate::conn::{Conn, Wire};
 use crate::machine::Machine;
+use crate::machine::session::{Session, Step};
 use crate::parser::{Parser, RouteOp, RouteRules};
 use crate::registry::Registry;
 use crate::route::fuzz::nats_server::{NatsRoute, NatsServer};
@@ -73,18 +74,18 @@ enum Brain {
     NatsServer(Arc<NatsServer>),
 }
 
-/// The machine at one end of a cable.
+/// Who speaks at one end of a cable.
 enum Speaker {
-    Dialtone(Box<Route>),
-    NatsServer(NatsRoute),
+    Dialtone(Box<Session<Route>>),
+    NatsServer(Session<NatsRoute>),
 }
 
-/// The same to a machine of either kind.
+/// The same to a session of either kind.
 macro_rules! either {
-    ($speaker:expr, $machine:ident => $does:expr) => {
+    ($speaker:expr, $session:ident => $does:expr) => {
         match $speaker {
-            Speaker::Dialtone($machine) => $does,
-            Speaker::NatsServer($machine) => $does,
+            Speaker::Dialtone($session) => $does,
+            Speaker::NatsServer($session) => $does,
         }
     };
 }
@@ -100,7 +101,8 @@ pub(crate) struct End {
     pub(crate) server: usize,
     pub(crate) conn: Arc<Conn>,
     speaker: Speaker,
-    parser: Parser<RouteRules>,
+    /// Reads the same bytes, for the messages among them.
+    tap: Parser<RouteRules>,
     wire: Arc<Queue>,
     /// What both ends say would be compressed from now on; the cable carries it as it is.
     compressed: bool,
@@ -288,14 +290,14 @@ impl World {
         conn.own(Waker::noop());
         let registry = Arc::clone(&bench.registry);
         let mut speaker = brain.speaker(registry, Arc::clone(&conn), role);
-        either!(&mut speaker, machine => machine.start(&mut bench.delivery));
+        either!(&mut speaker, session => session.machine.start(&mut bench.delivery));
         bench.delivery.commit(&conn);
-        let parser = Parser::new(either!(&speaker, machine => machine.rules()));
+        let tap = Parser::new(either!(&speaker, session => session.machine.rules()));
         End {
             server: index,
             conn,
             speaker,
-            parser,
+            tap,
             wire,
             compressed: false,
             gone: false,
@@ -373,19 +375,19 @@ impl World {
         let bench = &mut self.servers[end.server].bench;
         if end.gone && !end.forgotten {
             end.forgotten =
-                !either!(&mut end.speaker, machine => machine.forget(&mut bench.delivery));
+                !either!(&mut end.speaker, session => session.machine.forget(&mut bench.delivery));
             return true;
         }
         if end.gone || end.conn.is_closed() {
             return false;
         }
         let delivery = &mut bench.delivery;
-        let done = either!(&mut end.speaker, machine => {
-            let due = match now >= machine.deadline() {
-                true => machine.handle_deadline(delivery),
+        let done = either!(&mut end.speaker, session => {
+            let due = match now >= session.machine.deadline() {
+                true => session.machine.handle_deadline(delivery),
                 false => Ok(()),
             };
-            due.and_then(|()| machine.handle_turn(delivery))
+            due.and_then(|()| session.turn(None, delivery))
         });
         let more = match done {
             Ok(more) => more,
@@ -416,7 +418,7 @@ impl World {
                     let bench = &mut self.servers[end.server].bench;
                     end.conn.flush(&bench.registry.policy, self.now);
                     let delivery = &mut bench.delivery;
-                    either!(&mut end.speaker, machine => machine.close(reason, delivery));
+                    either!(&mut end.speaker, session => session.machine.close(reason, delivery));
                     bench.delivery.commit(&end.conn);
                     end.conn.hang_up();
                     end.gone = true;
@@ -508,10 +510,12 @@ impl Brain {
     fn speaker(&self, registry: Arc<Registry>, conn: Arc<Conn>, role: Role) -> Speaker {
         match self {
             Brain::Dialtone(mesh) => {
-                Speaker::Dialtone(Box::new(Route::new(registry, Arc::clone(mesh), conn, role)))
+                let route = Route::new(registry, Arc::clone(mesh), conn, role);
+                Speaker::Dialtone(Box::new(Session::new(route)))
             }
             Brain::NatsServer(server) => {
-                Speaker::NatsServer(NatsRoute::new(Arc::clone(server), registry, conn, role))
+                let route = NatsRoute::new(Arc::clone(server), registry, conn, role);
+                Speaker::NatsServer(Session::new(route))
             }
         }
     }
@@ -533,7 +537,7 @@ impl Brain {
 impl End {
     fn fail(&self, error: &ProtoErr, bench: &mut Bench) {
         let delivery = &mut bench.delivery;
-        let reason = either!(&self.speaker, machine => machine.fail(error.into(), delivery));
+        let reason = either!(&self.speaker, session => session.fail(error, b"", delivery));
         bench.delivery.commit(&self.conn);
         self.conn.close(reason, false);
     }
@@ -544,36 +548,30 @@ impl End {
         bench: &mut Bench,
         mut crossed: impl FnMut(&[u8]),
     ) -> Result<(), ProtoErr> {
-        let End { speaker, parser, conn, compressed, .. } = self;
+        let End { speaker, tap, conn, compressed, .. } = self;
         let delivery = &mut bench.delivery;
-        either!(speaker, machine => machine.heard(delivery.now));
+        either!(speaker, session => session.machine.heard(delivery.now));
         loop {
-            if let Some((msg, used)) = parser.next_plain(input) {
-                let before = input;
-                let rest = parser.rest(&mut input, used);
-                either!(speaker, machine => machine.handle_msg(&msg, Some(rest), delivery))?;
-                let mut row = &before[..before.len() - input.len()];
-                let mut again = Parser::new(parser.rules);
-                while let (Some(RouteOp::Msg(msg)), used) = again.next(row)? {
+            tap.rules = either!(speaker, session => session.machine.rules());
+            let before = input;
+            let step = either!(speaker, session => session.step(&mut input, delivery))?;
+            let mut read = &before[..before.len() - input.len()];
+            while let (Some(op), used) = tap.next(read)? {
+                read = &read[used..];
+                if let RouteOp::Msg(msg) = &op {
                     crossed(msg.publish.payload());
-                    row = &row[used..];
                 }
-                continue;
             }
-            let (op, used) = parser.next(input)?;
-            input = &input[used..];
-            let Some(op) = op else { return Ok(()) };
-            if let RouteOp::Msg(msg) = &op {
-                crossed(msg.publish.payload());
-            }
-            either!(speaker, machine => machine.handle_op(&op, delivery))?;
-            parser.rules = either!(speaker, machine => machine.rules());
-            if let Speaker::Dialtone(route) = speaker
-                && route.take_compression().is_some()
-                && !std::mem::replace(compressed, true)
-            {
-                delivery.commit(conn);
-                route.handle_compressed(delivery);
+            match step {
+                Step::Handled => {}
+                Step::Missing => return Ok(()),
+                Step::Compress(_) if *compressed => {}
+                Step::Compress(_) => {
+                    *compressed = true;
+                    delivery.commit(conn);
+                    either!(speaker, session => session.machine.handle_compressed(delivery));
+                }
+                Step::Unanswered => unreachable!("no password is a hash"),
             }
         }
     }

@@ -1,0 +1,106 @@
+//! `Session`: the protocol of one connection, its machine and the parser that it rules.
+//!
+//! Bytes and times go in, frames are staged. Knows no socket: the task of a connection drives it,
+//! and so do tests, fuzz bodies and benches.
+
+use crate::auth::Verdict;
+use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::config::compression::Level;
+use crate::deliver::Delivery;
+use crate::machine::Machine;
+use crate::parser::{Parser, Refused};
+
+/// What an op takes, besides what it leads to, in nanoseconds about; not for messages as clients
+/// write them.
+const OP_NS: usize = 100;
+
+/// The protocol of one connection.
+pub struct Session<M: Machine> {
+    /// What decides.
+    pub machine: M,
+    parser: Parser<M::Rules>,
+}
+
+/// What became of the next op.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It is handled, or several messages alike are.
+    Handled,
+    /// It is not whole yet.
+    Missing,
+    /// It is handled and not answered: what follows has to wait until the machine does not.
+    Unanswered,
+    /// It is handled. What is staged is to be committed as it is; whatever is sent or read from
+    /// there on is compressed, and [`handle_compressed`](Machine::handle_compressed) is to be
+    /// called. Later only another level.
+    Compress(Level),
+}
+
+impl<M: Machine> Session<M> {
+    /// The protocol of a connection that has not begun.
+    pub fn new(machine: M) -> Session<M> {
+        let parser = Parser::new(machine.rules());
+        Session { machine, parser }
+    }
+
+    /// Handles the next op of `input`, or several messages alike, and takes them from it.
+    ///
+    /// # Errors
+    /// The connection has to be ended: see [`fail`](Session::fail).
+    #[inline]
+    pub fn step(&mut self, input: &mut &[u8], delivery: &mut Delivery) -> Result<Step, ProtoErr> {
+        if let Some((msg, used)) = self.parser.next_plain(input) {
+            self.machine.handle_msg(&msg, Some(self.parser.rest(input, used)), delivery)?;
+            return Ok(Step::Handled);
+        }
+        self.step_any(input, delivery)
+    }
+
+    fn step_any(&mut self, input: &mut &[u8], delivery: &mut Delivery) -> Result<Step, ProtoErr> {
+        let machine = &mut self.machine;
+        delivery.staging.add_work(OP_NS);
+        // A block ends what the op borrows before the rules change.
+        {
+            let (op, used) = self.parser.next(input)?;
+            *input = &input[used..];
+            let Some(op) = op else { return Ok(Step::Missing) };
+            machine.handle_op(&op, delivery)?;
+            if machine.is_waiting() {
+                return Ok(Step::Unanswered);
+            }
+            if !M::changes_rules(&op) {
+                return Ok(Step::Handled);
+            }
+        }
+        self.parser.rules = machine.rules();
+        Ok(machine.take_compression().map_or(Step::Handled, Step::Compress))
+    }
+
+    /// Lets the machine hear the `verdict` that it waits for, if it is there, and go on with work
+    /// of its own. True if there is more that nobody wakes it for.
+    ///
+    /// # Errors
+    /// As [`step`](Session::step).
+    #[inline]
+    pub fn turn(
+        &mut self,
+        verdict: Option<Verdict>,
+        delivery: &mut Delivery,
+    ) -> Result<bool, ProtoErr> {
+        let waited = self.machine.is_waiting();
+        if let Some(verdict) = verdict {
+            self.machine.handle_verdict(verdict, delivery)?;
+        }
+        let more = self.machine.handle_turn(delivery)?;
+        if waited {
+            self.parser.rules = self.machine.rules();
+        }
+        Ok(more)
+    }
+
+    /// Writes the `-ERR` of what a step has ended with, before `input`, and tells the reason.
+    pub fn fail(&self, error: &ProtoErr, input: &[u8], delivery: &mut Delivery) -> ClosedReason {
+        let op = self.parser.current(input);
+        self.machine.fail(Refused { error, op }, delivery)
+    }
+}
