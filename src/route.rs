@@ -12,10 +12,10 @@
 //!
 //! Local interest is announced when the connection opens, piece by piece, while transitions are
 //! announced as they happen ([`Account`]).
-//! nats: server/route.go `createRoute`, `processRouteConnect`, `processRouteInfo`,
-//! `processRemoteSub`, `processInboundRoutedMsg`
+//! nats: server/route.go `createRoute`, `processRemoteSub`, `processInboundRoutedMsg`
 
 mod dials;
+mod handshake;
 mod hearsay;
 pub mod mesh;
 mod silence;
@@ -26,19 +26,19 @@ use std::time::Duration;
 
 use crate::account::{Account, Link};
 use crate::auth::{Check, Verdict};
-use crate::base::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
+use crate::base::errors::{ClosedReason, ProtoErr, Quoted};
 use crate::base::ids::Kind;
 use crate::base::limits::{
-    FORGET_COUNT, HEARD_OF_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_FIRST_PING,
-    ROUTE_PAYLOAD_MAX_MIN, ROUTE_PING_INTERVAL_MAX, ROUTE_SPARE_MAX, SHUTDOWN_MAX, SYSTEM_ACCOUNT,
+    FORGET_COUNT, HEARD_OF_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN,
+    ROUTE_PING_INTERVAL_MAX, SHUTDOWN_MAX, SYSTEM_ACCOUNT,
 };
 use crate::base::moment::Moment;
 use crate::base::subject;
-use crate::codec::connect::{Connect, Credentials, RouteConnect};
+use crate::codec::connect::RouteConnect;
 use crate::codec::encoder;
 use crate::codec::info::Info;
 use crate::config::compression::{Agreed, Level};
-use crate::config::options::{ConnectionType, Options, WriteTimeout};
+use crate::config::options::{Options, WriteTimeout};
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
 use crate::deliver::{Delivery, Row, listing_ns};
@@ -194,24 +194,7 @@ impl Machine for Route {
                 let compression = self.mesh.cluster.compression.as_str();
                 self.send_info(compression, delivery);
             }
-            Role::Solicited(dial) => {
-                let (cluster, cluster_dynamic) = self.mesh.cluster_name();
-                let login = dial.login.as_ref();
-                let connect = RouteConnect {
-                    echo: true,
-                    user: login.map(|login| login.user.as_str().into()),
-                    pass: login.map(|login| login.password.as_deref().unwrap_or("").into()),
-                    headers: !self.registry.options.no_header_support,
-                    name: Some(self.registry.server_id.as_str().into()),
-                    cluster: Some(cluster.into()),
-                    cluster_dynamic,
-                    ..RouteConnect::default()
-                };
-                delivery
-                    .staging
-                    .tell_with(&self.conn, |frames| encoder::write_connect(frames, &connect));
-                conn_event!(DEBUG, &self.conn, "Route connect msg sent");
-            }
+            Role::Solicited(dial) => self.send_connect(dial, delivery),
         }
     }
 
@@ -445,177 +428,6 @@ impl Machine for Route {
 }
 
 impl Route {
-    /// nats-differs: a second CONNECT is not looked at.
-    fn handle_connect(&mut self, json: &[u8], delivery: &mut Delivery) -> Result<(), ProtoErr> {
-        if !matches!(self.state, State::ExpectConnect) {
-            return Ok(());
-        }
-        let connect = RouteConnect::read(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
-        let verdict = self.check_login(&connect);
-        self.log_in(connect, verdict, delivery)
-    }
-
-    /// Goes on with a CONNECT, or waits until it is known whether its credentials are right.
-    fn log_in(
-        &mut self,
-        connect: RouteConnect,
-        verdict: Verdict,
-        delivery: &mut Delivery,
-    ) -> Result<(), ProtoErr> {
-        match verdict {
-            Verdict::Admitted(_) => {}
-            Verdict::Refused => return Err(ProtoErr::AuthorizationViolation),
-            Verdict::Pending(check) => {
-                self.login = Some(Login { connect, check: Some(check) });
-                return Ok(());
-            }
-        }
-        if connect.lang.is_some() {
-            return Err(ProtoErr::RoutePort);
-        }
-        if let Some(gateway) = connect.gateway {
-            return Err(RouteErr::Gateway(gateway).into());
-        }
-        let theirs = connect.cluster.as_deref().unwrap_or_default();
-        let server_id = connect.name.as_deref().unwrap_or_default();
-        if !self.mesh.accept_cluster(theirs, connect.cluster_dynamic, server_id) {
-            return Err(self.cluster_conflict(theirs).into());
-        }
-        self.verbose = connect.verbose;
-        self.take_headers(connect.headers);
-        self.state = State::ExpectInfo;
-        self.handshake_due = delivery.now + stale_after(&self.mesh);
-        Ok(())
-    }
-
-    fn cluster_conflict(&self, theirs: &str) -> RouteErr {
-        let (ours, _) = self.mesh.cluster_name();
-        RouteErr::ClusterName { theirs: theirs.into(), ours: ours.into() }
-    }
-
-    /// Whether the other server knows what the cluster's authorization asks for, and asks for no
-    /// account.
-    fn check_login(&self, connect: &RouteConnect) -> Verdict {
-        let credentials = Credentials {
-            user: connect.user.clone(),
-            pass: connect.pass.clone(),
-            ..Credentials::default()
-        };
-        let connect = Connect {
-            account: connect.account.clone(),
-            new_account: connect.new_account,
-            credentials: Some(Box::new(credentials)),
-            ..Connect::default()
-        };
-        self.mesh.authenticator.check(&connect, b"", ConnectionType::Standard)
-    }
-
-    fn handle_info(&mut self, info: &Info, delivery: &mut Delivery) -> Result<(), ProtoErr> {
-        if let State::Open(open) = &self.state {
-            if *open.server_id != *info.server_id {
-                self.mesh.hear_of(&open.server_id, info, delivery.now);
-            } else if info.ldm {
-                self.mesh.lame_duck(&open.server_id);
-            }
-            return Ok(());
-        }
-        if info.server_id == self.registry.server_id.as_str() {
-            self.end = Unregistered::OwnServer;
-            return Err(ProtoErr::Refused(ClosedReason::DuplicateRoute));
-        }
-        if !info.cluster.is_empty()
-            && !self.mesh.accept_cluster(&info.cluster, info.cluster_dynamic, &info.server_id)
-        {
-            let error = self.cluster_conflict(&info.cluster);
-            conn_event!(ERROR, &self.conn, "{error}");
-            return Err(ProtoErr::Refused(ClosedReason::ClusterNameConflict));
-        }
-        let accepted = matches!(self.role, Role::Accepted);
-        if accepted && info.server_name == self.registry.info().server_name {
-            let name = Quoted(info.server_name.as_bytes());
-            conn_event!(ERROR, &self.conn, "Remote server has a duplicate name: {name}");
-            return Err(ProtoErr::Refused(ClosedReason::DuplicateServerName));
-        }
-        if self.agreed.is_none() {
-            let compression = &self.mesh.cluster.compression;
-            let rtt = match self.conn.rtt() {
-                0 => delivery.now - self.conn.start,
-                rtt => Duration::from_nanos(rtt),
-            };
-            let agreed = compression.agree(&info.compression, rtt)?;
-            self.agreed = Some(agreed);
-            if let Agreed::S2(level) = agreed {
-                if !accepted {
-                    self.send_info(self.compression(), delivery);
-                }
-                self.start_compression = Some(level);
-                return Ok(());
-            }
-        }
-        self.register(info, delivery)
-    }
-
-    /// The INFO of the other server is complete: takes it in.
-    fn register(&mut self, info: &Info, delivery: &mut Delivery) -> Result<(), ProtoErr> {
-        let now = delivery.now;
-        let dial = match &self.role {
-            Role::Accepted => None,
-            Role::Solicited(dial) => Some(dial),
-        };
-        self.take_headers(info.headers);
-        let agreed = self.agreed.unwrap_or(Agreed::NotSupported);
-        let registered = self.mesh.register(&self.conn, dial, info, agreed, now);
-        if let Err(ProtoErr::Route(error)) = &registered
-            && matches!(**error, RouteErr::NotDedicated(_))
-        {
-            self.end = Unregistered::NotDedicated;
-        }
-        let registered = registered?;
-        delivery.staging.mark(&self.conn);
-        if matches!(registered.place, Place::Account(_)) {
-            self.conn.set_dedicated();
-        }
-        for (conn, line) in registered.gossip {
-            delivery.staging.tell(&conn, &line);
-        }
-        let open = Box::new(Open {
-            server_id: info.server_id.as_str().into(),
-            name: info.server_name.as_str().into(),
-            place: registered.place,
-            pooled: registered.pooled,
-            spare: registered.spare,
-            confirm: registered.confirm,
-            begun: false,
-            carried: Vec::new(),
-        });
-        conn_event!(DEBUG, &self.conn, "Registering remote route {:?}", info.server_id);
-        self.handshake_due = Moment::NEVER;
-        if open.spare {
-            // The other server has let go of one of the two by then, if that is for it to do.
-            let patience = match self.mesh.yields_to(&open.server_id) {
-                true if registered.crossed => Duration::ZERO,
-                true => ROUTE_SPARE_MAX,
-                false => ROUTE_SPARE_MAX * 4,
-            };
-            self.handshake_due = now + patience;
-        }
-        self.pings.begin(now, ROUTE_FIRST_PING);
-        self.silence.begin(now, self.mesh.cluster.silence_max);
-        if open.confirm {
-            self.pings.sent(now);
-            delivery.staging.tell(&self.conn, encoder::PING);
-        }
-        self.state = State::Open(open);
-        // Interest is announced in turns of their own, not to overtake the INFO that is staged.
-        self.conn.wake();
-        Ok(())
-    }
-
-    /// The other server takes headers, or not.
-    fn take_headers(&self, theirs: bool) {
-        self.conn.set_headers(theirs && !self.registry.options.no_header_support);
-    }
-
     /// PONG says that nothing comes any more for interest that the other server has withdrawn.
     fn handle_ping(&mut self, delivery: &mut Delivery) {
         self.pong_owed = self.grace.is_some_and(|grace| !delivery.turn.is_over(grace, &self.conn));
@@ -751,20 +563,6 @@ impl Route {
     #[inline]
     fn imports(&self, subject: &[u8]) -> bool {
         self.mesh.permissions.as_ref().is_none_or(|import| !import.denies_publish(subject))
-    }
-
-    /// How INFO names the compression.
-    fn compression(&self) -> &'static str {
-        let configured = &self.mesh.cluster.compression;
-        self.agreed.map_or(configured.as_str(), |agreed| configured.as_str_agreed(agreed))
-    }
-
-    fn send_info(&self, compression: &str, delivery: &mut Delivery) {
-        let info = match &self.role {
-            Role::Accepted => self.mesh.info(&Place::FIRST, compression, 0),
-            Role::Solicited(dial) => self.mesh.info(&dial.place, compression, dial.gossip_mode),
-        };
-        delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
     }
 
     fn ok(&self, delivery: &mut Delivery) {
