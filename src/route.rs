@@ -18,7 +18,9 @@ mod dials;
 mod handshake;
 mod hearsay;
 pub mod mesh;
+mod other;
 mod silence;
+pub mod view;
 
 use std::slice;
 use std::sync::Arc;

@@ -7,6 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 
+/// A forwarded INFO with this is not to be forwarded again by the server it is about.
+pub const GOSSIP_DISABLED: u8 = 1;
+/// A forwarded INFO with this is to be forwarded although the receiver only heard of the server.
+pub const GOSSIP_OVERRIDE: u8 = 2;
+
 /// The JSON object of INFO. Missing fields read as empty, unknown ones are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -12,7 +12,8 @@ use crate::monitor::connz::rtt;
 use crate::monitor::json::{Date, Uptime};
 use crate::monitor::params::Subs;
 use crate::monitor::subsz::{self, DetailList, Known, SubjectList};
-use crate::route::mesh::{Place, RouteView};
+use crate::route::mesh::Place;
+use crate::route::view::RouteView;
 
 /// The document.
 #[derive(Serialize)]

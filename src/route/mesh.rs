@@ -10,8 +10,9 @@
 //!
 //! Knows no socket and no resolver: an address is text, the time an argument. All of it is behind
 //! one lock, which is taken when a connection comes or goes, never for a message.
-//! nats: server/route.go `addRoute`, `removeRoute`, `processImplicitRoute`,
-//! `forwardNewRouteInfoToKnownServers`
+//! nats: server/route.go `addRoute`, `removeRoute`
+
+mod gossip;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -21,25 +22,21 @@ use crate::auth::Authenticator;
 use crate::auth::permissions::Permissions;
 use crate::base::errors::{ClosedReason, ProtoErr, RouteErr};
 use crate::base::limits::{
-    CONNECT_URL_LEN_MAX, CONNECT_URLS_MAX, GLOBAL_ACCOUNT, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX,
-    ROUTE_POOL_SIZE_MAX, ROUTE_PROTO, ROUTE_RETRY_PAUSE, ROUTE_SPARE_MAX, ROUTES_MAX,
+    GLOBAL_ACCOUNT, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX, ROUTE_POOL_SIZE_MAX, ROUTE_SPARE_MAX,
+    ROUTES_MAX,
 };
 use crate::base::moment::Moment;
 use crate::base::sync::{Mutex, rank};
-use crate::codec::info::{Info, Subjects};
+use crate::codec::info::{GOSSIP_OVERRIDE, Info};
 use crate::config::compression::Agreed;
-use crate::config::options::{self, Authorization, Cluster, Login, Options};
-use crate::config::route_url::{HostPort, RouteLogin, RouteUrl};
+use crate::config::options::{Authorization, Cluster, Options};
 use crate::conn::Conn;
 use crate::registry::Registry;
 use crate::route::dials::Dials;
+use crate::route::other::{Member, Other, Spare, told};
+use crate::route::view::RouteView;
 
 pub use crate::route::dials::{Dial, Failure, Place};
-
-/// A forwarded INFO with this is not to be forwarded again by the server it is about.
-const GOSSIP_DISABLED: u8 = 1;
-/// A forwarded INFO with this is to be forwarded although the receiver only heard of the server.
-const GOSSIP_OVERRIDE: u8 = 2;
 
 /// All that is known of the cluster, behind one lock.
 pub struct Mesh {
@@ -71,36 +68,6 @@ struct State {
     stopped: bool,
 }
 
-/// Another server.
-struct Other {
-    name: Box<str>,
-    /// Its own pool size; 0 without a pool, be it its or ours that is missing.
-    pool_size: usize,
-    /// Where its clients can connect; empty once it is about to stop.
-    connect_urls: Vec<String>,
-    members: BTreeMap<Place, Member>,
-    spares: Vec<Spare>,
-}
-
-/// A connection that waits for its place.
-struct Spare {
-    place: Place,
-    member: Member,
-    /// What others are told of it if it gets that.
-    told: Info,
-}
-
-/// A connection that is registered.
-#[derive(Clone)]
-struct Member {
-    conn: Arc<Conn>,
-    /// The dial that it came from; none if the other server dialled.
-    dial: Option<Dial>,
-    compression: &'static str,
-    import: Option<Subjects>,
-    export: Option<Subjects>,
-}
-
 /// Lines by which other servers learn of one, and the connections on which they go out.
 pub type Gossip = Vec<(Arc<Conn>, Vec<u8>)>;
 
@@ -118,28 +85,6 @@ pub struct Registered {
     pub gossip: Gossip,
     /// After the answer to a PING there is more to dial: see [`Mesh::confirmed`].
     pub confirm: bool,
-}
-
-/// One connection, for monitoring.
-pub struct RouteView {
-    /// The connection.
-    pub conn: Arc<Conn>,
-    /// Id of the other server.
-    pub server_id: Box<str>,
-    /// Its name.
-    pub server_name: Box<str>,
-    /// We dialled.
-    pub solicited: bool,
-    /// The configuration names the other server.
-    pub configured: bool,
-    /// What it carries.
-    pub place: Place,
-    /// How it is compressed, as INFO names it.
-    pub compression: &'static str,
-    /// Subjects whose interest the other server announces; none means all.
-    pub import: Option<Subjects>,
-    /// Subjects whose interest it honours; none means all.
-    pub export: Option<Subjects>,
 }
 
 impl Mesh {
@@ -171,46 +116,6 @@ impl Mesh {
         let authenticator = Authenticator::new(&Options { authorization, ..Options::default() });
         let state = Mutex::new(state);
         Arc::new(Mesh { registry, cluster, permissions, authenticator, dedicated, state })
-    }
-
-    /// Where other servers reach this one, once the port is bound: `port` stands for the configured
-    /// one. Also the address for clients, `host:port`, that other servers tell theirs.
-    pub fn listening(&self, port: u16, client_urls: Vec<String>) {
-        let base = self.registry.info();
-        let listen_port = port;
-        let listen_host = self.cluster.listen.as_ref().map(|listen| listen.host.clone());
-        let (host, port, ip) = match self.cluster.advertise.as_deref() {
-            None => (listen_host.unwrap_or_default(), port, String::new()),
-            Some(advertise) => {
-                let own = HostPort(advertise, port);
-                let address = HostPort::read(advertise, port).unwrap_or(own);
-                (address.0.to_owned(), address.1, format!("nats-route://{address}/"))
-            }
-        };
-        let advertise = !self.cluster.no_advertise;
-        let mut state = self.state.lock();
-        state.port = listen_port;
-        let permissions = self.cluster.permissions.as_ref();
-        let subjects = |of: fn(&options::Permissions) -> &options::SubjectPermission| {
-            permissions.map(of).and_then(announced)
-        };
-        state.info = Info {
-            host,
-            port,
-            ip,
-            proto: ROUTE_PROTO,
-            git_commit: None,
-            auth_required: self.authenticator.required(),
-            client_id: 0,
-            connect_urls: if advertise { client_urls } else { Vec::new() },
-            cluster: state.info.cluster.clone(),
-            cluster_dynamic: state.info.cluster_dynamic,
-            import: subjects(|permissions| &permissions.publish),
-            export: subjects(|permissions| &permissions.subscribe),
-            route_pool_size: self.cluster.pool_size.unwrap_or(0) as i64,
-            ..base
-        };
-        self.change_client_urls(&state);
     }
 
     /// Who waits for [`next_due`](Mesh::next_due) to come earlier than it was.
@@ -260,13 +165,6 @@ impl Mesh {
     pub fn cluster_name(&self) -> (String, bool) {
         let state = self.state.lock();
         (state.info.cluster.clone(), state.info.cluster_dynamic)
-    }
-
-    /// What INFO says on a route.
-    ///
-    /// nats-differs: no nonce, which nobody would sign.
-    pub fn info(&self, place: &Place, compression: &str, gossip_mode: u8) -> Info {
-        self.state.lock().info(place, compression, gossip_mode)
     }
 
     /// Accepts the cluster that another server names in CONNECT or INFO, perhaps by taking over its
@@ -344,13 +242,8 @@ impl Mesh {
             conn.append(&own);
         }
         let is_new = !state.servers.contains_key(info.server_id.as_str());
-        let other = state.servers.entry(info.server_id.as_str().into()).or_insert_with(|| Other {
-            name: info.server_name.as_str().into(),
-            pool_size: 0,
-            connect_urls: connect_urls(info),
-            members: BTreeMap::new(),
-            spares: Vec::new(),
-        });
+        let other =
+            state.servers.entry(info.server_id.as_str().into()).or_insert_with(|| Other::new(info));
         if pooled {
             other.pool_size = self.pool_size(info);
         }
@@ -518,55 +411,6 @@ impl Mesh {
         state.wake();
     }
 
-    /// An INFO about another server than the one at the end of the connection, which is `teller`,
-    /// or about one connection to it.
-    pub fn hear_of(&self, teller: &str, info: &Info, now: Moment) {
-        if info.server_id != self.registry.server_id.as_str() {
-            self.seek(&mut self.state.lock(), teller, info, now);
-        }
-    }
-
-    /// Has a server dialled for what is missing: the connection that INFO tells of, and the first
-    /// of its pool. Where INFO is about another one, somebody tells of the pool, too, or it comes
-    /// by itself: it is given a second for that.
-    ///
-    /// nats-differs: the real server waits for ever, though that word may have been lost.
-    fn seek(&self, state: &mut State, teller: &str, info: &Info, now: Moment) {
-        let account = &*info.route_account;
-        if !account.is_empty() && !self.is_dedicated(account) {
-            return;
-        }
-        let other = state.servers.get(info.server_id.as_str());
-        let has_pool = other.is_some_and(|other| other.of_pool().is_some());
-        let is_there = other.is_some_and(|other| other.dedicated(account).is_some());
-        let pool = (!has_pool).then_some(Place::FIRST);
-        let dedicated = (!account.is_empty() && !is_there).then(|| Place::Account(account.into()));
-        let due = match account.is_empty() || has_pool {
-            true => now,
-            false => now + ROUTE_RETRY_PAUSE,
-        };
-        for place in pool.into_iter().chain(dedicated) {
-            let Ok(mut url) = RouteUrl::parse(&info.ip) else { return };
-            if info.auth_required
-                && let Login::Single { user, password } = &self.cluster.login
-            {
-                let password = Some(password.clone());
-                url.login = Some(RouteLogin { user: user.clone(), password });
-            }
-            state.dials.hear_of(teller, &info.server_id, url, info.gossip_mode, place, due);
-            state.wake();
-        }
-    }
-
-    /// The other server is about to stop: nobody is sent there any more.
-    pub fn lame_duck(&self, server_id: &str) {
-        let mut state = self.state.lock();
-        if let Some(other) = state.servers.get_mut(server_id) {
-            other.connect_urls.clear();
-            self.change_client_urls(&state);
-        }
-    }
-
     /// The account belongs on a connection in that place.
     pub fn carries(&self, place: &Place, pooled: bool, account: &str) -> bool {
         if !pooled {
@@ -621,30 +465,6 @@ impl Mesh {
     pub fn server_count(&self) -> usize {
         self.state.lock().servers.len()
     }
-
-    /// Tells clients where they can connect, if that has changed.
-    fn change_client_urls(&self, state: &State) {
-        let mut urls = state.info.connect_urls.clone();
-        if !self.cluster.no_advertise {
-            let mut others: Vec<&String> =
-                state.servers.values().flat_map(|other| &other.connect_urls).collect();
-            others.sort_unstable();
-            others.dedup();
-            urls.extend(others.into_iter().cloned());
-        }
-        let cluster = &state.info.cluster;
-        let known = self.registry.info();
-        // The own ones are told from when there are others.
-        if known.connect_urls.is_empty() && urls.len() == state.info.connect_urls.len() {
-            urls.clear();
-        }
-        if known.connect_urls != urls || known.cluster != *cluster {
-            self.registry.change_info(|info| {
-                info.connect_urls = urls;
-                info.cluster.clone_from(cluster);
-            });
-        }
-    }
 }
 
 /// How a connection ended that never was registered.
@@ -671,17 +491,6 @@ impl State {
         }
     }
 
-    fn info(&self, place: &Place, compression: &str, gossip_mode: u8) -> Info {
-        let mut info = self.info.clone();
-        match place {
-            Place::Pool(index) => info.route_pool_idx = *index as i64,
-            Place::Account(account) => info.route_account = account.to_string(),
-        }
-        info.compression = compression.to_owned();
-        info.gossip_mode = gossip_mode;
-        info
-    }
-
     /// Puts a connection into its place. Gives what others are to be told: a pool with its first
     /// connection, each connection for an account.
     fn insert(&mut self, place: &Place, member: Member, told: &Info) -> Gossip {
@@ -693,91 +502,6 @@ impl State {
         other.members.insert(place.clone(), member);
         if is_told { self.gossip(dial.as_ref(), told) } else { Gossip::new() }
     }
-
-    /// Lines by which other servers learn of a new one, or of its connection for an account. Who
-    /// has only such connections here is told of no pool: others hear of it when its own comes.
-    fn gossip(&self, dial: Option<&Dial>, told: &Info) -> Gossip {
-        let explicit = dial.map(|dial| dial.explicit);
-        let heard_of =
-            dial.is_some_and(|dial| !dial.explicit && dial.gossip_mode != GOSSIP_OVERRIDE);
-        if heard_of || told.gossip_mode == GOSSIP_DISABLED {
-            return Gossip::new();
-        }
-        let mut told = told.clone();
-        let others = || self.servers.iter().filter(|(id, _)| ***id != *told.server_id);
-        let account = told.route_account.clone();
-        let of_account = !account.is_empty();
-        // As long as nobody else has one, all of them are still to come.
-        if of_account && !others().any(|(_, other)| other.dedicated(&account).is_some()) {
-            return Gossip::new();
-        }
-        let mut lines = Gossip::new();
-        for (id, other) in others().filter(|(_, other)| !of_account || other.pool_size > 0) {
-            let Some(member) = other.dedicated(&account).or_else(|| other.of_pool()) else {
-                continue;
-            };
-            told.gossip_mode = match explicit {
-                Some(true) => GOSSIP_OVERRIDE,
-                None if self.dials.is_explicit(id) => GOSSIP_OVERRIDE,
-                None => GOSSIP_DISABLED,
-                Some(false) => 0,
-            };
-            let mut line = Vec::new();
-            told.write(&mut line);
-            lines.push((Arc::clone(&member.conn), line));
-        }
-        lines
-    }
-}
-
-impl Other {
-    /// The first connection of its pool, or the only one where there is no pool.
-    fn of_pool(&self) -> Option<&Member> {
-        let mut members = self.members.iter();
-        members.find(|(place, _)| matches!(place, Place::Pool(_))).map(|(_, member)| member)
-    }
-
-    /// Members and spares, with the place that each has or waits for.
-    fn all(&self) -> impl Iterator<Item = (&Place, &Member)> {
-        let spares = self.spares.iter().map(|spare| (&spare.place, &spare.member));
-        self.members.iter().chain(spares)
-    }
-
-    /// The connection that carries this account alone.
-    fn dedicated(&self, account: &str) -> Option<&Member> {
-        self.members.get(&Place::Account(account.into()))
-    }
-
-    fn count(&self) -> usize {
-        self.members.len() + self.spares.len()
-    }
-
-    fn find_mut(&mut self, conn: &Conn) -> Option<&mut Member> {
-        let spares = self.spares.iter_mut().map(|spare| &mut spare.member);
-        self.members.values_mut().chain(spares).find(|member| member.conn.cid == conn.cid)
-    }
-}
-
-/// INFO as others are told it: with an address to dial, and the account of the connection.
-fn told(info: &Info, conn: &Conn, place: &Place) -> Info {
-    let mut told = info.clone();
-    told.nonce.clear();
-    if let Place::Account(account) = place {
-        told.route_account = account.to_string();
-    }
-    if told.ip.is_empty()
-        && let Some(remote) = conn.remote()
-    {
-        let address = core::net::SocketAddr::new(remote.ip(), told.port);
-        told.ip = format!("nats-route://{address}/");
-    }
-    told
-}
-
-/// Where a server's clients can connect, as many addresses as are taken from one.
-fn connect_urls(info: &Info) -> Vec<String> {
-    let urls = info.connect_urls.iter().filter(|url| url.len() <= CONNECT_URL_LEN_MAX);
-    urls.take(CONNECT_URLS_MAX).cloned().collect()
 }
 
 /// The index of an account in a pool of that size.
@@ -791,13 +515,6 @@ pub fn pool_index(account: &str, pool_size: usize) -> usize {
         .bytes()
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash as usize % pool_size
-}
-
-/// Subjects as INFO shows them; none if all are allowed.
-fn announced(permission: &options::SubjectPermission) -> Option<Subjects> {
-    let options::SubjectPermission { allow, deny } = permission;
-    (allow.is_some() || !deny.is_empty())
-        .then(|| Subjects { allow: allow.clone().unwrap_or_default(), deny: deny.clone() })
 }
 
 /// Characters of a generated cluster name.

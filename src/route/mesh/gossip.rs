@@ -1,0 +1,190 @@
+//! INFO between servers: about this one, and gossip about others; addresses that clients are told.
+//!
+//! nats: server/route.go `processImplicitRoute`, `forwardNewRouteInfoToKnownServers`
+
+use std::sync::Arc;
+
+use crate::base::limits::{ROUTE_PROTO, ROUTE_RETRY_PAUSE};
+use crate::base::moment::Moment;
+use crate::codec::info::{GOSSIP_DISABLED, GOSSIP_OVERRIDE, Info, Subjects};
+use crate::config::options::{self, Login};
+use crate::config::route_url::{HostPort, RouteLogin, RouteUrl};
+use crate::route::dials::{Dial, Place};
+use crate::route::mesh::{Gossip, Mesh, State};
+
+impl Mesh {
+    /// Where other servers reach this one, once the port is bound: `port` stands for the configured
+    /// one. Also the address for clients, `host:port`, that other servers tell theirs.
+    pub fn listening(&self, port: u16, client_urls: Vec<String>) {
+        let base = self.registry.info();
+        let listen_port = port;
+        let listen_host = self.cluster.listen.as_ref().map(|listen| listen.host.clone());
+        let (host, port, ip) = match self.cluster.advertise.as_deref() {
+            None => (listen_host.unwrap_or_default(), port, String::new()),
+            Some(advertise) => {
+                let own = HostPort(advertise, port);
+                let address = HostPort::read(advertise, port).unwrap_or(own);
+                (address.0.to_owned(), address.1, format!("nats-route://{address}/"))
+            }
+        };
+        let advertise = !self.cluster.no_advertise;
+        let mut state = self.state.lock();
+        state.port = listen_port;
+        let permissions = self.cluster.permissions.as_ref();
+        let subjects = |of: fn(&options::Permissions) -> &options::SubjectPermission| {
+            permissions.map(of).and_then(announced)
+        };
+        state.info = Info {
+            host,
+            port,
+            ip,
+            proto: ROUTE_PROTO,
+            git_commit: None,
+            auth_required: self.authenticator.required(),
+            client_id: 0,
+            connect_urls: if advertise { client_urls } else { Vec::new() },
+            cluster: state.info.cluster.clone(),
+            cluster_dynamic: state.info.cluster_dynamic,
+            import: subjects(|permissions| &permissions.publish),
+            export: subjects(|permissions| &permissions.subscribe),
+            route_pool_size: self.cluster.pool_size.unwrap_or(0) as i64,
+            ..base
+        };
+        self.change_client_urls(&state);
+    }
+
+    /// What INFO says on a route.
+    ///
+    /// nats-differs: no nonce, which nobody would sign.
+    pub fn info(&self, place: &Place, compression: &str, gossip_mode: u8) -> Info {
+        self.state.lock().info(place, compression, gossip_mode)
+    }
+
+    /// An INFO about another server than the one at the end of the connection, which is `teller`,
+    /// or about one connection to it.
+    pub fn hear_of(&self, teller: &str, info: &Info, now: Moment) {
+        if info.server_id != self.registry.server_id.as_str() {
+            self.seek(&mut self.state.lock(), teller, info, now);
+        }
+    }
+
+    /// Has a server dialled for what is missing: the connection that INFO tells of, and the first
+    /// of its pool. Where INFO is about another one, somebody tells of the pool, too, or it comes
+    /// by itself: it is given a second for that.
+    ///
+    /// nats-differs: the real server waits for ever, though that word may have been lost.
+    pub(super) fn seek(&self, state: &mut State, teller: &str, info: &Info, now: Moment) {
+        let account = &*info.route_account;
+        if !account.is_empty() && !self.is_dedicated(account) {
+            return;
+        }
+        let other = state.servers.get(info.server_id.as_str());
+        let has_pool = other.is_some_and(|other| other.of_pool().is_some());
+        let is_there = other.is_some_and(|other| other.dedicated(account).is_some());
+        let pool = (!has_pool).then_some(Place::FIRST);
+        let dedicated = (!account.is_empty() && !is_there).then(|| Place::Account(account.into()));
+        let due = match account.is_empty() || has_pool {
+            true => now,
+            false => now + ROUTE_RETRY_PAUSE,
+        };
+        for place in pool.into_iter().chain(dedicated) {
+            let Ok(mut url) = RouteUrl::parse(&info.ip) else { return };
+            if info.auth_required
+                && let Login::Single { user, password } = &self.cluster.login
+            {
+                let password = Some(password.clone());
+                url.login = Some(RouteLogin { user: user.clone(), password });
+            }
+            state.dials.hear_of(teller, &info.server_id, url, info.gossip_mode, place, due);
+            state.wake();
+        }
+    }
+
+    /// The other server is about to stop: nobody is sent there any more.
+    pub fn lame_duck(&self, server_id: &str) {
+        let mut state = self.state.lock();
+        if let Some(other) = state.servers.get_mut(server_id) {
+            other.connect_urls.clear();
+            self.change_client_urls(&state);
+        }
+    }
+
+    /// Tells clients where they can connect, if that has changed.
+    pub(super) fn change_client_urls(&self, state: &State) {
+        let mut urls = state.info.connect_urls.clone();
+        if !self.cluster.no_advertise {
+            let mut others: Vec<&String> =
+                state.servers.values().flat_map(|other| &other.connect_urls).collect();
+            others.sort_unstable();
+            others.dedup();
+            urls.extend(others.into_iter().cloned());
+        }
+        let cluster = &state.info.cluster;
+        let known = self.registry.info();
+        // The own ones are told from when there are others.
+        if known.connect_urls.is_empty() && urls.len() == state.info.connect_urls.len() {
+            urls.clear();
+        }
+        if known.connect_urls != urls || known.cluster != *cluster {
+            self.registry.change_info(|info| {
+                info.connect_urls = urls;
+                info.cluster.clone_from(cluster);
+            });
+        }
+    }
+}
+
+impl State {
+    pub(super) fn info(&self, place: &Place, compression: &str, gossip_mode: u8) -> Info {
+        let mut info = self.info.clone();
+        match place {
+            Place::Pool(index) => info.route_pool_idx = *index as i64,
+            Place::Account(account) => info.route_account = account.to_string(),
+        }
+        info.compression = compression.to_owned();
+        info.gossip_mode = gossip_mode;
+        info
+    }
+
+    /// Lines by which other servers learn of a new one, or of its connection for an account. Who
+    /// has only such connections here is told of no pool: others hear of it when its own comes.
+    pub(super) fn gossip(&self, dial: Option<&Dial>, told: &Info) -> Gossip {
+        let explicit = dial.map(|dial| dial.explicit);
+        let heard_of =
+            dial.is_some_and(|dial| !dial.explicit && dial.gossip_mode != GOSSIP_OVERRIDE);
+        if heard_of || told.gossip_mode == GOSSIP_DISABLED {
+            return Gossip::new();
+        }
+        let mut told = told.clone();
+        let others = || self.servers.iter().filter(|(id, _)| ***id != *told.server_id);
+        let account = told.route_account.clone();
+        let of_account = !account.is_empty();
+        // As long as nobody else has one, all of them are still to come.
+        if of_account && !others().any(|(_, other)| other.dedicated(&account).is_some()) {
+            return Gossip::new();
+        }
+        let mut lines = Gossip::new();
+        for (id, other) in others().filter(|(_, other)| !of_account || other.pool_size > 0) {
+            let Some(member) = other.dedicated(&account).or_else(|| other.of_pool()) else {
+                continue;
+            };
+            told.gossip_mode = match explicit {
+                Some(true) => GOSSIP_OVERRIDE,
+                None if self.dials.is_explicit(id) => GOSSIP_OVERRIDE,
+                None => GOSSIP_DISABLED,
+                Some(false) => 0,
+            };
+            let mut line = Vec::new();
+            told.write(&mut line);
+            lines.push((Arc::clone(&member.conn), line));
+        }
+        lines
+    }
+}
+
+/// Subjects as INFO shows them; none if all are allowed.
+fn announced(permission: &options::SubjectPermission) -> Option<Subjects> {
+    let options::SubjectPermission { allow, deny } = permission;
+    (allow.is_some() || !deny.is_empty())
+        .then(|| Subjects { allow: allow.clone().unwrap_or_default(), deny: deny.clone() })
+}

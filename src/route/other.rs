@@ -1,0 +1,102 @@
+//! `Other`: another server of the cluster, with its connections to this one.
+//!
+//! nats: server/route.go `addRoute`
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::base::limits::{CONNECT_URL_LEN_MAX, CONNECT_URLS_MAX};
+use crate::codec::info::{Info, Subjects};
+use crate::conn::Conn;
+use crate::route::dials::{Dial, Place};
+
+/// Another server.
+pub(super) struct Other {
+    pub(super) name: Box<str>,
+    /// Its own pool size; 0 without a pool, be it its or ours that is missing.
+    pub(super) pool_size: usize,
+    /// Where its clients can connect; empty once it is about to stop.
+    pub(super) connect_urls: Vec<String>,
+    pub(super) members: BTreeMap<Place, Member>,
+    pub(super) spares: Vec<Spare>,
+}
+
+/// A connection that waits for its place.
+pub(super) struct Spare {
+    pub(super) place: Place,
+    pub(super) member: Member,
+    /// What others are told of it if it gets that.
+    pub(super) told: Info,
+}
+
+/// A connection that is registered.
+#[derive(Clone)]
+pub(super) struct Member {
+    pub(super) conn: Arc<Conn>,
+    /// The dial that it came from; none if the other server dialled.
+    pub(super) dial: Option<Dial>,
+    pub(super) compression: &'static str,
+    pub(super) import: Option<Subjects>,
+    pub(super) export: Option<Subjects>,
+}
+
+impl Other {
+    /// One whose first INFO has come, without connections.
+    pub(super) fn new(info: &Info) -> Other {
+        Other {
+            name: info.server_name.as_str().into(),
+            pool_size: 0,
+            connect_urls: connect_urls(info),
+            members: BTreeMap::new(),
+            spares: Vec::new(),
+        }
+    }
+
+    /// The first connection of its pool, or the only one where there is no pool.
+    pub(super) fn of_pool(&self) -> Option<&Member> {
+        let mut members = self.members.iter();
+        members.find(|(place, _)| matches!(place, Place::Pool(_))).map(|(_, member)| member)
+    }
+
+    /// Members and spares, with the place that each has or waits for.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Place, &Member)> {
+        let spares = self.spares.iter().map(|spare| (&spare.place, &spare.member));
+        self.members.iter().chain(spares)
+    }
+
+    /// The connection that carries this account alone.
+    pub(super) fn dedicated(&self, account: &str) -> Option<&Member> {
+        self.members.get(&Place::Account(account.into()))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.members.len() + self.spares.len()
+    }
+
+    pub(super) fn find_mut(&mut self, conn: &Conn) -> Option<&mut Member> {
+        let spares = self.spares.iter_mut().map(|spare| &mut spare.member);
+        self.members.values_mut().chain(spares).find(|member| member.conn.cid == conn.cid)
+    }
+}
+
+/// INFO as others are told it: with an address to dial, and the account of the connection.
+pub(super) fn told(info: &Info, conn: &Conn, place: &Place) -> Info {
+    let mut told = info.clone();
+    told.nonce.clear();
+    if let Place::Account(account) = place {
+        told.route_account = account.to_string();
+    }
+    if told.ip.is_empty()
+        && let Some(remote) = conn.remote()
+    {
+        let address = core::net::SocketAddr::new(remote.ip(), told.port);
+        told.ip = format!("nats-route://{address}/");
+    }
+    told
+}
+
+/// Where a server's clients can connect, as many addresses as are taken from one.
+fn connect_urls(info: &Info) -> Vec<String> {
+    let urls = info.connect_urls.iter().filter(|url| url.len() <= CONNECT_URL_LEN_MAX);
+    urls.take(CONNECT_URLS_MAX).cloned().collect()
+}
