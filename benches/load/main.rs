@@ -6,10 +6,12 @@
 //! - `args`: the command line; `target`: a server process; `wire`: frames and connections.
 //! - `flow`, `request`: the two kinds of load; `pieces`: what flows are made of; `relay`: the
 //!   machine's own limit.
-//! - `scenario`: what a scenario is; `table`, `routed`, `untuned`, `growth`: the scenarios.
+//! - `scenario`: what a scenario is; `table`, `routed`, `untuned`, `growth`, `clients`: the
+//!   scenarios.
 //! - `record`: results; `floors`: the least they have to be; `report`, `plot`: text and drawings.
 
 mod args;
+mod clients;
 mod floors;
 mod flow;
 mod growth;
@@ -91,12 +93,17 @@ fn start(words: Vec<String>) -> Result<bool, Box<dyn Error>> {
             record
         }
         None => {
-            let scenarios = chosen(&args, all)?;
+            let mut scenarios = chosen(&args, all)?;
             if args.list {
                 for scenario in scenarios {
                     println!("{:<24}{}", scenario.name, scenario.title);
                 }
                 return Ok(true);
+            }
+            let runs_clients = scenarios.iter().any(|scenario| scenario.suite == clients::SUITE);
+            if runs_clients && !clients::install()? {
+                println!("skipped {}: no Go on this machine, to build nats bench", clients::SUITE);
+                scenarios.retain(|scenario| scenario.suite != clients::SUITE);
             }
             compare(&args, &scenarios, &floors, command)?
         }
@@ -140,6 +147,7 @@ fn all() -> Vec<Scenario> {
         ("table", table::scenarios()),
         ("untuned", untuned::scenarios()),
         ("growth", growth::scenarios()),
+        (clients::SUITE, clients::scenarios()),
     ];
     let suites = suites.into_iter().map(|(suite, scenarios)| {
         scenarios.into_iter().map(move |scenario| Scenario { suite, ..scenario })
@@ -279,6 +287,7 @@ fn rounds(
             let (target, samples) = (&targets[index], &mut samples[index]);
             tell(&format!("{}, round {round} of {rounds}, {}", scenario.title, target.name));
             let started = match scenario.servers {
+                1 if scenario.monitor => target.start_with_monitor(),
                 1 => target.start(&[]),
                 servers => target.start_cluster(servers),
             };

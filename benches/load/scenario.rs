@@ -98,12 +98,14 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     /// As in the table.
     pub(crate) title: String,
-    /// Where it belongs: `table`, `untuned` or `growth`.
+    /// Where it belongs: `table`, `untuned`, `growth` or `clients`.
     pub(crate) suite: &'static str,
     /// The relay can stand in for a server.
     pub(crate) relay: bool,
     /// Servers of a cluster, or one.
     pub(crate) servers: usize,
+    /// The server's monitoring port is open.
+    pub(crate) monitor: bool,
     /// Rounds for each that is asked for.
     pub(crate) rounds_each: u32,
     /// More rounds than this show nothing new.
@@ -125,6 +127,7 @@ impl Scenario {
             suite: "",
             relay: false,
             servers: 1,
+            monitor: false,
             rounds_each: 1,
             rounds_max: u32::MAX,
             run: Box::new(run),
@@ -140,6 +143,12 @@ impl Scenario {
     /// Runs against a cluster.
     pub(crate) fn with_servers(mut self, servers: usize) -> Self {
         self.servers = servers;
+        self
+    }
+
+    /// Runs against a server that can be asked how many subscriptions it has.
+    pub(crate) fn with_monitor(mut self) -> Self {
+        self.monitor = true;
         self
     }
 

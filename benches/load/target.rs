@@ -4,7 +4,7 @@
 //! the process. Knows nothing of the load.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -60,6 +60,17 @@ impl Target {
         Ok(first)
     }
 
+    /// Starts one server with a monitoring port.
+    ///
+    /// # Errors
+    /// As [`Target::start`].
+    pub(crate) fn start_with_monitor(&self) -> io::Result<Server> {
+        let port = free_ports(1)?[0];
+        let mut server = self.start(&["-m", &port.to_string()])?;
+        server.monitor = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        Ok(server)
+    }
+
     /// Starts the program on a free loopback port and waits until it accepts.
     ///
     /// # Errors
@@ -77,7 +88,8 @@ impl Target {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|err| fault(err.kind(), &format!("{}: {err}", self.program.display())))?;
-        let mut server = Server { child, addr, dialect: self.dialect, peers: Vec::new() };
+        let mut server =
+            Server { child, addr, dialect: self.dialect, peers: Vec::new(), monitor: None };
         let deadline = Instant::now() + START_PATIENCE;
         while TcpStream::connect(addr).is_err() {
             if let Some(status) = server.child.try_wait()? {
@@ -112,6 +124,8 @@ pub(crate) struct Server {
     pub(crate) dialect: Dialect,
     /// Clustered with it.
     pub(crate) peers: Vec<Server>,
+    /// Where it answers for monitoring, if it was told to.
+    monitor: Option<SocketAddr>,
 }
 
 impl Server {
@@ -138,6 +152,21 @@ impl Server {
         })?;
         let peers = self.peers.iter().map(|peer| peer.memory(field)).sum::<io::Result<u64>>()?;
         Ok(own + peers)
+    }
+
+    /// The subscriptions that it has by its own account, of which some may be its own.
+    ///
+    /// # Errors
+    /// It has no monitoring port, or does not answer there.
+    pub(crate) fn subscriptions(&self) -> io::Result<u64> {
+        let monitor = self.monitor.ok_or_else(|| fault(ErrorKind::NotFound, "no monitoring"))?;
+        let mut stream = TcpStream::connect(monitor)?;
+        stream.write_all(b"GET /varz HTTP/1.0\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        let field = page.lines().find_map(|line| line.trim().strip_prefix("\"subscriptions\": "));
+        let number = field.and_then(|number| number.trim_end_matches(',').parse().ok());
+        number.ok_or_else(|| fault(ErrorKind::InvalidData, "/varz has no subscriptions"))
     }
 
     /// The process must be the program itself: a script that does not `exec` hides the server.
