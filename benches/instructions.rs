@@ -6,9 +6,9 @@
 //! maps are seeded anew in each process, which moves it by some tenths of a percent.
 //!
 //! ```text
-//! cargo bench --bench instructions                       all, compared with the record
-//! cargo bench --bench instructions -- fanout/ parser/    by the beginnings of their names
-//! cargo bench --bench instructions -- --record           writes benches/record/instructions.json
+//! cargo bench -F internals --bench instructions                       all, beside the record
+//! cargo bench -F internals --bench instructions -- fanout/ parser/    by the beginnings of names
+//! cargo bench -F internals --bench instructions -- --record           keeps it in the record
 //! ```
 
 mod workloads;
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         ["--child", name] => child(name),
         [] => {
             // `cargo test --all-targets` starts every bench without an argument.
-            println!("to count: cargo bench --bench instructions");
+            println!("to count: cargo bench -F internals --bench instructions");
             Ok(())
         }
         _ => compare(&args),

@@ -4,16 +4,16 @@
 //! memory table comes first, from `/proc/self/statm`, unless only some benches are asked for.
 //!
 //! ```text
-//! cargo bench --bench timed                 all
-//! cargo bench --bench timed -- fanout       one group
-//! cargo bench --bench timed -- 1000         by a part of the name
+//! cargo bench -F internals --bench timed                 all
+//! cargo bench -F internals --bench timed -- fanout       one group
+//! cargo bench -F internals --bench timed -- 1000         by a part of the name
 //! ```
 
 mod workloads;
 
 use std::time::Instant;
 
-use dialtone::sublist::Sublist;
+use dialtone::internals::Sublist;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
@@ -48,7 +48,7 @@ fn time(bencher: Bencher<'_, '_>, workload: &Workload) {
 fn main() {
     if std::env::args().len() == 1 {
         // `cargo test --all-targets` starts every bench without an argument.
-        println!("to time: cargo bench --bench timed");
+        println!("to time: cargo bench -F internals --bench timed");
         return;
     }
     if std::env::args().skip(1).all(|arg| arg.starts_with('-')) {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::auth::permissions::Permissions;
-use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::codec::connect::{Connect, Credentials};
 use crate::config::options::{self, ConnectionType, Login, Options};
 
@@ -35,8 +34,6 @@ pub struct User {
     /// Name, public nkey, or `[REDACTED]` for a token, as monitoring shows it. Where everybody is
     /// admitted, what the client called itself.
     pub name: Option<Box<str>>,
-    /// Account to which its subjects belong.
-    pub account: &'static str,
     /// What it may do; none means everything.
     pub permissions: Option<Arc<Permissions>>,
 }
@@ -266,7 +263,7 @@ impl Entry {
 
 impl User {
     fn unrestricted(name: Option<&str>) -> Self {
-        Self { name: name.map(Into::into), account: GLOBAL_ACCOUNT, permissions: None }
+        Self { name: name.map(Into::into), permissions: None }
     }
 }
 

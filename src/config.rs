@@ -2,8 +2,16 @@
 //!
 //! Imports `base` only. Reads no file by itself: a loader is handed in.
 
-pub mod cli;
-pub mod compression;
-pub mod conf;
-pub mod options;
-pub mod route_url;
+pub(crate) mod cli;
+pub(crate) mod compression;
+pub(crate) mod conf;
+pub(crate) mod options;
+pub(crate) mod route_url;
+
+pub use compression::{Compression, CompressionError, Level, Thresholds};
+pub use conf::{ConfError, Position, Problem, Severity, Sources, load};
+pub use options::{
+    AllowResponses, Authorization, Cluster, ConnectionType, Credential, Listen, Log, Login,
+    Options, OptionsError, Permissions, Port, SubjectPermission, User, WriteTimeout,
+};
+pub use route_url::{RouteLogin, RouteUrl, RouteUrlError};

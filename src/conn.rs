@@ -48,7 +48,7 @@ use crate::conn::about::Packed;
 use crate::conn::outbound::{Admission, Batch, Frames, Outbound, Policy};
 use crate::conn::subscription::{Subscription, Subscriptions};
 
-pub use crate::conn::about::{About, Label};
+pub use crate::conn::about::About;
 
 /// Rounds of writing what others appended, before the owning task takes over.
 const FLUSH_ROUNDS_MAX: usize = 8;

@@ -40,7 +40,7 @@ use routed::Chosen;
 use staging::Receiver;
 
 pub use ongoing::{Ongoing, Resumed};
-pub use staging::{Budget, Staging, Stalled, Unwritten};
+pub use staging::{Budget, Staging, Unwritten};
 
 /// What parts of a delivery take, in nanoseconds about: to match anew, and for each branch on the
 /// way to the patterns and each target found; to stage a message for one target.

@@ -3,26 +3,34 @@
 //! For embedding: [`Server::builder`] starts a server inside the program, [`Server::client`] talks
 //! to it without a port. ARCHITECTURE.md lists the modules by what they may know of each other.
 
-pub mod account;
-pub mod auth;
-pub mod base;
-pub mod client;
-pub mod clock;
-pub mod codec;
+mod account;
+mod auth;
+mod base;
+mod client;
+mod clock;
+mod codec;
 pub mod config;
-pub mod conn;
-pub mod deliver;
-pub mod logging;
-pub mod machine;
-pub mod monitor;
-pub mod net;
-pub mod parser;
-pub mod registry;
-pub mod route;
-pub mod server;
-pub mod sublist;
-pub mod tool;
+mod conn;
+mod deliver;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
+mod logging;
+mod machine;
+mod monitor;
+mod net;
+mod parser;
+#[doc(hidden)]
+pub mod program;
+mod registry;
+mod route;
+mod server;
+mod sublist;
+mod tool;
 
+pub use base::errors::ClosedReason;
+pub use codec::info::Info;
 pub use config::options::Options;
-pub use server::{Builder, Server, StartError};
-pub use tool::line_client::{LineClient, LineOptions};
+pub use server::{Builder, PortFor, Server, StartError};
+pub use tool::line_client::server_op::ServerOpErr;
+pub use tool::line_client::{LineClient, LineErr, LineOptions, Message, Publish, Subscription};

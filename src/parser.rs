@@ -242,6 +242,7 @@ impl<G: Grammar> Parser<G> {
     }
 
     /// Bytes kept of an unfinished op.
+    #[cfg(any(test, feature = "fuzz"))]
     pub fn kept_len(&self) -> usize {
         self.unfinished.as_ref().map_or(0, |unfinished| unfinished.bytes.capacity())
     }

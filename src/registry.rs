@@ -23,7 +23,7 @@ use crate::codec::info::Info;
 use crate::config::options::Options;
 use crate::conn::outbound::Policy;
 use crate::conn::subscription::Subscription;
-use crate::conn::{About, Conn, FreeSlots, Received, Slot};
+use crate::conn::{Conn, FreeSlots, Slot};
 use crate::registry::turns::Turns;
 use crate::sublist::Entry;
 
@@ -201,7 +201,6 @@ impl Registry {
                 self.total_connections.fetch_add(1, Relaxed);
             }
             Kind::Route => conns.routes.push(Arc::clone(&conn)),
-            Kind::System => {}
         }
         let stopped = conns.stopped;
         drop(conns);
@@ -232,7 +231,6 @@ impl Registry {
                 conns.routes.retain(|route| route.cid != conn.cid);
                 conns.ended_routes += traffic;
             }
-            Kind::System => {}
         }
     }
 
@@ -244,11 +242,6 @@ impl Registry {
         }
         let forgotten = self.closed.lock().push(closed, self.options.max_closed_clients);
         drop(forgotten);
-    }
-
-    /// How many connections are open, those of routes included.
-    pub fn conn_count(&self) -> usize {
-        self.conns.lock().count
     }
 
     /// How many clients are connected.
@@ -368,16 +361,6 @@ impl Closed {
             bytes: bytes.min(CLOSED_BYTES_MAX),
             conn: Arc::clone(conn),
         }
-    }
-
-    /// What it had told about itself.
-    pub fn about(&self) -> About {
-        self.conn.about()
-    }
-
-    /// What it had got.
-    pub fn received(&self) -> Received {
-        self.conn.received()
     }
 }
 

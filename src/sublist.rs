@@ -109,11 +109,6 @@ impl<E: Entry> Sublist<E> {
         (self.inserts - self.removes) as usize
     }
 
-    /// Tells whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.count() == 0
-    }
-
     /// The counters for monitoring.
     pub fn stats(&self) -> SublistStats {
         SublistStats {
@@ -227,12 +222,6 @@ impl<E: Entry> Sublist<E> {
             let _ = self.patterns.walk(subject, &mut 0, &mut visit);
         }
         found
-    }
-
-    /// Tells whether anything matches a published subject.
-    pub fn has_interest(&self, subject: &[u8]) -> bool {
-        self.literal(subject).is_some()
-            || self.patterns.walk(subject, &mut 0, |_| ControlFlow::Break(())).is_break()
     }
 
     /// All subscriptions, in no order.

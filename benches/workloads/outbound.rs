@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use dialtone::conn::outbound::Outbound;
+use dialtone::internals::Outbound;
 
 use super::Prepared;
 

@@ -8,16 +8,11 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use dialtone::Options;
-use dialtone::base::ids::{Kind, ServerId};
-use dialtone::client::Client;
-use dialtone::config::options::ConnectionType;
-use dialtone::conn::{Conn, Wire};
-use dialtone::deliver::Delivery;
-use dialtone::machine::Machine;
-use dialtone::machine::session::{Session, Step};
-use dialtone::registry::Registry;
-use dialtone::route::mesh::Mesh;
-use dialtone::route::{Role, Route};
+use dialtone::config::ConnectionType;
+use dialtone::internals::{
+    Client, Conn, Delivery, Kind, Machine, Mesh, Registry, Role, Route, ServerId, Session, Step,
+    Wire,
+};
 
 use super::stream::{self, SUBJECT};
 use super::{Prepared, READ_LEN, sublist};

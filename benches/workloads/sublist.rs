@@ -6,10 +6,7 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use dialtone::base::moment::Moment;
-use dialtone::sublist::cache::{Lookup, MatchCache};
-use dialtone::sublist::result::MatchResult;
-use dialtone::sublist::{Entry, Sublist, UNLISTED};
+use dialtone::internals::{Entry, Lookup, MatchCache, MatchResult, Moment, Sublist, UNLISTED};
 use triomphe::ThinArc;
 
 use super::{Prepared, stream};

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use dialtone::net::s2::fuzz::{fuzz_compress, fuzz_decompress};
+use dialtone::internals::fuzz::{fuzz_compress, fuzz_decompress};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     fuzz_decompress(bytes);

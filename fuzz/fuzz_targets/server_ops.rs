@@ -2,6 +2,6 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dialtone::tool::line_client::server_op::fuzz_server_ops(
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dialtone::internals::fuzz::fuzz_server_ops(
     bytes
 ));

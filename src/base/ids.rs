@@ -22,8 +22,6 @@ pub enum Kind {
     Client,
     /// Another server of the cluster, on the cluster port.
     Route,
-    /// The server itself: publisher and responder of `$SYS` subjects. It has no socket.
-    System,
 }
 
 impl fmt::Display for Kind {
@@ -31,7 +29,6 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Client => "client",
             Self::Route => "route",
-            Self::System => "system",
         })
     }
 }

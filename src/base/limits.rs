@@ -41,15 +41,6 @@ pub const MAX_PAYLOAD_DISCOURAGED: i32 = 8 * MIB as i32;
 /// Tokens that `max_sub_tokens` can ask for at most.
 pub const MAX_SUB_TOKENS_MAX: usize = u8::MAX as usize;
 
-/// Arguments of the longest client control line (`HPUB subject reply headers total`).
-pub const HPUB_ARGS_MAX: usize = 4;
-
-/// Bytes of a wrong protocol line that are shown in the log.
-pub const PROTO_SNIPPET_LEN: usize = 32;
-
-/// Bytes of a line that was too long that are shown in the log.
-pub const CONTROL_LINE_SNIPPET_LEN: usize = 128;
-
 // What one client may hold.
 
 /// Outbound bytes that may wait for one connection.
@@ -237,8 +228,6 @@ pub const ROUTE_PROTO: u8 = 2;
 const _: () = assert!((MAX_PAYLOAD_DEFAULT as usize) < MAX_PENDING_DEFAULT);
 const _: () = assert!(MAX_PAYLOAD_DEFAULT < MAX_PAYLOAD_DISCOURAGED);
 const _: () = assert!((MAX_PAYLOAD_DISCOURAGED as usize) < MAX_PENDING_DEFAULT);
-const _: () = assert!(CONTROL_LINE_SNIPPET_LEN < MAX_CONTROL_LINE_DEFAULT);
-const _: () = assert!(PROTO_SNIPPET_LEN <= CONTROL_LINE_SNIPPET_LEN);
 const _: () = assert!(0 < STALL_PENDING_PERCENT && STALL_PENDING_PERCENT < 100);
 // A stalled publisher looks again several times before it gives up on the connection.
 const _: () = assert!(STALL_PER_READ_MAX.as_millis() * 10 <= STALL_PATIENCE.as_millis());

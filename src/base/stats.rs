@@ -81,7 +81,7 @@ impl Counters {
         self.slow_consumers.add(1);
         match kind {
             Kind::Route => self.slow_routes.add(u64::from(!still)),
-            Kind::Client | Kind::System => self.slow_clients.add(1),
+            Kind::Client => self.slow_clients.add(1),
         }
     }
 
@@ -121,7 +121,6 @@ impl Counters {
 
 /// Values of one or the sum of several [`Counters`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each field is that of `Counters`")]
 pub struct Snapshot {
     pub in_msgs: u64,
     pub in_bytes: u64,
@@ -138,7 +137,6 @@ pub struct Snapshot {
 
 /// What one or several match caches have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each field is that of `Counters`")]
 pub struct CacheStats {
     pub num_cache: u64,
     pub num_matches: u64,
@@ -149,7 +147,6 @@ pub struct CacheStats {
 
 /// What connections have carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "as in `Counters`")]
 pub struct Traffic {
     pub in_msgs: u64,
     pub in_bytes: u64,

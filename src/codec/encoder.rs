@@ -16,12 +16,6 @@ pub const OK: &[u8] = b"+OK\r\n";
 /// Ends each line and each payload.
 pub const CRLF: &[u8] = b"\r\n";
 
-/// Appends `MSG <subject> <sid> [reply] <size>` and CRLF. The payload and a CRLF must follow.
-pub fn write_msg(out: &mut Vec<u8>, subject: &[u8], sid: &[u8], reply: Option<&[u8]>, len: usize) {
-    write_words(out, b"MSG", [Some(subject), Some(sid), reply]);
-    write_last_number(out, len);
-}
-
 /// Appends `HMSG <subject> <sid> [reply] <header size> <total size>` and CRLF. Header block,
 /// payload and a CRLF must follow.
 pub fn write_hmsg(
@@ -185,8 +179,6 @@ mod tests {
 
     #[test]
     fn lines_to_clients() {
-        assert_eq!(written(|o| write_msg(o, b"a.b", b"7", None, 0)), "MSG a.b 7 0\r\n");
-        assert_eq!(written(|o| write_msg(o, b"a", b"7", Some(b"r"), 12)), "MSG a 7 r 12\r\n");
         assert_eq!(written(|o| write_hmsg(o, b"a", b"7", None, 12, 14)), "HMSG a 7 12 14\r\n");
         assert_eq!(written(|o| write_hmsg(o, b"a", b"7", Some(b"r"), 1, 2)), "HMSG a 7 r 1 2\r\n");
     }

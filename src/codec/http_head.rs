@@ -39,7 +39,6 @@ pub struct RequestHead {
 
 /// The methods that make a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the words of HTTP")]
 pub enum Method {
     Get,
     Head,

@@ -109,11 +109,6 @@ impl Compression {
         }
     }
 
-    /// Whether the INFO of the other server is awaited to agree on something.
-    pub fn is_negotiated(&self) -> bool {
-        !matches!(self, Self::NotSupported | Self::Off)
-    }
-
     /// What to send with to a server whose INFO says `theirs`, at this round trip time.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ impl Policy {
     pub fn pending_max(&self, kind: Kind) -> usize {
         match kind {
             Kind::Route => self.pending_bytes_max.saturating_mul(ROUTE_PENDING_FACTOR),
-            Kind::Client | Kind::System => self.pending_bytes_max,
+            Kind::Client => self.pending_bytes_max,
         }
     }
 

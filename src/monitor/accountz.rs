@@ -12,7 +12,6 @@ use crate::monitor::{Refused, View};
 
 /// The document of `/accountz`: the names, or one account.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct Accountz<'a> {
     pub server_id: &'a str,
     pub now: Date,
@@ -26,7 +25,6 @@ pub struct Accountz<'a> {
 
 /// One account.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct AccountDetail {
     pub account_name: String,
     pub update_time: Date,
@@ -42,7 +40,6 @@ pub struct AccountDetail {
 
 /// The document of `/accstatz`.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct AccountStatz<'a> {
     pub server_id: &'a str,
     pub now: Date,
@@ -51,7 +48,6 @@ pub struct AccountStatz<'a> {
 
 /// What one account does.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct AccountStat {
     pub acc: String,
     pub name: String,
@@ -66,7 +62,6 @@ pub struct AccountStat {
 
 /// Messages and bytes in one direction, and the share of each kind of server connection.
 #[derive(Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct Data {
     #[serde(flatten)]
     pub all: Volume,
@@ -77,7 +72,6 @@ pub struct Data {
 
 /// A number of messages and their bytes.
 #[derive(Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct Volume {
     pub msgs: u64,
     pub bytes: u64,

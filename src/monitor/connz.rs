@@ -49,7 +49,6 @@ pub struct Query {
 
 /// Order of the list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the real server's words")]
 pub enum Sort {
     #[default]
     Cid,
@@ -70,7 +69,6 @@ pub enum Sort {
 
 /// Which connections are listed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the real server's words")]
 pub enum State {
     #[default]
     Open,
@@ -80,7 +78,6 @@ pub enum State {
 
 /// The document.
 #[derive(Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct Connz<'a> {
     pub server_id: String,
     pub now: Date,
@@ -108,7 +105,6 @@ impl Serialize for Connections<'_> {
 
 /// One connection.
 #[derive(Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct ConnInfo {
     pub cid: u64,
     pub kind: &'static str,

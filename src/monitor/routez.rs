@@ -17,7 +17,6 @@ use crate::route::view::RouteView;
 
 /// The document.
 #[derive(Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct Routez<'a> {
     pub server_id: &'a str,
     pub server_name: String,
@@ -46,7 +45,6 @@ impl Serialize for Routes<'_> {
 
 /// One connection.
 #[derive(Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct RouteInfo {
     pub rid: u64,
     pub remote_id: Box<str>,

@@ -38,7 +38,6 @@ pub struct Query {
 
 /// The document.
 #[derive(Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct Subsz {
     pub server_id: String,
     pub now: Date,
@@ -81,7 +80,6 @@ pub enum Known {
 ///
 /// nats-differs: each worker thread has its cache, so one subject may be in several of them.
 #[derive(Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct Stats {
     pub num_subscriptions: u64,
     pub num_cache: u64,
@@ -95,7 +93,6 @@ pub struct Stats {
 
 /// One subscription.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct SubDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,

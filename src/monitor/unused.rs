@@ -25,7 +25,6 @@ pub struct Empty {}
 
 /// The document of `/gatewayz`.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct Gatewayz {
     pub server_id: String,
     pub now: Date,
@@ -35,7 +34,6 @@ pub struct Gatewayz {
 
 /// The document of `/leafz`.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct Leafz {
     pub server_id: String,
     pub now: Date,
@@ -45,7 +43,6 @@ pub struct Leafz {
 
 /// The document of `/jsz`.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct Jsz {
     pub memory: u64,
     pub storage: u64,
@@ -67,7 +64,6 @@ pub struct Jsz {
 
 /// Requests to JetStream's interface.
 #[derive(Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct JszApi {
     pub level: u64,
     pub total: u64,
@@ -76,7 +72,6 @@ pub struct JszApi {
 
 /// Limits of JetStream.
 #[derive(Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct JszConfig {
     pub max_memory: u64,
     pub max_storage: u64,

@@ -32,7 +32,6 @@ const FEATURE_FLAGS: [(&str, bool); 4] = [
 
 /// The document, in the real server's order.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct Varz {
     pub server_id: String,
     pub server_name: String,
@@ -114,7 +113,6 @@ pub struct Varz {
 
 /// The block of the cluster; empty without one.
 #[derive(Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct ClusterVarz {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -140,7 +138,6 @@ pub struct ClusterVarz {
 
 /// A counter for each kind of connection.
 #[derive(Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct ByKind {
     pub clients: u64,
     pub routes: u64,
@@ -150,7 +147,6 @@ pub struct ByKind {
 
 /// Nothing waits for disks here.
 #[derive(Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "the real server's keys")]
 pub struct DiskIoWaitStats {
     pub waiters: u64,
     pub waits: u64,

@@ -195,6 +195,7 @@ impl Decompressor {
     }
 
     /// Bytes kept for further input.
+    #[cfg(any(test, feature = "fuzz"))]
     pub fn kept_len(&self) -> usize {
         self.kept.capacity() + self.plain.capacity()
     }

@@ -72,11 +72,6 @@ impl Publish<'_> {
         self.message.len()
     }
 
-    /// True when there is neither header nor payload.
-    pub fn is_empty(&self) -> bool {
-        self.message.is_empty()
-    }
-
     /// The header block; empty for PUB.
     pub fn header(&self) -> &[u8] {
         &self.message[..self.header_len.unwrap_or(0)]

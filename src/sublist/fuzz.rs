@@ -42,6 +42,7 @@ thread_local! {
 }
 
 /// How often that was since the last call.
+#[cfg(test)]
 pub(super) fn take_looks() -> u64 {
     LOOKS.take()
 }
@@ -106,7 +107,6 @@ pub(super) fn expected(subs: &[Sub], subject: &[u8]) -> Found {
 pub(super) fn matched(list: &Sublist<Sub>, subject: &[u8]) -> Found {
     let mut result = MatchResult::new();
     list.match_into(subject, &mut result);
-    assert_eq!(result.is_empty(), !list.has_interest(subject));
     found(&result)
 }
 
@@ -305,7 +305,7 @@ pub fn fuzz_sublist_ops(data: &[u8]) {
     for sub in &subs {
         assert_eq!(Rc::strong_count(&sub.0), 1, "an entry is still held");
     }
-    assert!(list.is_empty());
+    assert_eq!(list.count(), 0);
     list.assert_bare();
 }
 

@@ -64,11 +64,6 @@ impl<E: Entry> MatchResult<E> {
         self.branch_count
     }
 
-    /// Tells whether nothing matched.
-    pub fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.group_count == 0
-    }
-
     /// Adds one entry, plain or of a queue.
     pub(super) fn push(&mut self, entry: &E) {
         match entry.queue() {

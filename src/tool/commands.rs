@@ -242,7 +242,7 @@ fn show_content(message: &Message, out: &mut impl Write) -> Result<(), CommandEr
         out.write_all(description)?;
         writeln!(out)?;
     }
-    for (name, value) in headers::iter(&message.header_block) {
+    for (name, value) in message.headers() {
         for piece in [name, b": ", value, b"\n"] {
             out.write_all(piece)?;
         }

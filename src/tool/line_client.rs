@@ -155,7 +155,7 @@ impl LineClient {
     ///
     /// # Errors
     /// If the stream fails, the other end is no NATS server, it refuses the credentials, or it
-    /// takes longer than [`CONNECT_TIMEOUT`].
+    /// takes longer than 5 seconds.
     pub async fn connect<S>(mut stream: S, options: &LineOptions) -> Result<Self, LineErr>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -395,7 +395,7 @@ impl Subscription {
         self.client.shared.unsubscribe(self.sid, Some(max));
     }
 
-    /// Messages lost because [`SUBSCRIPTION_MAX`] were waiting.
+    /// Messages lost because 65,536 were waiting.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)

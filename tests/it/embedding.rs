@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use dialtone::config::options::{Cluster, Listen, Options, Port};
-use dialtone::config::route_url::RouteUrl;
-use dialtone::{LineOptions, Server};
+use dialtone::config::{Cluster, Listen, Port, RouteUrl};
+use dialtone::{LineOptions, Options, Server};
 use tokio::time::timeout;
 
 use crate::support::PATIENCE;

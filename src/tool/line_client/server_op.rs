@@ -14,6 +14,7 @@ use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::codec::headers;
 use crate::codec::info::Info;
 
 /// Longest line, bytes. INFO lists every server of the cluster in one.
@@ -52,10 +53,23 @@ pub struct Message {
     pub subject: Bytes,
     /// Where an answer is awaited.
     pub reply: Option<Bytes>,
-    /// Header block, for [`headers`](crate::codec::headers) to read; empty if there is none.
+    /// Header block as it came, `NATS/1.0` and so on; empty if there is none.
     pub header_block: Bytes,
     /// The payload.
     pub payload: Bytes,
+}
+
+impl Message {
+    /// The first header of this name, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        headers::find(&self.header_block, name)
+    }
+
+    /// Names and values of all headers, without the blanks around them.
+    pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        headers::iter(&self.header_block)
+    }
 }
 
 impl fmt::Debug for Message {
@@ -72,9 +86,9 @@ impl fmt::Debug for Message {
 /// The server broke the protocol; nothing after that can be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerOpErr {
-    /// A line longer than [`LINE_MAX`].
+    /// A line longer than 64 KiB.
     LineTooLong,
-    /// A message larger than [`MESSAGE_MAX`].
+    /// A message larger than 64 MiB.
     MessageTooLarge,
     /// A verb that servers do not send to clients.
     UnknownVerb,

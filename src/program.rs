@@ -1,0 +1,163 @@
+//! The program: reads the command line and does what it says.
+//!
+//! Part of the library, so that what only a program needs is nobody else's.
+//! Errors of the command line and of the configuration go to standard error as
+//! `nats-server: text`, which is what scripts around the real server look for; what goes wrong
+//! after that is in the log.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{error, warn};
+
+use crate::base::os_error::OsError;
+use crate::config::cli::{self, CliError, Command, Flags, Loaded};
+use crate::config::conf::{Severity, Sources};
+use crate::config::options::Options;
+use crate::logging::Logger;
+use crate::net::files;
+use crate::net::signals::{self, Signals, Trapped};
+use crate::server::Server;
+use crate::tool::commands;
+
+/// Exit code after SIGQUIT, as Go programs have it.
+const ABORTED: u8 = 2;
+
+const SOURCES: Sources<'static> =
+    Sources { file: &files::read_text, environment: &|name| std::env::var(name).ok() };
+
+/// Runs the program to its end.
+pub fn run() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let command = match cli::parse(&args, SOURCES.environment) {
+        Ok(command) => command,
+        Err(error) => return misused(&error),
+    };
+    match command {
+        Command::Help => say(cli::HELP),
+        Command::Version => say(&cli::version_line()),
+        Command::CheckConfig(flags) => return check_config(&flags),
+        Command::Serve(flags) => return block_on(serve(&flags)),
+        Command::Signal { signal, process } => {
+            if let Err(error) = signals::send(signal, &process) {
+                return failed(error);
+            }
+        }
+        Command::Client(client) => {
+            let input = Some(io::stdin()).filter(|input| !input.is_terminal());
+            if let Err(error) = block_on(commands::run(&client, input, &mut io::stdout())) {
+                return failed(error);
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The server has threads of its own; this one only waits.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a process that has just begun has descriptors left").block_on(future)
+}
+
+fn say(text: &str) {
+    // A reader that has seen enough, as `head`, is no failure.
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+fn failed(error: impl Display) -> ExitCode {
+    eprintln!("nats-server: {error}");
+    ExitCode::FAILURE
+}
+
+/// Wrong flags also tell where help is.
+///
+/// nats-differs: the real server prints its whole usage and exits with 0; a script would go on.
+fn misused(error: &CliError) -> ExitCode {
+    let code = failed(error);
+    if error.is_of_a_flag() {
+        eprintln!("Run with --help for the flags and commands there are.");
+    }
+    code
+}
+
+fn check_config(flags: &Flags) -> ExitCode {
+    let loaded = match flags.load(SOURCES) {
+        Ok(loaded) => loaded,
+        Err(error) => return failed(error),
+    };
+    if !loaded.is_valid() {
+        let warnings = loaded.problems.iter().filter(|p| p.severity != Severity::Notice);
+        return failed(warnings.map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    }
+    let file = flags.config.as_deref().unwrap_or(Path::new("")).display();
+    let digest = loaded.options.config_digest.unwrap_or_default();
+    eprintln!("nats-server: configuration file {file} is valid ({digest})");
+    ExitCode::SUCCESS
+}
+
+async fn serve(flags: &Flags) -> ExitCode {
+    let Loaded { options, problems } = match flags.load(SOURCES) {
+        Ok(loaded) => loaded,
+        Err(error) => return failed(error),
+    };
+    let logger = match Logger::new(&options.log) {
+        Ok(logger) => logger,
+        Err(error) => return failed(error),
+    };
+    logger.install();
+    for problem in problems {
+        warn!("{problem}");
+    }
+    let code = match serve_with(flags, options, &logger).await {
+        Ok(code) => code,
+        Err(reason) => {
+            error!(fatal = true, "{reason}");
+            ExitCode::FAILURE
+        }
+    };
+    logger.flush();
+    code
+}
+
+/// From start to end. The error says why there was no start.
+async fn serve_with(flags: &Flags, options: Options, logger: &Logger) -> Result<ExitCode, String> {
+    raise_descriptor_limit();
+    let mut signals = Signals::listen().map_err(|error| error.to_string())?;
+    let server = Server::builder().options(options).start().await;
+    let server = server.map_err(|error| error.to_string())?;
+    Ok(tokio::select! {
+        code = obey(&mut signals, flags, &server, logger) => code,
+        () = server.stopped() => ExitCode::SUCCESS,
+    })
+}
+
+/// Does what signals say until one of them ends the server.
+async fn obey(signals: &mut Signals, flags: &Flags, server: &Server, logger: &Logger) -> ExitCode {
+    loop {
+        match signals.next().await {
+            Trapped::Stop => {
+                server.shutdown().await;
+                return ExitCode::SUCCESS;
+            }
+            Trapped::Abort => return ExitCode::from(ABORTED),
+            Trapped::ReopenLog => logger.reopen(),
+            Trapped::Reload => match flags.load(SOURCES) {
+                Ok(_) => warn!("Reload is not supported yet: the configuration is valid, restart"),
+                Err(error) => error!("Failed to reload server configuration: {error}"),
+            },
+            Trapped::LameDuck => warn!("Lame duck mode is not supported yet"),
+        }
+    }
+}
+
+/// Each connection takes a descriptor. Go raises the limit of its programs too.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!("The limit of open files stays as it is: {}", OsError(&error.into()));
+    }
+}
