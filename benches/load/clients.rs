@@ -1,8 +1,8 @@
 //! The official `nats bench` as the load: what an operator who compares two servers would measure.
 //!
 //! Its subscribers are there before its publishers begin. The CPU is the server's, from then until
-//! all have ended; rate and latencies are those that `nats bench` tells. It is the `nats` command of
-//! tests/interop, built with Go.
+//! all have ended; rate and latencies are those that `nats bench` tells. It is the `nats` command
+//! of tests/interop, built with Go.
 
 use std::io::{self, ErrorKind, Read};
 use std::process::{Child, Command, Stdio};
