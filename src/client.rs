@@ -42,6 +42,7 @@ use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::deliver::{Delivery, Publisher, Row, listing_ns};
 use crate::machine::{Login, Machine};
 use crate::parser::{Followers, Op, Publish, Refused, Rest, Rules, parse_size};
+use crate::registry::settings::Settings;
 use crate::registry::turns::Grace;
 use crate::registry::{Closed, Registry};
 use crate::sublist::Entry;
@@ -147,17 +148,18 @@ impl Client {
         nonce: Box<str>,
     ) -> Client {
         let rare = Rare { nonce, ..Rare::default() };
+        let settings = registry.settings();
         let mut client = Client {
             state: State::ExpectConnect,
             rare: (!rare.nonce.is_empty()).then(|| Box::new(rare)),
-            pings: ClientPings::new(conn.start, registry.options.ping_interval),
+            pings: ClientPings::new(conn.start, settings.options.ping_interval),
             asked: Asked::of(&Connect::default()),
             greeting: Greeting::Awaited,
             connection_type,
             registry,
             conn,
         };
-        if let Some(anybody) = client.registry.authenticator.anybody() {
+        if let Some(anybody) = settings.authenticator.anybody() {
             client.admit(anybody.permissions);
         }
         client
@@ -175,8 +177,8 @@ impl Machine for Client {
         &self.conn
     }
 
-    fn rules(&self) -> Rules {
-        let options = &self.registry.options;
+    fn rules(&self, settings: &Settings) -> Rules {
+        let options = &settings.options;
         Rules {
             max_control_line: options.max_control_line,
             max_payload: usize::try_from(options.max_payload).unwrap_or(usize::MAX),
@@ -221,7 +223,7 @@ impl Machine for Client {
                 Ok(())
             }
             Op::Connect(json) => self.handle_connect(json, delivery),
-            Op::BeforeConnect => self.admit_without_connect(),
+            Op::BeforeConnect => self.admit_without_connect(&delivery.settings),
             Op::Info(json) => match Info::read(json) {
                 Ok(_) => Ok(()),
                 Err(_) => Err(ProtoErr::Arguments("INFO")),
@@ -242,7 +244,7 @@ impl Machine for Client {
         mut rest: Option<Rest<'_, 'a>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
-        let traced = trace::publish(&self.conn, publish, &self.registry.options.log);
+        let traced = trace::publish(&self.conn, publish, &delivery.settings.options.log);
         self.pings.heard(delivery.now);
         let Asked { verbose, pedantic, echo, .. } = self.asked;
         let admitted = self.admitted()?;
@@ -316,24 +318,26 @@ impl Machine for Client {
         if self.rare.is_some() { self.go_on(delivery) } else { Ok(false) }
     }
 
-    fn deadline(&self) -> Moment {
-        self.auth_due().min(self.pings.due())
+    fn deadline(&self, settings: &Settings) -> Moment {
+        self.auth_due(settings).min(self.pings.due())
+    }
+
+    fn handle_news(&mut self, delivery: &mut Delivery) {
+        if self.greeting == Greeting::Told && self.asked.takes_info {
+            let info = self.info();
+            delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
+        }
     }
 
     fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         let now = delivery.now;
-        if now >= self.auth_due() {
+        if now >= self.auth_due(&delivery.settings) {
             return Err(ProtoErr::AuthenticationTimeout);
         }
         let rtt_wanted = self.conn.take_rtt_wanted() && self.greeting == Greeting::Told;
-        if self.conn.take_info_wanted() && self.greeting == Greeting::Told && self.asked.takes_info
-        {
-            let info = self.info();
-            delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
-        }
         if now >= self.pings.due() {
             conn_event!(DEBUG, &self.conn, "Client Ping Timer");
-            let options = &self.registry.options;
+            let options = &delivery.settings.options;
             if self.pings.tick(now, options.ping_interval, options.ping_max)? {
                 self.ping(delivery);
             }
@@ -362,7 +366,7 @@ impl Machine for Client {
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
             }
             _ => {
-                let max_payload = self.rules().max_payload;
+                let max_payload = self.rules(&delivery.settings).max_payload;
                 conn_event!(ERROR, &self.conn, "{}", refused.describe(Kind::Client, max_payload));
             }
         }
@@ -579,7 +583,7 @@ impl Client {
             }
             .into());
         }
-        let options = &self.registry.options;
+        let options = &delivery.settings.options;
         if options.max_sub_tokens > 0 && subject::token_count(subject) > options.max_sub_tokens {
             conn_event!(
                 ERROR,

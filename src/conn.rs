@@ -120,7 +120,7 @@ pub struct Conn {
     /// Monitoring wants its RTT.
     rtt_wanted: AtomicBool,
     /// The client has to be told that INFO has changed.
-    info_wanted: AtomicBool,
+    news: AtomicBool,
     flow: Mutex<Flow, { rank::FLOW }>,
     state: Mutex<State, { rank::STATE }>,
 }
@@ -282,7 +282,7 @@ impl Conn {
             is_closed: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
             rtt_wanted: AtomicBool::new(false),
-            info_wanted: AtomicBool::new(false),
+            news: AtomicBool::new(false),
             flow: Mutex::new(Flow { wire: Some(wire), ..Flow::default() }),
             state: Mutex::default(),
         }
@@ -701,15 +701,15 @@ impl Conn {
     }
 
     /// Asks the owning task to tell its client that INFO has changed.
-    pub fn want_info(&self) {
-        if !self.info_wanted.swap(true, Ordering::Relaxed) {
+    pub fn bring_news(&self) {
+        if !self.news.swap(true, Ordering::Relaxed) {
             self.wake();
         }
     }
 
     /// For the owning task: whether INFO was asked for since the last call.
-    pub fn take_info_wanted(&self) -> bool {
-        self.info_wanted.load(Ordering::Relaxed) && self.info_wanted.swap(false, Ordering::Relaxed)
+    pub fn take_news(&self) -> bool {
+        self.news.load(Ordering::Relaxed) && self.news.swap(false, Ordering::Relaxed)
     }
 
     /// Its subscriptions, locked. Lock the account's sublist first if both are needed.

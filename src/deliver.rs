@@ -30,6 +30,7 @@ use crate::conn::conn_event;
 use crate::conn::subscription::{Counted, Subscription};
 use crate::parser::{Publish, Queues, Tail};
 use crate::registry::Registry;
+use crate::registry::settings::Settings;
 use crate::registry::turns::Turn;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
@@ -68,6 +69,8 @@ const REPLY_LOOKS_MAX: usize = 256;
 
 /// What one worker thread needs to deliver.
 pub struct Delivery {
+    /// What the server runs by, for the whole of a turn.
+    pub settings: Arc<Settings>,
     /// Frames on their way to their connections.
     pub staging: Staging,
     /// What this thread counts.
@@ -174,8 +177,10 @@ struct Tails<'a> {
 impl Delivery {
     /// The delivery of one worker.
     pub fn new(registry: &Registry) -> Delivery {
+        let settings = registry.settings();
         Delivery {
-            staging: Staging::new(registry.policy),
+            staging: Staging::new(settings.policy),
+            settings,
             counters: registry.new_counters(),
             now: Moment::START,
             turn: Arc::new(registry.turns.join()),
@@ -309,6 +314,15 @@ impl Delivery {
     /// [resumed](Delivery::resume) before anything else of its publisher is handled.
     pub fn take_ongoing(&mut self) -> Option<Box<Ongoing>> {
         self.ongoing.take()
+    }
+
+    /// Takes over the settings in force, at the start of a turn.
+    #[inline]
+    pub fn renew_settings(&mut self, registry: &Registry) {
+        if !registry.is_in_force(&self.settings) {
+            self.settings = registry.settings();
+            self.staging.set_policy(self.settings.policy);
+        }
     }
 
     /// Counts messages that came in, for their connection and for the server.

@@ -16,6 +16,7 @@ use crate::config::options::Options;
 use crate::conn::Conn;
 use crate::deliver::Delivery;
 use crate::parser::{Grammar, Publish, Refused, Rest};
+use crate::registry::settings::Settings;
 
 /// An op as the machine `M` takes it.
 pub type OpOf<'a, M> = <<M as Machine>::Rules as Grammar>::Op<'a>;
@@ -47,7 +48,7 @@ pub trait Machine: Unpin + Send + 'static {
     fn conn(&self) -> &Arc<Conn>;
 
     /// What the parser has to hold the other side to now.
-    fn rules(&self) -> Self::Rules;
+    fn rules(&self, settings: &Settings) -> Self::Rules;
 
     /// Whether rules or compression may be others once this op is handled. After a wait the rules
     /// may be so, too.
@@ -121,7 +122,10 @@ pub trait Machine: Unpin + Send + 'static {
     }
 
     /// When [`handle_deadline`](Machine::handle_deadline) is due next.
-    fn deadline(&self) -> Moment;
+    fn deadline(&self, settings: &Settings) -> Moment;
+
+    /// Settings or INFO have changed.
+    fn handle_news(&mut self, _delivery: &mut Delivery) {}
 
     /// Handles what is due by now.
     ///

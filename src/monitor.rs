@@ -25,6 +25,7 @@ use crate::codec::http_head::{AnswerHead, Method, RequestHead};
 use crate::monitor::json::{Date, Document};
 use crate::monitor::params::Params;
 use crate::registry::Registry;
+use crate::registry::settings::Settings;
 use crate::route::mesh::Mesh;
 
 /// Entries of a list that one answer shows unless `limit` says otherwise.
@@ -43,6 +44,8 @@ const NOT_FOUND: u16 = 404;
 pub struct View<'a> {
     /// What the server shares.
     pub registry: &'a Registry,
+    /// What it runs by.
+    pub settings: &'a Settings,
     /// The cluster; none for a server alone.
     pub mesh: Option<&'a Mesh>,
     /// The time of the answer.
@@ -170,7 +173,7 @@ impl View<'_> {
 
     /// Begins with a slash, or is empty.
     fn base_path(&self) -> &str {
-        self.registry.options.http_base_path.trim_end_matches('/')
+        self.settings.options.http_base_path.trim_end_matches('/')
     }
 
     /// Links to the pages.

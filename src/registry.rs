@@ -5,6 +5,7 @@
 //! which is a leaf.
 //! nats: server/server.go `Server`, `closedRingBuffer`
 
+pub mod settings;
 pub mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::account::Account;
-use crate::auth::Authenticator;
 use crate::base::errors::ClosedReason;
 use crate::base::ids::{Cid, Kind, ServerId};
 use crate::base::limits;
@@ -21,9 +21,9 @@ use crate::base::stats::{Counters, Snapshot, Traffic};
 use crate::base::sync::{Mutex, RwLock, rank};
 use crate::codec::info::Info;
 use crate::config::options::Options;
-use crate::conn::outbound::Policy;
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, FreeSlots, Slot};
+use crate::registry::settings::Settings;
 use crate::registry::turns::Turns;
 use crate::sublist::Entry;
 
@@ -31,16 +31,13 @@ use crate::sublist::Entry;
 pub struct Registry {
     /// Public nkey of this run.
     pub server_id: ServerId,
-    /// What the server was started with.
-    pub options: Options,
-    /// Decides on CONNECT.
-    pub authenticator: Authenticator,
-    /// What a full outbound queue means.
-    pub policy: Policy,
     /// Clients without an account of their own.
     pub global: Arc<Account>,
     /// The turns of the workers.
     pub turns: Arc<Turns>,
+    settings: RwLock<Arc<Settings>, { rank::LEAF }>,
+    /// That of the settings, readable without the lock.
+    settings_version: AtomicU64,
     info: RwLock<Info, { rank::INFO }>,
     conns: Mutex<Conns, { rank::CONNS }>,
     /// Slots of connections that are gone.
@@ -154,14 +151,10 @@ impl Registry {
     pub fn new(server_id: ServerId, options: Options) -> Registry {
         Registry {
             server_id,
-            authenticator: Authenticator::new(&options),
-            policy: Policy {
-                pending_bytes_max: options.max_pending,
-                drop_when_far_behind: options.no_fast_producer_stall,
-            },
-            options,
             global: Arc::new(Account::new(0, limits::GLOBAL_ACCOUNT)),
             turns: Arc::default(),
+            settings: RwLock::new(Arc::new(Settings::new(options))),
+            settings_version: AtomicU64::new(0),
             info: RwLock::default(),
             conns: Mutex::default(),
             free_slots: Arc::default(),
@@ -170,6 +163,30 @@ impl Registry {
             total_connections: AtomicU64::new(0),
             http_requests: Mutex::default(),
         }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read())
+    }
+
+    /// These are the settings in force.
+    #[inline]
+    pub fn is_in_force(&self, settings: &Settings) -> bool {
+        self.settings_version.load(Relaxed) == settings.version
+    }
+
+    /// Replaces the settings as a whole, and has all connections told.
+    #[cfg_attr(
+        not(any(test, feature = "internals")),
+        expect(dead_code, reason = "nothing reloads")
+    )]
+    pub fn change_settings(&self, options: Options) {
+        let mut settings = self.settings.write();
+        *settings = Arc::new(settings.replaced(options));
+        self.settings_version.store(settings.version, Relaxed);
+        drop(settings);
+        self.conns().iter().for_each(|conn| conn.bring_news());
     }
 
     /// What INFO says of the server, without what differs from client to client.
@@ -237,10 +254,11 @@ impl Registry {
     /// Moves a connection from the open ones to the ring of closed ones, which is for clients.
     pub fn retire(&self, closed: Closed) {
         self.remove(&closed.conn);
-        if self.options.max_closed_clients == 0 || closed.conn.kind != Kind::Client {
+        let count_max = self.settings().options.max_closed_clients;
+        if count_max == 0 || closed.conn.kind != Kind::Client {
             return;
         }
-        let forgotten = self.closed.lock().push(closed, self.options.max_closed_clients);
+        let forgotten = self.closed.lock().push(closed, count_max);
         drop(forgotten);
     }
 
@@ -295,7 +313,7 @@ impl Registry {
     /// Changes what INFO says, and has all clients told.
     pub fn change_info(&self, change: impl FnOnce(&mut Info)) {
         change(&mut self.info.write());
-        self.clients().iter().for_each(|conn| conn.want_info());
+        self.clients().iter().for_each(|conn| conn.bring_news());
     }
 
     /// The account of that name.

@@ -32,7 +32,7 @@ use crate::base::errors::{ClosedReason, ProtoErr, Quoted};
 use crate::base::ids::Kind;
 use crate::base::limits::{
     FORGET_COUNT, HEARD_OF_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN,
-    ROUTE_PING_INTERVAL_MAX, SHUTDOWN_MAX, SYSTEM_ACCOUNT,
+    SHUTDOWN_MAX, SYSTEM_ACCOUNT,
 };
 use crate::base::moment::Moment;
 use crate::base::subject;
@@ -48,6 +48,7 @@ use crate::machine::pings::Pings;
 use crate::machine::{Login, Machine};
 use crate::parser::{Followers, Refused, Rest, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
+use crate::registry::settings::Settings;
 use crate::registry::turns::Grace;
 use crate::sublist::Entry;
 use crate::sublist::cursor::Cursor;
@@ -132,13 +133,15 @@ impl Route {
     /// The machine of a new connection.
     pub fn new(registry: Arc<Registry>, mesh: Arc<Mesh>, conn: Arc<Conn>, role: Role) -> Route {
         let accepted = matches!(role, Role::Accepted);
-        let auth_required = accepted && mesh.authenticator.required();
+        let settings = registry.settings();
+        let routes = &settings.routes;
+        let auth_required = accepted && routes.authenticator.required();
         let patience = match &role {
-            Role::Solicited(dial) if !dial.explicit => HEARD_OF_PATIENCE.min(stale_after(&mesh)),
-            _ if auth_required => mesh.cluster.auth_timeout,
-            _ => stale_after(&mesh),
+            Role::Solicited(dial) if !dial.explicit => HEARD_OF_PATIENCE.min(routes.stale_after()),
+            _ if auth_required => routes.cluster.auth_timeout,
+            _ => routes.stale_after(),
         };
-        conn.set_access(mesh.permissions.clone());
+        conn.set_access(routes.permissions.clone());
         Route {
             state: if accepted { State::ExpectConnect } else { State::ExpectInfo },
             handshake_due: conn.start + patience,
@@ -174,10 +177,10 @@ impl Machine for Route {
         &self.conn
     }
 
-    fn rules(&self) -> RouteRules {
+    fn rules(&self, settings: &Settings) -> RouteRules {
         RouteRules {
-            max_control_line: self.registry.options.max_control_line * ROUTE_CONTROL_LINE_FACTOR,
-            max_payload: self.registry.options.max_pending.max(ROUTE_PAYLOAD_MAX_MIN),
+            max_control_line: settings.options.max_control_line * ROUTE_CONTROL_LINE_FACTOR,
+            max_payload: settings.options.max_pending.max(ROUTE_PAYLOAD_MAX_MIN),
             account_absent: self.conn.is_dedicated(),
             connect_first: matches!(self.state, State::ExpectConnect),
         }
@@ -193,7 +196,7 @@ impl Machine for Route {
         match &self.role {
             Role::Accepted => {
                 self.mesh.welcome(&self.conn);
-                let compression = self.mesh.cluster.compression.as_str();
+                let compression = delivery.settings.routes.cluster.compression.as_str();
                 self.send_info(compression, delivery);
             }
             Role::Solicited(dial) => self.send_connect(dial, delivery),
@@ -225,7 +228,7 @@ impl Machine for Route {
                 Ok(())
             }
             RouteOp::Pong => {
-                self.handle_pong(delivery.now);
+                self.handle_pong(delivery.now, &delivery.settings);
                 Ok(())
             }
             RouteOp::Connect(json) => self.handle_connect(json, delivery),
@@ -253,7 +256,7 @@ impl Machine for Route {
         }
         let followers = Followers::new(rest, msg);
         let row = match self.account(msg.account) {
-            Some(account) if self.imports(msg.publish.subject) => {
+            Some(account) if Route::imports(msg.publish.subject, &delivery.settings) => {
                 delivery.deliver_routed(account, msg, followers, &self.conn)
             }
             _ => Row::new(&msg.publish),
@@ -269,11 +272,11 @@ impl Machine for Route {
 
     fn handle_compressed(&mut self, delivery: &mut Delivery) {
         if matches!(self.role, Role::Accepted) {
-            self.send_info(self.compression(), delivery);
+            self.send_info(self.compression(&delivery.settings), delivery);
         }
     }
 
-    fn deadline(&self) -> Moment {
+    fn deadline(&self, _settings: &Settings) -> Moment {
         self.handshake_due.min(self.pings.due).min(self.silence.due)
     }
 
@@ -294,7 +297,8 @@ impl Machine for Route {
             };
         }
         if now >= self.pings.due {
-            self.pings.tick(now, ping_interval(&self.mesh), self.mesh.cluster.ping_max)?;
+            let routes = &delivery.settings.routes;
+            self.pings.tick(now, routes.ping_interval(), routes.cluster.ping_max)?;
             delivery.staging.tell(&self.conn, encoder::PING);
         }
         if now >= self.silence.due {
@@ -371,7 +375,7 @@ impl Machine for Route {
             ProtoErr::ErrReceived => {}
             ProtoErr::Refused(reason) => conn_event!(DEBUG, &self.conn, "{}", reason.as_str()),
             _ => {
-                let max_payload = self.rules().max_payload;
+                let max_payload = self.rules(&delivery.settings).max_payload;
                 conn_event!(ERROR, &self.conn, "{}", refused.describe(Kind::Route, max_payload));
             }
         }
@@ -443,7 +447,7 @@ impl Route {
     fn look(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         let now = delivery.now;
         let (sent, progress) = (self.conn.received().out_msgs, self.conn.progress());
-        match self.silence.look(now, self.mesh.cluster.silence_max, sent, progress) {
+        match self.silence.look(now, delivery.settings.routes.cluster.silence_max, sent, progress) {
             Look::Alive => self.conn.set_silent(false),
             Look::Ask if self.pings.is_asking() => {}
             Look::Ask => {
@@ -456,10 +460,10 @@ impl Route {
         Ok(())
     }
 
-    fn handle_pong(&mut self, now: Moment) {
+    fn handle_pong(&mut self, now: Moment, settings: &Settings) {
         if let Some(rtt) = self.pings.pong(now) {
             self.conn.set_rtt(rtt);
-            self.adapt_compression(Duration::from_nanos(rtt));
+            self.adapt_compression(Duration::from_nanos(rtt), settings);
         }
         if let (State::Open(open), Role::Solicited(dial)) = (&mut self.state, &self.role)
             && open.confirm
@@ -470,9 +474,9 @@ impl Route {
     }
 
     /// Compresses as suits the round trip time, if that is what is configured.
-    fn adapt_compression(&mut self, rtt: Duration) {
+    fn adapt_compression(&mut self, rtt: Duration, settings: &Settings) {
         if let Some(Agreed::S2(now)) = self.agreed
-            && let Some(level) = self.mesh.cluster.compression.level(rtt)
+            && let Some(level) = settings.routes.cluster.compression.level(rtt)
             && level != now
         {
             self.agreed = Some(Agreed::S2(level));
@@ -499,7 +503,7 @@ impl Route {
             conn_event!(ERROR, &self.conn, "{error}");
             return delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
         }
-        let export = self.mesh.permissions.as_ref();
+        let export = delivery.settings.routes.permissions.as_ref();
         if export.is_some_and(|export| !export.can_subscribe(subject, None)) {
             return;
         }
@@ -563,8 +567,8 @@ impl Route {
     ///
     /// nats-differs: the real server delivers what is denied to wider subscriptions.
     #[inline]
-    fn imports(&self, subject: &[u8]) -> bool {
-        self.mesh.permissions.as_ref().is_none_or(|import| !import.denies_publish(subject))
+    fn imports(subject: &[u8], settings: &Settings) -> bool {
+        settings.routes.permissions.as_ref().is_none_or(|import| !import.denies_publish(subject))
     }
 
     fn ok(&self, delivery: &mut Delivery) {
@@ -578,24 +582,16 @@ impl Open {
     /// Begins to announce the interest of the accounts that the connection carries.
     fn begin(&mut self, registry: &Registry, mesh: &Mesh, conn: &Arc<Conn>) {
         self.begun = true;
+        let settings = registry.settings();
         let accounts = registry.accounts().into_iter();
         for account in accounts.filter(|a| mesh.carries(&self.place, self.pooled, &a.name)) {
             let dedicated = conn.is_dedicated();
-            let import = mesh.permissions.clone();
+            let import = settings.routes.permissions.clone();
             let link = Link { conn: Arc::clone(conn), import, dedicated };
             account.link(link.clone());
             self.carried.push(Carried { account, link, cursor: Some(Cursor::new()) });
         }
     }
-}
-
-fn ping_interval(mesh: &Mesh) -> Duration {
-    mesh.cluster.ping_interval.min(ROUTE_PING_INTERVAL_MAX)
-}
-
-/// Silence after which an open connection is stale; a step of the handshake may take as long.
-fn stale_after(mesh: &Mesh) -> Duration {
-    ping_interval(mesh) * (mesh.cluster.ping_max as u32).saturating_add(1)
 }
 
 #[cfg(any(test, feature = "fuzz"))]

@@ -215,14 +215,15 @@ impl Server {
         let cluster_addr = routes.as_ref().map(|bound| bound.addr);
         let registry = Arc::new(Registry::new(server_id, options));
         registry.set_info(info(&registry, client_addr));
-        let mesh = registry.options.cluster.is_some().then(|| {
+        let settings = registry.settings();
+        let options = &settings.options;
+        let mesh = options.cluster.is_some().then(|| {
             let mesh = Mesh::new(Arc::clone(&registry), fastrand::u64(..));
             let port = cluster_addr.map_or(0, |addr| addr.port());
-            mesh.listening(port, client_urls(&registry.options, client_addr, files::public_ips()));
+            mesh.listening(port, client_urls(options, client_addr, files::public_ips()));
             mesh
         });
         let shared = Arc::new(Shared::new(registry, mesh, clock));
-        let options = &shared.registry.options;
         let ports_file = write_files(options, client_addr, monitor_addr, cluster_addr)?;
         {
             let shared = Arc::clone(&shared);
@@ -518,7 +519,8 @@ fn shown_addr(host: &str, port: u16) -> String {
 }
 
 fn info(registry: &Registry, addr: SocketAddr) -> Info {
-    let options = &registry.options;
+    let settings = registry.settings();
+    let options = &settings.options;
     let id = registry.server_id.to_string();
     let (host, port) =
         options.advertised(addr.port()).unwrap_or_else(|| (options.host.clone(), addr.port()));
@@ -532,7 +534,7 @@ fn info(registry: &Registry, addr: SocketAddr) -> Info {
         host,
         port,
         headers: !options.no_header_support,
-        auth_required: registry.authenticator.required(),
+        auth_required: settings.authenticator.required(),
         max_payload: options.max_payload,
         ..Info::default()
     }

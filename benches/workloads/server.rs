@@ -60,19 +60,16 @@ impl Bus {
 
     fn add(&mut self) {
         let (registry, conn) = (Arc::clone(&self.registry), self.connect(Kind::Client));
-        self.clients.push(Session::new(Client::new(
-            registry,
-            conn,
-            ConnectionType::Standard,
-            "".into(),
-        )));
+        let client = Client::new(registry, conn, ConnectionType::Standard, "".into());
+        self.clients.push(Session::new(client, &self.delivery.settings));
     }
 
     /// Another server, whose clients listen to `subjects`.
     fn join(&mut self, subjects: &[&str]) -> Session<Route> {
         let mesh = Mesh::new(Arc::clone(&self.registry), 1);
         let (registry, conn) = (Arc::clone(&self.registry), self.connect(Kind::Route));
-        let mut other = Session::new(Route::new(registry, mesh, conn, Role::Accepted));
+        let route = Route::new(registry, mesh, conn, Role::Accepted);
+        let mut other = Session::new(route, &self.delivery.settings);
         let interest = subjects.iter().map(|subject| format!("RS+ $G {subject}\r\n"));
         let lines = JOIN.to_owned() + &interest.collect::<String>();
         read(&mut other, lines.as_bytes(), &mut self.delivery);

@@ -64,7 +64,7 @@ impl Bench {
         client.start(&mut self.delivery);
         self.delivery.commit(&conn);
         wire.take();
-        let session = Session::new(client);
+        let session = Session::new(client, &self.delivery.settings);
         self.ends.push(End { conn, session, backlog: Vec::new(), wire, closed: None });
     }
 

@@ -14,6 +14,7 @@ use crate::codec::connect::{Connect, Credentials};
 use crate::conn::{About, conn_event};
 use crate::deliver::Delivery;
 use crate::machine::Login;
+use crate::registry::settings::Settings;
 
 impl Client {
     pub(super) fn handle_connect(
@@ -22,7 +23,7 @@ impl Client {
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
         let now = delivery.now;
-        self.pings.connected(now, self.registry.options.ping_interval);
+        self.pings.connected(now, delivery.settings.options.ping_interval);
         self.conn.set_last_activity(now);
         if self.conn.rtt() == 0 {
             let nanos = now.since(self.conn.start).as_nanos();
@@ -38,8 +39,8 @@ impl Client {
             }
         }
         let nonce = self.rare.as_ref().map_or(&b""[..], |rare| rare.nonce.as_bytes());
-        let verdict = self.registry.authenticator.check(&connect, nonce, self.connection_type);
-        connect.headers &= !self.registry.options.no_header_support;
+        let verdict = delivery.settings.authenticator.check(&connect, nonce, self.connection_type);
+        connect.headers &= !delivery.settings.options.no_header_support;
         self.asked = Asked::of(&connect);
         if let Some(credentials) = connect.credentials.take() {
             self.rare.get_or_insert_default().credentials = Some(credentials);
@@ -83,8 +84,8 @@ impl Client {
 
     /// An op has begun that is not CONNECT: the client becomes `no_auth_user`, or has to go.
     /// nats-differs: logs name it so.
-    pub(super) fn admit_without_connect(&mut self) -> Result<(), ProtoErr> {
-        let user = self.registry.authenticator.no_auth_user(self.connection_type);
+    pub(super) fn admit_without_connect(&mut self, settings: &Settings) -> Result<(), ProtoErr> {
+        let user = settings.authenticator.no_auth_user(self.connection_type);
         let user = user.ok_or(ProtoErr::AuthorizationViolation)?;
         self.admit(user.permissions);
         self.greeting = Greeting::Connected;
@@ -131,9 +132,9 @@ impl Client {
     }
 
     /// Somebody must have been admitted by then.
-    pub(super) fn auth_due(&self) -> Moment {
+    pub(super) fn auth_due(&self, settings: &Settings) -> Moment {
         match self.state {
-            State::ExpectConnect => self.conn.start + self.registry.options.authorization.timeout,
+            State::ExpectConnect => self.conn.start + settings.options.authorization.timeout,
             State::Open(_) => Moment::NEVER,
         }
     }

@@ -216,7 +216,7 @@ pub(super) struct Plan {
 impl Staging {
     /// Nothing staged.
     pub fn new(policy: Policy) -> Staging {
-        let held_bytes_max = HELD_BYTES_MAX.min(policy.pending_bytes_max / HELD_SHARE);
+        let held_bytes_max = held_bytes_max(&policy);
         Staging {
             policy,
             held_bytes_max,
@@ -237,6 +237,13 @@ impl Staging {
             tallies: Vec::new(),
             filled: Vec::new(),
         }
+    }
+
+    /// Has another limit hold for all that is committed from now on. Nothing is staged.
+    #[cold]
+    pub(super) fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+        self.held_bytes_max = held_bytes_max(&policy);
     }
 
     /// So much is staged that it should be committed, or the turn is over.
@@ -692,6 +699,10 @@ impl Staging {
             *count = 0;
         }
     }
+}
+
+fn held_bytes_max(policy: &Policy) -> usize {
+    HELD_BYTES_MAX.min(policy.pending_bytes_max / HELD_SHARE)
 }
 
 /// What it takes to write so many bytes to a socket, in nanoseconds about.

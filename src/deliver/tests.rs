@@ -518,7 +518,7 @@ fn a_commit_that_takes_long_leaves_writes_to_further_turns() {
     assert!(receivers.iter().all(is_queued), "the others have it in their queues by then");
     // Whoever sends next writes all, in order.
     let next = got.iter().position(String::is_empty).unwrap();
-    receivers[next].send(b"PONG\r\n", 0, 0, &bench.registry.policy);
+    receivers[next].send(b"PONG\r\n", 0, 0, &bench.delivery.settings.policy);
     got[next] = bench.take(&receivers[next]);
     assert_eq!(got[next], "MSG a 1 2\r\nhi\r\nPONG\r\n");
     for unwritten in bench.delivery.staging.take_unwritten() {

@@ -9,6 +9,7 @@ use crate::config::compression::Level;
 use crate::deliver::Delivery;
 use crate::machine::Machine;
 use crate::parser::{Parser, Refused};
+use crate::registry::settings::Settings;
 
 /// What an op takes, besides what it leads to, in nanoseconds about; not for messages as clients
 /// write them.
@@ -38,8 +39,8 @@ pub enum Step {
 
 impl<M: Machine> Session<M> {
     /// The protocol of a connection that has not begun.
-    pub fn new(machine: M) -> Session<M> {
-        let parser = Parser::new(machine.rules());
+    pub fn new(machine: M, settings: &Settings) -> Session<M> {
+        let parser = Parser::new(machine.rules(settings));
         Session { machine, parser }
     }
 
@@ -72,12 +73,12 @@ impl<M: Machine> Session<M> {
                 return Ok(Step::Handled);
             }
         }
-        self.parser.rules = machine.rules();
+        self.parser.rules = machine.rules(&delivery.settings);
         Ok(machine.take_compression().map_or(Step::Handled, Step::Compress))
     }
 
-    /// Lets the machine hear the `verdict` that it waits for, if it is there, and go on with work
-    /// of its own. True if there is more that nobody wakes it for.
+    /// Lets the machine hear of news, and of the `verdict` that it waits for, if it is there, and
+    /// go on with work of its own. True if there is more that nobody wakes it for.
     ///
     /// # Errors
     /// As [`step`](Session::step).
@@ -88,12 +89,16 @@ impl<M: Machine> Session<M> {
         delivery: &mut Delivery,
     ) -> Result<bool, ProtoErr> {
         let waited = self.machine.is_waiting();
+        let news = self.machine.conn().take_news();
+        if news {
+            self.machine.handle_news(delivery);
+        }
         if let Some(verdict) = verdict {
             self.machine.handle_verdict(verdict, delivery)?;
         }
         let more = self.machine.handle_turn(delivery)?;
-        if waited {
-            self.parser.rules = self.machine.rules();
+        if waited || news {
+            self.parser.rules = self.machine.rules(&delivery.settings);
         }
         Ok(more)
     }

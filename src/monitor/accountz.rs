@@ -85,7 +85,7 @@ pub fn accountz<'a>(view: &'a View<'_>, name: &str) -> Result<Accountz<'a>, Refu
     let mut accountz = Accountz {
         server_id: view.server_id(),
         now: view.date(view.now),
-        system_account: view.registry.options.system_account(),
+        system_account: view.settings.options.system_account(),
         accounts: None,
         account_detail: None,
     };

@@ -16,6 +16,7 @@ use crate::conn::subscription::Subscription;
 use crate::conn::taken::Taken;
 use crate::conn::{About, Conn};
 use crate::monitor::{Process, View};
+use crate::registry::settings::Settings;
 use crate::registry::{Closed, Registry};
 
 const ID: &str = "NDVYDO4OCKSSFM2PEKCBMYKSVYI2EFYGRUD4YFKTUZWKMBBXKM32YCUD";
@@ -59,9 +60,10 @@ fn close(registry: &Registry, conn: &Arc<Conn>, at: u64, reason: ClosedReason) {
     registry.retire(closed);
 }
 
-fn view(registry: &Registry) -> View<'_> {
+fn view<'a>(registry: &'a Registry, settings: &'a Settings) -> View<'a> {
     View {
         registry,
+        settings,
         mesh: None,
         now: second(100),
         start: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_227_495),
@@ -73,7 +75,8 @@ fn view(registry: &Registry) -> View<'_> {
 fn get(registry: &Registry, url: &str) -> (u16, String) {
     let head = format!("GET {url} HTTP/1.0\r\n\r\n");
     let request = RequestHead::read(head.as_bytes()).unwrap();
-    let view = view(registry);
+    let settings = registry.settings();
+    let view = view(registry, &settings);
     let answer = match view.page(&request) {
         Ok(page) => view.answer(page, &request.query),
         Err(answer) => answer,

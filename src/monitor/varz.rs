@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::base::limits;
 use crate::base::moment::Moment;
 use crate::codec::info::is_default;
+use crate::config::options::Cluster;
 use crate::config::options::{Login, WriteTimeout};
 use crate::config::route_url::RouteUrl;
 use crate::monitor::View;
@@ -157,7 +158,7 @@ pub struct DiskIoWaitStats {
 /// Makes the document.
 pub fn varz(view: &View<'_>) -> Varz {
     let registry = view.registry;
-    let options = &registry.options;
+    let options = &view.settings.options;
     let info = registry.info();
     let totals = registry.totals();
     let stale_clients = totals.stale_connections.saturating_sub(totals.stale_routes);
@@ -191,7 +192,10 @@ pub fn varz(view: &View<'_>) -> Varz {
         max_control_line: options.max_control_line,
         max_payload: options.max_payload,
         max_pending: options.max_pending,
-        cluster: view.mesh.map(cluster).unwrap_or_default(),
+        cluster: view
+            .mesh
+            .map(|mesh| cluster(mesh, &view.settings.routes.cluster))
+            .unwrap_or_default(),
         gateway: Empty {},
         leaf: Empty {},
         mqtt: Empty {},
@@ -241,8 +245,7 @@ pub fn varz(view: &View<'_>) -> Varz {
     }
 }
 
-fn cluster(mesh: &Mesh) -> ClusterVarz {
-    let cluster = &mesh.cluster;
+fn cluster(mesh: &Mesh, cluster: &Cluster) -> ClusterVarz {
     let listen = cluster.listen.as_ref();
     let write_deadline = cluster.write_deadline;
     ClusterVarz {

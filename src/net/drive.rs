@@ -39,6 +39,7 @@ use crate::net::pace::Pace;
 use crate::net::stream::Stream;
 use crate::net::worker::{self, Worker};
 use crate::parser::Refused;
+use crate::registry::settings::Settings;
 
 pub(crate) use shared::Shared;
 
@@ -108,10 +109,11 @@ impl<M: Machine> Drive<M> {
         machine: M,
         surplus: bool,
     ) -> Drive<M> {
+        let settings = shared.registry.settings();
         Drive {
             shared,
             stream,
-            session: Session::new(machine),
+            session: Session::new(machine, &settings),
             phase: Phase::Start { surplus },
             armed: Moment::NEVER,
             pace: Pace::default(),
@@ -147,7 +149,7 @@ impl<M: Machine> Drive<M> {
             return self.poll_close(cx, reason, worker);
         }
         self.handle_deadlines(cx, &mut worker.delivery);
-        if self.is_paused(worker.delivery.now) || self.session.machine.is_waiting() {
+        if self.is_paused(&worker.delivery) || self.session.machine.is_waiting() {
             if self.behind.is_some() && self.write_on(&mut worker.delivery) == Handled::Part {
                 come_again(cx);
             }
@@ -161,7 +163,7 @@ impl<M: Machine> Drive<M> {
         if let Some(reason) = self.conn().closed() {
             return self.poll_close(cx, reason, worker);
         }
-        self.arm();
+        self.arm(&worker.delivery.settings);
         Poll::Pending
     }
 
@@ -424,7 +426,7 @@ impl<M: Machine> Drive<M> {
 
     /// Writes what the socket did not take before.
     fn poll_flush(&mut self, cx: &mut Context<'_>, delivery: &Delivery) {
-        let policy = &self.shared.registry.policy;
+        let policy = &delivery.settings.policy;
         loop {
             let progress = self.conn().progress();
             if let Some(behind) = &mut self.behind
@@ -437,7 +439,7 @@ impl<M: Machine> Drive<M> {
             if !progress.blocked {
                 return;
             }
-            let span = M::write_deadline(&self.shared.registry.options);
+            let span = M::write_deadline(&delivery.settings.options);
             let deadline = &mut self.behind.get_or_insert_default().write;
             deadline.get_or_insert_with(|| WriteDeadline::new(delivery.now, span, progress, false));
             match self.conn().flush(policy, delivery.now) {
@@ -464,7 +466,7 @@ impl<M: Machine> Drive<M> {
             && let Some(deadline) = &mut behind.write
             && delivery.now >= deadline.due
         {
-            deadline.handle_due::<M>(self.session.machine.conn(), &self.shared.registry, delivery);
+            deadline.handle_due::<M>(self.session.machine.conn(), delivery);
         }
         if let Err(error) = self.session.machine.handle_deadline(delivery) {
             return self.fail((&error).into(), delivery);
@@ -500,8 +502,8 @@ impl<M: Machine> Drive<M> {
     }
 
     /// Sees to it that the task is woken for its next deadline.
-    fn arm(&mut self) {
-        let mut due = self.session.machine.deadline();
+    fn arm(&mut self, settings: &Settings) {
+        let mut due = self.session.machine.deadline(settings);
         if let Some(behind) = &self.behind {
             if behind.is_over() {
                 self.behind = None;

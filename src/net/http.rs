@@ -260,8 +260,10 @@ impl Endpoint {
 
     fn with_view<R>(&self, with: impl FnOnce(&View<'_>) -> R) -> R {
         let now = self.clock.now();
+        let settings = self.registry.settings();
         with(&View {
             registry: &self.registry,
+            settings: &settings,
             mesh: self.mesh.as_deref(),
             now,
             start: self.clock.wall(Moment::START),

@@ -142,9 +142,10 @@ fn admit(
     shared: &Arc<Shared>,
 ) {
     let registry = &shared.registry;
-    let surplus = registry.client_count() >= registry.options.max_connections;
+    let settings = registry.settings();
+    let surplus = registry.client_count() >= settings.options.max_connections;
     let (stream, conn) = add(Kind::Client, stream, remote, shared);
-    let nonce = if registry.authenticator.needs_nonce() { nonce() } else { Box::default() };
+    let nonce = if settings.authenticator.needs_nonce() { nonce() } else { Box::default() };
     let client = Client::new(Arc::clone(registry), conn, connection_type, nonce);
     tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus));
 }
@@ -152,7 +153,7 @@ fn admit(
 /// Starts the task of a new connection to another server.
 pub(crate) fn admit_route(stream: TcpStream, remote: SocketAddr, role: Role, shared: &Arc<Shared>) {
     let Some(mesh) = &shared.mesh else { return };
-    watch_closely(&stream, mesh.cluster.silence_max);
+    watch_closely(&stream, shared.registry.settings().routes.cluster.silence_max);
     let (stream, conn) = add(Kind::Route, Stream::Tcp(stream), Some(remote), shared);
     let route = Route::new(Arc::clone(&shared.registry), Arc::clone(mesh), conn, role);
     tokio::spawn(Drive::new(Arc::clone(shared), stream, route, false));

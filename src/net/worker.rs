@@ -50,6 +50,7 @@ pub(crate) fn with<T>(
         });
         let done = {
             let _turn = turn.begin();
+            worker.delivery.renew_settings(registry);
             work(worker)
         };
         if worker.delivery.removed >= REMOVED_MAX {

@@ -17,8 +17,9 @@ use crate::config::options::ConnectionType;
 use crate::conn::conn_event;
 use crate::deliver::Delivery;
 use crate::machine::Login;
+use crate::registry::settings::Settings;
 use crate::route::mesh::{Dial, Place, Unregistered};
-use crate::route::{Open, Role, Route, State, stale_after};
+use crate::route::{Open, Role, Route, State};
 
 impl Route {
     /// Says who we are to a server that we dialled.
@@ -29,7 +30,7 @@ impl Route {
             echo: true,
             user: login.map(|login| login.user.as_str().into()),
             pass: login.map(|login| login.password.as_deref().unwrap_or("").into()),
-            headers: !self.registry.options.no_header_support,
+            headers: !delivery.settings.options.no_header_support,
             name: Some(self.registry.server_id.as_str().into()),
             cluster: Some(cluster.into()),
             cluster_dynamic,
@@ -49,7 +50,7 @@ impl Route {
             return Ok(());
         }
         let connect = RouteConnect::read(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
-        let verdict = self.check_login(&connect);
+        let verdict = Route::check_login(&connect, &delivery.settings);
         self.log_in(connect, verdict, delivery)
     }
 
@@ -80,9 +81,9 @@ impl Route {
             return Err(self.cluster_conflict(theirs).into());
         }
         self.verbose = connect.verbose;
-        self.take_headers(connect.headers);
+        self.take_headers(connect.headers, &delivery.settings);
         self.state = State::ExpectInfo;
-        self.handshake_due = delivery.now + stale_after(&self.mesh);
+        self.handshake_due = delivery.now + delivery.settings.routes.stale_after();
         Ok(())
     }
 
@@ -93,7 +94,7 @@ impl Route {
 
     /// Whether the other server knows what the cluster's authorization asks for, and asks for no
     /// account.
-    fn check_login(&self, connect: &RouteConnect) -> Verdict {
+    fn check_login(connect: &RouteConnect, settings: &Settings) -> Verdict {
         let credentials = Credentials {
             user: connect.user.clone(),
             pass: connect.pass.clone(),
@@ -105,7 +106,7 @@ impl Route {
             credentials: Some(Box::new(credentials)),
             ..Connect::default()
         };
-        self.mesh.authenticator.check(&connect, b"", ConnectionType::Standard)
+        settings.routes.authenticator.check(&connect, b"", ConnectionType::Standard)
     }
 
     pub(super) fn handle_info(
@@ -139,7 +140,7 @@ impl Route {
             return Err(ProtoErr::Refused(ClosedReason::DuplicateServerName));
         }
         if self.agreed.is_none() {
-            let compression = &self.mesh.cluster.compression;
+            let compression = &delivery.settings.routes.cluster.compression;
             let rtt = match self.conn.rtt() {
                 0 => delivery.now - self.conn.start,
                 rtt => Duration::from_nanos(rtt),
@@ -148,7 +149,7 @@ impl Route {
             self.agreed = Some(agreed);
             if let Agreed::S2(level) = agreed {
                 if !accepted {
-                    self.send_info(self.compression(), delivery);
+                    self.send_info(self.compression(&delivery.settings), delivery);
                 }
                 self.start_compression = Some(level);
                 return Ok(());
@@ -164,7 +165,7 @@ impl Route {
             Role::Accepted => None,
             Role::Solicited(dial) => Some(dial),
         };
-        self.take_headers(info.headers);
+        self.take_headers(info.headers, &delivery.settings);
         let agreed = self.agreed.unwrap_or(Agreed::NotSupported);
         let registered = self.mesh.register(&self.conn, dial, info, agreed, now);
         if let Err(ProtoErr::Route(error)) = &registered
@@ -202,7 +203,7 @@ impl Route {
             self.handshake_due = now + patience;
         }
         self.pings.begin(now, ROUTE_FIRST_PING);
-        self.silence.begin(now, self.mesh.cluster.silence_max);
+        self.silence.begin(now, delivery.settings.routes.cluster.silence_max);
         if open.confirm {
             self.pings.sent(now);
             delivery.staging.tell(&self.conn, encoder::PING);
@@ -214,13 +215,13 @@ impl Route {
     }
 
     /// The other server takes headers, or not.
-    fn take_headers(&self, theirs: bool) {
-        self.conn.set_headers(theirs && !self.registry.options.no_header_support);
+    fn take_headers(&self, theirs: bool, settings: &Settings) {
+        self.conn.set_headers(theirs && !settings.options.no_header_support);
     }
 
     /// How INFO names the compression.
-    pub(super) fn compression(&self) -> &'static str {
-        let configured = &self.mesh.cluster.compression;
+    pub(super) fn compression(&self, settings: &Settings) -> &'static str {
+        let configured = &settings.routes.cluster.compression;
         self.agreed.map_or(configured.as_str(), |agreed| configured.as_str_agreed(agreed))
     }
 

@@ -18,20 +18,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::auth::Authenticator;
-use crate::auth::permissions::Permissions;
 use crate::base::errors::{ClosedReason, ProtoErr, RouteErr};
 use crate::base::limits::{
-    GLOBAL_ACCOUNT, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX, ROUTE_POOL_SIZE_MAX, ROUTE_SPARE_MAX,
-    ROUTES_MAX,
+    GLOBAL_ACCOUNT, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX, ROUTE_SPARE_MAX, ROUTES_MAX,
 };
 use crate::base::moment::Moment;
 use crate::base::sync::{Mutex, rank};
 use crate::codec::info::{GOSSIP_OVERRIDE, Info};
 use crate::config::compression::Agreed;
-use crate::config::options::{Authorization, Cluster, Options};
+use crate::config::options::Cluster;
 use crate::conn::Conn;
 use crate::registry::Registry;
+use crate::registry::settings::Settings;
 use crate::route::dials::Dials;
 use crate::route::other::{Member, Other, Spare, told};
 use crate::route::view::RouteView;
@@ -41,15 +39,6 @@ pub use crate::route::dials::{Dial, Failure, Place};
 /// All that is known of the cluster, behind one lock.
 pub struct Mesh {
     registry: Arc<Registry>,
-    /// The configuration.
-    pub cluster: Cluster,
-    /// Subjects that may cross: publish is what the other side may be told an interest in,
-    /// subscribe is what of its own interest counts. None means all.
-    pub permissions: Option<Arc<Permissions>>,
-    /// What another server's CONNECT has to prove.
-    pub authenticator: Authenticator,
-    /// Accounts with a connection of their own.
-    dedicated: Vec<String>,
     state: Mutex<State, { rank::MESH }>,
 }
 
@@ -90,13 +79,14 @@ pub struct Registered {
 impl Mesh {
     /// A mesh of this server alone. `seed` feeds the jitter of its timers.
     pub fn new(registry: Arc<Registry>, seed: u64) -> Arc<Mesh> {
-        let cluster = registry.options.cluster.clone().unwrap_or_default();
+        let settings = registry.settings();
+        let cluster = &settings.routes.cluster;
         let mut random = fastrand::Rng::with_seed(seed);
         let dynamic = cluster.name.is_none();
         let name = cluster.name.clone().unwrap_or_else(|| {
             std::iter::repeat_with(|| random.alphanumeric()).take(GENERATED_NAME_LEN).collect()
         });
-        let Cluster { routes, connect_retries, connect_backoff, .. } = &cluster;
+        let Cluster { routes, connect_retries, connect_backoff, .. } = cluster;
         let dials = Dials::new(routes, *connect_retries, *connect_backoff, random);
         let info = Info { cluster: name, cluster_dynamic: dynamic, ..Info::default() };
         let state = State {
@@ -109,13 +99,8 @@ impl Mesh {
             waker: None,
             stopped: false,
         };
-        let dedicated = cluster.dedicated_accounts(registry.options.no_system_account);
-        let permissions = cluster.permissions.as_ref().map(|p| Arc::new(Permissions::new(p)));
-        let authorization =
-            Authorization { login: cluster.login.clone(), ..Authorization::default() };
-        let authenticator = Authenticator::new(&Options { authorization, ..Options::default() });
         let state = Mutex::new(state);
-        Arc::new(Mesh { registry, cluster, permissions, authenticator, dedicated, state })
+        Arc::new(Mesh { registry, state })
     }
 
     /// Who waits for [`next_due`](Mesh::next_due) to come earlier than it was.
@@ -227,16 +212,18 @@ impl Mesh {
         agreed: Agreed,
         now: Moment,
     ) -> Result<Registered, ProtoErr> {
+        let settings = self.registry.settings();
+        let routes = &settings.routes;
         let mut state = self.state.lock();
-        let pooled = info.route_pool_size > 0 && self.cluster.pool_size.is_some();
-        let place = self.place(dial, info, pooled)?;
+        let pooled = info.route_pool_size > 0 && routes.cluster.pool_size.is_some();
+        let place = place(dial, info, pooled, &settings)?;
         let state = &mut *state;
         if state.servers.values().map(Other::count).sum::<usize>() >= ROUTES_MAX {
             return Err(ProtoErr::Refused(ClosedReason::MaxConnectionsExceeded));
         }
         state.forget_newcomer(conn);
         if let Some(dial) = dial {
-            let compression = self.cluster.compression.as_str_agreed(agreed);
+            let compression = routes.cluster.compression.as_str_agreed(agreed);
             let mut own = Vec::new();
             state.info(&dial.place, compression, dial.gossip_mode).write(&mut own);
             conn.append(&own);
@@ -245,7 +232,7 @@ impl Mesh {
         let other =
             state.servers.entry(info.server_id.as_str().into()).or_insert_with(|| Other::new(info));
         if pooled {
-            other.pool_size = self.pool_size(info);
+            other.pool_size = routes.pool_size(info.route_pool_size);
         }
         let member = Member {
             conn: Arc::clone(conn),
@@ -282,51 +269,6 @@ impl Mesh {
         Ok(Registered { place, pooled, spare, crossed, gossip, confirm })
     }
 
-    /// Where a connection belongs.
-    fn place(&self, dial: Option<&Dial>, info: &Info, pooled: bool) -> Result<Place, ProtoErr> {
-        let account = match dial {
-            None => info.route_account.as_str(),
-            Some(Dial { place: Place::Account(account), .. }) => account,
-            Some(_) => "",
-        };
-        if !account.is_empty() {
-            let account: Box<str> = account.into();
-            let system = self.registry.options.system_account();
-            if *account != *GLOBAL_ACCOUNT && Some(&*account) != system {
-                return Err(RouteErr::AccountMissing(account).into());
-            }
-            if !pooled {
-                return Err(RouteErr::NotDedicated(account).into());
-            }
-            if !self.is_dedicated(&account) {
-                return Err(RouteErr::NoRouteForAccount(account).into());
-            }
-            return Ok(Place::Account(account));
-        }
-        let index = info.route_pool_idx;
-        match dial {
-            _ if !pooled => Ok(Place::FIRST),
-            Some(_) if index != 0 => Err(RouteErr::PoolIndexSet(index).into()),
-            Some(dial) => Ok(dial.place.clone()),
-            None => {
-                let pool_size = self.pool_size(info);
-                let valid = usize::try_from(index).ok().filter(|&index| index < pool_size);
-                let invalid = RouteErr::PoolIndex { index, pool_size: info.route_pool_size };
-                valid.map(Place::Pool).ok_or_else(|| invalid.into())
-            }
-        }
-    }
-
-    /// Connections of the pool with a server: as many as the one of the two that wants more.
-    fn pool_size(&self, info: &Info) -> usize {
-        let theirs = usize::try_from(info.route_pool_size).unwrap_or(0);
-        theirs.max(self.cluster.pool_size.unwrap_or(0)).min(ROUTE_POOL_SIZE_MAX)
-    }
-
-    fn is_dedicated(&self, account: &str) -> bool {
-        self.dedicated.iter().any(|dedicated| dedicated == account)
-    }
-
     /// A server that we dialled has answered: the connections that are still missing may follow.
     pub fn confirmed(&self, dial: &Dial, server_id: &str, now: Moment) {
         let mut state = self.state.lock();
@@ -337,7 +279,9 @@ impl Mesh {
         if let Some(place) = pool.find(missing) {
             dials.go_on(dial, place, now);
         }
-        let accounts = self.dedicated.iter().map(|account| Place::Account(account.as_str().into()));
+        let settings = self.registry.settings();
+        let accounts =
+            settings.routes.dedicated.iter().map(|account| Place::Account(account.as_str().into()));
         accounts.filter(missing).for_each(|place| dials.go_on(dial, place, now));
         state.wake();
     }
@@ -419,8 +363,9 @@ impl Mesh {
         match place {
             Place::Account(own) => **own == *account,
             Place::Pool(index) => {
-                let pool_size = self.cluster.pool_size.unwrap_or(1);
-                !self.is_dedicated(account) && *index == pool_index(account, pool_size)
+                let settings = self.registry.settings();
+                let pool_size = settings.routes.cluster.pool_size.unwrap_or(1);
+                !settings.routes.is_dedicated(account) && *index == pool_index(account, pool_size)
             }
         }
     }
@@ -515,6 +460,46 @@ pub fn pool_index(account: &str, pool_size: usize) -> usize {
         .bytes()
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash as usize % pool_size
+}
+
+/// Where a connection belongs.
+fn place(
+    dial: Option<&Dial>,
+    info: &Info,
+    pooled: bool,
+    settings: &Settings,
+) -> Result<Place, ProtoErr> {
+    let account = match dial {
+        None => info.route_account.as_str(),
+        Some(Dial { place: Place::Account(account), .. }) => account,
+        Some(_) => "",
+    };
+    if !account.is_empty() {
+        let account: Box<str> = account.into();
+        let system = settings.options.system_account();
+        if *account != *GLOBAL_ACCOUNT && Some(&*account) != system {
+            return Err(RouteErr::AccountMissing(account).into());
+        }
+        if !pooled {
+            return Err(RouteErr::NotDedicated(account).into());
+        }
+        if !settings.routes.is_dedicated(&account) {
+            return Err(RouteErr::NoRouteForAccount(account).into());
+        }
+        return Ok(Place::Account(account));
+    }
+    let index = info.route_pool_idx;
+    match dial {
+        _ if !pooled => Ok(Place::FIRST),
+        Some(_) if index != 0 => Err(RouteErr::PoolIndexSet(index).into()),
+        Some(dial) => Ok(dial.place.clone()),
+        None => {
+            let pool_size = settings.routes.pool_size(info.route_pool_size);
+            let valid = usize::try_from(index).ok().filter(|&index| index < pool_size);
+            let invalid = RouteErr::PoolIndex { index, pool_size: info.route_pool_size };
+            valid.map(Place::Pool).ok_or_else(|| invalid.into())
+        }
+    }
 }
 
 /// Characters of a generated cluster name.

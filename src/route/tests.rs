@@ -131,7 +131,7 @@ impl Acceptor {
         let conn = registry.add(|cid, slot| wire.conn(cid, Kind::Route, slot, Moment::START));
         let mut route = Route::new(registry, mesh, conn, Role::Accepted);
         route.start(&mut self.bench.delivery);
-        Other { session: Session::new(route), wire }
+        Other { session: Session::new(route, &self.bench.delivery.settings), wire }
     }
 
     /// Handles what another server says.
@@ -162,7 +162,7 @@ impl Acceptor {
         self.bench.delivery.now = self.bench.delivery.now + Duration::from_secs(1);
         let now = self.bench.delivery.now;
         for other in others {
-            while now >= other.session.machine.deadline() {
+            while now >= other.session.machine.deadline(&self.bench.delivery.settings) {
                 other.session.machine.handle_deadline(&mut self.bench.delivery)?;
             }
             self.bench.delivery.commit(other.session.machine.conn());

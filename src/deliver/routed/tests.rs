@@ -244,7 +244,7 @@ fn routes_are_told_of_transitions_in_their_order() {
     assert_eq!(route.text(), "RS+ $G a q 2|RS+ $G a q 3|RS+ $G a q 2|");
     let mut cursor = Cursor::new();
     while !bench.registry.global.announce(&mut cursor, &link) {}
-    route.conn.send(b"", 0, 0, &bench.registry.policy);
+    route.conn.send(b"", 0, 0, &bench.delivery.settings.policy);
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     for line in route.text().split('|') {
         *lines.entry(line.to_owned()).or_default() += 1;

@@ -19,11 +19,11 @@ const STALL_TOLD_MIN: Duration = Duration::from_millis(5);
 impl<M: Machine> Drive<M> {
     /// Publishing still pauses for a receiver that is far behind. For itself a client pauses as
     /// long as its socket takes something: nobody else has to wait for what it says meanwhile.
-    pub(super) fn is_paused(&mut self, now: Moment) -> bool {
+    pub(super) fn is_paused(&mut self, delivery: &Delivery) -> bool {
         if self.phase != Phase::Stalled {
             return false;
         }
-        let policy = &self.shared.registry.policy;
+        let (now, policy) = (delivery.now, &delivery.settings.policy);
         let own = self.session.machine.conn();
         if let Some(behind) = &mut self.behind {
             if let Some((slow, until)) = &mut behind.stalled {
@@ -46,7 +46,7 @@ impl<M: Machine> Drive<M> {
     /// the middle of a message: others wait for its place in the lane.
     pub(super) fn pause(&mut self, cx: &Context<'_>, delivery: &mut Delivery) -> bool {
         let Some(slow) = delivery.staging.take_stalled() else { return false };
-        let policy = &self.shared.registry.policy;
+        let policy = &delivery.settings.policy;
         if !M::STALLS || self.has_begun() || !slow.stall(cx.waker(), policy, delivery.now) {
             return false;
         }

@@ -7,7 +7,7 @@ use std::sync::{OnceLock, Weak};
 use std::task::Waker;
 use std::thread;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
@@ -80,7 +80,7 @@ async fn what_is_handed_over_is_written_before_the_socket_is_waited_for() {
 
     let before = wire.taken.load(Ordering::SeqCst);
     wire.to_come.store(20, Ordering::SeqCst);
-    conn.send(b"first", 1, 5, &shared.registry.policy);
+    conn.send(b"first", 1, 5, &shared.registry.settings().policy);
     assert!(conn.progress().blocked, "handed over after some rounds");
     // One that does not wait comes again by itself, for as long as there is something to write.
     for _ in 0..3 {
@@ -176,4 +176,41 @@ async fn who_publishes_and_is_closed_is_heard_by_all() {
     drop(theirs);
     while poll(&mut publisher).await.is_pending() {}
     assert_eq!(got(), COUNT);
+}
+
+/// Settings are replaced as a whole while clients publish: the next turn goes by the new ones.
+#[tokio::test]
+async fn settings_are_replaced_under_traffic() {
+    const MESSAGES: usize = 2_000;
+    let (stream, theirs) = local_stream();
+    let drive = new_drive(Arc::clone(&stream), stream);
+    let registry = Arc::clone(&drive.shared.registry);
+    let conn = Arc::clone(drive.conn());
+    let task = tokio::spawn(drive);
+    theirs.set_nonblocking(true).unwrap();
+    let (mut reader, mut writer) = UnixStream::from_std(theirs).unwrap().into_split();
+    let reading = tokio::spawn(async move {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).await.unwrap();
+        text
+    });
+    let connect = "CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\nSUB a 1\r\n";
+    writer.write_all(connect.as_bytes()).await.unwrap();
+    for n in 0..MESSAGES {
+        writer.write_all(b"PUB a 5\r\nhello\r\n").await.unwrap();
+        if n % 100 == 0 {
+            let max_pending = Options::default().max_pending + n;
+            registry.change_settings(Options { max_pending, ..Options::default() });
+        }
+    }
+    while conn.traffic().out_msgs < MESSAGES as u64 {
+        tokio::task::yield_now().await;
+    }
+    registry.change_settings(Options { max_payload: 4, ..Options::default() });
+    writer.write_all(b"PUB a 5\r\nhello\r\n").await.unwrap();
+    task.await.unwrap();
+    let text = reading.await.unwrap();
+    assert_eq!(text.matches("MSG a 1 5\r\nhello\r\n").count(), MESSAGES);
+    assert!(text.ends_with("-ERR 'Maximum Payload Violation'\r\n"), "{text}");
+    assert_eq!(registry.settings().version, 21);
 }

@@ -12,7 +12,6 @@ use crate::conn::conn_event;
 use crate::conn::{Conn, Progress};
 use crate::deliver::Delivery;
 use crate::machine::Machine;
-use crate::registry::Registry;
 
 /// By when what is pending must be written.
 #[derive(Clone, Copy)]
@@ -49,17 +48,12 @@ impl WriteDeadline {
     /// To retry helps whoever takes something meanwhile. The first time of a row is forgiven: it
     /// began with a write of which the socket took a part.
     /// nats: server/client.go `handleWriteTimeout`
-    pub(super) fn handle_due<M: Machine>(
-        &mut self,
-        conn: &Conn,
-        registry: &Registry,
-        delivery: &Delivery,
-    ) {
-        let options = &registry.options;
+    pub(super) fn handle_due<M: Machine>(&mut self, conn: &Conn, delivery: &Delivery) {
+        let options = &delivery.settings.options;
         let retries = M::forgives_slow_writes(options);
         if retries {
             // What was read of a full socket in small bites has not made it writable for tokio.
-            conn.flush(&registry.policy, delivery.now);
+            conn.flush(&delivery.settings.policy, delivery.now);
         }
         let progress = conn.progress();
         delivery.counters.count_slow(conn.kind, self.retried);

@@ -49,7 +49,7 @@ pub fn fuzz_route(bytes: &[u8]) {
     conn.own(Waker::noop());
     let mut route = Route::new(registry, Arc::clone(&mesh), Arc::clone(&conn), role);
     route.start(&mut bench.delivery);
-    let mut session = Session::new(route);
+    let mut session = Session::new(route, &bench.delivery.settings);
     let seed = bytes.iter().fold(0_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(*byte));
     let mut random = fastrand::Rng::with_seed(seed);
     // Nobody can know the password without naming it, in one way of writing JSON or another.

@@ -28,6 +28,7 @@ use crate::deliver::Delivery;
 use crate::machine::Machine;
 use crate::parser::{Refused, Rest, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
+use crate::registry::settings::Settings;
 use crate::route::Role;
 use crate::route::mesh::{Dial, Place};
 
@@ -346,7 +347,7 @@ impl Machine for NatsRoute {
         &self.conn
     }
 
-    fn rules(&self) -> RouteRules {
+    fn rules(&self, _settings: &Settings) -> RouteRules {
         RouteRules {
             max_control_line: 64 * 1024,
             max_payload: 64 * 1024,
@@ -426,7 +427,7 @@ impl Machine for NatsRoute {
         Ok(())
     }
 
-    fn deadline(&self) -> Moment {
+    fn deadline(&self, _settings: &Settings) -> Moment {
         Moment::NEVER
     }
 

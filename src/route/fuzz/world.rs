@@ -199,7 +199,7 @@ impl World {
         }
         let mut info = mesh.info(&Place::FIRST, "off", 0);
         info.go = "go1.27.2".to_owned();
-        let mut listed = mesh.cluster.routes.clone();
+        let mut listed = bench.registry.settings().routes.cluster.routes.clone();
         listed.retain(|url| url.host != host(index));
         let server = NatsServer::new(info, listed, self.now, self.random.fork());
         Server { id, bench, brain: Brain::NatsServer(Arc::new(server)) }
@@ -292,7 +292,9 @@ impl World {
         let mut speaker = brain.speaker(registry, Arc::clone(&conn), role);
         either!(&mut speaker, session => session.machine.start(&mut bench.delivery));
         bench.delivery.commit(&conn);
-        let tap = Parser::new(either!(&speaker, session => session.machine.rules()));
+        let tap = Parser::new(
+            either!(&speaker, session => session.machine.rules(&bench.delivery.settings)),
+        );
         End {
             server: index,
             conn,
@@ -383,7 +385,7 @@ impl World {
         }
         let delivery = &mut bench.delivery;
         let done = either!(&mut end.speaker, session => {
-            let due = match now >= session.machine.deadline() {
+            let due = match now >= session.machine.deadline(&delivery.settings) {
                 true => session.machine.handle_deadline(delivery),
                 false => Ok(()),
             };
@@ -397,7 +399,7 @@ impl World {
             }
         };
         bench.delivery.commit(&end.conn);
-        end.conn.flush(&bench.registry.policy, now);
+        end.conn.flush(&bench.registry.settings().policy, now);
         more
     }
 
@@ -416,7 +418,7 @@ impl World {
                 for end in &mut cable.ends {
                     let Some(reason) = end.conn.closed().filter(|_| !end.gone) else { continue };
                     let bench = &mut self.servers[end.server].bench;
-                    end.conn.flush(&bench.registry.policy, self.now);
+                    end.conn.flush(&bench.registry.settings().policy, self.now);
                     let delivery = &mut bench.delivery;
                     either!(&mut end.speaker, session => session.machine.close(reason, delivery));
                     bench.delivery.commit(&end.conn);
@@ -430,7 +432,7 @@ impl World {
 
     /// Whether every server has all the connections to every other one, and none to spare.
     pub(crate) fn is_whole(&self) -> bool {
-        let cluster = |server: &Server| server.bench.registry.options.cluster.clone();
+        let cluster = |server: &Server| server.bench.registry.settings().options.cluster.clone();
         let size = |server: &Server| cluster(server).and_then(|cluster| cluster.pool_size);
         let accounts = |server: &Server| {
             cluster(server).map_or(0, |cluster| cluster.dedicated_accounts(false).len())
@@ -508,14 +510,15 @@ impl Brain {
     }
 
     fn speaker(&self, registry: Arc<Registry>, conn: Arc<Conn>, role: Role) -> Speaker {
+        let settings = registry.settings();
         match self {
             Brain::Dialtone(mesh) => {
                 let route = Route::new(registry, Arc::clone(mesh), conn, role);
-                Speaker::Dialtone(Box::new(Session::new(route)))
+                Speaker::Dialtone(Box::new(Session::new(route, &settings)))
             }
             Brain::NatsServer(server) => {
                 let route = NatsRoute::new(Arc::clone(server), registry, conn, role);
-                Speaker::NatsServer(Session::new(route))
+                Speaker::NatsServer(Session::new(route, &settings))
             }
         }
     }
@@ -552,7 +555,7 @@ impl End {
         let delivery = &mut bench.delivery;
         either!(speaker, session => session.machine.heard(delivery.now));
         loop {
-            tap.rules = either!(speaker, session => session.machine.rules());
+            tap.rules = either!(speaker, session => session.machine.rules(&delivery.settings));
             let before = input;
             let step = either!(speaker, session => session.step(&mut input, delivery))?;
             let mut read = &before[..before.len() - input.len()];

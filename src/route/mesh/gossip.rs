@@ -9,6 +9,7 @@ use crate::base::moment::Moment;
 use crate::codec::info::{GOSSIP_DISABLED, GOSSIP_OVERRIDE, Info, Subjects};
 use crate::config::options::{self, Login};
 use crate::config::route_url::{HostPort, RouteLogin, RouteUrl};
+use crate::registry::settings::RouteSettings;
 use crate::route::dials::{Dial, Place};
 use crate::route::mesh::{Gossip, Mesh, State};
 
@@ -17,9 +18,11 @@ impl Mesh {
     /// one. Also the address for clients, `host:port`, that other servers tell theirs.
     pub fn listening(&self, port: u16, client_urls: Vec<String>) {
         let base = self.registry.info();
+        let settings = self.registry.settings();
+        let RouteSettings { cluster, authenticator, .. } = &settings.routes;
         let listen_port = port;
-        let listen_host = self.cluster.listen.as_ref().map(|listen| listen.host.clone());
-        let (host, port, ip) = match self.cluster.advertise.as_deref() {
+        let listen_host = cluster.listen.as_ref().map(|listen| listen.host.clone());
+        let (host, port, ip) = match cluster.advertise.as_deref() {
             None => (listen_host.unwrap_or_default(), port, String::new()),
             Some(advertise) => {
                 let own = HostPort(advertise, port);
@@ -27,10 +30,10 @@ impl Mesh {
                 (address.0.to_owned(), address.1, format!("nats-route://{address}/"))
             }
         };
-        let advertise = !self.cluster.no_advertise;
+        let advertise = !cluster.no_advertise;
         let mut state = self.state.lock();
         state.port = listen_port;
-        let permissions = self.cluster.permissions.as_ref();
+        let permissions = cluster.permissions.as_ref();
         let subjects = |of: fn(&options::Permissions) -> &options::SubjectPermission| {
             permissions.map(of).and_then(announced)
         };
@@ -40,14 +43,14 @@ impl Mesh {
             ip,
             proto: ROUTE_PROTO,
             git_commit: None,
-            auth_required: self.authenticator.required(),
+            auth_required: authenticator.required(),
             client_id: 0,
             connect_urls: if advertise { client_urls } else { Vec::new() },
             cluster: state.info.cluster.clone(),
             cluster_dynamic: state.info.cluster_dynamic,
             import: subjects(|permissions| &permissions.publish),
             export: subjects(|permissions| &permissions.subscribe),
-            route_pool_size: self.cluster.pool_size.unwrap_or(0) as i64,
+            route_pool_size: cluster.pool_size.unwrap_or(0) as i64,
             ..base
         };
         self.change_client_urls(&state);
@@ -75,7 +78,8 @@ impl Mesh {
     /// nats-differs: the real server waits for ever, though that word may have been lost.
     pub(super) fn seek(&self, state: &mut State, teller: &str, info: &Info, now: Moment) {
         let account = &*info.route_account;
-        if !account.is_empty() && !self.is_dedicated(account) {
+        let settings = self.registry.settings();
+        if !account.is_empty() && !settings.routes.is_dedicated(account) {
             return;
         }
         let other = state.servers.get(info.server_id.as_str());
@@ -90,7 +94,7 @@ impl Mesh {
         for place in pool.into_iter().chain(dedicated) {
             let Ok(mut url) = RouteUrl::parse(&info.ip) else { return };
             if info.auth_required
-                && let Login::Single { user, password } = &self.cluster.login
+                && let Login::Single { user, password } = &settings.routes.cluster.login
             {
                 let password = Some(password.clone());
                 url.login = Some(RouteLogin { user: user.clone(), password });
@@ -112,7 +116,7 @@ impl Mesh {
     /// Tells clients where they can connect, if that has changed.
     pub(super) fn change_client_urls(&self, state: &State) {
         let mut urls = state.info.connect_urls.clone();
-        if !self.cluster.no_advertise {
+        if !self.registry.settings().routes.cluster.no_advertise {
             let mut others: Vec<&String> =
                 state.servers.values().flat_map(|other| &other.connect_urls).collect();
             others.sort_unstable();

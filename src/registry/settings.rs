@@ -1,0 +1,96 @@
+//! `Settings`: what the server runs by, as one value that is replaced as a whole.
+//!
+//! Each worker holds those in force, and compares a number at the start of a turn: within one
+//! nothing changes. Whoever has no worker asks the registry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::Authenticator;
+use crate::auth::permissions::Permissions;
+use crate::base::limits;
+use crate::config::options::{Authorization, Cluster, Options};
+use crate::conn::outbound::Policy;
+
+/// What the server runs by.
+pub struct Settings {
+    /// Counts up with each replacement.
+    pub version: u64,
+    /// What was configured.
+    pub options: Options,
+    /// Decides on the CONNECT of clients.
+    pub authenticator: Authenticator,
+    /// Limits of an outbound queue.
+    pub policy: Policy,
+    /// What holds for routes.
+    pub routes: RouteSettings,
+}
+
+/// What holds for connections to other servers.
+pub struct RouteSettings {
+    /// The block of the configuration; its defaults without a cluster.
+    pub cluster: Cluster,
+    /// What they may import and export: publish and subscribe here.
+    pub permissions: Option<Arc<Permissions>>,
+    /// Decides on the CONNECT of other servers.
+    pub authenticator: Authenticator,
+    /// Accounts with connections of their own.
+    pub dedicated: Vec<String>,
+}
+
+impl Settings {
+    /// Those of a server that starts.
+    pub fn new(options: Options) -> Settings {
+        Settings {
+            version: 0,
+            authenticator: Authenticator::new(&options),
+            policy: Policy {
+                pending_bytes_max: options.max_pending,
+                drop_when_far_behind: options.no_fast_producer_stall,
+            },
+            routes: RouteSettings::new(&options),
+            options,
+        }
+    }
+
+    /// Those that replace these.
+    pub fn replaced(&self, options: Options) -> Settings {
+        Settings { version: self.version + 1, ..Settings::new(options) }
+    }
+}
+
+impl RouteSettings {
+    fn new(options: &Options) -> RouteSettings {
+        let cluster = options.cluster.clone().unwrap_or_default();
+        let authorization =
+            Authorization { login: cluster.login.clone(), ..Authorization::default() };
+        RouteSettings {
+            permissions: cluster.permissions.as_ref().map(|p| Arc::new(Permissions::new(p))),
+            authenticator: Authenticator::new(&Options { authorization, ..Options::default() }),
+            dedicated: cluster.dedicated_accounts(options.no_system_account),
+            cluster,
+        }
+    }
+
+    /// That account has connections of its own.
+    pub fn is_dedicated(&self, account: &str) -> bool {
+        self.dedicated.iter().any(|dedicated| dedicated == account)
+    }
+
+    /// How often an open connection is pinged.
+    pub fn ping_interval(&self) -> Duration {
+        self.cluster.ping_interval.min(limits::ROUTE_PING_INTERVAL_MAX)
+    }
+
+    /// Silence after which an open connection is stale; a step of the handshake may take as long.
+    pub fn stale_after(&self) -> Duration {
+        self.ping_interval() * (self.cluster.ping_max as u32).saturating_add(1)
+    }
+
+    /// Connections of the pool with a server that wants so many: as many as the one of the two that
+    /// wants more.
+    pub fn pool_size(&self, theirs: i64) -> usize {
+        let theirs = usize::try_from(theirs).unwrap_or(0);
+        theirs.max(self.cluster.pool_size.unwrap_or(0)).min(limits::ROUTE_POOL_SIZE_MAX)
+    }
+}
