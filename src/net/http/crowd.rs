@@ -1,13 +1,20 @@
 //! `Crowd`: who has one of a few places, and who gives way when another one comes.
 //!
-//! A place is never refused: the one goes whose other side has been waited for longest. Who does
-//! what it came for renews its place with every step, and so outlives all that wait.
+//! A place is never refused: the one goes whose other side has been waited for longest, as soon as
+//! that is [`STEP_MIN`]. Who does what it came for renews its place with every step, and so outlives
+//! all that stand still; whoever waits for a place waits for few of these.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+/// Time that everybody has for a step although others wait.
+const STEP_MIN: Duration = Duration::from_millis(100);
 
 /// Those that have a place.
 pub(super) struct Crowd {
@@ -18,8 +25,14 @@ pub(super) struct Crowd {
 #[derive(Default)]
 struct Places {
     /// By the last step of each; who is dropped from here gives way.
-    by_step: BTreeMap<u64, oneshot::Sender<()>>,
+    by_step: BTreeMap<u64, Step>,
     steps: u64,
+}
+
+/// The last step of somebody who has a place.
+struct Step {
+    time: Instant,
+    evict: oneshot::Sender<()>,
 }
 
 /// What whoever has entered holds.
@@ -48,23 +61,42 @@ impl Crowd {
     pub(super) async fn enter(self: &Arc<Crowd>) -> Entered {
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => room,
-            Err(_) => {
-                drop(self.places.lock().by_step.pop_first());
-                let freed = Arc::clone(&self.room).acquire_owned().await;
-                freed.expect("the semaphore is never closed")
-            }
+            Err(_) => self.wait().await,
         };
         let (evict, evicted) = oneshot::channel();
         let step = self.places.lock().add(evict);
         Entered { place: Place { crowd: Arc::clone(self), step }, evicted, room }
+    }
+
+    /// Waits for room. Each that waits has one go who stands still, and again if others were first.
+    async fn wait(&self) -> OwnedSemaphorePermit {
+        let mut freed = pin!(Arc::clone(&self.room).acquire_owned());
+        loop {
+            let next = self.places.lock().evict(Instant::now());
+            if let Ok(room) = timeout_at(next, &mut freed).await {
+                return room.expect("the semaphore is never closed");
+            }
+        }
     }
 }
 
 impl Places {
     fn add(&mut self, evict: oneshot::Sender<()>) -> u64 {
         self.steps += 1;
-        self.by_step.insert(self.steps, evict);
+        self.by_step.insert(self.steps, Step { time: Instant::now(), evict });
         self.steps
+    }
+
+    /// Has the one go that stands still for longest, if that is long enough. Tells when to try again.
+    fn evict(&mut self, now: Instant) -> Instant {
+        if let Some(longest) = self.by_step.first_entry() {
+            let due = longest.get().time + STEP_MIN;
+            if due > now {
+                return due;
+            }
+            longest.remove();
+        }
+        now + STEP_MIN
     }
 }
 
@@ -72,7 +104,7 @@ impl Place {
     /// A step is done: all others give way before this one.
     pub(super) fn renew(&mut self) {
         let mut places = self.crowd.places.lock();
-        if let Some(evict) = places.by_step.remove(&self.step) {
+        if let Some(Step { evict, .. }) = places.by_step.remove(&self.step) {
             self.step = places.add(evict);
         }
     }
@@ -111,5 +143,23 @@ mod tests {
         assert_eq!(crowd.places.lock().by_step.len(), 2);
         drop((first, fourth));
         assert_eq!(crowd.places.lock().by_step.len(), 0);
+    }
+
+    /// What went wrong: of many that came at once those that had had to wait stayed for ever, and
+    /// whoever came behind them waited as long.
+    #[tokio::test]
+    async fn who_had_to_wait_gives_way_too() {
+        let crowd = Crowd::new(2);
+        for _ in 0..20 {
+            let crowd = Arc::clone(&crowd);
+            tokio::spawn(async move {
+                let entered = crowd.enter().await;
+                // It stands still until it has to go.
+                assert!(entered.evicted.await.is_err());
+            });
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(crowd.places.lock().by_step.len(), 2);
+        crowd.enter().await;
     }
 }
