@@ -50,6 +50,9 @@ const BRANCH_NS: usize = 30;
 const TARGET_NS: usize = 60;
 const OFFER_NS: usize = 30;
 
+/// To stage a message for one member of a group, in nanoseconds about: whom, is known only then.
+const GROUP_NS: usize = 200;
+
 /// What it takes to list a subscription to `subject`, or to remove it, in nanoseconds about: each
 /// token of a pattern may be a branch of its own.
 pub fn listing_ns(subject: &[u8]) -> usize {
@@ -277,6 +280,9 @@ impl Delivery {
                 false => 0,
             };
             delivered += offer.offer_groups(matched, scope.groups, &mut self.picks);
+            if wide {
+                offer.staging.add_work(GROUP_NS * matched.group_count());
+            }
             row.reached = delivered > 0;
             if !offer.turn_to(&mut followers, &mut row) {
                 break;

@@ -10,7 +10,7 @@ use crate::auth::permissions::RULE_NS;
 use crate::conn::subscription::Subscription;
 use crate::deliver::routed::Beyond;
 use crate::deliver::staging::{APPEND_NS, Plan, Receiver, Receivers};
-use crate::deliver::{OFFER_NS, OFFERS_PER_LOOK};
+use crate::deliver::{GROUP_NS, OFFER_NS, OFFERS_PER_LOOK};
 use crate::sublist::Entry;
 use crate::sublist::cache::Cached;
 use crate::sublist::result::MatchResult;
@@ -148,7 +148,7 @@ impl Matched {
     }
 
     fn measure(&mut self) {
-        let count = self.plain_count + self.groups.len();
+        let count = self.plain_count + self.group_count();
         self.is_wide = count > OFFERS_PER_LOOK || self.bundles.len() > 1;
     }
 
@@ -171,10 +171,15 @@ impl Matched {
     /// What it takes to stage a message of so many bytes for all, in nanoseconds about.
     #[cold]
     pub(super) fn offers_ns(&self, len: usize) -> usize {
-        let count = self.plain_count + self.groups.len();
-        count.saturating_mul(OFFER_NS + len)
+        self.plain_count.saturating_mul(OFFER_NS + len)
+            + self.group_count().saturating_mul(GROUP_NS + len)
             + self.bundled_count() * APPEND_NS
             + self.rules * RULE_NS
+    }
+
+    /// Groups with members here, elsewhere, or both.
+    pub(super) fn group_count(&self) -> usize {
+        self.groups.len() + self.beyond.as_ref().map_or(0, |beyond| beyond.group_count())
     }
 
     /// There are groups, here or elsewhere, or routes.

@@ -104,6 +104,12 @@ impl Ongoing {
         self.begun.is_some()
     }
 
+    /// How many bundles and targets it holds.
+    pub fn held_count(&self) -> usize {
+        let held = |begun: &Begun| begun.matched.bundles.len() + begun.matched.targets.len();
+        self.begun.as_ref().map_or(0, held)
+    }
+
     /// The publication.
     pub fn publish(&self) -> Publish<'_> {
         self.message.publish()

@@ -163,6 +163,10 @@ impl Beyond {
         self.routes.iter().filter(|route| route.plain).count() + self.groups.len()
     }
 
+    pub(super) fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
     /// How many bytes it holds on the heap, about.
     pub(super) fn heap_bytes(&self) -> usize {
         size_of::<Self>()

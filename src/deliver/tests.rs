@@ -429,6 +429,22 @@ fn what_takes_long_ends_a_turn_although_nothing_is_staged() {
     assert!(!over(&mut bench, &format!("PUB {subject}.c 2\r\nhi\r\n")), "it is in the cache now");
 }
 
+/// What went wrong: a message for one member of each of thousands of groups counted as nothing.
+#[test]
+fn groups_count_as_work() {
+    const COUNT: usize = 1_000;
+    let mut bench = Bench::new();
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    for number in 0..COUNT {
+        bench.subscribe(&reader, &format!("a group{number} {number}"));
+    }
+    for _ in 0..2 {
+        bench.delivery.staging.start_turn(short(COUNT * GROUP_NS));
+        bench.stage(&publisher, true, "PUB a 2\r\nhi\r\n");
+        assert!(bench.delivery.staging.is_turn_over());
+    }
+}
+
 /// A message goes to any number of subscriptions of one client: no turn takes all of them, no
 /// memory is needed for all of them, each gets it once, and who is gone by then does not get it.
 #[test]

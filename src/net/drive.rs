@@ -172,6 +172,9 @@ impl<M: Machine> Drive<M> {
         let Some(behind) = &mut self.behind else { return Poll::Ready(FIRST_TURN) };
         let begun = behind.has_begun();
         behind.place.take_if(|place| place.is_over());
+        if begun {
+            behind.place.get_or_insert_default();
+        }
         let Some(place) = &mut behind.place else { return Poll::Ready(FIRST_TURN) };
         if !begun {
             place.leave();
@@ -321,10 +324,6 @@ impl<M: Machine> Drive<M> {
         Handled::All
     }
 
-    fn has_begun(&self) -> bool {
-        self.behind.as_ref().is_some_and(|behind| behind.has_begun())
-    }
-
     fn has_unwritten(&self) -> bool {
         self.behind.as_ref().is_some_and(|behind| !behind.unwritten.is_empty())
     }
@@ -341,7 +340,10 @@ impl<M: Machine> Drive<M> {
                 if !delivered.reached() {
                     self.session.machine.handle_unreached(&delivered.publish(), delivery);
                 }
-                Handled::All
+                match M::STALLS && delivery.staging.has_stalled() {
+                    true => Handled::Part,
+                    false => Handled::All,
+                }
             }
         }
     }

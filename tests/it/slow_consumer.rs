@@ -82,31 +82,7 @@ for_both! {
 
     /// Who publishes to itself, and faster than it reads, waits for itself and loses nothing.
     fn who_is_behind_itself_is_paced(which) {
-        const COUNT: usize = 100_000;
-        let conf = "max_pending: 16MB\n";
-        let server = Server::with().conf(conf).monitored().start(which);
-        let stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
-        let mut writer = Client::from_stream(stream.try_clone().unwrap());
-        let mut reader = Client::from_stream(stream);
-        reader.frame();
-        writer.send("CONNECT {\"verbose\":false}\r\nSUB own 1\r\nPING\r\n");
-        reader.expect("PONG\r\n");
-        let message = format!("PUB own 1000\r\n{}\r\n", "x".repeat(1000));
-        let publishing = thread::spawn(move || {
-            let some = message.repeat(100);
-            (0..COUNT / 100).for_each(|_| writer.send(&some));
-            writer
-        });
-        let frame_len = "MSG own 1 1000\r\n".len() + 1000 + 2;
-        let mut len = 0;
-        while len < COUNT * frame_len {
-            assert_eq!(reader.read_some(Instant::now() + PATIENCE), Arrived::Bytes, "after {len}");
-            len += reader.take_received().len();
-            // A reader of some 30 MB/s.
-            thread::sleep(Duration::from_millis(2));
-        }
-        publishing.join().unwrap();
-        assert_eq!(http::json(&server, "/varz")["slow_consumers"], 0);
+        publish_to_itself(which, 1, 100_000, 1000);
     }
 
     fn past_the_write_deadline(which) {
@@ -243,4 +219,40 @@ for_both! {
         assert!(seen > 0 && seen < COUNT, "{seen} of {COUNT}");
         assert_eq!(http::json(&server, "/varz")["slow_consumers"], 0);
     }
+}
+
+/// One message to many subscriptions of one client takes several turns, and is not paused for in
+/// each of them only because it is begun.
+#[test]
+fn who_is_behind_itself_is_paced_with_many_subscriptions() {
+    publish_to_itself(Which::Dialtone, 2_000, 300, 100);
+}
+
+/// A client with `subscriptions` on one subject publishes to it, and reads some 30 MB/s at most.
+fn publish_to_itself(which: Which, subscriptions: usize, messages: usize, len: usize) {
+    const BATCH: usize = 100;
+    let server = Server::with().conf("max_pending: 16MB\n").monitored().start(which);
+    let stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    let mut writer = Client::from_stream(stream.try_clone().unwrap());
+    let mut reader = Client::from_stream(stream);
+    reader.frame();
+    writer.send("CONNECT {\"verbose\":false}\r\n");
+    writer.send(&(0..subscriptions).map(|sid| format!("SUB own {sid:04}\r\n")).collect::<String>());
+    writer.send("PING\r\n");
+    reader.expect("PONG\r\n");
+    let message = format!("PUB own {len}\r\n{}\r\n", "x".repeat(len));
+    let publishing = thread::spawn(move || {
+        let some = message.repeat(BATCH);
+        (0..messages / BATCH).for_each(|_| writer.send(&some));
+        writer
+    });
+    let frame_len = format!("MSG own 0000 {len}\r\n").len() + len + 2;
+    let mut read_len = 0;
+    while read_len < messages * subscriptions * frame_len {
+        assert_eq!(reader.read_some(Instant::now() + PATIENCE), Arrived::Bytes, "after {read_len}");
+        read_len += reader.take_received().len();
+        thread::sleep(Duration::from_millis(2));
+    }
+    publishing.join().unwrap();
+    assert_eq!(http::json(&server, "/varz")["slow_consumers"], 0);
 }

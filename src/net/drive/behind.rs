@@ -53,6 +53,11 @@ impl Behind {
         self.ongoing.as_ref().is_some_and(|ongoing| ongoing.is_begun())
     }
 
+    /// How much of what was found for such a message is kept: bundles and targets.
+    pub(super) fn held_count(&self) -> usize {
+        self.ongoing.as_ref().map_or(0, |ongoing| ongoing.held_count())
+    }
+
     /// Nothing is left to be remembered.
     pub(super) fn is_over(&self) -> bool {
         let Behind { backlog, ongoing, unwritten, place, .. } = self;

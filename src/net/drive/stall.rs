@@ -16,6 +16,10 @@ use crate::net::drive::{Drive, Phase};
 /// A pause from which on the log has a word of it.
 const STALL_TOLD_MIN: Duration = Duration::from_millis(5);
 
+/// Targets of a message that is delivered to some only, which may be held over a pause: some
+/// megabytes at most.
+const HELD_COUNT_MAX: usize = 64 * 1024;
+
 impl<M: Machine> Drive<M> {
     /// Publishing still pauses for a receiver that is far behind. For itself a client pauses as
     /// long as its socket takes something: nobody else has to wait for what it says meanwhile.
@@ -43,11 +47,12 @@ impl<M: Machine> Drive<M> {
     }
 
     /// Pauses if a receiver was found far behind, until it has caught up or for a moment. Not in
-    /// the middle of a message: others wait for its place in the lane.
+    /// the middle of a message for very many: what was found for it would be held meanwhile.
     pub(super) fn pause(&mut self, cx: &Context<'_>, delivery: &mut Delivery) -> bool {
         let Some(slow) = delivery.staging.take_stalled() else { return false };
         let policy = &delivery.settings.policy;
-        if !M::STALLS || self.has_begun() || !slow.stall(cx.waker(), policy, delivery.now) {
+        let held_count = self.behind.as_ref().map_or(0, |behind| behind.held_count());
+        if !M::STALLS || held_count > 0 || !slow.stall(cx.waker(), policy, delivery.now) {
             return false;
         }
         delivery.counters.stalled_clients.add(1);
