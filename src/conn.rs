@@ -757,7 +757,10 @@ impl Conn {
     /// A message on `subject` may go to its subscription in `queue`.
     pub fn can_deliver(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
         let state = self.state.lock();
-        state.access.as_ref().is_none_or(|access| access.permissions.can_deliver(subject, queue))
+        state.access.as_ref().is_none_or(|access| match self.kind {
+            Kind::Client => access.permissions.can_deliver(subject, queue),
+            Kind::Route => access.permissions.exports(subject),
+        })
     }
 
     /// Lets it answer to `reply`, if it may not publish there anyway.

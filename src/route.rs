@@ -504,10 +504,10 @@ impl Route {
             return delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
         }
         let export = delivery.settings.routes.permissions.as_ref();
-        if export.is_some_and(|export| !export.can_subscribe(subject, None)) {
+        if export.is_some_and(|export| !export.can_export(subject)) {
             return;
         }
-        let rules = export.map_or(0, |export| export.filters(subject, None));
+        let rules = export.map_or(0, |export| export.export_rules(subject));
         let id = account.name.as_bytes();
         let known = self.conn.subscriptions().find_remote(id, subject, name).cloned();
         if let Some(known) = known {

@@ -134,6 +134,32 @@ impl Permissions {
         has_empty_token(subject) || !self.subscribe.deny.denies(subject, queue)
     }
 
+    /// Tells whether interest of another server counts, of which these say what it may get. It may
+    /// be wider than that: see [`export_rules`](Permissions::export_rules).
+    ///
+    /// nats: server/route.go `canExport`
+    pub fn can_export(&self, subject: &[u8]) -> bool {
+        let names = |allow: &List| allow.plain.any(subject, tokens_match);
+        self.subscribe.allow.as_ref().is_none_or(names) && self.can_deliver(subject, None)
+    }
+
+    /// By how many rules, about, each message for such interest must be checked with
+    /// [`exports`](Permissions::exports): 0 if all that it matches may go there.
+    pub fn export_rules(&self, subject: &[u8]) -> u16 {
+        let covered = |allow: &List| allow.plain.any(subject, covers);
+        if self.subscribe.allow.as_ref().is_none_or(covered) {
+            return self.filters(subject, None);
+        }
+        self.subscribe.looks().try_into().unwrap_or(u16::MAX)
+    }
+
+    /// Tells whether a message on `subject` may go to the other server.
+    pub fn exports(&self, subject: &[u8]) -> bool {
+        let named =
+            |allow: &List| has_empty_token(subject) || allow.plain.any(subject, tokens_match);
+        self.subscribe.allow.as_ref().is_none_or(named) && self.can_deliver(subject, None)
+    }
+
     /// Reply allowance for a new connection of this user; none if it has to be allowed to publish
     /// what it answers to.
     pub fn replies(&self) -> Option<Replies> {

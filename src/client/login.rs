@@ -57,7 +57,10 @@ impl Client {
     ) -> Result<(), ProtoErr> {
         let user = match verdict {
             Verdict::Admitted(user) => user,
-            Verdict::Refused => return Err(ProtoErr::AuthorizationViolation),
+            Verdict::Refused => {
+                self.show_refused(connect);
+                return Err(ProtoErr::AuthorizationViolation);
+            }
             Verdict::Pending(check) => {
                 let login = Login { connect, check: Some(check) };
                 self.rare.get_or_insert_default().login = Some(Box::new(login));
@@ -80,6 +83,13 @@ impl Client {
             return Err(ProtoErr::NoRespondersRequiresHeaders);
         }
         self.vouch(delivery)
+    }
+
+    /// Has monitoring show who was sent away by what it said; logs name it as before.
+    fn show_refused(&self, Connect { name, lang, version, .. }: Connect) {
+        let before = self.conn.about();
+        let (named, user) = (Some(before.label()), before.user);
+        self.conn.set_about(&About { name, lang, version, user, named });
     }
 
     /// An op has begun that is not CONNECT: the client becomes `no_auth_user`, or has to go.

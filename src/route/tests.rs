@@ -441,9 +441,8 @@ fn denials_hold_against_wider_interest_on_all_ways() {
             let (subject, queue) = (random_subject(&mut random, true), random.bool());
             let line = ["", " r 1"][usize::from(queue)];
             acceptor.hear(&mut other, &format!("RS+ $G {subject}{line}\r\n"));
-            let covered = |allow: &String| subject::covers(allow.as_bytes(), subject.as_bytes());
-            if export.allow.as_ref().is_none_or(|allow| allow.iter().any(covered))
-                && !names(&export.deny, &subject, None)
+            let is_allowed = |allow: &Vec<String>| names(allow, &subject, None);
+            if export.allow.as_ref().is_none_or(is_allowed) && !names(&export.deny, &subject, None)
             {
                 theirs.push((subject, queue.then_some("r")));
             }
@@ -471,6 +470,9 @@ fn denials_hold_against_wider_interest_on_all_ways() {
             assert_eq!(count(acceptor.bench.take(0)), here, "{subject} {denied:?} {ours:?}");
             let line = match [None, Some("r")].map(|queue| matching(&theirs, queue)) {
                 _ if names(&export.deny, &subject, None) => String::new(),
+                _ if export.allow.as_ref().is_some_and(|allow| !names(allow, &subject, None)) => {
+                    String::new()
+                }
                 [0, 0] => String::new(),
                 [_, 0] => format!("RMSG $G {subject} 0\r\n\r\n"),
                 _ => format!("RMSG $G {subject} | r 0\r\n\r\n"),

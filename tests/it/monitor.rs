@@ -85,6 +85,22 @@ fn pages_have_the_real_shape() {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
+for_both! {
+    /// Operators look there for who cannot log in.
+    fn who_was_refused_is_shown_by_name(which) {
+        let conf = "authorization { user: u, password: p }\n";
+        let server = Server::with().conf(conf).monitored().start(which);
+        let mut refused = Client::open(&server);
+        let about = r#""name":"n","lang":"l","version":"1""#;
+        refused.send(&format!("CONNECT {{\"user\":\"u\",\"pass\":\"x\",{about}}}\r\n"));
+        let port = refused.local_port();
+        refused.expect("-ERR 'Authorization Violation'\r\n");
+        refused.expect_closed();
+        let closed = crate::liveness::closed_by_port(&server, port);
+        assert_eq!([&closed["name"], &closed["lang"], &closed["version"]], ["n", "l", "1"]);
+    }
+}
+
 type Shape = BTreeMap<String, &'static str>;
 
 fn differences(path: &str, real: &Shape, ours: &Shape) -> Vec<String> {

@@ -1,8 +1,8 @@
 //! `Crowd`: who has one of a few places, and who gives way when another one comes.
 //!
 //! A place is never refused: the one goes whose other side has been waited for longest, as soon as
-//! that is [`STEP_MIN`]. Who does what it came for renews its place with every step, and so outlives
-//! all that stand still; whoever waits for a place waits for few of these.
+//! that is [`STEP_MIN`]. Who does what it came for renews its place with every step, and so
+//! outlives all that stand still; whoever waits for a place waits for few of these.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -87,7 +87,8 @@ impl Places {
         self.steps
     }
 
-    /// Has the one go that stands still for longest, if that is long enough. Tells when to try again.
+    /// Has the one go that stands still for longest, if that is long enough. Tells when to try
+    /// again.
     fn evict(&mut self, now: Instant) -> Instant {
         if let Some(longest) = self.by_step.first_entry() {
             let due = longest.get().time + STEP_MIN;

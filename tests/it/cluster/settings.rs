@@ -31,6 +31,18 @@ for_both! {
         client.expect("MSG other 1 2\r\nhi\r\n");
     }
 
+    /// What is allowed leaves for interest that is wider than that, too.
+    fn what_export_allows_is_sent(which) {
+        let lists = "permissions { export: { allow: [\"orders.*\"] } }";
+        let server = alone(&format!("pool_size: -1\n{lists}")).start(which);
+        let mut remote = Remote::join(&server, "r");
+        let mut client = Client::connect(&server, "").steady();
+        remote.send("RS+ $G orders.>\r\n");
+        remote.fence();
+        client.send("PUB other 0\r\n\r\nPUB orders.new 0\r\n\r\n");
+        remote.expect("RMSG $G orders.new 0\r\n\r\n");
+    }
+
     /// What is denied does not leave for wider interest either, plain or of a queue group.
     fn what_export_denies_is_not_sent(which) {
         let deny = "permissions { export: { deny: [\"a.private.>\", \"*.b.secret\"] } }";
