@@ -37,7 +37,7 @@ pub fn run() -> ExitCode {
         Err(error) => return misused(&error),
     };
     match command {
-        Command::Help => say(cli::HELP),
+        Command::Help => say(&cli::help()),
         Command::Version => say(&cli::version_line()),
         Command::CheckConfig(flags) => return check_config(&flags),
         Command::Serve(flags) => return block_on(serve(&flags)),

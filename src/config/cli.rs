@@ -9,7 +9,10 @@
 
 mod client;
 mod cluster;
+mod flags;
 mod help;
+#[cfg(test)]
+mod manual;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,11 +20,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 pub use client::{Action, Client, Credentials, ServerUrl};
-pub use help::HELP;
+pub use help::help;
 
 use crate::base::limits;
+use crate::config::cli::flags::{Layer, Override};
 use crate::config::conf::{self, ConfError, Problem, Severity, Sources};
-use crate::config::options::{Listen, Login, Options, OptionsError, Port};
+use crate::config::options::{Login, Options, OptionsError, Port};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +43,7 @@ pub enum Command {
     },
     /// Act as a client.
     Client(Client),
-    /// Print [`HELP`].
+    /// Print [`help`].
     Help,
     /// Print [`version_line`].
     Version,
@@ -98,34 +102,6 @@ pub enum LoadError {
     Options(OptionsError),
 }
 
-/// One flag with its value.
-#[derive(Clone, PartialEq)]
-enum Override {
-    Host(String),
-    /// None is the default.
-    Port(Option<Port>),
-    ServerName(String),
-    ClientAdvertise(String),
-    /// None is off.
-    HttpPort(Option<Port>),
-    PidFile(PathBuf),
-    PortsFileDir(PathBuf),
-    User(String),
-    Password(String),
-    Token(String),
-    LogFile(PathBuf),
-    LogSizeLimit(u64),
-    MaxTracedMsgLen(usize),
-    Logtime(bool),
-    LogtimeUtc(bool),
-    Debug(bool),
-    Trace(bool),
-    TraceVerbose(bool),
-    Cluster(cluster::Override),
-    /// A flag that is accepted for compatibility, and why it does nothing.
-    Nothing(&'static str),
-}
-
 /// Reads the words after the program's name.
 ///
 /// # Errors
@@ -143,8 +119,11 @@ pub fn parse(
     }
     let mut words = Words::new(args);
     let mut server = Server::default();
-    while let Some(flag) = words.next_flag()? {
-        server.flag(flag, &mut words)?;
+    while let Some(written) = words.next_flag()? {
+        let flag = flags::find(written.name).ok_or_else(|| {
+            CliError::flag(format!("flag provided but not defined: -{}", written.name))
+        })?;
+        flag.read(written, &mut words, &mut server)?;
     }
     for word in words.rest() {
         match word.to_ascii_lowercase().as_bytes() {
@@ -173,77 +152,6 @@ struct Server {
 }
 
 impl Server {
-    fn flag<'a>(&mut self, flag: Flag<'a>, words: &mut Words<'a>) -> Result<(), CliError> {
-        let overrides = &mut self.flags.overrides;
-        match flag.name {
-            "h" | "help" => self.help = flag.bool()?,
-            "v" | "version" => self.version = flag.bool()?,
-            "t" => self.check = flag.bool()?,
-            "c" | "config" => {
-                let file = words.path(flag)?;
-                self.flags.config = Some(file).filter(|file| !file.as_os_str().is_empty());
-            }
-            "sl" | "signal" => self.signal = Some(words.text(flag)?),
-            "a" | "addr" | "net" => overrides.push(Override::Host(words.text(flag)?)),
-            "p" | "port" => overrides.push(Override::Port(words.port(flag)?)),
-            "n" | "name" | "server_name" => {
-                overrides.push(Override::ServerName(words.text(flag)?));
-            }
-            "client_advertise" => overrides.push(Override::ClientAdvertise(words.text(flag)?)),
-            "m" | "http_port" => overrides.push(Override::HttpPort(words.port(flag)?)),
-            "P" | "pid" => overrides.push(Override::PidFile(words.path(flag)?)),
-            "ports_file_dir" => overrides.push(Override::PortsFileDir(words.path(flag)?)),
-            "user" => overrides.push(Override::User(words.text(flag)?)),
-            "pass" => overrides.push(Override::Password(words.text(flag)?)),
-            "auth" => overrides.push(Override::Token(words.text(flag)?)),
-            "l" | "log" => overrides.push(Override::LogFile(words.path(flag)?)),
-            "log_size_limit" => {
-                let limit = u64::try_from(words.integer(flag)?).unwrap_or(0);
-                overrides.push(Override::LogSizeLimit(limit));
-            }
-            "max_traced_msg_len" => {
-                let len = usize::try_from(words.integer(flag)?).unwrap_or(0);
-                overrides.push(Override::MaxTracedMsgLen(len));
-            }
-            "T" | "logtime" => overrides.push(Override::Logtime(flag.bool()?)),
-            "logtime_utc" => overrides.push(Override::LogtimeUtc(flag.bool()?)),
-            "D" | "debug" => overrides.push(Override::Debug(flag.bool()?)),
-            "V" | "trace" => overrides.push(Override::Trace(flag.bool()?)),
-            "VV" => overrides.push(Override::TraceVerbose(flag.bool()?)),
-            "DV" => {
-                let on = flag.bool()?;
-                overrides.extend([Override::Debug(on), Override::Trace(on)]);
-            }
-            "DVV" => {
-                let on = flag.bool()?;
-                overrides.extend([Override::Debug(on), Override::TraceVerbose(on)]);
-            }
-            "sd" | "store_dir" => {
-                words.value(flag)?;
-                overrides.push(Override::Nothing(
-                    "store_dir has no effect: nothing is stored, there is no JetStream here",
-                ));
-            }
-            "js" | "jetstream" => {
-                if flag.bool()? {
-                    overrides.push(Override::Nothing(
-                        "jetstream has no effect: nothing is stored, there is no JetStream here",
-                    ));
-                }
-            }
-            "profile" => {
-                words.integer(flag)?;
-                overrides
-                    .push(Override::Nothing("profile has no effect: there is no Go profiler here"));
-            }
-            _ => match cluster::flag(flag, words)? {
-                Some(cluster) => overrides.push(Override::Cluster(cluster)),
-                None => flag.absent(words)?,
-            },
-        }
-        Ok(())
-    }
-
     fn command(self) -> Result<Command, CliError> {
         if self.version {
             return Ok(Command::Version);
@@ -297,62 +205,21 @@ impl Flags {
         if let Some(file) = &self.config {
             problems = conf::load(file, sources, &mut options).map_err(LoadError::Conf)?;
         }
-        let notices = self.overrides.iter().filter_map(|flag| match flag {
-            Override::Nothing(text) => Some(Problem {
-                severity: Severity::Notice,
-                position: None,
-                text: format!("--{text}"),
-            }),
-            _ => None,
-        });
-        problems.extend(notices);
-        self.apply(&mut options)?;
+        let notices = self.overrides.iter().filter_map(Override::notice);
+        problems.extend(notices.map(|text| Problem {
+            severity: Severity::Notice,
+            position: None,
+            text,
+        }));
+        self.lay_over(&mut options).map_err(LoadError::Flags)?;
         options.check().map_err(LoadError::Options)?;
         Ok(Loaded { options, problems })
     }
 
-    fn apply(&self, options: &mut Options) -> Result<(), LoadError> {
-        let (mut user, mut password, mut token) = ("", "", "");
-        let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-        let some_path = |path: &PathBuf| Some(path.clone()).filter(|p| !p.as_os_str().is_empty());
-        let log = &mut options.log;
-        for flag in &self.overrides {
-            match flag {
-                Override::Host(host) => {
-                    options.host = some(host).unwrap_or_else(|| limits::HOST_DEFAULT.to_owned());
-                }
-                Override::Port(port) => {
-                    options.port = port.unwrap_or(Port::Number(limits::PORT_DEFAULT));
-                }
-                Override::ServerName(name) => options.server_name = some(name),
-                Override::ClientAdvertise(address) => options.client_advertise = some(address),
-                Override::HttpPort(port) => {
-                    let host = options.http.take().map(|http| http.host).unwrap_or_default();
-                    options.http = port.map(|port| Listen { host, port });
-                }
-                Override::PidFile(path) => options.pid_file = some_path(path),
-                Override::PortsFileDir(path) => options.ports_file_dir = some_path(path),
-                Override::User(value) => user = value,
-                Override::Password(value) => password = value,
-                Override::Token(value) => token = value,
-                Override::LogFile(path) => log.log_file = some_path(path),
-                Override::LogSizeLimit(limit) => log.log_size_limit = *limit,
-                Override::MaxTracedMsgLen(len) => log.max_traced_msg_len = *len,
-                Override::Logtime(on) => log.logtime = *on,
-                Override::LogtimeUtc(on) => log.logtime_utc = *on,
-                Override::Debug(on) => log.debug = *on,
-                Override::Trace(on) => log.trace = *on,
-                Override::TraceVerbose(on) => (log.trace, log.trace_verbose) = (*on, *on),
-                Override::Cluster(_) | Override::Nothing(_) => {}
-            }
-        }
-        let cluster_flags = self.overrides.iter().filter_map(|flag| match flag {
-            Override::Cluster(flag) => Some(flag),
-            _ => None,
-        });
-        cluster::apply(cluster_flags, &mut options.cluster).map_err(LoadError::Flags)?;
-        let login = &mut options.authorization.login;
-        apply_login(login, user, password, token).map_err(|text| LoadError::Flags(text.to_owned()))
+    fn lay_over(&self, options: &mut Options) -> Result<(), String> {
+        let mut layer = Layer::new(options);
+        self.overrides.iter().try_for_each(|flag| flag.lay(&mut layer))?;
+        layer.finish()
     }
 }
 
@@ -409,7 +276,7 @@ struct Words<'a> {
 
 /// A flag, its value still to come unless it was written with `=`.
 #[derive(Clone, Copy)]
-struct Flag<'a> {
+struct Written<'a> {
     /// Without dashes.
     name: &'a str,
     value: Option<&'a OsStr>,
@@ -432,7 +299,7 @@ impl<'a> Words<'a> {
     }
 
     /// The next word if it is a flag. `--` ends the flags and is dropped.
-    fn next_flag(&mut self) -> Result<Option<Flag<'a>>, CliError> {
+    fn next_flag(&mut self) -> Result<Option<Written<'a>>, CliError> {
         let Some(word) = self.rest.first() else { return Ok(None) };
         let Some(flag) = word.as_bytes().strip_prefix(b"-").filter(|flag| !flag.is_empty()) else {
             return Ok(None);
@@ -447,40 +314,41 @@ impl<'a> Words<'a> {
         let Some(name) = name.filter(|name| !name.is_empty() && !name.starts_with('-')) else {
             return Err(CliError::flag(format!("bad flag syntax: {}", word.display())));
         };
-        Ok(Some(Flag { name, value: flag.get(end + 1..).map(OsStr::from_bytes) }))
+        Ok(Some(Written { name, value: flag.get(end + 1..).map(OsStr::from_bytes) }))
     }
 
-    fn value(&mut self, flag: Flag<'a>) -> Result<&'a OsStr, CliError> {
-        flag.value
+    fn value(&mut self, written: Written<'a>) -> Result<&'a OsStr, CliError> {
+        written
+            .value
             .or_else(|| self.next_word())
-            .ok_or_else(|| CliError::flag(format!("flag needs an argument: -{}", flag.name)))
+            .ok_or_else(|| CliError::flag(format!("flag needs an argument: -{}", written.name)))
     }
 
-    fn path(&mut self, flag: Flag<'a>) -> Result<PathBuf, CliError> {
-        self.value(flag).map(PathBuf::from)
+    fn path(&mut self, written: Written<'a>) -> Result<PathBuf, CliError> {
+        self.value(written).map(PathBuf::from)
     }
 
-    fn str(&mut self, flag: Flag<'a>) -> Result<&'a str, CliError> {
-        let value = self.value(flag)?;
-        value.to_str().ok_or_else(|| flag.invalid(&value.to_string_lossy()))
+    fn str(&mut self, written: Written<'a>) -> Result<&'a str, CliError> {
+        let value = self.value(written)?;
+        value.to_str().ok_or_else(|| written.invalid(&value.to_string_lossy()))
     }
 
-    fn text(&mut self, flag: Flag<'a>) -> Result<String, CliError> {
-        self.str(flag).map(str::to_owned)
+    fn text(&mut self, written: Written<'a>) -> Result<String, CliError> {
+        self.str(written).map(str::to_owned)
     }
 
-    fn integer(&mut self, flag: Flag<'a>) -> Result<i64, CliError> {
-        let value = self.str(flag)?;
-        value.parse().map_err(|_| flag.invalid(value))
+    fn integer(&mut self, written: Written<'a>) -> Result<i64, CliError> {
+        let value = self.str(written)?;
+        value.parse().map_err(|_| written.invalid(value))
     }
 
-    fn port(&mut self, flag: Flag<'a>) -> Result<Option<Port>, CliError> {
-        let value = self.str(flag)?;
-        value.parse().ok().and_then(Port::from_number).ok_or_else(|| flag.invalid(value))
+    fn port(&mut self, written: Written<'a>) -> Result<Option<Port>, CliError> {
+        let value = self.str(written)?;
+        value.parse().ok().and_then(Port::from_number).ok_or_else(|| written.invalid(value))
     }
 }
 
-impl Flag<'_> {
+impl Written<'_> {
     /// A bool takes no word after it, as in Go.
     fn bool(&self) -> Result<bool, CliError> {
         match self.value.map(|value| (value.to_str(), value)) {
@@ -495,30 +363,6 @@ impl Flag<'_> {
 
     fn invalid(&self, value: &str) -> CliError {
         CliError::flag(format!("invalid value {value:?} for flag -{}: parse error", self.name))
-    }
-
-    /// Flags of the real server for what does not exist here. Switched off they are accepted.
-    fn absent(&self, words: &mut Words<'_>) -> Result<(), CliError> {
-        let (is_bool, reason) = match self.name {
-            "tls" | "tlsverify" | "help_tls" => (true, "TLS is not supported yet"),
-            "tlscert" | "tlskey" | "tlscacert" => (false, "TLS is not supported yet"),
-            "ms" | "https_port" => (false, "monitoring over TLS is not supported yet"),
-            "s" | "syslog" => (true, "syslog is not supported, use --log"),
-            "r" | "remote_syslog" => (false, "syslog is not supported, use --log"),
-            _ => {
-                return Err(CliError::flag(format!(
-                    "flag provided but not defined: -{}",
-                    self.name
-                )));
-            }
-        };
-        let wanted = if is_bool {
-            self.bool()?
-        } else {
-            let value = self.value.or_else(|| words.next_word()).unwrap_or_default();
-            !matches!(value.as_bytes(), b"" | b"0")
-        };
-        if wanted { Err(CliError::new(format!("-{}: {reason}", self.name))) } else { Ok(()) }
     }
 }
 
@@ -546,7 +390,7 @@ impl CliError {
         Self { text, of_a_flag: true }
     }
 
-    /// Whether a flag of the server is what is wrong: [`HELP`] tells which there are.
+    /// Whether a flag of the server is what is wrong: [`help`] tells which there are.
     pub fn is_of_a_flag(&self) -> bool {
         self.of_a_flag
     }

@@ -7,7 +7,8 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use super::{CliError, Words};
+use super::flags::{Flag, Section};
+use super::{CliError, Words, Written};
 use crate::base::duration;
 use crate::base::limits;
 use crate::config::route_url::percent_decoded;
@@ -99,7 +100,7 @@ pub enum Credentials {
 
 /// Flags and words of an action while they are read.
 #[derive(Default)]
-struct Draft {
+pub(super) struct Draft {
     server: Option<String>,
     headers: Vec<(String, String)>,
     queue: Option<String>,
@@ -107,6 +108,100 @@ struct Draft {
     timeout: Option<Duration>,
     /// Subject and body.
     words: Vec<OsString>,
+}
+
+/// The effect of a flag of these words.
+pub(super) struct Effect {
+    /// Those that take it.
+    pub(super) words: &'static [&'static str],
+    keep: for<'a> fn(&mut Draft, Written<'a>, &mut Words<'a>) -> Result<(), CliError>,
+}
+
+/// The flags of these words, in the order of the help.
+pub(super) static FLAGS: Section<Effect> = Section {
+    title: "pub, sub, req, reply \
+            (the body of pub and req, if not given, is read from a pipe or file)",
+    flags: &[
+        Flag {
+            names: &["-s", "--server"],
+            argument: "URL",
+            help: "nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]\n\
+                   (default: $NATS_URL, else nats://127.0.0.1:4222)",
+            effect: Effect {
+                words: &["pub", "sub", "req", "reply"],
+                keep: |draft, written, words| {
+                    draft.server = Some(words.text(written)?);
+                    Ok(())
+                },
+            },
+        },
+        Flag {
+            names: &["-H", "--header"],
+            argument: "NAME:VALUE",
+            help: "header of the message, may be given again",
+            effect: Effect { words: &["pub", "req", "reply"], keep: keep_header },
+        },
+        Flag {
+            names: &["--queue"],
+            argument: "NAME",
+            help: "sub, reply: share the messages with this group",
+            effect: Effect {
+                words: &["sub", "reply"],
+                keep: |draft, written, words| {
+                    draft.queue = Some(words.text(written)?);
+                    Ok(())
+                },
+            },
+        },
+        Flag {
+            names: &["--count"],
+            argument: "N",
+            help: "sub, reply: end after N messages",
+            effect: Effect { words: &["sub", "reply"], keep: keep_count },
+        },
+        Flag {
+            names: &["--timeout"],
+            argument: "DURATION",
+            help: "req: how long to wait for the answer (default 2s)",
+            effect: Effect { words: &["req"], keep: keep_timeout },
+        },
+    ],
+};
+
+fn keep_header<'a>(
+    draft: &mut Draft,
+    written: Written<'a>,
+    words: &mut Words<'a>,
+) -> Result<(), CliError> {
+    let header = words.str(written)?;
+    let (name, value) = header.split_once(':').ok_or_else(|| written.invalid(header))?;
+    if name.is_empty() || name.contains(' ') || header.contains(['\r', '\n']) {
+        return Err(written.invalid(header));
+    }
+    draft.headers.push((name.to_owned(), value.trim().to_owned()));
+    Ok(())
+}
+
+fn keep_count<'a>(
+    draft: &mut Draft,
+    written: Written<'a>,
+    words: &mut Words<'a>,
+) -> Result<(), CliError> {
+    let count = words.str(written)?;
+    let number = count.parse().ok().filter(|&number| number > 0);
+    draft.count = Some(number.ok_or_else(|| written.invalid(count))?);
+    Ok(())
+}
+
+fn keep_timeout<'a>(
+    draft: &mut Draft,
+    written: Written<'a>,
+    words: &mut Words<'a>,
+) -> Result<(), CliError> {
+    let timeout = words.str(written)?;
+    let ns = duration::parse_ns(timeout).ok().and_then(|ns| u64::try_from(ns).ok());
+    draft.timeout = Some(Duration::from_nanos(ns.ok_or_else(|| written.invalid(timeout))?));
+    Ok(())
 }
 
 /// Reads what follows `word`. Flags may stand between the other words.
@@ -141,35 +236,15 @@ pub(super) fn parse(
 impl Draft {
     /// Reads a flag if the next word is one.
     fn flag(&mut self, word: &str, words: &mut Words<'_>) -> Result<bool, CliError> {
-        let Some(flag) = words.next_flag()? else { return Ok(false) };
-        let receives = matches!(word, "sub" | "reply");
-        match flag.name {
-            "s" | "server" => self.server = Some(words.text(flag)?),
-            "H" | "header" if word != "sub" => {
-                let written = words.str(flag)?;
-                let (name, value) = written.split_once(':').ok_or_else(|| flag.invalid(written))?;
-                let has_line_end = written.contains(['\r', '\n']);
-                if name.is_empty() || name.contains(' ') || has_line_end {
-                    return Err(flag.invalid(written));
-                }
-                self.headers.push((name.to_owned(), value.trim().to_owned()));
-            }
-            "queue" if receives => self.queue = Some(words.text(flag)?),
-            "count" if receives => {
-                let written = words.str(flag)?;
-                let count = written.parse().ok().filter(|&count| count > 0);
-                self.count = Some(count.ok_or_else(|| flag.invalid(written))?);
-            }
-            "timeout" if word == "req" => {
-                let written = words.str(flag)?;
-                let ns = duration::parse_ns(written).ok().and_then(|ns| u64::try_from(ns).ok());
-                self.timeout = Some(Duration::from_nanos(ns.ok_or_else(|| flag.invalid(written))?));
-            }
-            name => {
-                let text = format!("flag provided but not defined for {word}: -{name}");
-                return Err(CliError::new(text));
-            }
-        }
+        let Some(written) = words.next_flag()? else { return Ok(false) };
+        let mut flags = FLAGS.flags.iter();
+        let flag =
+            flags.find(|flag| flag.is_called(written.name) && flag.effect.words.contains(&word));
+        let Some(flag) = flag else {
+            let text = format!("flag provided but not defined for {word}: -{}", written.name);
+            return Err(CliError::new(text));
+        };
+        (flag.effect.keep)(self, written, words)?;
         Ok(true)
     }
 

@@ -3,75 +3,76 @@
 //! nats: server/opts.go `overrideCluster`, `RoutesFromStr`
 
 use crate::base::limits;
-use crate::config::cli::{CliError, Flag, Words};
+use crate::config::cli::flags::{Effect, Flag};
 use crate::config::options::{Cluster, Listen, Login, Port};
 use crate::config::route_url::{RouteUrl, RouteUrlError};
 
-/// One flag with its value.
-#[derive(Clone, PartialEq)]
-pub(super) enum Override {
-    /// `nats://[user:password@]host:port`; empty means no cluster.
-    Listen(String),
-    Name(String),
-    Advertise(String),
-    NoAdvertise(bool),
-    ConnectRetries(i64),
-    /// URLs with commas between them; empty means none.
-    Routes(String),
-}
+/// In the order of the help.
+pub(super) static FLAGS: [Flag<Effect>; 6] = [
+    Flag {
+        names: &["--cluster", "--cluster_listen"],
+        argument: "URL",
+        help: "nats://[USER:PASSWORD@]HOST:PORT for other servers\n\
+               (-1 any free port; empty: no cluster)",
+        effect: Effect::Url(|layer, url| listen(url, &mut layer.cluster)),
+    },
+    Flag {
+        names: &["--cluster_name"],
+        argument: "NAME",
+        help: "name that all its servers share (default: generated)",
+        effect: Effect::Text(|layer, name| replace(&mut layer.cluster.name, name)),
+    },
+    Flag {
+        names: &["--routes"],
+        argument: "URL,...",
+        help: "other servers to connect to, nats://HOST:PORT",
+        effect: Effect::Url(|layer, urls| {
+            layer.has_routes = !urls.is_empty();
+            let urls = urls.split(',').filter(|url| !url.trim().is_empty());
+            let read: Result<_, RouteUrlError> = urls.map(RouteUrl::parse).collect();
+            // nats-differs: the real server starts with URLs that it can never dial.
+            layer.cluster.routes = read.map_err(|error| error.to_string())?;
+            Ok(())
+        }),
+    },
+    Flag {
+        names: &["--cluster_advertise"],
+        argument: "HOST[:PORT]",
+        help: "address that other servers are told",
+        effect: Effect::Text(|layer, address| replace(&mut layer.cluster.advertise, address)),
+    },
+    Flag {
+        names: &["--no_advertise"],
+        argument: "",
+        help: "keep client addresses from the other servers",
+        effect: Effect::Switch(|layer, on| layer.cluster.no_advertise = on),
+    },
+    Flag {
+        names: &["--connect_retries"],
+        argument: "N",
+        help: "further attempts to reach a server heard of (default 0)",
+        effect: Effect::Number(|layer, count| {
+            layer.cluster.connect_retries = usize::try_from(count).unwrap_or(0);
+        }),
+    },
+];
 
-/// Reads the flag if it is one of a cluster.
-pub(super) fn flag<'a>(
-    flag: Flag<'a>,
-    words: &mut Words<'a>,
-) -> Result<Option<Override>, CliError> {
-    Ok(Some(match flag.name {
-        "cluster" | "cluster_listen" => Override::Listen(words.text(flag)?),
-        "cluster_name" => Override::Name(words.text(flag)?),
-        "cluster_advertise" => Override::Advertise(words.text(flag)?),
-        "no_advertise" => Override::NoAdvertise(flag.bool()?),
-        "connect_retries" => Override::ConnectRetries(words.integer(flag)?),
-        "routes" => Override::Routes(words.text(flag)?),
-        _ => return Ok(None),
-    }))
-}
-
-/// Lays the flags over the block of the file, in their order. What listens nowhere is no cluster.
+/// The block that flags have been laid over. What listens nowhere is no cluster.
 ///
 /// # Errors
-/// The first thing that does not fit, in the real server's words.
-pub(super) fn apply<'a>(
-    flags: impl Iterator<Item = &'a Override>,
-    block: &mut Option<Cluster>,
-) -> Result<(), String> {
-    let mut cluster = block.take().unwrap_or_default();
-    let mut routes = "";
-    for flag in flags {
-        match flag {
-            Override::Listen(url) => listen(url, &mut cluster)?,
-            Override::Name(name) if name.is_empty() => {}
-            Override::Name(name) => cluster.name = Some(name.clone()),
-            Override::Advertise(address) if address.is_empty() => {}
-            Override::Advertise(address) => cluster.advertise = Some(address.clone()),
-            Override::NoAdvertise(on) => cluster.no_advertise = *on,
-            Override::ConnectRetries(count) => {
-                cluster.connect_retries = usize::try_from(*count).unwrap_or(0);
-            }
-            Override::Routes(urls) => {
-                routes = urls;
-                let urls = urls.split(',').filter(|url| !url.trim().is_empty());
-                let read: Result<_, RouteUrlError> = urls.map(RouteUrl::parse).collect();
-                // nats-differs: the real server starts with URLs that it can never dial.
-                cluster.routes = read.map_err(|error| error.to_string())?;
-            }
-        }
-    }
-    if cluster.listen.is_some() {
-        *block = Some(cluster);
-    } else if !routes.is_empty() {
+/// Flags name routes of no cluster.
+pub(super) fn finish(cluster: Cluster, has_routes: bool) -> Result<Option<Cluster>, String> {
+    if has_routes && cluster.listen.is_none() {
         return Err("solicited routes require cluster capabilities, e.g. --cluster".to_owned());
     }
-    Ok(())
+    Ok(Some(cluster).filter(|cluster| cluster.listen.is_some()))
+}
+
+/// An empty value leaves what the file says.
+fn replace(field: &mut Option<String>, value: &str) {
+    if !value.is_empty() {
+        *field = Some(value.to_owned());
+    }
 }
 
 fn listen(url: &str, cluster: &mut Cluster) -> Result<(), String> {

@@ -1,62 +1,79 @@
-//! The text that `--help` prints.
+//! The text that `--help` prints: a few lines of usage, then every flag that the tables have.
+
+use std::fmt::Write;
+
+use crate::config::cli::client;
+use crate::config::cli::flags::{Flag, LAST, SECTIONS};
+
+/// The program in one line.
+pub(super) const TITLE: &str =
+    "dialtone: a subject bus that speaks the NATS protocol, without JetStream";
+
+/// The ways to call it, and what each does.
+pub(super) const USAGE: [(&str, &str); 6] = [
+    ("dialtone [flags]", "run a server"),
+    ("dialtone pub SUBJECT [BODY]", "publish one message"),
+    ("dialtone sub SUBJECT", "print what arrives"),
+    ("dialtone req SUBJECT [BODY]", "ask, print the answer"),
+    ("dialtone reply SUBJECT [BODY]", "answer each request"),
+    ("dialtone help | version", ""),
+];
+
+/// How flags are written.
+pub(super) const SYNTAX: &str =
+    "Flags take one or two dashes, and their value as the next word or after `=`.";
+
+/// Where the second column begins.
+const COLUMN: usize = 40;
 
 /// Every flag and word, one line each. Ends without newline.
-pub const HELP: &str = "\
-dialtone: a subject bus that speaks the NATS protocol, without JetStream
+pub fn help() -> String {
+    let mut text = format!("{TITLE}\n\n");
+    for (index, (call, does)) in USAGE.iter().enumerate() {
+        let label = if index == 0 { "Usage: " } else { "       " };
+        text.push_str(format!("{label}{call:<33}{does}").trim_end());
+        text.push('\n');
+    }
+    for section in &SECTIONS {
+        let _ = write!(text, "\n{}:\n", section.title);
+        text.push_str(&lines(section.flags));
+    }
+    let _ = write!(text, "\n{}:\n{}", client::FLAGS.title, lines(client::FLAGS.flags));
+    let _ = write!(text, "\n{}\n{SYNTAX}", lines(LAST.flags));
+    text
+}
 
-Usage: dialtone [flags]                 run a server
-       dialtone pub SUBJECT [BODY]      publish one message
-       dialtone sub SUBJECT             print what arrives
-       dialtone req SUBJECT [BODY]      ask, print the answer
-       dialtone reply SUBJECT [BODY]    answer each request
-       dialtone help | version
+fn lines<A>(flags: &[Flag<A>]) -> String {
+    let mut text = String::new();
+    for (calls, help) in entries(flags) {
+        // Where there is no short name, the long one stands below the long ones of the others.
+        let margin = if calls.starts_with("--") { 6 } else { 2 };
+        let mut calls = format!("{:margin$}{calls}", "");
+        for line in help.lines() {
+            let _ = writeln!(text, "{calls:<COLUMN$}{line}");
+            calls.clear();
+        }
+    }
+    text
+}
 
-Server:
-  -a, --addr, --net HOST                address for clients (default 0.0.0.0)
-  -p, --port N                          port for clients (default 4222, -1 any free one)
-  -n, --name, --server_name NAME        server name (default: the server's id)
-  -m, --http_port N                     port for monitoring (default off, -1 any free one)
-      --client_advertise HOST[:PORT]    address that clients are told
-  -c, --config FILE                     configuration file; flags win over it
-  -t                                    check the configuration file and exit
-  -P, --pid FILE                        file to write the process id to
-      --ports_file_dir DIR              folder for the list of addresses the server got
-  -sl, --signal CMD=PID                 tell a running server: stop, quit, term, reopen; PID
-                                        is its process id or its pid file
+/// The flags as the help has them: all that share a text in one, with their values.
+pub(super) fn entries<A>(flags: &[Flag<A>]) -> Vec<(String, &'static str)> {
+    let mut entries = Vec::new();
+    let mut calls = String::new();
+    for flag in flags {
+        calls.push_str(&call(flag));
+        if flag.help.is_empty() {
+            calls.push_str(", ");
+        } else {
+            entries.push((std::mem::take(&mut calls), flag.help));
+        }
+    }
+    entries
+}
 
-Cluster:
-      --cluster, --cluster_listen URL   nats://[USER:PASSWORD@]HOST:PORT for other servers
-                                        (-1 any free port; empty: no cluster)
-      --cluster_name NAME               name that all its servers share (default: generated)
-      --routes URL,...                  other servers to connect to, nats://HOST:PORT
-      --cluster_advertise HOST[:PORT]   address that other servers are told
-      --no_advertise                    keep client addresses from the other servers
-      --connect_retries N               further attempts to reach a server heard of (default 0)
-
-Login:
-      --user NAME, --pass PASSWORD      the one user that may connect
-      --auth TOKEN                      the token that clients must know
-
-Log:
-  -l, --log FILE                        file to log to (default: standard error)
-      --log_size_limit BYTES            size at which the file is rotated (default: never)
-  -T, --logtime[=false]                 time in front of each line (default true)
-      --logtime_utc                     that time in UTC
-  -D, --debug                           log connections
-  -V, --trace                           log protocol lines
-  -VV                                   the same, system account included
-  -DV, -DVV                             --debug with -V, with -VV
-      --max_traced_msg_len BYTES        longest message shown by --trace (default: all)
-
-pub, sub, req, reply (the body of pub and req, if not given, is read from a pipe or file):
-  -s, --server URL                      nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]
-                                        (default: $NATS_URL, else nats://127.0.0.1:4222)
-  -H, --header NAME:VALUE               header of the message, may be given again
-      --queue NAME                      sub, reply: share the messages with this group
-      --count N                         sub, reply: end after N messages
-      --timeout DURATION                req: how long to wait for the answer (default 2s)
-
-  -h, --help                            print this
-  -v, --version                         print the version of nats-server that this one follows
-
-Flags take one or two dashes, and their value as the next word or after `=`.";
+/// Names and value.
+fn call<A>(flag: &Flag<A>) -> String {
+    let blank = if matches!(flag.argument.as_bytes(), [] | [b'[', ..]) { "" } else { " " };
+    format!("{}{blank}{}", flag.names.join(", "), flag.argument)
+}

@@ -1,0 +1,445 @@
+//! The flags of a server, each once: its names, its value, its line in the help, and how it lays
+//! that value over the options.
+//!
+//! Parsing, the help, the man page and the completions of shells all go by these tables.
+//! nats: main.go, server/opts.go `ConfigureOptions`
+
+use std::path::{Path, PathBuf};
+
+use crate::base::limits;
+use crate::config::cli::{CliError, Server, Words, Written, apply_login, cluster};
+use crate::config::options::{Cluster, Listen, Options, Port};
+
+/// A flag, and `A`: its effect.
+pub(super) struct Flag<A> {
+    /// As the help writes them; one dash or two are taken for each.
+    pub(super) names: &'static [&'static str],
+    /// Its value as the help writes it; empty if it takes none.
+    pub(super) argument: &'static str,
+    /// Lines of the help. Empty if it shares them with the next flag.
+    pub(super) help: &'static str,
+    /// Its effect.
+    pub(super) effect: A,
+}
+
+impl<A> Flag<A> {
+    /// Whether a word of the command line, without dashes and value, means this flag.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own.trim_start_matches('-') == name)
+    }
+
+    /// The name that says most, without dashes.
+    pub(super) fn long_name(&self) -> &'static str {
+        self.names.last().map_or("", |name| name.trim_start_matches('-'))
+    }
+}
+
+/// Flags under one heading of the help.
+pub(super) struct Section<A: 'static> {
+    /// Without colon; empty for the last one.
+    pub(super) title: &'static str,
+    /// In the order of the help.
+    pub(super) flags: &'static [Flag<A>],
+}
+
+/// The effect of a flag of a server, by the kind of its value.
+pub(super) enum Effect {
+    Text(fn(&mut Layer<'_>, &str)),
+    /// The same for what may turn out to be none.
+    Url(fn(&mut Layer<'_>, &str) -> Result<(), String>),
+    /// None if it is empty.
+    Path(fn(&mut Layer<'_>, Option<PathBuf>)),
+    /// None is 0.
+    Port(fn(&mut Layer<'_>, Option<Port>)),
+    Number(fn(&mut Layer<'_>, i64)),
+    Switch(fn(&mut Layer<'_>, bool)),
+    /// About something else than options.
+    Ask(for<'a> fn(&mut Server, Written<'a>, &mut Words<'a>) -> Result<(), CliError>),
+    /// Accepted for compatibility; why it does nothing.
+    Nothing(Form, &'static str),
+    /// Accepted only if it is off; why.
+    Refused(Form, &'static str),
+}
+
+/// The form of a value that is of no use.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    Switch,
+    Number,
+    Word,
+}
+
+/// A flag that was given, with its value.
+#[derive(Clone)]
+pub(super) struct Override {
+    flag: &'static Flag<Effect>,
+    value: Value,
+}
+
+#[derive(Clone, PartialEq)]
+enum Value {
+    Text(String),
+    Path(PathBuf),
+    Port(Option<Port>),
+    Number(i64),
+    Switch(bool),
+    Unused,
+}
+
+/// Options while flags are laid over them, one after the other.
+pub(super) struct Layer<'a> {
+    pub(super) options: &'a mut Options,
+    pub(super) cluster: Cluster,
+    /// Some are given by a flag.
+    pub(super) has_routes: bool,
+    user: String,
+    password: String,
+    token: String,
+}
+
+/// Those that the help begins with; [`LAST`] ends it.
+pub(super) static SECTIONS: [Section<Effect>; 4] = [
+    Section { title: "Server", flags: &SERVER },
+    Section { title: "Cluster", flags: &cluster::FLAGS },
+    Section { title: "Login", flags: &LOGIN },
+    Section { title: "Log", flags: &LOG },
+];
+
+static SERVER: [Flag<Effect>; 10] = [
+    Flag {
+        names: &["-a", "--addr", "--net"],
+        argument: "HOST",
+        help: "address for clients (default 0.0.0.0)",
+        effect: Effect::Text(|layer, host| {
+            layer.options.host = some(host).unwrap_or_else(|| limits::HOST_DEFAULT.to_owned());
+        }),
+    },
+    Flag {
+        names: &["-p", "--port"],
+        argument: "N",
+        help: "port for clients (default 4222, -1 any free one)",
+        effect: Effect::Port(|layer, port| {
+            layer.options.port = port.unwrap_or(Port::Number(limits::PORT_DEFAULT));
+        }),
+    },
+    Flag {
+        names: &["-n", "--name", "--server_name"],
+        argument: "NAME",
+        help: "server name (default: the server's id)",
+        effect: Effect::Text(|layer, name| layer.options.server_name = some(name)),
+    },
+    Flag {
+        names: &["-m", "--http_port"],
+        argument: "N",
+        help: "port for monitoring (default off, -1 any free one)",
+        effect: Effect::Port(|layer, port| {
+            let host = layer.options.http.take().map(|http| http.host).unwrap_or_default();
+            layer.options.http = port.map(|port| Listen { host, port });
+        }),
+    },
+    Flag {
+        names: &["--client_advertise"],
+        argument: "HOST[:PORT]",
+        help: "address that clients are told",
+        effect: Effect::Text(|layer, address| layer.options.client_advertise = some(address)),
+    },
+    Flag {
+        names: &["-c", "--config"],
+        argument: "FILE",
+        help: "configuration file; flags win over it",
+        effect: Effect::Ask(|server, written, words| {
+            server.flags.config = filled(&words.path(written)?);
+            Ok(())
+        }),
+    },
+    Flag {
+        names: &["-t"],
+        argument: "",
+        help: "check the configuration file and exit",
+        effect: Effect::Ask(|server, written, _| {
+            server.check = written.bool()?;
+            Ok(())
+        }),
+    },
+    Flag {
+        names: &["-P", "--pid"],
+        argument: "FILE",
+        help: "file to write the process id to",
+        effect: Effect::Path(|layer, path| layer.options.pid_file = path),
+    },
+    Flag {
+        names: &["--ports_file_dir"],
+        argument: "DIR",
+        help: "folder for the list of addresses the server got",
+        effect: Effect::Path(|layer, path| layer.options.ports_file_dir = path),
+    },
+    Flag {
+        names: &["-sl", "--signal"],
+        argument: "CMD=PID",
+        help: "tell a running server: stop, quit, term, reopen; PID\n\
+               is its process id or its pid file",
+        effect: Effect::Ask(|server, written, words| {
+            server.signal = Some(words.text(written)?);
+            Ok(())
+        }),
+    },
+];
+
+static LOGIN: [Flag<Effect>; 3] = [
+    Flag {
+        names: &["--user"],
+        argument: "NAME",
+        help: "",
+        effect: Effect::Text(|layer, user| user.clone_into(&mut layer.user)),
+    },
+    Flag {
+        names: &["--pass"],
+        argument: "PASSWORD",
+        help: "the one user that may connect",
+        effect: Effect::Text(|layer, password| password.clone_into(&mut layer.password)),
+    },
+    Flag {
+        names: &["--auth"],
+        argument: "TOKEN",
+        help: "the token that clients must know",
+        effect: Effect::Text(|layer, token| token.clone_into(&mut layer.token)),
+    },
+];
+
+static LOG: [Flag<Effect>; 10] = [
+    Flag {
+        names: &["-l", "--log"],
+        argument: "FILE",
+        help: "file to log to (default: standard error)",
+        effect: Effect::Path(|layer, path| layer.options.log.log_file = path),
+    },
+    Flag {
+        names: &["--log_size_limit"],
+        argument: "BYTES",
+        help: "size at which the file is rotated (default: never)",
+        effect: Effect::Number(|layer, limit| {
+            layer.options.log.log_size_limit = u64::try_from(limit).unwrap_or(0);
+        }),
+    },
+    Flag {
+        names: &["-T", "--logtime"],
+        argument: "[=false]",
+        help: "time in front of each line (default true)",
+        effect: Effect::Switch(|layer, on| layer.options.log.logtime = on),
+    },
+    Flag {
+        names: &["--logtime_utc"],
+        argument: "",
+        help: "that time in UTC",
+        effect: Effect::Switch(|layer, on| layer.options.log.logtime_utc = on),
+    },
+    Flag {
+        names: &["-D", "--debug"],
+        argument: "",
+        help: "log connections",
+        effect: Effect::Switch(debug),
+    },
+    Flag {
+        names: &["-V", "--trace"],
+        argument: "",
+        help: "log protocol lines",
+        effect: Effect::Switch(trace),
+    },
+    Flag {
+        names: &["-VV"],
+        argument: "",
+        help: "the same, system account included",
+        effect: Effect::Switch(trace_verbose),
+    },
+    Flag {
+        names: &["-DV"],
+        argument: "",
+        help: "",
+        effect: Effect::Switch(|layer, on| {
+            debug(layer, on);
+            trace(layer, on);
+        }),
+    },
+    Flag {
+        names: &["-DVV"],
+        argument: "",
+        help: "--debug with -V, with -VV",
+        effect: Effect::Switch(|layer, on| {
+            debug(layer, on);
+            trace_verbose(layer, on);
+        }),
+    },
+    Flag {
+        names: &["--max_traced_msg_len"],
+        argument: "BYTES",
+        help: "longest message shown by --trace (default: all)",
+        effect: Effect::Number(|layer, len| {
+            layer.options.log.max_traced_msg_len = usize::try_from(len).unwrap_or(0);
+        }),
+    },
+];
+
+/// The end of the help.
+pub(super) static LAST: Section<Effect> = Section {
+    title: "",
+    flags: &[
+        Flag {
+            names: &["-h", "--help"],
+            argument: "",
+            help: "print this",
+            effect: Effect::Ask(|server, written, _| {
+                server.help = written.bool()?;
+                Ok(())
+            }),
+        },
+        Flag {
+            names: &["-v", "--version"],
+            argument: "",
+            help: "print the version of nats-server that this one follows",
+            effect: Effect::Ask(|server, written, _| {
+                server.version = written.bool()?;
+                Ok(())
+            }),
+        },
+    ],
+};
+
+/// Flags of the real server for what does not exist here; the help does not name them.
+static ABSENT: [Flag<Effect>; 8] = [
+    absent(&["-sd", "--store_dir"], Effect::Nothing(Form::Word, NO_JETSTREAM)),
+    absent(&["-js", "--jetstream"], Effect::Nothing(Form::Switch, NO_JETSTREAM)),
+    absent(&["--profile"], Effect::Nothing(Form::Number, "there is no Go profiler here")),
+    absent(&["--tls", "--tlsverify", "--help_tls"], Effect::Refused(Form::Switch, NO_TLS)),
+    absent(&["--tlscert", "--tlskey", "--tlscacert"], Effect::Refused(Form::Word, NO_TLS)),
+    absent(
+        &["-ms", "--https_port"],
+        Effect::Refused(Form::Word, "monitoring over TLS is not supported yet"),
+    ),
+    absent(&["-s", "--syslog"], Effect::Refused(Form::Switch, NO_SYSLOG)),
+    absent(&["-r", "--remote_syslog"], Effect::Refused(Form::Word, NO_SYSLOG)),
+];
+
+const NO_JETSTREAM: &str = "nothing is stored, there is no JetStream here";
+const NO_TLS: &str = "TLS is not supported yet";
+const NO_SYSLOG: &str = "syslog is not supported, use --log";
+
+const fn absent(names: &'static [&'static str], effect: Effect) -> Flag<Effect> {
+    Flag { names, argument: "", help: "", effect }
+}
+
+/// The flag of that name, without dashes.
+pub(super) fn find(name: &str) -> Option<&'static Flag<Effect>> {
+    let shown = SECTIONS.iter().chain([&LAST]).flat_map(|section| section.flags);
+    shown.chain(&ABSENT).find(|flag| flag.is_called(name))
+}
+
+impl Flag<Effect> {
+    /// Reads its value. What is no matter of options is done at once.
+    ///
+    /// # Errors
+    /// There is no value, or it is none of this kind.
+    pub(super) fn read<'a>(
+        &'static self,
+        written: Written<'a>,
+        words: &mut Words<'a>,
+        server: &mut Server,
+    ) -> Result<(), CliError> {
+        let value = match self.effect {
+            Effect::Text(_) | Effect::Url(_) => Value::Text(words.text(written)?),
+            Effect::Path(_) => Value::Path(words.path(written)?),
+            Effect::Port(_) => Value::Port(words.port(written)?),
+            Effect::Number(_) => Value::Number(words.integer(written)?),
+            Effect::Switch(_) => Value::Switch(written.bool()?),
+            Effect::Ask(ask) => return ask(server, written, words),
+            Effect::Nothing(form, _) if form.is_on(written, words)? => Value::Unused,
+            Effect::Refused(form, why) if form.is_on(written, words)? => {
+                return Err(CliError::new(format!("-{}: {why}", written.name)));
+            }
+            Effect::Nothing(..) | Effect::Refused(..) => return Ok(()),
+        };
+        server.flags.overrides.push(Override { flag: self, value });
+        Ok(())
+    }
+}
+
+impl Form {
+    /// Reads the value, and tells whether it asks for anything.
+    fn is_on<'a>(self, written: Written<'a>, words: &mut Words<'a>) -> Result<bool, CliError> {
+        match self {
+            Self::Switch => written.bool(),
+            Self::Number => words.integer(written).map(|_| true),
+            Self::Word => Ok(!matches!(words.value(written)?.as_encoded_bytes(), b"" | b"0")),
+        }
+    }
+}
+
+impl Override {
+    /// Lays it over the options.
+    ///
+    /// # Errors
+    /// A URL that is none, in the real server's words.
+    pub(super) fn lay(&self, layer: &mut Layer<'_>) -> Result<(), String> {
+        match (&self.flag.effect, &self.value) {
+            (Effect::Text(set), Value::Text(text)) => set(layer, text),
+            (Effect::Url(set), Value::Text(text)) => set(layer, text)?,
+            (Effect::Path(set), Value::Path(path)) => set(layer, filled(path)),
+            (Effect::Port(set), Value::Port(port)) => set(layer, *port),
+            (Effect::Number(set), Value::Number(number)) => set(layer, *number),
+            (Effect::Switch(set), Value::Switch(on)) => set(layer, *on),
+            _ => debug_assert!(self.notice().is_some(), "`Flag::read` keeps what is laid here"),
+        }
+        Ok(())
+    }
+
+    /// The notice that it does nothing, if so.
+    pub(super) fn notice(&self) -> Option<String> {
+        let Effect::Nothing(_, why) = self.flag.effect else { return None };
+        Some(format!("--{} has no effect: {why}", self.flag.long_name()))
+    }
+}
+
+impl PartialEq for Override {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.flag, other.flag) && self.value == other.value
+    }
+}
+
+impl<'a> Layer<'a> {
+    pub(super) fn new(options: &'a mut Options) -> Self {
+        let cluster = options.cluster.take().unwrap_or_default();
+        let (user, password, token) = (String::new(), String::new(), String::new());
+        Self { options, cluster, has_routes: false, user, password, token }
+    }
+
+    /// Ends with what several flags say together.
+    ///
+    /// # Errors
+    /// They do not fit each other, or the file.
+    pub(super) fn finish(self) -> Result<(), String> {
+        let Self { options, cluster, has_routes, user, password, token } = self;
+        options.cluster = cluster::finish(cluster, has_routes)?;
+        let login = &mut options.authorization.login;
+        apply_login(login, &user, &password, &token).map_err(str::to_owned)
+    }
+}
+
+fn debug(layer: &mut Layer<'_>, on: bool) {
+    layer.options.log.debug = on;
+}
+
+fn trace(layer: &mut Layer<'_>, on: bool) {
+    layer.options.log.trace = on;
+}
+
+fn trace_verbose(layer: &mut Layer<'_>, on: bool) {
+    layer.options.log.trace = on;
+    layer.options.log.trace_verbose = on;
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
+fn filled(path: &Path) -> Option<PathBuf> {
+    Some(path.to_owned()).filter(|path| !path.as_os_str().is_empty())
+}
