@@ -13,6 +13,7 @@ use std::sync::{Once, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::target::Server;
@@ -414,11 +415,11 @@ fn publish_on_time(
     run: &Run,
 ) -> io::Result<()> {
     let interval_ns = interval.as_nanos() as u64;
-    let mut random = Random::new(interval_ns);
+    let mut random = Rng::with_seed(interval_ns);
     let mut due_ns = run.now_ns() + interval_ns;
     let mut sent = 0;
     for turn in 0.. {
-        let offset_ns = if jitter { random.below(interval_ns) } else { 0 };
+        let offset_ns = if jitter { random.u64(..interval_ns) } else { 0 };
         let now_ns = run.now_ns();
         let held_up = now_ns > due_ns + offset_ns;
         if !held_up {
@@ -538,30 +539,4 @@ fn take(
     progress[subscriber.flow].add(brought.messages);
     run.pongs.fetch_add(brought.pongs, SeqCst);
     Ok(brought.pongs)
-}
-
-/// A small generator of repeatable pseudo-random numbers (xorshift).
-#[derive(Debug)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    /// Any seed will do.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound.max(1)
-    }
-
-    /// Puts `items` into an order that is as likely as any other.
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
-        for index in (1..items.len()).rev() {
-            items.swap(index, self.below(index as u64 + 1) as usize);
-        }
-    }
 }

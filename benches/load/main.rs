@@ -35,11 +35,11 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 use std::{env, fs};
 
+use fastrand::Rng;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{Args, HELP};
 use crate::floors::Floors;
-use crate::flow::Random;
 use crate::record::{Machine, Record, Row, Verdict};
 use crate::scenario::{Sample, Scenario, Stage};
 use crate::target::Target;
@@ -250,7 +250,7 @@ fn compare(
     }
     println!("\n{}", report::heads(&record.targets));
     let start = Instant::now();
-    let mut random = Random::new(1);
+    let mut random = Rng::with_seed(1);
     for (index, scenario) in scenarios.iter().enumerate() {
         let place = format!("{} of {}", index + 1, scenarios.len());
         let mut row =
@@ -271,7 +271,7 @@ fn rounds(
     scenario: &Scenario,
     targets: &[Target],
     names: &[String],
-    random: &mut Random,
+    random: &mut Rng,
     tell: &dyn Fn(&str),
 ) -> Row {
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); targets.len()];

@@ -4,7 +4,9 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::flow::{Chunk, Flow, Load, Outcome, Pace, Random, Subscriber};
+use fastrand::Rng;
+
+use crate::flow::{Chunk, Flow, Load, Outcome, Pace, Subscriber};
 use crate::pieces::{
     WINDOW_MIN, WRITE_LEN, chunk, counting, figures, flow, run, run_fan_out, stamped_chunk, window,
 };
@@ -100,7 +102,7 @@ pub(crate) fn subscriptions(name: &str, title: &str, count: usize) -> Scenario {
             let line = format!("SUB {} {:07}\r\n", subject(number), number);
             setups[number % connections].extend_from_slice(line.as_bytes());
         }
-        Random::new(count as u64).shuffle(&mut numbers);
+        Rng::with_seed(count as u64).shuffle(&mut numbers);
         let mut chunks = vec![Chunk::default()];
         let payload = [b'x'; 16];
         for &number in numbers.iter().cycle().take(count.max(1000)) {

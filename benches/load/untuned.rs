@@ -3,7 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use crate::flow::{Chunk, Flow, Load, Pace, Random, Subscriber};
+use fastrand::Rng;
+
+use crate::flow::{Chunk, Flow, Load, Pace, Subscriber};
 use crate::pieces::{flow, run, stamped_chunk, window};
 use crate::scenario::{Sample, Scenario, Stage};
 use crate::wire::{connect, connect_all, publish_with_headers};
@@ -23,14 +25,14 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 fn mixed_sizes(stage: &Stage<'_>) -> io::Result<Sample> {
     const SUBSCRIBERS: usize = 3;
     const SIZES: [usize; 12] = [8, 40, 64, 100, 150, 256, 400, 700, 1500, 4000, 16_000, 65_536];
-    let mut random = Random::new(7);
+    let mut random = Rng::with_seed(7);
     let mut chunks = Vec::new();
     for _ in 0..64 {
         let mut chunk = Chunk::default();
         while chunk.bytes.len() < 48 * 1024 {
             // The lower of two draws: small sizes are the more frequent ones.
-            let draw = random.below(12).min(random.below(12)) as usize;
-            let subject = format!("mixed.{}", random.below(20));
+            let draw = random.usize(..12).min(random.usize(..12));
+            let subject = format!("mixed.{}", random.u64(..20));
             let payload = vec![b'x'; SIZES[draw]];
             stage.server.dialect.publish(&mut chunk.bytes, &subject, None, &payload);
             chunk.deliveries += SUBSCRIBERS as u64;
@@ -81,12 +83,12 @@ fn chat(stage: &Stage<'_>) -> io::Result<Sample> {
         streams.push(reader.twin());
         subscribers.push(Subscriber::stamped(reader, 0));
     }
-    let mut random = Random::new(11);
+    let mut random = Rng::with_seed(11);
     let flow = Flow {
         streams,
         chunks: (0..CLIENTS * 7 + 3)
             .map(|_| {
-                let subject = format!("chat.{}", random.below(CLIENTS));
+                let subject = format!("chat.{}", random.u64(..CLIENTS));
                 stamped_chunk(stage.server.dialect, &subject, 60, 1, 1)
             })
             .collect(),
@@ -124,13 +126,13 @@ fn wildcards(stage: &Stage<'_>) -> io::Result<Sample> {
             patterns.push(pattern);
         }
     }
-    let mut random = Random::new(13);
+    let mut random = Rng::with_seed(13);
     let mut chunks = Vec::new();
     for _ in 0..64 {
         let mut chunk = Chunk::default();
         for _ in 0..200 {
-            let (a, b) = (random.below(CONNECTIONS), random.below(CONNECTIONS));
-            let last = ["new", "old", "gone"][random.below(3) as usize];
+            let (a, b) = (random.u64(..CONNECTIONS), random.u64(..CONNECTIONS));
+            let last = random.choice(["new", "old", "gone"]).unwrap_or_default();
             let subject = format!("shop.{a}.{b}.{last}");
             stage.server.dialect.publish(&mut chunk.bytes, &subject, None, &[b'x'; 100]);
             chunk.deliveries += patterns.iter().filter(|p| matches(p, &subject)).count() as u64;

@@ -4,8 +4,10 @@
 
 use std::time::Instant;
 
+use fastrand::Rng;
+
 use crate::support::client::Arrived;
-use crate::support::random::Random;
+use crate::support::random::seed_from_env;
 use crate::support::{Client, PATIENCE, Server, Which, frames};
 
 /// Turns of a session: which connection, and what it sends.
@@ -18,12 +20,12 @@ const SUBJECTS: [&str; 12] =
 const PATTERNS: [&str; 14] =
     ["a", "a.b", "a.*", "a.>", ">", "*", "*.b", "*.*", "a.*.c", "b", "a.", "a..b", ">.a", "a*"];
 
-fn session(random: &mut Random) -> Session {
+fn session(random: &mut Rng) -> Session {
     let mut session: Session = (0..CONNECTIONS).map(|conn| (conn, connect(random))).collect();
-    for _ in 0..5 + random.below(25) {
-        let conn = random.below(CONNECTIONS);
+    for _ in 0..5 + random.usize(..25) {
+        let conn = random.usize(..CONNECTIONS);
         let mut sent = Vec::new();
-        for _ in 0..1 + random.below(4) {
+        for _ in 0..1 + random.usize(..4) {
             op(random, conn, &mut sent);
         }
         session.push((conn, sent));
@@ -31,8 +33,8 @@ fn session(random: &mut Random) -> Session {
     session
 }
 
-fn connect(random: &mut Random) -> Vec<u8> {
-    let flag = |random: &mut Random| if random.one_in(2) { "true" } else { "false" };
+fn connect(random: &mut Rng) -> Vec<u8> {
+    let flag = |random: &mut Rng| if random.bool() { "true" } else { "false" };
     // Pedantic stays off: the real server's answer to it depends on how reads are cut.
     format!(
         "CONNECT {{\"verbose\":{},\"pedantic\":false,\"echo\":{},\"headers\":true,\
@@ -44,37 +46,44 @@ fn connect(random: &mut Random) -> Vec<u8> {
     .into_bytes()
 }
 
-fn op(random: &mut Random, conn: usize, sent: &mut Vec<u8>) {
-    let blank = random.pick(&[" ", " ", " ", "  ", "\t"]);
-    let end = random.pick(&["\r\n", "\r\n", "\r\n", "\n", " \r\n"]);
-    let sid = random.below(5);
-    let text = match random.below(24) {
+fn op(random: &mut Rng, conn: usize, sent: &mut Vec<u8>) {
+    let blank = random.choice([" ", " ", " ", "  ", "\t"]).unwrap();
+    let end = random.choice(["\r\n", "\r\n", "\r\n", "\n", " \r\n"]).unwrap();
+    let sid = random.usize(..5);
+    let text = match random.usize(..24) {
         0..=6 => {
             // Groups of one: who of several gets a message is chance.
             let queue =
-                if random.one_in(3) { format!("q{conn}{sid}{blank}") } else { String::new() };
-            format!("SUB{blank}{}{blank}{queue}{sid}{end}", random.pick(&PATTERNS))
+                if random.u8(..3) == 0 { format!("q{conn}{sid}{blank}") } else { String::new() };
+            format!("SUB{blank}{}{blank}{queue}{sid}{end}", random.choice(PATTERNS).unwrap())
         }
         7..=9 => format!("UNSUB{blank}{sid}{end}"),
-        10..=11 => format!("UNSUB {sid}{blank}{}{end}", random.below(4)),
+        10..=11 => format!("UNSUB {sid}{blank}{}{end}", random.usize(..4)),
         12..=18 => {
-            let reply = if random.one_in(3) { random.pick(&["r ", "a.r ", "a "]) } else { "" };
-            let size = random.pick(&[0, 1, 5, 300].each_ref());
-            let payload = "p".repeat(*size);
-            format!("PUB{blank}{} {reply}{size}{end}{payload}\r\n", random.pick(&SUBJECTS))
+            let reply =
+                if random.u8(..3) == 0 { random.choice(["r ", "a.r ", "a "]).unwrap() } else { "" };
+            let size = random.choice([0, 1, 5, 300]).unwrap();
+            let payload = "p".repeat(size);
+            format!(
+                "PUB{blank}{} {reply}{size}{end}{payload}\r\n",
+                random.choice(SUBJECTS).unwrap()
+            )
         }
         19..=21 => {
-            let header = random.pick(&["NATS/1.0\r\n\r\n", "NATS/1.0\r\nA: b\r\n\r\n", "h", ""]);
-            let size = random.below(4);
+            let header =
+                random.choice(["NATS/1.0\r\n\r\n", "NATS/1.0\r\nA: b\r\n\r\n", "h", ""]).unwrap();
+            let size = random.usize(..4);
             let total = header.len() + size;
             let payload = "p".repeat(size);
-            let subject = random.pick(&SUBJECTS);
+            let subject = random.choice(SUBJECTS).unwrap();
             format!("HPUB {subject} {}{blank}{total}{end}{header}{payload}\r\n", header.len())
         }
-        22 => format!("{}{end}", random.pick(&["PING", "pong", "+OK", "INFO {}", "ping x"])),
-        _ if random.one_in(4) => {
+        22 => {
+            format!("{}{end}", random.choice(["PING", "pong", "+OK", "INFO {}", "ping x"]).unwrap())
+        }
+        _ if random.u8(..4) == 0 => {
             let wrong = ["FOO", "SUB a", "PUB a x", "PUB a 2\r\nabc", "UNSUB", "HPUB a 5 2", ""];
-            format!("{}{end}", random.pick(&wrong))
+            format!("{}{end}", random.choice(wrong).unwrap())
         }
         _ => String::new(),
     };
@@ -188,8 +197,8 @@ fn the_real_one_answers_alike_twice() {
 }
 
 fn play_many(count: usize, servers: [Which; 2]) {
-    let seed = Random::seed_from_env("SESSIONS_SEED");
-    let mut random = Random::new(seed);
+    let seed = seed_from_env("SESSIONS_SEED");
+    let mut random = Rng::with_seed(seed);
     for number in 0..count {
         let session = session(&mut random);
         compare(&session, servers, &format!("session {number}, SESSIONS_SEED={seed}"));

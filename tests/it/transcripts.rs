@@ -15,11 +15,12 @@ mod text;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use fastrand::Rng;
 use format::{Case, Group, Script};
 use play::Cut;
 
 use crate::support::Which;
-use crate::support::random::Random;
+use crate::support::random::seed_from_env;
 use crate::support::server::Setup;
 
 /// Names the files; each becomes a module with a test per server.
@@ -71,7 +72,7 @@ fn check(name: &str, which: Which) {
         std::fs::write(&path, record::record(&script)).unwrap();
         return;
     }
-    let seed = Random::seed_from_env("TRANSCRIPTS_SEED");
+    let seed = seed_from_env("TRANSCRIPTS_SEED");
     let failures: Vec<String> = std::thread::scope(|scope| {
         let play = |group| scope.spawn(move || play_group(group, which, seed));
         let groups: Vec<_> = script.groups.iter().map(play).collect();
@@ -108,7 +109,7 @@ fn play_group(group: &Group, which: Which, seed: u64) -> Vec<String> {
         return failures;
     }
     let server = setup(group).start(which);
-    for mut cut in [Cut::Whole, Cut::Pieces(Random::new(seed)), Cut::Bytes] {
+    for mut cut in [Cut::Whole, Cut::Pieces(Rng::with_seed(seed)), Cut::Bytes] {
         for case in &shared {
             if !case.may_be_cut(which) && !matches!(cut, Cut::Whole) {
                 continue;

@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use fastrand::Rng;
+
 use super::replies::{REPLY_BYTES_MAX, REPLY_COUNT_MAX};
 use super::*;
 use crate::base::subject;
@@ -312,11 +314,11 @@ fn replies_agree_with_a_map() {
     let (max, expires) = (2, Duration::from_secs(1));
     let mut replies = replies(max, Some(expires));
     let mut open: HashMap<u64, (u64, i64)> = HashMap::new();
-    let mut random = Random(14);
+    let mut random = Rng::with_seed(14);
     for now in (0..100_000).map(|step| step * SECOND / 2_000) {
-        let number = random.below(3_000);
+        let number = random.u64(..3_000);
         let name = format!("r{number}");
-        if random.below(3) > 0 {
+        if random.u8(..3) > 0 {
             replies.open(name.as_bytes(), now);
             open.insert(number, (now, 0));
         } else {
@@ -341,29 +343,19 @@ fn expired_replies_make_room_first() {
     assert!((last - 9_999..=last).all(|i| replies.take(format!("r{i}").as_bytes(), now)));
 }
 
-/// A tiny generator with a fixed seed, so that a failure repeats.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.0 >> 33) % limit
+/// A subject of one to four tokens; `wild` of eight tokens are wildcards.
+fn subject(random: &mut Rng, wild: u8) -> String {
+    let count = random.usize(1..=4);
+    let mut tokens = Vec::new();
+    for at in 1..=count {
+        let token = match random.u8(..8) {
+            n if n >= wild => random.choice(["a", "b", "c", "*a"]).unwrap(),
+            0 if at == count => ">",
+            _ => "*",
+        };
+        tokens.push(token);
     }
-
-    /// A subject of one to four tokens; `wild` of eight tokens are wildcards.
-    fn subject(&mut self, wild: u64) -> String {
-        let count = 1 + self.below(4);
-        let mut tokens = Vec::new();
-        for at in 1..=count {
-            let token = match self.below(8) {
-                n if n >= wild => ["a", "b", "c", "*a"][self.below(4) as usize],
-                0 if at == count => ">",
-                _ => "*",
-            };
-            tokens.push(token);
-        }
-        tokens.join(".")
-    }
+    tokens.join(".")
 }
 
 /// A pattern against a subject, token by token; `wild` gives the subject's wildcards their meaning.
@@ -386,10 +378,10 @@ fn naive_match(pattern: &str, subject: &str, wild: bool) -> bool {
 /// Lists of every length up to some thirty, so that both the scan and the index are asked.
 #[test]
 fn lists_agree_with_a_naive_oracle() {
-    let mut random = Random(2_151);
+    let mut random = Rng::with_seed(2_151);
     for round in 0..600 {
-        let mut list = |limit: u64| -> Vec<String> {
-            (0..random.below(limit)).map(|_| random.subject(2)).collect()
+        let mut list = |limit: usize| -> Vec<String> {
+            (0..random.usize(..limit)).map(|_| subject(&mut random, 2)).collect()
         };
         let (allow, deny) = (list(30), list(if round % 2 == 0 { 4 } else { 20 }));
         let lists = SubjectPermission { allow: Some(allow.clone()), deny: deny.clone() };
@@ -402,14 +394,14 @@ fn lists_agree_with_a_naive_oracle() {
             list.iter().any(|pattern| naive_match(pattern, subject, wild))
         };
         for _ in 0..50 {
-            let subject = random.subject(2);
+            let subject = self::subject(&mut random, 2);
             let denied = listed(&deny, &subject, false);
             let may_publish = listed(&allow, &subject, false) && !denied;
             assert_eq!(permissions.can_publish(subject.as_bytes()), may_publish, "{subject}");
             let may_subscribe = listed(&allow, &subject, true) && !denied;
             let subscribed = permissions.can_subscribe(subject.as_bytes(), None);
             assert_eq!(subscribed, may_subscribe, "{subject} {allow:?} {deny:?}");
-            let published = random.subject(0);
+            let published = self::subject(&mut random, 0);
             if subscribed && naive_match(&subject, &published, false) {
                 let reached = !listed(&deny, &published, false);
                 assert_eq!(reaches(&permissions, &subject, &published), reached, "{published}");

@@ -6,10 +6,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use serde_json::Value;
 
 use crate::support::machines::Machines;
-use crate::support::random::Random;
+use crate::support::random::seed_from_env;
 use crate::support::{Client, Cluster, Flavor, PATIENCE, Server, Which, http};
 
 use Which::{Dialtone, Real};
@@ -48,15 +49,15 @@ fn asking(server: &Server) -> Client {
 /// Connections between servers come and go while subscriptions do; in the end all know all.
 #[test]
 fn flapping_leaves_no_ghost() {
-    let seed = Random::seed_from_env("DIALTONE_CHAOS_SEED");
+    let seed = seed_from_env("DIALTONE_CHAOS_SEED");
     println!("DIALTONE_CHAOS_SEED={seed}");
-    let mut random = Random::new(seed);
+    let mut random = Rng::with_seed(seed);
     let mut cluster = Cluster::relayed(&[Dialtone; 3], Flavor::Default);
     let mut clients = cluster.clients("");
     let mut subjects = vec![Vec::new(); 3];
     for round in 0..60 {
-        let at = random.below(3);
-        let subject = format!("s{}", random.below(20));
+        let at = random.usize(..3);
+        let subject = format!("s{}", random.usize(..20));
         match subjects[at].iter().position(|known| *known == subject) {
             Some(known) => {
                 subjects[at].swap_remove(known);
@@ -69,7 +70,7 @@ fn flapping_leaves_no_ghost() {
         }
         clients[at].fence();
         if round % 6 == 0 {
-            cluster.proxy(random.below(3)).cut();
+            cluster.proxy(random.usize(..3)).cut();
         }
         thread::sleep(Duration::from_millis(10));
     }
@@ -82,13 +83,13 @@ fn flapping_leaves_no_ghost() {
 #[test]
 #[ignore = "starts some hundred servers"]
 fn all_mixtures_start_around_the_first() {
-    let seed = Random::seed_from_env("DIALTONE_CHAOS_SEED");
+    let seed = seed_from_env("DIALTONE_CHAOS_SEED");
     println!("DIALTONE_CHAOS_SEED={seed}");
-    let mut random = Random::new(seed);
+    let mut random = Rng::with_seed(seed);
     let starts = std::env::var("DIALTONE_STARTS").map_or(24, |text| text.parse().unwrap());
     for start in 0..starts {
         let count = 3 + start % 4;
-        let mixture = random.below(1 << count);
+        let mixture = random.usize(..1 << count);
         let kinds = [Dialtone, Real];
         let kinds: Vec<Which> = (0..count).map(|at| kinds[mixture >> at & 1]).collect();
         if !kinds.iter().all(|which| which.available()) {

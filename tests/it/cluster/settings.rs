@@ -284,11 +284,10 @@ fn large_messages_cross() {
             client.fence();
         }
         cluster.settle();
-        let mut random = crate::support::random::Random::new(1);
+        let mut random = fastrand::Rng::with_seed(1);
         for from in 0..2 {
             for len in [0, 1, 65_535, 65_536, 1_048_576] {
-                let payload: String =
-                    (0..len).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
+                let payload: String = (0..len).map(|_| random.lowercase()).collect();
                 clients[from].send(&format!("PUB big {len}\r\n{payload}\r\n"));
                 for client in &mut clients {
                     client.expect(&format!("MSG big 1 {len}\r\n{payload}\r\n"));

@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use serde_json::Value;
 
 use super::proxy::Proxy;
-use super::random::Random;
 use super::server::Setup;
 use super::{Client, PATIENCE, Server, Which, http};
 
@@ -83,12 +83,12 @@ impl Cluster {
 
     /// The first server alone, then all others, which know of that one only. Each of them waits
     /// for a moment of its own before it starts; nothing is awaited afterwards.
-    pub(crate) fn start_around_first(kinds: &[Which], random: &mut Random) -> Cluster {
+    pub(crate) fn start_around_first(kinds: &[Which], random: &mut Rng) -> Cluster {
         let mut cluster = Cluster::of(Flavor::Default, Vec::new());
         cluster.add(kinds[0], |setup| setup);
         let mut setup = || {
             cluster.started += 1;
-            let pause = Duration::from_millis(random.below(40) as u64);
+            let pause = Duration::from_millis(random.u64(..40));
             (Server::with().monitored().conf(cluster.conf(1, None)), pause)
         };
         let setups: Vec<_> = kinds[1..].iter().map(|&which| (which, setup())).collect();

@@ -6,17 +6,18 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use fastrand::Rng;
+
 use super::format::{Case, Expected, Group, Open, Turn};
 use super::text::{canonical_info, escape, fits, unescape};
 use crate::support::client::Arrived;
 use crate::support::frames;
-use crate::support::random::Random;
 use crate::support::{Client, PATIENCE, Server};
 
 /// How the bytes of a turn are cut into writes.
 pub(super) enum Cut {
     Whole,
-    Pieces(Random),
+    Pieces(Rng),
     Bytes,
 }
 
@@ -202,7 +203,7 @@ impl Member {
             let len = match cut {
                 Cut::Whole => rest.len(),
                 Cut::Pieces(random) => {
-                    1 + random.below(rest.len().min(40)) * (1 + bytes.len() / 999)
+                    1 + random.usize(..rest.len().min(40)) * (1 + bytes.len() / 999)
                 }
                 Cut::Bytes if bytes.len() <= BYTES_MAX => 1,
                 Cut::Bytes => 1 + bytes.len() / 50,
