@@ -5,6 +5,7 @@
 
 pub mod connect;
 pub mod encoder;
+pub mod escaping;
 pub mod headers;
 pub mod http_head;
 pub mod info;

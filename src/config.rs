@@ -1,6 +1,7 @@
 //! What an operator says: the options, and the file and the command line that they come from.
 //!
-//! Imports `base` only. Reads no file by itself: a loader is handed in.
+//! Imports `base`, and of `codec` how JSON is escaped. Reads no file by itself: a loader is handed
+//! in.
 
 pub(crate) mod cli;
 pub(crate) mod compression;

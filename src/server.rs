@@ -11,8 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crc::{CRC_16_XMODEM, Crc};
-use data_encoding::BASE32_NOPAD;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::runtime::{self, Runtime};
@@ -37,11 +35,6 @@ use crate::net::{dial, files, http, listener};
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
 use crate::tool::line_client::{LineClient, LineErr, LineOptions};
-
-/// First byte of a server's public nkey: base32 makes an `N` of it. nats: nkeys `PrefixByteServer`
-const SERVER_PREFIX: u8 = 13 << 3;
-
-static NKEY_CHECKSUM: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
 /// A running server. It stops when it is shut down or dropped.
 pub struct Server {
@@ -386,15 +379,12 @@ fn new_runtime(options: &Options) -> io::Result<Runtime> {
     builder.thread_name("dialtone").enable_all().build()
 }
 
-/// Draws an id in the form of a public nkey: prefix, 32 bytes, checksum. There is no private half,
-/// as a server signs nothing; to make one would keep 100 KB more of this program in memory.
+/// Draws an id. The key has no private half, as a server signs nothing; to make one would keep
+/// 100 KB more of this program in memory.
 fn new_server_id() -> ServerId {
-    let mut nkey = [0; 35];
-    nkey[0] = SERVER_PREFIX;
-    fastrand::fill(&mut nkey[1..33]);
-    let checksum = NKEY_CHECKSUM.checksum(&nkey[..33]);
-    nkey[33..].copy_from_slice(&checksum.to_le_bytes());
-    ServerId::new(&BASE32_NOPAD.encode(&nkey)).expect("a server's public nkey has this shape")
+    let mut key = [0; 32];
+    fastrand::fill(&mut key);
+    ServerId::of_key(key)
 }
 
 fn log_start(options: &Options, server_id: &ServerId) {

@@ -29,6 +29,7 @@ const FLOORS: [&[&str]; 7] = [
     ],
     &[
         "codec::headers",
+        "codec::escaping",
         "codec::info",
         "codec::connect",
         "codec::http_head",

@@ -1,9 +1,11 @@
 //! Names of things: connections, their kinds, servers. Plain data, compared and printed.
 //!
-//! Knows nothing of how an id is made: the server draws its nkey and hands out connection ids.
+//! Draws none: the server has random bytes for its key, and hands out connection ids.
 //! nats: server/client.go `client.cid`, `client.kind`; server/server.go `Info.ID`
 
 use std::fmt;
+
+use data_encoding::BASE32_NOPAD;
 
 /// Connection id: unique within one server run, counted up from 1, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +44,19 @@ impl ServerId {
     /// Characters in a server id.
     pub const LEN: usize = 56;
 
+    /// First byte of the key, of which base32 makes an `N`. nats: nkeys `PrefixByteServer`
+    const PREFIX: u8 = 13 << 3;
+
+    /// The nkey with this public key: prefix, key and checksum, in base32.
+    #[must_use]
+    pub fn of_key(key: [u8; 32]) -> Self {
+        let mut nkey = [Self::PREFIX; 35];
+        nkey[1..33].copy_from_slice(&key);
+        let checksum = crc16(&nkey[..33]);
+        nkey[33..].copy_from_slice(&checksum.to_le_bytes());
+        Self::new(&BASE32_NOPAD.encode(&nkey)).expect("prefix and length give it this shape")
+    }
+
     /// Takes the text of a public server nkey. `None` if it has not the shape of one; the
     /// checksum inside is not verified.
     #[must_use]
@@ -70,6 +85,17 @@ impl fmt::Debug for ServerId {
     }
 }
 
+/// The CRC-16 of nkeys, also called XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    const POLYNOMIAL: u16 = 0x1021;
+    bytes.iter().fold(0, |sum, &byte| {
+        (0..8).fold(sum ^ (u16::from(byte) << 8), |sum, _| {
+            let carry = sum >> 15;
+            (sum << 1) ^ (carry * POLYNOMIAL)
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +107,15 @@ mod tests {
         assert_eq!(ServerId::new(&text[1..]), None);
         assert_eq!(ServerId::new(&text.replace('N', "U")), None);
         assert_eq!(ServerId::new(&text.to_lowercase()), None);
+    }
+
+    #[test]
+    fn a_key_becomes_the_nkey_that_the_nkeys_crate_makes_of_it() {
+        for _ in 0..10 {
+            let text = nkeys::KeyPair::new_server().public_key();
+            let (_, key) = nkeys::from_public_key(&text).unwrap();
+            assert_eq!(ServerId::of_key(key).as_str(), text);
+        }
     }
 
     #[test]

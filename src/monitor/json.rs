@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 
+use crate::codec::escaping::Escaping;
+
 /// Values that can be written as JSON.
 pub trait Document {
-    /// Writes the text with two spaces of indentation. `<`, `>` and `&` are escaped, and the two
-    /// line ends that JavaScript does not take in a string.
+    /// Writes the text with two spaces of indentation.
     ///
     /// # Errors
     /// Those of `into`.
@@ -21,32 +22,6 @@ pub trait Document {
 impl<T: Serialize> Document for T {
     fn write_json(&self, into: &mut dyn Write) -> io::Result<()> {
         Ok(serde_json::to_writer_pretty(Escaping(into), self)?)
-    }
-}
-
-/// Escapes what stands inside strings only, and comes from a serializer in whole characters.
-struct Escaping<W>(W);
-
-impl<W: Write> Write for Escaping<W> {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let mut done = 0;
-        for at in 0..text.len() {
-            let (code, len): (u16, _) = match text[at..] {
-                [code @ (b'<' | b'>' | b'&'), ..] => (code.into(), 1),
-                [0xe2, 0x80, 0xa8, ..] => (0x2028, 3),
-                [0xe2, 0x80, 0xa9, ..] => (0x2029, 3),
-                _ => continue,
-            };
-            self.0.write_all(&text[done..at])?;
-            write!(self.0, "\\u{code:04x}")?;
-            done = at + len;
-        }
-        self.0.write_all(&text[done..])?;
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
     }
 }
 

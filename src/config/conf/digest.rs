@@ -4,61 +4,61 @@
 //! nats: conf/parse.go `configDigest`, which hashes what Go's encoding/json writes: keys sorted,
 //! `<`, `>` and `&` escaped, a newline at the end.
 
-use std::fmt::Write;
+use std::io::Write;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::value::{Map, Value};
+use crate::codec::escaping::Escaping;
 
 /// `sha256:` and 64 hexadecimal digits.
 pub(super) fn digest(root: &Map) -> String {
-    let mut json = String::new();
+    let mut json = Vec::new();
     write_map(&mut json, root);
-    json.push('\n');
+    json.push(b'\n');
     let mut digest = "sha256:".to_owned();
-    for byte in Sha256::digest(&json) {
-        let _ = write!(digest, "{byte:02x}");
-    }
+    HEXLOWER.encode_append(&Sha256::digest(&json), &mut digest);
     digest
 }
 
-fn write_value(json: &mut String, value: &Value) {
+fn write_value(json: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Text(text) | Value::DateTime(text) => write_text(json, text),
         Value::Integer(value) => {
             let _ = write!(json, "{value}");
         }
         Value::Float(value) => write_float(json, *value),
-        Value::Bool(value) => json.push_str(if *value { "true" } else { "false" }),
+        Value::Bool(value) => json.extend_from_slice(if *value { b"true" } else { b"false" }),
         Value::Array(nodes) => {
-            json.push('[');
+            json.push(b'[');
             for (index, node) in nodes.iter().enumerate() {
                 if index > 0 {
-                    json.push(',');
+                    json.push(b',');
                 }
                 write_value(json, &node.value);
             }
-            json.push(']');
+            json.push(b']');
         }
         Value::Map(map) => write_map(json, map),
     }
 }
 
-fn write_map(json: &mut String, map: &Map) {
-    json.push('{');
+fn write_map(json: &mut Vec<u8>, map: &Map) {
+    json.push(b'{');
     for (index, (name, node)) in map.0.iter().enumerate() {
         if index > 0 {
-            json.push(',');
+            json.push(b',');
         }
         write_text(json, name);
-        json.push(':');
+        json.push(b':');
         write_value(json, &node.value);
     }
-    json.push('}');
+    json.push(b'}');
 }
 
 /// Go writes the shortest digits too, but switches to an exponent at 1e21 and below 1e-6.
-fn write_float(json: &mut String, value: f64) {
+fn write_float(json: &mut Vec<u8>, value: f64) {
     let magnitude = value.abs();
     let _ = if magnitude >= 1e21 {
         // Rust writes no plus sign.
@@ -70,22 +70,6 @@ fn write_float(json: &mut String, value: f64) {
     };
 }
 
-fn write_text(json: &mut String, text: &str) {
-    json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            '\u{8}' => json.push_str("\\b"),
-            '\u{c}' => json.push_str("\\f"),
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                let _ = write!(json, "\\u{:04x}", u32::from(c));
-            }
-            c => json.push(c),
-        }
-    }
-    json.push('"');
+fn write_text(json: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(Escaping(json), text).expect("memory takes it");
 }

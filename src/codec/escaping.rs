@@ -1,0 +1,33 @@
+//! JSON as Go escapes it: `<`, `>`, `&`, and the two line ends that JavaScript does not take in a
+//! string.
+//!
+//! nats: Go's encoding/json, which writes for HTML unless told otherwise
+
+use std::io::{self, Write};
+
+/// Passes JSON on with these escapes. They stand inside strings only, and come from a serializer in
+/// whole characters.
+pub struct Escaping<W>(pub W);
+
+impl<W: Write> Write for Escaping<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let mut done = 0;
+        for at in 0..text.len() {
+            let (code, len): (u16, _) = match text[at..] {
+                [code @ (b'<' | b'>' | b'&'), ..] => (code.into(), 1),
+                [0xe2, 0x80, 0xa8, ..] => (0x2028, 3),
+                [0xe2, 0x80, 0xa9, ..] => (0x2029, 3),
+                _ => continue,
+            };
+            self.0.write_all(&text[done..at])?;
+            write!(self.0, "\\u{code:04x}")?;
+            done = at + len;
+        }
+        self.0.write_all(&text[done..])?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
