@@ -22,14 +22,8 @@ pub enum ProtoErr {
     AuthorizationViolation,
     /// No CONNECT in time.
     AuthenticationTimeout,
-    /// The user's credentials ran out while connected.
-    UserAuthenticationExpired,
-    /// The account's credentials ran out while connected.
-    AccountAuthenticationExpired,
     /// The server has as many connections as it may.
     MaxConnections,
-    /// The account has as many connections as it may.
-    MaxAccountConnections,
     /// The connection or account has as many subscriptions as it may. Stays open.
     MaxSubscriptions,
     /// A control line longer than `max_control_line`.
@@ -42,10 +36,6 @@ pub enum ProtoErr {
     NoRespondersRequiresHeaders,
     /// Too many PINGs without an answer.
     StaleConnection,
-    /// The client did not upgrade to TLS in time.
-    TlsRequired,
-    /// More TLS handshakes per second than `connection_rate_limit`.
-    TlsThrottled,
     /// A client spoke on the cluster port.
     RoutePort,
     /// SUB to what is no subject. Stays open.
@@ -55,8 +45,6 @@ pub enum ProtoErr {
     /// PUB to a wildcard or to what is no subject, pedantic only. The message goes out all the
     /// same.
     InvalidPublishSubject,
-    /// The account named could not be set up. Stays open.
-    AccountRegistration,
     /// Not permitted. Stays open.
     Denied(Box<Denied>),
     /// Another server that does not fit this one.
@@ -121,15 +109,6 @@ pub enum Denied {
         /// Subject of the subscription.
         subject: Box<[u8]>,
     },
-    /// A subscription that stood and was removed by new permissions.
-    Removed {
-        /// Subject of the subscription.
-        subject: Box<[u8]>,
-        /// Queue name, if it is a queue subscription.
-        queue: Option<Box<[u8]>>,
-        /// Its sid.
-        sid: Box<[u8]>,
-    },
 }
 
 impl From<Denied> for ProtoErr {
@@ -156,17 +135,12 @@ impl ProtoErr {
             Self::ErrReceived => Some(R::ParseError),
             Self::AuthorizationViolation => Some(R::AuthenticationViolation),
             Self::AuthenticationTimeout => Some(R::AuthenticationTimeout),
-            Self::UserAuthenticationExpired | Self::AccountAuthenticationExpired => {
-                Some(R::AuthenticationExpired)
-            }
-            Self::MaxConnections | Self::TlsThrottled => Some(R::MaxConnectionsExceeded),
-            Self::MaxAccountConnections => Some(R::MaxAccountConnectionsExceeded),
+            Self::MaxConnections => Some(R::MaxConnectionsExceeded),
             Self::MaxControlLine => Some(R::MaxControlLineExceeded),
             Self::MaxPayload => Some(R::MaxPayloadExceeded),
             Self::InvalidProtocol => Some(R::BadClientProtocolVersion),
             Self::NoRespondersRequiresHeaders => Some(R::NoRespondersRequiresHeaders),
             Self::StaleConnection => Some(R::StaleConnection),
-            Self::TlsRequired => Some(R::TlsHandshakeError),
             Self::RoutePort => Some(R::WrongPort),
             Self::Route(err) => Some(match **err {
                 RouteErr::ClusterName { .. } => R::ClusterNameConflict,
@@ -183,7 +157,6 @@ impl ProtoErr {
             | Self::InvalidSubject
             | Self::InvalidSubscription
             | Self::InvalidPublishSubject
-            | Self::AccountRegistration
             | Self::Denied(_) => None,
         }
     }
@@ -218,23 +191,17 @@ impl fmt::Display for ProtoErr {
             Self::ErrReceived => "client sent -ERR",
             Self::AuthorizationViolation => "Authorization Violation",
             Self::AuthenticationTimeout => "Authentication Timeout",
-            Self::UserAuthenticationExpired => "User Authentication Expired",
-            Self::AccountAuthenticationExpired => "Account Authentication Expired",
             Self::MaxConnections => "maximum connections exceeded",
-            Self::MaxAccountConnections => "maximum account active connections exceeded",
             Self::MaxSubscriptions => "maximum subscriptions exceeded",
             Self::MaxControlLine => "maximum control line exceeded",
             Self::MaxPayload => "Maximum Payload Violation",
             Self::InvalidProtocol => "invalid client protocol",
             Self::NoRespondersRequiresHeaders => "no responders requires headers support",
             Self::StaleConnection => "Stale Connection",
-            Self::TlsRequired => "Secure Connection - TLS Required",
-            Self::TlsThrottled => "Connection throttling is active. Please try again later.",
             Self::RoutePort => "attempted to connect to route port",
             Self::InvalidSubject => "Invalid Subject",
             Self::InvalidSubscription => "Invalid Subscription",
             Self::InvalidPublishSubject => "Invalid Publish Subject",
-            Self::AccountRegistration => "Failed Account Registration",
             Self::Denied(denied) => return denied.fmt(f),
             Self::Route(err) => return err.fmt(f),
             Self::Refused(reason) => reason.as_str(),
@@ -286,13 +253,10 @@ impl fmt::Display for Denied {
             Self::TooManyTokens { subject } => {
                 write!(f, "Subscription to {}, too many tokens", Quoted(subject))
             }
-            Self::Subscribe { subject, queue } | Self::Removed { subject, queue, .. } => {
+            Self::Subscribe { subject, queue } => {
                 write!(f, "Subscription to {}", Quoted(subject))?;
                 if let Some(queue) = queue {
                     write!(f, " using queue {}", Quoted(queue))?;
-                }
-                if let Self::Removed { sid, .. } = self {
-                    write!(f, " (sid {})", Quoted(sid))?;
                 }
                 Ok(())
             }
@@ -569,10 +533,6 @@ mod tests {
         assert_eq!(
             denied(Denied::Subscribe { subject: bytes("a"), queue: Some(bytes("q")) }),
             "-ERR 'Permissions Violation for Subscription to \"a\" using queue \"q\"'\r\n"
-        );
-        assert_eq!(
-            denied(Denied::Removed { subject: bytes("a"), queue: None, sid: bytes("1") }),
-            "-ERR 'Permissions Violation for Subscription to \"a\" (sid \"1\")'\r\n"
         );
     }
 
