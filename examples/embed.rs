@@ -11,7 +11,8 @@ use dialtone::{LineOptions, Server};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let server = Server::builder().host("127.0.0.1").port(0).start().await?;
-    println!("other programs connect to nats://{}", server.client_addr());
+    let address = server.client_addr().ok_or("it has a port")?;
+    println!("other programs connect to nats://{address}");
 
     let client = server.client(&LineOptions::default()).await?;
     let mut orders = client.subscribe("orders.*", None).await?;

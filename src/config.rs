@@ -1,7 +1,32 @@
-//! What an operator says: the options, and the file and the command line that they come from.
+//! What an operator says: the options, and the file that they come from.
 //!
-//! Imports `base`, and of `codec` how JSON is escaped. Reads no file by itself: a loader is handed
-//! in.
+//! [`Options`] begins with nats-server's defaults and may be changed field by field; [`load`] reads
+//! a configuration file over it. Either goes to [`Server::builder`](crate::Server::builder).
+//!
+//! ```
+//! use dialtone::config::{Cluster, Credential, Listen, Login, Permissions, Port, RouteUrl, User};
+//!
+//! let mut options = dialtone::Options::default();
+//! options.max_payload = 64 * 1024;
+//!
+//! let mut cluster = Cluster::default();
+//! cluster.listen = Some(Listen { host: "127.0.0.1".into(), port: Port::Free });
+//! cluster.routes.push(RouteUrl::parse("nats://127.0.0.1:6222")?);
+//! options.cluster = Some(cluster);
+//!
+//! let password = Credential::Password { user: "till".into(), password: "secret".into() };
+//! let mut permissions = Permissions::default();
+//! permissions.publish.allow = Some(vec!["orders.>".into()]);
+//! let mut till = User::new(password);
+//! till.permissions = Some(permissions);
+//! options.authorization.login = Login::Users(vec![till]);
+//!
+//! options.check()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+// The command line is here too, for the program. Imports `base`, and of `codec` how JSON is escaped.
+// Reads no file by itself: a loader is handed in.
 
 pub(crate) mod cli;
 pub(crate) mod compression;

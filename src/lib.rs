@@ -1,7 +1,44 @@
-//! dialtone: a fire-and-forget subject bus that speaks the NATS protocol.
+//! A fire-and-forget subject bus that speaks the NATS protocol, as a value in your program.
 //!
-//! For embedding: [`Server::builder`] starts a server inside the program, [`Server::client`] talks
-//! to it without a port. ARCHITECTURE.md lists the modules by what they may know of each other.
+//! A [`Server`] serves unmodified NATS clients in place of nats-server, and the program itself
+//! without a port: [`Server::client`] is a small client, [`Server::connect`] a stream of bytes for
+//! any other.
+//!
+//! ```
+//! use dialtone::{LineOptions, Server};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::builder().host("127.0.0.1").port(0).start().await?;
+//! let address = server.client_addr().expect("it has a port for clients");
+//! println!("other programs connect to nats://{address}");
+//!
+//! let client = server.client(&LineOptions::default()).await?;
+//! let mut orders = client.subscribe("orders.*", None).await?;
+//! client.publish("orders.new", "four teapots").await?;
+//! let order = orders.next().await.expect("it was published");
+//! assert_eq!(order.payload, "four teapots");
+//!
+//! server.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | set up a server | [`Builder`], [`Options`] and their blocks in [`config`] |
+//! | read nats-server's configuration files | [`Builder::config_file`], [`config::load`] |
+//! | publish, subscribe, request | [`LineClient`] |
+//! | look inside | [`Server::varz`], [`Server::connz`] |
+//! | have its log | [`Builder::log`]; else it is events of `tracing` |
+//!
+//! For Unix, whose sockets, files and signals it stands on; it is tried on Linux. ARCHITECTURE.md
+//! tells how it works.
+
+#![cfg_attr(not(feature = "internals"), warn(missing_debug_implementations))]
+
+#[cfg(not(unix))]
+compile_error!("dialtone is for Unix: it stands on its sockets, files and signals");
 
 mod account;
 mod auth;
@@ -31,6 +68,9 @@ mod tool;
 pub use base::errors::ClosedReason;
 pub use codec::info::Info;
 pub use config::options::Options;
-pub use server::{Builder, PortFor, Server, StartError};
+pub use monitor::QueryError;
+pub use server::Server;
+pub use server::builder::Builder;
+pub use server::start_error::{PortFor, StartError};
 pub use tool::line_client::server_op::ServerOpErr;
 pub use tool::line_client::{LineClient, LineErr, LineOptions, Message, Publish, Subscription};

@@ -57,8 +57,10 @@ struct Shared {
 /// The log file cannot be opened.
 #[derive(Debug)]
 pub struct LogFileErr {
-    path: PathBuf,
-    error: io::Error,
+    /// Its name.
+    pub path: PathBuf,
+    /// Why not.
+    pub error: io::Error,
 }
 
 impl Logger {
@@ -80,10 +82,10 @@ impl Logger {
         Ok(Self(Arc::new(Shared { debug: options.debug, trace: options.trace, lines })))
     }
 
-    /// Becomes the log of the whole process. Without effect if there is one already.
-    pub fn install(&self) {
-        // Who came first was chosen by the program that embeds us.
-        let _ = tracing::subscriber::set_global_default(Registry::default().with(self.clone()));
+    /// Becomes the log of the whole process, unless there is one already: who came first was chosen
+    /// by the program that embeds us. Tells whether it did.
+    pub fn install(&self) -> bool {
+        tracing::subscriber::set_global_default(Registry::default().with(self.clone())).is_ok()
     }
 
     /// Opens the log file anew under its name, after somebody has moved it away, and says so. If

@@ -18,6 +18,7 @@ mod tests;
 pub mod unused;
 pub mod varz;
 
+use std::fmt;
 use std::time::SystemTime;
 
 use crate::base::moment::Moment;
@@ -85,9 +86,18 @@ pub enum Body<'a> {
     Document(Box<dyn Document + 'a>),
 }
 
-/// A request that cannot be answered: the text that goes out with status 400.
+/// A query that cannot be answered, as [`Server::connz`](crate::Server::connz) tells: the text that
+/// goes out with status 400.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused(pub String);
+pub struct QueryError(pub(crate) String);
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for QueryError {}
 
 /// The pages by path, with what the root page calls them.
 const PAGES: [(&str, &str); 13] = [
@@ -144,10 +154,10 @@ impl View<'_> {
         self.registry.count_http_request(page);
         let params = Params::read(query);
         self.page_answer(page, &params)
-            .unwrap_or_else(|Refused(text)| Answer::text(BAD_REQUEST, text))
+            .unwrap_or_else(|QueryError(text)| Answer::text(BAD_REQUEST, text))
     }
 
-    fn page_answer(&self, page: &str, params: &Params) -> Result<Answer<'_>, Refused> {
+    fn page_answer(&self, page: &str, params: &Params) -> Result<Answer<'_>, QueryError> {
         Ok(match page {
             "/varz" => Answer::document(varz::varz(self)),
             "/connz" => Answer::document(connz::connz(self, connz::Query::read(params)?)?),

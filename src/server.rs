@@ -4,14 +4,18 @@
 //! belongings serve it alone and an embedding program's tasks cannot hold up its clients.
 //! nats: server/server.go `NewServer`, `Start`, `Shutdown`
 
+pub(crate) mod builder;
+pub(crate) mod start_error;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::watch;
@@ -20,161 +24,60 @@ use tokio::time::timeout;
 use crate::base::errors::ClosedReason;
 use crate::base::ids::{Kind, ServerId};
 use crate::base::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION, SHUTDOWN_MAX};
+use crate::base::moment::Moment;
 use crate::base::os_error::OsError;
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::codec::info::Info;
-use crate::config::options::{Credential, Listen, Login, Options, OptionsError, Port};
+use crate::config::options::{Credential, Listen, Login, Options};
 use crate::config::route_url::HostPort;
 use crate::conn::Conn;
+use crate::logging::Logger;
 use crate::machine::Machine;
+use crate::monitor::params::Params;
+use crate::monitor::{QueryError, View, connz, varz};
 use crate::net::drive::Shared;
 use crate::net::files::{Ports, PortsFile};
 use crate::net::listener::Listener;
+use crate::net::process::Meter;
 use crate::net::{dial, files, http, listener};
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
+use crate::server::start_error::{PortFor, StartError};
 use crate::tool::line_client::{LineClient, LineErr, LineOptions};
 
 /// A running server. It stops when it is shut down or dropped.
+///
+/// Several may run in one process. Each has worker threads of its own, so that its clients and the
+/// program's tasks do not hold each other up. [The crate's page](crate) shows one at work.
 pub struct Server {
     shared: Arc<Shared>,
-    client_addr: SocketAddr,
+    client_addr: Option<SocketAddr>,
     monitor_addr: Option<SocketAddr>,
     cluster_addr: Option<SocketAddr>,
     runtime: Mutex<Option<Runtime>>,
     listeners: Mutex<Vec<Listener>>,
     ports_file: Mutex<Option<PortsFile>>,
+    meter: Mutex<Meter>,
+    /// The log that was asked for, if it was.
+    logger: Option<Logger>,
     stopped: watch::Sender<bool>,
 }
 
-/// Options on their way to a [`Server`].
-#[derive(Debug, Default, Clone)]
-pub struct Builder {
-    options: Options,
-    /// Instead of that in the options, whichever was given first.
-    host: Option<String>,
-    /// See `host`.
-    port: Option<Port>,
-}
-
-/// Why a server did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The options do not fit each other.
-    Options(OptionsError),
-    /// A port cannot be listened on.
-    Listen {
-        /// For whom.
-        port_for: PortFor,
-        /// Where.
-        listen: Listen,
-        /// Why not.
-        error: io::Error,
-    },
-    /// A file cannot be written.
-    File {
-        /// What it is for.
-        what: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// There are no threads to be had.
-    Runtime(io::Error),
-}
-
-/// For whom a server listens on a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PortFor {
-    /// Clients.
-    Clients,
-    /// Monitoring.
-    Monitor,
-    /// Other servers.
-    Routes,
-}
-
-impl fmt::Display for StartError {
+impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Options(error) => error.fmt(f),
-            StartError::Listen { port_for, listen, error } => {
-                let port = listen.port.bind_number();
-                let shown = shown_addr(&listen.host, port);
-                let cause = match error.raw_os_error() {
-                    Some(_) => format!("listen tcp {shown}: bind: {}", OsError(error)),
-                    None => format!("listen tcp: lookup {}: {}", listen.host, OsError(error)),
-                };
-                match port_for {
-                    PortFor::Clients => {
-                        write!(f, "Error listening on port: {shown}, \"{cause}\"")
-                    }
-                    PortFor::Monitor => {
-                        write!(
-                            f,
-                            "Can't start monitoring: can't listen to the monitor port: {cause}"
-                        )
-                    }
-                    PortFor::Routes => {
-                        write!(f, "Error listening on router port: {port} - {cause}")
-                    }
-                }
-            }
-            StartError::File { what, path, error } => {
-                let error = OsError(error);
-                write!(f, "Could not write {what} file {}: {error}", path.display())
-            }
-            StartError::Runtime(error) => write!(f, "Could not start worker threads: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl Builder {
-    /// Takes all options at once, but for those that have a method here and were set by it.
-    #[must_use]
-    pub fn options(mut self, options: Options) -> Builder {
-        self.options = options;
-        self
-    }
-
-    /// Address to listen on.
-    #[must_use]
-    pub fn host(mut self, host: &str) -> Builder {
-        self.host = Some(host.to_owned());
-        self
-    }
-
-    /// Port to listen on; 0 for any that is free.
-    #[must_use]
-    pub fn port(mut self, port: u16) -> Builder {
-        self.port = Some(if port == 0 { Port::Free } else { Port::Number(port) });
-        self
-    }
-
-    /// Starts the server; clients can connect when it is done.
-    ///
-    /// # Errors
-    /// [`StartError`]; nothing is left running then.
-    pub async fn start(self) -> Result<Server, StartError> {
-        let Builder { mut options, host, port } = self;
-        options.host = host.unwrap_or(options.host);
-        options.port = port.unwrap_or(options.port);
-        Server::start(options)
+        f.debug_struct("Server")
+            .field("id", &self.id())
+            .field("client_addr", &self.client_addr)
+            .field("monitor_addr", &self.monitor_addr)
+            .field("cluster_addr", &self.cluster_addr)
+            .finish_non_exhaustive()
     }
 }
 
 impl Server {
-    /// A server on nats-server's defaults, to be changed and started.
-    #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
-    fn start(options: Options) -> Result<Server, StartError> {
+    /// Starts a server and leaves the log to the caller.
+    pub(crate) fn start(options: Options) -> Result<Server, StartError> {
         options.check().map_err(StartError::Options)?;
         let server_id = new_server_id();
         log_start(&options, &server_id);
@@ -200,10 +103,9 @@ impl Server {
     fn open(options: Options, server_id: ServerId) -> Result<Server, StartError> {
         let clock = Clock::start();
         let monitor = bind_monitor(&options)?;
-        let listen = Listen { host: options.host.clone(), port: options.port };
-        let clients = Bound::new(listen, PortFor::Clients)?;
+        let clients = bind_clients(&options)?;
         let routes = bind_routes(&options)?;
-        let client_addr = clients.addr;
+        let client_addr = clients.as_ref().map(|bound| bound.addr);
         let monitor_addr = monitor.as_ref().map(|bound| bound.addr);
         let cluster_addr = routes.as_ref().map(|bound| bound.addr);
         let registry = Arc::new(Registry::new(server_id, options));
@@ -213,7 +115,8 @@ impl Server {
         let mesh = options.cluster.is_some().then(|| {
             let mesh = Mesh::new(Arc::clone(&registry), fastrand::u64(..));
             let port = cluster_addr.map_or(0, |addr| addr.port());
-            mesh.listening(port, client_urls(options, client_addr, files::public_ips()));
+            let urls = client_addr.map(|addr| client_urls(options, addr, files::public_ips()));
+            mesh.listening(port, urls.unwrap_or_default());
             mesh
         });
         let shared = Arc::new(Shared::new(registry, mesh, clock));
@@ -229,12 +132,13 @@ impl Server {
             let mesh = shared.mesh.clone();
             Listener::start(http::serve(bound.listener, registry, mesh, shared.clock))
         });
-        tracing::info!("Listening for client connections on {}", clients.shown);
-        let accept = listener::accept_clients(clients.listener, Arc::clone(&shared));
-        let clients = Listener::start(accept);
+        let clients = clients.map(|bound| {
+            tracing::info!("Listening for client connections on {}", bound.shown);
+            Listener::start(listener::accept_clients(bound.listener, Arc::clone(&shared)))
+        });
         tracing::info!("Server is ready");
         let routes = join_cluster(&shared, routes);
-        let listeners = [Some(clients), routes, monitor].into_iter().flatten().collect();
+        let listeners = [clients, routes, monitor].into_iter().flatten().collect();
         let (stopped, _) = watch::channel(false);
         Ok(Server {
             shared,
@@ -244,13 +148,15 @@ impl Server {
             runtime: Mutex::default(),
             listeners: Mutex::new(listeners),
             ports_file: Mutex::new(ports_file),
+            meter: Mutex::new(Meter::new()),
+            logger: None,
             stopped,
         })
     }
 
-    /// Where clients connect.
+    /// Where clients connect, unless there is [no listener](crate::Builder::no_listener).
     #[must_use]
-    pub fn client_addr(&self) -> SocketAddr {
+    pub fn client_addr(&self) -> Option<SocketAddr> {
         self.client_addr
     }
 
@@ -272,24 +178,89 @@ impl Server {
         self.shared.registry.server_id.as_str()
     }
 
+    /// A connection within the process, without a port: the client's end of a stream of bytes, for
+    /// any NATS client that takes one. The server greets it with INFO.
+    ///
+    /// ```
+    /// use dialtone::{LineClient, LineOptions, Server};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Server::builder().no_listener().start().await?;
+    /// let client = LineClient::connect(server.connect()?, &LineOptions::default()).await?;
+    /// client.publish("orders.new", "four teapots").await?;
+    /// client.flush().await?;
+    /// # server.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The server has been stopped, or there is no descriptor left.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, to which the stream belongs.
+    pub fn connect(&self) -> io::Result<impl AsyncRead + AsyncWrite + Send + Sync + Unpin + use<>> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        theirs.set_nonblocking(true)?;
+        {
+            let runtime = self.runtime.lock();
+            let runtime = runtime.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+            let _guard = runtime.enter();
+            listener::admit_local(UnixStream::from_std(ours)?, &self.shared);
+        }
+        UnixStream::from_std(theirs)
+    }
+
     /// A client within the process: publish, subscribe, request, without a port. Its tasks run in
     /// the caller's runtime.
     ///
     /// # Errors
     /// As [`LineClient::connect`]; a stopped server does not answer.
     pub async fn client(&self, options: &LineOptions) -> Result<LineClient, LineErr> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        theirs.set_nonblocking(true)?;
-        {
-            let runtime = self.runtime.lock();
-            let Some(runtime) = runtime.as_ref() else {
-                return Err(io::Error::from(io::ErrorKind::NotConnected).into());
-            };
-            let _guard = runtime.enter();
-            listener::admit_local(UnixStream::from_std(ours)?, &self.shared);
-        }
-        LineClient::connect(UnixStream::from_std(theirs)?, options).await
+        LineClient::connect(self.connect()?, options).await
+    }
+
+    /// What `/varz` shows: who the server is, its limits, what it uses and has counted, under
+    /// nats-server's names.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = dialtone::Server::builder().no_listener().start().await?;
+    /// assert_eq!(server.varz()["connections"], 0);
+    /// # server.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn varz(&self) -> Value {
+        self.with_view(|view| to_value(varz::varz(view)))
+    }
+
+    /// What `/connz` shows with this query, such as `state=closed&subs=1`: connections of clients
+    /// and why they ended ([`ClosedReason::as_str`]). Without `limit` 1,024 of them.
+    ///
+    /// # Errors
+    /// The query cannot be read, or asks for what is not.
+    pub fn connz(&self, query: &str) -> Result<Value, QueryError> {
+        let query = connz::Query::read(&Params::read(query))?;
+        self.with_view(|view| Ok(to_value(connz::connz(view, query)?)))
+    }
+
+    fn with_view<R>(&self, with: impl FnOnce(&View<'_>) -> R) -> R {
+        let Shared { registry, mesh, clock, .. } = &*self.shared;
+        let now = clock.now();
+        with(&View {
+            registry,
+            settings: &registry.settings(),
+            mesh: mesh.as_deref(),
+            now,
+            start: clock.wall(Moment::START),
+            http_port: self.monitor_addr.map_or(0, |addr| addr.port()),
+            process: &|| self.meter.lock().read(now),
+        })
     }
 
     /// Stops. Whoever connects is refused; connections get what is pending and are closed; all that
@@ -304,6 +275,9 @@ impl Server {
             runtime.shutdown_background();
             self.remove_ports_file();
             tracing::info!("Server Exiting..");
+            if let Some(logger) = &self.logger {
+                logger.flush();
+            }
             self.stopped.send_replace(true);
         }
         self.stopped().await;
@@ -365,6 +339,10 @@ async fn hung_up(conns: &[Arc<Conn>], shared: &Shared) {
             shared.left.notified().await;
         }
     }
+}
+
+fn to_value(document: impl serde::Serialize) -> Value {
+    serde_json::to_value(document).expect("plain data under texts")
 }
 
 fn close(conns: &[Arc<Conn>]) {
@@ -451,6 +429,14 @@ fn bind_monitor(options: &Options) -> Result<Option<Bound>, StartError> {
     Ok(Some(bound))
 }
 
+fn bind_clients(options: &Options) -> Result<Option<Bound>, StartError> {
+    if options.no_listener {
+        return Ok(None);
+    }
+    let listen = Listen { host: options.host.clone(), port: options.port };
+    Bound::new(listen, PortFor::Clients).map(Some)
+}
+
 fn bind_routes(options: &Options) -> Result<Option<Bound>, StartError> {
     let Some(cluster) = &options.cluster else { return Ok(None) };
     let listen = cluster.listen.clone();
@@ -508,12 +494,12 @@ fn shown_addr(host: &str, port: u16) -> String {
     HostPort(host.trim_matches(['[', ']']), port).to_string()
 }
 
-fn info(registry: &Registry, addr: SocketAddr) -> Info {
+fn info(registry: &Registry, client_addr: Option<SocketAddr>) -> Info {
     let settings = registry.settings();
     let options = &settings.options;
     let id = registry.server_id.to_string();
-    let (host, port) =
-        options.advertised(addr.port()).unwrap_or_else(|| (options.host.clone(), addr.port()));
+    let port = client_addr.map_or(0, |addr| addr.port());
+    let (host, port) = options.advertised(port).unwrap_or_else(|| (options.host.clone(), port));
     Info {
         server_name: options.server_name.clone().unwrap_or_else(|| id.clone()),
         server_id: id,
@@ -535,7 +521,7 @@ fn info(registry: &Registry, addr: SocketAddr) -> Info {
 /// nats-differs: the real server logs a failure and runs without the file.
 fn write_files(
     options: &Options,
-    client: SocketAddr,
+    client: Option<SocketAddr>,
     monitor: Option<SocketAddr>,
     cluster: Option<SocketAddr>,
 ) -> Result<Option<PortsFile>, StartError> {
@@ -588,7 +574,7 @@ mod tests {
         options.authorization.login = Login::Token(hash.to_owned());
         options.authorization.timeout = Duration::from_secs(60);
         let server = Server::builder().options(options).port(0).start().await.unwrap();
-        let addr = SocketAddr::from(([127, 0, 0, 1], server.client_addr().port()));
+        let addr = SocketAddr::from(([127, 0, 0, 1], server.client_addr().unwrap().port()));
         let clients = (0..30).map(|_| {
             let mut client = TcpStream::connect(addr).unwrap();
             client.write_all(b"CONNECT {\"auth_token\":\"wrong\"}\r\nPING\r\n").unwrap();

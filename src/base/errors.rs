@@ -310,9 +310,16 @@ pub(crate) fn is_printable(c: char) -> bool {
     std::str::from_utf8(&buffer[..len]).is_ok_and(|pair| pair.escape_debug().nth(1) == Some(c))
 }
 
-/// Why a connection ended. The words are those of `/connz?state=closed` and of the disconnect
-/// events.
+/// Why a connection ended. The words are those of `/connz?state=closed`, which
+/// [`Server::connz`](crate::Server::connz) gives.
+///
+/// ```
+/// use dialtone::ClosedReason;
+///
+/// assert_eq!(ClosedReason::SlowConsumerPendingBytes.as_str(), "Slow Consumer (Pending Bytes)");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ClosedReason {
     /// The other side closed, or asked to.
     ClientClosed,

@@ -12,9 +12,11 @@ pub const GOSSIP_DISABLED: u8 = 1;
 /// A forwarded INFO with this is to be forwarded although the receiver only heard of the server.
 pub const GOSSIP_OVERRIDE: u8 = 2;
 
-/// The JSON object of INFO. Missing fields read as empty, unknown ones are ignored.
+/// What a server tells about itself, as [`LineClient::info`](crate::LineClient::info) shows it: the
+/// JSON object of INFO. Missing fields read as empty, unknown ones are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Info {
     /// Public server nkey, 56 characters.
     pub server_id: String,
@@ -51,7 +53,7 @@ pub struct Info {
     pub max_payload: i32,
     /// `nats-route://host:port/`: where a server that is told of can be reached.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub ip: String,
+    pub(crate) ip: String,
     /// Connection id.
     #[serde(skip_serializing_if = "is_default")]
     pub client_id: u64,
@@ -66,7 +68,7 @@ pub struct Info {
     pub cluster: String,
     /// That name was generated.
     #[serde(skip_serializing_if = "is_default")]
-    pub cluster_dynamic: bool,
+    pub(crate) cluster_dynamic: bool,
     /// `host:port` of the servers of the cluster, this one first; on a route those of the sender.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connect_urls: Vec<String>,
@@ -78,37 +80,37 @@ pub struct Info {
     pub ldm: bool,
     /// What a route is to be compressed with, or is from now on.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub compression: String,
+    pub(crate) compression: String,
     /// This is the INFO that follows the first PONG.
     #[serde(skip_serializing_if = "is_default")]
-    pub connect_info: bool,
+    pub(crate) connect_info: bool,
     /// The account this connection belongs to; with `connect_info` only.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub remote_account: String,
+    pub(crate) remote_account: String,
     /// That account is the system account.
     #[serde(skip_serializing_if = "is_default")]
-    pub acc_is_sys: bool,
+    pub(crate) acc_is_sys: bool,
     /// Subjects whose interest the sender announces; none means all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub import: Option<Subjects>,
+    pub(crate) import: Option<Subjects>,
     /// Subjects whose interest the sender honours; none means all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub export: Option<Subjects>,
+    pub(crate) export: Option<Subjects>,
     /// The sender's own pool size; 0 where it does not pool.
     #[serde(skip_serializing_if = "is_default")]
-    pub route_pool_size: i64,
+    pub(crate) route_pool_size: i64,
     /// Index of this connection, from who dialled it.
     #[serde(skip_serializing_if = "is_default")]
-    pub route_pool_idx: i64,
+    pub(crate) route_pool_idx: i64,
     /// The account that this connection is dedicated to.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub route_account: String,
+    pub(crate) route_account: String,
     /// A reload gave that account a connection of its own; to be echoed without the account.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub route_acc_add_reqid: String,
+    pub(crate) route_acc_add_reqid: String,
     /// 0: whether a dialled route is told on is left to the reader; 1: it is not; 2: it is.
     #[serde(skip_serializing_if = "is_default")]
-    pub gossip_mode: u8,
+    pub(crate) gossip_mode: u8,
 }
 
 /// Subjects that may cross between two servers. What both lists cover may not.
@@ -125,15 +127,15 @@ pub struct Subjects {
 
 impl Info {
     /// What stands for the Go version of the real server.
-    pub const GO: &str = concat!("dialtone ", env!("CARGO_PKG_VERSION"));
+    pub(crate) const GO: &str = concat!("dialtone ", env!("CARGO_PKG_VERSION"));
 
     /// The server is one of our own kind.
-    pub fn is_dialtone(&self) -> bool {
+    pub(crate) fn is_dialtone(&self) -> bool {
         self.go.starts_with("dialtone ")
     }
 
     /// Appends the whole line. There is a space before its CRLF, as in the real server's.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"INFO ");
         serde_json::to_writer(&mut *out, self).expect("plain data into memory");
         out.extend_from_slice(b" \r\n");
@@ -143,7 +145,7 @@ impl Info {
     ///
     /// # Errors
     /// If it is not a JSON object, or a known field has the wrong type.
-    pub fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
+    pub(crate) fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
         if json.trim_ascii_start().starts_with(b"[") {
             // Serde would take a list for the fields in their order.
             return Err(serde::de::Error::custom("a list where an object belongs"));

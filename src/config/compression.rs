@@ -12,6 +12,7 @@ use crate::base::errors::{ProtoErr, RouteErr};
 
 /// The configured mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Compression {
     /// As servers before 2.10: not even mentioned.
     NotSupported,
@@ -28,6 +29,7 @@ pub enum Compression {
 
 /// How strongly the S2 format compresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Level {
     /// Framed only.
     Uncompressed,
@@ -91,7 +93,7 @@ impl Compression {
     }
 
     /// As the first INFO names it; empty where it does not.
-    pub fn as_str(&self) -> &'static str {
+    pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::NotSupported => "not supported",
             Self::Off => "off",
@@ -102,7 +104,7 @@ impl Compression {
     }
 
     /// What an INFO names after `agreed` was found: `s2_auto` keeps its name.
-    pub fn as_str_agreed(&self, agreed: Agreed) -> &'static str {
+    pub(crate) fn as_str_agreed(&self, agreed: Agreed) -> &'static str {
         match self {
             Self::Auto(_) => self.as_str(),
             _ => agreed.as_str(),
@@ -113,7 +115,7 @@ impl Compression {
     ///
     /// # Errors
     /// A mode that does not exist.
-    pub fn agree(&self, theirs: &str, rtt: Duration) -> Result<Agreed, ProtoErr> {
+    pub(crate) fn agree(&self, theirs: &str, rtt: Duration) -> Result<Agreed, ProtoErr> {
         if theirs.is_empty() || theirs == "not supported" || *self == Self::NotSupported {
             return Ok(Agreed::NotSupported);
         }
@@ -139,7 +141,7 @@ impl Compression {
     }
 
     /// The level that suits another round trip time; none if it does not depend on that.
-    pub fn level(&self, rtt: Duration) -> Option<Level> {
+    pub(crate) fn level(&self, rtt: Duration) -> Option<Level> {
         match self {
             Self::Auto(thresholds) => Some(thresholds.level(rtt)),
             _ => None,
@@ -149,7 +151,7 @@ impl Compression {
 
 impl Level {
     /// As INFO and monitoring name it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Uncompressed => "s2_uncompressed",
             Self::Fast => "s2_fast",
@@ -161,7 +163,7 @@ impl Level {
 
 impl Agreed {
     /// As INFO and monitoring name it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::NotSupported => "not supported",
             Self::Off => "off",

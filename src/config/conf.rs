@@ -32,6 +32,7 @@ pub struct Sources<'a> {
 /// A place in a configuration file. The column counts bytes: from 0 on line 1, from 1 on the
 /// lines after it, as the real server counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Position {
     /// The file as it was named.
     pub file: Arc<str>,
@@ -56,6 +57,7 @@ pub enum Severity {
 
 /// One thing that is wrong with a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
     /// How bad it is.
     pub severity: Severity,
@@ -67,6 +69,7 @@ pub struct Problem {
 
 /// Everything that is wrong with a configuration file, at least one error among it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConfError {
     /// Notices and warnings first, each kind in the order of the file.
     pub problems: Vec<Problem>,
@@ -76,6 +79,21 @@ pub struct ConfError {
 /// `config_file` and `config_digest`.
 ///
 /// Returns the notices and warnings, in the order of the file.
+///
+/// ```
+/// use dialtone::Options;
+/// use dialtone::config::{self, Sources};
+///
+/// let sources = Sources {
+///     file: &|path| std::fs::read_to_string(path).map_err(|error| error.to_string()),
+///     environment: &|name| std::env::var(name).ok(),
+/// };
+/// let mut options = Options::default();
+/// let problems = config::load("conf/auth.conf".as_ref(), sources, &mut options)?;
+/// assert!(problems.is_empty());
+/// assert!(options.config_digest.is_some());
+/// # Ok::<(), config::ConfError>(())
+/// ```
 ///
 /// # Errors
 /// The first violation of the grammar, or all settings that are wrong. `options` is then in an
@@ -99,6 +117,12 @@ pub fn load(
         return Err(ConfError { problems });
     }
     Ok(problems)
+}
+
+impl fmt::Debug for Sources<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sources(..)")
+    }
 }
 
 impl fmt::Display for Position {

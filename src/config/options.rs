@@ -14,13 +14,18 @@ use crate::base::limits;
 use crate::config::compression::Compression;
 use crate::config::route_url::{HostPort, RouteUrl};
 
-/// Everything that can be set. `Options::default()` is the real server without a file.
+/// Everything that can be set. `Options::default()` is the real server without a file;
+/// [`config`](crate::config) shows how to change it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Options {
     /// Address to listen on for clients: a name or an address, IPv6 without brackets.
     pub host: String,
     /// Port for clients.
     pub port: Port,
+    /// Opens no port for clients: they are in the process, or other servers have them. Not a
+    /// setting of files. nats: server/opts.go `DontListen`
+    pub no_listener: bool,
     /// Name in INFO and varz; none means the server's id. Without spaces.
     pub server_name: Option<String>,
     /// Free tags, shown in varz.
@@ -29,8 +34,7 @@ pub struct Options {
     pub server_metadata: BTreeMap<String, String>,
     /// `host` or `host:port` that INFO tells clients instead of the listen address.
     pub client_advertise: Option<String>,
-    /// Monitoring endpoint; none means off. An empty host means `host`, see
-    /// [`Options::http_listen`].
+    /// Monitoring endpoint; none means off. An empty host means `host`.
     pub http: Option<Listen>,
     /// Path in front of the monitoring endpoints, begins with a slash.
     pub http_base_path: String,
@@ -111,6 +115,7 @@ pub struct Listen {
 
 /// What happens to a connection whose write passes the deadline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WriteTimeout {
     /// Closes clients, retries routes.
     #[default]
@@ -123,6 +128,7 @@ pub enum WriteTimeout {
 
 /// Who may connect to the client port.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Authorization {
     /// The credentials that are accepted.
     pub login: Login,
@@ -134,6 +140,7 @@ pub struct Authorization {
 
 /// The credentials that are accepted, one kind at a time.
 #[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Login {
     /// Everybody.
     #[default]
@@ -153,6 +160,7 @@ pub enum Login {
 
 /// One entry of `authorization.users`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct User {
     /// How the user proves who it is. The name in it is unique.
     pub credential: Credential,
@@ -164,6 +172,7 @@ pub struct User {
 
 /// How a user proves who it is.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Credential {
     /// By name and password.
     Password {
@@ -178,6 +187,7 @@ pub enum Credential {
 
 /// A way to reach the server, as `allowed_connection_types` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ConnectionType {
     /// TCP or TLS.
     Standard,
@@ -197,6 +207,7 @@ pub enum ConnectionType {
 
 /// What a user may publish and subscribe to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Permissions {
     /// Subjects to publish to.
     pub publish: SubjectPermission,
@@ -209,6 +220,7 @@ pub struct Permissions {
 
 /// Allow list and deny list for one direction. What both cover is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SubjectPermission {
     /// Patterns that are allowed; none means all subjects, an empty list means no subject.
     /// A list written empty in a file means all subjects, as in the real server: it is none here.
@@ -219,6 +231,7 @@ pub struct SubjectPermission {
 
 /// How much a user may answer to each message it received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AllowResponses {
     /// Publications per reply subject; negative means unlimited.
     pub max: i64,
@@ -228,6 +241,7 @@ pub struct AllowResponses {
 
 /// The cluster this server belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cluster {
     /// Name that all servers of the cluster share; none means that one is generated.
     pub name: Option<String>,
@@ -270,6 +284,7 @@ pub struct Cluster {
 
 /// What is logged, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Log {
     /// Logs connections coming and going.
     pub debug: bool,
@@ -295,6 +310,7 @@ pub struct Log {
 
 /// A combination of options that cannot be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OptionsError {
     /// A full payload would never fit into the queue of a receiver.
     PayloadAbovePending {
@@ -341,6 +357,7 @@ impl Default for Options {
         Self {
             host: limits::HOST_DEFAULT.to_owned(),
             port: Port::Number(limits::PORT_DEFAULT),
+            no_listener: false,
             server_name: None,
             server_tags: Vec::new(),
             server_metadata: BTreeMap::new(),
@@ -435,7 +452,7 @@ impl Default for Log {
 impl Port {
     /// Reads a port as files and flags write it. The outer none is a number that is no port;
     /// the inner none is 0, which means the default or off.
-    pub fn from_number(number: i64) -> Option<Option<Self>> {
+    pub(crate) fn from_number(number: i64) -> Option<Option<Self>> {
         match number {
             -1 => Some(Some(Self::Free)),
             0 => Some(None),
@@ -444,7 +461,7 @@ impl Port {
     }
 
     /// The number that `bind` takes: 0 asks the kernel for a free port.
-    pub fn bind_number(self) -> u16 {
+    pub(crate) fn bind_number(self) -> u16 {
         match self {
             Self::Free => 0,
             Self::Number(number) => number,
@@ -453,6 +470,11 @@ impl Port {
 }
 
 impl User {
+    /// Who may do everything, whatever way it comes.
+    pub fn new(credential: Credential) -> User {
+        User { credential, permissions: None, allowed_connection_types: Vec::new() }
+    }
+
     /// The user's name, or its public key if it has none.
     pub fn name(&self) -> &str {
         match &self.credential {
@@ -464,7 +486,7 @@ impl User {
 
 impl Options {
     /// Where the monitoring endpoint binds: at the clients' host unless it has one of its own.
-    pub fn http_listen(&self) -> Option<Listen> {
+    pub(crate) fn http_listen(&self) -> Option<Listen> {
         let http = self.http.as_ref()?;
         let host = if http.host.is_empty() { &self.host } else { &http.host };
         Some(Listen { host: host.clone(), port: http.port })
@@ -472,7 +494,7 @@ impl Options {
 
     /// What INFO tells clients for an address where `port` is the one that the listener got;
     /// `None` if `client_advertise` cannot be read.
-    pub fn advertised(&self, port: u16) -> Option<(String, u16)> {
+    pub(crate) fn advertised(&self, port: u16) -> Option<(String, u16)> {
         let Some(written) = &self.client_advertise else { return Some((self.host.clone(), port)) };
         HostPort::read(written, port).map(|HostPort(host, port)| (host.to_owned(), port))
     }
@@ -512,7 +534,7 @@ impl Options {
     }
 
     /// The name of the system account, if there is one.
-    pub fn system_account(&self) -> Option<&'static str> {
+    pub(crate) fn system_account(&self) -> Option<&'static str> {
         (!self.no_system_account).then_some(limits::SYSTEM_ACCOUNT)
     }
 }
@@ -520,7 +542,7 @@ impl Options {
 impl Cluster {
     /// The accounts with a connection of their own to each other server that pools too. `$SYS` is
     /// one of them, if it exists.
-    pub fn dedicated_accounts(&self, no_system_account: bool) -> Vec<String> {
+    pub(crate) fn dedicated_accounts(&self, no_system_account: bool) -> Vec<String> {
         let mut accounts = self.accounts.clone();
         let is_there = accounts.iter().any(|name| name == limits::SYSTEM_ACCOUNT);
         if self.pool_size.is_some() && !no_system_account && !is_there {

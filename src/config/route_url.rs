@@ -6,6 +6,7 @@ use std::fmt;
 
 /// `scheme://[user:password@]host:port`, whatever the scheme. A path is ignored.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RouteUrl {
     /// A name or an address, IPv6 without brackets. May be empty.
     pub host: String,
@@ -17,6 +18,7 @@ pub struct RouteUrl {
 
 /// The credentials in a URL, percent signs resolved.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RouteLogin {
     /// User name.
     pub user: String,
@@ -29,6 +31,7 @@ pub struct HostPort<'a>(pub &'a str, pub u16);
 
 /// Why a text is no such URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RouteUrlError {
     /// An address without scheme.
     NoScheme(String),

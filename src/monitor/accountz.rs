@@ -8,7 +8,7 @@ use crate::account::Account;
 use crate::base::moment::Moment;
 use crate::monitor::json::Date;
 use crate::monitor::subsz;
-use crate::monitor::{Refused, View};
+use crate::monitor::{QueryError, View};
 
 /// The document of `/accountz`: the names, or one account.
 #[derive(Debug, Serialize)]
@@ -80,8 +80,8 @@ pub struct Volume {
 /// Makes the document of `/accountz`; for one account unless `name` is empty.
 ///
 /// # Errors
-/// [`Refused`] if there is no account of that name.
-pub fn accountz<'a>(view: &'a View<'_>, name: &str) -> Result<Accountz<'a>, Refused> {
+/// [`QueryError`] if there is no account of that name.
+pub fn accountz<'a>(view: &'a View<'_>, name: &str) -> Result<Accountz<'a>, QueryError> {
     let mut accountz = Accountz {
         server_id: view.server_id(),
         now: view.date(view.now),
@@ -95,7 +95,7 @@ pub fn accountz<'a>(view: &'a View<'_>, name: &str) -> Result<Accountz<'a>, Refu
         return Ok(accountz);
     }
     let account = accounts.iter().find(|account| *account.name == *name);
-    let account = account.ok_or_else(|| Refused(format!("Account {name} does not exist")))?;
+    let account = account.ok_or_else(|| QueryError(format!("Account {name} does not exist")))?;
     accountz.account_detail = Some(account_detail(view, account));
     Ok(accountz)
 }

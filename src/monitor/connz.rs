@@ -19,7 +19,7 @@ use crate::conn::Conn;
 use crate::monitor::json::{Date, Uptime};
 use crate::monitor::params::{Params, Subs};
 use crate::monitor::subsz::{self, DetailList, Known, SubjectList};
-use crate::monitor::{LIMIT_DEFAULT, Refused, View, page_range};
+use crate::monitor::{LIMIT_DEFAULT, QueryError, View, page_range};
 use crate::registry::Closed;
 
 /// What is asked for.
@@ -157,8 +157,8 @@ impl Query {
     /// Reads the parameters.
     ///
     /// # Errors
-    /// [`Refused`] for the first one that cannot be read.
-    pub fn read(params: &Params) -> Result<Query, Refused> {
+    /// [`QueryError`] for the first one that cannot be read.
+    pub fn read(params: &Params) -> Result<Query, QueryError> {
         let auth = params.bool("auth")?;
         let subs = params.subs()?;
         let offset = params.above_zero("offset")?.unwrap_or(0);
@@ -181,7 +181,7 @@ impl Query {
 }
 
 impl Sort {
-    fn read(word: &str) -> Result<Sort, Refused> {
+    fn read(word: &str) -> Result<Sort, QueryError> {
         Ok(match word {
             "" | "cid" => Sort::Cid,
             "start" => Sort::Start,
@@ -197,18 +197,18 @@ impl Sort {
             "rtt" => Sort::Rtt,
             "stop" => Sort::Stop,
             "reason" => Sort::Reason,
-            _ => return Err(Refused(format!("invalid sorting option: {word}"))),
+            _ => return Err(QueryError(format!("invalid sorting option: {word}"))),
         })
     }
 }
 
 impl State {
-    fn read(word: &str) -> Result<State, Refused> {
+    fn read(word: &str) -> Result<State, QueryError> {
         Ok(match word.to_lowercase().as_str() {
             "" | "open" => State::Open,
             "closed" => State::Closed,
             "any" | "all" => State::Any,
-            _ => return Err(Refused(format!("Error decoding state for {word}"))),
+            _ => return Err(QueryError(format!("Error decoding state for {word}"))),
         })
     }
 }
@@ -216,8 +216,8 @@ impl State {
 /// Makes the document, and has those clients PINGed whose round trip time is not known yet.
 ///
 /// # Errors
-/// [`Refused`] for an order that the listed connections do not have.
-pub fn connz<'a>(view: &'a View<'a>, query: Query) -> Result<Connz<'a>, Refused> {
+/// [`QueryError`] for an order that the listed connections do not have.
+pub fn connz<'a>(view: &'a View<'a>, query: Query) -> Result<Connz<'a>, QueryError> {
     if query.state != State::Closed {
         let word = match query.sort {
             Sort::Stop => Some("stop"),
@@ -225,7 +225,7 @@ pub fn connz<'a>(view: &'a View<'a>, query: Query) -> Result<Connz<'a>, Refused>
             _ => None,
         };
         if let Some(word) = word {
-            return Err(Refused(format!("sort by {word} only valid on closed connections")));
+            return Err(QueryError(format!("sort by {word} only valid on closed connections")));
         }
     }
     let limit = if query.cid.is_some() { 1 } else { query.limit.unwrap_or(LIMIT_DEFAULT) };

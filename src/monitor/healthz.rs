@@ -4,7 +4,7 @@
 //! nats: server/monitor.go `HandleHealthz`, `healthz`
 
 use crate::monitor::params::Params;
-use crate::monitor::{Answer, OK, Refused, View};
+use crate::monitor::{Answer, OK, QueryError, View};
 
 const UNHEALTHY: u16 = 500;
 
@@ -14,8 +14,8 @@ const FLAGS: [&str; 5] =
 /// Answers for good health, or tells that the server is in lame duck mode.
 ///
 /// # Errors
-/// [`Refused`] for a parameter that is no flag.
-pub fn healthz(view: &View<'_>, params: &Params) -> Result<Answer<'static>, Refused> {
+/// [`QueryError`] for a parameter that is no flag.
+pub fn healthz(view: &View<'_>, params: &Params) -> Result<Answer<'static>, QueryError> {
     for flag in FLAGS {
         params.bool(flag)?;
     }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use crate::base::errors::Quoted;
 use crate::codec::http_head::percent_decode;
-use crate::monitor::Refused;
+use crate::monitor::QueryError;
 
 /// Names and values, decoded.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -45,12 +45,12 @@ impl Params {
     /// A flag; false if it is not given.
     ///
     /// # Errors
-    /// [`Refused`] if it is neither true nor false.
-    pub fn bool(&self, name: &str) -> Result<bool, Refused> {
+    /// [`QueryError`] if it is neither true nor false.
+    pub fn bool(&self, name: &str) -> Result<bool, QueryError> {
         match self.get(name) {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
             "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-            value => Err(Refused(format!(
+            value => Err(QueryError(format!(
                 "Error decoding boolean for '{name}': strconv.ParseBool: parsing {}: {INVALID}",
                 Quoted(value.as_bytes())
             ))),
@@ -60,16 +60,16 @@ impl Params {
     /// A number that may be negative; 0 if it is not given.
     ///
     /// # Errors
-    /// [`Refused`] if it is no number or too large.
-    pub fn int(&self, name: &str) -> Result<i64, Refused> {
+    /// [`QueryError`] if it is no number or too large.
+    pub fn int(&self, name: &str) -> Result<i64, QueryError> {
         self.number(name, "int", "Atoi")
     }
 
     /// A number; 0 if it is not given.
     ///
     /// # Errors
-    /// [`Refused`] if it is no number or too large.
-    pub fn uint64(&self, name: &str) -> Result<u64, Refused> {
+    /// [`QueryError`] if it is no number or too large.
+    pub fn uint64(&self, name: &str) -> Result<u64, QueryError> {
         if self.get(name).starts_with('+') {
             return Err(self.not_a_number(name, "uint64", "ParseUint", INVALID));
         }
@@ -79,23 +79,23 @@ impl Params {
     /// A number that counts only if it is above zero.
     ///
     /// # Errors
-    /// [`Refused`] if it is no number or too large.
-    pub fn above_zero(&self, name: &str) -> Result<Option<usize>, Refused> {
+    /// [`QueryError`] if it is no number or too large.
+    pub fn above_zero(&self, name: &str) -> Result<Option<usize>, QueryError> {
         Ok(usize::try_from(self.int(name)?).ok().filter(|number| *number > 0))
     }
 
     /// What `subs` asks for.
     ///
     /// # Errors
-    /// [`Refused`] if it is neither `detail` nor a flag.
-    pub fn subs(&self) -> Result<Subs, Refused> {
+    /// [`QueryError`] if it is neither `detail` nor a flag.
+    pub fn subs(&self) -> Result<Subs, QueryError> {
         if self.get("subs").eq_ignore_ascii_case("detail") {
             return Ok(Subs::Detail);
         }
         Ok(if self.bool("subs")? { Subs::Subjects } else { Subs::None })
     }
 
-    fn number<T>(&self, name: &str, kind: &str, function: &str) -> Result<T, Refused>
+    fn number<T>(&self, name: &str, kind: &str, function: &str) -> Result<T, QueryError>
     where
         T: FromStr<Err = std::num::ParseIntError> + Default,
     {
@@ -112,9 +112,9 @@ impl Params {
         })
     }
 
-    fn not_a_number(&self, name: &str, kind: &str, function: &str, problem: &str) -> Refused {
+    fn not_a_number(&self, name: &str, kind: &str, function: &str, problem: &str) -> QueryError {
         let value = Quoted(self.get(name).as_bytes());
-        Refused(format!(
+        QueryError(format!(
             "Error decoding {kind} for '{name}': strconv.{function}: parsing {value}: {problem}"
         ))
     }
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn what_is_no_value_is_told_in_go_words() {
         let params = Params::read("b=maybe&i=x&big=99999999999999999999&c=-1&p=%2b1&limit=-3");
-        let text = |refused: Refused| refused.0;
+        let text = |refused: QueryError| refused.0;
         assert_eq!(
             params.bool("b").map_err(text).unwrap_err(),
             "Error decoding boolean for 'b': strconv.ParseBool: parsing \"maybe\": invalid syntax"

@@ -16,7 +16,7 @@ use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 use crate::monitor::json::{Date, Float};
 use crate::monitor::params::{Params, Subs};
-use crate::monitor::{LIMIT_DEFAULT, Refused, View, page_range};
+use crate::monitor::{LIMIT_DEFAULT, QueryError, View, page_range};
 use crate::registry::{Closed, ClosedSubscription};
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
@@ -113,8 +113,8 @@ impl Query {
     /// Reads the parameters.
     ///
     /// # Errors
-    /// [`Refused`] for the first one that cannot be read.
-    pub fn read(params: &Params) -> Result<Query, Refused> {
+    /// [`QueryError`] for the first one that cannot be read.
+    pub fn read(params: &Params) -> Result<Query, QueryError> {
         Ok(Query {
             subs: params.bool("subs")?,
             offset: params.above_zero("offset")?.unwrap_or(0),
@@ -128,12 +128,12 @@ impl Query {
 /// Makes the document.
 ///
 /// # Errors
-/// [`Refused`] if the subject to test is not one to publish to.
-pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, Refused> {
+/// [`QueryError`] if the subject to test is not one to publish to.
+pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, QueryError> {
     let test = query.test.as_bytes();
     if !test.is_empty() && !is_valid_publish(test) {
         let subject = &query.test;
-        return Err(Refused(format!(
+        return Err(QueryError(format!(
             "invalid test subject, must be valid publish subject: {subject}"
         )));
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::monitor::json::Date;
 use crate::monitor::params::Params;
-use crate::monitor::{Refused, View};
+use crate::monitor::{QueryError, View};
 
 const JSZ_FLAGS: [&str; 8] = [
     "accounts",
@@ -96,8 +96,8 @@ pub fn leafz(view: &View<'_>) -> Leafz {
 /// `/jsz` without JetStream.
 ///
 /// # Errors
-/// [`Refused`] for a parameter that is not of its type.
-pub fn jsz(view: &View<'_>, params: &Params) -> Result<Jsz, Refused> {
+/// [`QueryError`] for a parameter that is not of its type.
+pub fn jsz(view: &View<'_>, params: &Params) -> Result<Jsz, QueryError> {
     for flag in JSZ_FLAGS {
         params.bool(flag)?;
     }

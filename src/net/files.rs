@@ -80,13 +80,16 @@ impl Ports {
     /// The URLs of these listeners: one each, or one per address of this machine where a listener
     /// takes them all.
     pub fn new(
-        client: SocketAddr,
+        client: Option<SocketAddr>,
         monitor: Option<SocketAddr>,
         cluster: Option<SocketAddr>,
     ) -> Self {
-        let monitoring = monitor.map(|addr| urls("http", addr)).unwrap_or_default();
-        let cluster = cluster.map(|addr| urls("nats", addr)).unwrap_or_default();
-        Self { nats: urls("nats", client), monitoring, cluster }
+        let of = |scheme, addr: Option<_>| addr.map(|addr| urls(scheme, addr)).unwrap_or_default();
+        Self {
+            nats: of("nats", client),
+            monitoring: of("http", monitor),
+            cluster: of("nats", cluster),
+        }
     }
 }
 
@@ -157,7 +160,7 @@ mod tests {
     #[test]
     fn a_ports_file_comes_and_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let ports = Ports::new("127.0.0.1:4222".parse().unwrap(), "[::1]:8222".parse().ok(), None);
+        let ports = Ports::new("127.0.0.1:4222".parse().ok(), "[::1]:8222".parse().ok(), None);
         let file = PortsFile::write(dir.path(), &ports).unwrap();
         let path = file.path.clone();
         let text = fs::read_to_string(&path).unwrap();
@@ -172,7 +175,7 @@ mod tests {
 
     #[test]
     fn all_addresses_are_told_one_by_one() {
-        let ports = Ports::new("0.0.0.0:4222".parse().unwrap(), None, None);
+        let ports = Ports::new("0.0.0.0:4222".parse().ok(), None, None);
         assert!(ports.nats.contains(&"nats://127.0.0.1:4222".to_owned()), "{ports:?}");
         assert!(!ports.nats.iter().any(|url| url.contains("0.0.0.0")), "{ports:?}");
         assert!(!serde_json::to_string(&ports).unwrap().contains("monitoring"));

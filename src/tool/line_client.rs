@@ -47,7 +47,15 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_LEN: usize = 16 * 1024;
 
 /// Who the client says it is.
+///
+/// ```
+/// let mut options = dialtone::LineOptions::default();
+/// options.name = Some("orders".into());
+/// options.token = Some("secret".into());
+/// assert!(!format!("{options:?}").contains("secret"));
+/// ```
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct LineOptions {
     /// Shown in monitoring.
     pub name: Option<String>,
@@ -67,8 +75,9 @@ impl fmt::Debug for LineOptions {
     }
 }
 
-/// Why something did not succeed.
+/// Why something did not succeed, as the methods of [`LineClient`] tell.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum LineErr {
     /// The stream failed while connecting.
     Io(io::Error),
@@ -112,7 +121,15 @@ impl fmt::Display for LineErr {
     }
 }
 
-impl std::error::Error for LineErr {}
+impl std::error::Error for LineErr {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(err) => Some(err),
+            Self::Protocol(err) => Some(err),
+            _ => None,
+        }
+    }
+}
 
 impl From<io::Error> for LineErr {
     fn from(err: io::Error) -> Self {
@@ -126,8 +143,43 @@ impl From<ServerOpErr> for LineErr {
     }
 }
 
-/// A connection to a server. Clones share it; it closes when the last clone and the last
-/// subscription are gone.
+/// A connection to a server: a small client over any stream of bytes, without TLS, nkeys and
+/// reconnecting, which full client libraries have. Clones share it; it closes when the last clone
+/// and the last subscription are gone.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use dialtone::{LineErr, LineOptions, Publish, Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::builder().no_listener().start().await?;
+/// let client = server.client(&LineOptions::default()).await?;
+///
+/// let mut requests = client.subscribe("time", Some("clocks")).await?;
+/// let answering = tokio::spawn({
+///     let client = client.clone();
+///     async move {
+///         let request = requests.next().await.expect("somebody asks");
+///         let reply = request.reply.as_ref().expect("it is a request");
+///         let headers = [("Zone".to_owned(), request.header("zone").is_some().to_string())];
+///         let mut answer = Publish::new(reply, "ten past four");
+///         answer.headers = &headers;
+///         client.send(&answer).await
+///     }
+/// });
+/// let answer = client.request("time", "", Duration::from_secs(5)).await?;
+/// assert_eq!(answer.payload, "ten past four");
+/// assert_eq!(answer.header("Zone"), Some(&b"false"[..]));
+/// answering.await??;
+///
+/// let nobody = client.request("date", "", Duration::from_secs(5)).await;
+/// assert!(matches!(nobody, Err(LineErr::NoResponders)));
+/// # server.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct LineClient {
     shared: Arc<Shared>,
@@ -186,8 +238,7 @@ impl LineClient {
         subject: impl AsRef<[u8]>,
         payload: impl AsRef<[u8]>,
     ) -> Result<(), LineErr> {
-        let publish = Publish { subject: subject.as_ref(), payload: payload.as_ref(), ..NOTHING };
-        self.send(&publish).await
+        self.send(&Publish::new(&subject, &payload)).await
     }
 
     /// Publishes with a reply subject or headers.
@@ -248,8 +299,7 @@ impl LineClient {
         payload: impl AsRef<[u8]>,
         patience: Duration,
     ) -> Result<Message, LineErr> {
-        let publish = Publish { subject: subject.as_ref(), payload: payload.as_ref(), ..NOTHING };
-        self.send_request(&publish, patience).await
+        self.send_request(&Publish::new(&subject, &payload), patience).await
     }
 
     /// Publishes with headers and waits for the first answer. The reply subject is this client's.
@@ -325,8 +375,9 @@ impl fmt::Debug for LineClient {
     }
 }
 
-/// A publication with everything it may have.
-#[derive(Clone, Copy)]
+/// A publication with everything it may have, for [`LineClient::send`], whose page shows one.
+#[derive(Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Publish<'a> {
     /// Where to.
     pub subject: &'a [u8],
@@ -338,10 +389,24 @@ pub struct Publish<'a> {
     pub payload: &'a [u8],
 }
 
-/// What [`Publish`] has if nothing is said.
-const NOTHING: Publish<'static> = Publish { subject: b"", reply: None, headers: &[], payload: b"" };
+impl fmt::Debug for Publish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publish")
+            .field("subject", &self.subject.escape_ascii().to_string())
+            .field("payload_len", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
 
-impl Publish<'_> {
+impl<'a> Publish<'a> {
+    /// A publication without reply subject and headers.
+    pub fn new(
+        subject: &'a (impl AsRef<[u8]> + ?Sized),
+        payload: &'a (impl AsRef<[u8]> + ?Sized),
+    ) -> Self {
+        Self { subject: subject.as_ref(), payload: payload.as_ref(), reply: None, headers: &[] }
+    }
+
     /// Checks against what can be sent, and appends the header block if there is one.
     fn check(&self, info: &Info, header_block: &mut Vec<u8>) -> Result<(), LineErr> {
         check_word(self.subject)?;
@@ -374,7 +439,7 @@ fn check_word(word: &[u8]) -> Result<(), LineErr> {
     Ok(())
 }
 
-/// Messages of one subscription. Unsubscribes when dropped.
+/// Messages of one subscription, from [`LineClient::subscribe`]. Unsubscribes when dropped.
 #[derive(Debug)]
 pub struct Subscription {
     sid: u64,

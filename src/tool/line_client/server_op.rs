@@ -46,8 +46,9 @@ pub enum ServerOp {
     },
 }
 
-/// A message as it was delivered.
+/// A message as it was delivered, from a [`Subscription`](crate::Subscription) or a request.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Message {
     /// Subject that it was published to.
     pub subject: Bytes,
@@ -83,8 +84,10 @@ impl fmt::Debug for Message {
     }
 }
 
-/// The server broke the protocol; nothing after that can be understood.
+/// The server broke the protocol; nothing after that can be understood. See
+/// [`LineErr::Protocol`](crate::LineErr).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ServerOpErr {
     /// A line longer than 64 KiB.
     LineTooLong,

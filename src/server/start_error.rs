@@ -1,0 +1,115 @@
+//! Why a server did not start, in nats-server's words where it has some.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::base::os_error::OsError;
+use crate::config::conf::ConfError;
+use crate::config::options::{Listen, OptionsError};
+use crate::config::route_url::HostPort;
+
+/// Why a server did not start. Its text is what the program would say, in nats-server's words.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let started = dialtone::Server::builder().name("no spaces, please").start().await;
+/// assert_eq!(started.unwrap_err().to_string(), "server name cannot contain spaces");
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration file cannot be read, or says what cannot be.
+    Config(ConfError),
+    /// The options do not fit each other.
+    Options(OptionsError),
+    /// The builder was told two things of which only one can be.
+    Contradiction(&'static str, &'static str),
+    /// A port cannot be listened on.
+    Listen {
+        /// For whom.
+        port_for: PortFor,
+        /// Where.
+        listen: Listen,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A file cannot be written.
+    File {
+        /// What it is for.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// There are no threads to be had.
+    Runtime(io::Error),
+}
+
+/// For whom a server listens on a port, as [`StartError::Listen`] tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PortFor {
+    /// Clients.
+    Clients,
+    /// Monitoring.
+    Monitor,
+    /// Other servers.
+    Routes,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Config(error) => error.fmt(f),
+            StartError::Options(error) => error.fmt(f),
+            StartError::Contradiction(one, other) => {
+                write!(f, "{one} and {other} exclude each other")
+            }
+            StartError::Listen { port_for, listen, error } => {
+                let port = listen.port.bind_number();
+                let shown = HostPort(listen.host.trim_matches(['[', ']']), port);
+                let cause = match error.raw_os_error() {
+                    Some(_) => format!("listen tcp {shown}: bind: {}", OsError(error)),
+                    None => format!("listen tcp: lookup {}: {}", listen.host, OsError(error)),
+                };
+                match port_for {
+                    PortFor::Clients => {
+                        write!(f, "Error listening on port: {shown}, \"{cause}\"")
+                    }
+                    PortFor::Monitor => {
+                        write!(
+                            f,
+                            "Can't start monitoring: can't listen to the monitor port: {cause}"
+                        )
+                    }
+                    PortFor::Routes => {
+                        write!(f, "Error listening on router port: {port} - {cause}")
+                    }
+                }
+            }
+            StartError::File { what, path, error } => {
+                let error = OsError(error);
+                write!(f, "Could not write {what} file {}: {error}", path.display())
+            }
+            StartError::Runtime(error) => write!(f, "Could not start worker threads: {error}"),
+        }
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            StartError::Config(error) => Some(error),
+            StartError::Options(error) => Some(error),
+            StartError::Contradiction(..) => None,
+            StartError::Listen { error, .. }
+            | StartError::File { error, .. }
+            | StartError::Runtime(error) => Some(error),
+        }
+    }
+}
