@@ -52,7 +52,10 @@ impl<M: Machine> Drive<M> {
         let Some(slow) = delivery.staging.take_stalled() else { return false };
         let policy = &delivery.settings.policy;
         let held_count = self.behind.as_ref().map_or(0, |behind| behind.held_count());
-        if !M::STALLS || held_count > 0 || !slow.stall(cx.waker(), policy, delivery.now) {
+        if !M::STALLS
+            || held_count > HELD_COUNT_MAX
+            || !slow.stall(cx.waker(), policy, delivery.now)
+        {
             return false;
         }
         delivery.counters.stalled_clients.add(1);
