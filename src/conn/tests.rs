@@ -1,5 +1,6 @@
 //! Writing to a connection: sockets that take little, nothing or fail, many senders, and its end.
 
+use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
@@ -7,9 +8,11 @@ use std::thread;
 
 use parking_lot::Mutex;
 
-use crate::conn::outbound::SHARED_LEN_MIN;
-
 use super::*;
+use crate::base::errors::ClosedReason;
+use crate::base::limits::STALL_PATIENCE;
+use crate::conn::flush::{FLUSH_ROUNDS_MAX, STALLED_COUNT_MAX};
+use crate::conn::outbound::{Frames, Policy, SHARED_LEN_MIN};
 
 const POLICY: Policy = Policy { pending_bytes_max: 1 << 20, drop_when_far_behind: false };
 

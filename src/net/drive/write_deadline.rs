@@ -8,8 +8,7 @@ use std::time::Duration;
 use crate::base::duration;
 use crate::base::errors::ClosedReason;
 use crate::base::moment::Moment;
-use crate::conn::conn_event;
-use crate::conn::{Conn, Progress};
+use crate::conn::{Conn, Progress, conn_event};
 use crate::deliver::Delivery;
 use crate::machine::Machine;
 

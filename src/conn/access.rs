@@ -1,0 +1,48 @@
+//! `Access`: what a connection may do, for those who deliver to it.
+
+use std::sync::Arc;
+
+use crate::auth::permissions::{Permissions, Replies};
+use crate::base::ids::Kind;
+use crate::base::moment::Moment;
+
+/// The permissions of its user, and the replies that are open to it.
+pub(super) struct Access {
+    permissions: Arc<Permissions>,
+    replies: Option<Box<Replies>>,
+}
+
+impl Access {
+    /// That of a user with these permissions.
+    pub(super) fn new(permissions: Arc<Permissions>) -> Access {
+        let replies = permissions.replies().map(Box::new);
+        Access { permissions, replies }
+    }
+
+    /// It has an allowance to answer.
+    pub(super) fn answers(&self) -> bool {
+        self.replies.is_some()
+    }
+
+    /// A message on `subject` may go to a subscription in `queue`, or to another server.
+    pub(super) fn can_deliver(&self, kind: Kind, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        match kind {
+            Kind::Client => self.permissions.can_deliver(subject, queue),
+            Kind::Route => self.permissions.exports(subject),
+        }
+    }
+
+    /// Allows an answer to `reply`, if it may not publish there anyway.
+    pub(super) fn allow_reply(&mut self, reply: &[u8], now: Moment) {
+        if let Some(replies) = &mut self.replies
+            && !self.permissions.can_publish(reply)
+        {
+            replies.open(reply, now.0);
+        }
+    }
+
+    /// Uses up one answer to `subject`; false if none is allowed there.
+    pub(super) fn take_reply(&mut self, subject: &[u8], now: Moment) -> bool {
+        self.replies.as_mut().is_some_and(|replies| replies.take(subject, now.0))
+    }
+}

@@ -1,0 +1,23 @@
+//! `conn_event!`: a line of the log about one connection.
+
+/// Logs an event of a connection: the fields that put its address, number, client and user in
+/// front.
+macro_rules! conn_event {
+    ($level:ident, $conn:expr, $($message:tt)+) => {
+        if tracing::enabled!(tracing::Level::$level) {
+            let conn: &$crate::conn::Conn = $conn;
+            let label = conn.about().label();
+            tracing::event!(
+                tracing::Level::$level,
+                remote = conn.remote().map(tracing::field::display),
+                cid = (conn.kind != $crate::base::ids::Kind::Route).then_some(conn.cid.0),
+                rid = (conn.kind == $crate::base::ids::Kind::Route).then_some(conn.cid.0),
+                client = label.client,
+                account = label.account,
+                $($message)+
+            );
+        }
+    };
+}
+
+pub(crate) use conn_event;

@@ -1,0 +1,355 @@
+//! Writing to a [`Conn`]: by whoever has frames for it, or by its owner; and its end.
+//!
+//! The states are drawn in [`flow`](crate::conn::flow). Nobody writes under a lock.
+//! nats: server/client.go `queueOutbound`, `flushOutbound`, `stalledWait`, `markConnAsClosed`
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use crate::base::errors::ClosedReason;
+use crate::base::moment::Moment;
+use crate::conn::Conn;
+use crate::conn::flow::{FlowGuard, Flushed, Progress, Sent, Wire};
+use crate::conn::outbound::{Admission, Batch, Frames, Policy};
+
+/// Rounds of writing what others appended, before the owning task takes over.
+pub(super) const FLUSH_ROUNDS_MAX: usize = 8;
+
+/// Publishers that one receiver wakes when it has caught up. Each pause looks through all of them.
+pub(super) const STALLED_COUNT_MAX: usize = 64;
+
+impl Conn {
+    /// Has everything that is sent from now on go through the wire that `make` gives for the number
+    /// of bytes that are queued. For a connection that nobody but its owner knows yet.
+    pub fn rewire<W: Wire + 'static>(&self, make: impl FnOnce(usize) -> W) -> Arc<W> {
+        let mut flow = self.flow.lock();
+        debug_assert!(!flow.flushing, "only the owner writes, and it is here");
+        let wire = Arc::new(make(flow.outbound.pending_bytes()));
+        flow.wire = Some(Arc::clone(&wire) as Arc<dyn Wire>);
+        wire
+    }
+
+    /// Sets who is woken when the connection needs its owner.
+    pub fn own(&self, waker: &Waker) {
+        self.flow.lock().owner = Some(waker.clone());
+    }
+
+    /// Wakes the owning task.
+    pub fn wake(&self) {
+        let owner = self.flow.lock().owner.clone();
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+
+    /// Delivers `frames`, which carry `msgs` messages of `bytes` bytes: writes them at once when
+    /// nothing waits, else appends them.
+    pub fn send<'a>(
+        &self,
+        frames: impl Into<Frames<'a>>,
+        msgs: u64,
+        bytes: u64,
+        policy: &Policy,
+    ) -> Sent {
+        let frames = frames.into();
+        let mut flow = self.flow.lock();
+        if flow.closed.is_some() {
+            return Sent::Closed;
+        }
+        let admission = policy.admit(self.kind, flow.outbound.pending_bytes(), frames.len());
+        let idle = flow.is_idle();
+        match admission {
+            // What is no message is an answer that the client waits for.
+            Admission::Drop if msgs > 0 => return Sent::Dropped,
+            // An idle connection gets the chance to take it all first.
+            Admission::Overflow if !idle => {
+                self.close_locked(flow, ClosedReason::SlowConsumerPendingBytes, true);
+                return Sent::SlowConsumer;
+            }
+            _ => {}
+        }
+        flow.out_msgs += msgs;
+        flow.out_bytes += bytes;
+        if frames.is_empty() && (!idle || flow.outbound.is_empty()) {
+            return Sent::Done;
+        }
+        if !idle {
+            flow.outbound.push(frames);
+            return if admission == Admission::AppendAndStall { Sent::Stall } else { Sent::Done };
+        }
+        if !flow.outbound.is_empty() {
+            if !frames.is_empty() {
+                flow.outbound.push(frames);
+            }
+            self.write_appended(flow);
+            return Sent::Done;
+        }
+        self.write_through(flow, frames, policy)
+    }
+
+    /// As [`send`](Conn::send), but leaves the writing to a later `send` if nobody else writes and
+    /// so much may wait.
+    #[cold]
+    pub fn send_later(&self, frames: Frames<'_>, msgs: u64, bytes: u64, policy: &Policy) -> Sent {
+        let mut flow = self.flow.lock();
+        let admission = policy.admit(self.kind, flow.outbound.pending_bytes(), frames.len());
+        let may_wait = matches!(admission, Admission::Append | Admission::AppendAndStall);
+        if flow.closed.is_none() && flow.is_idle() && may_wait {
+            flow.out_msgs += msgs;
+            flow.out_bytes += bytes;
+            flow.outbound.push(frames);
+            return Sent::Appended;
+        }
+        drop(flow);
+        self.send(frames, msgs, bytes, policy)
+    }
+
+    /// Appends frames without writing them, so that a lock may be held by which several threads
+    /// agree on their order. Each of them has to call [`send`](Conn::send) later, with other frames
+    /// or with none.
+    pub fn append(&self, frames: &[u8]) {
+        let mut flow = self.flow.lock();
+        if flow.closed.is_none() && !frames.is_empty() {
+            flow.outbound.push(frames);
+        }
+    }
+
+    /// Writes `frames` on an idle connection, then what others appended meanwhile.
+    fn write_through<'a>(
+        &'a self,
+        mut flow: FlowGuard<'a>,
+        frames: Frames<'_>,
+        policy: &Policy,
+    ) -> Sent {
+        let Some(wire) = flow.wire.clone() else { return Sent::Closed };
+        flow.flushing = true;
+        flow.outbound.reserve(frames.len());
+        drop(flow);
+        let written = wire.try_write(&[IoSlice::new(&frames)]);
+        let mut flow = self.flow.lock();
+        flow.flushing = false;
+        let written = match written {
+            Ok(len) => len,
+            Err(error) if is_transient(&error) => 0,
+            Err(_) => {
+                self.close_locked(flow, ClosedReason::WriteError, true);
+                return Sent::Closed;
+            }
+        };
+        if flow.discarded {
+            self.hand_over(flow);
+            return Sent::Closed;
+        }
+        flow.release(written);
+        if written < frames.len() {
+            flow.outbound.prepend(frames, written);
+            if flow.outbound.pending_bytes() > policy.pending_max(self.kind) {
+                self.close_locked(flow, ClosedReason::SlowConsumerPendingBytes, true);
+                return Sent::SlowConsumer;
+            }
+            self.hand_over(flow);
+            return Sent::Done;
+        }
+        self.write_appended(flow);
+        Sent::Done
+    }
+
+    /// Writes what others appended while this thread was writing.
+    fn write_appended<'a>(&'a self, mut flow: FlowGuard<'a>) {
+        for _ in 0..FLUSH_ROUNDS_MAX {
+            if flow.outbound.is_empty() && flow.closed.is_none() {
+                return;
+            }
+            if flow.outbound.is_empty() {
+                // The owner waits for the last bytes before it leaves.
+                break;
+            }
+            flow.flushing = true;
+            let (again, result) = self.write_batch(flow);
+            flow = again;
+            flow.flushing = false;
+            match result {
+                Flushed::Idle => {}
+                Flushed::Part | Flushed::Blocked | Flushed::Failed => break,
+            }
+        }
+        self.hand_over(flow);
+    }
+
+    /// Takes one batch, writes it outside the lock, and puts the rest back.
+    fn write_batch<'a>(&'a self, mut flow: FlowGuard<'a>) -> (FlowGuard<'a>, Flushed) {
+        let Some(wire) = flow.wire.clone() else { return (flow, Flushed::Failed) };
+        let mut batch: Batch = flow.outbound.take();
+        drop(flow);
+        let result = wire.try_write(&batch.slices());
+        let mut flow = self.flow.lock();
+        let written = match result {
+            Ok(len) => len,
+            Err(error) if is_transient(&error) => 0,
+            Err(_) => {
+                self.close_locked(flow, ClosedReason::WriteError, true);
+                return (self.flow.lock(), Flushed::Failed);
+            }
+        };
+        if flow.discarded {
+            return (flow, Flushed::Failed);
+        }
+        flow.release(written);
+        batch.advance(written);
+        let all = batch.is_empty();
+        if !all {
+            flow.outbound.put_back(batch);
+        }
+        (flow, if all { Flushed::Idle } else { Flushed::Blocked })
+    }
+
+    /// Leaves what is pending to the owning task.
+    fn hand_over(&self, mut flow: FlowGuard<'_>) {
+        flow.blocked = !flow.outbound.is_empty();
+        if flow.blocked {
+            flow.lag.get_or_insert_default().progress_at = None;
+        }
+        let owner = flow.owner.clone();
+        drop(flow);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+
+    /// For the owning task: writes what is pending, if it was handed over.
+    pub fn flush(&self, policy: &Policy, now: Moment) -> Flushed {
+        let mut flow = self.flow.lock();
+        if let Some(lag) = &mut flow.lag {
+            lag.progress_at.get_or_insert(now);
+        }
+        for _ in 0..FLUSH_ROUNDS_MAX {
+            if !flow.blocked || flow.outbound.is_empty() {
+                flow.blocked = false;
+                return Flushed::Idle;
+            }
+            let before = flow.written();
+            let (again, result) = self.write_batch(flow);
+            flow = again;
+            let caught_up = flow.outbound.pending_bytes() <= policy.far_behind();
+            let moved = flow.written() > before;
+            if let Some(lag) = &mut flow.lag {
+                if moved {
+                    lag.progress_at = Some(now);
+                }
+                if caught_up {
+                    lag.stalled.drain(..).for_each(Waker::wake);
+                }
+            }
+            if result != Flushed::Idle {
+                return result;
+            }
+        }
+        Flushed::Part
+    }
+
+    /// For the owning task: what the write deadline is judged by.
+    pub fn progress(&self) -> Progress {
+        let mut flow = self.flow.lock();
+        if !flow.blocked {
+            flow.lag = None;
+        }
+        Progress {
+            written: flow.written(),
+            pending_bytes: flow.outbound.pending_bytes(),
+            blocked: flow.blocked,
+            progress_at: flow.lag.as_ref().and_then(|lag| lag.progress_at),
+        }
+    }
+
+    /// Has `publisher` woken when less is pending, if it is far behind but worth waiting for: one
+    /// whose socket has taken nothing for [`STALL_PATIENCE`] holds up nobody. Tells whether the
+    /// publisher should pause.
+    pub fn stall(&self, publisher: &Waker, policy: &Policy, now: Moment) -> bool {
+        let mut flow = self.flow.lock();
+        if !flow.is_far_behind(policy) {
+            return false;
+        }
+        let lag = flow.lag.get_or_insert_default();
+        if lag.is_stuck(now) {
+            return false;
+        }
+        // Pauses may follow each other for as long as it stays behind. One that is not noted comes
+        // again when its pause is over.
+        let is_full = lag.stalled.len() == STALLED_COUNT_MAX;
+        if !is_full && !lag.stalled.iter().any(|noted| noted.will_wake(publisher)) {
+            lag.stalled.push(publisher.clone());
+        }
+        flow.stalls = flow.stalls.saturating_add(1);
+        true
+    }
+
+    /// It waits for its socket, and so much is pending that publishers should pause.
+    pub fn is_far_behind(&self, policy: &Policy) -> bool {
+        self.flow.lock().is_far_behind(policy)
+    }
+
+    /// It is far behind, but its socket takes something now and then.
+    pub fn is_catching_up(&self, policy: &Policy, now: Moment) -> bool {
+        let flow = self.flow.lock();
+        flow.is_far_behind(policy) && flow.lag.as_ref().is_none_or(|lag| !lag.is_stuck(now))
+    }
+
+    /// Ends the connection, for the first reason given, and wakes its owner. What is pending is
+    /// still written, unless `discard`.
+    pub fn close(&self, reason: ClosedReason, discard: bool) {
+        let flow = self.flow.lock();
+        self.close_locked(flow, reason, discard);
+    }
+
+    fn close_locked(&self, mut flow: FlowGuard<'_>, reason: ClosedReason, discard: bool) {
+        flow.closed.get_or_insert(reason);
+        self.is_closed.store(true, Ordering::Release);
+        if discard {
+            flow.discarded = true;
+            flow.outbound.clear();
+        }
+        // Whoever appended comes too late to send it.
+        flow.blocked |= !flow.flushing && !flow.outbound.is_empty();
+        let owner = flow.owner.clone();
+        let stalled = flow.lag.as_mut().map(|lag| std::mem::take(&mut lag.stalled));
+        drop(flow);
+        for waker in owner.into_iter().chain(stalled.into_iter().flatten()) {
+            waker.wake();
+        }
+    }
+
+    /// Lets go of the socket and of whoever was to be woken, at the very end.
+    pub fn hang_up(&self) {
+        let mut flow = self.flow.lock();
+        flow.outbound.clear();
+        flow.discarded = true;
+        let kept = (flow.wire.take(), flow.owner.take());
+        drop(flow);
+        drop(kept);
+    }
+
+    /// Its socket is let go of: it has ended and nothing of it is left to be written.
+    pub fn has_hung_up(&self) -> bool {
+        self.flow.lock().wire.is_none()
+    }
+
+    /// Why it ends, if it does.
+    pub fn closed(&self) -> Option<ClosedReason> {
+        if !self.is_closed() {
+            return None;
+        }
+        self.flow.lock().closed
+    }
+
+    /// It takes no more messages.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+}
+
+/// Trouble that passes: the socket is full, or a signal came in between.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
