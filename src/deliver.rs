@@ -10,62 +10,53 @@
 //! nats: server/client.go `processMsgResults`, `deliverMsg`
 
 mod matched;
+mod offer;
 mod ongoing;
 mod routed;
+mod row;
 mod staging;
+mod tails;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::auth::permissions::RULE_NS;
 use crate::base::moment::Moment;
 use crate::base::stats::Counters;
 use crate::base::subject;
 use crate::codec::encoder;
 use crate::codec::headers;
-use crate::conn::Conn;
-use crate::conn::conn_event;
-use crate::conn::subscription::{Counted, Subscription};
-use crate::parser::{Publish, Queues, Tail};
+use crate::conn::subscription::Subscription;
+use crate::conn::{Conn, conn_event};
+use crate::parser::{Publish, Tail};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::registry::turns::Turn;
+use crate::sublist::Entry;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
-use crate::sublist::{Entry, UNLISTED};
 
-use matched::{Bundle, Matched, Target};
-use routed::Chosen;
-use staging::Receiver;
+use matched::{GROUP_NS, Matched};
+use offer::{Chosen, Offer, Picks};
+use row::{Groups, Scope};
+use tails::Tails;
 
 pub use ongoing::{Ongoing, Resumed};
+pub use row::{Publisher, Row};
 pub use staging::{Budget, Staging, Unwritten};
 
 /// What parts of a delivery take, in nanoseconds about: to match anew, and for each branch on the
-/// way to the patterns and each target found; to stage a message for one target.
+/// way to the patterns and each target found.
 const MATCH_NS: usize = 300;
 const BRANCH_NS: usize = 30;
 const TARGET_NS: usize = 60;
-const OFFER_NS: usize = 30;
-
-/// To stage a message for one member of a group, in nanoseconds about: whom, is known only then.
-const GROUP_NS: usize = 200;
 
 /// What it takes to list a subscription to `subject`, or to remove it, in nanoseconds about: each
 /// token of a pattern may be a branch of its own.
 pub fn listing_ns(subject: &[u8]) -> usize {
     500 + 50 * subject.len()
 }
-
-/// Targets between two looks at how much is staged, of a message that is not long: one message can
-/// go to any number.
-const OFFERS_PER_LOOK: usize = 16;
-
-/// A longer one is looked at for each target. Its copies go to memory that is new, which takes
-/// about a nanosecond for each byte.
-const LONG_LEN_MIN: usize = 16 * 1024;
 
 /// Subscriptions among which a requester's own is looked for.
 const REPLY_LOOKS_MAX: usize = 256;
@@ -94,87 +85,6 @@ pub struct Delivery {
     picks: Picks,
     /// The message that this turn leaves to another one.
     ongoing: Option<Box<Ongoing>>,
-}
-
-/// What it takes to pick members of groups.
-struct Picks {
-    /// Empty between two messages.
-    chosen: Chosen,
-    /// Groups that got a message from another server, while it is delivered.
-    served: Vec<u32>,
-    random: fastrand::Rng,
-}
-
-/// Who publishes.
-#[derive(Clone, Copy)]
-pub struct Publisher<'a> {
-    /// Its connection.
-    pub conn: &'a Arc<Conn>,
-    /// It gets what it publishes, where it subscribed to it.
-    pub echo: bool,
-}
-
-/// For whom a message is, of all that match its subject.
-#[derive(Clone, Copy)]
-struct Scope<'a> {
-    /// The plain subscriptions.
-    plain: bool,
-    groups: Groups<'a>,
-    /// The subject on which clients get it, if it is not its own.
-    shown: Option<&'a [u8]>,
-}
-
-/// The groups that a message is for.
-#[derive(Clone, Copy)]
-enum Groups<'a> {
-    All,
-    /// Those that another server named, in a message with this reply and size.
-    Named {
-        queues: Queues<'a>,
-        reply: &'a [u8],
-        size_text: &'a [u8],
-    },
-}
-
-/// Messages in a row, delivered together.
-#[derive(Debug, Clone, Copy)]
-pub struct Row {
-    /// How many.
-    pub msgs: u64,
-    /// Their header blocks and payloads, in bytes.
-    pub bytes: u64,
-    /// Whether the last one reached anybody.
-    pub reached: bool,
-}
-
-impl Row {
-    /// One message, which has reached nobody yet.
-    #[inline]
-    pub fn new(first: &Publish<'_>) -> Row {
-        Row { msgs: 1, bytes: first.len() as u64, reached: false }
-    }
-
-    /// All that there are, which reach nobody.
-    #[inline]
-    fn extend<'a>(&mut self, followers: impl Iterator<Item = Tail<'a>>) {
-        followers.for_each(|tail| self.add(tail));
-    }
-
-    #[inline]
-    fn add(&mut self, tail: Tail<'_>) {
-        self.msgs += 1;
-        self.bytes += tail.len as u64;
-    }
-}
-
-/// The parts of frames that all receivers share.
-struct Tails<'a> {
-    /// Behind the head of MSG; of HMSG if `with_header`.
-    tail: &'a [u8],
-    with_header: bool,
-    bytes: u64,
-    /// Behind the head of MSG for receivers that take no headers, and its bytes.
-    headless: Option<(&'a [u8], u64)>,
 }
 
 impl Delivery {
@@ -437,368 +347,4 @@ fn match_ns(result: &MatchResult<Subscription>) -> usize {
     let members = result.groups().iter().map(|group| group.members().len());
     let found = result.plain().len() + members.sum::<usize>();
     MATCH_NS + BRANCH_NS * result.branch_count() + TARGET_NS * found
-}
-
-/// One message on its way into the staging.
-struct Offer<'a> {
-    subject: &'a [u8],
-    /// The subject that clients see, if it is another one.
-    shown: Option<&'a [u8]>,
-    reply: &'a [u8],
-    publisher: Publisher<'a>,
-    tails: Tails<'a>,
-    heads: &'a [u8],
-    staging: &'a mut Staging,
-    counters: &'a Counters,
-    spent: &'a mut Vec<Subscription>,
-    now: Moment,
-    traced: bool,
-}
-
-impl<'a> Offer<'a> {
-    /// Turns to the next message of a row, if there is one, the receivers are still the same, and
-    /// there is room for it.
-    #[inline(always)]
-    fn turn_to<'t: 'a>(
-        &mut self,
-        followers: &mut impl Iterator<Item = Tail<'t>>,
-        row: &mut Row,
-    ) -> bool {
-        if !self.spent.is_empty() || self.staging.is_full() {
-            return false;
-        }
-        let Some(tail) = followers.next() else { return false };
-        row.add(tail);
-        self.tails = Tails::passed_on(tail);
-        true
-    }
-
-    /// Stages the message for `target`, which was given the one before, and those behind it, as
-    /// many as there are and there is room for.
-    #[inline(always)]
-    fn offer_run<'t>(
-        &mut self,
-        target: &Target,
-        followers: &mut impl Iterator<Item = Tail<'t>>,
-        row: &mut Row,
-    ) {
-        let (head, text, bytes) = self.frame(target.head, || false);
-        let first = Tail { text, len: bytes as usize };
-        let Target { subscription, slot, .. } = target;
-        let (msgs, bytes) = self.staging.stage_run(subscription, *slot, head, first, followers);
-        row.msgs += msgs;
-        row.bytes += bytes;
-    }
-
-    /// Stages the message for all plain subscriptions, which are few. Tells for how many.
-    #[inline(always)]
-    fn offer_plain(&mut self, bundles: &mut [Bundle], targets: &[Target]) -> u64 {
-        let mut delivered = 0;
-        for bundle in bundles {
-            delivered += self.offer_all(bundle);
-        }
-        for target in targets {
-            delivered += u64::from(self.offer(target));
-        }
-        delivered
-    }
-
-    /// The same for many, or for as many of them as the turn has time for. Tells how many got it,
-    /// and how many of bundles and targets had their chance.
-    // Few messages go to so many: what they take is not to show in the others.
-    #[cold]
-    #[inline(never)]
-    fn offer_many(&mut self, bundles: &mut [Bundle], targets: &[Target]) -> (u64, usize) {
-        let mut delivered = 0;
-        let mut count = 0;
-        for bundle in bundles {
-            if count > 0 && self.is_turn_over() {
-                return (delivered, count);
-            }
-            delivered += self.offer_all(bundle);
-            count += 1;
-        }
-        for some in targets.chunks(self.offers_per_look()) {
-            if count > 0 && self.is_turn_over() {
-                break;
-            }
-            for target in some {
-                delivered += u64::from(self.offer(target));
-            }
-            self.count_offers(some.len());
-            count += some.len();
-        }
-        (delivered, count)
-    }
-
-    /// Stages the message for one member of each group, or of those that another server named.
-    /// Tells for how many.
-    #[inline(always)]
-    fn offer_groups(&mut self, matched: &Matched, groups: Groups<'_>, picks: &mut Picks) -> u64 {
-        match groups {
-            Groups::All => self.offer_all_groups(matched, picks),
-            Groups::Named { queues, .. } if queues.is_empty() => 0,
-            Groups::Named { queues, reply, size_text } => {
-                self.offer_named(matched, &queues, (reply, size_text), picks)
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn offer_all_groups(&mut self, matched: &Matched, picks: &mut Picks) -> u64 {
-        let mut delivered = 0;
-        let mut start = matched.plain_count;
-        for &end in &matched.groups {
-            let members = &matched.targets[start..end as usize];
-            start = end as usize;
-            delivered += u64::from(self.offer_one(members, &mut picks.random));
-        }
-        if let Some(beyond) = &matched.beyond {
-            delivered += self.offer_beyond(matched, beyond, picks);
-        }
-        delivered
-    }
-
-    /// Targets between two looks.
-    #[inline]
-    fn offers_per_look(&self) -> usize {
-        if self.tails.tail.len() < LONG_LEN_MIN { OFFERS_PER_LOOK } else { 1 }
-    }
-
-    #[inline]
-    fn count_offers(&mut self, count: usize) {
-        let len = self.tails.tail.len();
-        let copy_ns = if len < LONG_LEN_MIN { 0 } else { len };
-        self.staging.add_work(count * (OFFER_NS + copy_ns));
-    }
-
-    /// In the middle of a message: commits what is staged if that is much, and tells whether the
-    /// rest has to be left to another turn.
-    #[inline]
-    fn is_turn_over(&mut self) -> bool {
-        self.make_room();
-        self.staging.must_split()
-    }
-
-    /// In the middle of a message: commits what is staged if that is much.
-    #[inline]
-    fn make_room(&mut self) {
-        if self.staging.holds_much() {
-            self.commit();
-        }
-    }
-
-    /// Commits in the middle of a message, and ends the turn if somebody is far behind.
-    #[cold]
-    #[inline(never)]
-    fn commit(&mut self) {
-        self.staging.commit(self.counters, self.publisher.conn, self.now);
-        if self.staging.has_stalled() {
-            self.staging.end_turn();
-        }
-    }
-
-    /// The message of a row that is being offered, which is not its first one.
-    #[cold]
-    fn follower(&self) -> Publish<'a> {
-        let Tails { tail, bytes, .. } = self.tails;
-        let message = &tail[tail.len() - encoder::CRLF.len() - bytes as usize..];
-        let message = &message[..bytes as usize];
-        let (reply, size_text, header_len) = (&b""[..], &b""[..], None);
-        Publish { subject: self.subject, reply, header_len, size_text, message, tail }
-    }
-
-    /// Stages the message for one member of a group, chosen at random, or the next one that can
-    /// take it. The group is not empty.
-    #[inline]
-    fn offer_one(&mut self, members: &[Target], random: &mut fastrand::Rng) -> bool {
-        self.make_room();
-        let first = if members.len() == 1 { 0 } else { random.usize(..members.len()) };
-        self.offer_from(members, first)
-    }
-
-    /// Stages the message for the member at `first`, or the next one that can take it.
-    #[inline]
-    fn offer_from(&mut self, members: &[Target], first: usize) -> bool {
-        self.offer_open(&members[first])
-            || (members[first + 1..].iter().chain(&members[..first]))
-                .any(|target| self.offer_open(target))
-    }
-
-    #[inline]
-    fn offer_open(&mut self, target: &Target) -> bool {
-        !target.subscription.conn().is_closed() && self.offer(target)
-    }
-
-    /// Stages the message for all of a bundle, at once unless one of them is the publisher, who
-    /// does not want it. Tells for how many.
-    fn offer_all(&mut self, bundle: &mut Bundle) -> u64 {
-        let Bundle { receivers, head, own_sids, headers, plan } = bundle;
-        let own = self.publisher.conn.slot;
-        let all_get_it = self.publisher.echo || receivers.iter().all(|one| one.slot != own);
-        if all_get_it && !self.traced {
-            let (head, tail, bytes) = self.frame(*head, || *headers);
-            if self.staging.stage_alike(receivers, plan, head, *own_sids, tail, bytes) {
-                return receivers.len() as u64;
-            }
-        }
-        let each = receivers
-            .iter()
-            .map(|one| u64::from(self.offer_to(&one.subscription, one.slot, one.head, false)));
-        each.sum()
-    }
-
-    /// Stages the message for one subscription, or tells that it cannot take it.
-    #[inline(always)]
-    fn offer(&mut self, target: &Target) -> bool {
-        self.offer_to(&target.subscription, target.slot, target.head, target.special)
-    }
-
-    /// The same in a later turn than that of the match: it may be listed no more, and what is
-    /// special about it may have changed.
-    fn offer_anew(&mut self, Target { subscription, slot, head, .. }: &Target) -> bool {
-        subscription.slot() != UNLISTED
-            && self.offer_to(subscription, *slot, *head, Target::is_special(subscription))
-    }
-
-    /// Stages the message for all of a bundle, in a later turn than that of the match.
-    fn offer_all_anew(&mut self, bundle: &mut Bundle) -> u64 {
-        let is_as_before = |one: &Receiver| {
-            one.subscription.slot() != UNLISTED && !Target::is_special(&one.subscription)
-        };
-        if bundle.receivers.iter().all(is_as_before) {
-            return self.offer_all(bundle);
-        }
-        let each = bundle.receivers.iter().map(|one| u64::from(self.offer_anew(&one.target())));
-        each.sum()
-    }
-
-    // A call with all that goes in would show in each message.
-    #[inline(always)]
-    fn offer_to(
-        &mut self,
-        subscription: &Subscription,
-        slot: u32,
-        head: (u32, u32),
-        special: bool,
-    ) -> bool {
-        if slot == self.publisher.conn.slot && !self.publisher.echo {
-            return false;
-        }
-        if special && !self.admit(subscription) {
-            return false;
-        }
-        let (head, tail, bytes) = self.frame(head, || subscription.conn().headers());
-        if self.traced {
-            trace(subscription.conn(), head, tail);
-        }
-        self.staging.stage(subscription, slot, special, head, tail, bytes);
-        true
-    }
-
-    /// Head and tail of the frame for who takes headers or does not, and the bytes of its message.
-    #[inline]
-    fn frame(
-        &self,
-        head: (u32, u32),
-        takes_headers: impl FnOnce() -> bool,
-    ) -> (&'a [u8], &'a [u8], u64) {
-        let head = &self.heads[head.0 as usize..head.1 as usize];
-        let tails = &self.tails;
-        match tails.headless {
-            None => (&head[usize::from(!tails.with_header)..], tails.tail, tails.bytes),
-            Some(_) if takes_headers() => (head, tails.tail, tails.bytes),
-            Some((tail, bytes)) => (&head[1..], tail, bytes),
-        }
-    }
-
-    /// Filters, limits and reply allowances.
-    fn admit(&mut self, subscription: &Subscription) -> bool {
-        let conn = subscription.conn();
-        self.staging.add_work(RULE_NS * subscription.rules());
-        if !subscription.can_deliver(self.subject)
-            || self.shown.is_some_and(|shown| !subscription.can_deliver(shown))
-        {
-            return false;
-        }
-        match subscription.count() {
-            Counted::Spent => {
-                // Usually it is gone already; not if its limit was set while another worker had
-                // more staged for it.
-                self.spent.push(subscription.clone());
-                return false;
-            }
-            Counted::Deliver => {}
-            Counted::DeliverLast => self.spent.push(subscription.clone()),
-        }
-        if conn.answers() && !self.reply.is_empty() {
-            conn.allow_reply(self.reply, self.now);
-        }
-        true
-    }
-}
-
-impl<'a> Tails<'a> {
-    /// The tails of a publication, made in `rewritten` where what came cannot be passed on.
-    #[inline(always)]
-    fn new(publish: &'a Publish<'a>, rewritten: &'a mut Vec<u8>) -> Tails<'a> {
-        if !publish.tail.is_empty() && publish.header_len.is_none() {
-            return Tails::passed_on(Tail { text: publish.tail, len: publish.len() });
-        }
-        Tails::made(publish, rewritten)
-    }
-
-    /// The tail of a publication without headers, as it came.
-    #[inline(always)]
-    fn passed_on(tail: Tail<'a>) -> Tails<'a> {
-        Tails { tail: tail.text, with_header: false, bytes: tail.len as u64, headless: None }
-    }
-
-    /// Those of a publication with headers, or whose tail cannot be passed on.
-    fn made(publish: &'a Publish<'a>, rewritten: &'a mut Vec<u8>) -> Tails<'a> {
-        let with_header = publish.header_len.is_some();
-        let bytes = publish.len() as u64;
-        rewritten.clear();
-        if publish.tail.is_empty() {
-            write_reply(rewritten, publish.reply);
-            if let Some(len) = publish.header_len {
-                encoder::write_decimal(rewritten, len as u64);
-                rewritten.push(b' ');
-            }
-            rewritten.extend_from_slice(publish.size_text);
-            for part in [encoder::CRLF, publish.message, encoder::CRLF] {
-                rewritten.extend_from_slice(part);
-            }
-        }
-        let split = rewritten.len();
-        if with_header {
-            let payload = publish.payload();
-            write_reply(rewritten, publish.reply);
-            encoder::write_decimal(rewritten, payload.len() as u64);
-            for part in [encoder::CRLF, payload, encoder::CRLF] {
-                rewritten.extend_from_slice(part);
-            }
-        }
-        let (made, headless) = rewritten.split_at(split);
-        Tails {
-            tail: if made.is_empty() { publish.tail } else { made },
-            with_header,
-            bytes,
-            headless: with_header.then_some((headless, publish.payload().len() as u64)),
-        }
-    }
-}
-
-#[cold]
-fn trace(conn: &Conn, head: &[u8], tail: &[u8]) {
-    let line_len = memchr::memchr(b'\r', tail).unwrap_or(tail.len());
-    let line = [head, &tail[..line_len]].concat();
-    conn_event!(TRACE, conn, "->> [{}]", String::from_utf8_lossy(&line));
-}
-
-fn write_reply(out: &mut Vec<u8>, reply: &[u8]) {
-    if !reply.is_empty() {
-        out.extend_from_slice(reply);
-        out.push(b' ');
-    }
 }

@@ -10,10 +10,19 @@ use crate::auth::permissions::RULE_NS;
 use crate::conn::subscription::Subscription;
 use crate::deliver::routed::Beyond;
 use crate::deliver::staging::{APPEND_NS, Plan, Receiver, Receivers};
-use crate::deliver::{GROUP_NS, OFFER_NS, OFFERS_PER_LOOK};
 use crate::sublist::Entry;
 use crate::sublist::cache::Cached;
 use crate::sublist::result::MatchResult;
+
+/// What it takes to stage a message for one target, in nanoseconds about.
+pub(super) const OFFER_NS: usize = 30;
+
+/// To stage a message for one member of a group, in nanoseconds about: whom, is known only then.
+pub(super) const GROUP_NS: usize = 200;
+
+/// Targets between two looks at how much is staged, of a message that is not long: one message can
+/// go to any number.
+pub(super) const OFFERS_PER_LOOK: usize = 16;
 
 /// The receivers of one subject, with the heads of their frames.
 #[derive(Default)]

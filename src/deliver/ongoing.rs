@@ -13,9 +13,12 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::conn::Conn;
+use crate::deliver::Delivery;
 use crate::deliver::matched::Matched;
+use crate::deliver::offer::Offer;
 use crate::deliver::routed::jetstream_delivery;
-use crate::deliver::{Delivery, Groups, Offer, Publisher, Row, Scope, Tails};
+use crate::deliver::row::{Groups, Publisher, Row, Scope};
+use crate::deliver::tails::Tails;
 use crate::parser::{Publish, Queues};
 
 /// A message that is not delivered to everybody yet.

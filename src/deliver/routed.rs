@@ -28,8 +28,10 @@ use crate::account::Account;
 use crate::codec::encoder;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
+use crate::deliver::Delivery;
 use crate::deliver::matched::{Matched, Target};
-use crate::deliver::{Delivery, Groups, Offer, Picks, Publisher, Row, Scope};
+use crate::deliver::offer::{self, Chosen, Offer, Picks};
+use crate::deliver::row::{Groups, Publisher, Row, Scope};
 use crate::parser::{Publish, Queues, RoutedMsg, Tail};
 use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
@@ -73,9 +75,6 @@ struct Remote {
     /// How many there are.
     weight: u64,
 }
-
-/// Routes, by their position, and the groups, by theirs, of which they are to choose a member.
-pub(super) type Chosen = Vec<(u32, u32)>;
 
 /// A member of a group.
 enum Choice {
@@ -266,13 +265,6 @@ impl Delivery {
     }
 }
 
-impl<'a> Groups<'a> {
-    fn named(msg: &RoutedMsg<'a>) -> Groups<'a> {
-        let Publish { reply, size_text, .. } = msg.publish;
-        Groups::Named { queues: msg.queues, reply, size_text }
-    }
-}
-
 /// The two parts of a reply subject by which a server with JetStream delivers to clients of others:
 /// where they acknowledge the message, and the subject under which it is in the stream. Streams and
 /// consumers, which are named in it, may have an `@` in their names, but no dots.
@@ -426,7 +418,7 @@ impl Offer<'_> {
             let head = &beyond.heads[route.head.clone()];
             let (verb, head) = (if with_header { b"H" } else { b"R" }, &head[1..]);
             if self.traced {
-                super::trace(&route.conn, &[verb, head].concat(), tail);
+                offer::trace(&route.conn, &[verb, head].concat(), tail);
             }
             if !named {
                 self.staging.stage_routed(&route.conn, [verb, head, tail], bytes);

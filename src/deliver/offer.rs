@@ -1,0 +1,348 @@
+//! `Offer`: one message on its way to those that match: who gets it, and in which frame.
+//!
+//! Members of groups at other servers are chosen in `routed`.
+//! nats: server/client.go `processMsgResults`, `deliverMsg`
+
+use crate::auth::permissions::RULE_NS;
+use crate::base::moment::Moment;
+use crate::base::stats::Counters;
+use crate::codec::encoder;
+use crate::conn::subscription::{Counted, Subscription};
+use crate::conn::{Conn, conn_event};
+use crate::deliver::matched::{Bundle, Matched, OFFER_NS, OFFERS_PER_LOOK, Target};
+use crate::deliver::row::{Groups, Publisher, Row};
+use crate::deliver::staging::{Receiver, Staging};
+use crate::deliver::tails::Tails;
+use crate::parser::{Publish, Tail};
+use crate::sublist::{Entry, UNLISTED};
+
+/// A longer message has a look at how much is staged for each target. Its copies go to memory that
+/// is new, which takes about a nanosecond for each byte.
+const LONG_LEN_MIN: usize = 16 * 1024;
+
+/// What it takes to pick members of groups.
+pub(super) struct Picks {
+    /// Empty between two messages.
+    pub(super) chosen: Chosen,
+    /// Groups that got a message from another server, while it is delivered.
+    pub(super) served: Vec<u32>,
+    pub(super) random: fastrand::Rng,
+}
+
+/// Routes, by their position, and the groups, by theirs, of which they are to choose a member.
+pub(super) type Chosen = Vec<(u32, u32)>;
+
+/// One message on its way into the staging.
+pub(super) struct Offer<'a> {
+    pub(super) subject: &'a [u8],
+    /// The subject that clients see, if it is another one.
+    pub(super) shown: Option<&'a [u8]>,
+    pub(super) reply: &'a [u8],
+    pub(super) publisher: Publisher<'a>,
+    pub(super) tails: Tails<'a>,
+    pub(super) heads: &'a [u8],
+    pub(super) staging: &'a mut Staging,
+    pub(super) counters: &'a Counters,
+    pub(super) spent: &'a mut Vec<Subscription>,
+    pub(super) now: Moment,
+    pub(super) traced: bool,
+}
+
+impl<'a> Offer<'a> {
+    /// Turns to the next message of a row, if there is one, the receivers are still the same, and
+    /// there is room for it.
+    #[inline(always)]
+    pub(super) fn turn_to<'t: 'a>(
+        &mut self,
+        followers: &mut impl Iterator<Item = Tail<'t>>,
+        row: &mut Row,
+    ) -> bool {
+        if !self.spent.is_empty() || self.staging.is_full() {
+            return false;
+        }
+        let Some(tail) = followers.next() else { return false };
+        row.add(tail);
+        self.tails = Tails::passed_on(tail);
+        true
+    }
+
+    /// Stages the message for `target`, which was given the one before, and those behind it, as
+    /// many as there are and there is room for.
+    #[inline(always)]
+    pub(super) fn offer_run<'t>(
+        &mut self,
+        target: &Target,
+        followers: &mut impl Iterator<Item = Tail<'t>>,
+        row: &mut Row,
+    ) {
+        let (head, text, bytes) = self.frame(target.head, || false);
+        let first = Tail { text, len: bytes as usize };
+        let Target { subscription, slot, .. } = target;
+        let (msgs, bytes) = self.staging.stage_run(subscription, *slot, head, first, followers);
+        row.msgs += msgs;
+        row.bytes += bytes;
+    }
+
+    /// Stages the message for all plain subscriptions, which are few. Tells for how many.
+    #[inline(always)]
+    pub(super) fn offer_plain(&mut self, bundles: &mut [Bundle], targets: &[Target]) -> u64 {
+        let mut delivered = 0;
+        for bundle in bundles {
+            delivered += self.offer_all(bundle);
+        }
+        for target in targets {
+            delivered += u64::from(self.offer(target));
+        }
+        delivered
+    }
+
+    /// The same for many, or for as many of them as the turn has time for. Tells how many got it,
+    /// and how many of bundles and targets had their chance.
+    // Few messages go to so many: what they take is not to show in the others.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn offer_many(
+        &mut self,
+        bundles: &mut [Bundle],
+        targets: &[Target],
+    ) -> (u64, usize) {
+        let mut delivered = 0;
+        let mut count = 0;
+        for bundle in bundles {
+            if count > 0 && self.is_turn_over() {
+                return (delivered, count);
+            }
+            delivered += self.offer_all(bundle);
+            count += 1;
+        }
+        for some in targets.chunks(self.offers_per_look()) {
+            if count > 0 && self.is_turn_over() {
+                break;
+            }
+            for target in some {
+                delivered += u64::from(self.offer(target));
+            }
+            self.count_offers(some.len());
+            count += some.len();
+        }
+        (delivered, count)
+    }
+
+    /// Stages the message for one member of each group, or of those that another server named.
+    /// Tells for how many.
+    #[inline(always)]
+    pub(super) fn offer_groups(
+        &mut self,
+        matched: &Matched,
+        groups: Groups<'_>,
+        picks: &mut Picks,
+    ) -> u64 {
+        match groups {
+            Groups::All => self.offer_all_groups(matched, picks),
+            Groups::Named { queues, .. } if queues.is_empty() => 0,
+            Groups::Named { queues, reply, size_text } => {
+                self.offer_named(matched, &queues, (reply, size_text), picks)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn offer_all_groups(&mut self, matched: &Matched, picks: &mut Picks) -> u64 {
+        let mut delivered = 0;
+        let mut start = matched.plain_count;
+        for &end in &matched.groups {
+            let members = &matched.targets[start..end as usize];
+            start = end as usize;
+            delivered += u64::from(self.offer_one(members, &mut picks.random));
+        }
+        if let Some(beyond) = &matched.beyond {
+            delivered += self.offer_beyond(matched, beyond, picks);
+        }
+        delivered
+    }
+
+    /// Targets between two looks.
+    #[inline]
+    pub(super) fn offers_per_look(&self) -> usize {
+        if self.tails.tail.len() < LONG_LEN_MIN { OFFERS_PER_LOOK } else { 1 }
+    }
+
+    #[inline]
+    pub(super) fn count_offers(&mut self, count: usize) {
+        let len = self.tails.tail.len();
+        let copy_ns = if len < LONG_LEN_MIN { 0 } else { len };
+        self.staging.add_work(count * (OFFER_NS + copy_ns));
+    }
+
+    /// In the middle of a message: commits what is staged if that is much, and tells whether the
+    /// rest has to be left to another turn.
+    #[inline]
+    pub(super) fn is_turn_over(&mut self) -> bool {
+        self.make_room();
+        self.staging.must_split()
+    }
+
+    /// In the middle of a message: commits what is staged if that is much.
+    #[inline]
+    fn make_room(&mut self) {
+        if self.staging.holds_much() {
+            self.commit();
+        }
+    }
+
+    /// Commits in the middle of a message, and ends the turn if somebody is far behind.
+    #[cold]
+    #[inline(never)]
+    fn commit(&mut self) {
+        self.staging.commit(self.counters, self.publisher.conn, self.now);
+        if self.staging.has_stalled() {
+            self.staging.end_turn();
+        }
+    }
+
+    /// The message of a row that is being offered, which is not its first one.
+    #[cold]
+    pub(super) fn follower(&self) -> Publish<'a> {
+        let Tails { tail, bytes, .. } = self.tails;
+        let message = &tail[tail.len() - encoder::CRLF.len() - bytes as usize..];
+        let message = &message[..bytes as usize];
+        let (reply, size_text, header_len) = (&b""[..], &b""[..], None);
+        Publish { subject: self.subject, reply, header_len, size_text, message, tail }
+    }
+
+    /// Stages the message for one member of a group, chosen at random, or the next one that can
+    /// take it. The group is not empty.
+    #[inline]
+    pub(super) fn offer_one(&mut self, members: &[Target], random: &mut fastrand::Rng) -> bool {
+        self.make_room();
+        let first = if members.len() == 1 { 0 } else { random.usize(..members.len()) };
+        self.offer_from(members, first)
+    }
+
+    /// Stages the message for the member at `first`, or the next one that can take it.
+    #[inline]
+    pub(super) fn offer_from(&mut self, members: &[Target], first: usize) -> bool {
+        self.offer_open(&members[first])
+            || (members[first + 1..].iter().chain(&members[..first]))
+                .any(|target| self.offer_open(target))
+    }
+
+    #[inline]
+    fn offer_open(&mut self, target: &Target) -> bool {
+        !target.subscription.conn().is_closed() && self.offer(target)
+    }
+
+    /// Stages the message for all of a bundle, at once unless one of them is the publisher, who
+    /// does not want it. Tells for how many.
+    fn offer_all(&mut self, bundle: &mut Bundle) -> u64 {
+        let Bundle { receivers, head, own_sids, headers, plan } = bundle;
+        let own = self.publisher.conn.slot;
+        let all_get_it = self.publisher.echo || receivers.iter().all(|one| one.slot != own);
+        if all_get_it && !self.traced {
+            let (head, tail, bytes) = self.frame(*head, || *headers);
+            if self.staging.stage_alike(receivers, plan, head, *own_sids, tail, bytes) {
+                return receivers.len() as u64;
+            }
+        }
+        let each = receivers
+            .iter()
+            .map(|one| u64::from(self.offer_to(&one.subscription, one.slot, one.head, false)));
+        each.sum()
+    }
+
+    /// Stages the message for one subscription, or tells that it cannot take it.
+    #[inline(always)]
+    fn offer(&mut self, target: &Target) -> bool {
+        self.offer_to(&target.subscription, target.slot, target.head, target.special)
+    }
+
+    /// The same in a later turn than that of the match: it may be listed no more, and what is
+    /// special about it may have changed.
+    pub(super) fn offer_anew(&mut self, Target { subscription, slot, head, .. }: &Target) -> bool {
+        subscription.slot() != UNLISTED
+            && self.offer_to(subscription, *slot, *head, Target::is_special(subscription))
+    }
+
+    /// Stages the message for all of a bundle, in a later turn than that of the match.
+    pub(super) fn offer_all_anew(&mut self, bundle: &mut Bundle) -> u64 {
+        let is_as_before = |one: &Receiver| {
+            one.subscription.slot() != UNLISTED && !Target::is_special(&one.subscription)
+        };
+        if bundle.receivers.iter().all(is_as_before) {
+            return self.offer_all(bundle);
+        }
+        let each = bundle.receivers.iter().map(|one| u64::from(self.offer_anew(&one.target())));
+        each.sum()
+    }
+
+    // A call with all that goes in would show in each message.
+    #[inline(always)]
+    fn offer_to(
+        &mut self,
+        subscription: &Subscription,
+        slot: u32,
+        head: (u32, u32),
+        special: bool,
+    ) -> bool {
+        if slot == self.publisher.conn.slot && !self.publisher.echo {
+            return false;
+        }
+        if special && !self.admit(subscription) {
+            return false;
+        }
+        let (head, tail, bytes) = self.frame(head, || subscription.conn().headers());
+        if self.traced {
+            trace(subscription.conn(), head, tail);
+        }
+        self.staging.stage(subscription, slot, special, head, tail, bytes);
+        true
+    }
+
+    /// Head and tail of the frame for who takes headers or does not, and the bytes of its message.
+    #[inline]
+    fn frame(
+        &self,
+        head: (u32, u32),
+        takes_headers: impl FnOnce() -> bool,
+    ) -> (&'a [u8], &'a [u8], u64) {
+        let head = &self.heads[head.0 as usize..head.1 as usize];
+        let tails = &self.tails;
+        match tails.headless {
+            None => (&head[usize::from(!tails.with_header)..], tails.tail, tails.bytes),
+            Some(_) if takes_headers() => (head, tails.tail, tails.bytes),
+            Some((tail, bytes)) => (&head[1..], tail, bytes),
+        }
+    }
+
+    /// Filters, limits and reply allowances.
+    fn admit(&mut self, subscription: &Subscription) -> bool {
+        let conn = subscription.conn();
+        self.staging.add_work(RULE_NS * subscription.rules());
+        if !subscription.can_deliver(self.subject)
+            || self.shown.is_some_and(|shown| !subscription.can_deliver(shown))
+        {
+            return false;
+        }
+        match subscription.count() {
+            Counted::Spent => {
+                // Usually it is gone already; not if its limit was set while another worker had
+                // more staged for it.
+                self.spent.push(subscription.clone());
+                return false;
+            }
+            Counted::Deliver => {}
+            Counted::DeliverLast => self.spent.push(subscription.clone()),
+        }
+        if conn.answers() && !self.reply.is_empty() {
+            conn.allow_reply(self.reply, self.now);
+        }
+        true
+    }
+}
+
+#[cold]
+pub(super) fn trace(conn: &Conn, head: &[u8], tail: &[u8]) {
+    let line_len = memchr::memchr(b'\r', tail).unwrap_or(tail.len());
+    let line = [head, &tail[..line_len]].concat();
+    conn_event!(TRACE, conn, "->> [{}]", String::from_utf8_lossy(&line));
+}
