@@ -9,21 +9,35 @@
 //! while a thousand sockets copy it. Who gets something else leaves with a copy of what it has.
 //! Where their sids differ, the frames have holes, and are filled for one after the other when they
 //! go out.
+//!
+//! ```text
+//!   by_slot        stages
+//!    A  1 -------> 0  members A      frames MSG a 9 2..hi.. PONG..
+//!    B  2 ---+---> 1  members B, C   frames MSG b _ 5..hello..
+//!    C  2 ---+     ^                 hole at 6: for each member the sid of its filler
+//!    D  0          |
+//!                  +--- plan: stages 1, version 7 <--- bundle: receivers B, C, head "MSG b "
+//! ```
+//!
+//! A bundle, which belongs to a match, has a plan: the stages that hold its receivers and nobody
+//! else. Its messages are appended to them, and counted in a tally until the commit. The plan holds
+//! as long as the version is the same. If B gets a PONG now, B moves to a stage of its own, with a
+//! copy of what it has, and the version becomes 8. The next message for B and C is planned anew,
+//! and appended to both stages.
 
-use std::ops::Range;
+pub(super) mod sharing;
+pub(super) mod stage;
+
 use std::sync::Arc;
-
-use smallvec::SmallVec;
 
 use crate::base::ids::Kind;
 use crate::base::moment::Moment;
 use crate::base::stats::Counters;
-use crate::conn::conn_event;
 use crate::conn::outbound::{Frames, Policy, SHARED_LEN_MIN};
 use crate::conn::subscription::Subscription;
-use crate::conn::{Conn, Sent};
+use crate::conn::{Conn, Sent, conn_event};
+use crate::deliver::staging::stage::{HOLE_LEN, Member, Receivers, Stage, add_delivered, count};
 use crate::parser::Tail;
-use crate::sublist::Entry;
 
 /// Bytes held after which a worker commits although its read is not handled to the end.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -56,9 +70,6 @@ const WRITE_NS: usize = 8_000;
 /// To append frames to a queue, in nanoseconds, and to count a delivery for a subscription.
 pub(super) const APPEND_NS: usize = 600;
 const SETTLE_NS: usize = 10;
-
-/// What a hole takes in memory.
-const HOLE_LEN: usize = size_of::<u32>();
 
 /// Work of one commit, in nanoseconds about, after which frames are only appended, and written in
 /// further turns of whoever commits.
@@ -117,100 +128,6 @@ pub struct Staging {
     tallies: Vec<(Receivers, u64)>,
     /// Frames with their holes filled, while they are handed to a connection.
     filled: Vec<u8>,
-}
-
-/// The frames of one receiver, or of some that get the same.
-#[derive(Default)]
-struct Stage {
-    members: SmallVec<[Member; 1]>,
-    frames: Vec<u8>,
-    /// Where in `frames` the sid of each receiver is missing.
-    holes: Vec<u32>,
-    /// Where in `frames` there is something else than messages, if those may be dropped. Only one
-    /// connection gets it.
-    told: Vec<Range<usize>>,
-    msgs: u64,
-    bytes: u64,
-    /// The subscription of the last frames and how many there were: they are counted in one go.
-    /// Not for what is in the tallies.
-    run: Option<(Subscription, u64)>,
-    /// While a plan is made: how many of its receivers are here.
-    wanted: usize,
-}
-
-/// A receiver of the frames in a [`Stage`].
-struct Member {
-    conn: Arc<Conn>,
-    /// The subscription whose sid fills the holes; none before there are any.
-    filler: Option<Subscription>,
-}
-
-impl Stage {
-    /// Appends a message of `bytes` bytes, given in pieces. Tells how long its frame is.
-    #[inline(always)]
-    fn append<const N: usize>(&mut self, pieces: [&[u8]; N], bytes: u64) -> usize {
-        let len = pieces.iter().map(|piece| piece.len()).sum();
-        self.frames.reserve(len);
-        pieces.iter().for_each(|piece| self.frames.extend_from_slice(piece));
-        self.msgs += 1;
-        self.bytes += bytes;
-        len
-    }
-
-    /// Counts the last frames for their subscription.
-    #[inline(always)]
-    fn add_run(&mut self, subscription: &Subscription, count: u64) {
-        match &mut self.run {
-            Some((last, so_far)) if last.is_same(subscription) => *so_far += count,
-            run => add_delivered(run.replace((subscription.clone(), count))),
-        }
-    }
-
-    /// The frames for a receiver with this sid, in `filled`.
-    fn fill<'a>(&self, sid: &[u8], filled: &'a mut Vec<u8>) -> &'a [u8] {
-        filled.clear();
-        filled.reserve(self.frames.len() + self.holes.len() * sid.len());
-        let mut start = 0;
-        for &hole in &self.holes {
-            filled.extend_from_slice(&self.frames[start..hole as usize]);
-            filled.extend_from_slice(sid);
-            start = hole as usize;
-        }
-        filled.extend_from_slice(&self.frames[start..]);
-        filled
-    }
-
-    /// Hands over only what is no message: the messages were dropped.
-    #[cold]
-    fn send_told(&self, conn: &Conn, policy: &Policy, counters: &Counters) -> Sent {
-        let told: Vec<_> = self.told.iter().map(|range| &self.frames[range.clone()]).collect();
-        let sent = conn.send(&told.concat(), 0, 0, policy);
-        count(sent, conn.kind, 0, 0, counters);
-        sent
-    }
-}
-
-/// Receivers of one match that get the same frames, but for the sid perhaps. All are connections of
-/// their own.
-pub(super) type Receivers = Arc<[Receiver]>;
-
-/// One of them.
-pub(super) struct Receiver {
-    pub(super) subscription: Subscription,
-    pub(super) slot: u32,
-    /// Where its head is in those of the match.
-    pub(super) head: (u32, u32),
-}
-
-/// Where in the staging the frames of some [`Receivers`] go.
-#[derive(Default)]
-pub(super) struct Plan {
-    /// That of the staging for which it is true.
-    version: u64,
-    stages: SmallVec<[u32; 2]>,
-    tally: usize,
-    /// Some have frames with holes for other sids: each must be given its own.
-    differs: bool,
 }
 
 impl Staging {
@@ -395,38 +312,6 @@ impl Staging {
         followers
     }
 
-    /// Appends one message of `bytes` bytes for all `receivers`, whose sids are in the `head`, or
-    /// follow it if they are their own. False if it has to be staged for each.
-    #[inline]
-    pub(super) fn stage_alike(
-        &mut self,
-        receivers: &Receivers,
-        plan: &mut Plan,
-        head: &[u8],
-        own_sids: bool,
-        tail: &[u8],
-        bytes: u64,
-    ) -> bool {
-        if plan.version != self.version {
-            self.plan(receivers, plan, own_sids);
-        }
-        if plan.differs {
-            return false;
-        }
-        for &at in &plan.stages {
-            let stage = &mut self.stages[at as usize];
-            self.held_bytes += if own_sids {
-                stage.holes.push((stage.frames.len() + head.len()) as u32);
-                HOLE_LEN + stage.append([head, b" ", tail], bytes)
-            } else {
-                stage.append([head, tail], bytes)
-            };
-        }
-        self.tallies[plan.tally].1 += 1;
-        self.bytes += (head.len() + tail.len()) * receivers.len();
-        true
-    }
-
     /// Appends one message for a route, given in pieces.
     pub(super) fn stage_routed(&mut self, conn: &Arc<Conn>, pieces: [&[u8]; 3], bytes: u64) {
         let at = self.stage_at(conn.slot, || Arc::clone(conn));
@@ -457,66 +342,6 @@ impl Staging {
         }
     }
 
-    /// Finds out where the frames of these receivers go, and makes them so that nobody else gets
-    /// them.
-    #[cold]
-    fn plan(&mut self, receivers: &Receivers, plan: &mut Plan, own_sids: bool) {
-        plan.stages.clear();
-        self.add_work(SETTLE_NS * receivers.len());
-        let mut new_count = 0;
-        for receiver in receivers.iter() {
-            let Some(at) = self.place(receiver.slot) else {
-                new_count += 1;
-                continue;
-            };
-            let stage = &mut self.stages[at];
-            if stage.wanted == 0 {
-                plan.stages.push(at as u32);
-            }
-            stage.wanted += 1;
-        }
-        for at in &mut plan.stages {
-            let stage = &mut self.stages[*at as usize];
-            if std::mem::take(&mut stage.wanted) < stage.members.len() {
-                let slots = receivers.iter().map(|receiver| receiver.slot);
-                *at = self.split(*at as usize, slots) as u32;
-            }
-        }
-        self.add_work(APPEND_NS * new_count);
-        if new_count > 0 {
-            let new = receivers.iter().filter(|receiver| self.place(receiver.slot).is_none());
-            let conns = new.map(|receiver| Arc::clone(receiver.subscription.conn()));
-            let conns: SmallVec<[_; 1]> = conns.collect();
-            plan.stages.push(self.new_stage(conns.into_iter()) as u32);
-        }
-        plan.version = self.version;
-        plan.differs = own_sids && !self.set_fillers(receivers, &plan.stages);
-        plan.tally = self.tallies.len();
-        self.tallies.push((Arc::clone(receivers), 0));
-    }
-
-    /// Has the holes in the frames of these receivers filled with their sids; false if there are
-    /// some already that other subscriptions of theirs fill.
-    fn set_fillers(&mut self, receivers: &Receivers, stages: &[u32]) -> bool {
-        let filler = |member: &Member| {
-            let at = receivers.binary_search_by_key(&member.conn.slot, |one| one.slot);
-            &receivers[at.expect("the stages hold nobody else")].subscription
-        };
-        let fits = |member: &Member| {
-            member.filler.as_ref().is_none_or(|other| other.is_same(filler(member)))
-        };
-        let members = |at: &u32| self.stages[*at as usize].members.iter();
-        if !stages.iter().flat_map(members).all(fits) {
-            return false;
-        }
-        for &at in stages {
-            for member in &mut self.stages[at as usize].members {
-                member.filler = Some(filler(member).clone());
-            }
-        }
-        true
-    }
-
     /// A stage for connections without frames.
     #[cold]
     fn new_stage(&mut self, conns: impl Iterator<Item = Arc<Conn>>) -> usize {
@@ -535,30 +360,6 @@ impl Staging {
             stage.members.push(Member { conn, filler: None });
         }
         self.used - 1
-    }
-
-    /// Moves those of `slots` that are in a shared stage into one of their own, with a copy of what
-    /// was staged for all.
-    #[cold]
-    fn split(&mut self, from: usize, slots: impl Iterator<Item = u32>) -> usize {
-        let to = self.new_stage(std::iter::empty());
-        for slot in slots {
-            if self.place(slot) == Some(from) {
-                self.by_slot[slot as usize] = to as u32 + 1;
-            }
-        }
-        let [from, own] = self.stages.get_disjoint_mut([from, to]).expect("two stages");
-        let members = std::mem::take(&mut from.members);
-        for member in members {
-            let left = self.by_slot[member.conn.slot as usize] as usize == to + 1;
-            if left { own.members.push(member) } else { from.members.push(member) }
-        }
-        own.frames.extend_from_slice(&from.frames);
-        own.holes.extend_from_slice(&from.holes);
-        self.held_bytes += from.frames.len() + from.holes.len() * HOLE_LEN;
-        (own.msgs, own.bytes) = (from.msgs, from.bytes);
-        self.version += 1;
-        to
     }
 
     /// Hands all frames to their connections, those of `last` at the end: a PONG says that what was
@@ -708,23 +509,6 @@ fn held_bytes_max(policy: &Policy) -> usize {
 /// What it takes to write so many bytes to a socket, in nanoseconds about.
 fn write_ns(len: usize) -> usize {
     WRITE_NS + len / BYTES_PER_NS
-}
-
-fn add_delivered(run: Option<(Subscription, u64)>) {
-    if let Some((subscription, count)) = run {
-        subscription.add_delivered(count);
-    }
-}
-
-fn count(sent: Sent, kind: Kind, msgs: u64, bytes: u64, counters: &Counters) {
-    match sent {
-        Sent::Done | Sent::Appended | Sent::Stall => {
-            counters.out_msgs.add(msgs);
-            counters.out_bytes.add(bytes);
-        }
-        Sent::SlowConsumer => counters.count_slow(kind, false),
-        Sent::Dropped | Sent::Closed => {}
-    }
 }
 
 #[cold]

@@ -1,0 +1,140 @@
+//! Sharing: receivers of one match get a message staged once, as long as they all get the same.
+//!
+//! Where it goes is planned once for many messages; [`staging`](super) draws it.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::deliver::staging::stage::{HOLE_LEN, Member, Receivers};
+use crate::deliver::staging::{APPEND_NS, SETTLE_NS, Staging};
+use crate::sublist::Entry;
+
+/// Where in the staging the frames of some [`Receivers`] go.
+#[derive(Default)]
+pub(in crate::deliver) struct Plan {
+    /// That of the staging for which it is true.
+    version: u64,
+    stages: SmallVec<[u32; 2]>,
+    tally: usize,
+    /// Some have frames with holes for other sids: each must be given its own.
+    differs: bool,
+}
+
+impl Staging {
+    /// Appends one message of `bytes` bytes for all `receivers`, whose sids are in the `head`, or
+    /// follow it if they are their own. False if it has to be staged for each.
+    #[inline]
+    pub(in crate::deliver) fn stage_alike(
+        &mut self,
+        receivers: &Receivers,
+        plan: &mut Plan,
+        head: &[u8],
+        own_sids: bool,
+        tail: &[u8],
+        bytes: u64,
+    ) -> bool {
+        if plan.version != self.version {
+            self.plan(receivers, plan, own_sids);
+        }
+        if plan.differs {
+            return false;
+        }
+        for &at in &plan.stages {
+            let stage = &mut self.stages[at as usize];
+            self.held_bytes += if own_sids {
+                stage.holes.push((stage.frames.len() + head.len()) as u32);
+                HOLE_LEN + stage.append([head, b" ", tail], bytes)
+            } else {
+                stage.append([head, tail], bytes)
+            };
+        }
+        self.tallies[plan.tally].1 += 1;
+        self.bytes += (head.len() + tail.len()) * receivers.len();
+        true
+    }
+
+    /// Finds out where the frames of these receivers go, and makes them so that nobody else gets
+    /// them.
+    #[cold]
+    fn plan(&mut self, receivers: &Receivers, plan: &mut Plan, own_sids: bool) {
+        plan.stages.clear();
+        self.add_work(SETTLE_NS * receivers.len());
+        let mut new_count = 0;
+        for receiver in receivers.iter() {
+            let Some(at) = self.place(receiver.slot) else {
+                new_count += 1;
+                continue;
+            };
+            let stage = &mut self.stages[at];
+            if stage.wanted == 0 {
+                plan.stages.push(at as u32);
+            }
+            stage.wanted += 1;
+        }
+        for at in &mut plan.stages {
+            let stage = &mut self.stages[*at as usize];
+            if std::mem::take(&mut stage.wanted) < stage.members.len() {
+                let slots = receivers.iter().map(|receiver| receiver.slot);
+                *at = self.split(*at as usize, slots) as u32;
+            }
+        }
+        self.add_work(APPEND_NS * new_count);
+        if new_count > 0 {
+            let new = receivers.iter().filter(|receiver| self.place(receiver.slot).is_none());
+            let conns = new.map(|receiver| Arc::clone(receiver.subscription.conn()));
+            let conns: SmallVec<[_; 1]> = conns.collect();
+            plan.stages.push(self.new_stage(conns.into_iter()) as u32);
+        }
+        plan.version = self.version;
+        plan.differs = own_sids && !self.set_fillers(receivers, &plan.stages);
+        plan.tally = self.tallies.len();
+        self.tallies.push((Arc::clone(receivers), 0));
+    }
+
+    /// Has the holes in the frames of these receivers filled with their sids; false if there are
+    /// some already that other subscriptions of theirs fill.
+    fn set_fillers(&mut self, receivers: &Receivers, stages: &[u32]) -> bool {
+        let filler = |member: &Member| {
+            let at = receivers.binary_search_by_key(&member.conn.slot, |one| one.slot);
+            &receivers[at.expect("the stages hold nobody else")].subscription
+        };
+        let fits = |member: &Member| {
+            member.filler.as_ref().is_none_or(|other| other.is_same(filler(member)))
+        };
+        let members = |at: &u32| self.stages[*at as usize].members.iter();
+        if !stages.iter().flat_map(members).all(fits) {
+            return false;
+        }
+        for &at in stages {
+            for member in &mut self.stages[at as usize].members {
+                member.filler = Some(filler(member).clone());
+            }
+        }
+        true
+    }
+
+    /// Moves those of `slots` that are in a shared stage into one of their own, with a copy of what
+    /// was staged for all.
+    #[cold]
+    pub(super) fn split(&mut self, from: usize, slots: impl Iterator<Item = u32>) -> usize {
+        let to = self.new_stage(std::iter::empty());
+        for slot in slots {
+            if self.place(slot) == Some(from) {
+                self.by_slot[slot as usize] = to as u32 + 1;
+            }
+        }
+        let [from, own] = self.stages.get_disjoint_mut([from, to]).expect("two stages");
+        let members = std::mem::take(&mut from.members);
+        for member in members {
+            let left = self.by_slot[member.conn.slot as usize] as usize == to + 1;
+            if left { own.members.push(member) } else { from.members.push(member) }
+        }
+        own.frames.extend_from_slice(&from.frames);
+        own.holes.extend_from_slice(&from.holes);
+        self.held_bytes += from.frames.len() + from.holes.len() * HOLE_LEN;
+        (own.msgs, own.bytes) = (from.msgs, from.bytes);
+        self.version += 1;
+        to
+    }
+}
