@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::codec::connect::{ConnectError, Reader};
+use crate::codec::connect::json::{ConnectError, Reader};
 use crate::codec::info::is_default;
 
 /// What the dialling server tells of itself. No text in an option is ever empty.
@@ -56,7 +56,7 @@ impl RouteConnect {
     /// [`ConnectError`] if it is not JSON, or a known option has a value of the wrong type.
     pub fn read(json: &[u8]) -> Result<RouteConnect, ConnectError> {
         let mut connect = RouteConnect { echo: true, ..RouteConnect::default() };
-        let mut reader = Reader { json, at: 0 };
+        let mut reader = Reader::new(json);
         if !reader.take_null()? {
             reader.object(|reader, key| connect.overlay_option(key, reader))?;
         }
