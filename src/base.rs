@@ -2,6 +2,7 @@
 //!
 //! Knows no bytes of any protocol, no setting and no lock.
 
+pub mod closed_reason;
 pub mod duration;
 pub mod errors;
 #[cfg(test)]
@@ -10,6 +11,7 @@ pub mod ids;
 pub mod limits;
 pub mod moment;
 pub mod os_error;
+pub mod quoted;
 pub mod stats;
 pub mod subject;
 pub(crate) mod sync;

@@ -65,7 +65,7 @@ mod server;
 mod sublist;
 mod tool;
 
-pub use base::errors::ClosedReason;
+pub use base::closed_reason::ClosedReason;
 pub use codec::info::Info;
 pub use config::options::Options;
 pub use monitor::QueryError;

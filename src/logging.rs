@@ -39,8 +39,8 @@ use self::file::LogFile;
 use self::format::{Format, Label};
 use self::lines::{Lines, Sink};
 use self::repeats::{Cause, Verdict};
-use crate::base::errors::Quoted;
 use crate::base::os_error::OsError;
+use crate::base::quoted::Quoted;
 use crate::config::options;
 
 /// Prints events to standard error or to a file. Copies share the file; when the last one is

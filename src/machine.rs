@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{Check, Verdict};
-use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::base::closed_reason::ClosedReason;
+use crate::base::errors::ProtoErr;
 use crate::base::moment::Moment;
 use crate::config::compression::Level;
 use crate::config::options::Options;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::account::Account;
-use crate::base::errors::ClosedReason;
+use crate::base::closed_reason::ClosedReason;
 use crate::base::ids::{Cid, Kind, ServerId};
 use crate::base::limits;
 use crate::base::moment::Moment;

@@ -28,13 +28,15 @@ use std::time::Duration;
 
 use crate::account::{Account, Link};
 use crate::auth::{Check, Verdict};
-use crate::base::errors::{ClosedReason, ProtoErr, Quoted};
+use crate::base::closed_reason::ClosedReason;
+use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
 use crate::base::limits::{
     FORGET_COUNT, HEARD_OF_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN,
     SHUTDOWN_MAX, SYSTEM_ACCOUNT,
 };
 use crate::base::moment::Moment;
+use crate::base::quoted::Quoted;
 use crate::base::subject;
 use crate::codec::connect::RouteConnect;
 use crate::codec::encoder;

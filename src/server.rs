@@ -21,7 +21,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::base::errors::ClosedReason;
+use crate::base::closed_reason::ClosedReason;
 use crate::base::ids::{Kind, ServerId};
 use crate::base::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION, SHUTDOWN_MAX};
 use crate::base::moment::Moment;

@@ -16,6 +16,8 @@ const FLOORS: [&[&str]; 7] = [
         "base::subject",
         "base::duration",
         "base::limits",
+        "base::closed_reason",
+        "base::quoted",
         "base::errors",
         "base::stats",
         "base::moment",

@@ -1,11 +1,14 @@
-//! What the other side did wrong ([`ProtoErr`]) and why a connection ended ([`ClosedReason`]).
+//! `ProtoErr`: an error of the other side.
 //!
 //! Errors are data; their text is made in one place, [`ProtoErr::write_err`], and whether they
 //! close the connection is said in one place, [`ProtoErr::closes`]. Clients match on the texts,
 //! so they are the real server's byte for byte.
-//! nats: server/client.go `sendErr`, `closeConnection`; server/monitor.go `ClosedState.String`
+//! nats: server/client.go `sendErr`, `closeConnection`
 
 use std::fmt;
+
+use crate::base::closed_reason::ClosedReason;
+use crate::base::quoted::Quoted;
 
 /// The other side broke the protocol, its permissions or a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,174 +269,6 @@ impl fmt::Display for Denied {
 
 impl std::error::Error for ProtoErr {}
 
-/// Bytes shown as Go's `%q` shows a string: in double quotes, what does not print escaped.
-///
-/// Printable is what Unicode calls letter, mark, number, punctuation or symbol, and the ASCII
-/// space; a byte that is not part of UTF-8 is written `\xNN`.
-pub struct Quoted<'a>(pub &'a [u8]);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"")?;
-        for chunk in self.0.utf8_chunks() {
-            chunk.valid().chars().try_for_each(|c| write_quoted_char(f, c))?;
-            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
-        }
-        f.write_str("\"")
-    }
-}
-
-fn write_quoted_char(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
-    match c {
-        '"' | '\\' => write!(f, "\\{c}"),
-        '\x07' => f.write_str("\\a"),
-        '\x08' => f.write_str("\\b"),
-        '\x0c' => f.write_str("\\f"),
-        '\n' => f.write_str("\\n"),
-        '\r' => f.write_str("\\r"),
-        '\t' => f.write_str("\\t"),
-        '\x0b' => f.write_str("\\v"),
-        ' '..='~' => write!(f, "{c}"),
-        '\0'..='\x7f' => write!(f, "\\x{:02x}", u32::from(c)),
-        _ if is_printable(c) => write!(f, "{c}"),
-        '\u{80}'..='\u{ffff}' => write!(f, "\\u{:04x}", u32::from(c)),
-        _ => write!(f, "\\U{:08x}", u32::from(c)),
-    }
-}
-
-/// Asks the standard library's own table, which only `escape_debug` reaches. A combining mark is
-/// printable behind another character, so one is put before it. Where the real server's Unicode
-/// is older than ours, it escapes characters that were not assigned then.
-pub(crate) fn is_printable(c: char) -> bool {
-    let mut buffer = [b'a', 0, 0, 0, 0];
-    let len = 1 + c.encode_utf8(&mut buffer[1..]).len();
-    std::str::from_utf8(&buffer[..len]).is_ok_and(|pair| pair.escape_debug().nth(1) == Some(c))
-}
-
-/// Why a connection ended. The words are those of `/connz?state=closed`, which
-/// [`Server::connz`](crate::Server::connz) gives.
-///
-/// ```
-/// use dialtone::ClosedReason;
-///
-/// assert_eq!(ClosedReason::SlowConsumerPendingBytes.as_str(), "Slow Consumer (Pending Bytes)");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ClosedReason {
-    /// The other side closed, or asked to.
-    ClientClosed,
-    /// No CONNECT in time.
-    AuthenticationTimeout,
-    /// Credentials were refused.
-    AuthenticationViolation,
-    /// The TLS handshake failed or took too long.
-    TlsHandshakeError,
-    /// More than `max_pending` bytes waited to be written.
-    SlowConsumerPendingBytes,
-    /// One write took longer than `write_deadline`.
-    SlowConsumerWriteDeadline,
-    /// The socket refused a write.
-    WriteError,
-    /// The socket refused a read.
-    ReadError,
-    /// The other side reported an error, or sent what could not be understood.
-    ParseError,
-    /// It did not answer PINGs.
-    StaleConnection,
-    /// It broke the protocol.
-    ProtocolViolation,
-    /// CONNECT asked for an unknown protocol version.
-    BadClientProtocolVersion,
-    /// A client on the cluster port, or a route on the client port.
-    WrongPort,
-    /// The server was full.
-    MaxConnectionsExceeded,
-    /// The account was full.
-    MaxAccountConnectionsExceeded,
-    /// A message larger than `max_payload`.
-    MaxPayloadExceeded,
-    /// A control line longer than `max_control_line`.
-    MaxControlLineExceeded,
-    /// More subscriptions than the reloaded limit.
-    MaxSubscriptionsExceeded,
-    /// A second route to the same server.
-    DuplicateRoute,
-    /// The route was taken out of the configuration.
-    RouteRemoved,
-    /// This server is stopping.
-    ServerShutdown,
-    /// Credentials ran out.
-    AuthenticationExpired,
-    /// A gateway on the cluster port.
-    WrongGateway,
-    /// The account it belonged to is gone.
-    MissingAccount,
-    /// Its credentials were revoked.
-    Revocation,
-    /// Headers where they are not agreed on.
-    MsgHeaderViolation,
-    /// `no_responders` without headers.
-    NoRespondersRequiresHeaders,
-    /// A route of another cluster.
-    ClusterNameConflict,
-    /// Two servers of one name in the cluster.
-    DuplicateServerName,
-    /// An operator closed it by `$SYS.REQ.SERVER.<id>.KICK`.
-    Kicked,
-    /// It came through a proxy that is not trusted.
-    ProxyNotTrusted,
-    /// It did not come through a proxy, but must.
-    ProxyRequired,
-}
-
-impl ClosedReason {
-    /// The real server's words.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ClientClosed => "Client Closed",
-            Self::AuthenticationTimeout => "Authentication Timeout",
-            Self::AuthenticationViolation => "Authentication Failure",
-            Self::TlsHandshakeError => "TLS Handshake Failure",
-            Self::SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
-            Self::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
-            Self::WriteError => "Write Error",
-            Self::ReadError => "Read Error",
-            Self::ParseError => "Parse Error",
-            Self::StaleConnection => "Stale Connection",
-            Self::ProtocolViolation => "Protocol Violation",
-            Self::BadClientProtocolVersion => "Bad Client Protocol Version",
-            Self::WrongPort => "Incorrect Port",
-            Self::MaxConnectionsExceeded => "Maximum Connections Exceeded",
-            Self::MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
-            Self::MaxPayloadExceeded => "Maximum Message Payload Exceeded",
-            Self::MaxControlLineExceeded => "Maximum Control Line Exceeded",
-            Self::MaxSubscriptionsExceeded => "Maximum Subscriptions Exceeded",
-            Self::DuplicateRoute => "Duplicate Route",
-            Self::RouteRemoved => "Route Removed",
-            Self::ServerShutdown => "Server Shutdown",
-            Self::AuthenticationExpired => "Authentication Expired",
-            Self::WrongGateway => "Wrong Gateway",
-            Self::MissingAccount => "Missing Account",
-            Self::Revocation => "Credentials Revoked",
-            Self::MsgHeaderViolation => "Message Header Violation",
-            Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
-            Self::ClusterNameConflict => "Cluster Name Conflict",
-            Self::DuplicateServerName => "Duplicate Server Name",
-            Self::Kicked => "Kicked",
-            Self::ProxyNotTrusted => "Proxy Not Trusted",
-            Self::ProxyRequired => "Proxy Required",
-        }
-    }
-}
-
-impl fmt::Display for ClosedReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -541,29 +376,5 @@ mod tests {
             denied(Denied::Subscribe { subject: bytes("a"), queue: Some(bytes("q")) }),
             "-ERR 'Permissions Violation for Subscription to \"a\" using queue \"q\"'\r\n"
         );
-    }
-
-    /// The right-hand sides were printed by the real server for PUBs without permission.
-    #[test]
-    fn quoting_is_that_of_the_real_server() {
-        for (bytes, quoted) in [
-            (&b"plain.$-_'`{}"[..], r#""plain.$-_'`{}""#),
-            (b"\x00\x01\x1f\x7f", r#""\x00\x01\x1f\x7f""#),
-            (b"\x07\x08\x0b\x0cx", r#""\a\b\v\fx""#),
-            ("ä€😀".as_bytes(), "\"ä€😀\""),
-            ("e\u{301}\u{301}".as_bytes(), "\"e\u{301}\u{301}\""),
-            (
-                "\u{80}\u{a0}\u{ad}\u{2028}\u{feff}".as_bytes(),
-                r#""\u0080\u00a0\u00ad\u2028\ufeff""#,
-            ),
-            ("\u{e000}\u{e0001}\u{10ffff}".as_bytes(), r#""\ue000\U000e0001\U0010ffff""#),
-            ("\u{fffd}".as_bytes(), "\"\u{fffd}\""),
-            (
-                b"\xff\xc3\xe2\x82z\xed\xa0\x80\xc0\xaf",
-                r#""\xff\xc3\xe2\x82z\xed\xa0\x80\xc0\xaf""#,
-            ),
-        ] {
-            assert_eq!(Quoted(bytes).to_string(), quoted);
-        }
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::auth::Verdict;
 use crate::auth::permissions::Permissions;
-use crate::base::errors::{ProtoErr, Quoted};
+use crate::base::errors::ProtoErr;
 use crate::base::moment::Moment;
+use crate::base::quoted::Quoted;
 use crate::client::{Admitted, Asked, Client, Greeting, State};
 use crate::codec::connect::{Connect, Credentials};
 use crate::conn::{About, conn_event};

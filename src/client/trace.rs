@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::base::errors::Quoted;
+use crate::base::quoted::Quoted;
 use crate::config::options::Log;
 use crate::conn::Conn;
 use crate::conn::conn_event;

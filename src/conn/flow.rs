@@ -23,7 +23,7 @@ use std::task::Waker;
 
 use parking_lot::MutexGuard;
 
-use crate::base::errors::ClosedReason;
+use crate::base::closed_reason::ClosedReason;
 use crate::base::limits::STALL_PATIENCE;
 use crate::base::moment::Moment;
 use crate::base::sync::{Guard, rank};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use crate::base::errors::ClosedReason;
+use crate::base::closed_reason::ClosedReason;
 use crate::base::moment::Moment;
 use crate::conn::Conn;
 use crate::conn::flow::{FlowGuard, Flushed, Progress, Sent, Wire};

@@ -9,7 +9,7 @@ use std::thread;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::base::errors::ClosedReason;
+use crate::base::closed_reason::ClosedReason;
 use crate::base::limits::STALL_PATIENCE;
 use crate::conn::flush::{FLUSH_ROUNDS_MAX, STALLED_COUNT_MAX};
 use crate::conn::outbound::{Frames, Policy, SHARED_LEN_MIN};

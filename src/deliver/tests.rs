@@ -210,7 +210,7 @@ fn a_group_falls_back_on_who_can_take_it() {
     for conn in [&publisher, &gone, &there] {
         bench.subscribe(conn, "a q 1");
     }
-    gone.close(crate::base::errors::ClosedReason::ClientClosed, false);
+    gone.close(crate::base::closed_reason::ClosedReason::ClientClosed, false);
     for _ in 0..50 {
         assert!(bench.publish(&publisher, false, "PUB a 0\r\n\r\n"));
     }

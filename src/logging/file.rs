@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 
 use super::format::{self, Format, Label};
-use crate::base::errors::Quoted;
 use crate::base::os_error::OsError;
+use crate::base::quoted::Quoted;
 
 /// Others than the group need not read who connects.
 const MODE: u32 = 0o640;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use crate::base::errors::is_printable;
+use crate::base::quoted::is_printable;
 use crate::clock;
 
 /// What stands before the text of each line.

@@ -4,7 +4,8 @@
 //! and so do tests, fuzz bodies and benches.
 
 use crate::auth::Verdict;
-use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::base::closed_reason::ClosedReason;
+use crate::base::errors::ProtoErr;
 use crate::config::compression::Level;
 use crate::deliver::Delivery;
 use crate::machine::Machine;

@@ -6,7 +6,7 @@
 use std::num::IntErrorKind;
 use std::str::FromStr;
 
-use crate::base::errors::Quoted;
+use crate::base::quoted::Quoted;
 use crate::codec::http_head::percent_decode;
 use crate::monitor::QueryError;
 

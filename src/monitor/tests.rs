@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::base::errors::ClosedReason;
+use crate::base::closed_reason::ClosedReason;
 use crate::base::ids::{Kind, ServerId};
 use crate::base::moment::Moment;
 use crate::codec::http_head::RequestHead;

@@ -23,7 +23,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::auth::Verdict;
-use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::base::closed_reason::ClosedReason;
+use crate::base::errors::ProtoErr;
 use crate::base::limits::FIRST_PING_MAX;
 use crate::base::moment::Moment;
 use crate::client::Client;

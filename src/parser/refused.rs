@@ -5,8 +5,9 @@
 //! nats: server/client.go `processPub`, `processHeaderPub`, `parseSub`, `processUnsub`,
 //! `maxPayloadViolation`; server/parser.go `protoSnippet`
 
-use crate::base::errors::{ProtoErr, Quoted};
+use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
+use crate::base::quoted::Quoted;
 
 /// Bytes that are shown of what is no op.
 const SNIPPET_LEN: usize = 32;

@@ -13,7 +13,7 @@ pub(crate) mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::base::errors::ClosedReason;
+use crate::base::closed_reason::ClosedReason;
 use crate::base::subject;
 use crate::config::compression::{Compression, Level, Thresholds};
 use crate::config::options::Cluster;

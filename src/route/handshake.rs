@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use crate::auth::Verdict;
-use crate::base::errors::{ClosedReason, ProtoErr, Quoted, RouteErr};
+use crate::base::closed_reason::ClosedReason;
+use crate::base::errors::{ProtoErr, RouteErr};
 use crate::base::limits::{ROUTE_FIRST_PING, ROUTE_SPARE_MAX};
 use crate::base::moment::Moment;
+use crate::base::quoted::Quoted;
 use crate::codec::connect::{Connect, Credentials, RouteConnect};
 use crate::codec::encoder;
 use crate::codec::info::Info;

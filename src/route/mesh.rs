@@ -18,7 +18,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::base::errors::{ClosedReason, ProtoErr, RouteErr};
+use crate::base::closed_reason::ClosedReason;
+use crate::base::errors::{ProtoErr, RouteErr};
 use crate::base::limits::{
     GLOBAL_ACCOUNT, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX, ROUTE_SPARE_MAX, ROUTES_MAX,
 };

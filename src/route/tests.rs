@@ -6,7 +6,8 @@ use core::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::base::closed_reason::ClosedReason;
+use crate::base::errors::ProtoErr;
 use crate::base::fuzzing;
 use crate::base::ids::Kind;
 use crate::base::limits::{

@@ -133,7 +133,7 @@ fn members_are_chosen_by_their_number_wherever_they_are() {
     three.set_weight(0);
     bench.registry.global.outdate(&three);
     assert_eq!(count(&mut bench)[1], 0);
-    near.conn.close(crate::base::errors::ClosedReason::ReadError, true);
+    near.conn.close(crate::base::closed_reason::ClosedReason::ReadError, true);
     assert_eq!(count(&mut bench), [0, 0, 600]);
 }
 
@@ -218,7 +218,7 @@ fn what_is_refused_everywhere_ends() {
     let from = FakeRoute::new(&bench);
     from.wants(&bench, "a", Some(("q", 1)));
     send(&mut bench, 0, "SUB a q 1\r\n");
-    bench.ends[0].conn.close(crate::base::errors::ClosedReason::ReadError, true);
+    bench.ends[0].conn.close(crate::base::closed_reason::ClosedReason::ReadError, true);
     for (came, goes_on) in [
         ("RMSG $G a | q 0\r\n\r\n", "RMSG $G a | q 00||"),
         ("RMSG $G a + re q 2\r\nhi\r\n", "RMSG $G a + re q 02|hi|"),
@@ -251,7 +251,7 @@ fn routes_are_told_of_transitions_in_their_order() {
     }
     let all = ["", "RS+ $G a", "RS+ $G a q 2", "RS+ $G o.* q 1", "RS+ $G old"];
     assert_eq!(lines.into_iter().collect::<Vec<_>>(), all.map(|line| (line.to_owned(), 1)));
-    bench.close(0, crate::base::errors::ClosedReason::ClientClosed);
+    bench.close(0, crate::base::closed_reason::ClosedReason::ClientClosed);
     let text = route.text();
     for line in ["RS- $G old|", "RS- $G o.* q|", "RS+ $G a q 1|"] {
         assert!(text.contains(line), "{text}");

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::base::errors::ClosedReason;
+use crate::base::closed_reason::ClosedReason;
 use crate::base::ids::Kind;
 use crate::deliver::Delivery;
 use crate::machine::Machine;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::errors::ClosedReason;
+use crate::base::closed_reason::ClosedReason;
 use crate::config::compression::Level;
 use crate::conn::conn_event;
 use crate::deliver::Delivery;

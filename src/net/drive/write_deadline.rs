@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use crate::base::closed_reason::ClosedReason;
 use crate::base::duration;
-use crate::base::errors::ClosedReason;
 use crate::base::moment::Moment;
 use crate::conn::{Conn, Progress, conn_event};
 use crate::deliver::Delivery;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::base::errors::ClosedReason;
+use crate::base::closed_reason::ClosedReason;
 use crate::base::ids::Kind;
 use crate::base::moment::Moment;
 use crate::client::fuzz::Bench;

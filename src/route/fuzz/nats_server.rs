@@ -14,7 +14,8 @@ use fastrand::Rng;
 use parking_lot::Mutex;
 
 use crate::auth::{Check, Verdict};
-use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::base::closed_reason::ClosedReason;
+use crate::base::errors::ProtoErr;
 use crate::base::ids::Cid;
 use crate::base::limits::{ROUTE_RETRY_JITTER, ROUTE_RETRY_PAUSE, SYSTEM_ACCOUNT};
 use crate::base::moment::Moment;

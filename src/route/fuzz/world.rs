@@ -12,7 +12,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use parking_lot::Mutex;
 
-use crate::base::errors::{ClosedReason, ProtoErr};
+use crate::base::closed_reason::ClosedReason;
+use crate::base::errors::ProtoErr;
 use crate::base::ids::{Kind, ServerId};
 use crate::base::moment::Moment;
 use crate::client::fuzz::Bench;
