@@ -25,8 +25,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// The command line is here too, for the program. Imports `base`, and of `codec` how JSON is escaped.
-// Reads no file by itself: a loader is handed in.
+// The command line is here too, for the program. Imports `base`, and of `codec` how JSON is
+// escaped. Reads no file by itself: a loader is handed in.
 
 pub(crate) mod cli;
 pub(crate) mod compression;
