@@ -36,8 +36,9 @@ pub(crate) mod route_url;
 
 pub use compression::{Compression, CompressionError, Level, Thresholds};
 pub use conf::{ConfError, Position, Problem, Severity, Sources, load};
+pub use options::check::OptionsError;
 pub use options::{
     AllowResponses, Authorization, Cluster, ConnectionType, Credential, Listen, Log, Login,
-    Options, OptionsError, Permissions, Port, SubjectPermission, User, WriteTimeout,
+    Options, Permissions, Port, SubjectPermission, User, WriteTimeout,
 };
 pub use route_url::{RouteLogin, RouteUrl, RouteUrlError};

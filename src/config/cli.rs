@@ -25,7 +25,8 @@ pub use help::help;
 use crate::base::limits;
 use crate::config::cli::flags::{Layer, Override};
 use crate::config::conf::{self, ConfError, Problem, Severity, Sources};
-use crate::config::options::{Login, Options, OptionsError, Port};
+use crate::config::options::check::OptionsError;
+use crate::config::options::{Login, Options, Port};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use crate::base::os_error::OsError;
 use crate::config::conf::ConfError;
-use crate::config::options::{Listen, OptionsError};
+use crate::config::options::Listen;
+use crate::config::options::check::OptionsError;
 use crate::config::route_url::HostPort;
 
 /// Why a server did not start. Its text is what the program would say, in nats-server's words.

@@ -1,0 +1,174 @@
+//! Who may connect, and what a user may do.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::base::limits;
+
+/// Who may connect to the client port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Authorization {
+    /// The credentials that are accepted.
+    pub login: Login,
+    /// Time from accept to a CONNECT that convinces.
+    pub timeout: Duration,
+    /// User that a connection without credentials becomes; one of [`Login::Users`].
+    pub no_auth_user: Option<String>,
+}
+
+impl Default for Authorization {
+    fn default() -> Self {
+        Self { login: Login::Open, timeout: limits::AUTH_TIMEOUT_DEFAULT, no_auth_user: None }
+    }
+}
+
+/// The credentials that are accepted, one kind at a time.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Login {
+    /// Everybody.
+    #[default]
+    Open,
+    /// One user without permissions of its own.
+    Single {
+        /// User name.
+        user: String,
+        /// Plain or bcrypt (`$2a$...`), may be empty.
+        password: String,
+    },
+    /// One token, plain or bcrypt.
+    Token(String),
+    /// These users. An empty list still demands credentials, which nobody has.
+    Users(Vec<User>),
+}
+
+// Passwords and tokens never reach a log by way of `{:?}`.
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("Open"),
+            Self::Single { user, .. } => {
+                f.debug_struct("Single").field("user", user).finish_non_exhaustive()
+            }
+            Self::Token(_) => f.write_str("Token(..)"),
+            Self::Users(users) => f.debug_tuple("Users").field(users).finish(),
+        }
+    }
+}
+
+/// One entry of `authorization.users`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct User {
+    /// How the user proves who it is. The name in it is unique.
+    pub credential: Credential,
+    /// What it may do; none means everything. `default_permissions` are already in here.
+    pub permissions: Option<Permissions>,
+    /// Ways in that are open to it; empty means all.
+    pub allowed_connection_types: Vec<ConnectionType>,
+}
+
+impl User {
+    /// Who may do everything, whatever way it comes.
+    pub fn new(credential: Credential) -> User {
+        User { credential, permissions: None, allowed_connection_types: Vec::new() }
+    }
+
+    /// The user's name, or its public key if it has none.
+    pub fn name(&self) -> &str {
+        match &self.credential {
+            Credential::Password { user, .. } => user,
+            Credential::Nkey(key) => key,
+        }
+    }
+}
+
+/// How a user proves who it is.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Credential {
+    /// By name and password.
+    Password {
+        /// User name, not empty.
+        user: String,
+        /// Plain or bcrypt (`$2a$...`), may be empty.
+        password: String,
+    },
+    /// By signing the nonce with the key whose public half (`U...`, 56 characters) this is.
+    Nkey(String),
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { user, .. } => {
+                f.debug_struct("Password").field("user", user).finish_non_exhaustive()
+            }
+            Self::Nkey(key) => f.debug_tuple("Nkey").field(key).finish(),
+        }
+    }
+}
+
+/// A way to reach the server, as `allowed_connection_types` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionType {
+    /// TCP or TLS.
+    Standard,
+    /// Websocket.
+    Websocket,
+    /// A leaf node.
+    Leafnode,
+    /// A leaf node over websocket.
+    LeafnodeWs,
+    /// MQTT.
+    Mqtt,
+    /// MQTT over websocket.
+    MqttWs,
+    /// Inside the process.
+    InProcess,
+}
+
+/// What a user may publish and subscribe to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Permissions {
+    /// Subjects to publish to.
+    pub publish: SubjectPermission,
+    /// Subjects to subscribe to; an entry may be `subject queue`.
+    pub subscribe: SubjectPermission,
+    /// Publishing to the reply subjects of messages received. When set, `publish.allow` is
+    /// never none: what it does not list is refused.
+    pub allow_responses: Option<AllowResponses>,
+}
+
+/// Allow list and deny list for one direction. What both cover is denied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubjectPermission {
+    /// Patterns that are allowed; none means all subjects, an empty list means no subject.
+    /// A list written empty in a file means all subjects, as in the real server: it is none here.
+    pub allow: Option<Vec<String>>,
+    /// Patterns that are refused.
+    pub deny: Vec<String>,
+}
+
+/// How much a user may answer to each message it received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AllowResponses {
+    /// Publications per reply subject; negative means unlimited.
+    pub max: i64,
+    /// Time for them; none means unlimited.
+    pub expires: Option<Duration>,
+}
+
+impl Default for AllowResponses {
+    fn default() -> Self {
+        Self {
+            max: limits::ALLOW_RESPONSES_MAX_DEFAULT,
+            expires: Some(limits::ALLOW_RESPONSES_EXPIRES_DEFAULT),
+        }
+    }
+}

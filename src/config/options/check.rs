@@ -1,0 +1,255 @@
+//! The relations between options: what cannot be started.
+//!
+//! nats: server/server.go `validateOptions`, `validateCluster`
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::base::duration;
+use crate::config::options::Options;
+use crate::config::options::authorization::Login;
+use crate::config::options::cluster::Cluster;
+use crate::config::route_url::HostPort;
+
+/// A combination of options that cannot be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// A full payload would never fit into the queue of a receiver.
+    PayloadAbovePending {
+        /// `max_payload`, bytes.
+        max_payload: i32,
+        /// `max_pending`, bytes.
+        max_pending: usize,
+    },
+    /// No time would be left to close the clients.
+    GraceAboveDuration {
+        /// `lame_duck_grace_period`.
+        grace_period: Duration,
+        /// `lame_duck_duration`.
+        duration: Duration,
+    },
+    /// `no_auth_user` names a user although none are defined.
+    NoAuthUserWithoutUsers(String),
+    /// `no_auth_user` names somebody who is not among the users.
+    NoAuthUserUnknown(String),
+    /// The server name contains a space.
+    ServerNameHasSpaces,
+    /// The cluster's name contains a space.
+    ClusterNameHasSpaces,
+    /// Accounts have connections of their own only beside a pool.
+    AccountsWithoutPool,
+    /// An account stands in the list twice.
+    AccountTwice {
+        /// Its name.
+        account: String,
+        /// The list.
+        accounts: Vec<String>,
+    },
+    /// An address that is to be told is neither a host nor a host with a port.
+    Advertise {
+        /// The setting.
+        name: &'static str,
+        /// What it is.
+        written: String,
+    },
+}
+
+impl fmt::Display for OptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PayloadAbovePending { max_payload, max_pending } => write!(
+                f,
+                "max_payload ({max_payload}) cannot be higher than max_pending ({max_pending})"
+            ),
+            Self::GraceAboveDuration { grace_period, duration } => write!(
+                f,
+                "lame duck grace period ({}) should be strictly lower than lame duck duration ({})",
+                duration::Display(*grace_period),
+                duration::Display(*duration)
+            ),
+            Self::NoAuthUserWithoutUsers(name) => {
+                write!(f, "no_auth_user: {name:?} present, but users/nkeys are not defined")
+            }
+            Self::NoAuthUserUnknown(name) => write!(
+                f,
+                "no_auth_user: {name:?} not present as user or nkey in authorization block or \
+                 account configuration"
+            ),
+            Self::ServerNameHasSpaces => f.write_str("server name cannot contain spaces"),
+            Self::ClusterNameHasSpaces => f.write_str("cluster name cannot contain spaces"),
+            Self::AccountsWithoutPool => {
+                f.write_str("pool_size cannot be negative if pinned accounts are specified")
+            }
+            Self::AccountTwice { account, accounts } => {
+                let accounts: Vec<_> = accounts.iter().map(|name| format!("{name:?}")).collect();
+                write!(
+                    f,
+                    "found duplicate account name {account:?} in pinned accounts list [{}]",
+                    accounts.join(" ")
+                )
+            }
+            Self::Advertise { name, written } => {
+                write!(f, "{name}: {written:?} is not HOST or HOST:PORT")
+            }
+        }
+    }
+}
+
+impl std::error::Error for OptionsError {}
+
+impl Options {
+    /// Checks what only the whole can tell: the relations between options.
+    ///
+    /// # Errors
+    /// The first combination that cannot be started, in the order of [`OptionsError`].
+    /// nats: server/server.go `validateOptions`
+    pub fn check(&self) -> Result<(), OptionsError> {
+        let payload_len = usize::try_from(self.max_payload).unwrap_or(0);
+        if payload_len > self.max_pending {
+            return Err(OptionsError::PayloadAbovePending {
+                max_payload: self.max_payload,
+                max_pending: self.max_pending,
+            });
+        }
+        if self.lame_duck_grace_period >= self.lame_duck_duration {
+            return Err(OptionsError::GraceAboveDuration {
+                grace_period: self.lame_duck_grace_period,
+                duration: self.lame_duck_duration,
+            });
+        }
+        if let Some(name) = &self.authorization.no_auth_user {
+            let Login::Users(users) = &self.authorization.login else {
+                return Err(OptionsError::NoAuthUserWithoutUsers(name.clone()));
+            };
+            if !users.iter().any(|user| user.name() == name) {
+                return Err(OptionsError::NoAuthUserUnknown(name.clone()));
+            }
+        }
+        if self.server_name.as_ref().is_some_and(|name| name.contains(' ')) {
+            return Err(OptionsError::ServerNameHasSpaces);
+        }
+        check_advertised("client_advertise", self.client_advertise.as_deref())?;
+        self.cluster.as_ref().map_or(Ok(()), |cluster| cluster.check(self.no_system_account))
+    }
+}
+
+impl Cluster {
+    /// nats: server/server.go `validateCluster`
+    fn check(&self, no_system_account: bool) -> Result<(), OptionsError> {
+        if self.name.as_ref().is_some_and(|name| name.contains(' ')) {
+            return Err(OptionsError::ClusterNameHasSpaces);
+        }
+        check_advertised("cluster_advertise", self.advertise.as_deref())?;
+        if self.pool_size.is_none() && !self.accounts.is_empty() {
+            return Err(OptionsError::AccountsWithoutPool);
+        }
+        for (index, account) in self.accounts.iter().enumerate() {
+            if self.accounts[..index].contains(account) {
+                let accounts = self.dedicated_accounts(no_system_account);
+                let account = account.clone();
+                return Err(OptionsError::AccountTwice { account, accounts });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An address that others are told must be one, if there is one.
+fn check_advertised(name: &'static str, address: Option<&str>) -> Result<(), OptionsError> {
+    match address {
+        Some(written) if HostPort::read(written, 0).is_none() => {
+            Err(OptionsError::Advertise { name, written: written.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::limits;
+    use crate::config::options::authorization::{Credential, User};
+
+    #[test]
+    fn defaults_can_be_started() {
+        assert_eq!(Options::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn addresses_to_be_told_are_checked() {
+        let client = Options { client_advertise: Some("a:b".into()), ..Options::default() };
+        let cluster = Cluster { advertise: Some("a:".into()), ..Cluster::default() };
+        let cluster = Options { cluster: Some(cluster), ..Options::default() };
+        let texts = [client, cluster].map(|options| options.check().unwrap_err().to_string());
+        assert_eq!(texts[0], "client_advertise: \"a:b\" is not HOST or HOST:PORT");
+        assert_eq!(texts[1], "cluster_advertise: \"a:\" is not HOST or HOST:PORT");
+    }
+
+    #[test]
+    fn payload_must_fit_into_pending() {
+        let options = Options { max_payload: 65 * limits::MIB as i32, ..Options::default() };
+        let text = options.check().unwrap_err().to_string();
+        assert_eq!(text, "max_payload (68157440) cannot be higher than max_pending (67108864)");
+        let unlimited = Options { max_payload: -1, ..Options::default() };
+        assert_eq!(unlimited.check(), Ok(()));
+    }
+
+    #[test]
+    fn grace_period_ends_before_lame_duck_mode() {
+        let options = Options {
+            lame_duck_duration: Duration::from_secs(30),
+            lame_duck_grace_period: Duration::from_secs(40),
+            ..Options::default()
+        };
+        assert_eq!(
+            options.check().unwrap_err().to_string(),
+            "lame duck grace period (40s) should be strictly lower than lame duck duration (30s)"
+        );
+    }
+
+    #[test]
+    fn no_auth_user_is_one_of_the_users() {
+        let mut options = Options::default();
+        options.authorization.no_auth_user = Some("x".to_owned());
+        assert_eq!(
+            options.check().unwrap_err().to_string(),
+            r#"no_auth_user: "x" present, but users/nkeys are not defined"#
+        );
+        let user = User {
+            credential: Credential::Password { user: "x".to_owned(), password: String::new() },
+            permissions: None,
+            allowed_connection_types: Vec::new(),
+        };
+        options.authorization.login = Login::Users(vec![user]);
+        assert_eq!(options.check(), Ok(()));
+        options.authorization.no_auth_user = Some("y".to_owned());
+        assert!(options.check().is_err());
+    }
+
+    #[test]
+    fn a_cluster_that_cannot_be_started() {
+        let text = |cluster: Cluster| {
+            let options = Options { cluster: Some(cluster), ..Options::default() };
+            options.check().unwrap_err().to_string()
+        };
+        let name = Some("a b".to_owned());
+        let named = Cluster { name, ..Cluster::default() };
+        assert_eq!(text(named), "cluster name cannot contain spaces");
+        let accounts = vec!["$G".to_owned()];
+        let alone = Cluster { accounts: accounts.clone(), pool_size: None, ..Cluster::default() };
+        assert_eq!(
+            text(alone.clone()),
+            "pool_size cannot be negative if pinned accounts are specified"
+        );
+        let twice = Cluster { accounts: [&accounts[..]; 2].concat(), ..Cluster::default() };
+        assert_eq!(
+            text(twice),
+            "found duplicate account name \"$G\" in pinned accounts list [\"$G\" \"$G\" \"$SYS\"]"
+        );
+        let single = Cluster { accounts: Vec::new(), ..alone };
+        assert_eq!(single.dedicated_accounts(false), [""; 0]);
+        assert_eq!(Cluster::default().dedicated_accounts(false), ["$SYS"]);
+        assert_eq!(Cluster::default().dedicated_accounts(true), [""; 0]);
+    }
+}

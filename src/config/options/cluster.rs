@@ -1,0 +1,91 @@
+//! `Cluster`: the settings of a server among others.
+
+use std::time::Duration;
+
+use crate::base::limits;
+use crate::config::compression::Compression;
+use crate::config::options::authorization::{Login, Permissions};
+use crate::config::options::listen::Listen;
+use crate::config::options::write_timeout::WriteTimeout;
+use crate::config::route_url::RouteUrl;
+
+/// The cluster this server belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cluster {
+    /// Name that all servers of the cluster share; none means that one is generated.
+    pub name: Option<String>,
+    /// Where other servers connect to; none means nowhere, the server only dials.
+    pub listen: Option<Listen>,
+    /// Servers to dial.
+    pub routes: Vec<RouteUrl>,
+    /// `host` or `host:port` that other servers are told.
+    pub advertise: Option<String>,
+    /// Keeps the addresses for clients from the other servers.
+    pub no_advertise: bool,
+    /// What other servers must know: [`Login::Open`] or [`Login::Single`].
+    pub login: Login,
+    /// Time for the other server to say CONNECT.
+    pub auth_timeout: Duration,
+    /// Further attempts to reach a server that was only heard of.
+    pub connect_retries: usize,
+    /// Waits longer after each failed attempt, up to 30 s.
+    pub connect_backoff: bool,
+    /// Subjects that may cross: publish is import, subscribe is export. None means all.
+    pub permissions: Option<Permissions>,
+    /// Connections to each other server; none means one, without a pool.
+    pub pool_size: Option<usize>,
+    /// Accounts with a connection of their own to each other server, besides `$SYS`.
+    pub accounts: Vec<String>,
+    /// How these connections are compressed.
+    pub compression: Compression,
+    /// Time without a sign of another server's machine after which a route is dead; a third more
+    /// without one of the server itself, while it is sent messages. Not a setting of nats-server.
+    pub silence_max: Duration,
+    /// Time between two PINGs on a route.
+    pub ping_interval: Duration,
+    /// PINGs without PONG before a route is stale.
+    pub ping_max: usize,
+    /// Time for one write to a route to make full progress.
+    pub write_deadline: Duration,
+    /// What to do when `write_deadline` passes.
+    pub write_timeout: WriteTimeout,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: None,
+            listen: None,
+            routes: Vec::new(),
+            advertise: None,
+            no_advertise: false,
+            login: Login::Open,
+            auth_timeout: limits::AUTH_TIMEOUT_DEFAULT,
+            connect_retries: 0,
+            connect_backoff: false,
+            permissions: None,
+            pool_size: Some(limits::ROUTE_POOL_SIZE_DEFAULT),
+            accounts: Vec::new(),
+            compression: Compression::default(),
+            silence_max: limits::ROUTE_SILENCE_MAX_DEFAULT,
+            ping_interval: limits::ROUTE_PING_INTERVAL_MAX,
+            ping_max: limits::PING_MAX_DEFAULT,
+            write_deadline: limits::WRITE_DEADLINE_DEFAULT,
+            write_timeout: WriteTimeout::Default,
+        }
+    }
+}
+
+impl Cluster {
+    /// The accounts with a connection of their own to each other server that pools too. `$SYS` is
+    /// one of them, if it exists.
+    pub(crate) fn dedicated_accounts(&self, no_system_account: bool) -> Vec<String> {
+        let mut accounts = self.accounts.clone();
+        let is_there = accounts.iter().any(|name| name == limits::SYSTEM_ACCOUNT);
+        if self.pool_size.is_some() && !no_system_account && !is_there {
+            accounts.push(limits::SYSTEM_ACCOUNT.to_owned());
+        }
+        accounts
+    }
+}
