@@ -112,7 +112,7 @@ impl Lag {
 pub enum Sent {
     /// Written or waiting.
     Done,
-    /// Waiting for who sent it to [`send`](Conn::send) again.
+    /// Waiting for who sent it to [`send`](crate::conn::Conn::send) again.
     Appended,
     /// Waiting, and the connection is far behind: publishers should pause.
     Stall,

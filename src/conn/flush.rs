@@ -264,7 +264,7 @@ impl Conn {
     }
 
     /// Has `publisher` woken when less is pending, if it is far behind but worth waiting for: one
-    /// whose socket has taken nothing for [`STALL_PATIENCE`] holds up nobody. Tells whether the
+    /// whose socket has taken nothing for `STALL_PATIENCE` holds up nobody. Tells whether the
     /// publisher should pause.
     pub fn stall(&self, publisher: &Waker, policy: &Policy, now: Moment) -> bool {
         let mut flow = self.flow.lock();
