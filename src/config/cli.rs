@@ -44,7 +44,7 @@ pub enum Command {
     },
     /// Act as a client.
     Client(Client),
-    /// Print [`help`].
+    /// Print [`help`](mod@help).
     Help,
     /// Print [`version_line`].
     Version,
@@ -391,7 +391,7 @@ impl CliError {
         Self { text, of_a_flag: true }
     }
 
-    /// Whether a flag of the server is what is wrong: [`help`] tells which there are.
+    /// Whether a flag of the server is what is wrong: [`help`](mod@help) tells which there are.
     pub fn is_of_a_flag(&self) -> bool {
         self.of_a_flag
     }
