@@ -64,6 +64,11 @@ const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes that are copied from where they were staged into a socket in about a nanosecond.
 const BYTES_PER_NS: usize = 8;
 
+/// Bytes of one write beyond which the kernel needs memory that is new to the socket, and how many
+/// of these it takes more than a nanosecond for.
+const FRESH_LEN_MIN: usize = 256 * 1024;
+const FRESH_BYTES_PER_NS: usize = 2;
+
 /// A write to a socket, in nanoseconds, besides what is written: above all it wakes somebody.
 const WRITE_NS: usize = 8_000;
 
@@ -508,7 +513,7 @@ fn held_bytes_max(policy: &Policy) -> usize {
 
 /// What it takes to write so many bytes to a socket, in nanoseconds about.
 fn write_ns(len: usize) -> usize {
-    WRITE_NS + len / BYTES_PER_NS
+    WRITE_NS + len / BYTES_PER_NS + len.saturating_sub(FRESH_LEN_MIN) / FRESH_BYTES_PER_NS
 }
 
 #[cold]
