@@ -219,9 +219,13 @@ impl View<'_> {
 }
 
 impl Page {
-    /// It lists what clients have, so that it may be long.
-    pub fn is_list(self) -> bool {
-        matches!(self.0, "/connz" | "/subsz" | "/routez")
+    /// It lists what clients have, if that is asked for, and so may be long.
+    pub fn is_list(self, query: &str) -> bool {
+        match self.0 {
+            "/connz" => true,
+            "/subsz" | "/routez" => !query.is_empty(),
+            _ => false,
+        }
     }
 }
 

@@ -103,7 +103,8 @@ pub async fn serve(
 
 /// Serves a connection until it ends or gives way.
 async fn serve_one(stream: TcpStream, endpoint: Arc<Endpoint>, entered: Entered) {
-    let Entered { place, evicted, room: _room } = entered;
+    let Entered { mut place, evicted, room: _room } = entered;
+    place.wait();
     // A socket that is gone already fails here, and its first read tells.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_LEN);
@@ -138,7 +139,7 @@ impl Connection {
             let keep_alive = match request? {
                 None => return Ok(()),
                 Some(Ok(request)) => {
-                    self.place.renew();
+                    self.place.wait();
                     self.respond(request).await?
                 }
                 Some(Err(rejected)) => {
@@ -149,7 +150,7 @@ impl Connection {
             if !keep_alive {
                 return self.hang_up().await;
             }
-            self.place.renew();
+            self.place.wait();
         }
     }
 
@@ -211,9 +212,11 @@ impl Connection {
             List::start(Arc::clone(&self.endpoint), page, request, room);
         let write = async {
             while let Some(piece) = pieces.recv().await {
+                self.place.wait();
+                place.wait();
                 write(&mut self.stream, &piece).await?;
-                self.place.renew();
-                place.renew();
+                self.place.work();
+                place.work();
             }
             made.await?
         };
@@ -241,7 +244,7 @@ async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
 impl Endpoint {
     /// The page that is asked for, if it is a list.
     fn list(&self, request: &RequestHead) -> Option<Page> {
-        self.with_view(|view| view.page(request).ok().filter(|page| page.is_list()))
+        self.with_view(|view| view.page(request).ok().filter(|page| page.is_list(&request.query)))
     }
 
     /// The whole answer, and whether the connection is kept.

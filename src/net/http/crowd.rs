@@ -5,6 +5,7 @@
 //! outlives all that stand still; whoever waits for a place waits for few of these.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,7 @@ struct Step {
 
 /// What whoever has entered holds.
 pub(super) struct Entered {
-    /// Renewed with each step.
+    /// Of nobody who is waited for yet.
     pub(super) place: Place,
     /// Ends when the place has to be left.
     pub(super) evicted: oneshot::Receiver<()>,
@@ -48,7 +49,17 @@ pub(super) struct Entered {
 /// A place among the others.
 pub(super) struct Place {
     crowd: Arc<Crowd>,
-    step: u64,
+    stand: Stand,
+}
+
+/// Who is waited for.
+enum Stand {
+    /// Nobody but ourselves: this place is left to whoever has it.
+    Busy(oneshot::Sender<()>),
+    /// The other side, since that step.
+    Waiting(u64),
+    /// It has to go.
+    Evicted,
 }
 
 impl Crowd {
@@ -64,8 +75,8 @@ impl Crowd {
             Err(_) => self.wait().await,
         };
         let (evict, evicted) = oneshot::channel();
-        let step = self.places.lock().add(evict);
-        Entered { place: Place { crowd: Arc::clone(self), step }, evicted, room }
+        let place = Place { crowd: Arc::clone(self), stand: Stand::Busy(evict) };
+        Entered { place, evicted, room }
     }
 
     /// Waits for room. Each that waits has one go who stands still, and again if others were first.
@@ -102,18 +113,28 @@ impl Places {
 }
 
 impl Place {
-    /// A step is done: all others give way before this one.
-    pub(super) fn renew(&mut self) {
-        let mut places = self.crowd.places.lock();
-        if let Some(Step { evict, .. }) = places.by_step.remove(&self.step) {
-            self.step = places.add(evict);
+    /// The other side is waited for from now on: all that are waited for already go before this
+    /// one.
+    pub(super) fn wait(&mut self) {
+        self.work();
+        self.stand = match mem::replace(&mut self.stand, Stand::Evicted) {
+            Stand::Busy(evict) => Stand::Waiting(self.crowd.places.lock().add(evict)),
+            stand => stand,
+        };
+    }
+
+    /// The other side has done its step, and is not waited for.
+    pub(super) fn work(&mut self) {
+        if let Stand::Waiting(step) = self.stand {
+            let step = self.crowd.places.lock().by_step.remove(&step);
+            self.stand = step.map_or(Stand::Evicted, |step| Stand::Busy(step.evict));
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.crowd.places.lock().by_step.remove(&self.step);
+        self.work();
     }
 }
 
@@ -125,8 +146,10 @@ mod tests {
     async fn who_waits_longest_gives_way() {
         let crowd = Crowd::new(2);
         let mut first = crowd.enter().await;
-        let second = crowd.enter().await;
-        first.place.renew();
+        let mut second = crowd.enter().await;
+        first.place.wait();
+        second.place.wait();
+        first.place.wait();
         let (third, ()) = tokio::join!(crowd.enter(), async {
             let Entered { place, evicted, room } = second;
             assert!(evicted.await.is_err());
@@ -140,7 +163,8 @@ mod tests {
         );
         drop(third);
         // There is room again, and nobody has to go.
-        let fourth = crowd.enter().await;
+        let mut fourth = crowd.enter().await;
+        fourth.place.wait();
         assert_eq!(crowd.places.lock().by_step.len(), 2);
         drop((first, fourth));
         assert_eq!(crowd.places.lock().by_step.len(), 0);
@@ -154,7 +178,8 @@ mod tests {
         for _ in 0..20 {
             let crowd = Arc::clone(&crowd);
             tokio::spawn(async move {
-                let entered = crowd.enter().await;
+                let mut entered = crowd.enter().await;
+                entered.place.wait();
                 // It stands still until it has to go.
                 assert!(entered.evicted.await.is_err());
             });
