@@ -126,8 +126,7 @@ async fn serve(flags: &Flags) -> ExitCode {
 async fn serve_with(flags: &Flags, options: Options, logger: &Logger) -> Result<ExitCode, String> {
     raise_descriptor_limit();
     let mut signals = Signals::listen().map_err(|error| error.to_string())?;
-    let server = Server::builder().options(options).start().await;
-    let server = server.map_err(|error| error.to_string())?;
+    let server = Server::start(options).map_err(|error| error.to_string())?;
     Ok(tokio::select! {
         code = obey(&mut signals, flags, &server, logger) => code,
         () = server.stopped() => ExitCode::SUCCESS,

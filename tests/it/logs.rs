@@ -53,6 +53,8 @@ for_both! {
         let server = Server::with().flags(["--logtime=false"]).start(which);
         let line = server.wait_log("Server is ready");
         assert_eq!(line, format!("[{}] [INF] Server is ready", server.pid()));
+        // What the log was asked to be is no reason for a warning.
+        assert!(!server.log_lines().iter().any(|line| line.contains("[WRN]")));
     }
 
     fn protocol_lines(which) {
