@@ -126,7 +126,7 @@ impl Permissions {
                         queue_matches(&entry.queue, queue) && overlaps(&entry.subject, subject)
                     })
                 }));
-        if is_wider { deny.looks().try_into().unwrap_or(u16::MAX) } else { 0 }
+        if is_wider { at_most_u16(deny.looks()) } else { 0 }
     }
 
     /// Tells whether a message on `subject` may go to a subscription of this user in `queue`.
@@ -134,8 +134,9 @@ impl Permissions {
         has_empty_token(subject) || !self.subscribe.deny.denies(subject, queue)
     }
 
-    /// Tells whether interest of another server counts, of which these say what it may get. It may
-    /// be wider than that: see [`export_rules`](Permissions::export_rules).
+    /// Tells whether a message on `subject` may go to another server, or its interest in `subject`
+    /// counts. That may be wider than what may go there: see
+    /// [`export_rules`](Permissions::export_rules).
     ///
     /// nats: server/route.go `canExport`
     pub fn can_export(&self, subject: &[u8]) -> bool {
@@ -144,20 +145,13 @@ impl Permissions {
     }
 
     /// By how many rules, about, each message for such interest must be checked with
-    /// [`exports`](Permissions::exports): 0 if all that it matches may go there.
+    /// [`can_export`](Permissions::can_export): 0 if all that it matches may go there.
     pub fn export_rules(&self, subject: &[u8]) -> u16 {
         let covered = |allow: &List| allow.plain.any(subject, covers);
         if self.subscribe.allow.as_ref().is_none_or(covered) {
             return self.filters(subject, None);
         }
-        self.subscribe.looks().try_into().unwrap_or(u16::MAX)
-    }
-
-    /// Tells whether a message on `subject` may go to the other server.
-    pub fn exports(&self, subject: &[u8]) -> bool {
-        let named =
-            |allow: &List| has_empty_token(subject) || allow.plain.any(subject, tokens_match);
-        self.subscribe.allow.as_ref().is_none_or(named) && self.can_deliver(subject, None)
+        at_most_u16(self.subscribe.looks())
     }
 
     /// Reply allowance for a new connection of this user; none if it has to be allowed to publish
@@ -165,6 +159,10 @@ impl Permissions {
     pub fn replies(&self) -> Option<Replies> {
         self.allow_responses.map(Replies::new)
     }
+}
+
+fn at_most_u16(count: usize) -> u16 {
+    count.try_into().unwrap_or(u16::MAX)
 }
 
 /// Tells whether no client may publish here: the subjects of gateways and of Raft.

@@ -28,7 +28,7 @@ impl Access {
     pub(super) fn can_deliver(&self, kind: Kind, subject: &[u8], queue: Option<&[u8]>) -> bool {
         match kind {
             Kind::Client => self.permissions.can_deliver(subject, queue),
-            Kind::Route => self.permissions.exports(subject),
+            Kind::Route => self.permissions.can_export(subject),
         }
     }
 
