@@ -37,7 +37,7 @@ use crate::sublist::Entry;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
 
-use matched::{GROUP_NS, Matched};
+use matched::Matched;
 use offer::{Chosen, Offer, Picks};
 use row::{Groups, Scope};
 use tails::Tails;
@@ -190,9 +190,6 @@ impl Delivery {
                 false => 0,
             };
             delivered += offer.offer_groups(matched, scope.groups, &mut self.picks);
-            if wide {
-                offer.staging.add_work(GROUP_NS * matched.group_count());
-            }
             row.reached = delivered > 0;
             if !offer.turn_to(&mut followers, &mut row) {
                 break;

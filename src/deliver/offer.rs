@@ -9,7 +9,7 @@ use crate::base::stats::Counters;
 use crate::codec::encoder;
 use crate::conn::subscription::{Counted, Subscription};
 use crate::conn::{Conn, conn_event};
-use crate::deliver::matched::{Bundle, Matched, OFFER_NS, OFFERS_PER_LOOK, Target};
+use crate::deliver::matched::{Bundle, GROUP_NS, Matched, OFFER_NS, OFFERS_PER_LOOK, Target};
 use crate::deliver::row::{Groups, Publisher, Row};
 use crate::deliver::staging::Staging;
 use crate::deliver::staging::stage::Receiver;
@@ -138,9 +138,16 @@ impl<'a> Offer<'a> {
         groups: Groups<'_>,
         picks: &mut Picks,
     ) -> u64 {
+        if let Groups::Named { queues, .. } = groups
+            && queues.is_empty()
+        {
+            return 0;
+        }
+        if matched.is_wide {
+            self.staging.add_work(GROUP_NS * matched.group_count());
+        }
         match groups {
             Groups::All => self.offer_all_groups(matched, picks),
-            Groups::Named { queues, .. } if queues.is_empty() => 0,
             Groups::Named { queues, reply, size_text } => {
                 self.offer_named(matched, &queues, (reply, size_text), picks)
             }

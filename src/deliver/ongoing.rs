@@ -3,7 +3,8 @@
 //! Only a task whose turn may [end in its middle](crate::deliver::Budget) begins with such a
 //! message, and keeps what was found for it from one turn to the next. Any other keeps the message
 //! alone, and begins when it has such a turn. So the memory for what was found is bounded by the
-//! number of tasks that have long turns at the same time.
+//! number of tasks that have long turns at the same time, and by what the task of a publisher that
+//! pauses may hold.
 //!
 //! Who unsubscribes meanwhile gets nothing more: what was found is asked whether it is still
 //! listed, and the groups are looked up anew.

@@ -8,7 +8,7 @@ use crate::base::ids::{Kind, ServerId};
 use crate::base::subject;
 use crate::config::options::{self, Options, SubjectPermission};
 use crate::conn::taken::Taken;
-use crate::deliver::matched::OFFER_NS;
+use crate::deliver::matched::{GROUP_NS, OFFER_NS};
 use crate::parser::{Followers, Op, Parser, Rules};
 use crate::registry::Registry;
 
