@@ -1,4 +1,4 @@
-//! What an operator says: the options, and the file that they come from.
+//! The configuration: options, and the file that sets them.
 //!
 //! [`Options`] begins with nats-server's defaults and may be changed field by field; [`load`] reads
 //! a configuration file over it. Either goes to [`Server::builder`](crate::Server::builder).
@@ -25,8 +25,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// The command line is here too, for the program. Imports `base`, and of `codec` how JSON is
-// escaped. Reads no file by itself: a loader is handed in.
+// The command line is here too, for the program. Imports `base`, and the JSON escaping of `codec`.
+// Reads no file by itself: the caller passes a loader.
 
 pub(crate) mod cli;
 pub(crate) mod compression;

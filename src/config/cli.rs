@@ -2,9 +2,9 @@
 //!
 //! Flags are those of the real server, in Go's style: one or two dashes, `-flag value` or
 //! `-flag=value`, a bool without value or with `=false`; a value may begin with a dash. Flags win
-//! over the configuration file, also when it is read again, so they are kept as [`Flags`]. Words
-//! are bytes: those of a message and of paths stay what they are, all others have to be UTF-8.
-//! Prints nothing, sends nothing and reads no file: that is for whoever runs the command.
+//! over the configuration file, also when a reload reads it again, so they are kept as [`Flags`].
+//! Words are bytes: those of a message and of paths stay as they are, all others have to be UTF-8.
+//! Prints nothing, sends nothing and reads no file: the caller runs the command.
 //! nats: main.go, server/opts.go `ConfigureOptions`
 
 mod client;
@@ -28,7 +28,7 @@ use crate::config::conf::{self, ConfError, Problem, Severity, Sources};
 use crate::config::options::check::OptionsError;
 use crate::config::options::{Login, Options, Port};
 
-/// What the command line asks for.
+/// A command line as one task for the program.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Run a server.
@@ -37,7 +37,7 @@ pub enum Command {
     CheckConfig(Flags),
     /// Send a signal to another server.
     Signal {
-        /// Which.
+        /// The signal.
         signal: Signal,
         /// Its process id, or a file that holds it.
         process: String,
@@ -50,7 +50,7 @@ pub enum Command {
     Version,
 }
 
-/// What a running server can be told.
+/// A signal to a running server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// `stop`: end at once (SIGKILL).
@@ -67,7 +67,7 @@ pub enum Signal {
     LameDuck,
 }
 
-/// The flags of a server: its configuration file, and what wins over it.
+/// The flags of a server: its configuration file, and the settings that win over it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Flags {
     /// The configuration file.
@@ -76,7 +76,7 @@ pub struct Flags {
     overrides: Vec<Override>,
 }
 
-/// Options together with what was remarkable about them.
+/// Options together with the remarks about them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// File and flags together, checked.
@@ -85,14 +85,14 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
 }
 
-/// Why a command line cannot be understood.
+/// A command line that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CliError {
     text: String,
     of_a_flag: bool,
 }
 
-/// Why there are no options.
+/// The reason why there are no options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadError {
     /// The configuration file is wrong.
@@ -106,7 +106,7 @@ pub enum LoadError {
 /// Reads the words after the program's name.
 ///
 /// # Errors
-/// An unknown flag or word, or a value that is none. Nothing is guessed.
+/// An unknown flag or word, or an invalid value. Nothing is guessed.
 pub fn parse(
     args: &[OsString],
     environment: &dyn Fn(&str) -> Option<String>,
@@ -136,8 +136,8 @@ pub fn parse(
     server.command()
 }
 
-/// What `-v` prints. Clients' test suites read the real server's version from this very line, so
-/// it does not name this program.
+/// The line that `-v` prints. Clients' test suites read the real server's version from this very
+/// line, so it does not name this program.
 pub fn version_line() -> String {
     format!("nats-server: v{}", limits::PROTOCOL_VERSION)
 }
@@ -199,7 +199,7 @@ impl Flags {
     /// The defaults, then the file, then the flags. Called again for each reload.
     ///
     /// # Errors
-    /// All that is wrong with the file, else the first thing that does not fit.
+    /// Every fault of the file, else the first conflict of options.
     pub fn load(&self, sources: Sources<'_>) -> Result<Loaded, LoadError> {
         let mut options = Options::default();
         let mut problems = Vec::new();
@@ -224,7 +224,7 @@ impl Flags {
     }
 }
 
-/// Replaces the file's login; of a single user the half that is not given stays.
+/// Replaces the file's login; of a single user it keeps the half that no flag gives.
 fn apply_login(
     login: &mut Login,
     user: &str,
@@ -264,7 +264,7 @@ fn apply_login(
 }
 
 impl Loaded {
-    /// Whether a check of the configuration (`-t`) calls it valid: warnings count there.
+    /// True if a check of the configuration (`-t`) calls it valid: warnings count there.
     pub fn is_valid(&self) -> bool {
         self.problems.iter().all(|problem| problem.severity == Severity::Notice)
     }
@@ -288,7 +288,7 @@ impl<'a> Words<'a> {
         Self { rest }
     }
 
-    /// What is left once there are no more flags.
+    /// The words after the last flag.
     fn rest(self) -> &'a [OsString] {
         self.rest
     }
@@ -368,7 +368,7 @@ impl Written<'_> {
 }
 
 impl Signal {
-    /// As `--signal` names it.
+    /// The name for `--signal`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Stop => "stop",
@@ -386,12 +386,12 @@ impl CliError {
         Self { text, of_a_flag: false }
     }
 
-    /// About a flag that does not exist, or not with this value.
+    /// The error of a flag that does not exist, or not with this value.
     fn flag(text: String) -> Self {
         Self { text, of_a_flag: true }
     }
 
-    /// Whether a flag of the server is what is wrong: [`help`](mod@help) tells which there are.
+    /// True if the error is about a flag of the server: [`help`](mod@help) lists those.
     pub fn is_of_a_flag(&self) -> bool {
         self.of_a_flag
     }

@@ -1,6 +1,6 @@
-//! How routes are compressed: the modes of `cluster.compression`, and what two servers agree on.
+//! Compression of routes: the modes of `cluster.compression`, and their negotiation.
 //!
-//! Knows no codec. What is agreed on here each side does for what it sends, with its own level.
+//! Knows no codec. Each side uses the result for the data it sends, with its own level.
 //! nats: server/server.go `validateAndNormalizeCompressionOption`, `selectCompressionMode`,
 //! `selectS2AutoModeBasedOnRTT`
 
@@ -14,20 +14,20 @@ use crate::base::errors::{ProtoErr, RouteErr};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compression {
-    /// As servers before 2.10: not even mentioned.
+    /// As servers before 2.10: INFO does not mention it.
     NotSupported,
     /// Never.
     Off,
     /// If the other server wants it.
     #[default]
     Accept,
-    /// As strongly as the round trip time suggests: the n-th level up to the n-th threshold.
+    /// By the round trip time: the n-th level up to the n-th threshold.
     Auto(Thresholds),
-    /// Always as strongly.
+    /// Always at this level.
     S2(Level),
 }
 
-/// How strongly the S2 format compresses.
+/// Strength of S2 compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Level {
@@ -41,14 +41,14 @@ pub enum Level {
     Best,
 }
 
-/// What two servers agreed on, as this one sends.
+/// The result of the negotiation, for the sending direction of this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agreed {
-    /// The other server does not know compression, or this one is to behave so.
+    /// The other server does not know compression, or this one behaves so.
     NotSupported,
-    /// It is not compressed.
+    /// The route is not compressed.
     Off,
-    /// It is framed as S2.
+    /// The route is framed as S2.
     S2(Level),
 }
 
@@ -57,7 +57,7 @@ pub enum Agreed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Thresholds(Vec<Duration>);
 
-/// A mode that does not exist, or thresholds that make none.
+/// An unknown mode, or invalid thresholds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompressionError(String);
 
@@ -71,8 +71,8 @@ impl Default for Thresholds {
 }
 
 impl Compression {
-    /// The mode of that name, as a configuration writes it. `thresholds`, in nanoseconds, matter
-    /// for `s2_auto` only; without any the default ones hold.
+    /// The mode with that name in a configuration. `thresholds`, in nanoseconds, matter for
+    /// `s2_auto` only; without any the default ones hold.
     ///
     /// # Errors
     /// [`CompressionError`], whose text is the real server's.
@@ -92,7 +92,7 @@ impl Compression {
         })
     }
 
-    /// As the first INFO names it; empty where it does not.
+    /// The name in the first INFO; empty if the INFO does not mention it.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::NotSupported => "not supported",
@@ -103,7 +103,7 @@ impl Compression {
         }
     }
 
-    /// What an INFO names after `agreed` was found: `s2_auto` keeps its name.
+    /// The name in an INFO sent after the negotiation: `s2_auto` keeps its name.
     pub(crate) fn as_str_agreed(&self, agreed: Agreed) -> &'static str {
         match self {
             Self::Auto(_) => self.as_str(),
@@ -111,10 +111,10 @@ impl Compression {
         }
     }
 
-    /// What to send with to a server whose INFO says `theirs`, at this round trip time.
+    /// Negotiates with a server whose INFO says `theirs`, at this round trip time.
     ///
     /// # Errors
-    /// A mode that does not exist.
+    /// An unknown mode.
     pub(crate) fn agree(&self, theirs: &str, rtt: Duration) -> Result<Agreed, ProtoErr> {
         if theirs.is_empty() || theirs == "not supported" || *self == Self::NotSupported {
             return Ok(Agreed::NotSupported);
@@ -125,7 +125,7 @@ impl Compression {
         let theirs = match theirs {
             "off" => return Ok(Agreed::Off),
             "accept" => None,
-            // Two servers of which one accepts and one adapts: not recommended.
+            // One server accepts and the other adapts: not recommended.
             "s2_auto" => Some(Level::Fast),
             _ => {
                 let level = LEVELS.into_iter().find(|level| level.as_str() == theirs);
@@ -140,7 +140,7 @@ impl Compression {
         })
     }
 
-    /// The level that suits another round trip time; none if it does not depend on that.
+    /// The level for a new round trip time; none if the level does not depend on it.
     pub(crate) fn level(&self, rtt: Duration) -> Option<Level> {
         match self {
             Self::Auto(thresholds) => Some(thresholds.level(rtt)),
@@ -150,7 +150,7 @@ impl Compression {
 }
 
 impl Level {
-    /// As INFO and monitoring name it.
+    /// The name in INFO and monitoring.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Uncompressed => "s2_uncompressed",
@@ -162,7 +162,7 @@ impl Level {
 }
 
 impl Agreed {
-    /// As INFO and monitoring name it.
+    /// The name in INFO and monitoring.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::NotSupported => "not supported",

@@ -1,7 +1,7 @@
 //! The configuration file: text to a tree of values, and that tree to [`Options`].
 //!
 //! Reads no file and no environment itself: both come through [`Sources`], so that a test or an
-//! embedding program can pass what it likes. Three steps, one file each: `lex` knows the items of
+//! embedding program can pass its own. Three steps, one file each: `lex` knows the items of
 //! the grammar, `parse` builds the tree with includes and variables, `apply` knows the settings.
 //! All wrong settings are reported together; a violation of the grammar ends the reading.
 //! nats: conf/parse.go, server/opts.go `ProcessConfigFile`
@@ -20,10 +20,10 @@ use std::sync::Arc;
 
 use crate::config::options::Options;
 
-/// Where the text and the variables come from.
+/// The sources of text and variables.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
-    /// Gives the text of a file, or why not (`no such file or directory`).
+    /// Gives the text of a file, or the reason for a failure (`no such file or directory`).
     pub file: &'a dyn Fn(&Path) -> Result<String, String>,
     /// Gives the value of an environment variable.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
@@ -42,11 +42,11 @@ pub struct Position {
     pub column: u32,
 }
 
-/// How bad a [`Problem`] is.
+/// Severity of a [`Problem`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// A setting that means nothing here; everything else works. Nothing is refused for it, and a
-    /// check of the file passes.
+    /// A setting without effect here; everything else works. It refuses nothing, and a check of
+    /// the file passes.
     Notice,
     /// Something doubtful: the server starts, but a check of the file (`-t`) fails, as with the
     /// real server.
@@ -55,19 +55,19 @@ pub enum Severity {
     Error,
 }
 
-/// One thing that is wrong with a configuration file.
+/// One fault of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// Where it stands; none if it is the file as a whole.
+    /// Its position; none if it concerns the file as a whole.
     pub position: Option<Position>,
-    /// What is wrong, one line.
+    /// Its text, one line.
     pub text: String,
 }
 
-/// Everything that is wrong with a configuration file, at least one error among it.
+/// All faults of a configuration file, at least one error among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfError {
@@ -75,7 +75,7 @@ pub struct ConfError {
     pub problems: Vec<Problem>,
 }
 
-/// Reads `file` into `options`: what the file does not name keeps its value. Also sets
+/// Reads `file` into `options`: settings not in the file keep their values. Also sets
 /// `config_file` and `config_digest`.
 ///
 /// Returns the notices and warnings, in the order of the file.

@@ -1,7 +1,7 @@
 //! `Options`: every setting of the server as plain data, with the real server's defaults.
 //!
-//! Holds no parsing, no file and no handle. Whoever builds one (configuration file, flags, or an
-//! embedding program) hands it over whole; [`Options::check`] tells what cannot be started.
+//! Holds no parsing, no file and no handle. A configuration file, flags or an embedding program
+//! build one and hand it over whole; [`Options::check`] refuses combinations that cannot start.
 //! nats: server/opts.go `Options`, `setBaselineOptions`
 
 mod authorization;
@@ -34,7 +34,7 @@ pub struct Options {
     pub host: String,
     /// Port for clients.
     pub port: Port,
-    /// Opens no port for clients: they are in the process, or other servers have them. Not a
+    /// Opens no port for clients: they connect inside the process, or to other servers. Not a
     /// setting of files. nats: server/opts.go `DontListen`
     pub no_listener: bool,
     /// Name in INFO and varz; none means the server's id. Without spaces.
@@ -43,7 +43,7 @@ pub struct Options {
     pub server_tags: Vec<String>,
     /// Free key-value pairs, shown in varz.
     pub server_metadata: BTreeMap<String, String>,
-    /// `host` or `host:port` that INFO tells clients instead of the listen address.
+    /// `host` or `host:port` that INFO gives clients instead of the listen address.
     pub client_advertise: Option<String>,
     /// Monitoring endpoint; none means off. An empty host means `host`.
     pub http: Option<Listen>,
@@ -71,25 +71,25 @@ pub struct Options {
     pub ping_max: usize,
     /// Time for one write to make full progress.
     pub write_deadline: Duration,
-    /// What to do when `write_deadline` passes.
+    /// Answer to a write that passes `write_deadline`.
     pub write_timeout: WriteTimeout,
-    /// Drops messages for slow receivers instead of stalling those who publish to them.
+    /// Drops messages for slow receivers instead of stalling their publishers.
     pub no_fast_producer_stall: bool,
     /// Offers no headers to clients.
     pub no_header_support: bool,
     /// The account `$SYS` does not exist.
     pub no_system_account: bool,
 
-    /// Who may connect.
+    /// Credentials of clients, and the time to present them.
     pub authorization: Authorization,
     /// Servers that form one subject space with this one; none means alone.
     pub cluster: Option<Cluster>,
 
-    /// What is logged, and where.
+    /// Contents and place of the log.
     pub log: Log,
     /// File that holds the process id while the server runs.
     pub pid_file: Option<PathBuf>,
-    /// Folder for the file that tells the ports which the server got.
+    /// Folder for the file with the actual ports of the server.
     pub ports_file_dir: Option<PathBuf>,
 
     /// Time over which lame duck mode closes the clients, grace period included.
@@ -106,7 +106,7 @@ pub struct Options {
     pub config_digest: Option<String>,
 }
 
-/// What is logged, and where.
+/// Contents and place of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Log {
@@ -190,15 +190,15 @@ impl Default for Log {
 }
 
 impl Options {
-    /// Where the monitoring endpoint binds: at the clients' host unless it has one of its own.
+    /// The address of the monitoring endpoint: its own host, else the clients' host.
     pub(crate) fn http_listen(&self) -> Option<Listen> {
         let http = self.http.as_ref()?;
         let host = if http.host.is_empty() { &self.host } else { &http.host };
         Some(Listen { host: host.clone(), port: http.port })
     }
 
-    /// What INFO tells clients for an address where `port` is the one that the listener got;
-    /// `None` if `client_advertise` cannot be read.
+    /// The address that INFO gives clients, if the listener got `port`; `None` if
+    /// `client_advertise` cannot be read.
     pub(crate) fn advertised(&self, port: u16) -> Option<(String, u16)> {
         let Some(written) = &self.client_advertise else { return Some((self.host.clone(), port)) };
         HostPort::read(written, port).map(|HostPort(host, port)| (host.to_owned(), port))

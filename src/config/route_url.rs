@@ -1,4 +1,4 @@
-//! `RouteUrl`: where another server can be reached, and as whom.
+//! `RouteUrl`: the address of another server, and the credentials for it.
 //!
 //! nats: server/opts.go `parseURL`, `overrideCluster`; Go's net/url
 
@@ -12,7 +12,7 @@ pub struct RouteUrl {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// Credentials; with an empty password where it has none.
+    /// Credentials; the password is empty if the URL has none.
     pub login: Option<RouteLogin>,
 }
 
@@ -29,7 +29,7 @@ pub struct RouteLogin {
 /// `host:port`; an IPv6 address, which comes without brackets, is shown in them.
 pub struct HostPort<'a>(pub &'a str, pub u16);
 
-/// Why a text is no such URL.
+/// The reason why a text is no such URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RouteUrlError {
@@ -37,14 +37,14 @@ pub enum RouteUrlError {
     NoScheme(String),
     /// No port behind this host, which may be empty.
     NoPort(String),
-    /// A port that is none.
+    /// An invalid port.
     InvalidPort {
         /// The whole text, but for credentials.
         url: String,
-        /// What stands at the port's place.
+        /// The text in the port's place.
         port: String,
     },
-    /// Something else than host and port does not belong there.
+    /// Something other than host and port.
     Malformed {
         /// The whole text, but for credentials.
         url: String,
@@ -112,7 +112,7 @@ impl RouteLogin {
     }
 }
 
-/// A URL as errors show it: whatever stands before the address may be a secret.
+/// A URL for error texts: everything before the address may be a secret.
 fn without_login(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, address))) => format!("{scheme}://[REDACTED]@{address}"),
@@ -152,8 +152,8 @@ fn read_host(text: &str) -> Result<String, String> {
 /// Resolves `%41` to `A`.
 ///
 /// # Errors
-/// What follows the first percent sign that two digits do not follow, or all of the text if it is
-/// no UTF-8 then; with that sign.
+/// The text from the first percent sign without two digits, that sign included; or all of the text
+/// if the result is no UTF-8.
 pub fn percent_decoded(text: &str) -> Result<String, &str> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -175,8 +175,8 @@ fn bad_escape(escape: &str) -> String {
 }
 
 impl HostPort<'_> {
-    /// Reads an address that others are told, `host` or `host:port`; an IPv6 address stands in
-    /// brackets. Without a port, with 0 or with -1 it is `port`. None if it is no such address.
+    /// Reads an address to advertise, `host` or `host:port`; an IPv6 address stands in brackets.
+    /// Without a port, with 0 or with -1 it gets `port`. None if it is no such address.
     ///
     /// nats: server/util.go `parseHostPort`; Go's net `SplitHostPort`
     pub fn read(text: &str, port: u16) -> Option<HostPort<'_>> {
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(url.login.unwrap().password, None);
     }
 
-    /// What the real server says about each as `--cluster`.
+    /// The real server's texts for each as `--cluster`.
     #[test]
     fn errors_have_the_real_servers_words() {
         for (url, error) in [

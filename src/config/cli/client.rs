@@ -13,7 +13,7 @@ use crate::base::duration;
 use crate::base::limits;
 use crate::config::route_url::percent_decoded;
 
-/// The server that is meant if neither flag nor environment names one.
+/// The server if neither flag nor environment names one.
 const URL_DEFAULT: &str = "nats://127.0.0.1:4222";
 
 /// Time to wait for an answer.
@@ -24,25 +24,25 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 pub struct Client {
     /// The server to connect to.
     pub server: ServerUrl,
-    /// Headers of each message that is sent, name and value.
+    /// Headers of each message sent, name and value.
     pub headers: Vec<(String, String)>,
-    /// What to do there.
+    /// The action.
     pub action: Action,
 }
 
-/// What a client does.
+/// The action of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Publishes one message.
     Publish {
-        /// Where to.
+        /// Its subject.
         subject: Vec<u8>,
-        /// What; none means what standard input brings.
+        /// Its body; none means standard input.
         body: Option<Vec<u8>>,
     },
-    /// Prints what arrives.
+    /// Prints each message that arrives.
     Subscribe {
-        /// Where from, wildcards allowed.
+        /// The subject, wildcards allowed.
         subject: Vec<u8>,
         /// Queue group to share with.
         queue: Option<String>,
@@ -51,16 +51,16 @@ pub enum Action {
     },
     /// Publishes one request and prints the first answer.
     Request {
-        /// Where to.
+        /// Its subject.
         subject: Vec<u8>,
-        /// What; none means what standard input brings.
+        /// Its body; none means standard input.
         body: Option<Vec<u8>>,
         /// Time to wait for the answer.
         timeout: Duration,
     },
     /// Answers each request.
     Reply {
-        /// Where from, wildcards allowed.
+        /// The subject, wildcards allowed.
         subject: Vec<u8>,
         /// The answer; may be empty.
         body: Vec<u8>,
@@ -71,18 +71,18 @@ pub enum Action {
     },
 }
 
-/// A server and how to log in there.
+/// A server and the credentials for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
     /// A name or an address, IPv6 without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// What to show there.
+    /// The credentials.
     pub credentials: Credentials,
 }
 
-/// What a client shows to log in.
+/// The credentials of a client.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// Nothing.
@@ -112,7 +112,7 @@ pub(super) struct Draft {
 
 /// The effect of a flag of these words.
 pub(super) struct Effect {
-    /// Those that take it.
+    /// The words with this flag.
     pub(super) words: &'static [&'static str],
     keep: for<'a> fn(&mut Draft, Written<'a>, &mut Words<'a>) -> Result<(), CliError>,
 }
@@ -204,7 +204,7 @@ fn keep_timeout<'a>(
     Ok(())
 }
 
-/// Reads what follows `word`. Flags may stand between the other words.
+/// Reads everything after `word`. Flags may stand between the other words.
 pub(super) fn parse(
     word: &str,
     args: &[OsString],
@@ -280,7 +280,7 @@ impl ServerUrl {
     /// Another scheme, or no host.
     pub fn parse(url: &str) -> Result<Self, CliError> {
         let wrong = |why: &str| {
-            // Whatever stands before the address may be a secret.
+            // Everything before the address may be a secret.
             let shown = url.rsplit_once('@').map_or(url, |(_, address)| address);
             CliError::new(format!("server address {shown:?}: {why}"))
         };

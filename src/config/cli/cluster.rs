@@ -1,4 +1,4 @@
-//! The flags of a cluster, and what they make of the block of the configuration file.
+//! The flags of a cluster, and their effect on the block of the configuration file.
 //!
 //! nats: server/opts.go `overrideCluster`, `RoutesFromStr`
 
@@ -57,10 +57,10 @@ pub(super) static FLAGS: [Flag<Effect>; 6] = [
     },
 ];
 
-/// The block that flags have been laid over. What listens nowhere is no cluster.
+/// The block, changed by flags. A block without an address to listen on is no cluster.
 ///
 /// # Errors
-/// Flags name routes of no cluster.
+/// Flags name routes, but there is no cluster.
 pub(super) fn finish(cluster: Cluster, has_routes: bool) -> Result<Option<Cluster>, String> {
     if has_routes && cluster.listen.is_none() {
         return Err("solicited routes require cluster capabilities, e.g. --cluster".to_owned());
@@ -68,7 +68,7 @@ pub(super) fn finish(cluster: Cluster, has_routes: bool) -> Result<Option<Cluste
     Ok(Some(cluster).filter(|cluster| cluster.listen.is_some()))
 }
 
-/// An empty value leaves what the file says.
+/// An empty value changes nothing.
 fn replace(field: &mut Option<String>, value: &str) {
     if !value.is_empty() {
         *field = Some(value.to_owned());

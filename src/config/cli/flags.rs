@@ -1,7 +1,7 @@
-//! The flags of a server, each once: its names, its value, its line in the help, and how it lays
-//! that value over the options.
+//! The flags of a server, each once: its names, its value, its line in the help, and its effect on
+//! the options.
 //!
-//! Parsing, the help, the man page and the completions of shells all go by these tables.
+//! Parsing, the help, the man page and the completions of shells all use these tables.
 //! nats: main.go, server/opts.go `ConfigureOptions`
 
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use crate::config::options::{Cluster, Listen, Options, Port};
 
 /// A flag, and `A`: its effect.
 pub(super) struct Flag<A> {
-    /// As the help writes them; one dash or two are taken for each.
+    /// Names, as in the help; each may be written with one dash or two.
     pub(super) names: &'static [&'static str],
-    /// Its value as the help writes it; empty if it takes none.
+    /// Its value, as in the help; empty if it takes none.
     pub(super) argument: &'static str,
     /// Lines of the help. Empty if it shares them with the next flag.
     pub(super) help: &'static str,
@@ -23,12 +23,12 @@ pub(super) struct Flag<A> {
 }
 
 impl<A> Flag<A> {
-    /// Whether a word of the command line, without dashes and value, means this flag.
+    /// True if a word of the command line, without dashes and value, means this flag.
     pub(super) fn is_called(&self, name: &str) -> bool {
         self.names.iter().any(|own| own.trim_start_matches('-') == name)
     }
 
-    /// The name that says most, without dashes.
+    /// The most telling name, without dashes.
     pub(super) fn long_name(&self) -> &'static str {
         self.names.last().map_or("", |name| name.trim_start_matches('-'))
     }
@@ -45,23 +45,23 @@ pub(super) struct Section<A: 'static> {
 /// The effect of a flag of a server, by the kind of its value.
 pub(super) enum Effect {
     Text(fn(&mut Layer<'_>, &str)),
-    /// The same for what may turn out to be none.
+    /// The same for a value that may be invalid.
     Url(fn(&mut Layer<'_>, &str) -> Result<(), String>),
-    /// None if it is empty.
+    /// None if the value is empty.
     Path(fn(&mut Layer<'_>, Option<PathBuf>)),
-    /// None is 0.
+    /// None if the value is 0.
     Port(fn(&mut Layer<'_>, Option<Port>)),
     Number(fn(&mut Layer<'_>, i64)),
     Switch(fn(&mut Layer<'_>, bool)),
-    /// About something else than options.
+    /// Does something else than set options.
     Ask(for<'a> fn(&mut Server, Written<'a>, &mut Words<'a>) -> Result<(), CliError>),
-    /// Accepted for compatibility; why it does nothing.
+    /// Accepted for compatibility, without effect; the reason.
     Nothing(Form, &'static str),
-    /// Accepted only if it is off; why.
+    /// Accepted only if it is off; the reason.
     Refused(Form, &'static str),
 }
 
-/// The form of a value that is of no use.
+/// The form of a value that is not used.
 #[derive(Clone, Copy)]
 pub(super) enum Form {
     Switch,
@@ -90,14 +90,14 @@ enum Value {
 pub(super) struct Layer<'a> {
     pub(super) options: &'a mut Options,
     pub(super) cluster: Cluster,
-    /// Some are given by a flag.
+    /// True if a flag gives some.
     pub(super) has_routes: bool,
     user: String,
     password: String,
     token: String,
 }
 
-/// Those that the help begins with; [`LAST`] ends it.
+/// The first sections of the help; [`LAST`] ends it.
 pub(super) static SECTIONS: [Section<Effect>; 4] = [
     Section { title: "Server", flags: &SERVER },
     Section { title: "Cluster", flags: &cluster::FLAGS },
@@ -304,7 +304,7 @@ pub(super) static LAST: Section<Effect> = Section {
     ],
 };
 
-/// Flags of the real server for what does not exist here; the help does not name them.
+/// Flags of the real server for features absent here; the help does not name them.
 static ABSENT: [Flag<Effect>; 8] = [
     absent(&["-sd", "--store_dir"], Effect::Nothing(Form::Word, NO_JETSTREAM)),
     absent(&["-js", "--jetstream"], Effect::Nothing(Form::Switch, NO_JETSTREAM)),
@@ -327,17 +327,17 @@ const fn absent(names: &'static [&'static str], effect: Effect) -> Flag<Effect> 
     Flag { names, argument: "", help: "", effect }
 }
 
-/// The flag of that name, without dashes.
+/// The flag with that name, without dashes.
 pub(super) fn find(name: &str) -> Option<&'static Flag<Effect>> {
     let shown = SECTIONS.iter().chain([&LAST]).flat_map(|section| section.flags);
     shown.chain(&ABSENT).find(|flag| flag.is_called(name))
 }
 
 impl Flag<Effect> {
-    /// Reads its value. What is no matter of options is done at once.
+    /// Reads its value. A flag that sets no options takes effect at once.
     ///
     /// # Errors
-    /// There is no value, or it is none of this kind.
+    /// The value is missing, or not of this kind.
     pub(super) fn read<'a>(
         &'static self,
         written: Written<'a>,
@@ -363,7 +363,7 @@ impl Flag<Effect> {
 }
 
 impl Form {
-    /// Reads the value, and tells whether it asks for anything.
+    /// Reads the value. True if it asks for anything.
     fn is_on<'a>(self, written: Written<'a>, words: &mut Words<'a>) -> Result<bool, CliError> {
         match self {
             Self::Switch => written.bool(),
@@ -374,10 +374,10 @@ impl Form {
 }
 
 impl Override {
-    /// Lays it over the options.
+    /// Sets the options.
     ///
     /// # Errors
-    /// A URL that is none, in the real server's words.
+    /// An invalid URL, in the real server's words.
     pub(super) fn lay(&self, layer: &mut Layer<'_>) -> Result<(), String> {
         match (&self.flag.effect, &self.value) {
             (Effect::Text(set), Value::Text(text)) => set(layer, text),
@@ -391,7 +391,7 @@ impl Override {
         Ok(())
     }
 
-    /// The notice that it does nothing, if so.
+    /// The notice about a flag without effect.
     pub(super) fn notice(&self) -> Option<String> {
         let Effect::Nothing(_, why) = self.flag.effect else { return None };
         Some(format!("--{} has no effect: {why}", self.flag.long_name()))
@@ -411,10 +411,10 @@ impl<'a> Layer<'a> {
         Self { options, cluster, has_routes: false, user, password, token }
     }
 
-    /// Ends with what several flags say together.
+    /// Completes settings that several flags form together.
     ///
     /// # Errors
-    /// They do not fit each other, or the file.
+    /// The flags conflict with each other, or with the file.
     pub(super) fn finish(self) -> Result<(), String> {
         let Self { options, cluster, has_routes, user, password, token } = self;
         options.cluster = cluster::finish(cluster, has_routes)?;

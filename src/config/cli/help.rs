@@ -1,4 +1,4 @@
-//! The text that `--help` prints: a few lines of usage, then every flag that the tables have.
+//! The text that `--help` prints: a few lines of usage, then every flag of the tables.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::config::cli::flags::{Flag, LAST, SECTIONS};
 pub(super) const TITLE: &str =
     "dialtone: a subject bus that speaks the NATS protocol, without JetStream";
 
-/// The ways to call it, and what each does.
+/// The ways to call it, with the effect of each.
 pub(super) const USAGE: [(&str, &str); 6] = [
     ("dialtone [flags]", "run a server"),
     ("dialtone pub SUBJECT [BODY]", "publish one message"),
@@ -19,11 +19,11 @@ pub(super) const USAGE: [(&str, &str); 6] = [
     ("dialtone help | version", ""),
 ];
 
-/// How flags are written.
+/// Syntax of flags.
 pub(super) const SYNTAX: &str =
     "Flags take one or two dashes, and their value as the next word or after `=`.";
 
-/// Where the second column begins.
+/// Start of the second column.
 const COLUMN: usize = 40;
 
 /// Every flag and word, one line each. Ends without newline.
@@ -46,7 +46,7 @@ pub fn help() -> String {
 fn lines<A>(flags: &[Flag<A>]) -> String {
     let mut text = String::new();
     for (calls, help) in entries(flags) {
-        // Where there is no short name, the long one stands below the long ones of the others.
+        // A long name without a short one stands below the other long ones.
         let margin = if calls.starts_with("--") { 6 } else { 2 };
         let mut calls = format!("{:margin$}{calls}", "");
         for line in help.lines() {
@@ -57,7 +57,7 @@ fn lines<A>(flags: &[Flag<A>]) -> String {
     text
 }
 
-/// The flags as the help has them: all that share a text in one, with their values.
+/// The flags as entries of the help: flags that share a text are one entry, with their values.
 pub(super) fn entries<A>(flags: &[Flag<A>]) -> Vec<(String, &'static str)> {
     let mut entries = Vec::new();
     let mut calls = String::new();

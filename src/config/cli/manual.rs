@@ -14,12 +14,12 @@ use super::help::{SYNTAX, TITLE, USAGE, entries};
 /// The words that begin an action of a client.
 const ACTIONS: [&str; 4] = ["pub", "sub", "req", "reply"];
 
-/// A name of a flag, as a shell has to know it.
+/// A name of a flag, with the facts that a shell needs.
 struct Known {
     name: &'static str,
     argument: &'static str,
     help: String,
-    /// The actions that take it; none for those of a server.
+    /// The actions with this flag; none for those of a server.
     actions: &'static [&'static str],
 }
 

@@ -1,8 +1,9 @@
-//! The tree of a configuration file to [`Options`]: which setting means what, in which bounds.
+//! The tree of a configuration file to [`Options`]: meaning and bounds of each setting.
 //!
-//! Collects every wrong setting instead of stopping at the first. What restricts access or opens
-//! a door is never ignored: a setting that this server cannot honour is an error (see [`REFUSED`]
-//! and [`NOT_SUPPORTED`]); one without which all else works is a notice (see [`WITHOUT_EFFECT`]).
+//! Collects every wrong setting instead of stopping at the first. A setting that restricts access
+//! or opens a door is never ignored: one that this server cannot honour is an error (see
+//! [`REFUSED`] and [`NOT_SUPPORTED`]). If all else works without it, it is a notice (see
+//! [`WITHOUT_EFFECT`]).
 //! nats: server/opts.go `processConfigFileLine`
 
 mod authorization;
@@ -17,7 +18,7 @@ use crate::base::duration;
 use crate::base::limits;
 use crate::config::options::{Listen, Options, Port, WriteTimeout};
 
-/// Settings that are refused however they are written, with the reason.
+/// Settings that are refused with any value, and the reason.
 const REFUSED: [(&[&str], &str); 2] = [
     (&["tls"], "TLS is not supported yet"),
     (
@@ -42,7 +43,7 @@ const REFUSED: [(&[&str], &str); 2] = [
     ),
 ];
 
-/// Settings that are refused unless they are written as switched off.
+/// Settings that are refused unless they are off.
 const NOT_SUPPORTED: [(&[&str], &str); 9] = [
     (&["allow_non_tls"], "TLS is not supported yet"),
     (&["proxy_protocol"], "the PROXY protocol is not supported"),
@@ -55,7 +56,7 @@ const NOT_SUPPORTED: [(&[&str], &str); 9] = [
     (&["syslog", "remote_syslog"], "syslog is not supported, use log_file"),
 ];
 
-/// Settings that are accepted with a notice, which says what does not happen.
+/// Settings that are accepted with a notice, which names the missing effect.
 const WITHOUT_EFFECT: [(&[&str], &str); 6] = [
     (&["websocket", "ws"], "no websocket listener is opened yet"),
     (&["mqtt"], "no MQTT listener is opened"),
@@ -65,7 +66,7 @@ const WITHOUT_EFFECT: [(&[&str], &str); 6] = [
     (&["feature_flags"], "they name internals of nats-server"),
 ];
 
-/// Sets what the file says. Returns what is wrong with it, in the order of the file.
+/// Sets the options of the file. Returns its faults, in the order of the file.
 pub(super) fn apply(root: &Map, options: &mut Options) -> Vec<Problem> {
     let mut apply = Apply { options, problems: Vec::new() };
     for field in root.fields() {
@@ -184,7 +185,7 @@ impl Apply<'_> {
         Ok(true)
     }
 
-    /// Durations, and what belongs to them.
+    /// Durations, and the settings beside them.
     fn timing(&mut self, key: &str, field: Field<'_>) -> Result<bool, Problem> {
         match key {
             "ping_interval" => {
@@ -242,7 +243,7 @@ impl Apply<'_> {
         Ok(true)
     }
 
-    /// Blocks with settings of their own, and what refers to them.
+    /// Blocks with settings of their own, and references to them.
     fn block(&mut self, key: &str, field: Field<'_>) -> Result<bool, Problem> {
         match key {
             "authorization" => {
@@ -278,7 +279,7 @@ impl Apply<'_> {
         Ok(true)
     }
 
-    /// What does not exist here.
+    /// Settings of absent features.
     fn absent(&mut self, key: &str, field: Field<'_>) -> Result<bool, Problem> {
         let reason = |table: &[(&[&str], &'static str)]| {
             table.iter().find(|(keys, _)| keys.contains(&key)).map(|(_, reason)| *reason)
@@ -310,7 +311,7 @@ fn unknown_field(field: Field<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
-/// A value that asks for nothing.
+/// True for a value that switches its setting off.
 fn is_off(value: &Value) -> bool {
     match value {
         Value::Bool(on) => !on,
@@ -368,7 +369,7 @@ fn port_number(field: Field<'_>, number: i64) -> Result<Option<Port>, Problem> {
     })
 }
 
-/// `host:port`, or only a port. An empty host is left to the caller.
+/// `host:port`, or only a port. The caller replaces an empty host.
 fn listen(field: Field<'_>) -> Result<(String, Option<Port>), Problem> {
     let text = match &field.node.value {
         Value::Integer(number) => return Ok((String::new(), port_number(field, *number)?)),

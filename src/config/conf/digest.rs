@@ -1,7 +1,7 @@
 //! The digest of a configuration: SHA-256 over the tree as JSON, equal to the real server's.
 //!
 //! Comments, spacing, units and the order of keys do not change it; a variable's own key does.
-//! nats: conf/parse.go `configDigest`, which hashes what Go's encoding/json writes: keys sorted,
+//! nats: conf/parse.go `configDigest`, which hashes the output of Go's encoding/json: keys sorted,
 //! `<`, `>` and `&` escaped, a newline at the end.
 
 use std::io::Write;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::conf::{Sources, load};
 use crate::config::options::Options;
 
-/// Any bytes either load or are refused with positions inside the text, twice the same way.
+/// Any bytes either load or are refused with positions inside the text, with the same result twice.
 pub fn fuzz_conf(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let lines = u32::try_from(text.matches('\n').count() + 1).expect("a text of less than 4 GiB");

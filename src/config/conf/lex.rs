@@ -1,14 +1,14 @@
 //! Configuration text to tokens with their lines and columns.
 //!
-//! Knows the grammar of the items (comments, strings, numbers, what ends an item) and how deep it
-//! is nested. Knows no key's meaning, no variable's value and no other file.
+//! Knows the grammar of the items (comments, strings, numbers, the end of an item) and their depth
+//! of nesting. Knows no key's meaning, no variable's value and no other file.
 //! Invariant: `at` is a character boundary of `text`; each call moves it or ends the file.
 //! nats: conf/lex.go. The texts of the errors are the real server's.
 
 /// Maps, arrays and outer braces inside each other. Real files have about six.
 const NESTING_MAX: usize = 64;
 
-/// What the text is made of. Opening and closing tokens are balanced unless an error came first.
+/// The tokens of a text. Opening and closing ones are balanced unless an error came first.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     /// A key, as written, without quotes. A value or an opening token follows.
@@ -27,12 +27,12 @@ pub(super) enum Token {
     ArrayEnd,
     MapStart,
     MapEnd,
-    /// The end of the file, again at every further call.
+    /// The end of the file; every further call returns it again.
     End,
 }
 
-/// A token and where it begins. The column counts bytes: from 0 on line 1, from 1 on the lines
-/// after it, as the real server counts.
+/// A token and its start. The column counts bytes: from 0 on line 1, from 1 on the lines after it,
+/// as the real server counts.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Spanned {
     pub(super) token: Token,
@@ -40,7 +40,7 @@ pub(super) struct Spanned {
     pub(super) column: u32,
 }
 
-/// What is wrong in the text, and where the lexer stood.
+/// A violation of the grammar, and the position of the lexer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SyntaxError {
     pub(super) line: u32,
@@ -57,7 +57,7 @@ pub(super) struct Lexer<'a> {
     line: u32,
     /// Offset of the first character of that line.
     line_start: usize,
-    /// What is open around `at`; nothing means the top level.
+    /// The open brackets around `at`; none means the top level.
     nesting: Vec<Nesting>,
     expect: Expect,
 }
@@ -76,11 +76,11 @@ enum Expect {
     Item,
     /// The value of a key.
     Value,
-    /// What separates an item from the next.
+    /// The separator between two items.
     Separator,
 }
 
-/// Where a token began.
+/// The start of a token.
 #[derive(Clone, Copy)]
 struct Start {
     at: usize,
@@ -240,7 +240,7 @@ impl<'a> Lexer<'a> {
         Ok(spanned(Token::Key(key), start))
     }
 
-    /// Moves from the end of a key to where its value begins.
+    /// Moves from the end of a key to the start of its value.
     fn after_key(&mut self) -> Result<(), SyntaxError> {
         self.bump_while(char::is_whitespace);
         match self.peek() {
@@ -299,7 +299,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// What stands between two items. None: the next item may come.
+    /// The separator between two items. None: the next item may come.
     fn separator(&mut self) -> Result<Option<Spanned>, SyntaxError> {
         self.bump_while(is_blank);
         self.skip_comment();
@@ -430,7 +430,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The byte that an escape stands for; its backslash is behind.
+    /// The byte of an escape, whose backslash is already read.
     fn escape(&mut self) -> Result<u8, SyntaxError> {
         let escaped = self.bump();
         match escaped {
@@ -483,7 +483,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// What begins with a digit or a minus: an integer, a float, a date, or a word after all.
+    /// Text that begins with a digit or a minus: an integer, a float, a date, or a word after all.
     fn number_or_bare(&mut self) -> Result<Token, SyntaxError> {
         let start = self.start();
         let negative = self.peek() == Some('-');
@@ -594,7 +594,7 @@ fn spanned(token: Token, start: Start) -> Spanned {
     Spanned { token, line: start.line, column: start.column }
 }
 
-/// A character as error texts show it.
+/// A character for error texts.
 fn shown(found: Option<char>) -> String {
     match found {
         None => "EOF".to_owned(),
@@ -619,13 +619,13 @@ fn is_number_suffix(c: char) -> bool {
     matches!(c.to_ascii_lowercase(), 'k' | 'm' | 'g' | 't' | 'p' | 'e')
 }
 
-/// What ends a value without quotes.
+/// True for a character that ends a value without quotes.
 /// nats-differs: `]` ends a number too; the real server takes it into the value and then misses it.
 fn ends_bare(c: char) -> bool {
     is_newline(c) || is_blank(c) || matches!(c, ',' | ';' | ']' | '}')
 }
 
-/// What ends a number with a suffix. It is a word if `]` follows, as in the real server.
+/// True for one that ends a number with a suffix; `]` makes it a word, as in the real server.
 fn ends_suffix(c: char) -> bool {
     c != ']' && ends_bare(c)
 }
@@ -742,7 +742,7 @@ mod tests {
         assert_eq!(tokens("a: [-10k, -10k]").as_deref(), Ok(&wanted[..]));
     }
 
-    /// Texts compared with `nats-server -t`; only what it prints for EOF (a NUL) differs.
+    /// Texts compared with `nats-server -t`; only its text for EOF (a NUL) differs.
     #[test]
     fn error_texts() {
         for (written, wanted) in [

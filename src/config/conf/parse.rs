@@ -1,7 +1,7 @@
 //! Tokens to a tree of values: nesting, variables, includes.
 //!
-//! Knows scopes and where a text came from; no setting's meaning. Files and the environment come
-//! through [`Sources`]. What a small text can blow up to is bounded by the constants below.
+//! Knows scopes and the position of each text; no setting's meaning. Files and the environment come
+//! through [`Sources`]. The constants below bound the growth of a small text.
 //! nats: conf/parse.go
 
 use std::path::{Path, PathBuf};
@@ -23,10 +23,10 @@ const COPIED_NODES_MAX: usize = 100_000;
 /// The key under which the text of an environment variable is parsed.
 const ENVIRONMENT_KEY: &str = "value";
 
-/// What a variable that is none begins with: a bcrypt hash without quotes, `$2a$11$...`.
+/// Beginnings of a text that looks like a variable: a bcrypt hash without quotes, `$2a$11$...`.
 const BCRYPT_PREFIXES: [&str; 4] = ["2a$", "2b$", "2x$", "2y$"];
 
-/// Reads a file and what it includes.
+/// Reads a file and its includes.
 ///
 /// # Errors
 /// The first violation of the grammar, missing variable or missing file.
@@ -35,11 +35,11 @@ pub(super) fn parse(file: &Path, sources: Sources<'_>) -> Result<Map, Problem> {
     parse_file(file, sources, &mut budget, 0)
 }
 
-/// What all texts of one configuration share.
+/// Limits and sources shared by all texts of one configuration.
 struct Budget {
     files: usize,
     copied_nodes: usize,
-    /// Environment variables that are being read, to find cycles.
+    /// Environment variables in progress, to find cycles.
     environment: Vec<String>,
 }
 
@@ -49,16 +49,16 @@ struct Parser<'a, 'b> {
     budget: &'b mut Budget,
     depth: usize,
     file: Arc<str>,
-    /// Folder that includes are relative to.
+    /// Base folder of includes.
     folder: PathBuf,
-    /// What is open, the root first, so never empty.
+    /// The open maps and arrays, the root first, so never empty.
     scopes: Vec<Scope>,
 }
 
 /// A map or an array that is still open.
 struct Scope {
     kind: ScopeKind,
-    /// Where its value will stand if it is an element of an array.
+    /// The position of its value if it is an element of an array.
     start: Position,
 }
 
@@ -156,7 +156,7 @@ impl<'a, 'b> Parser<'a, 'b> {
         }
     }
 
-    /// Puts a value where it belongs. In a map it takes the place of its key, which says more.
+    /// Puts a value in its place. In a map it takes the position of its key, which is more useful.
     fn set(&mut self, value: Value, position: Position) {
         let Some(scope) = self.scopes.last_mut() else { return };
         match &mut scope.kind {
@@ -171,7 +171,7 @@ impl<'a, 'b> Parser<'a, 'b> {
         }
     }
 
-    /// The value of `$name`: from the maps around it, inside out, then from the environment.
+    /// The value of `$name`: from the surrounding maps, inside out, then from the environment.
     fn variable(&mut self, name: &str, position: &Position) -> Result<Value, Problem> {
         if BCRYPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
             return Ok(Value::Text(format!("${name}")));
@@ -226,7 +226,7 @@ impl<'a, 'b> Parser<'a, 'b> {
         }
     }
 
-    /// Adds the settings of another file to the map in which the `include` stands.
+    /// Adds the settings of another file to the map that contains the `include`.
     fn include(&mut self, file: &str, position: Position) -> Result<(), Problem> {
         // nats-differs: an absolute path is absolute; the real server appends it to the folder.
         let path = self.folder.join(file);

@@ -1,4 +1,4 @@
-//! Whole files: what `nats-server -t` 2.15.1 accepts, refuses and prints, and what differs.
+//! Whole files: those that `nats-server -t` 2.15.1 accepts or refuses, its texts, the differences.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -40,12 +40,12 @@ fn options(text: &str) -> Options {
     options
 }
 
-/// What is reported for a file that is refused.
+/// The problems reported for a refused file.
 fn refusal(text: &str) -> String {
     load_from(&[("c.conf", text)], &[]).unwrap_err()
 }
 
-/// What is reported for a file that is accepted.
+/// The problems reported for an accepted file.
 fn remarks(text: &str) -> Vec<String> {
     load_from(&[("c.conf", text)], &[]).unwrap().1
 }
@@ -491,7 +491,7 @@ fn variables_cannot_grow_without_end() {
     assert!(refusal(&text).ends_with("copies too much"));
 }
 
-/// The forms that the clients' own test suites write.
+/// The forms in the clients' own test suites.
 #[test]
 fn files_of_the_client_suites() {
     let (_, problems) = load_from(

@@ -1,6 +1,6 @@
 //! The tree of a configuration file: values, each with the place it came from.
 //!
-//! Knows types and positions; what a setting means is for `apply`. The typed readers of [`Field`]
+//! Knows types and positions; `apply` knows the meaning of settings. The typed readers of [`Field`]
 //! turn a wrong type into a [`Problem`] that names the setting.
 
 use std::collections::BTreeMap;
@@ -21,12 +21,12 @@ pub(super) enum Value {
     Map(Map),
 }
 
-/// A value and where it stands: the place of its key, or its own in an array.
+/// A value and its position: that of its key, or its own in an array.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
     pub(super) value: Value,
     pub(super) position: Position,
-    /// Some `$NAME` referred to it, so that it need not be a setting.
+    /// True if some `$NAME` referred to it, so that it need not be a setting.
     pub(super) used_as_variable: bool,
 }
 
@@ -92,7 +92,7 @@ impl Map {
 }
 
 impl<'a> Field<'a> {
-    /// The key by which settings are compared.
+    /// The key in lower case, to compare settings.
     pub(super) fn key(&self) -> String {
         self.name.to_ascii_lowercase()
     }
@@ -102,7 +102,7 @@ impl<'a> Field<'a> {
         self.node.error(text)
     }
 
-    /// An error that says which type was wanted.
+    /// An error that names the expected type.
     pub(super) fn mismatch(&self, wanted: &str) -> Problem {
         self.error(format!("{}: expected {wanted}, got {}", self.name, self.node.value.kind()))
     }

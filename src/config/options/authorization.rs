@@ -1,19 +1,19 @@
-//! Who may connect, and what a user may do.
+//! The credentials of clients, and the permissions of users.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::base::limits;
 
-/// Who may connect to the client port.
+/// The credentials of clients, and the time to present them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Authorization {
     /// The credentials that are accepted.
     pub login: Login,
-    /// Time from accept to a CONNECT that convinces.
+    /// Login timeout, from accept to a valid CONNECT.
     pub timeout: Duration,
-    /// User that a connection without credentials becomes; one of [`Login::Users`].
+    /// User for connections without credentials; one of [`Login::Users`].
     pub no_auth_user: Option<String>,
 }
 
@@ -61,16 +61,16 @@ impl fmt::Debug for Login {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct User {
-    /// How the user proves who it is. The name in it is unique.
+    /// Its credentials. The name in them is unique.
     pub credential: Credential,
-    /// What it may do; none means everything. `default_permissions` are already in here.
+    /// Its permissions; none means everything. `default_permissions` are already in here.
     pub permissions: Option<Permissions>,
-    /// Ways in that are open to it; empty means all.
+    /// Allowed ways to connect; empty means all.
     pub allowed_connection_types: Vec<ConnectionType>,
 }
 
 impl User {
-    /// Who may do everything, whatever way it comes.
+    /// A user with all permissions and all ways to connect.
     pub fn new(credential: Credential) -> User {
         User { credential, permissions: None, allowed_connection_types: Vec::new() }
     }
@@ -84,7 +84,7 @@ impl User {
     }
 }
 
-/// How a user proves who it is.
+/// The credentials of a user.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credential {
@@ -95,7 +95,7 @@ pub enum Credential {
         /// Plain or bcrypt (`$2a$...`), may be empty.
         password: String,
     },
-    /// By signing the nonce with the key whose public half (`U...`, 56 characters) this is.
+    /// By signing the nonce with a private key; this is its public half (`U...`, 56 characters).
     Nkey(String),
 }
 
@@ -110,7 +110,7 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// A way to reach the server, as `allowed_connection_types` names it.
+/// A way to connect, as in `allowed_connection_types`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionType {
@@ -130,7 +130,7 @@ pub enum ConnectionType {
     InProcess,
 }
 
-/// What a user may publish and subscribe to.
+/// The subjects that a user may publish and subscribe to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Permissions {
@@ -138,12 +138,12 @@ pub struct Permissions {
     pub publish: SubjectPermission,
     /// Subjects to subscribe to; an entry may be `subject queue`.
     pub subscribe: SubjectPermission,
-    /// Publishing to the reply subjects of messages received. When set, `publish.allow` is
-    /// never none: what it does not list is refused.
+    /// Permission to publish to the reply subjects of messages received. When set,
+    /// `publish.allow` is never none: a subject that it does not list is refused.
     pub allow_responses: Option<AllowResponses>,
 }
 
-/// Allow list and deny list for one direction. What both cover is denied.
+/// Allow list and deny list for one direction. A subject that both cover is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubjectPermission {
@@ -154,7 +154,7 @@ pub struct SubjectPermission {
     pub deny: Vec<String>,
 }
 
-/// How much a user may answer to each message it received.
+/// Limits of a user's answers to each message received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AllowResponses {

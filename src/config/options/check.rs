@@ -1,4 +1,4 @@
-//! The relations between options: what cannot be started.
+//! The relations between options: combinations that cannot be started.
 //!
 //! nats: server/server.go `validateOptions`, `validateCluster`
 
@@ -31,7 +31,7 @@ pub enum OptionsError {
     },
     /// `no_auth_user` names a user although none are defined.
     NoAuthUserWithoutUsers(String),
-    /// `no_auth_user` names somebody who is not among the users.
+    /// `no_auth_user` names an unknown user.
     NoAuthUserUnknown(String),
     /// The server name contains a space.
     ServerNameHasSpaces,
@@ -46,11 +46,11 @@ pub enum OptionsError {
         /// The list.
         accounts: Vec<String>,
     },
-    /// An address that is to be told is neither a host nor a host with a port.
+    /// An advertised address is neither a host nor a host with a port.
     Advertise {
         /// The setting.
         name: &'static str,
-        /// What it is.
+        /// Its value.
         written: String,
     },
 }
@@ -99,7 +99,7 @@ impl fmt::Display for OptionsError {
 impl std::error::Error for OptionsError {}
 
 impl Options {
-    /// Checks what only the whole can tell: the relations between options.
+    /// Checks the relations between options.
     ///
     /// # Errors
     /// The first combination that cannot be started, in the order of [`OptionsError`].
@@ -155,7 +155,7 @@ impl Cluster {
     }
 }
 
-/// An address that others are told must be one, if there is one.
+/// An advertised address, if there is one, must be valid.
 fn check_advertised(name: &'static str, address: Option<&str>) -> Result<(), OptionsError> {
     match address {
         Some(written) if HostPort::read(written, 0).is_none() => {

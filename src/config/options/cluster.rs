@@ -9,25 +9,25 @@ use crate::config::options::listen::Listen;
 use crate::config::options::write_timeout::WriteTimeout;
 use crate::config::route_url::RouteUrl;
 
-/// The cluster this server belongs to.
+/// The cluster of this server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cluster {
     /// Name that all servers of the cluster share; none means that one is generated.
     pub name: Option<String>,
-    /// Where other servers connect to; none means nowhere, the server only dials.
+    /// Address for other servers; none means that this server only dials.
     pub listen: Option<Listen>,
     /// Servers to dial.
     pub routes: Vec<RouteUrl>,
-    /// `host` or `host:port` that other servers are told.
+    /// `host` or `host:port` that other servers get to know.
     pub advertise: Option<String>,
-    /// Keeps the addresses for clients from the other servers.
+    /// Does not tell other servers the addresses for clients.
     pub no_advertise: bool,
-    /// What other servers must know: [`Login::Open`] or [`Login::Single`].
+    /// Credentials of other servers: [`Login::Open`] or [`Login::Single`].
     pub login: Login,
-    /// Time for the other server to say CONNECT.
+    /// Time for the other server to send CONNECT.
     pub auth_timeout: Duration,
-    /// Further attempts to reach a server that was only heard of.
+    /// Further attempts to reach a server known only by gossip.
     pub connect_retries: usize,
     /// Waits longer after each failed attempt, up to 30 s.
     pub connect_backoff: bool,
@@ -37,10 +37,10 @@ pub struct Cluster {
     pub pool_size: Option<usize>,
     /// Accounts with a connection of their own to each other server, besides `$SYS`.
     pub accounts: Vec<String>,
-    /// How these connections are compressed.
+    /// Compression of these connections.
     pub compression: Compression,
-    /// Time without a sign of another server's machine after which a route is dead; a third more
-    /// without one of the server itself, while it is sent messages. Not a setting of nats-server.
+    /// Silence of another server's machine after which a route is dead; a third more of the server
+    /// itself, while messages are sent to it. Not a setting of nats-server.
     pub silence_max: Duration,
     /// Time between two PINGs on a route.
     pub ping_interval: Duration,
@@ -48,7 +48,7 @@ pub struct Cluster {
     pub ping_max: usize,
     /// Time for one write to a route to make full progress.
     pub write_deadline: Duration,
-    /// What to do when `write_deadline` passes.
+    /// Answer to a write that passes `write_deadline`.
     pub write_timeout: WriteTimeout,
 }
 
@@ -78,8 +78,8 @@ impl Default for Cluster {
 }
 
 impl Cluster {
-    /// The accounts with a connection of their own to each other server that pools too. `$SYS` is
-    /// one of them, if it exists.
+    /// The accounts with a connection of their own to each other server that has a pool too.
+    /// `$SYS` is one of them, if it exists.
     pub(crate) fn dedicated_accounts(&self, no_system_account: bool) -> Vec<String> {
         let mut accounts = self.accounts.clone();
         let is_there = accounts.iter().any(|name| name == limits::SYSTEM_ACCOUNT);

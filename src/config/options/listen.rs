@@ -1,6 +1,6 @@
-//! `Listen`: where a listener binds.
+//! `Listen`: the address of a listener.
 
-/// Where a listener binds.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// A name or an address, IPv6 without brackets.
@@ -19,8 +19,8 @@ pub enum Port {
 }
 
 impl Port {
-    /// Reads a port as files and flags write it. The outer none is a number that is no port;
-    /// the inner none is 0, which means the default or off.
+    /// Reads a port from files and flags. The outer none is an invalid number; the inner none is 0,
+    /// which means the default or off.
     pub(crate) fn from_number(number: i64) -> Option<Option<Self>> {
         match number {
             -1 => Some(Some(Self::Free)),

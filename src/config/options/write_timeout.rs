@@ -1,10 +1,10 @@
-//! `WriteTimeout`: what happens to a connection that does not read.
+//! `WriteTimeout`: the answer to a connection that does not read.
 
-/// What happens to a connection whose write passes the deadline.
+/// The answer to a write that passes its deadline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WriteTimeout {
-    /// Closes clients, retries routes.
+    /// Closes clients, keeps routes that made some progress.
     #[default]
     Default,
     /// Closes.

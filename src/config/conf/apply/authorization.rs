@@ -16,7 +16,7 @@ use crate::config::options::{
     AllowResponses, ConnectionType, Credential, Login, Permissions, SubjectPermission, User,
 };
 
-/// What a block says; [`Block::login`] checks how its parts fit.
+/// The contents of a block; [`Block::login`] checks the relations of its parts.
 pub(super) struct Block {
     pub(super) user: String,
     pub(super) password: String,
@@ -27,7 +27,7 @@ pub(super) struct Block {
     pub(super) timeout: Duration,
 }
 
-/// Reads the block. What is wrong inside goes to `problems`.
+/// Reads the block. Faults inside go to `problems`.
 ///
 /// # Errors
 /// It is no map.
@@ -73,7 +73,7 @@ impl Block {
         Ok(())
     }
 
-    /// The one kind of credentials that the block asks for.
+    /// The one kind of credentials in the block.
     pub(super) fn login(
         self,
         field: Field<'_>,
@@ -85,7 +85,7 @@ impl Block {
             return Err(field.error("Cannot have a user/pass and token"));
         }
         if let Some(users) = self.users {
-            // A password without a user is let pass: files keep a variable PASS in the block.
+            // A password without a user is accepted: files keep a variable PASS in the block.
             if !self.user.is_empty() {
                 return Err(field.error("Can not have a single user/pass and a users array"));
             }
@@ -241,7 +241,7 @@ fn connection_types(field: Field<'_>) -> Result<Vec<ConnectionType>, Problem> {
 /// A `permissions` map.
 ///
 /// # Errors
-/// It is no map. What is wrong inside goes to `problems`.
+/// It is no map. Faults inside go to `problems`.
 pub(super) fn permissions(
     field: Field<'_>,
     problems: &mut Vec<Problem>,

@@ -1,4 +1,4 @@
-//! The block `cluster`: who forms one subject space with this server.
+//! The block `cluster`: the servers that form one subject space with this one.
 //!
 //! nats: server/opts.go `parseCluster`
 
@@ -12,8 +12,8 @@ use crate::config::conf::{Problem, Severity};
 use crate::config::options::{Cluster, Listen, Permissions, Port, SubjectPermission};
 use crate::config::route_url::RouteUrl;
 
-/// Reads the block. If it says nowhere to listen it does nothing unless a flag says it, as in the
-/// real server, and a notice tells. What is wrong inside goes to `problems`.
+/// Reads the block. Without an address to listen on, it has no effect unless a flag gives one, as
+/// in the real server; a notice says so. Faults inside go to `problems`.
 ///
 /// # Errors
 /// It is no map.
@@ -116,7 +116,7 @@ impl Block {
         Ok(())
     }
 
-    /// The one user that other servers must know.
+    /// The one user of the other servers.
     fn authorization(
         &mut self,
         field: Field<'_>,
@@ -144,7 +144,7 @@ impl Block {
     }
 }
 
-/// Queues mean nothing between servers, unlike in the permissions of users.
+/// Refuses queues: they mean nothing between servers, unlike in the permissions of users.
 ///
 /// nats: server/opts.go `checkClusterPermissionSubjects`
 fn without_queues(permissions: Permissions, field: Field<'_>) -> Result<Permissions, Problem> {
@@ -160,8 +160,8 @@ fn without_queues(permissions: Permissions, field: Field<'_>) -> Result<Permissi
 
 /// The servers to dial. A URL that stands there twice counts once.
 ///
-/// nats-differs: the real server starts with a URL that it can never dial and logs an error for
-/// ever.
+/// nats-differs: the real server starts with a URL that it can never dial, and logs an error at
+/// each attempt.
 fn routes(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Vec<RouteUrl>, Problem> {
     let mut seen = Vec::new();
     let mut routes = Vec::new();
