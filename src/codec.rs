@@ -1,5 +1,5 @@
-//! Bytes to values and back, for everything but the ops of a port: those are the
-//! [parser](crate::parser)'s.
+//! Bytes to values and back, except the ops of a port: those belong to the
+//! [parser](crate::parser).
 //!
 //! Uses nothing else of this crate.
 

@@ -1,9 +1,9 @@
-//! Resumable parser of a port: bytes in, ops out. Which ops there are says its [`Grammar`]:
-//! [`Rules`] for the client port, [`RouteRules`] for the route port.
+//! Resumable parser of a port: bytes in, ops out. The [`Grammar`] defines the ops: [`Rules`] for
+//! the client port, [`RouteRules`] for the route port.
 //!
-//! Works in place on what the socket gave. Only an op that is cut by the end of the input is
-//! copied, into [`Unfinished`], which is freed as soon as the op is whole: an idle connection holds
-//! nothing. Knows no socket, no subscription and no policy beyond the rules.
+//! Works in place on the input. Only an op that is cut by the end of the input is copied, into
+//! [`Unfinished`], which is freed as soon as the op is whole: an idle connection holds nothing.
+//! Knows no socket, no subscription and no policy beyond the rules.
 //!
 //! Layout of a message, with the offsets of [`Publication`] counted from its first byte:
 //!
@@ -12,11 +12,11 @@
 //!      subject    reply    |  |    message                 total
 //!      |          |        |  size
 //!      |          |        header_len
-//!      |          tail (what MSG needs behind its sid, byte for byte)
+//!      |          tail (the part of MSG behind its sid, byte for byte)
 //! ```
 //!
 //! Invariants: subject <= tail <= message <= total; no byte is searched twice for its line end;
-//! what is kept of a control line never exceeds `max_control_line` by more than one op name; the
+//! the kept part of a control line never exceeds `max_control_line` by more than one op name; the
 //! memory of a payload never exceeds twice what has arrived, nor the size of its op.
 //!
 //! nats: server/parser.go `parse`, server/client.go `processPub`, `processHeaderPub`, `splitArg`
@@ -38,13 +38,13 @@ pub use line::{Alike, parse_size};
 pub use refused::Refused;
 pub use route::{Queues, RouteOp, RouteRules, RoutedMsg};
 
-/// What may be said on one port: its ops, and the limits they are held to.
+/// The ops of one port, and their limits.
 pub trait Grammar: Sized {
     /// One operation. Slices borrow from the input or from the parser's unfinished op.
     type Op<'a>;
     /// The most common operation: a message with nothing unusual in it.
     type Plain<'a>;
-    /// What is known of a message besides its [`Publication`], as offsets from its first byte.
+    /// Facts about a message besides its [`Publication`], as offsets from its first byte.
     type Extra: Clone + fmt::Debug;
 
     /// Longest argument text of one control line, in bytes.
@@ -54,13 +54,13 @@ pub trait Grammar: Sized {
     /// Everything else is left to [`find`](Grammar::find).
     fn plain<'a>(&self, input: &'a [u8]) -> Option<(Self::Plain<'a>, usize)>;
 
-    /// The messages like `first`, which is written as `text`, if they may stand in a row.
+    /// The messages like `first`, which is written as `text`, if such messages may share a match.
     fn alike<'a>(&self, first: &Self::Plain<'_>, text: &'a [u8]) -> Option<Alike<'a>>;
 
     /// Reads the op at the start of `buf`, which is not empty; `buf[..scanned]` holds no line end.
     ///
     /// # Errors
-    /// What [`Parser::next`] returns.
+    /// The errors of [`Parser::next`].
     fn find<'a>(
         &self,
         buf: &'a [u8],
@@ -82,7 +82,7 @@ pub struct Parser<G: Grammar = Rules> {
     unfinished: Option<Box<Unfinished<G::Extra>>>,
 }
 
-/// The input behind a plain message, of which its machine may take more of the same kind.
+/// The input behind a plain message, from which its machine may take more of the same kind.
 #[derive(Debug)]
 pub struct Rest<'p, 'a, G: Grammar = Rules> {
     rules: &'p G,
@@ -91,7 +91,7 @@ pub struct Rest<'p, 'a, G: Grammar = Rules> {
     input: &'p mut &'a [u8],
 }
 
-/// Messages in a row behind a plain one. Those that are not taken stay in the input.
+/// Messages like a plain one, directly behind it. Those that are not taken stay in the input.
 #[derive(Debug)]
 pub struct Followers<'p, 'a>(Option<(Alike<'a>, &'p mut &'a [u8])>);
 
@@ -102,7 +102,7 @@ struct Unfinished<E> {
     part: Part<E>,
 }
 
-/// What the unfinished op waits for.
+/// The missing part of an unfinished op.
 #[derive(Debug)]
 pub enum Part<E> {
     /// Its line end; `scanned` bytes are known to hold none.
@@ -118,7 +118,7 @@ pub enum Part<E> {
     Done,
 }
 
-/// Ops whose line is skipped up to its end, whatever it holds and however long it is.
+/// Ops whose line is skipped up to its end, with any content and of any length.
 #[derive(Debug, Clone, Copy)]
 pub enum Bare {
     /// `PING`.
@@ -159,7 +159,7 @@ impl Publication {
         }
     }
 
-    /// Whether the payload in `buf` is whole.
+    /// True if the payload in `buf` is whole.
     ///
     /// # Errors
     /// [`ProtoErr::UnknownOp`] at the first byte behind the payload that is not its CRLF.
@@ -173,7 +173,7 @@ impl Publication {
     }
 }
 
-/// What stands at the start of the input.
+/// The start of the input.
 #[derive(Debug)]
 pub enum Found<O, E> {
     /// A whole op and its length in bytes.
@@ -188,11 +188,11 @@ impl<G: Grammar> Parser<G> {
         Parser { rules, unfinished: None }
     }
 
-    /// The next whole op of `input`, and how many bytes of it are used up. `None` when that is all
-    /// of them; what is left of an op is then kept for the next call.
+    /// The next whole op of `input`, and the number of bytes used up. `None` if it used up all of
+    /// them; the start of an op is then kept for the next call.
     ///
     /// # Errors
-    /// The connection has to be ended: nothing sensible can be read behind a [`ProtoErr`].
+    /// A [`ProtoErr`] ends the connection: nothing behind it can be understood.
     pub fn next<'a>(&'a mut self, input: &'a [u8]) -> Result<(Option<G::Op<'a>>, usize), ProtoErr> {
         if let Some(unfinished) = &self.unfinished {
             if !matches!(unfinished.part, Part::Done) {
@@ -232,8 +232,8 @@ impl<G: Grammar> Parser<G> {
         Rest { rules: &self.rules, text, input }
     }
 
-    /// The op that [`next`](Parser::next) has just refused, as far as it is there, at the start of
-    /// the same `input` or of what is kept of it.
+    /// The op that [`next`](Parser::next) has just refused, as far as it has arrived: at the start
+    /// of the same `input`, or in the kept bytes.
     pub fn current<'a>(&'a self, input: &'a [u8]) -> &'a [u8] {
         match &self.unfinished {
             Some(unfinished) if !matches!(unfinished.part, Part::Done) => &unfinished.bytes,
@@ -319,7 +319,7 @@ impl<G: Grammar> Parser<G> {
 }
 
 impl<'p, 'a> Followers<'p, 'a> {
-    /// Those in `rest` that are like `first`, the plain one in front of it.
+    /// The messages in `rest` that are like `first`, the plain one in front of it.
     #[inline]
     pub fn new<G: Grammar>(
         rest: Option<Rest<'p, 'a, G>>,
@@ -344,7 +344,7 @@ impl<'a> Iterator for Followers<'_, 'a> {
 }
 
 impl<E> Unfinished<E> {
-    /// Keeps what is needed of an op that `part` is missing of and that `input` begins.
+    /// Keeps the start of an op from `input`; `part` is missing.
     fn new(input: &[u8], part: Part<E>) -> Unfinished<E> {
         match part {
             Part::ExpectBareLineEnd(_) => Unfinished { bytes: Vec::new(), part },
@@ -360,7 +360,7 @@ impl<E> Unfinished<E> {
 }
 
 /// The blanks behind the op name from the third on: there may be any number, so they are not kept.
-/// Two tell as much as all of them: that the line cannot be passed on as it is.
+/// Two show as much as all of them: the line cannot be passed on as it is.
 fn surplus_blanks(op: &[u8]) -> Range<usize> {
     let Some(name_len) = line::name_len(op) else { return 0..0 };
     let blanks = op[name_len..].iter().take_while(|byte| line::is_blank(byte)).count();

@@ -1,6 +1,6 @@
 //! The options of a client's CONNECT.
 //!
-//! Knows nothing of what the options lead to, nor of which credentials are right.
+//! Knows nothing of the effect of the options, nor of the right credentials.
 //! nats: server/client.go `ClientOpts`, `processConnect`
 
 mod json;
@@ -16,7 +16,7 @@ use crate::codec::info::is_default;
 pub use json::ConnectError;
 pub use route::RouteConnect;
 
-/// What a client asks for. Absent options keep their value, so a second CONNECT overlays the
+/// The requests of a client. Absent options keep their value, so a second CONNECT overlays the
 /// first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Connect {
@@ -28,7 +28,7 @@ pub struct Connect {
     pub echo: bool,
     /// Takes and sends HPUB and HMSG.
     pub headers: bool,
-    /// Wants a 503 message where nobody takes a request.
+    /// Wants a 503 message if a request has no subscriber.
     pub no_responders: bool,
     /// Informational: the client wants TLS.
     pub tls_required: bool,
@@ -49,12 +49,12 @@ pub struct Connect {
     /// Once named an account; refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<Box<str>>,
-    /// Apart and boxed, so that they can be dropped once they are checked.
+    /// Boxed apart, so that they can be dropped after the check.
     #[serde(flatten)]
     pub credentials: Option<Box<Credentials>>,
 }
 
-/// Proof of who the client is. No field is ever empty text.
+/// Proof of the client's identity. No field is ever empty text.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Credentials {
     /// User name.
@@ -87,7 +87,7 @@ impl fmt::Debug for Credentials {
 }
 
 impl Default for Connect {
-    /// What holds before the first CONNECT, and for keys that it leaves out.
+    /// The values before the first CONNECT, and of keys absent from it.
     fn default() -> Self {
         Self {
             verbose: true,
@@ -166,10 +166,10 @@ fn check_subject_permission(reader: &mut Reader<'_>) -> Result<(), ConnectError>
 }
 
 /// Fuzz body: any bytes give options or an error inside the bytes; options that are written out
-/// read the same again; and what serde_json calls JSON is JSON.
+/// read the same again; and any JSON of serde_json is JSON here.
 ///
 /// # Panics
-/// If that does not hold.
+/// If one of these does not hold.
 #[cfg(any(test, feature = "fuzz"))]
 pub fn fuzz_connect(json: &[u8]) {
     let mut connect = Connect::default();
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(name(r#"{"name":"x","name":""}"#), "");
     }
 
-    /// Each line was sent to the real server, which took it.
+    /// Each line was sent to the real server, which accepted it.
     #[test]
     fn what_the_real_server_takes() {
         for json in [

@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-/// Asks whether the other side is alive.
+/// Asks for a PONG, as a sign of life.
 pub const PING: &[u8] = b"PING\r\n";
 /// Answers PING.
 pub const PONG: &[u8] = b"PONG\r\n";
@@ -109,8 +109,7 @@ pub fn write_rs_minus(
 }
 
 /// Appends the head of a message to another server: `RMSG [account] <subject> ` or the same with
-/// HMSG. What a publication has behind its subject follows, or [`write_reply_and_queues`] and the
-/// sizes.
+/// HMSG. The rest of the publication's line follows, or [`write_reply_and_queues`] and the sizes.
 pub fn write_routed_head(out: &mut Vec<u8>, headers: bool, account: Option<&[u8]>, subject: &[u8]) {
     write_words(out, if headers { b"HMSG" } else { b"RMSG" }, [account, Some(subject)]);
     out.push(b' ');

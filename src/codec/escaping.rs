@@ -1,7 +1,7 @@
-//! JSON as Go escapes it: `<`, `>`, `&`, and the two line ends that JavaScript does not take in a
+//! JSON as Go escapes it: `<`, `>`, `&`, and the two line ends that are not valid in a JavaScript
 //! string.
 //!
-//! nats: Go's encoding/json, which writes for HTML unless told otherwise
+//! nats: Go's encoding/json, which escapes for HTML by default
 
 use std::io::{self, Write};
 

@@ -6,7 +6,7 @@
 //! CRLF
 //! ```
 //!
-//! The server passes blocks on unread, whatever is in them; it only writes the one that says "no
+//! The server passes blocks on unread, with any content; it only writes the one for "no
 //! responders". Reading is for the ends of a conversation: names match in any case, blanks around
 //! values do not count, lines without a colon are passed over.
 //! nats: server/client.go `processInboundClientMsg` (503), `hdrLine`
@@ -14,19 +14,19 @@
 /// First line of a block without status.
 pub const VERSION: &[u8] = b"NATS/1.0";
 
-/// Status of a request that nobody took.
+/// Status of a request without subscriber.
 pub const NO_RESPONDERS: u16 = 503;
 
 const NO_RESPONDERS_HEAD: &[u8] = b"NATS/1.0 503\r\nNats-Subject: ";
 const END: &[u8] = b"\r\n\r\n";
 
-/// Length of what [`write_no_responders`] appends, bytes.
+/// Length of the block of [`write_no_responders`], bytes.
 #[must_use]
 pub fn no_responders_len(subject: &[u8]) -> usize {
     NO_RESPONDERS_HEAD.len() + subject.len() + END.len()
 }
 
-/// Appends the block that tells a publisher that nobody took its request to `subject`.
+/// Appends the block that reports to a publisher that its request to `subject` has no subscriber.
 pub fn write_no_responders(subject: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(NO_RESPONDERS_HEAD);
     out.extend_from_slice(subject);

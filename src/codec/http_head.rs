@@ -1,7 +1,7 @@
 //! The heads of HTTP/1: of a request, from bytes to values; of an answer, from values to bytes.
 //!
-//! Knows no page, no socket and no time. It takes and refuses what Go's server takes and refuses,
-//! but for a header line that goes on in the next one, which is refused.
+//! Knows no page, no socket and no time. It accepts and refuses the same heads as Go's server,
+//! except that it refuses a header line continued on the next one.
 //! nats: Go's net/http `readRequest`, `http1ServerSupportsRequest`; net/url `ParseRequestURI`
 
 #[cfg(test)]
@@ -19,7 +19,7 @@ use memchr::{memchr, memmem};
 /// Header lines of a request at most.
 const HEADERS_MAX: usize = 100;
 
-/// The head of a request that can be answered.
+/// The head of a valid request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
     /// The method.
@@ -31,13 +31,13 @@ pub struct RequestHead {
     pub query: String,
     /// The version of the answer.
     pub version: Version,
-    /// The other side wants to ask more on this connection, and can.
+    /// The other side wants to send more requests on this connection, and can.
     pub keep_alive: bool,
     /// Bytes of the body, which follow the head.
     pub body_len: u64,
 }
 
-/// The methods that make a difference.
+/// The methods that are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     Get,
@@ -47,34 +47,34 @@ pub enum Method {
     Other,
 }
 
-/// The versions that make a difference.
+/// The versions that are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0.
     Http10,
-    /// HTTP/1.1, and whatever 1.x may follow.
+    /// HTTP/1.1, or any later 1.x.
     Http11,
 }
 
-/// Why a request is refused before anybody looks for its page.
+/// The reason to refuse a request before its page is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
-    /// It is no request, or one of two meanings; with the reason where Go gives it.
+    /// It is no request, or an ambiguous one; with the reason if Go gives one.
     Malformed(&'static str),
-    /// It asks for no page, and not for what the server can do.
+    /// It asks for no page, and for nothing else that the server can do.
     NoPath,
     /// It expects more than an answer.
     Expectation,
     /// The head is too long, or has too many lines.
     TooLarge,
-    /// The body comes in a way that nobody here reads.
+    /// An unsupported encoding of the body.
     TransferEncoding,
     /// Another version of HTTP.
     Version,
 }
 
-/// The length of the head that `input` begins with, its blank line included. None if its end has
-/// not come; nothing is looked for in what was `searched` before.
+/// The length of the head at the start of `input`, its blank line included. None if its end has
+/// not come; the bytes `searched` before are not searched again.
 pub fn head_len(input: &[u8], searched: usize) -> Option<usize> {
     let from = searched.saturating_sub(2);
     let ends = [&b"\n\r\n"[..], b"\n\n"]
@@ -86,7 +86,7 @@ impl RequestHead {
     /// Reads a whole head.
     ///
     /// # Errors
-    /// [`Rejected`], with which the connection ends.
+    /// [`Rejected`]; the connection ends after it.
     pub fn read(head: &[u8]) -> Result<RequestHead, Rejected> {
         const MALFORMED: Rejected = Rejected::Malformed("");
         let line_len = memchr(b'\n', head).ok_or(MALFORMED)?;
@@ -116,7 +116,7 @@ impl RequestHead {
             path,
             query,
             version,
-            // Where the next request would begin is not known, or where it begins differs.
+            // The start of the next request is not known, or ambiguous.
             keep_alive: keep_alive
                 && method != Method::Connect
                 && !(expects_word && body_len != Some(0))
@@ -126,7 +126,7 @@ impl RequestHead {
     }
 }
 
-/// Method, target and version; no version if it is one that is not supported.
+/// Method, target and version; no version if it is unsupported.
 fn request_line(line: &[u8]) -> Option<(Method, &[u8], Option<Version>)> {
     let mut words = line.splitn(3, |byte| *byte == b' ');
     let (method, target, version) = (words.next()?, words.next()?, words.next()?);
@@ -169,7 +169,7 @@ fn split_target(method: Method, target: &[u8]) -> Option<(String, String)> {
     Some((escaped_path(path)?, String::from_utf8_lossy(query).into_owned()))
 }
 
-/// What follows `scheme://authority`, or nothing where there are no slashes.
+/// The text after `scheme://authority`; none without slashes.
 fn behind_authority(url: &[u8]) -> Option<&[u8]> {
     let colon = memchr(b':', url)?;
     let (scheme, rest) = (&url[..colon], &url[colon + 1..]);
@@ -182,7 +182,7 @@ fn behind_authority(url: &[u8]) -> Option<&[u8]> {
     Some(&rest[end..])
 }
 
-/// A path as it was sent if nothing in it needs a percent sign, else with all that Go puts.
+/// A path as sent if no byte of it needs a percent sign, else with all that Go puts.
 ///
 /// nats: net/url `URL.EscapedPath`
 fn escaped_path(path: &[u8]) -> Option<String> {
@@ -227,7 +227,7 @@ impl<'a> Headers<'a> {
         named.map(|header| header.value)
     }
 
-    /// One of the words that the values list.
+    /// True if the values list this word.
     fn asks(&self, name: &'static str, word: &str) -> bool {
         let mut words = self.values(name).flat_map(|value| value.split(|byte| *byte == b','));
         words.any(|one| one.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
@@ -250,7 +250,7 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// Whether it waits for a word before it sends its body. The answer is that word.
+    /// True if it waits for `100 Continue` before it sends its body. The answer comes instead.
     fn check_expectation(&self) -> Result<bool, Rejected> {
         let expects = self.values("Expect").any(|value| !value.is_empty());
         if expects && !self.asks("Expect", "100-continue") {
@@ -259,7 +259,7 @@ impl<'a> Headers<'a> {
         Ok(expects)
     }
 
-    /// The length of the body; none if only the body tells where it ends.
+    /// The length of the body; none if only the body shows its end.
     fn body_len(&self) -> Result<Option<u64>, Rejected> {
         let mut encodings = self.values("Transfer-Encoding");
         if let Some(encoding) = encodings.next() {
@@ -308,7 +308,7 @@ const CLOSE: &str = "Connection: close\r\n";
 /// Turns one answer into bytes, piece by piece.
 pub struct AnswerWriter<'a> {
     request: &'a RequestHead,
-    /// Until it is written.
+    /// None once it is written.
     head: Option<AnswerHead>,
     date: SystemTime,
     chunked: bool,
@@ -331,8 +331,7 @@ impl<'a> AnswerWriter<'a> {
         AnswerWriter { request, head: Some(head), date, chunked: false, keep_alive }
     }
 
-    /// Writes the next piece of the body, behind the head if it is the first, and the end if it is
-    /// the last.
+    /// Writes the next piece of the body: the head before the first one, the end after the last.
     pub fn write(&mut self, piece: &[u8], last: bool, into: &mut Vec<u8>) {
         if let Some(head) = self.head.take() {
             self.write_head(&head, last.then_some(piece.len()), into);
@@ -352,7 +351,7 @@ impl<'a> AnswerWriter<'a> {
         }
     }
 
-    /// The connection is kept after the last piece.
+    /// True if the connection is kept after the last piece.
     pub fn keep_alive(&self) -> bool {
         self.keep_alive
     }

@@ -1,19 +1,19 @@
-//! The INFO line: what a server tells about itself, to clients and to other servers.
+//! The INFO line: facts about a server, for clients and for other servers.
 //!
-//! Fields stand in the real server's order; those that are empty, zero or false are left out
-//! where it leaves them out. Not supported: JetStream's `jetstream`, `domain`, `api_lvl`; `xkey`,
-//! which only an auth callout uses; what gateways and leaf nodes tell.
+//! Fields stand in the real server's order; empty, zero and false ones are left out like there.
+//! Not supported: JetStream's `jetstream`, `domain`, `api_lvl`; `xkey`, which only an auth callout
+//! uses; fields of gateways and leaf nodes.
 //! nats: server/server.go `Info`, `generateInfoJSON`
 
 use serde::{Deserialize, Serialize};
 
-/// A forwarded INFO with this is not to be forwarded again by the server it is about.
+/// Mode of gossip: the server that this INFO is about does not forward INFO in return.
 pub const GOSSIP_DISABLED: u8 = 1;
-/// A forwarded INFO with this is to be forwarded although the receiver only heard of the server.
+/// Mode of gossip: the INFO is forwarded, although the server is known only by gossip.
 pub const GOSSIP_OVERRIDE: u8 = 2;
 
-/// What a server tells about itself, as [`LineClient::info`](crate::LineClient::info) shows it: the
-/// JSON object of INFO. Missing fields read as empty, unknown ones are ignored.
+/// Facts about a server, as [`LineClient::info`](crate::LineClient::info) shows them: the JSON
+/// object of INFO. Missing fields read as empty, unknown ones are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -22,11 +22,11 @@ pub struct Info {
     pub server_id: String,
     /// Configured name, else the same as `server_id`.
     pub server_name: String,
-    /// Version of nats-server that is followed; clients switch features by it.
+    /// Version of nats-server whose behaviour this is; clients switch features by it.
     pub version: String,
     /// 1: INFO may come again at any time.
     pub proto: u8,
-    /// Commit the server was built from, seven digits; clients only are told.
+    /// Commit of the build, seven digits; sent to clients only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_commit: Option<String>,
     /// Go version of the real server; some clients print it.
@@ -51,7 +51,7 @@ pub struct Info {
     pub tls_available: bool,
     /// Largest payload with its headers, bytes; -1: no limit.
     pub max_payload: i32,
-    /// `nats-route://host:port/`: where a server that is told of can be reached.
+    /// `nats-route://host:port/`: the address for routes of the server in a forwarded INFO.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) ip: String,
     /// Connection id.
@@ -60,13 +60,13 @@ pub struct Info {
     /// The client's address as the server sees it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub client_ip: String,
-    /// To be signed with an nkey, 15 characters.
+    /// Text to sign with an nkey, 15 characters.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub nonce: String,
     /// Cluster name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cluster: String,
-    /// That name was generated.
+    /// The name is generated.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) cluster_dynamic: bool,
     /// `host:port` of the servers of the cluster, this one first; on a route those of the sender.
@@ -78,16 +78,16 @@ pub struct Info {
     /// The server is about to stop: reconnect elsewhere.
     #[serde(skip_serializing_if = "is_default")]
     pub ldm: bool,
-    /// What a route is to be compressed with, or is from now on.
+    /// Compression offered for a route, or in use from now on.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) compression: String,
-    /// This is the INFO that follows the first PONG.
+    /// Marks the INFO that follows the first PONG.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) connect_info: bool,
     /// The account this connection belongs to; with `connect_info` only.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) remote_account: String,
-    /// That account is the system account.
+    /// The account is the system account.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) acc_is_sys: bool,
     /// Subjects whose interest the sender announces; none means all.
@@ -96,40 +96,40 @@ pub struct Info {
     /// Subjects whose interest the sender honours; none means all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) export: Option<Subjects>,
-    /// The sender's own pool size; 0 where it does not pool.
+    /// The sender's own pool size; 0 if it does not pool.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) route_pool_size: i64,
-    /// Index of this connection, from who dialled it.
+    /// Index of this connection, sent by the dialling server.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) route_pool_idx: i64,
     /// The account that this connection is dedicated to.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) route_account: String,
-    /// A reload gave that account a connection of its own; to be echoed without the account.
+    /// Id of a reload that gave that account its own connection; echoed without the account.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) route_acc_add_reqid: String,
-    /// 0: whether a dialled route is told on is left to the reader; 1: it is not; 2: it is.
+    /// 0: the reader decides whether it forwards a dialled route; 1: it does not; 2: it does.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) gossip_mode: u8,
 }
 
-/// Subjects that may cross between two servers. What both lists cover may not.
+/// Subjects that may cross between two servers. A subject in both lists may not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Subjects {
-    /// Patterns that may; empty means all.
+    /// Allowed patterns; empty means all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
-    /// Patterns that may not.
+    /// Denied patterns.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
 }
 
 impl Info {
-    /// What stands for the Go version of the real server.
+    /// The value in place of the real server's Go version.
     pub(crate) const GO: &str = concat!("dialtone ", env!("CARGO_PKG_VERSION"));
 
-    /// The server is one of our own kind.
+    /// True if the server is a dialtone.
     pub(crate) fn is_dialtone(&self) -> bool {
         self.go.starts_with("dialtone ")
     }
@@ -154,7 +154,7 @@ impl Info {
     }
 }
 
-/// Zero, empty or false: what is left out of the JSON.
+/// True for zero, empty or false, which JSON leaves out.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -203,7 +203,7 @@ mod tests {
         ));
     }
 
-    /// Sent by the real server to another one; without what is not supported here.
+    /// Sent by the real server to another one; without unsupported fields.
     #[test]
     fn a_routes_line_is_read_and_written() {
         let json = r#"{"server_id":"NB","server_name":"B","version":"2.15.1","proto":3,"#

@@ -14,8 +14,8 @@ use crate::parser::{Bare, Found, Grammar, Publication};
 pub enum Op<'a> {
     /// `CONNECT {json}`: the JSON text, blanks around it removed.
     Connect(&'a [u8]),
-    /// Something else begins where CONNECT has to come first. It uses up nothing: whoever lets it
-    /// pass changes the rules, and it is read then.
+    /// Something else begins although CONNECT has to come first. It uses up nothing: a caller that
+    /// allows it changes the rules, and reads it then.
     BeforeConnect,
     /// `PUB` or `HPUB` with its whole message.
     Publish(Publish<'a>),
@@ -60,14 +60,14 @@ pub struct Publish<'a> {
     pub size_text: &'a [u8],
     /// Header block and payload, without the final CRLF.
     pub message: &'a [u8],
-    /// `[reply ][header-size ]size CRLF message CRLF` as it arrived: what MSG (of PUB) or HMSG (of
-    /// HPUB) carries behind its sid. Empty when the line was not written with single blanks and
+    /// `[reply ][header-size ]size CRLF message CRLF` as it arrived: the part of MSG (for PUB) or
+    /// HMSG (for HPUB) behind the sid. Empty unless the line was written with single blanks and
     /// CRLF.
     pub tail: &'a [u8],
 }
 
 impl Publish<'_> {
-    /// Header block and payload in bytes: what statistics count.
+    /// Header block and payload in bytes, as statistics count them.
     pub fn len(&self) -> usize {
         self.message.len()
     }
@@ -83,7 +83,7 @@ impl Publish<'_> {
     }
 }
 
-/// What a receiver gets of a message behind its sid.
+/// The part of a delivered message behind its sid.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tail<'a> {
     /// `[reply ][header-size ]size CRLF message CRLF`.
@@ -92,7 +92,7 @@ pub struct Tail<'a> {
     pub len: usize,
 }
 
-/// What the parser has to know of its connection; the client changes it after CONNECT.
+/// Facts about the connection that the parser needs; the client changes them after CONNECT.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// Longest argument text of one control line, in bytes.
@@ -101,7 +101,7 @@ pub struct Rules {
     pub max_payload: usize,
     /// HPUB was negotiated.
     pub headers: bool,
-    /// Nobody is admitted yet: whatever is not CONNECT is [`Op::BeforeConnect`].
+    /// Login is pending: anything but CONNECT is [`Op::BeforeConnect`].
     pub connect_first: bool,
 }
 
@@ -219,8 +219,8 @@ impl Rules {
     }
 }
 
-/// A whole PUB or HPUB as every client library writes it: single blanks, CRLF, nothing unusual.
-/// Everything else, wrong or only cut off, is left to [`Rules::find`], which says what it is.
+/// A whole PUB or HPUB in the form of every client library: single blanks, CRLF, nothing unusual.
+/// Everything else, wrong or only cut off, is left to [`Rules::find`].
 #[inline]
 fn plain_pub<'a>(buf: &'a [u8], rules: &Rules) -> Option<(Publish<'a>, usize)> {
     if rules.connect_first {

@@ -1,4 +1,4 @@
-//! Fuzz bodies of the parser: however the input is cut, the same ops come out of it.
+//! Fuzz bodies of the parser: each cut of the input gives the same ops.
 
 use std::fmt;
 
@@ -10,15 +10,15 @@ use crate::parser::{
 const MAX_CONTROL_LINE: usize = 64;
 const MAX_PAYLOAD: usize = 200;
 
-/// What a parser may keep besides one control line and one payload: name, blanks and line ends.
+/// Bytes that a parser may keep besides one control line and one payload: name, blanks, line ends.
 const KEPT_SLACK: usize = 32;
 
 /// Bytes that the parser looks at together.
 const WORD_LEN: usize = 8;
 
-/// A grammar as the bodies need it.
+/// A grammar, with methods for the bodies.
 trait Checked: Grammar + Copy {
-    /// The op as text. Whatever it was made of, it is well formed.
+    /// The op as text, for any grammar; asserts that it is well formed.
     fn check(op: &Self::Op<'_>) -> String;
 
     /// The same for the op of a plain message.
@@ -27,7 +27,7 @@ trait Checked: Grammar + Copy {
     /// Its message.
     fn publish<'a>(plain: &Self::Plain<'a>) -> Publish<'a>;
 
-    /// After CONNECT, and where something may come before it, anything may come.
+    /// Allows all ops, if `op` is CONNECT or one that may come before it.
     fn connected(&mut self, op: &Self::Op<'_>);
 }
 
@@ -58,7 +58,7 @@ pub fn fuzz_route_parser(bytes: &[u8]) {
 }
 
 /// Parses `input` whole, cut in two at each place, byte by byte, and cut at random: ops and error
-/// are the same, and what is kept of an op stays within the limits.
+/// are the same, and the kept bytes stay within the limits.
 fn fuzz_cuts(input: &[u8], rules: impl Checked) {
     let whole = ops([input], rules);
     // Every place of a long input would take too long; near its ends they are all tried.
@@ -122,9 +122,9 @@ fn ops<'a, G: Checked>(pieces: impl IntoIterator<Item = &'a [u8]>, rules: G) -> 
     ops
 }
 
-/// What stands behind a plain message is taken for one like it if, and only if, it is a plain
-/// message to the same place, and both have neither reply nor headers. At the end of the input,
-/// where the next word is not whole, it may be left to its own reading.
+/// The message behind a plain one is taken as alike if, and only if, it is a plain message to the
+/// same place, and both have neither reply nor headers. At the end of the input, where the next
+/// word is not whole, it may be left to a full parse.
 fn check_alike<G: Checked>(parser: &Parser<G>, plain: &G::Plain<'_>, piece: &[u8], len: usize) {
     let padded = [piece, &[b'.'; WORD_LEN]].concat();
     let find = |mut input: &[u8]| {

@@ -1,4 +1,4 @@
-//! Control lines: where one ends, and what stands in it. Shared by the grammars.
+//! Control lines: their ends and their arguments. Shared by the grammars.
 //!
 //! nats: server/parser.go `parse`, server/client.go `splitArg`, server/util.go `parseSize`
 
@@ -14,7 +14,7 @@ pub(super) fn cut<O, E>(buf: &[u8], scanned: usize) -> Result<Found<O, E>, Proto
     Ok(Found::Cut(Part::ExpectLineEnd { scanned: buf.len().max(scanned) }))
 }
 
-/// Ops behind whose name no blank is needed.
+/// Ops that need no blank behind the name.
 const BLANK_OPTIONAL: [&[u8]; 2] = [b"CONNECT", b"INFO"];
 
 /// Bytes of the op name at the start of `op`, of which [`args`] has found no fault; none if it may
@@ -68,8 +68,8 @@ pub(super) struct Args {
 /// Finds the argument text behind the op `name`, at most `max` bytes; `None` when the line is not
 /// whole.
 ///
-/// The first byte behind the blanks belongs to the arguments whatever it is, even a line end: so
-/// does the real server.
+/// The first byte behind the blanks always belongs to the arguments, even a line end, as in the
+/// real server.
 pub(super) fn args(
     buf: &[u8],
     name: &[u8],
@@ -133,7 +133,7 @@ pub(super) fn with_payload<G: Grammar>(
     Ok(Found::Cut(Part::ExpectPayload(publication, extra)))
 }
 
-/// One argument more than any op without a payload takes, which tells "too many" from "all".
+/// One argument more than any op without a payload takes, to tell "too many" from "all".
 const ARGS_MAX: usize = 6;
 
 /// The arguments of a line, as offsets into its buffer.
@@ -151,7 +151,7 @@ impl Split {
 /// Splits the argument text at blanks, CR and LF. Arguments beyond [`ARGS_MAX`], which is more than
 /// any op takes, are not looked at.
 ///
-/// nats-differs: there, what a CR does depends on where the bytes are cut.
+/// nats-differs: there, the effect of a CR depends on the cuts between reads.
 pub(super) fn split(buf: &[u8], args: &Args) -> Split {
     let mut split = Split { ranges: [const { 0..0 }; ARGS_MAX], count: 0 };
     for (word, range) in words(buf, args).zip(&mut split.ranges) {
@@ -161,7 +161,7 @@ pub(super) fn split(buf: &[u8], args: &Args) -> Split {
     split
 }
 
-/// Every argument of a line, however many there are.
+/// All arguments of a line.
 pub(super) fn words(buf: &[u8], args: &Args) -> impl Iterator<Item = Range<usize>> {
     let mut at = args.start;
     let text = &buf[..args.end];
@@ -194,7 +194,7 @@ pub(super) fn size(text: &[u8], verb: &'static str) -> Result<usize, ProtoErr> {
     parse_size(text).ok_or(ProtoErr::Arguments(verb))
 }
 
-/// Where the arguments `tail`, the last of their line, start, if there are single blanks between
+/// The start of the arguments `tail`, the last of their line, if there are single blanks between
 /// them and CRLF behind them; else 0.
 pub(super) fn tail_of(buf: &[u8], args: &Args, tail: &[Range<usize>]) -> usize {
     let single_blanks =
@@ -204,11 +204,11 @@ pub(super) fn tail_of(buf: &[u8], args: &Args, tail: &[Range<usize>]) -> usize {
     if single_blanks && ends_plainly { tail[0].start } else { 0 }
 }
 
-/// Where the blanks of a line are, how many, and where its CR is; none if there are more than `N`,
-/// or tabs or line feeds before that CR.
+/// Offsets and number of the blanks of a line, and the offset of its CR; none if there are more
+/// than `N`, or tabs or line feeds before that CR.
 ///
-/// The line is read once, eight bytes at a time: of each word a mask tells which bytes could end an
-/// argument. To split the line byte by byte costs several times as much.
+/// Reads the line once, eight bytes at a time: for each word a mask shows the bytes that could end
+/// an argument. To split the line byte by byte costs several times as much.
 #[inline(always)]
 pub(super) fn plain_line<const N: usize>(line: &[u8]) -> Option<([usize; N], usize, usize)> {
     let mut blanks = [0; N];
@@ -301,31 +301,31 @@ fn plain_tail(
     Some(Tail { text, len })
 }
 
-/// What a plain line and its payload are held to, in bytes.
+/// Limits of a plain line and its payload, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) line: usize,
     pub(super) payload: usize,
 }
 
-/// What messages in a row have in common: they are to the same subject, with neither reply nor
+/// The common part of messages in a row: they are to the same subject, with neither reply nor
 /// headers, and written alike up to their size.
 #[derive(Debug, Clone, Copy)]
 pub struct Alike<'a> {
     /// The first of them, up to its payload.
     head: &'a [u8],
-    /// Where in `head` the size stands.
+    /// Offset of the size in `head`.
     tail_at: usize,
     /// Bytes of its payload.
     len: usize,
-    /// Where in `head` the arguments stand.
+    /// Offset of the arguments in `head`.
     start: usize,
     limits: Limits,
 }
 
 impl<'a> Alike<'a> {
-    /// Those like `first`, which is written as `text`, with its arguments behind `start`; none if
-    /// it has a reply or headers.
+    /// The messages like `first`, which is written as `text`, with its arguments from `start` on;
+    /// none if it has a reply or headers.
     #[inline]
     pub(super) fn new(
         first: &Publish<'_>,
@@ -341,16 +341,16 @@ impl<'a> Alike<'a> {
         Some(Alike { head, tail_at: text.len() - first.tail.len(), len, start, limits })
     }
 
-    /// The tail of the message at the start of `input`, and the length of the whole, if it is one
-    /// of them.
+    /// The tail of the message at the start of `input`, and the length of the whole message; none
+    /// if it differs.
     #[inline(always)]
     pub(super) fn find<'i>(&self, input: &'i [u8]) -> Option<(Tail<'i>, usize)> {
         let &Alike { head, tail_at, len, .. } = self;
-        // Most other subjects are told apart by their ends, without a call.
+        // Most other subjects differ at their ends, which needs no call.
         if input.get(tail_at - 2..tail_at)? != &head[tail_at - 2..tail_at] {
             return None;
         }
-        // With the same size, too, there is nothing to be read.
+        // The same size needs no parsing.
         let whole_len = head.len() + len + 2;
         if let Some(whole) = input.get(..whole_len)
             && whole[..head.len()] == *head
@@ -361,7 +361,7 @@ impl<'a> Alike<'a> {
         self.find_sized(input)
     }
 
-    /// As [`find`](Alike::find), whatever the size.
+    /// As [`find`](Alike::find), for any size.
     fn find_sized<'i>(&self, input: &'i [u8]) -> Option<(Tail<'i>, usize)> {
         let line = input.strip_prefix(&self.head[..self.tail_at])?;
         let ([], _, end) = plain_line::<0>(line)?;

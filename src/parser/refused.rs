@@ -1,7 +1,7 @@
-//! `Refused`: what broke the protocol, as the log tells of it.
+//! `Refused`: a violation of the protocol, as a line of the log.
 //!
-//! The other side gets an `-ERR` at most, which says nothing of what it sent; whoever looks into a
-//! log wants to see just that. The texts are those that operators know.
+//! The other side gets an `-ERR` at most, without the op; the log shows the op, in the texts that
+//! operators know.
 //! nats: server/client.go `processPub`, `processHeaderPub`, `parseSub`, `processUnsub`,
 //! `maxPayloadViolation`; server/parser.go `protoSnippet`
 
@@ -9,15 +9,15 @@ use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
 use crate::base::quoted::Quoted;
 
-/// Bytes that are shown of what is no op.
+/// Bytes shown of an unknown op.
 const SNIPPET_LEN: usize = 32;
 
-/// An error, and the op that it is about, if it is about one.
+/// An error, and the op that caused it, if one did.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused<'a> {
     /// The error.
     pub error: &'a ProtoErr,
-    /// The op, from its first byte to where the input was cut; empty if the error is about none.
+    /// The op, from its first byte to the cut of the input; empty if none caused the error.
     pub op: &'a [u8],
 }
 
@@ -28,7 +28,7 @@ impl<'a> From<&'a ProtoErr> for Refused<'a> {
 }
 
 impl Refused<'_> {
-    /// The text for the log, where `kind` sent the op and a message may have `max_payload` bytes.
+    /// The text for the log: `kind` sent the op, and a message may have `max_payload` bytes.
     pub fn describe(&self, kind: Kind, max_payload: usize) -> String {
         let arguments = self.arguments();
         match self.error {
@@ -62,7 +62,7 @@ fn is_blank(byte: &u8) -> bool {
     byte.is_ascii_whitespace()
 }
 
-/// The fault of these arguments; none if the op is not known by its arguments.
+/// The fault of these arguments; none if the op has none to show.
 fn complaint(verb: &str, arguments: &[u8]) -> Option<&'static str> {
     let split: Vec<_> = arguments.split(is_blank).filter(|part| !part.is_empty()).collect();
     let is_size = |at: usize| split[split.len() - at].iter().all(u8::is_ascii_digit);

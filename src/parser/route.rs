@@ -1,7 +1,7 @@
 //! The ops of the route port.
 //!
-//! Where the real server announces a capability and this one does not (interest and messages that
-//! come from leaf nodes), the ops are read and ignored.
+//! Interest and messages that come from leaf nodes are read and ignored; the real server announces
+//! the capability for them, and this one does not.
 //! nats: server/route.go `processRoutedMsgArgs`, `processRoutedHeaderMsgArgs`, `processRemoteSub`,
 //! `processRemoteUnsub`, `processRoutedOriginClusterMsgArgs`
 
@@ -38,7 +38,7 @@ pub enum RouteOp<'a> {
         account: &'a [u8],
         /// Subject, not yet validated.
         subject: &'a [u8],
-        /// Queue group and the number of its members there; 0 for what is no number.
+        /// Queue group and the number of its members there; 0 for an invalid number.
         queue: Option<(&'a [u8], u32)>,
     },
     /// `RS- account subject [queue]`.
@@ -61,10 +61,10 @@ pub enum RouteOp<'a> {
 pub struct RoutedMsg<'a> {
     /// Account; empty on a dedicated connection.
     pub account: &'a [u8],
-    /// The message, as if it had been published here. Its tail is also empty when there are both a
-    /// reply subject and queue groups, whose names then stand inside of it.
+    /// The message, as if it had been published here. Its tail is also empty if there are both a
+    /// reply subject and queue groups, because their names then stand inside of it.
     pub publish: Publish<'a>,
-    /// The queue groups of which one member each gets it.
+    /// Queue groups: one member of each gets the message.
     pub queues: Queues<'a>,
 }
 
@@ -85,7 +85,7 @@ impl<'a> Queues<'a> {
         self.text
     }
 
-    /// Whether no group is named.
+    /// True if no group is named.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
@@ -96,7 +96,7 @@ impl<'a> Queues<'a> {
     }
 }
 
-/// What the parser has to know of a route; its machine changes it after CONNECT and INFO.
+/// Facts about a route that the parser needs; its machine changes them after CONNECT and INFO.
 #[derive(Debug, Clone, Copy)]
 pub struct RouteRules {
     /// Longest argument text of one control line, in bytes: sixteen times that of clients, since a
@@ -104,13 +104,13 @@ pub struct RouteRules {
     pub max_control_line: usize,
     /// Longest message, in bytes: more than other servers let their clients publish.
     pub max_payload: usize,
-    /// The connection belongs to one account, which its lines then do not name.
+    /// The connection belongs to one account, and its lines do not name it.
     pub account_absent: bool,
-    /// Nothing but CONNECT is accepted: the other server dialled and has not said it yet.
+    /// Only CONNECT is accepted: the other server dialled and has yet to send it.
     pub connect_first: bool,
 }
 
-/// What is known of a message besides its [`Publication`].
+/// Facts about a message besides its [`Publication`].
 #[derive(Debug, Clone)]
 pub enum Routed {
     /// `RMSG` or `HMSG`.
@@ -124,7 +124,7 @@ pub enum Routed {
     Ignored,
 }
 
-/// What [`Grammar::find`] gives for a route.
+/// The result of [`Grammar::find`] for a route.
 type RouteFound<'a> = Result<Found<RouteOp<'a>, Routed>, ProtoErr>;
 
 impl Grammar for RouteRules {
@@ -199,7 +199,7 @@ impl Grammar for RouteRules {
     }
 }
 
-/// What the control line of a message says.
+/// The contents of a message's control line.
 type MsgLine = Result<(Publication, Routed), ProtoErr>;
 
 impl RouteRules {
@@ -261,7 +261,7 @@ impl RouteRules {
         Ok(Found::Op(op, args.line_len))
     }
 
-    /// An op of which only the arguments' length matters.
+    /// An op that is skipped; only the length of its arguments is checked.
     fn ignored<'a>(&self, buf: &'a [u8], name: &[u8], scanned: usize) -> RouteFound<'a> {
         whole_line(buf, name, scanned, self.max_control_line, |_| RouteOp::Ignored)
     }
@@ -306,7 +306,7 @@ impl RouteRules {
         Ok((publication, Routed::Ignored))
     }
 
-    /// The account that the line names, which is empty if it does not, and the words behind it.
+    /// The account of the line, empty if the line names none, and the words behind it.
     fn take_account<'w>(&self, words: &'w [Range<usize>]) -> (Range<usize>, &'w [Range<usize>]) {
         match words {
             [account, words @ ..] if !self.account_absent => (account.clone(), words),
@@ -373,8 +373,8 @@ fn msg_line(
     Ok((publication, Routed::Msg { account, queues }))
 }
 
-/// A whole RMSG or HMSG without queue groups, written as every server writes it. Everything else,
-/// wrong or only cut off, is left to [`RouteRules::find`], which says what it is.
+/// A whole RMSG or HMSG without queue groups, in the form of every server. Everything else, wrong
+/// or only cut off, is left to [`RouteRules::find`].
 #[inline]
 fn plain_msg<'a>(buf: &'a [u8], rules: &RouteRules) -> Option<(RoutedMsg<'a>, usize)> {
     let (op, line) = buf.split_first_chunk()?;

@@ -21,7 +21,7 @@ pub(super) trait Shown: Grammar {
     fn show(op: &Self::Op<'_>) -> String;
 }
 
-/// The ops of `input` as they are shown, and how it ended.
+/// The ops of `input` as text, and the error at its end.
 pub(super) fn parse_with<G: Shown>(
     rules: G,
     input: impl AsRef<[u8]>,
@@ -121,7 +121,7 @@ fn messages_alike_stand_in_a_row() {
     }
 }
 
-/// The only thing that becomes of `input`.
+/// The only result of `input`.
 fn verdict(input: &str) -> Result<(), ProtoErr> {
     let (ops, verdict) = parse(input);
     assert_eq!(ops, [""; 0], "{input:?}");
@@ -156,7 +156,7 @@ pub(super) fn text(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
 
-/// Sizes, as `5` or `3/5`, and what has them.
+/// Sizes, as `5` or `3/5`, and the content of that size.
 pub(super) fn content(publish: &Publish<'_>) -> String {
     let header = publish.header_len.map_or(String::new(), |len| format!("{len}/"));
     format!("{header}{} {}", text(publish.size_text), text(publish.message))
@@ -291,7 +291,7 @@ fn a_control_line_may_be_as_long_as_the_limit() {
     }
 }
 
-/// What went wrong: blanks behind the name were kept, without limit, and looked at again for each
+/// Regression: blanks behind the name were kept, without limit, and looked at again for each
 /// further byte.
 #[test]
 fn blanks_behind_the_name_cost_neither_memory_nor_limit() {
@@ -310,8 +310,8 @@ fn blanks_behind_the_name_cost_neither_memory_nor_limit() {
     assert_eq!(Rules::show(&op.unwrap()), "PUB foo [] 2 hi");
 }
 
-/// What went wrong: blanks within a text that stands behind INFO without a blank were taken for
-/// those behind the name.
+/// Regression: blanks within a text that stands behind INFO without a blank were taken for those
+/// behind the name.
 #[test]
 fn blanks_within_a_text_are_kept() {
     let mut parser = Parser::new(RULES);
@@ -348,7 +348,7 @@ fn whatever_is_not_connect_is_asked_about_where_connect_has_to_come_first() {
     assert_eq!(parse_with(rules, b"CX").1, UNKNOWN);
 }
 
-/// What went wrong: the memory of a payload that came in pieces grew to twice its size.
+/// Regression: the memory of a payload that came in pieces grew to twice its size.
 #[test]
 fn a_payload_in_pieces_takes_no_more_than_its_size() {
     let mut parser = Parser::new(RULES);

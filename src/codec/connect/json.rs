@@ -1,5 +1,5 @@
-//! `Reader`: JSON as Go's `encoding/json` takes it, which clients in fifty languages were tried
-//! against.
+//! `Reader`: JSON by the rules of Go's `encoding/json`, which clients in fifty languages were
+//! tested with.
 //!
 //! That is: keys in any case, unknown keys, `null` anywhere, lone surrogates, bytes that are no
 //! UTF-8 (each becomes U+FFFD). serde_json refuses the last two, `-0` and deep nesting.
@@ -10,7 +10,7 @@ use std::fmt;
 /// Arrays and objects inside each other. nats: Go's `encoding/json` `maxNestingDepth`
 const DEPTH_MAX: usize = 10_000;
 
-/// A place in a JSON text. Each method skips blanks, then takes one thing.
+/// A position in a JSON text. Each method skips blanks, then takes one thing.
 pub(super) struct Reader<'a> {
     json: &'a [u8],
     at: usize,
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes any one value. Not recursive: what is open stands in a list.
+    /// Takes any one value. Not recursive: open brackets are kept in a list.
     pub(super) fn skip(&mut self) -> Result<(), ConnectError> {
         let mut open = Vec::new();
         loop {
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
                 Some(b'n') => self.word("null")?,
                 _ => drop(self.number()?),
             }
-            // A value has ended, and with it perhaps what it is the last of.
+            // A value has ended, and with it perhaps the list or object around it.
             loop {
                 let Some(&closer) = open.last() else { return Ok(()) };
                 if self.take(b',') {
@@ -187,7 +187,7 @@ impl<'a> Reader<'a> {
         if valid { Ok(&self.json[start..self.at]) } else { Err(expected) }
     }
 
-    /// How many digits stood here.
+    /// The number of digits here.
     fn digits(&mut self) -> usize {
         let rest = &self.json[self.at..];
         let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -306,7 +306,7 @@ fn fold(key: &str) -> Cow<'_, str> {
 pub struct ConnectError {
     /// Offset in the argument, in bytes.
     pub at: usize,
-    /// What should have stood there.
+    /// The text expected there.
     pub expected: &'static str,
 }
 

@@ -9,14 +9,14 @@ use serde::Serialize;
 use crate::codec::connect::json::{ConnectError, Reader};
 use crate::codec::info::is_default;
 
-/// What the dialling server tells of itself. No text in an option is ever empty.
+/// The options of a dialling server. No text is ever empty.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RouteConnect {
-    /// Without a meaning between servers, written all the same.
+    /// Without a meaning between servers, but written.
     pub echo: bool,
     /// Wants `+OK` to RS+ and RS-.
     pub verbose: bool,
-    /// Without a meaning between servers, written all the same.
+    /// Without a meaning between servers, but written.
     pub pedantic: bool,
     /// User of the cluster's authorization.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,12 +30,12 @@ pub struct RouteConnect {
     pub headers: bool,
     /// Its server id.
     pub name: Option<Box<str>>,
-    /// Its cluster; none is refused where this one has a name.
+    /// Its cluster; none is refused if this server's has a name.
     pub cluster: Option<Box<str>>,
-    /// That name was generated.
+    /// The name is generated.
     #[serde(skip_serializing_if = "is_default")]
     pub cluster_dynamic: bool,
-    /// Named by nobody; refused, as from a client.
+    /// Not sent by servers; refused, as from a client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<Box<str>>,
     /// The same.

@@ -1,4 +1,4 @@
-//! Heads as they come and go. What the real server makes of them, `tests/it/monitor_port.rs` asks.
+//! Heads in both directions. `tests/it/monitor_port.rs` compares them with the real server.
 
 use std::time::Duration;
 

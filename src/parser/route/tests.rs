@@ -69,8 +69,8 @@ fn interest() {
     assert_eq!(self::ops("RS+ $G a q x\r\n"), ["RS+ [$G] a q x0"]);
 }
 
-/// Each form of the real server, whose tail is what MSG or HMSG needs, except where queue names
-/// stand within it.
+/// Each form of the real server. The tail is the part that MSG or HMSG needs, except where queue
+/// names stand within it.
 #[test]
 fn messages_in_all_forms() {
     for (line, shown) in [
