@@ -1,7 +1,7 @@
 //! The log: events of this crate as lines in the format of the real server.
 //!
 //! A [`Logger`] is a layer of `tracing`, so that a program that embeds the server may use a log of
-//! its own instead. It prints the message and, before it, the connection it is about:
+//! its own instead. It prints the message and, before it, the connection of the event:
 //!
 //! ```text
 //! [17] 2026/11/21 01:55:02.870021 [DBG] 127.0.0.1:50322 - cid:5 - "v1.0:go:name" - "A/bob" - text
@@ -11,10 +11,10 @@
 //!
 //! These four are fields of the event, shown when they are there and not empty; `fatal = true`
 //! makes an error `[FTL]`. All other fields are for layers that keep fields. An event is one line,
-//! whatever a client put into it.
+//! with any bytes from a client in it.
 //!
-//! Lines are written by a thread of their own (`lines`), so that nobody waits for a disk or for
-//! whoever reads standard error; those that one connection causes again and again are gathered
+//! A thread of its own writes the lines (`lines`), so that no other thread waits for a disk or for
+//! the reader of standard error. Lines that one connection causes again and again are gathered
 //! (`repeats`).
 //! Knows no syslog. nats: server/log.go, logger/log.go
 
@@ -43,8 +43,8 @@ use crate::base::os_error::OsError;
 use crate::base::quoted::Quoted;
 use crate::config::options;
 
-/// Prints events to standard error or to a file. Copies share the file; when the last one is
-/// dropped, or by [`flush`](Logger::flush), what was logged is written.
+/// Prints events to standard error or to a file. Copies share the file. [`flush`](Logger::flush)
+/// and the drop of the last copy write all pending lines.
 #[derive(Clone)]
 pub struct Logger(Arc<Shared>);
 
@@ -59,7 +59,7 @@ struct Shared {
 pub struct LogFileErr {
     /// Its name.
     pub path: PathBuf,
-    /// Why not.
+    /// The error.
     pub error: io::Error,
 }
 
@@ -82,19 +82,19 @@ impl Logger {
         Ok(Self(Arc::new(Shared { debug: options.debug, trace: options.trace, lines })))
     }
 
-    /// Becomes the log of the whole process, unless there is one already: who came first was chosen
-    /// by the program that embeds us. Tells whether it did.
+    /// Becomes the log of the whole process, unless the embedding program has chosen one before.
+    /// True if it did.
     pub fn install(&self) -> bool {
         tracing::subscriber::set_global_default(Registry::default().with(self.clone())).is_ok()
     }
 
-    /// Opens the log file anew under its name, after somebody has moved it away, and says so. If
-    /// that fails, the old file stays in use.
+    /// Opens the log file anew under its name, after another program has moved it away, and logs
+    /// that. If that fails, the old file stays in use.
     pub fn reopen(&self) {
         self.0.lines.reopen();
     }
 
-    /// Waits until everything that was logged is written, or for a second: nobody may be reading.
+    /// Waits until all pending lines are written, at most one second: the reader may have stopped.
     pub fn flush(&self) {
         self.0.lines.flush();
     }
@@ -108,7 +108,7 @@ impl Logger {
             Level::TRACE => self.0.trace,
             _ => true,
         };
-        // Not only events: `enabled!` asks with a callsite that is neither event nor span.
+        // Not only events: the callsite of `enabled!` is neither event nor span.
         is_own && is_wanted && !metadata.is_span()
     }
 }
@@ -120,7 +120,7 @@ impl Drop for Shared {
 }
 
 impl<S: Subscriber> Layer<S> for Logger {
-    /// Asked once per callsite: what is switched off costs a load and a branch from then on.
+    /// Called once per callsite: one that is off costs a load and a branch from then on.
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if self.shows(metadata) { Interest::always() } else { Interest::never() }
     }
@@ -141,7 +141,7 @@ impl<S: Subscriber> Layer<S> for Logger {
         let metadata = event.metadata();
         let lines = &self.0.lines;
         let mut verdict = Verdict::Print;
-        // Debug and trace lines were asked for, one by one.
+        // Debug and trace lines were requested, one by one.
         let cause = (*metadata.level() <= Level::INFO).then(|| cause(event)).flatten();
         if let Some(cause) = &cause {
             verdict = lines.judge(cause);
@@ -167,14 +167,14 @@ impl<S: Subscriber> Layer<S> for Logger {
     }
 }
 
-/// The connection that an event is about, if it is, and the event's place in the code.
+/// The connection of an event, if there is one, and the event's place in the code.
 fn cause(event: &Event<'_>) -> Option<Cause> {
     let mut about = About::default();
     event.record(&mut about);
     about.conn.map(|conn| Cause { conn, callsite: event.metadata().callsite() })
 }
 
-/// The number of the connection that an event is about. Formats nothing.
+/// The number of the connection of an event. Formats nothing.
 #[derive(Default)]
 struct About {
     conn: Option<u64>,
@@ -190,7 +190,7 @@ impl Visit for About {
     }
 }
 
-/// What an event brings along and a line shows.
+/// The fields of an event that a line shows.
 #[derive(Default)]
 struct Fields {
     remote: String,

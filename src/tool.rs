@@ -1,4 +1,4 @@
-//! The other side of a connection: a small client, and the commands that are made of it.
+//! The client side of a connection: a small client, and the commands built on it.
 //!
 //! Imports `base`, `codec` and `config`, and nothing of the server.
 

@@ -15,7 +15,7 @@ use super::format::{self, Format, Label};
 use crate::base::os_error::OsError;
 use crate::base::quoted::Quoted;
 
-/// Others than the group need not read who connects.
+/// Only owner and group may read about connections.
 const MODE: u32 = 0o640;
 
 /// Digits and dots of the end of a moved file's name.
@@ -95,7 +95,7 @@ impl LogFile {
         name.into()
     }
 
-    /// Removes the oldest of too many moved files. What fails is tried again at the next rotation.
+    /// Removes the oldest moved files beyond the limit. The next rotation retries a failure.
     fn purge(&mut self, format: &Format) {
         let backups = match self.backups() {
             Ok(backups) => backups,

@@ -10,15 +10,15 @@ use jiff::tz::TimeZone;
 use crate::base::quoted::is_printable;
 use crate::clock;
 
-/// What stands before the text of each line.
+/// The text in front of each line's own.
 pub(super) struct Format {
     pid: u32,
-    /// Where the time is read; none means that it is not shown.
+    /// Time zone of the time; none means that no time is shown.
     zone: Option<TimeZone>,
     colored: bool,
 }
 
-/// How important a line is.
+/// Severity of a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Label {
     Fatal,
@@ -35,8 +35,8 @@ impl Format {
         Self { pid: std::process::id(), zone, colored }
     }
 
-    /// One line with its line end. What is not printable in `text` is escaped, so that nobody can
-    /// forge a second line, reach a terminal, or turn the direction of writing.
+    /// One line with its line end. Unprintable characters in `text` are escaped, so that no client
+    /// can forge a second line, reach a terminal, or turn the direction of writing.
     pub(super) fn line(&self, label: Label, text: &str) -> String {
         let mut line = String::with_capacity(64 + text.len());
         // Writing to a string cannot fail.
@@ -85,7 +85,7 @@ impl Label {
     }
 }
 
-/// What calendar and clock show there now. A clock outside the calendar shows its beginning.
+/// Date and time in that zone now. A clock outside the calendar shows its beginning.
 pub(super) fn date(zone: &TimeZone) -> DateTime {
     let now = jiff::Timestamp::try_from(clock::wall_now()).unwrap_or_default();
     zone.to_datetime(now)

@@ -1,7 +1,8 @@
-//! `Lines`: what is to be written to the log, and the thread that writes it.
+//! `Lines`: pending lines of the log, and the thread that writes them.
 //!
-//! Whoever logs appends to a queue and goes on. What comes while the queue is full, since nobody
-//! reads standard error or the disk stands still, is lost, counted, and told of when there is room.
+//! A thread that logs appends to a queue and goes on. While the queue is full, because the reader
+//! of standard error or the disk has stopped, lines are lost and counted; the count is logged when
+//! there is room.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -20,10 +21,10 @@ use crate::clock::Clock;
 /// Bytes that may wait to be written.
 const QUEUE_LEN_MAX: usize = 1024 * 1024;
 
-/// How long an ending log may take to write what waits.
+/// Time for an ending log to write its pending lines.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// Where lines go.
+/// The output of lines.
 pub(super) enum Sink {
     Stderr,
     File(LogFile),
@@ -34,14 +35,14 @@ pub(super) struct Lines {
     format: Format,
     clock: Clock,
     queue: Mutex<Queue>,
-    /// There is something to write, or all is written.
+    /// Signals lines to write, or that all are written.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
     entries: VecDeque<Entry>,
-    /// Those of the lines in `entries`.
+    /// Bytes of the lines in `entries`.
     len: usize,
     lost: u64,
     repeats: Repeats,
@@ -92,12 +93,12 @@ impl Lines {
         self.queue.lock().repeats.judge(cause, now)
     }
 
-    /// Keeps the text of the last line that was printed of a cause.
+    /// Keeps the text of the last line printed for a cause.
     pub(super) fn remember(&self, cause: Cause, label: Label, text: String) {
         self.queue.lock().repeats.remember(&cause, label, text);
     }
 
-    /// Has the file opened anew, behind what was logged so far.
+    /// Opens the file anew, behind the lines logged so far.
     pub(super) fn reopen(&self) {
         self.queue.lock().entries.push_back(Entry::Reopen);
         self.changed.notify_all();
@@ -116,7 +117,7 @@ impl Lines {
         }
     }
 
-    /// Ends the thread when everything is written, and waits for that as [`flush`](Lines::flush).
+    /// Ends the thread when everything is written, and waits like [`flush`](Lines::flush).
     pub(super) fn end(&self) {
         self.queue.lock().ended = true;
         self.flush();
@@ -157,7 +158,7 @@ impl Lines {
         Some(std::mem::take(&mut queue.entries))
     }
 
-    /// Adds a line for each cause that had lines withheld, of the spans that are over or of all.
+    /// Adds a line for each cause with withheld lines, of the spans that are over or of all.
     fn tell_repeats(&self, queue: &mut Queue, all: bool) {
         for Withheld { label, text, count } in queue.repeats.take_due(self.clock.now(), all) {
             let line = self.format.line(label, &format!("{text} ... repeated {count} times"));
@@ -193,7 +194,7 @@ impl Sink {
             }
         }
         if !text.is_empty() {
-            // There is nobody left to tell that nothing can be told.
+            // The report of a failed report has no other place to go.
             let _ = io::stderr().write_all(text.as_bytes());
         }
     }

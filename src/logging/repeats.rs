@@ -1,8 +1,8 @@
-//! `Repeats`: which lines a connection causes again and again, and how often.
+//! `Repeats`: lines that a connection causes again and again, and their count.
 //!
-//! One connection may cause [`BURST`] lines of one kind in a [`SPAN`]; those behind them are
-//! counted, and told of in one line at its end. So a client that is refused a hundred thousand
-//! times a second costs ten lines and a number, and hides nobody else's.
+//! One connection may cause [`BURST`] lines of one kind in a [`SPAN`]; further ones are counted,
+//! and one line at the span's end shows the count. So a client that is refused a hundred thousand
+//! times a second costs ten lines and a number, and hides no other client's lines.
 //! Knows no thread and no file; the time is an argument.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::base::moment::Moment;
 /// Lines of one cause in a span that are printed.
 const BURST: u32 = 10;
 
-/// Time after which a cause begins anew.
+/// Time after which the count of a cause begins anew.
 pub(super) const SPAN: Duration = Duration::from_secs(1);
 
 /// Causes known at a time. Those of further connections are taken together, by event.
@@ -32,14 +32,14 @@ pub(super) struct Cause {
     pub(super) callsite: Identifier,
 }
 
-/// No connection has this number: stands for all for which there is no room.
+/// Number of no connection: stands for all connections without room.
 const ANY: u64 = 0;
 
-/// What becomes of a line.
+/// The decision on a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Print,
-    /// The last one of this span: its text is wanted for the count.
+    /// The last one of this span: the caller keeps its text for the count.
     PrintLast,
     Withhold,
 }
@@ -47,12 +47,12 @@ pub(super) enum Verdict {
 /// Lines that were not printed.
 pub(super) struct Withheld {
     pub(super) label: Label,
-    /// The last one that was printed.
+    /// Text of the last printed one.
     pub(super) text: String,
     pub(super) count: u64,
 }
 
-/// The causes of late.
+/// The recent causes.
 #[derive(Default)]
 pub(super) struct Repeats {
     causes: HashMap<Cause, Counts, foldhash::fast::RandomState>,
@@ -74,7 +74,7 @@ impl Repeats {
             false => Cause { conn: ANY, ..cause.clone() },
         };
         let counts = self.causes.entry(cause).or_insert_with(|| Counts::new(now));
-        // One that has withheld lines ends in `take_due`, where they are told of.
+        // A cause with withheld lines ends in `take_due`, which reports them.
         if counts.withheld == 0 && now - counts.since >= SPAN {
             *counts = Counts::new(now);
         }
@@ -86,7 +86,7 @@ impl Repeats {
         if counts.printed == BURST { Verdict::PrintLast } else { Verdict::Print }
     }
 
-    /// Keeps the text of the last line that was printed of a cause.
+    /// Keeps the text of the last line printed for a cause.
     pub(super) fn remember(&mut self, cause: &Cause, label: Label, mut text: String) {
         let boundary = (0..=LAST_LEN_MAX).rev().find(|&at| text.is_char_boundary(at));
         text.truncate(boundary.unwrap_or(0));
@@ -99,12 +99,12 @@ impl Repeats {
         }
     }
 
-    /// Whether there are causes whose end must be seen.
+    /// True if no cause waits for its end.
     pub(super) fn is_empty(&self) -> bool {
         self.causes.is_empty()
     }
 
-    /// Ends the spans that are over, or all, and gives what was withheld in them.
+    /// Ends the spans that are over, or all, and returns their withheld lines.
     pub(super) fn take_due(&mut self, now: Moment, all: bool) -> Vec<Withheld> {
         let mut due = Vec::new();
         let ended = self.causes.extract_if(|_, counts| all || now - counts.since >= SPAN);

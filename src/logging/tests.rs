@@ -11,7 +11,7 @@ fn options(path: &Path) -> options::Log {
     options::Log { logtime: false, log_file: Some(path.to_owned()), ..options::Log::default() }
 }
 
-/// What `logged` writes, without the process id.
+/// The lines that `logged` writes, without the process id.
 fn lines(set: impl FnOnce(&mut options::Log), logged: impl FnOnce()) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
@@ -49,7 +49,7 @@ fn debug_and_trace_are_switched_alone() {
     assert_eq!(lines(|log| log.trace = true, logged), ["[TRC] t"]);
 }
 
-/// Whoever asks before composing a costly line was told no although the level was on.
+/// Regression: code that asks before composing a costly line got no, although the level was on.
 #[test]
 fn asking_for_a_level_gives_the_same_answer() {
     let ask = || {

@@ -1,9 +1,9 @@
 //! The helper commands `pub`, `sub`, `req` and `reply`: a first look at a server without
 //! installing a client.
 //!
-//! Messages and errors for people go to the writer that is passed in, and what came from others as
-//! the bytes that it was; errors are returned, for the caller to show and to exit with 1. Not
-//! supported: TLS, nkeys, credentials files, several servers.
+//! Messages and errors for people go to the writer that is passed in, and bytes from others
+//! unchanged; errors are returned, for the caller to show and to exit with 1. Not supported: TLS,
+//! nkeys, credentials files, several servers.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -22,7 +22,7 @@ use crate::tool::line_client::{
 /// Bytes that a body from standard input may have. No server takes as many by default.
 const BODY_LEN_MAX: usize = 64 * 1024 * 1024;
 
-/// Why a command did not do what it should.
+/// The reason why a command failed.
 #[derive(Debug)]
 pub enum CommandErr {
     /// No connection to this server.
@@ -31,13 +31,13 @@ pub enum CommandErr {
     Request(String, LineErr),
     /// Nobody can subscribe to this subject.
     Subject(String),
-    /// The connection failed later, or the server refused what was asked.
+    /// The connection failed later, or the server refused the request.
     Line(LineErr),
     /// Standard input cannot be read.
     Input(io::Error),
     /// It holds more than [`BODY_LEN_MAX`].
     BodyTooLarge,
-    /// What should be shown cannot be written.
+    /// The output cannot be written.
     Output(io::Error),
 }
 
@@ -74,9 +74,9 @@ impl From<io::Error> for CommandErr {
     }
 }
 
-/// Connects, does what is asked, and disconnects. An interrupt from the keyboard, or a reader
-/// that closes our output, ends it without error. A body that the command line does not give is
-/// read from `input` before, to its end; without `input` it is empty.
+/// Connects, performs the action, and disconnects. An interrupt from the keyboard, or a reader
+/// that closes our output, ends it without error. A body missing on the command line is first
+/// read from `input`, to its end; without `input` it is empty.
 ///
 /// # Errors
 /// [`CommandErr`], among others if a request is not answered.
@@ -228,7 +228,7 @@ fn show(number: u64, message: &Message, out: &mut impl Write) -> Result<(), Comm
     show_content(message, out)
 }
 
-/// Shows a word as it is, between quotation marks, and what follows it.
+/// Shows a word as it is, between quotation marks, and then `rest`.
 fn show_quoted(word: &[u8], rest: &str, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"\"")?;
     out.write_all(word)?;
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
     use crate::tool::line_client::tests::connected;
 
-    /// Runs a command while `serve` plays the server; gives what it has shown.
+    /// Runs a command while `serve` plays the server; returns the output.
     async fn run(
         line: &LineClient,
         action: Action,

@@ -1,8 +1,8 @@
 //! A small NATS client over any stream of bytes: TCP for the helper commands, an in-process pipe
 //! for programs that embed the server.
 //!
-//! Two tasks serve a connection. The reader hands messages to subscriptions; the writer sends
-//! what all handles have put into one buffer, so that publications in a row share a write.
+//! Two tasks serve a connection. The reader hands messages to subscriptions; the writer sends the
+//! one buffer that all handles fill, so that publications in a row share a write.
 //!
 //! Limits, and what happens there: [`OUTBOUND_MAX`] bytes wait to be written, then publishing
 //! waits; [`SUBSCRIPTION_MAX`] messages wait in a subscription, then further ones are dropped and
@@ -46,7 +46,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const READ_LEN: usize = 16 * 1024;
 
-/// Who the client says it is.
+/// Name and credentials of the client.
 ///
 /// ```
 /// let mut options = dialtone::LineOptions::default();
@@ -75,15 +75,15 @@ impl fmt::Debug for LineOptions {
     }
 }
 
-/// Why something did not succeed, as the methods of [`LineClient`] tell.
+/// The reason for a failure of a method of [`LineClient`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LineErr {
     /// The stream failed while connecting.
     Io(io::Error),
-    /// What came while connecting is no NATS.
+    /// The answer while connecting is no NATS.
     Protocol(ServerOpErr),
-    /// The server wants TLS, which this client has not.
+    /// The server wants TLS, which this client does not support.
     TlsRequired,
     /// The server said `-ERR` with this text.
     Refused(Box<str>),
@@ -97,7 +97,7 @@ pub enum LineErr {
     HeadersUnsupported,
     /// Headers and payload are larger than the server's `max_payload`, here in bytes.
     PayloadTooLarge(usize),
-    /// Nobody subscribes to the subject of the request.
+    /// The subject of the request has no subscriber.
     NoResponders,
     /// No answer in time.
     TimedOut,
@@ -222,7 +222,7 @@ impl LineClient {
         Ok(Self { _open: Arc::new(CloseOnDrop(Arc::clone(&shared))), shared })
     }
 
-    /// What the server last said about itself.
+    /// The latest INFO of the server.
     #[must_use]
     pub fn info(&self) -> Info {
         self.shared.state().info.clone()
@@ -263,8 +263,8 @@ impl LineClient {
     /// Subscribes; with a queue name, as a member of that queue group.
     ///
     /// # Errors
-    /// If subject or queue cannot be sent, or the connection has ended. Whether the server
-    /// permits it, the next [`flush`](Self::flush) tells.
+    /// If subject or queue cannot be sent, or the connection has ended. A lack of permission is
+    /// an error of the next [`flush`](Self::flush).
     pub async fn subscribe(
         &self,
         subject: impl AsRef<[u8]>,
@@ -291,8 +291,8 @@ impl LineClient {
     /// Publishes and waits for the first answer.
     ///
     /// # Errors
-    /// [`LineErr::NoResponders`] if the server says that nobody listens, [`LineErr::TimedOut`] if
-    /// nobody answers within `patience`, else as [`publish`](Self::publish).
+    /// [`LineErr::NoResponders`] if the subject has no subscriber, [`LineErr::TimedOut`] if no
+    /// answer comes within `patience`, else as [`publish`](Self::publish).
     pub async fn request(
         &self,
         subject: impl AsRef<[u8]>,
@@ -328,7 +328,7 @@ impl LineClient {
         Ok(answer)
     }
 
-    /// Waits until the server has processed everything that was sent before.
+    /// Waits until the server has processed everything sent before.
     ///
     /// # Errors
     /// [`LineErr::Refused`] with the first `-ERR` since the last flush, or if the connection has
@@ -345,8 +345,8 @@ impl LineClient {
         refused.map_or(Ok(()), |text| Err(LineErr::Refused(text)))
     }
 
-    /// Ends all subscriptions once the server has delivered what was under way, then closes.
-    /// What they hold can still be read.
+    /// Ends all subscriptions once the server has delivered all messages under way, then closes.
+    /// Pending messages can still be read.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
@@ -357,12 +357,12 @@ impl LineClient {
         flushed
     }
 
-    /// Closes after writing what is in the buffer. Subscriptions end.
+    /// Closes after writing the buffer. Subscriptions end.
     pub fn close(&self) {
         self.shared.close();
     }
 
-    /// Waits for the end of the connection, and tells why.
+    /// Waits for the end of the connection, and returns its reason.
     pub async fn closed(&self) -> LineErr {
         self.shared.ended().await;
         self.shared.end()
@@ -379,9 +379,9 @@ impl fmt::Debug for LineClient {
 #[derive(Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Publish<'a> {
-    /// Where to.
+    /// The subject.
     pub subject: &'a [u8],
-    /// Where an answer is awaited.
+    /// The reply subject, to request an answer.
     pub reply: Option<&'a [u8]>,
     /// Names and values.
     pub headers: &'a [(String, String)],
@@ -407,7 +407,7 @@ impl<'a> Publish<'a> {
         Self { subject: subject.as_ref(), payload: payload.as_ref(), reply: None, headers: &[] }
     }
 
-    /// Checks against what can be sent, and appends the header block if there is one.
+    /// Checks it before sending, and appends the header block if there is one.
     fn check(&self, info: &Info, header_block: &mut Vec<u8>) -> Result<(), LineErr> {
         check_word(self.subject)?;
         self.reply.map_or(Ok(()), check_word)?;
@@ -430,7 +430,7 @@ impl<'a> Publish<'a> {
     }
 }
 
-/// A word of the protocol must not end early.
+/// A word of the protocol must not be empty or have blanks in it.
 fn check_word(word: &[u8]) -> Result<(), LineErr> {
     let separator = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     if word.is_empty() || word.iter().any(separator) {
@@ -455,7 +455,7 @@ impl Subscription {
         self.receiver.recv().await
     }
 
-    /// Lets the subscription end after `max` messages, counted from its begin.
+    /// Ends the subscription after `max` messages, counted from its begin.
     pub fn unsubscribe_after(&self, max: u64) {
         self.client.shared.unsubscribe(self.sid, Some(max));
     }
@@ -473,7 +473,7 @@ impl Drop for Subscription {
     }
 }
 
-/// Forgets a request that is over, answered or not.
+/// Forgets a request on drop, answered or not.
 struct Request<'a> {
     token: u64,
     shared: &'a Shared,

@@ -1,14 +1,14 @@
-//! Reads what a server sends: INFO, MSG, HMSG, PING, PONG, +OK, -ERR.
+//! Reads the ops of a server: INFO, MSG, HMSG, PING, PONG, +OK, -ERR.
 //!
 //! Resumable: bytes go in as they come, whole operations come out. Payloads are not copied, they
-//! are slices of the buffer that was read into. Knows no stream.
+//! are slices of the input buffer. Knows no stream.
 //!
 //! ```text
 //! buffer:  | line, no LF so far |          |      scanned <= len; the search for LF goes on there
 //!          0                    scanned    len
 //! ```
 //!
-//! After the line of a MSG the buffer starts with its payload, and `head` says how long that is.
+//! After the line of a MSG the buffer starts with its payload, and `head` holds its length.
 
 use std::fmt;
 
@@ -20,16 +20,16 @@ use crate::codec::info::Info;
 /// Longest line, bytes. INFO lists every server of the cluster in one.
 pub const LINE_MAX: usize = 64 * 1024;
 
-/// Largest message that is taken, header block included, bytes: as much as `max_payload` can be
+/// Largest accepted message, header block included, bytes: the largest `max_payload` possible
 /// with the default `max_pending`.
 pub const MESSAGE_MAX: usize = 64 * 1024 * 1024;
 
 /// One whole operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerOp {
-    /// What the server says about itself.
+    /// The server's facts about itself.
     Info(Box<Info>),
-    /// To be answered with PONG.
+    /// Needs a PONG as answer.
     Ping,
     /// Answer to PING.
     Pong,
@@ -52,7 +52,7 @@ pub enum ServerOp {
 pub struct Message {
     /// Subject that it was published to.
     pub subject: Bytes,
-    /// Where an answer is awaited.
+    /// Reply subject, if an answer is wanted.
     pub reply: Option<Bytes>,
     /// Header block as it came, `NATS/1.0` and so on; empty if there is none.
     pub header_block: Bytes,
@@ -61,7 +61,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// The first header of this name, in any case.
+    /// The first header with this name, in any case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         headers::find(&self.header_block, name)
@@ -122,7 +122,7 @@ impl std::error::Error for ServerOpErr {}
 #[derive(Debug, Default)]
 pub struct ServerOps {
     buffer: BytesMut,
-    /// So many bytes of the buffer hold no LF.
+    /// Bytes of the buffer known to hold no LF.
     scanned: usize,
     /// The line of a message whose payload is not complete.
     head: Option<Head>,
@@ -138,7 +138,7 @@ struct Head {
 }
 
 impl ServerOps {
-    /// Where to put the bytes that were read: append only.
+    /// The buffer for new bytes: append only.
     pub fn buffer_mut(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
@@ -263,7 +263,7 @@ fn size(len: u64) -> Result<usize, ServerOpErr> {
 /// at once or in two pieces or one by one.
 ///
 /// # Panics
-/// If they do not.
+/// If they differ.
 #[cfg(any(test, feature = "fuzz"))]
 pub fn fuzz_server_ops(bytes: &[u8]) {
     let whole = read_pieces([bytes]);

@@ -1,7 +1,7 @@
-//! What the handles of one connection and its two tasks share, and these tasks.
+//! The shared state of the handles of one connection and its two tasks, and these tasks.
 //!
-//! Invariant: once `end` is set nothing is added to the buffer, and nobody is left waiting: who
-//! waits for an answer, a PONG or a message learns of the end by its sender being dropped.
+//! Invariant: once `end` is set nothing is added to the buffer, and nobody is left waiting: each
+//! wait for an answer, a PONG or a message ends because its sender is dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Wakes the writer: the buffer has something in it, or the connection has ended.
     work: Notify,
-    /// Wakes all others that wait: the buffer has room, or the connection has ended.
+    /// Wakes all other waiting tasks: the buffer has room, or the connection has ended.
     changed: Notify,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct State {
     pub(super) outbound: Vec<u8>,
     /// The server sent PING. One PONG answers several, so that no flood of them fills the buffer.
     pong_due: bool,
-    /// Who waits for a PONG, in the order of the PINGs in `outbound`.
+    /// Waiting flushes, in the order of the PINGs in `outbound`.
     pub(super) pongs: VecDeque<oneshot::Sender<()>>,
     /// First `-ERR` since the last flush.
     pub(super) refused: Option<Box<str>>,
@@ -47,15 +47,15 @@ pub(super) struct State {
     last_token: u64,
     /// Subscription to the answers of all requests, made with the first one.
     inbox_sid: Option<u64>,
-    /// Why the connection ended.
+    /// The reason of the connection's end.
     end: Option<Box<str>>,
 }
 
-/// Where the messages of one subscription go.
+/// The channel for the messages of one subscription.
 pub(super) struct Delivery {
-    /// Has a place for each message that may wait.
+    /// Has room for each message that may wait.
     pub(super) sender: mpsc::Sender<Message>,
-    /// Messages that found no place.
+    /// Messages that found no room.
     pub(super) dropped: Arc<AtomicU64>,
     /// Messages since the subscription began.
     pub(super) received: u64,
@@ -140,8 +140,8 @@ impl Shared {
         self.work.notify_one();
     }
 
-    /// Tells the server to deliver nothing more to any subscription. Their places are kept for
-    /// what is under way.
+    /// Tells the server to deliver nothing more to any subscription. Their channels are kept for
+    /// messages under way.
     pub(super) fn unsubscribe_all(&self) {
         let state = &mut *self.state.lock();
         for sid in state.subscriptions.keys() {
@@ -149,7 +149,7 @@ impl Shared {
         }
     }
 
-    /// Makes a place for one answer; gives its number and the reply subject to send.
+    /// Adds a wait for one answer; returns its number and the reply subject to send.
     pub(super) fn add_request(&self, sender: oneshot::Sender<Message>) -> (u64, String) {
         let mut state = self.state.lock();
         if state.inbox_sid.is_none() && state.end.is_none() {
@@ -170,7 +170,7 @@ impl Shared {
         self.state.lock().requests.remove(&token);
     }
 
-    /// The error of everything that is tried after the end.
+    /// The error of each call after the end.
     pub(super) fn end(&self) -> LineErr {
         LineErr::Closed(self.state.lock().end.clone().unwrap_or_default())
     }
@@ -186,7 +186,7 @@ impl Shared {
         }
     }
 
-    /// Ends the connection from this side; what is in the buffer is still written.
+    /// Ends the connection from this side; the rest of the buffer is still written.
     pub(super) fn close(&self) {
         self.finish(CLOSED_HERE.into());
     }
@@ -247,7 +247,7 @@ impl State {
             }
             return;
         }
-        // Messages that were under way when the subscription ended are nobody's.
+        // Messages under way when the subscription ended are dropped.
         let Some(delivery) = self.subscriptions.get_mut(&sid) else { return };
         delivery.received += 1;
         let last = delivery.max.is_some_and(|max| delivery.received >= max);
@@ -260,7 +260,7 @@ impl State {
     }
 }
 
-/// Reads until the end, whoever brings it about.
+/// Reads until the end, from either side.
 pub(super) async fn run_reader<S>(mut stream: ReadHalf<S>, mut ops: ServerOps, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite,
@@ -281,7 +281,7 @@ where
         };
         match read {
             Ok(0) => {
-                // A server says why before it hangs up.
+                // A server sends the reason before it closes.
                 let reason = shared.state().refused.clone();
                 return shared.fail(reason.unwrap_or(CLOSED_THERE.into()));
             }
@@ -291,7 +291,7 @@ where
     }
 }
 
-/// Writes what is in the buffer, until the connection has ended and the buffer is empty.
+/// Writes the buffer, until the connection has ended and the buffer is empty.
 pub(super) async fn run_writer<S>(mut stream: WriteHalf<S>, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite,
@@ -325,6 +325,6 @@ where
             return shared.fail(err.to_string().into());
         }
     }
-    // The other side may be gone already, which is as good.
+    // The other side may have closed already, which is just as good.
     let _ = stream.shutdown().await;
 }

@@ -24,7 +24,7 @@ impl Played {
         assert_eq!(self.hear().await, line);
     }
 
-    /// Expects the SUB of a client's first request; gives what the reply subjects begin with.
+    /// Expects the SUB of a client's first request; returns the prefix of its reply subjects.
     pub(crate) async fn expect_inbox(&mut self) -> String {
         let sub = self.hear().await;
         sub.strip_prefix("SUB ").unwrap().strip_suffix("* 1").unwrap().to_owned()
@@ -274,7 +274,7 @@ async fn the_last_handle_closes_the_connection() {
     }
 }
 
-/// What was published stayed in the buffer of the stream.
+/// Regression: published bytes stayed in the buffer of the stream.
 #[tokio::test]
 async fn a_stream_with_a_buffer_is_flushed() {
     let (near, server) = pipe();
