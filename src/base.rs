@@ -1,4 +1,4 @@
-//! What everybody may use and what uses nothing else: plain data, pure functions, one table.
+//! The ground of the crate, which uses nothing else of it: plain data, pure functions, one table.
 //!
 //! Knows no bytes of any protocol, no setting and no lock.
 

@@ -30,10 +30,10 @@
 //! | read nats-server's configuration files | [`Builder::config_file`], [`config::load`] |
 //! | publish, subscribe, request | [`LineClient`] |
 //! | look inside | [`Server::varz`], [`Server::connz`] |
-//! | have its log | [`Builder::log`]; else it is events of `tracing` |
+//! | keep its log | [`Builder::log`]; without it, the log is events of `tracing` |
 //!
-//! For Unix, whose sockets, files and signals it stands on; it is tried on Linux. ARCHITECTURE.md
-//! tells how it works.
+//! For Unix, because it uses Unix sockets, files and signals; it is tested on Linux.
+//! ARCHITECTURE.md explains the design.
 
 #![cfg_attr(not(feature = "internals"), warn(missing_debug_implementations))]
 

@@ -1,9 +1,9 @@
-//! The program: reads the command line and does what it says.
+//! The program: reads the command line and runs its command.
 //!
-//! Part of the library, so that what only a program needs is nobody else's.
+//! Part of the library, so that its parts stay private.
 //! Errors of the command line and of the configuration go to standard error as
-//! `nats-server: text`, which is what scripts around the real server look for; what goes wrong
-//! after that is in the log.
+//! `nats-server: text`, the form that scripts around the real server look for; later errors are in
+//! the log.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -23,7 +23,7 @@ use crate::net::signals::{self, Signals, Trapped};
 use crate::server::Server;
 use crate::tool::commands;
 
-/// Exit code after SIGQUIT, as Go programs have it.
+/// Exit code after SIGQUIT, as for Go programs.
 const ABORTED: u8 = 2;
 
 const SOURCES: Sources<'static> =
@@ -72,7 +72,7 @@ fn failed(error: impl Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Wrong flags also tell where help is.
+/// Wrong flags also name the help.
 ///
 /// nats-differs: the real server prints its whole usage and exits with 0; a script would go on.
 fn misused(error: &CliError) -> ExitCode {
@@ -122,7 +122,7 @@ async fn serve(flags: &Flags) -> ExitCode {
     code
 }
 
-/// From start to end. The error says why there was no start.
+/// Runs from start to end. An error is the reason why there was no start.
 async fn serve_with(flags: &Flags, options: Options, logger: &Logger) -> Result<ExitCode, String> {
     raise_descriptor_limit();
     let mut signals = Signals::listen().map_err(|error| error.to_string())?;
@@ -133,7 +133,7 @@ async fn serve_with(flags: &Flags, options: Options, logger: &Logger) -> Result<
     })
 }
 
-/// Does what signals say until one of them ends the server.
+/// Obeys signals until one of them ends the server.
 async fn obey(signals: &mut Signals, flags: &Flags, server: &Server, logger: &Logger) -> ExitCode {
     loop {
         match signals.next().await {

@@ -1,10 +1,10 @@
-//! `ClosedReason`: why a connection ended.
+//! `ClosedReason`: the reason of a connection's end.
 //!
 //! nats: server/monitor.go `ClosedState.String`
 
 use std::fmt;
 
-/// Why a connection ended. The words are those of `/connz?state=closed`, which
+/// The reason of a connection's end. The words are those of `/connz?state=closed`, which
 /// [`Server::connz`](crate::Server::connz) gives.
 ///
 /// ```
@@ -31,7 +31,7 @@ pub enum ClosedReason {
     WriteError,
     /// The socket refused a read.
     ReadError,
-    /// The other side reported an error, or sent what could not be understood.
+    /// The other side reported an error, or sent bytes that cannot be parsed.
     ParseError,
     /// It did not answer PINGs.
     StaleConnection,
@@ -57,21 +57,21 @@ pub enum ClosedReason {
     RouteRemoved,
     /// This server is stopping.
     ServerShutdown,
-    /// Credentials ran out.
+    /// Credentials expired.
     AuthenticationExpired,
     /// A gateway on the cluster port.
     WrongGateway,
-    /// The account it belonged to is gone.
+    /// Its account does not exist any more.
     MissingAccount,
     /// Its credentials were revoked.
     Revocation,
-    /// Headers where they are not agreed on.
+    /// Headers without agreement on them.
     MsgHeaderViolation,
     /// `no_responders` without headers.
     NoRespondersRequiresHeaders,
-    /// A route of another cluster.
+    /// A route from another cluster.
     ClusterNameConflict,
-    /// Two servers of one name in the cluster.
+    /// Two servers with one name in the cluster.
     DuplicateServerName,
     /// An operator closed it by `$SYS.REQ.SERVER.<id>.KICK`.
     Kicked,

@@ -10,14 +10,14 @@ const NS_PER_US: u64 = 1_000;
 const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// Why a text is no duration.
+/// The reason why a text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DurationError {
     /// Not of the form, or too long for 64 bits.
     Invalid(String),
     /// A number without unit.
     MissingUnit(String),
-    /// A unit that does not exist.
+    /// An unknown unit.
     UnknownUnit {
         /// The unit as written.
         unit: String,

@@ -1,8 +1,8 @@
 //! `ProtoErr`: an error of the other side.
 //!
-//! Errors are data; their text is made in one place, [`ProtoErr::write_err`], and whether they
-//! close the connection is said in one place, [`ProtoErr::closes`]. Clients match on the texts,
-//! so they are the real server's byte for byte.
+//! Errors are data. One place makes their text, [`ProtoErr::write_err`], and one place decides
+//! whether they close the connection, [`ProtoErr::closes`]. Clients match on the texts, so they
+//! are the real server's byte for byte.
 //! nats: server/client.go `sendErr`, `closeConnection`
 
 use std::fmt;
@@ -13,11 +13,11 @@ use crate::base::quoted::Quoted;
 /// The other side broke the protocol, its permissions or a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProtoErr {
-    /// No such verb, or bytes where a frame ought to end.
+    /// Unknown verb, or other bytes in place of a frame's end.
     UnknownOp,
     /// Wrong number or form of arguments to the named verb. Closes without an `-ERR` line.
     Arguments(&'static str),
-    /// HPUB where headers are not agreed on. Closes without an `-ERR` line.
+    /// HPUB without agreement on headers. Closes without an `-ERR` line.
     HeadersNotSupported,
     /// The client itself sent an `-ERR` line. Closes without an answer.
     ErrReceived,
@@ -25,9 +25,9 @@ pub enum ProtoErr {
     AuthorizationViolation,
     /// No CONNECT in time.
     AuthenticationTimeout,
-    /// The server has as many connections as it may.
+    /// The server is at its limit of connections.
     MaxConnections,
-    /// The connection or account has as many subscriptions as it may. Stays open.
+    /// The connection or account is at its limit of subscriptions. Stays open.
     MaxSubscriptions,
     /// A control line longer than `max_control_line`.
     MaxControlLine,
@@ -35,49 +35,49 @@ pub enum ProtoErr {
     MaxPayload,
     /// CONNECT with a `protocol` other than 0 and 1.
     InvalidProtocol,
-    /// CONNECT with `no_responders` where headers are not agreed on.
+    /// CONNECT with `no_responders` without agreement on headers.
     NoRespondersRequiresHeaders,
     /// Too many PINGs without an answer.
     StaleConnection,
-    /// A client spoke on the cluster port.
+    /// A client on the cluster port.
     RoutePort,
-    /// SUB to what is no subject. Stays open.
+    /// SUB with an invalid subject. Stays open.
     InvalidSubject,
-    /// RS+ with what is no subject. Stays open.
+    /// RS+ with an invalid subject. Stays open.
     InvalidSubscription,
-    /// PUB to a wildcard or to what is no subject, pedantic only. The message goes out all the
+    /// PUB to a wildcard or an invalid subject, pedantic only. The message goes out all the
     /// same.
     InvalidPublishSubject,
     /// Not permitted. Stays open.
     Denied(Box<Denied>),
-    /// Another server that does not fit this one.
+    /// Another server that cannot join this one.
     Route(Box<RouteErr>),
     /// Closes for this reason, without an `-ERR` line.
     Refused(ClosedReason),
 }
 
-/// What makes a route to another server impossible.
+/// The reason why a route to another server is impossible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteErr {
     /// CONNECT names another cluster.
     ClusterName {
-        /// As the other server calls it.
+        /// In the CONNECT.
         theirs: Box<str>,
-        /// As this one does.
+        /// Of this server.
         ours: Box<str>,
     },
-    /// CONNECT comes from a gateway of this name.
+    /// CONNECT comes from a gateway with this name.
     Gateway(Box<str>),
-    /// INFO asks for a compression that does not exist.
+    /// INFO asks for an unknown compression.
     Compression(Box<str>),
-    /// INFO of who dialled has an index outside of the pool.
+    /// INFO of the dialling server has an index outside of the pool.
     PoolIndex {
         /// The index.
         index: i64,
         /// Its own pool size.
         pool_size: i64,
     },
-    /// INFO of who was dialled has an index of its own.
+    /// INFO of the dialled server has an index of its own.
     PoolIndexSet(i64),
     /// The dedicated account does not exist here.
     AccountMissing(Box<str>),
@@ -87,7 +87,7 @@ pub enum RouteErr {
     NotDedicated(Box<str>),
 }
 
-/// Which subject was refused for what.
+/// A refused subject, and its use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// PUB to `subject`.
@@ -127,7 +127,7 @@ impl From<RouteErr> for ProtoErr {
 }
 
 impl ProtoErr {
-    /// Why the connection must be closed, or `None` if it stays open.
+    /// The reason to close the connection, or `None` if it stays open.
     #[must_use]
     pub fn closes(&self) -> Option<ClosedReason> {
         use ClosedReason as R;
@@ -164,7 +164,7 @@ impl ProtoErr {
         }
     }
 
-    /// The client is not told why.
+    /// True if the client gets no `-ERR` line.
     pub fn is_silent(&self) -> bool {
         matches!(
             self,
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(ProtoErr::ErrReceived.closes(), Some(ClosedReason::ParseError));
     }
 
-    /// The lines were sent by the real server to raw connections on its cluster port.
+    /// The real server sent these lines to raw connections on its cluster port.
     #[test]
     fn routes_that_do_not_fit() {
         use ClosedReason as R;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-/// Feeds `body` with each file of `fuzz/corpus/<corpus>`, then with `cases` inputs that `make`
-/// draws; it gets the corpus to mutate.
+/// Feeds `body` with each file of `fuzz/corpus/<corpus>`, then with `cases` inputs from `make`,
+/// which gets the corpus to mutate.
 pub(crate) fn run(
     corpus: &str,
     cases: u64,

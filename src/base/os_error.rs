@@ -1,4 +1,4 @@
-//! `OsError`: what the operating system says about a failure, in the words of the real server.
+//! `OsError`: an error of the operating system, in the words of the real server.
 //!
 //! Go and Rust name the same errors, but Go begins them in lower case and shows no number.
 

@@ -1,11 +1,11 @@
-//! `Quoted`: bytes as Go's `%q` shows them, in errors, logs and monitoring.
+//! `Quoted`: bytes in the form of Go's `%q`, for errors, logs and monitoring.
 
 use std::fmt;
 
-/// Bytes shown as Go's `%q` shows a string: in double quotes, what does not print escaped.
+/// Bytes in the form of a string under Go's `%q`: in double quotes, unprintable ones escaped.
 ///
-/// Printable is what Unicode calls letter, mark, number, punctuation or symbol, and the ASCII
-/// space; a byte that is not part of UTF-8 is written `\xNN`.
+/// Printable are Unicode's letters, marks, numbers, punctuation and symbols, and the ASCII space;
+/// a byte that is not part of UTF-8 is written `\xNN`.
 pub struct Quoted<'a>(pub &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {

@@ -1,4 +1,4 @@
-//! Subjects: tokens, wildcards, validity, and how a subject and a pattern relate.
+//! Subjects: tokens, wildcards, validity, and the relations of subjects and patterns.
 //!
 //! Pure functions over bytes. A subject is opaque apart from `.` between tokens and the tokens that
 //! are exactly `*` (one token) or a final `>` (one token or more); `foo*`, `**` and `>>` are
@@ -17,7 +17,7 @@ pub fn token_count(subject: &[u8]) -> usize {
     memchr::memchr_iter(b'.', subject).count() + 1
 }
 
-/// Gives the first token of `subject` and what follows its dot, or `None` if it is the last token.
+/// Splits off the first token: it, and the text behind its dot, `None` after the last token.
 pub fn split_first(subject: &[u8]) -> (&[u8], Option<&[u8]>) {
     // Tokens are short: below some 16 bytes this loop beats a call of memchr, above it loses.
     let near = subject.len().min(16);
@@ -31,7 +31,7 @@ pub fn split_first(subject: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Tells whether one of the tokens is empty, as in `foo.`, `.foo`, `a..b`, `.` and the empty
+/// True if one of the tokens is empty, as in `foo.`, `.foo`, `a..b`, `.` and the empty
 /// subject. Such a subject matches nothing, not even `>`.
 pub fn has_empty_token(subject: &[u8]) -> bool {
     let (Some(&first), Some(&last)) = (subject.first(), subject.last()) else { return true };
@@ -43,7 +43,7 @@ pub fn has_empty_token(subject: &[u8]) -> bool {
     doubled | (first == b'.') | (last == b'.')
 }
 
-/// Tells whether no token is a wildcard. Says nothing of empty tokens.
+/// True if no token is a wildcard. Empty tokens do not matter.
 pub fn is_literal(subject: &[u8]) -> bool {
     memchr::memchr2_iter(b'*', b'>', subject).all(|at| {
         let starts = at == 0 || subject[at - 1] == b'.';
@@ -52,7 +52,7 @@ pub fn is_literal(subject: &[u8]) -> bool {
     })
 }
 
-/// Tells whether a subscription may have this subject: no empty token, and `>` only as the last.
+/// True if a subscription may have this subject: no empty token, and `>` only as the last.
 ///
 /// nats: server/sublist.go `Insert` (`Invalid Subject`)
 pub fn is_valid_subscription(subject: &[u8]) -> bool {
@@ -64,14 +64,14 @@ pub fn is_valid_subscription(subject: &[u8]) -> bool {
         .all(|at| !((at == 0 || subject[at - 1] == b'.') && subject.get(at + 1) == Some(&b'.')))
 }
 
-/// Tells whether pedantic mode lets a message be published here: literal and without empty token.
+/// True if pedantic mode allows to publish here: literal and without empty token.
 ///
 /// nats: server/sublist.go `IsValidLiteralSubject` (`Invalid Publish Subject`)
 pub fn is_valid_publish(subject: &[u8]) -> bool {
     !has_empty_token(subject) && is_literal(subject)
 }
 
-/// Tells whether a message published on `subject` reaches a subscription on `pattern`.
+/// True if a message published on `subject` reaches a subscription on `pattern`.
 ///
 /// The tokens of `subject` are bytes without meaning: `foo.*` matches the subject `foo.*` and also
 /// `foo.>`. A subject with an empty token matches nothing.
@@ -79,8 +79,8 @@ pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
     !has_empty_token(subject) && rest_matches(Some(pattern), Some(subject))
 }
 
-/// [`matches()`] for what is left of both after equally many tokens, `None` if nothing is left;
-/// the subject is known to have no empty token.
+/// [`matches()`] for the rest of both after equally many tokens, `None` if nothing is left; the
+/// subject is known to have no empty token.
 pub fn rest_matches(mut pattern: Option<&[u8]>, mut subject: Option<&[u8]>) -> bool {
     loop {
         let (Some(wanted), Some(given)) = (pattern, subject) else {
@@ -98,19 +98,19 @@ pub fn rest_matches(mut pattern: Option<&[u8]>, mut subject: Option<&[u8]>) -> b
     }
 }
 
-/// Tells whether every subject that `inner` matches is matched by `outer` too; both are patterns.
+/// True if every subject that `inner` matches is matched by `outer` too; both are patterns.
 ///
 /// `*` covers `*` and any literal token, `>` covers everything, and only `>` covers `>`.
 /// nats: server/sublist.go `isSubsetMatchTokenized`
 pub fn covers(outer: &[u8], inner: &[u8]) -> bool {
-    // A final `>` inside is the one token that must not be taken as if it were literal: `*` would
-    // match it and let a user who may see one level see everything.
+    // A final `>` inside must not be taken as a literal token: `*` would match it, and a user with
+    // permission for one level would see everything.
     let open_ended = inner == b">" || inner.ends_with(b".>");
     let outer_open_ended = outer == b">" || outer.ends_with(b".>");
     (outer_open_ended || !open_ended) && matches(outer, inner)
 }
 
-/// Tells whether some subject is matched by both patterns.
+/// True if some subject is matched by both patterns.
 ///
 /// nats: server/sublist.go `SubjectsCollide`
 pub fn overlaps(left: &[u8], right: &[u8]) -> bool {

@@ -1,7 +1,7 @@
 //! Atomics, and locks that have ranks. `tests/models.rs` puts loom's in their stead.
 //!
-//! A thread that holds a lock takes only locks of higher ranks, and so no two threads wait for each
-//! other. Debug builds assert it with each lock that is taken; release builds pay nothing.
+//! A thread that holds a lock takes only locks of higher ranks, so no two threads wait for each
+//! other. Debug builds assert it whenever a lock is taken; release builds pay nothing.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -28,9 +28,9 @@ pub(crate) mod rank {
     pub(crate) const WAITING: u8 = 6;
     /// `Conn.flow`. Never those of two connections.
     pub(crate) const FLOW: u8 = 7;
-    /// `Registry.closed`, `counters` and `http_requests`, and who waits for nothing else.
+    /// `Registry.closed`, `counters` and `http_requests`, and locks whose holder takes no other.
     pub(crate) const LEAF: u8 = 8;
-    /// `Conn.free_slots`, taken by whoever drops the last reference to a connection.
+    /// `Conn.free_slots`, taken when the last reference to a connection is dropped.
     pub(crate) const FREE_SLOTS: u8 = 9;
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Guard<G, const RANK: u8> {
 }
 
 impl<'a, T, const RANK: u8> Guard<MutexGuard<'a, T>, RANK> {
-    /// The same lock, held for a part of what it guards.
+    /// The same lock, held for a part of the guarded value.
     pub(crate) fn map<U>(
         self,
         part: impl FnOnce(&mut T) -> &mut U,
@@ -146,7 +146,7 @@ mod tests {
         let (low, high) = (Mutex::<u32, 1>::new(1), RwLock::<u32, 2>::new(2));
         let one = low.lock();
         let two = high.read();
-        // Let go of in any order.
+        // Released in any order.
         drop(one);
         assert_eq!(*two, 2);
         drop(two);

@@ -1,10 +1,10 @@
 //! `Table`: a hash table that grows and shrinks in pieces.
 //!
 //! A usual table moves all its entries when it is full: with millions of them under a lock, others
-//! wait for half a second. This one begins as a usual one. With more than [`FULL`] entries it
-//! becomes a row of small ones, to which insertions add one after the other, each by splitting the
-//! next in turn, and from which removals take the last one away again (linear hashing). No call
-//! moves more than the entries of two small tables.
+//! wait for half a second. This one begins as a usual one. Above [`FULL`] entries it becomes a row
+//! of small tables. Insertions add one after the other, each by a split of the next in turn, and
+//! removals take the last one away again (linear hashing). No call moves more than the entries of
+//! two small tables.
 //!
 //! ```text
 //!   numbers of the small tables, by the lower bits of a hash
@@ -21,8 +21,8 @@ use std::slice;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-/// Entries of a small table, on average, when a round of splits begins. There is room for 448 in a
-/// table of 512 buckets, and few are so far above the average.
+/// Entries of a small table, on average, when a round of splits begins. A table of 512 buckets has
+/// room for 448, and few are so far above the average.
 const FULL: usize = 400;
 
 /// Insertions from one split of a round to the next: the last table is split before it fills up.
@@ -31,10 +31,10 @@ const INSERTIONS_PER_SPLIT: usize = 8;
 /// Entries of a small table, on average, when a round of splits is undone.
 const SPARSE: usize = 50;
 
-/// A single table above this capacity shrinks when it is used to an eighth.
+/// A single table above this capacity shrinks when an eighth of it is used.
 const SHRINK_ABOVE: usize = 64;
 
-/// The bits of a hash from here on choose the small table, which looks at the lowest and at the
+/// Lowest bit of a hash that chooses the small table; hashbrown uses the bits below, and the
 /// highest ones.
 const LOWEST_BIT: u32 = 20;
 
@@ -53,7 +53,7 @@ enum Held<T> {
 #[derive(Debug)]
 struct Row<T> {
     tables: Vec<HashTable<T>>,
-    /// The bits that choose a table, if it is there; else one bit fewer.
+    /// The bits that choose a table, if that table exists; else one bit fewer.
     mask: usize,
     /// Entries of all.
     len: usize,
@@ -63,22 +63,22 @@ struct Row<T> {
     len_min: usize,
 }
 
-/// A walk over a table that may change between two steps: the hash to go on from, none at the end.
-/// Its bits stand in reverse, so that a small table is a stretch of the way, before and after it is
+/// A walk over a table that may change between two steps: the hash of the next step, none at the
+/// end. Its bits are reversed, so that a small table is a stretch of the way, before and after a
 /// split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Walk(Option<u64>);
 
 impl Walk {
-    /// A walk that has come to its end.
+    /// A walk at its end.
     pub const OVER: Self = Self(None);
 
-    /// A walk that has yet to begin.
+    /// A walk at its start.
     pub const fn new() -> Self {
         Self(Some(0))
     }
 
-    /// All has been visited.
+    /// True if all entries have been visited.
     pub fn is_over(self) -> bool {
         self.0.is_none()
     }
@@ -96,7 +96,7 @@ impl<T> Table<T> {
         Self(Held::One(HashTable::new()))
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         match &self.0 {
             Held::One(table) => table.len(),
@@ -104,13 +104,13 @@ impl<T> Table<T> {
         }
     }
 
-    /// There are none.
+    /// True if there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {
         matches!(&self.0, Held::One(table) if table.is_empty())
     }
 
-    /// The entry of that hash that is the one.
+    /// The entry with this hash for which `is_it` is true.
     #[inline]
     pub fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {
         let table = match &self.0 {
@@ -126,14 +126,14 @@ impl<T> Table<T> {
         self.table_of(hash).find_mut(hash, is_it)
     }
 
-    /// Adds an entry that is not there. `hash_of` tells the hashes of those that move.
+    /// Adds a new entry. `hash_of` gives the hashes of entries that move.
     #[inline]
     pub fn insert(&mut self, hash: u64, entry: T, hash_of: impl Fn(&T) -> u64) {
         self.table_of(hash).insert_unique(hash, entry, &hash_of);
         self.grow(hash_of);
     }
 
-    /// Adds an entry, or has it `join` the one of that hash that is its like.
+    /// Adds an entry, or lets it `join` an entry with this hash for which `is_like` is true.
     #[inline]
     pub fn insert_or(
         &mut self,
@@ -152,7 +152,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// An entry has been added.
+    /// Adjusts the table after an insertion.
     #[inline]
     fn grow(&mut self, hash_of: impl Fn(&T) -> u64) {
         match &mut self.0 {
@@ -170,8 +170,8 @@ impl<T> Table<T> {
         }
     }
 
-    /// Takes out the entry of that hash that is the one. `hash_of` tells the hashes of those that
-    /// move.
+    /// Removes the entry with this hash for which `is_it` is true. `hash_of` gives the hashes of
+    /// entries that move.
     #[inline]
     pub fn remove(
         &mut self,
@@ -182,7 +182,7 @@ impl<T> Table<T> {
         self.remove_if(hash, is_it, |_| true, hash_of)
     }
 
-    /// The same, but lets `goes` see the entry first, and change it if it stays.
+    /// The same, but `goes` sees the entry first, and may change it if it stays.
     #[inline]
     pub fn remove_if(
         &mut self,
@@ -213,7 +213,7 @@ impl<T> Table<T> {
         Some(entry)
     }
 
-    /// Takes out some entries, at most `count_max`; none if none are left. No other one moves.
+    /// Removes some entries, at most `count_max`; none if none are left. No other one moves.
     pub fn take_some(&mut self, count_max: usize) -> Vec<T> {
         while let Held::Many(row) = &mut self.0 {
             let last = row.tables.last_mut().expect("a row has two tables");
@@ -241,8 +241,8 @@ impl<T> Table<T> {
         self.tables().iter().flatten()
     }
 
-    /// The next entries on a walk, those of one small table. What is there all the time is visited
-    /// at least once; other entries may be left out, and one may be visited twice.
+    /// The next entries on a walk, those of one small table. Entries present all the time are
+    /// visited at least once; other entries may be left out, and one may be visited twice.
     pub fn step(&self, walk: &mut Walk) -> impl Iterator<Item = &T> {
         let tables = self.tables();
         let table = walk.0.map(|from| {
@@ -260,7 +260,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// The small table where entries of that hash are.
+    /// The small table for entries of that hash.
     #[inline]
     fn table_of(&mut self, hash: u64) -> &mut HashTable<T> {
         match &mut self.0 {
@@ -296,7 +296,7 @@ impl<T> Row<T> {
         row
     }
 
-    /// Where entries of that hash are.
+    /// The number of the small table for entries of that hash.
     #[inline]
     fn place(&self, hash: u64) -> usize {
         place(choice(hash), self.mask, self.tables.len())
@@ -306,8 +306,8 @@ impl<T> Row<T> {
     #[cold]
     fn split(&mut self, hash_of: impl Fn(&T) -> u64) {
         let (at_start, split) = round(self.tables.len());
-        // Each has room for as many as the one had: it will have as many when it is split. The one
-        // keeps its memory, since holes between subscriptions would stay.
+        // Each has room for as many as the old one: it will have as many when it is split. The old
+        // one keeps its memory, since holes between subscriptions would stay.
         let mut leave = HashTable::with_capacity(FULL);
         let stay = &mut self.tables[split];
         let all: Vec<(u64, T)> = stay.drain().map(|entry| (hash_of(&entry), entry)).collect();
@@ -323,7 +323,7 @@ impl<T> Row<T> {
         self.set_bounds();
     }
 
-    /// Joins the last table with the one it was split from.
+    /// Joins the last table with the one that it came from.
     #[cold]
     fn join(&mut self, hash_of: impl Fn(&T) -> u64) {
         let (_, split) = round(self.tables.len() - 1);
@@ -333,7 +333,7 @@ impl<T> Row<T> {
         self.set_bounds();
     }
 
-    /// Sets what follows from the number of tables.
+    /// Sets the bounds that depend on the number of tables.
     fn set_bounds(&mut self) {
         let count = self.tables.len();
         self.mask = mask(count);
@@ -344,7 +344,7 @@ impl<T> Row<T> {
     }
 }
 
-/// How many tables began this round of splits, and how many of them are split.
+/// The tables at the start of this round of splits, and the number of those already split.
 fn round(table_count: usize) -> (usize, usize) {
     let at_start = 1 << table_count.ilog2();
     (at_start, table_count - at_start)
@@ -361,14 +361,14 @@ fn mask(table_count: usize) -> usize {
     table_count.next_power_of_two() - 1
 }
 
-/// Which of so many small tables is chosen.
+/// The number of the chosen small table, of so many.
 #[inline]
 fn place(choice: u64, mask: usize, table_count: usize) -> usize {
     let place = choice as usize & mask;
     if place < table_count { place } else { place & (mask >> 1) }
 }
 
-/// How many bits choose the small table in that place.
+/// The number of bits that choose the small table at that place.
 fn bit_count(place: usize, table_count: usize) -> u32 {
     let all = table_count.next_power_of_two();
     let waits_for_split = place < all / 2 && place + all / 2 >= table_count;

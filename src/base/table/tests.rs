@@ -1,4 +1,4 @@
-//! The table against a set, and how much one call does.
+//! The table against a set, and the work of one call.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use crate::base::table::{FULL, Held, Table, Walk};
 /// The most entries that one call may move: those of two small tables, whose size is random.
 const MOVED_MAX: u64 = 2 * (FULL as u64 + FULL as u64 / 2);
 
-/// A table of numbers, hashed by their digits, that counts the hashes it is asked for.
+/// A table of numbers, hashed by their digits, that counts the calls for hashes.
 struct Numbers {
     table: Table<u32>,
     random: RandomState,
@@ -56,7 +56,7 @@ impl Numbers {
         removed.is_some()
     }
 
-    /// How many entries have moved since the last call.
+    /// The number of entries moved since the last call.
     fn take_moved(&self) -> u64 {
         self.hashed.take()
     }
