@@ -1,4 +1,4 @@
-//! Who connects: the credentials of a CONNECT to a [`User`], or to a refusal.
+//! Authentication: the credentials of a CONNECT to a [`User`], or to a refusal.
 //!
 //! Holds the configured users with their permissions compiled. Knows no connection; makes no nonce.
 //! Not supported: JWTs (operator mode), users mapped from certificates, authentication callout.
@@ -21,45 +21,45 @@ pub mod permissions;
 #[cfg(test)]
 mod tests;
 
-/// Stands for a token where a user's name is shown.
+/// Shown in place of a user's name if the credentials are a token.
 pub const TOKEN_NAME: &str = "[REDACTED]";
 
 /// Checks credentials against one version of the options.
 #[derive(Debug)]
 pub struct Authenticator(Accepted);
 
-/// What a connection is after authentication.
+/// The result of authentication.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Name, public nkey, or `[REDACTED]` for a token, as monitoring shows it. Where everybody is
-    /// admitted, what the client called itself.
+    /// Name, public nkey, or `[REDACTED]` for a token, as monitoring shows it. If everybody is
+    /// admitted, the name that the client gave.
     pub name: Option<Box<str>>,
-    /// What it may do; none means everything.
+    /// Its permissions; none means everything.
     pub permissions: Option<Arc<Permissions>>,
 }
 
-/// What is known of a CONNECT.
+/// The result of checking a CONNECT.
 pub enum Verdict {
     /// The client is this user.
     Admitted(User),
-    /// It is nobody, whatever was wrong: it is not to learn that.
+    /// The client is no user, for any reason: it must not learn which.
     Refused,
-    /// That depends on a check, which takes too long to be made in a turn.
+    /// The check of a hash decides, which takes too long for a turn.
     Pending(Check),
 }
 
-/// A password that has to be compared with a bcrypt hash.
+/// A password to compare with a bcrypt hash.
 pub struct Check {
     hash: Hash,
     given: Box<str>,
-    /// Who knows it.
+    /// The user with this password.
     user: User,
 }
 
 /// The credentials that are accepted.
 #[derive(Debug)]
 enum Accepted {
-    /// Any and none.
+    /// Any or none.
     Open,
     /// The one user's name and password.
     Single { user: Box<str>, password: Secret },
@@ -76,7 +76,7 @@ struct Users {
     entries: HashMap<Box<str>, Entry, foldhash::fast::RandomState>,
     /// Some have an nkey; else the nkey of a CONNECT is not looked at.
     have_nkeys: bool,
-    /// Who a connection without credentials becomes.
+    /// The user for connections without credentials.
     no_auth_user: Option<Box<str>>,
 }
 
@@ -89,7 +89,7 @@ struct Entry {
     connection_types: Box<[ConnectionType]>,
 }
 
-/// How a user proves who it is.
+/// The credentials of a user.
 #[derive(Debug)]
 enum Proof {
     Password(Secret),
@@ -97,7 +97,7 @@ enum Proof {
 }
 
 impl Authenticator {
-    /// Compiles what the options say of authorization.
+    /// Compiles the options of authorization.
     pub fn new(options: &Options) -> Self {
         let options::Authorization { login, timeout: _, no_auth_user } = &options.authorization;
         Self(match login {
@@ -110,7 +110,7 @@ impl Authenticator {
         })
     }
 
-    /// Tells whether a CONNECT must carry credentials: `auth_required` in INFO.
+    /// True if a CONNECT must carry credentials: `auth_required` in INFO.
     pub fn required(&self) -> bool {
         match &self.0 {
             Accepted::Open => false,
@@ -119,12 +119,12 @@ impl Authenticator {
         }
     }
 
-    /// Who every connection is from its start; none where that has to be decided.
+    /// The user that every connection is from its start; none if CONNECT decides.
     pub fn anybody(&self) -> Option<User> {
         matches!(self.0, Accepted::Open).then(|| User::unrestricted(None))
     }
 
-    /// Tells whether INFO must carry a nonce for clients to sign.
+    /// True if INFO must carry a nonce for clients to sign.
     pub fn needs_nonce(&self) -> bool {
         matches!(&self.0, Accepted::Users(users) if users.have_nkeys)
     }
@@ -144,9 +144,9 @@ impl Authenticator {
         self.admit(given, nonce, connection_type).unwrap_or(Verdict::Refused)
     }
 
-    /// Who a client becomes whose first op is not CONNECT; none if it had to be.
+    /// The user for a client whose first op is not CONNECT; none if it had to be.
     ///
-    /// nats: server/parser.go `parse`. An nkey user is not taken there, and so neither here.
+    /// nats: server/parser.go `parse`. An nkey user is not accepted there, and so neither here.
     pub fn no_auth_user(&self, connection_type: ConnectionType) -> Option<User> {
         let Accepted::Users(users) = &self.0 else { return None };
         let name = users.no_auth_user.as_deref()?;
@@ -154,7 +154,7 @@ impl Authenticator {
         matches!(entry.proof, Proof::Password(_)).then(|| entry.user(name))
     }
 
-    /// None refuses.
+    /// None means refused.
     fn admit(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<Verdict> {
         let password = given.pass.as_deref().unwrap_or_default();
         match &self.0 {
@@ -173,7 +173,7 @@ impl Authenticator {
 }
 
 impl Secret {
-    /// Decides on who gave this text for it, and would be `user`.
+    /// Decides whether a client that gave this text is `user`.
     fn check(&self, given: &str, user: User) -> Verdict {
         match self {
             Secret::Plain(text) if text.is(given) => Verdict::Admitted(user),
@@ -186,7 +186,7 @@ impl Secret {
 }
 
 impl Check {
-    /// Makes the check, which takes milliseconds to seconds and does not belong into an event loop.
+    /// Runs the check. It takes milliseconds to seconds and does not belong into an event loop.
     pub fn run(self) -> Verdict {
         match self.hash.is_of(&self.given) {
             true => Verdict::Admitted(self.user),
@@ -213,7 +213,7 @@ impl Users {
         self.entries.get(name).filter(open)
     }
 
-    /// An nkey goes before name and password, and a wrong one is not made good by them.
+    /// An nkey goes before name and password, and they do not replace a wrong one.
     ///
     /// nats-differs: there, a `no_auth_user` with a bcrypt password is refused, because the hash
     /// is then compared with itself as if it were the password.
@@ -231,7 +231,7 @@ impl Users {
             (Proof::Password(secret), None) => {
                 Some(secret.check(pass.as_deref().unwrap_or_default(), entry.user(name)))
             }
-            // Who would become this user without credentials need not sign.
+            // A client that would become this user without credentials need not sign.
             (Proof::Nkey(key), Some(_)) => {
                 let signed = || sig.as_deref().is_some_and(|sig| key.signed(nonce, sig));
                 let proven = no_auth_user == Some(name) || signed();

@@ -11,15 +11,15 @@ use nkeys::{KeyPair, KeyPairType};
 pub(super) struct PublicKey(Option<Box<KeyPair>>);
 
 impl PublicKey {
-    /// Takes `U...`, 56 characters. If it is no user's public key, nobody can sign for it: the
-    /// configuration has refused it before.
+    /// Takes `U...`, 56 characters. No signature fits an invalid public key; the configuration has
+    /// refused it before.
     pub(super) fn new(key: &str) -> Self {
         let pair = KeyPair::from_public_key(key).ok();
         let users = pair.filter(|pair| matches!(pair.key_pair_type(), KeyPairType::User));
         Self(users.map(Box::new))
     }
 
-    /// Tells whether `sig` is the signature of `nonce` by the owner of this key: base64url without
+    /// True if `sig` is the signature of `nonce` by the owner of this key: base64url without
     /// padding, or else standard base64 with it.
     pub(super) fn signed(&self, nonce: &[u8], sig: &str) -> bool {
         let Some(key) = &self.0 else { return false };
@@ -56,7 +56,7 @@ mod tests {
         }
     }
 
-    /// A client made this signature and the real server took it.
+    /// The real server accepted this signature of a client.
     #[test]
     fn a_signature_from_the_wire_is_taken() {
         let key = PublicKey::new("UA3M3XWP6GRYCTWSS6GAH3LP7LDN7HC6HX4CUWP27PKCCC5OPK6FW7MX");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
-/// What a client has to know. Never shown by `{:?}`.
+/// The secret of a user. Never shown by `{:?}`.
 pub(super) enum Secret {
     /// The text itself.
     Plain(Plain),
@@ -15,15 +15,15 @@ pub(super) enum Secret {
     Bcrypt(Hash),
 }
 
-/// A text.
+/// The secret as text.
 pub(super) struct Plain(Box<str>);
 
-/// A bcrypt hash of one.
+/// The secret as a bcrypt hash.
 #[derive(Clone)]
 pub(super) struct Hash(Arc<str>);
 
 impl Secret {
-    /// Takes what the configuration holds.
+    /// Takes the text in the configuration.
     pub(super) fn new(configured: &str) -> Self {
         match is_bcrypt(configured) {
             true => Self::Bcrypt(Hash(configured.into())),
@@ -33,16 +33,16 @@ impl Secret {
 }
 
 impl Plain {
-    /// Tells whether the client gave this text. The time taken does not depend on how much of it is
-    /// right.
+    /// True if the client gave this text. The time taken does not depend on the number of correct
+    /// bytes.
     pub(super) fn is(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
     }
 }
 
 impl Hash {
-    /// Tells whether the client gave the text behind it, after milliseconds to seconds. A hash that
-    /// cannot be read is nobody's.
+    /// True if the client gave the hashed text; takes milliseconds to seconds. Nothing fits a hash
+    /// that cannot be read.
     pub(super) fn is_of(&self, given: &str) -> bool {
         bcrypt::verify(given, &self.0).unwrap_or(false)
     }
@@ -54,7 +54,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Tells whether `configured` begins like a bcrypt hash: `^\$2[abxy]\$\d{2}\$`.
+/// True if `configured` begins like a bcrypt hash: `^\$2[abxy]\$\d{2}\$`.
 fn is_bcrypt(configured: &str) -> bool {
     let Some(&[b'$', b'2', version, b'$', tens, ones, b'$']) =
         configured.as_bytes().first_chunk::<7>()
@@ -87,7 +87,7 @@ mod tests {
         }
     }
 
-    /// Whether it is a hash, and of the given text.
+    /// True if it is a hash, and of the given text.
     fn is_hash_of(secret: &str, given: &str) -> bool {
         let Secret::Bcrypt(hash) = Secret::new(secret) else { panic!("{secret} is no hash") };
         hash.is_of(given)

@@ -1,9 +1,9 @@
-//! What one user may publish and subscribe to: allow and deny lists, compiled once per user.
+//! Permissions of one user to publish and subscribe: allow and deny lists, compiled once per user.
 //!
 //! Knows no connection and no account. A connection holds its user's [`Permissions`] in an `Arc`
 //! and, if the user may answer requests, [`Replies`] of its own.
-//! Invariant: what both lists name is denied. The lists fail closed: the allow list must *cover* a
-//! subscription, wildcards understood, while the deny list takes the subscription's wildcards as
+//! Invariant: a subject in both lists is denied. The lists fail closed: the allow list must *cover*
+//! a subscription, wildcards understood, while the deny list takes the subscription's wildcards as
 //! bytes and so refuses more.
 //! nats: server/client.go `setPermissions`, `canSubscribe`, `pubAllowed`, `checkDenySub`
 
@@ -28,11 +28,11 @@ pub struct Permissions {
     publish: Rules,
     /// Subjects to subscribe to.
     subscribe: Rules,
-    /// What a request opens for the user who received it.
+    /// The limits of answers to a request that the user received.
     allow_responses: Option<options::AllowResponses>,
 }
 
-/// To ask one rule, in nanoseconds about.
+/// Time to check one rule, in nanoseconds about.
 pub const RULE_NS: usize = 30;
 
 /// Both lists for one direction.
@@ -58,18 +58,18 @@ struct Queued {
     queue: Box<[u8]>,
 }
 
-/// Subject patterns, asked whether one of them stands in a relation to a subject.
+/// Subject patterns, to find one in a relation to a subject.
 #[derive(Debug, Default)]
 struct Patterns {
     list: Box<[Box<[u8]>]>,
     /// Positions in `list` by literal prefix; none while the list is short.
     by_prefix: Option<HashMap<Box<[u8]>, Vec<u32>, foldhash::fast::RandomState>>,
-    /// How many are looked at for one subject, about.
+    /// The number of patterns checked for one subject, about.
     looks: usize,
 }
 
 impl Permissions {
-    /// Compiles what the options say of a user.
+    /// Compiles the options of a user.
     pub fn new(permissions: &options::Permissions) -> Self {
         let options::Permissions { publish, subscribe, allow_responses } = permissions;
         Self {
@@ -79,31 +79,31 @@ impl Permissions {
         }
     }
 
-    /// What it takes to ask [`can_publish`](Permissions::can_publish), in nanoseconds about.
+    /// Time for [`can_publish`](Permissions::can_publish), in nanoseconds about.
     pub fn publish_ns(&self) -> usize {
         RULE_NS * self.publish.looks()
     }
 
-    /// What it takes to decide on a subscription and on what [filters](Permissions::filters) it, in
+    /// Time to decide on a subscription and on its [filters](Permissions::filters), in
     /// nanoseconds about.
     pub fn subscribe_ns(&self) -> usize {
         RULE_NS * (self.subscribe.looks() + self.subscribe.deny.len())
     }
 
-    /// Tells whether a message may be published on `subject`, whose bytes are taken literally. If
-    /// not, the connection's [`Replies`] are to be asked: they win over the deny list too.
+    /// True if a message may be published on `subject`, whose bytes are taken literally. If not,
+    /// the connection's [`Replies`] are to be checked: they win over the deny list too.
     pub fn can_publish(&self, subject: &[u8]) -> bool {
         let allowed =
             |allow: &List| !has_empty_token(subject) && allow.plain.any(subject, tokens_match);
         self.publish.allow.as_ref().is_none_or(allowed) && !self.denies_publish(subject)
     }
 
-    /// Tells whether the deny list forbids to publish on `subject`, whatever the allow list says.
+    /// True if the deny list forbids to publish on `subject`; the allow list does not count.
     pub fn denies_publish(&self, subject: &[u8]) -> bool {
         !has_empty_token(subject) && self.publish.deny.plain.any(subject, tokens_match)
     }
 
-    /// Tells whether a subscription on `subject` may be made, in `queue` if there is one.
+    /// True if a subscription on `subject` may be made, in `queue` if there is one.
     ///
     /// nats-differs: there, allow `a.*` admits a subscription on `a.>`, which then receives
     /// `a.b.c`: a user sees more than was allowed. Here it is refused.
@@ -112,9 +112,8 @@ impl Permissions {
         allow.is_none_or(|allow| allow.allows(subject, queue)) && self.can_deliver(subject, queue)
     }
 
-    /// Tells whether deliveries to this subscription, which may be made, must be checked one by
-    /// one with [`Permissions::can_deliver`]: it is wider than something that is denied. If so, it
-    /// tells by how many rules, about; else 0.
+    /// The number of rules, about, that [`Permissions::can_deliver`] must check at each delivery to
+    /// this permitted subscription, because it is wider than a denied subject; else 0.
     ///
     /// nats: server/client.go `loadMsgDenyFilterIfNeeded`
     pub fn filters(&self, subject: &[u8], queue: Option<&[u8]>) -> u16 {
@@ -129,13 +128,13 @@ impl Permissions {
         if is_wider { at_most_u16(deny.looks()) } else { 0 }
     }
 
-    /// Tells whether a message on `subject` may go to a subscription of this user in `queue`.
+    /// True if a message on `subject` may go to a subscription of this user in `queue`.
     pub fn can_deliver(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
         has_empty_token(subject) || !self.subscribe.deny.denies(subject, queue)
     }
 
-    /// Tells whether a message on `subject` may go to another server, or its interest in `subject`
-    /// counts. That may be wider than what may go there: see
+    /// True if a message on `subject` may go to another server, or its interest in `subject`
+    /// counts. Such interest may be wider than the permission: see
     /// [`export_rules`](Permissions::export_rules).
     ///
     /// nats: server/route.go `canExport`
@@ -144,8 +143,8 @@ impl Permissions {
         self.subscribe.allow.as_ref().is_none_or(names) && self.can_deliver(subject, None)
     }
 
-    /// By how many rules, about, each message for such interest must be checked with
-    /// [`can_export`](Permissions::can_export): 0 if all that it matches may go there.
+    /// The number of rules, about, that [`can_export`](Permissions::can_export) must check for each
+    /// message for such interest: 0 if all matching messages may go there.
     pub fn export_rules(&self, subject: &[u8]) -> u16 {
         let covered = |allow: &List| allow.plain.any(subject, covers);
         if self.subscribe.allow.as_ref().is_none_or(covered) {
@@ -154,8 +153,8 @@ impl Permissions {
         at_most_u16(self.subscribe.looks())
     }
 
-    /// Reply allowance for a new connection of this user; none if it has to be allowed to publish
-    /// what it answers to.
+    /// Reply allowance for a new connection of this user; none if its answers need a permission to
+    /// publish.
     pub fn replies(&self) -> Option<Replies> {
         self.allow_responses.map(Replies::new)
     }
@@ -165,14 +164,14 @@ fn at_most_u16(count: usize) -> u16 {
     count.try_into().unwrap_or(u16::MAX)
 }
 
-/// Tells whether no client may publish here: the subjects of gateways and of Raft.
+/// True if no client may publish here: the subjects of gateways and of Raft.
 ///
 /// nats: server/client.go `processInboundClientMsg`; server/gateway.go `hasGWRoutedReplyPrefix`
 pub fn is_reserved_subject(subject: &[u8]) -> bool {
     subject.starts_with(b"$NRG.") || is_gateway_reply(subject)
 }
 
-/// Tells whether no client may name this as reply subject: it belongs to service imports, JetStream
+/// True if no client may name this as reply subject: it belongs to service imports, JetStream
 /// or gateways.
 ///
 /// nats: server/client.go `isReservedReply`
@@ -180,7 +179,7 @@ pub fn is_reserved_reply(reply: &[u8]) -> bool {
     reply.starts_with(b"_R_.") || is_longer_than(reply, b"$JS.ACK.") || is_gateway_reply(reply)
 }
 
-/// Tells whether no client may subscribe in this queue: the server's own.
+/// True if no client may subscribe in this queue: the server's own.
 ///
 /// nats: server/client.go `sysGroup`
 pub fn is_reserved_queue(queue: &[u8]) -> bool {
@@ -200,7 +199,7 @@ impl Rules {
         Self { allow: permission.allow.as_deref().map(list), deny: list(&permission.deny) }
     }
 
-    /// Rules that are looked at for one subject.
+    /// The number of rules checked for one subject.
     fn looks(&self) -> usize {
         self.allow.as_ref().map_or(0, List::looks) + self.deny.looks()
     }
@@ -233,7 +232,7 @@ impl List {
         self.plain.list.len() + self.queued.len()
     }
 
-    /// Entries that are looked at for one subject.
+    /// The number of entries checked for one subject.
     fn looks(&self) -> usize {
         self.plain.looks + self.queued.len()
     }
@@ -274,8 +273,8 @@ impl Patterns {
         Self { list: list.into(), by_prefix, looks }
     }
 
-    /// Tells whether a pattern stands in `relation` to `subject`. The relation must ask the tokens
-    /// before the pattern's first wildcard to be those of the subject, as matching and covering do.
+    /// True if a pattern stands in `relation` to `subject`. In that relation the tokens before the
+    /// pattern's first wildcard must be those of the subject, as for matching and covering.
     fn any(&self, subject: &[u8], relation: impl Fn(&[u8], &[u8]) -> bool) -> bool {
         let Some(by_prefix) = &self.by_prefix else {
             return self.list.iter().any(|pattern| relation(pattern, subject));
@@ -295,8 +294,8 @@ fn tokens_match(pattern: &[u8], subject: &[u8]) -> bool {
     rest_matches(Some(pattern), Some(subject))
 }
 
-/// Matches a queue name. It need not have the form of a subject: what a final `>` stands for may
-/// be anything.
+/// Matches a queue name. It need not have the form of a subject: a final `>` may stand for any
+/// bytes.
 ///
 /// nats: server/client.go `queueMatches`
 fn queue_matches(pattern: &[u8], queue: &[u8]) -> bool {

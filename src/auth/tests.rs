@@ -35,7 +35,7 @@ fn verdict(authenticator: &Authenticator, connect: &str) -> Verdict {
     authenticator.check(&parsed, NONCE, ConnectionType::Standard)
 }
 
-/// The user that a TCP client with this CONNECT becomes.
+/// The user for a TCP client with this CONNECT.
 fn user(authenticator: &Authenticator, connect: &str) -> Option<User> {
     let decided = match verdict(authenticator, connect) {
         Verdict::Pending(check) => check.run(),
@@ -252,7 +252,7 @@ fn connections_of_a_user_share_its_permissions() {
     assert!(Arc::ptr_eq(&one, &other));
 }
 
-/// `conf/auth.conf` says in its comments what each of its users may do.
+/// The comments of `conf/auth.conf` describe the permissions of each of its users.
 #[test]
 fn the_example_does_what_it_says() {
     let file = |_: &Path| Ok(include_str!("../../conf/auth.conf").to_owned());

@@ -1,8 +1,8 @@
 //! Outbound queue of one connection: encoded frames that its socket did not take yet.
 //!
 //! Knows bytes and limits. Knows no socket, no lock and no clock.
-//! Invariant: `pending_bytes` is the sum of what stands in `chunks` and in the batch that is out,
-//! and an empty queue holds no memory.
+//! Invariant: `pending_bytes` is the sum of the bytes in `chunks` and in the batch that is out, and
+//! an empty queue holds no memory.
 //! nats: server/client.go `queueOutbound`, `collapsePtoNB`
 
 mod chunk;
@@ -23,14 +23,14 @@ pub use crate::conn::outbound::spares::trim;
 /// up to [`MAPPED_LEN`].
 const CHUNK_LEN_MIN: usize = 4 * 1024;
 
-/// Frames that are kept where they are behind others. To copy less is cheaper, and many small ones
-/// would take more memory than they hold.
+/// Frames that wait without being copied when they are behind others. To copy smaller ones is
+/// cheaper, and many of them would take more memory than their bytes.
 pub const SHARED_LEN_MIN: usize = 4 * 1024;
 
 /// Chunks that one write offers to the socket.
 const BATCH_CHUNKS_MAX: usize = 16;
 
-/// What to do with a frame, given how much waits: the one place that decides when a queue is full.
+/// Limits of an outbound queue: the one place that decides when a queue is full.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
     /// Bytes that may wait; beyond, the receiver is a slow consumer.
@@ -44,7 +44,7 @@ pub struct Policy {
 pub enum Admission {
     /// Append it.
     Append,
-    /// Append it; whoever published it should pause.
+    /// Append it; its publisher should pause.
     AppendAndStall,
     /// Forget it, the receiver stays.
     Drop,
@@ -53,7 +53,7 @@ pub enum Admission {
 }
 
 impl Policy {
-    /// Bytes waiting from which on a receiver is far behind.
+    /// The number of waiting bytes that makes a receiver far behind.
     pub fn far_behind(&self) -> usize {
         self.pending_bytes_max / 100 * STALL_PENDING_PERCENT
     }
@@ -89,13 +89,13 @@ impl Policy {
 #[derive(Debug, Clone, Copy)]
 pub struct Frames<'a> {
     bytes: &'a [u8],
-    /// Where they are, if others get them as well.
+    /// Their memory, if others get them as well.
     shared: Option<&'a Arc<Vec<u8>>>,
 }
 
 impl<'a> Frames<'a> {
-    /// Frames that others get as well. Whoever has to wait for them keeps them as they are, and
-    /// nobody copies them; they count for each.
+    /// Frames that others get as well. A queue that has to keep them does not copy them; they
+    /// count for each.
     pub fn shared(frames: &'a Arc<Vec<u8>>) -> Frames<'a> {
         Frames { bytes: frames, shared: Some(frames) }
     }
@@ -144,17 +144,17 @@ impl Outbound {
         Outbound::default()
     }
 
-    /// Bytes that wait, a batch that is out included.
+    /// The number of waiting bytes, a batch that is out included.
     pub fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }
 
-    /// Nothing waits here. A batch may still be out.
+    /// True if nothing waits here. A batch may still be out.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_none()
     }
 
-    /// Counts bytes that are about to be written without having been here.
+    /// Counts bytes that are about to be written without entering the queue.
     pub fn reserve(&mut self, len: usize) {
         self.pending_bytes += len;
     }
@@ -196,8 +196,8 @@ impl Outbound {
         }
     }
 
-    /// Puts counted frames, of which some bytes are `written`, in front of what waits, none of
-    /// which is written yet.
+    /// Puts counted frames, of which some bytes are `written`, in front of the queue, none of which
+    /// is written yet.
     pub fn prepend(&mut self, frames: Frames<'_>, written: usize) {
         let behind = self.chunks.take();
         match frames.shared {
@@ -217,7 +217,7 @@ impl Outbound {
         &mut self.chunks.get_or_insert_default().list
     }
 
-    /// Takes out what one write can carry.
+    /// Takes out the chunks for one write.
     pub fn take(&mut self) -> Batch {
         match &mut self.chunks {
             Some(chunks) if chunks.list.len() > BATCH_CHUNKS_MAX => {
@@ -229,7 +229,7 @@ impl Outbound {
         }
     }
 
-    /// Puts the unwritten rest of a batch back in front of what came in the meantime.
+    /// Puts the unwritten rest of a batch back in front of frames appended in the meantime.
     pub fn put_back(&mut self, batch: Batch) {
         let Batch(rest) = batch;
         let Some(chunks) = &mut self.chunks else {
@@ -249,12 +249,12 @@ impl Outbound {
 }
 
 impl Batch {
-    /// Nothing is left to write.
+    /// True if nothing is left to write.
     pub fn is_empty(&self) -> bool {
         self.0.list.is_empty()
     }
 
-    /// What is left to write, as slices for one vectored write.
+    /// The unwritten bytes, as slices for one vectored write.
     pub fn slices(&self) -> [IoSlice<'_>; BATCH_CHUNKS_MAX] {
         let mut slices = [IoSlice::new(&[]); BATCH_CHUNKS_MAX];
         for (at, (slice, chunk)) in slices.iter_mut().zip(&self.0.list).enumerate() {

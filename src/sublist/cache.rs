@@ -1,14 +1,14 @@
-//! Match cache: what one worker thread has matched lately, by account and subject.
+//! Match cache: recent matches of one worker thread, by account and subject.
 //!
 //! Owned by one thread, so there is no lock. It knows nothing of sublists: a stamp
-//! ([`Epochs::stamp`](crate::sublist::epochs::Epochs::stamp), read before the match) tells whether
-//! a value is still true. Two slots per hash, the one used longer ago is replaced in place: key and
-//! value keep their allocations, so that even a stream of misses does not allocate. In a cache that
-//! has its full size a subject has to miss twice in a row to replace a living one: where there are
-//! too many subjects for any cache, to let go of the old values would cost more than the match.
+//! ([`Epochs::stamp`](crate::sublist::epochs::Epochs::stamp), read before the match) shows whether
+//! a value is still valid. Two slots per hash; the one used longer ago is replaced in place: key
+//! and value keep their allocations, so that even a stream of misses does not allocate. In a cache
+//! of full size a subject has to miss twice in a row to replace a living one: with too many
+//! subjects for any cache, dropping the old values would cost more than the match.
 //!
-//! Bounds: [`SLOTS_MAX`] slots, reached only as misses crowd out living slots faster than one in
-//! [`MISS_SPAN_MAX`], and [`HEAP_BYTES_MAX`] of values, beyond which others are let go. A subject
+//! Bounds: [`SLOTS_MAX`] slots, reached only if misses replace living slots more often than one in
+//! [`MISS_SPAN_MAX`], and [`HEAP_BYTES_MAX`] of values, above which others are dropped. A subject
 //! longer than [`SUBJECT_LEN_MAX`] always misses. Knows no clock: the time is an argument.
 
 use std::hash::{BuildHasher, Hasher};
@@ -35,15 +35,15 @@ pub const HEAP_BYTES_MAX: usize = 32 << 20;
 /// Longest subject that is kept.
 pub const SUBJECT_LEN_MAX: usize = 512;
 
-/// What a cache can hold: a value to be filled again and again.
+/// A value of a cache, to be filled again and again.
 pub trait Cached: Default {
     /// Empties the value for its next use; keeps allocations, unless they have grown large.
     fn clear(&mut self);
 
-    /// How many bytes it holds on the heap, about.
+    /// Its bytes on the heap, about.
     fn heap_bytes(&self) -> usize;
 
-    /// How many deliveries a message takes: a queue group is one.
+    /// Its deliveries per message: a queue group is one.
     fn fanout(&self) -> usize;
 }
 
@@ -52,15 +52,15 @@ pub trait Cached: Default {
 pub struct MatchCache<V> {
     /// None before the first use, then a power of two; slots `2n` and `2n + 1` share a hash.
     slots: Vec<Slot<V>>,
-    /// Which slot was used last: publishers say the same subject many times in a row.
+    /// The slot used last: publishers repeat the same subject many times in a row.
     last: usize,
-    /// Which slot was handed out to be filled and has not been measured since.
+    /// The slot handed out to be filled and not measured since.
     filling: Option<usize>,
     /// Sum of `heap_bytes` of the slots.
     heap_bytes: usize,
-    /// The slot whose value is the next to be let go of, when the values have become too much.
+    /// The next slot whose value is dropped when the values have become too large.
     hand: usize,
-    /// Living slots crowded out since `counting_since`.
+    /// Living slots replaced since `counting_since`.
     crowded: usize,
     counting_since: Moment,
     /// Slots with a key.
@@ -71,7 +71,7 @@ pub struct MatchCache<V> {
     fanout_max: u32,
     /// The slot that had the largest fan-out has a smaller one now.
     fanout_max_outdated: bool,
-    /// Misses when the slots were last looked through for the largest fan-out.
+    /// Misses at the last search of the slots for the largest fan-out.
     looked_through_at: u64,
     /// Stands in for a slot when the subject is too long.
     spare: V,
@@ -85,31 +85,31 @@ struct Slot<V> {
     hash: u64,
     stamp: u64,
     account: u32,
-    /// The value's heap bytes when they were last measured.
+    /// The value's heap bytes at the last measurement.
     heap_bytes: u32,
     /// The value's fan-out then.
     fanout: u32,
     /// Upper half of the hash of the key that missed last and would have taken this place.
     challenger: u32,
-    /// Whether it was used after the other slot of its pair.
+    /// True if it was used after the other slot of its pair.
     recent: bool,
-    /// Whether there is a key. An empty subject may be one.
+    /// True if there is a key. An empty subject may be one.
     used: bool,
     subject: Vec<u8>,
     value: V,
 }
 
-/// Answer of [`MatchCache::lookup`].
+/// The result of [`MatchCache::lookup`].
 #[derive(Debug)]
 pub enum Lookup<'a, V> {
-    /// The value as it was filled under the same stamp.
+    /// The value filled under the same stamp.
     Hit(&'a mut V),
     /// A cleared value, kept from now on under account, subject and stamp: fill it.
     Miss(&'a mut V),
 }
 
 impl<V: Cached> MatchCache<V> {
-    /// An empty cache, which allocates when it is used.
+    /// An empty cache, which allocates on first use.
     pub fn new() -> Self {
         Self {
             slots: Vec::new(),
@@ -131,9 +131,9 @@ impl<V: Cached> MatchCache<V> {
         }
     }
 
-    /// Looks for what was filled in for `subject` under the same stamp. Account numbers must not be
+    /// Looks up the value filled for `subject` under the same stamp. Account numbers must not be
     /// used again for another account while the cache holds results of the old one.
-    /// `now` tells how far apart misses are.
+    /// `now` measures the time between misses.
     #[inline]
     pub fn lookup(
         &mut self,
@@ -143,7 +143,7 @@ impl<V: Cached> MatchCache<V> {
         now: Moment,
     ) -> Lookup<'_, V> {
         if let Some(slot) = self.slots.get(self.last)
-            // Most other subjects are told apart by this, without a call.
+            // Most other subjects differ here, without a call.
             && slot.subject.last() == subject.last()
             && slot.subject.len() == subject.len()
             && slot.stamp == stamp
@@ -176,20 +176,20 @@ impl<V: Cached> MatchCache<V> {
         }
     }
 
-    /// Lets go of every value and all memory.
+    /// Drops every value and all memory.
     #[cfg(any(test, feature = "fuzz"))]
     pub fn clear(&mut self) {
         let random = self.random.clone();
         *self = Self { random, hits: self.hits, misses: self.misses, ..Self::new() };
     }
 
-    /// How many lookups there were.
+    /// The number of lookups.
     pub fn num_matches(&self) -> u64 {
         self.hits + self.misses
     }
 
-    /// The counters for monitoring. The largest fan-out may have been let go of a while ago: the
-    /// slots are looked through for it only once in as many misses as there are slots.
+    /// The counters for monitoring. The largest fan-out may be that of a dropped value: the slots
+    /// are searched for it only once in as many misses as there are slots.
     pub fn stats(&mut self) -> CacheStats {
         self.measure();
         let looked_long_ago = self.misses - self.looked_through_at >= self.slots.len() as u64;
@@ -261,7 +261,7 @@ impl<V: Cached> MatchCache<V> {
         &mut slot.value
     }
 
-    /// Adds up what the value filled last holds; lets go of others if they have become too much.
+    /// Measures the value filled last; drops others if they have become too large.
     fn measure(&mut self) {
         let Some(slot) = self.filling.take().and_then(|at| self.slots.get_mut(at)) else { return };
         self.heap_bytes -= slot.heap_bytes as usize;
@@ -275,13 +275,13 @@ impl<V: Cached> MatchCache<V> {
         } else {
             self.fanout_max_outdated |= before == self.fanout_max;
         }
-        // No more than what has come: to let go of a wide value takes as long as to fill it.
+        // No more than has been added: dropping a wide value takes as long as filling it.
         while self.heap_bytes > HEAP_BYTES_MAX {
             self.let_go();
         }
     }
 
-    /// Lets go of the value that the hand points at.
+    /// Drops the value at the hand.
     fn let_go(&mut self) {
         let slot = std::mem::replace(&mut self.slots[self.hand], Slot::new());
         self.hand = (self.hand + 1) % self.slots.len();
@@ -291,7 +291,7 @@ impl<V: Cached> MatchCache<V> {
         self.fanout_max_outdated |= slot.fanout == self.fanout_max;
     }
 
-    /// Doubles the slots when as many as half of them have been crowded out in a short time.
+    /// Doubles the slots when as many as half of them have been replaced in a short time.
     fn grow(&mut self, now: Moment) {
         let count = self.slots.len();
         if count == SLOTS_MAX || self.crowded < count / 2 {
@@ -313,8 +313,8 @@ impl<V: Cached> MatchCache<V> {
         }
     }
 
-    /// Gives the slot to be used for a new key, if it is to be kept: an unused one, or else the one
-    /// used longer ago.
+    /// The slot for a new key, if the key is to be kept: an unused one, or else the one used longer
+    /// ago.
     fn claim(&mut self, hash: u64) -> Option<usize> {
         let pair = self.pair(hash);
         let at = pair + usize::from(self.slots[pair].used && self.slots[pair].recent);
@@ -391,7 +391,7 @@ mod tests {
         }
     }
 
-    /// Looks up, fills on a miss, and tells whether it was a hit. No time passes.
+    /// Looks up, and fills on a miss. True for a hit. No time passes.
     fn hit(cache: &mut MatchCache<Vec<u8>>, account: u32, subject: &[u8], stamp: u64) -> bool {
         hit_at(Moment::START, cache, account, subject, stamp)
     }
@@ -495,7 +495,7 @@ mod tests {
             }
             let held: usize = cache.values().map(Cached::heap_bytes).sum();
             assert!(held <= HEAP_BYTES_MAX + (1 << 20));
-            // What is let go of is no more than what has come.
+            // No more is dropped than is added.
             assert!(number < 150 || held >= HEAP_BYTES_MAX - (1 << 20), "{held} held");
         }
     }
@@ -526,7 +526,7 @@ mod tests {
             let max = cache.values().map(|value| value.len() as u64).max().unwrap_or(0);
             assert!(stats.fanout_max >= max);
         }
-        // After as many misses as there are slots the widest is looked for anew.
+        // After as many misses as there are slots, the slots are searched for the widest value.
         for number in 0..SLOTS_MAX as u64 {
             hit(&mut cache, 1, &number.to_le_bytes(), 0);
         }

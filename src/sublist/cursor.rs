@@ -1,19 +1,19 @@
-//! `Cursor`: goes over the local subscriptions of a sublist piece by piece, while it changes.
+//! `Cursor`: walks the local subscriptions of a sublist piece by piece, while it changes.
 //!
-//! The lock of the sublist is let go between two pieces. Subjects that have plain local entries all
-//! the time are visited at least once, and queues of a subject whose number of local entries stays
-//! the same; others may be left out, and one may be visited twice. Whoever announces interest tells
-//! of what comes and goes meanwhile as it happens, and so misses nothing.
+//! The lock of the sublist is released between two pieces. Subjects that have plain local entries
+//! all the time are visited at least once, and queues of a subject whose number of local entries
+//! stays the same; others may be left out, and one may be visited twice. A caller that announces
+//! interest also announces each change meanwhile as it happens, and so misses nothing.
 //!
-//! How it keeps its place: a queue may move from beside the head of its subject to the head, but
-//! never back, so those beside a head are visited before the heads. Patterns are visited from the
-//! end of their arena, in which removal only moves what is last to an earlier place. Tables are
-//! visited by a [`Walk`].
+//! Order of the walk: a queue may move from beside the head of its subject to the head, but never
+//! back, so those beside a head are visited before the heads. Patterns are visited from the end of
+//! their arena, where a removal only moves the last one to an earlier place. Tables are visited by
+//! a [`Walk`].
 
 use crate::base::table::Walk;
 use crate::sublist::{Entry, Sublist};
 
-/// A place among the subjects of one sublist.
+/// A position among the subjects of one sublist.
 #[derive(Debug)]
 pub struct Cursor {
     /// Groups beside heads that are still to be visited are in the sets from this one on,
@@ -26,7 +26,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The place before all subjects.
+    /// The position before all subjects.
     pub fn new() -> Self {
         Self { set: 0, groups: Walk::new(), pattern_end: usize::MAX, literals: Walk::new() }
     }
@@ -39,7 +39,7 @@ impl Default for Cursor {
 }
 
 impl<E: Entry> Sublist<E> {
-    /// Visits the local entries from `cursor` on, some `steps_max` subjects and queues far: their
+    /// Visits the local entries from `cursor` on, some `steps_max` subjects and queues: their
     /// subject, queue and number. True at the end of all.
     pub fn visit_locals(
         &self,
@@ -65,7 +65,7 @@ impl<E: Entry> Sublist<E> {
             if plain > 0 {
                 visit(subject, None, plain);
             }
-            // With others of its queue beside it, that was visited there.
+            // With others of its queue beside it, it was visited there.
             let alone = queue.is_some() && self.sets.local_count_beside(head, queue) == 0;
             if alone && !head.is_remote() {
                 visit(subject, queue, 1);

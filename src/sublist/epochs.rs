@@ -1,18 +1,19 @@
-//! Epochs: how caches outside the lock of a sublist learn that their results are out of date.
+//! Epochs: stamps by which caches outside a sublist's lock find that their results are outdated.
 //!
 //! Lock-free; shared by `Arc` between a sublist, which bumps, and the caches, which read stamps.
 //!
 //! The protocol. A writer holds the sublist for itself (its lock), changes it, and bumps before it
-//! lets go. A reader that misses takes the stamp *before* it takes the lock for reading, matches,
-//! and keeps the result under that stamp. Then no result is kept that is older than its stamp: a
-//! reader that saw a bump gets the lock after the writer who made it and so sees the change; a
-//! reader that did not see it keeps a stamp that the next lookup finds outdated, whether or not
-//! its result has the change already. The counters only grow, hence equal sums mean equal parts.
+//! releases it. A reader that misses takes the stamp *before* it takes the lock for reading,
+//! matches, and keeps the result under that stamp. Then no result is kept that is older than its
+//! stamp: a reader that saw a bump gets the lock after the writer that made it and so sees the
+//! change; a reader that did not see it keeps a stamp that the next lookup finds outdated, whether
+//! or not its result has the change already. The counters only grow, hence equal sums mean equal
+//! parts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many counters share the literal first tokens. 2 KiB per account; one change spoils the
-/// cached results of one in that many first tokens.
+/// The number of counters shared by all literal first tokens. 2 KiB per account; one change
+/// outdates the cached results of one in that many first tokens.
 const BUCKETS: usize = 256;
 
 /// Change counters of one sublist: one for wildcard first tokens, the others by first token.
@@ -38,8 +39,8 @@ impl Epochs {
         self.all.load(Ordering::Acquire).wrapping_add(bucket)
     }
 
-    /// Outdates the stamps of every subject that `pattern` could match. Call it before the sublist
-    /// is let go.
+    /// Outdates the stamps of every subject that `pattern` could match. To be called before the
+    /// sublist is released.
     pub(super) fn bump(&self, pattern: &[u8]) {
         let counter = match pattern {
             [b'*' | b'>'] | [b'*', b'.', ..] => &self.all,
@@ -55,7 +56,7 @@ impl Default for Epochs {
     }
 }
 
-/// Bucket of the first token, of which the first eight bytes count: this runs for every message.
+/// Bucket of the first token. Only eight bytes of it count: this runs for every message.
 #[inline]
 fn bucket(subject: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -74,7 +75,7 @@ fn bucket(subject: &[u8]) -> usize {
 
 /// Fewer than eight bytes, filled up with dots, so that the end of the subject ends the token too.
 ///
-/// Made of whole loads: bytes copied one by one would have to be waited for.
+/// Made of whole loads: bytes copied one by one would stall the load that follows.
 #[inline]
 fn short_word(subject: &[u8]) -> u64 {
     let len = subject.len();

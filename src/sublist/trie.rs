@@ -2,8 +2,8 @@
 //!
 //! A pattern is kept as a *leaf*, which hangs at the first token that no other pattern goes
 //! through; only tokens that several patterns share become a *branch*. So a million subscriptions
-//! `svc.<id>.*` are a million leaves below one branch, and no text is copied: the rest of a leaf's
-//! pattern is read from its entry.
+//! `svc.<id>.*` are a million leaves below one branch, and no text is copied: the entry of a leaf
+//! holds the rest of its pattern.
 //!
 //! ```text
 //! svc.*.up  svc.>  svc.a.b.*  svc.a.c.>      root ─svc─ branch ─*─ leaf svc.*.up
@@ -16,7 +16,7 @@
 //! of children does not matter. Nothing recurses: subjects may have any number of tokens.
 //!
 //! Invariants: a branch other than the root has at least two children, or one that is a branch;
-//! `leaves` has no gap; an `offset` is where the token begins by which a leaf hangs at its parent,
+//! `leaves` has no gap; an `offset` is the start of the token by which a leaf hangs at its parent,
 //! and one past the end of the subject for `here`.
 
 use std::hash::{BuildHasher, Hasher};
@@ -29,10 +29,10 @@ use crate::base::subject::{has_empty_token, rest_matches, split_first};
 use crate::base::table::Table;
 use crate::sublist::Entry;
 
-/// The branch where every pattern begins; it has no token.
+/// The root of all patterns; it has no token.
 const ROOT: u32 = 0;
 
-/// An arena above this capacity shrinks when it is used to an eighth.
+/// An arena above this capacity shrinks when an eighth of it is used.
 const SHRINK_ABOVE: usize = 64;
 
 /// The heads of all subjects with wildcards.
@@ -58,11 +58,11 @@ struct Branch {
     here: Child,
     /// The pattern that ends in `>` next.
     rest: Child,
-    /// What goes on with `*`.
+    /// The child by the token `*`.
     star: Child,
-    /// How many children go on with a literal token.
+    /// The number of children by literal tokens.
     literals: u32,
-    /// All literal children xored: the child itself when there is one, without a way to list them.
+    /// All literal children xored: the only child if there is one, without a way to list them.
     literals_xor: u32,
 }
 
@@ -129,10 +129,10 @@ impl Token {
     }
 }
 
-/// A branch still to be visited, and what is left of the subject there.
+/// A branch still to be visited, and the rest of the subject there.
 type Pending<'a> = (u32, Option<&'a [u8]>);
 
-/// By what a child hangs at its parent.
+/// The link between a child and its parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Edge<'a> {
     Here,
@@ -204,7 +204,7 @@ impl<E: Entry> Trie<E> {
         }
     }
 
-    /// How many patterns there are.
+    /// The number of patterns.
     pub(super) fn len(&self) -> usize {
         self.leaves.len()
     }
@@ -226,7 +226,7 @@ impl<E: Entry> Trie<E> {
         Some(&mut self.leaves[leaf].head)
     }
 
-    /// Removes a pattern, and every branch that it alone needed.
+    /// Removes a pattern, and every branch needed by it alone.
     pub(super) fn remove(&mut self, pattern: &[u8]) {
         let Some(leaf) = self.find(pattern) else { return };
         let mut branch = self.leaves[leaf].parent;
@@ -240,8 +240,8 @@ impl<E: Entry> Trie<E> {
         self.shrink();
     }
 
-    /// Visits the head of every pattern that matches, until told to stop. Counts the branches on
-    /// its way: patterns of stars and tokens can make them twice as many with each token.
+    /// Visits the head of every pattern that matches, until `visit` stops it. Counts the branches
+    /// on its way: patterns of stars and tokens can make them twice as many with each token.
     pub(super) fn walk(
         &self,
         subject: &[u8],
@@ -352,7 +352,7 @@ impl<E: Entry> Trie<E> {
         parent
     }
 
-    /// Moves the last leaf to the place of one that hangs nowhere, and drops that one.
+    /// Moves the last leaf to the place of an unlinked one, and drops that one.
     fn fill_gap(&mut self, gap: usize) {
         let last = self.leaves.len() - 1;
         if gap != last {
@@ -380,7 +380,7 @@ impl<E: Entry> Trie<E> {
         }
     }
 
-    /// Hangs a child where there is none.
+    /// Adds a child where there is none.
     fn link(&mut self, at: u32, edge: Edge<'_>, child: Child) {
         let branch = &mut self.branches[at as usize];
         match edge {
@@ -513,7 +513,7 @@ fn hash(random: &RandomState, at: u32, token: &[u8]) -> u64 {
 
 #[cfg(any(test, feature = "fuzz"))]
 impl<E: Entry> Trie<E> {
-    /// Asserts that nothing of former patterns is left.
+    /// Asserts that no trace of former patterns is left.
     pub(super) fn assert_bare(&self) {
         assert_eq!((self.branches.len(), self.leaves.len(), self.edges.len()), (1, 0, 0));
         assert_eq!((self.branches[0].literals, self.branches[0].literals_xor), (0, 0));

@@ -1,8 +1,8 @@
 //! Reply subjects that one connection may publish to because it received them (`allow_responses`).
 //!
-//! They are kept in two generations. When the younger one holds half of what may be open, or the
-//! older one has expired as a whole, the older one is closed and the younger one takes its place:
-//! nothing is looked through for what is old.
+//! They are kept in two generations. When the younger one holds half of the limit, or the older one
+//! has expired as a whole, the older one is closed and the younger one takes its place: nothing
+//! searches for old ones.
 //!
 //! Knows no clock: `now` is an argument.
 //! Invariant: a generation holds at most half of [`REPLY_COUNT_MAX`] subjects and of
@@ -31,7 +31,7 @@ pub struct Replies {
     rule: AllowResponses,
     young: Generation,
     old: Generation,
-    /// Generations that are closed, as far as their memory is not given back.
+    /// Closed generations whose memory is still to be given back.
     closed: Vec<Table<Open>>,
     random: RandomState,
 }
@@ -42,7 +42,7 @@ struct Generation {
     open: Table<Open>,
     /// Sum of the lengths of the subjects.
     bytes: usize,
-    /// When the first one was opened.
+    /// The time when the first one was opened.
     since: u64,
 }
 
@@ -68,12 +68,12 @@ impl Replies {
         }
     }
 
-    /// Opens `reply`, the reply subject of a message that was delivered. To be called only where
-    /// the permissions do not let the user publish there anyway.
+    /// Opens `reply`, the reply subject of a delivered message. To be called only if the
+    /// permissions do not let the user publish there anyway.
     ///
     /// When too many are open, the older half is closed.
     /// nats-differs: there, a message with a reply subject that is still open opens nothing and
-    /// uses one of the publications up, so that nobody may answer two requests of one inbox. Here
+    /// uses one of the publications up, so two requests of one inbox cannot both be answered. Here
     /// each message opens its reply subject anew.
     pub fn open(&mut self, reply: &[u8], now: u64) {
         self.free_some();
@@ -93,8 +93,8 @@ impl Replies {
         self.young.open.insert(hash, opened, |open| self::hash(&self.random, &open.subject));
     }
 
-    /// Tells whether a message may be published on `subject` because it is an open reply, and
-    /// counts that publication.
+    /// True if a message may be published on `subject` because it is an open reply. Counts that
+    /// publication.
     pub fn take(&mut self, subject: &[u8], now: u64) -> bool {
         let hash = hash(&self.random, subject);
         let is_it = |open: &Open| *open.subject == *subject;
@@ -121,7 +121,7 @@ impl Replies {
 }
 
 impl Generation {
-    /// There is no room for a subject of that length.
+    /// True if there is no room for a subject of that length.
     fn is_full(&self, len: usize) -> bool {
         !self.open.is_empty()
             && (self.open.len() >= REPLY_COUNT_MAX / 2 || self.bytes + len > REPLY_BYTES_MAX / 2)

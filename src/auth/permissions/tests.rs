@@ -44,7 +44,7 @@ fn assert_subscribe(permissions: &Permissions, table: &[(&str, bool)]) {
     }
 }
 
-/// Whether a message on `subject` reaches the subscription, as a caller asks it.
+/// True if a message on `subject` reaches the subscription, checked as a caller does.
 fn reaches(permissions: &Permissions, line: &str, published: &str) -> bool {
     let (subject, queue) = arguments(line);
     assert!(permissions.can_subscribe(subject, queue), "{line}");
@@ -308,7 +308,7 @@ fn open_replies_are_bounded_and_the_oldest_go() {
     assert!((2..=REPLY_BYTES_MAX >> 20).contains(&open_count), "{open_count}");
 }
 
-/// A map and a list of ages: what may be answered, by a rule without limits of the whole.
+/// The open replies against a map and a list of ages, by a rule without limits of the whole.
 #[test]
 fn replies_agree_with_a_map() {
     let (max, expires) = (2, Duration::from_secs(1));
@@ -375,7 +375,7 @@ fn naive_match(pattern: &str, subject: &str, wild: bool) -> bool {
     pattern.len() == subject.len()
 }
 
-/// Lists of every length up to some thirty, so that both the scan and the index are asked.
+/// Lists of every length up to some thirty, so that both the scan and the index run.
 #[test]
 fn lists_agree_with_a_naive_oracle() {
     let mut random = Rng::with_seed(2_151);

@@ -1,9 +1,9 @@
 //! A chunk of frames.
 //!
-//! What a receiver only a little behind needs is small, and comes from the allocator. What is
-//! further behind is kept in mappings of their own: what an allocator gets back between two
-//! allocations that stay in use remains with the process, and after one slow consumer that could be
-//! all of its 64 MiB. What several receivers wait for is kept once.
+//! The queue of a receiver only a little behind is small, and comes from the allocator. That of one
+//! further behind is kept in mappings of its own: memory that an allocator gets back between two
+//! allocations in use remains with the process, and after one slow consumer that could be all of
+//! its 64 MiB. Frames that wait for several receivers are kept once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use memmap2::{MmapMut, MmapOptions};
 
 use crate::conn::outbound::spares;
 
-/// Bytes of a mapping: enough that a lock and a few system calls are little beside writing it to a
+/// Bytes of a mapping: enough that a lock and a few system calls cost little beside the write to a
 /// socket, and no more, since a thousand receivers may be that far behind at once.
 pub(super) const MAPPED_LEN: usize = 64 * 1024;
 
@@ -23,7 +23,7 @@ pub(super) enum Chunk {
         map: MmapMut,
         len: usize,
     },
-    /// In several queues.
+    /// Shared by several queues.
     Shared(Arc<Vec<u8>>),
 }
 
@@ -39,7 +39,7 @@ impl Chunk {
         Chunk::Heap(Vec::with_capacity(capacity))
     }
 
-    /// Bytes that it can hold in all.
+    /// Its capacity in bytes.
     pub(super) fn capacity(&self) -> usize {
         match self {
             Chunk::Heap(bytes) => bytes.capacity(),
@@ -48,7 +48,7 @@ impl Chunk {
         }
     }
 
-    /// Appends what there is room for; tells how many bytes that was.
+    /// Appends the bytes that fit; returns their number.
     #[inline]
     pub(super) fn append(&mut self, frames: &[u8]) -> usize {
         let taken = frames.len().min(self.capacity() - self.len());
@@ -64,7 +64,7 @@ impl Chunk {
         taken
     }
 
-    /// Lets another chunk have its memory, now that its bytes are written.
+    /// Offers its memory to another chunk, once its bytes are written.
     pub(super) fn recycle(self) {
         if let Chunk::Mapped { map, .. } = self {
             spares::keep(map);

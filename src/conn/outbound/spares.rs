@@ -1,9 +1,9 @@
 //! Empty mappings, kept for the next connection that falls behind.
 //!
 //! A receiver as fast as its publisher still falls behind and catches up many times a second. New
-//! pages for what waits meanwhile cost more than to write it: so a mapping that has become empty is
-//! used again. All threads share the mappings, for who appends is rarely who writes. What nobody
-//! needed from one [`trim`] to the next goes back to the system.
+//! pages for its queue cost more than to write it: so an empty mapping is used again. All threads
+//! share the mappings, since the thread that appends is rarely the one that writes. Mappings not
+//! needed from one [`trim`] to the next go back to the system.
 
 use memmap2::MmapMut;
 use parking_lot::Mutex;
@@ -25,13 +25,13 @@ pub(super) fn take() -> Option<MmapMut> {
 
 /// Keeps a mapping, or gives it back to the system if there are enough.
 pub(super) fn keep(map: MmapMut) {
-    // The lock is let go of before the system is called.
+    // The lock is released before the system is called.
     let beyond = SPARES.lock().keep(map);
     drop(beyond);
 }
 
-/// Gives back to the system what nobody has needed since the last call. True if something is left,
-/// so that another call is due.
+/// Gives back to the system the mappings not needed since the last call. True if some are left, so
+/// that another call is due.
 pub fn trim() -> bool {
     let (idle, is_left) = {
         let mut spares = SPARES.lock();
@@ -44,7 +44,7 @@ pub fn trim() -> bool {
 /// Mappings, the last one used last.
 struct Spares {
     maps: Vec<MmapMut>,
-    /// The fewest there were since the last trim.
+    /// The smallest number since the last trim.
     fewest: usize,
 }
 
@@ -59,7 +59,7 @@ impl Spares {
         map
     }
 
-    /// Returns what there is no room for.
+    /// Returns the mapping if there is no room for it.
     fn keep(&mut self, map: MmapMut) -> Option<MmapMut> {
         if self.maps.len() == SPARES_MAX {
             return Some(map);
