@@ -1,6 +1,6 @@
-//! `/healthz`: whether the server takes clients.
+//! `/healthz`: shows whether the server accepts clients.
 //!
-//! The answer is one line. What is asked about JetStream changes nothing.
+//! The answer is one line. Parameters about JetStream change nothing.
 //! nats: server/monitor.go `HandleHealthz`, `healthz`
 
 use crate::monitor::params::Params;
@@ -11,7 +11,7 @@ const UNHEALTHY: u16 = 500;
 const FLAGS: [&str; 5] =
     ["js-enabled", "js-enabled-only", "js-server-only", "js-meta-only", "details"];
 
-/// Answers for good health, or tells that the server is in lame duck mode.
+/// Reports good health, or lame duck mode.
 ///
 /// # Errors
 /// [`QueryError`] for a parameter that is no flag.

@@ -41,7 +41,7 @@ impl Serialize for Date {
     }
 }
 
-/// A number that is written without fraction when it has none.
+/// A number written without fraction if it is whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Float(pub f64);
 

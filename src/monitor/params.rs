@@ -14,7 +14,7 @@ use crate::monitor::QueryError;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Params(Vec<(String, String)>);
 
-/// What `subs` asks for.
+/// The subscriptions that a request asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Subs {
     /// No subscriptions.
@@ -84,7 +84,7 @@ impl Params {
         Ok(usize::try_from(self.int(name)?).ok().filter(|number| *number > 0))
     }
 
-    /// What `subs` asks for.
+    /// The parameter `subs`.
     ///
     /// # Errors
     /// [`QueryError`] if it is neither `detail` nor a flag.

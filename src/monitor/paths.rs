@@ -22,7 +22,7 @@ pub(super) fn clean(path: &str) -> String {
     clean
 }
 
-/// Whether a path means this place. A slash that was sent as `%2f` divides nothing.
+/// True if a path means this place. A slash sent as `%2f` divides nothing.
 pub(super) fn is_at(path: &str, place: &str) -> bool {
     let decoded = path.split('/').map(|segment| percent_decode(segment.as_bytes()));
     decoded.eq(place.split('/').map(|segment| Some(segment.as_bytes().to_vec())))

@@ -1,9 +1,9 @@
-//! `Dials`: which servers to reach, by which connection, and when to try again.
+//! `Dials`: servers to reach, the connections to them, and the times of attempts.
 //!
-//! A *target* is an address: one of the configuration, which is tried for ever, or one that was
-//! heard of, which is tried a few times and when it has its turn ([`Hearsay`]). Which server
-//! answers there is known once one did. A dial is *waiting* for its time, or *under way* until it
-//! is told what became of it.
+//! A *target* is an address: one of the configuration, which is tried again and again, or one known
+//! only by gossip, which is tried a few times and when it has its turn ([`Hearsay`]). The server at
+//! an address is known once it has answered. A dial is *waiting* for its time, or *under way* until
+//! its result is reported.
 //! nats: server/route.go `connectToRoute`, `reConnectToRoute`, `processImplicitRoute`
 
 use std::cmp::Reverse;
@@ -19,10 +19,10 @@ use crate::base::moment::Moment;
 use crate::config::route_url::{RouteLogin, RouteUrl};
 use crate::route::hearsay::Hearsay;
 
-/// Which of the connections to another server one is.
+/// The place of a connection among those to another server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// The one of this index in the pool, which begins with the only one where there is no pool.
+    /// The one with this index in the pool; without a pool, index 0 is the only one.
     Pool(usize),
     /// The one that carries this account alone.
     Account(Box<str>),
@@ -34,21 +34,21 @@ impl Place {
 }
 
 /// One attempt to reach another server. It ends in [`Mesh::dial_failed`](super::mesh::Mesh), or in
-/// a [`Route`](crate::route::Route) of [`Role::Solicited`](crate::route::Role), which tells the
-/// mesh when it ends.
+/// a [`Route`](crate::route::Route) of [`Role::Solicited`](crate::route::Role), which reports its
+/// end to the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dial {
-    /// Name or address, IPv6 without brackets. To be resolved anew for each attempt.
+    /// Name or address, IPv6 without brackets. Resolved anew for each attempt.
     pub host: Box<str>,
     /// Port.
     pub port: u16,
     /// Credentials for the other server.
     pub login: Option<RouteLogin>,
-    /// What the connection is for.
+    /// The place of the connection.
     pub place: Place,
     /// It is a server of the configuration.
     pub explicit: bool,
-    /// As it was in the INFO that told of the server.
+    /// The mode of the INFO that introduced the server.
     pub gossip_mode: u8,
     pub(super) target: u64,
 }
@@ -59,11 +59,11 @@ pub(super) struct Dials {
     targets: BTreeMap<u64, Target>,
     explicit_count: u64,
     targets_made: u64,
-    /// Targets that were heard of, by the server that is there.
+    /// Targets known only by gossip, by the id of the server there.
     heard_of: BTreeMap<Box<str>, u64>,
     hearsay: Hearsay,
     dials: BTreeMap<Key, Pending>,
-    /// Attempts of a target that was heard of.
+    /// Attempts of a target known only by gossip.
     implicit_attempts: u64,
     /// Each pause is twice as long as the one before.
     backoff: bool,
@@ -77,28 +77,28 @@ type Key = (u64, Place);
 struct Target {
     url: RouteUrl,
     gossip_mode: u8,
-    /// Who told of it; none if it is of the configuration.
+    /// The server whose gossip named it; none if it is of the configuration.
     teller: Option<Box<str>>,
     /// Id of the server that answered there last, or is said to be there.
     server: Option<Box<str>>,
-    /// Somebody answered at some time.
+    /// True if a server has ever answered there.
     reached: bool,
 }
 
 /// A dial and its time.
 struct Pending {
-    /// When it is due; `None` while it is under way.
+    /// Its time; `None` while it is under way.
     due: Option<Moment>,
     /// Failures in a row.
     failures: u64,
 }
 
-/// What is worth telling about a failed dial.
+/// Facts about a failed dial, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    /// It is worth an error in the log.
+    /// True if it is worth an error in the log.
     pub report: bool,
-    /// Which attempt it was, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u64,
 }
 
@@ -141,8 +141,8 @@ impl Dials {
         self.targets.range(..self.explicit_count).map(|(&number, target)| (number, target))
     }
 
-    /// Hears from `teller` of a server that is not connected in that place: it is dialled, at the
-    /// address of the configuration if that has one.
+    /// Handles gossip of `teller` about a server that is not connected in that place: dials it, at
+    /// the address of the configuration if that has one.
     pub(super) fn hear_of(
         &mut self,
         teller: &str,
@@ -185,7 +185,7 @@ impl Dials {
         number
     }
 
-    /// Forgets an older word if there are too many to take in one more.
+    /// Forgets an older target of gossip if there is no room for one more.
     fn make_room(&mut self) {
         let idle = |number: &u64| self.dials.range(all_to(*number)).all(|(_, d)| d.due.is_some());
         let oldest = self.hearsay.surplus().find(idle);
@@ -194,12 +194,12 @@ impl Dials {
         }
     }
 
-    /// The server of that id is a target of the configuration.
+    /// True if the server with that id is a target of the configuration.
     pub(super) fn is_explicit(&self, server: &str) -> bool {
         self.explicit().any(|(_, target)| target.server.as_deref() == Some(server))
     }
 
-    /// Adds a dial, if its target is still there. One that waits and has not failed yet may come
+    /// Adds a dial, if its target is still there. A waiting one that has not failed yet may come
     /// earlier by that.
     fn schedule(&mut self, target: u64, place: Place, due: Moment) {
         if self.targets.contains_key(&target) {
@@ -216,7 +216,7 @@ impl Dials {
         self.dials.range(..(self.explicit_count, Place::FIRST))
     }
 
-    /// Dials to servers that were heard of, as long as not too many of them are under way.
+    /// Dials to servers known only by gossip, as long as not too many of them are under way.
     fn heard_of_dials(&self) -> impl Iterator<Item = (&Key, &Pending)> {
         let dials = self.dials.range((self.explicit_count, Place::FIRST)..);
         let under_way = dials.clone().filter(|(_, dial)| dial.due.is_none()).count();
@@ -231,7 +231,7 @@ impl Dials {
         explicit.min(heard_of.max(self.hearsay.ready_at()))
     }
 
-    /// A dial that is due, as long as it is `wanted` of the server that answered there last.
+    /// The next dial that is due, if it is still `wanted` of the server that answered there last.
     pub(super) fn next(
         &mut self,
         now: Moment,
@@ -267,8 +267,8 @@ impl Dials {
         }
     }
 
-    /// Which dial is due and has its turn: those of the configuration first, then by who told of
-    /// the server, those that have been reached before, and the newest of those tried least.
+    /// The next dial that is due and has its turn: those of the configuration first, then in the
+    /// turn of their tellers, those reached before, and the newest of those tried least.
     fn next_key(&self, now: Moment) -> Option<Key> {
         let is_due = |(_, dial): &(&Key, &Pending)| dial.due.is_some_and(|due| due <= now);
         let explicit = self.explicit_dials().find(is_due);
@@ -286,10 +286,10 @@ impl Dials {
         due.min_by_key(turn).map(|(key, _)| key.clone())
     }
 
-    /// A dial has found that server, and is settled.
+    /// Settles a dial that has reached that server.
     pub(super) fn reached(&mut self, dial: &Dial, server: &str) {
         self.forget(dial);
-        // A target that was heard of is one server, whatever its address.
+        // A target known only by gossip is one server, at any address.
         if let Some(&double) = self.heard_of.get(server)
             && double != dial.target
         {
@@ -304,19 +304,19 @@ impl Dials {
         }
     }
 
-    /// Goes on with another connection to where a dial came from.
+    /// Adds another connection to the target of a dial.
     pub(super) fn go_on(&mut self, dial: &Dial, place: Place, now: Moment) {
         self.schedule(dial.target, place, now);
     }
 
-    /// A connection that a dial had made is lost.
+    /// Handles the loss of a connection that a dial had made.
     pub(super) fn lost(&mut self, dial: &Dial, now: Moment) {
         let pause = if dial.explicit { ROUTE_RETRY_PAUSE } else { Duration::ZERO };
         let due = now + pause + self.jitter();
         self.schedule(dial.target, dial.place.clone(), due);
     }
 
-    /// A server that others had dialled is gone: it is dialled if it is one of the configuration.
+    /// Handles the loss of a server that others had dialled: dials it if it is of the configuration.
     pub(super) fn gone(&mut self, server: &str, now: Moment) {
         let due = now + ROUTE_RETRY_PAUSE + self.jitter();
         let its = self.explicit().filter(|(_, target)| target.server.as_deref() == Some(server));
@@ -325,8 +325,8 @@ impl Dials {
         }
     }
 
-    /// A dial reached nobody, or nobody that can be talked to. It is tried again, if it is of the
-    /// configuration or has attempts left.
+    /// Handles a failed dial. It is tried again, if it is of the configuration or has attempts
+    /// left.
     pub(super) fn failed(&mut self, dial: &Dial, now: Moment) -> Failure {
         let jitter = self.jitter();
         let Some(pending) = self.dials.get_mut(&dial.key()) else {
@@ -345,13 +345,12 @@ impl Dials {
         Failure { report, attempt }
     }
 
-    /// A dial is not worth trying again.
+    /// Drops a dial for good.
     pub(super) fn forget(&mut self, dial: &Dial) {
         self.dials.remove(&dial.key());
     }
 
-    /// A target that was heard of is not worth anything any more. One of the configuration stays,
-    /// without a dial.
+    /// Drops a target known only by gossip. One of the configuration stays, without a dial.
     pub(super) fn drop_target(&mut self, number: u64) {
         let dials: Vec<Key> =
             self.dials.range(all_to(number)).map(|(key, _)| key.clone()).collect();
@@ -381,7 +380,7 @@ fn all_to(target: u64) -> Range<Key> {
     (target, Place::FIRST)..(target + 1, Place::FIRST)
 }
 
-/// Of the attempts to reach somebody who never answered, the first and every so-many-th is told.
+/// Of the attempts to reach a server that never answered, the first and every n-th is logged.
 ///
 /// nats: server/const.go `DEFAULT_CONNECT_ERROR_REPORTS`
 const REPORT_EVERY: u64 = 3600;
@@ -404,7 +403,7 @@ mod tests {
         dials.next(now, |_, _| true)
     }
 
-    /// The pause that a failure at `now` has led to, without its jitter.
+    /// The pause after a failure at `now`, without its jitter.
     fn pause(dials: &Dials, now: Moment) -> u64 {
         let pause = dials.next_due() - now;
         assert!(pause.subsec_millis() <= 100, "{pause:?}");
@@ -489,8 +488,8 @@ mod tests {
         }
     }
 
-    /// One server names 20,000 that do not exist: they are remembered and dialled within limits,
-    /// and whom another one names, and whom it names itself last, is reached all the same.
+    /// One server names 20,000 that do not exist: they are remembered and dialled within limits. A
+    /// server that another one names, or that the same one names last, is reached all the same.
     #[test]
     fn invented_servers_are_bounded_and_keep_no_real_one_out() {
         let mut dials = dials(&[7], 0, false);
@@ -498,7 +497,7 @@ mod tests {
         assert_eq!(dials.targets.len(), 1 + HEARD_OF_MAX);
         dials.hear_of("liar", "last", url(2), 0, Place::FIRST, Moment::START);
         dials.hear_of("honest", "real", url(3), 0, Place::FIRST, Moment::START);
-        // Somebody new all of the time is no better off.
+        // New tellers all of the time are no better off.
         for number in 0..100 {
             hear_of_many(&mut dials, &format!("liar{number}"), 1, Moment::START);
         }
@@ -514,7 +513,7 @@ mod tests {
         assert_eq!(ports[..4], [7, 2, 3, 1], "the configuration, then each who told");
         assert_eq!(under_way.len(), 1 + HEARD_OF_DIALS_MAX);
         assert_eq!(dials.next_due(), Moment::NEVER, "until one of them ends");
-        // Nothing answers, at once: that is dialled ten times a second.
+        // Nothing answers, and that at once: dialled ten times a second.
         let mut count = 0;
         while now < Moment::START + Duration::from_secs(20) {
             under_way.drain(..).for_each(|dial| _ = dials.failed(&dial, now));
@@ -543,7 +542,7 @@ mod tests {
             }
         }
         assert_eq!((dials.targets.len(), dials.dials.len()), (HEARD_OF_MAX, HEARD_OF_MAX));
-        // Two of them turn out to be the same.
+        // Two of them prove to be the same.
         let one = next(&mut dials, Moment::START).unwrap();
         let other = next(&mut dials, Moment::START).unwrap();
         dials.reached(&one, "N0");

@@ -1,10 +1,10 @@
 //! Fuzz body of the mesh: operations of clients, of the network and of operators on a cluster in
 //! memory, against a naive model.
 //!
-//! Whatever has happened: when all servers can reach each other again, every one of them is
-//! connected to every other one, and knows of exactly the interest that there is. From then on each
-//! message comes exactly once to each plain subscriber and to one member of each queue group, and
-//! crosses no more than one cable.
+//! After any operations: when all servers can reach each other again, each is connected to each
+//! other one, and knows exactly the existing interest. From then on each message comes exactly once
+//! to each plain subscriber and to one member of each queue group, and crosses no more than one
+//! cable.
 
 mod hostile;
 mod nats_server;
@@ -31,35 +31,35 @@ const QUEUES: [Option<&str>; 5] = [None, None, Some("q"), Some("r"), Some("s")];
 /// Clients of each server.
 const CLIENTS: usize = 3;
 
-/// Messages that are published once all is settled.
+/// Messages published once the cluster has settled.
 const MESSAGES: usize = 40;
 
 /// A subscription by server, client and sid.
 type Key = (usize, usize, usize);
 
-/// A cluster and what its clients have done.
+/// A cluster and the state of its clients.
 pub(crate) struct Play {
     pub(crate) world: World,
     subscriptions: BTreeMap<Key, (&'static str, Option<&'static str>)>,
     sids: usize,
     messages: usize,
-    /// What came, and where.
+    /// The subscriptions that got each message.
     arrived: BTreeMap<usize, Vec<Key>>,
-    /// Messages on cables since the last time that was looked at.
+    /// Messages on cables since the last check.
     crossed: Vec<Crossing>,
     /// Messages by number: the server where they were published.
     origins: BTreeMap<usize, usize>,
-    /// Those that another server has sent on, because no member of a group was left there: who is
-    /// not in that group may get them twice. The protocol cannot say that a message is for a group
-    /// alone.
+    /// Messages that another server has sent on, because no member of a group was left there: a
+    /// subscriber outside that group may get them twice. The protocol cannot say that a message is
+    /// for a group alone.
     sent_on: BTreeSet<usize>,
 }
 
-/// Operations of three bytes each. The first byte of all chooses the size and the settings of the
-/// cluster; chance, which decides what is lost and what is late, is made of the bytes too.
+/// Operations of three bytes each. The very first byte chooses the size and the settings of the
+/// cluster. The bytes also seed the choice of losses and delays.
 ///
 /// # Panics
-/// If what the head of this file says does not hold.
+/// If the assertions in the head of this file do not hold.
 pub fn fuzz_mesh(bytes: &[u8]) {
     let Some((&shape, ops)) = bytes.split_first() else { return };
     let seed = bytes.iter().fold(0_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(*byte));
@@ -74,7 +74,7 @@ pub fn fuzz_mesh(bytes: &[u8]) {
     }
 }
 
-/// What the servers of a cluster are set to.
+/// The settings of the servers of a cluster.
 fn settings(shape: u8) -> fn(usize) -> Cluster {
     fn pooled(_: usize) -> Cluster {
         Cluster { ping_interval: Duration::from_secs(2), ..Cluster::default() }
@@ -189,7 +189,7 @@ impl Play {
         }
     }
 
-    /// A client ends its connection and comes again.
+    /// Ends the connection of a client, which comes again.
     fn leave(&mut self, server: usize, client: usize) {
         let bench = &mut self.world.servers[server].bench;
         let text = bench.take(client);
@@ -202,7 +202,7 @@ impl Play {
         self.subscriptions.retain(|key, _| (key.0, key.1) != (server, client));
     }
 
-    /// A server ends and another one takes its place.
+    /// Ends a server, and starts another one in its place.
     pub(crate) fn restart(&mut self, server: usize) {
         self.receive();
         self.world.restart(server);
@@ -210,7 +210,7 @@ impl Play {
         self.welcome(server);
     }
 
-    /// Publishes one message, whose number is returned. `form` chooses how it is written.
+    /// Publishes one message, whose number is returned. `form` chooses its way of writing.
     fn publish(&mut self, server: usize, client: usize, subject: &str, form: usize) -> usize {
         self.messages += 1;
         let number = self.messages;
@@ -226,7 +226,7 @@ impl Play {
         number
     }
 
-    /// Takes what clients got. Nothing comes twice to a subscription.
+    /// Takes the messages for clients. Nothing comes twice to a subscription.
     fn receive(&mut self) {
         for crossing in std::mem::take(&mut self.world.crossed) {
             let number = number_of(&crossing.payload);
@@ -263,7 +263,7 @@ impl Play {
         }
     }
 
-    /// Lets the mesh become whole, and compares what the servers know with what there is.
+    /// Lets the mesh become whole, and compares the interest known to the servers with the truth.
     pub(crate) fn settle(&mut self) {
         self.world.settle();
         self.receive();
@@ -273,7 +273,7 @@ impl Play {
         }
     }
 
-    /// The interest of other servers that one knows of, each with its weight.
+    /// The interest that one server knows of others, each with its weight.
     fn known(&self, server: usize) -> BTreeMap<(usize, String, String), u64> {
         let routes = self.world.servers[server].mesh().routes();
         let of = |cid| {
@@ -295,7 +295,7 @@ impl Play {
         known
     }
 
-    /// What it should know.
+    /// The interest that it should know.
     fn truth(&self, server: usize) -> BTreeMap<(usize, String, String), u64> {
         let mut truth = BTreeMap::new();
         for (key, (subject, queue)) in self.subscriptions.iter().filter(|(key, _)| key.0 != server)
@@ -307,7 +307,7 @@ impl Play {
         truth
     }
 
-    /// Publishes from everywhere while bytes are on their way, and looks at what comes of it.
+    /// Publishes from everywhere while bytes are on their way, and checks the deliveries.
     pub(crate) fn publish_all(&mut self) {
         self.receive();
         self.crossed.clear();

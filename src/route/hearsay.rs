@@ -1,32 +1,32 @@
-//! `Hearsay`: the servers that were only heard of, by whom, and how fast they are dialled.
+//! `Hearsay`: servers known only by gossip, the *tellers* that named them, and the rate of dials.
 //!
-//! A server may be told of any number of others, which need not exist. So there is a limit to how
-//! many it remembers and to how many it dials in a time; and those who tell have their turns one
-//! after the other, so that nobody's word waits behind the thousand words of somebody else. Of one
-//! who tells, the newest word counts first, and the oldest is forgotten.
+//! A teller may name any number of servers, which need not exist. So both the number of remembered
+//! servers and the rate of dials have a limit; and tellers take turns, so that the servers of one
+//! do not wait behind the thousand servers of another. Of one teller, the newest server comes
+//! first, and the oldest is forgotten.
 //!
-//! Knows no address: a server that was heard of is the number of its target.
+//! Knows no address: it holds the numbers of targets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::limits::{HEARD_OF_BURST, HEARD_OF_MAX, HEARD_OF_PAUSE};
 use crate::base::moment::Moment;
 
-/// What others told of.
+/// All tellers and their targets.
 #[derive(Default)]
 pub(super) struct Hearsay {
     tellers: BTreeMap<Box<str>, Teller>,
     count: usize,
     /// Turns so far.
     turns: u64,
-    /// When all dials so far would have begun, one after the other with the pause between them.
+    /// The virtual time when all dials so far would have begun, with the pause between them.
     spent: Moment,
 }
 
-/// A server that told of others.
+/// A server that named others.
 struct Teller {
     targets: BTreeSet<u64>,
-    /// Its last turn. Who is new comes last, so that it is no use to be new again and again.
+    /// Its last turn. A new teller comes last, so that it is no use to be new again and again.
     turn: u64,
 }
 
@@ -50,24 +50,25 @@ impl Hearsay {
         }
     }
 
-    /// One more has no room unless one of these goes: those of who told of most, the oldest first.
+    /// Targets of which one has to go before another is added: those of the largest teller, the
+    /// oldest first.
     pub(super) fn surplus(&self) -> impl Iterator<Item = u64> {
         let full = self.count >= HEARD_OF_MAX;
         let most = self.tellers.values().max_by_key(|teller| teller.targets.len());
         most.filter(|_| full).into_iter().flat_map(|teller| teller.targets.iter().copied())
     }
 
-    /// When the next one may be dialled.
+    /// The time when the next one may be dialled.
     pub(super) fn ready_at(&self) -> Moment {
         Moment::START + self.spent.since(Moment::START + HEARD_OF_PAUSE * (HEARD_OF_BURST - 1))
     }
 
-    /// The smaller, the earlier it is the turn of who told.
+    /// The turn of a teller; the smallest one is next.
     pub(super) fn turn(&self, teller: &str) -> u64 {
         self.tellers.get(teller).map_or(u64::MAX, |teller| teller.turn)
     }
 
-    /// One of who told is dialled.
+    /// Takes the turn of a teller for a dial.
     pub(super) fn take_turn(&mut self, teller: &str, now: Moment) {
         self.spent = self.spent.max(now) + HEARD_OF_PAUSE;
         self.turns += 1;

@@ -1,7 +1,7 @@
-//! `Silence`: whether the other server still says anything while it is sent messages.
+//! `Silence`: detects another server that says nothing while messages are sent to it.
 //!
-//! A process can stand still while its kernel goes on to acknowledge what it is sent, and no
-//! timeout of TCP notices that. So the owner looks several times in `silence_max`.
+//! A process can hang while its kernel goes on to acknowledge data, and no timeout of TCP notices
+//! that. So the owner looks several times in `silence_max`.
 //!
 //! ```text
 //!   messages go out  -->  asked by  -->  passed over  -->  passed over  -->  given up
@@ -9,47 +9,48 @@
 //!                    each arrow is a look: a third of `silence_max`
 //! ```
 //!
-//! Nobody is blamed who is only busy, slow, or behind. Any byte is a sign of life, and so is any
-//! that the socket takes of what it had refused. A question that waits behind such bytes was not
-//! heard: that one is for the write deadline to judge. And looks are counted, not time: the owner
-//! reads between two of them, so that a standstill of this server counts as one.
+//! A server that is only busy, slow, or behind is not given up. Any byte received is a sign of
+//! life, and so is any byte that its socket accepts after having refused some. A PING that waits
+//! behind such bytes was not heard: the write deadline decides about that one. And looks are
+//! counted, not time: the owner reads between two of them, so that a stall of this server counts as
+//! one.
 //!
 //! Knows no connection and no clock.
 //!
-//! nats-differs: the real server asks whatever the traffic, every 30 seconds, and takes the third
-//! question without an answer for the end.
+//! nats-differs: the real server asks whatever the traffic, every 30 seconds, and the third PING
+//! without an answer ends the connection.
 
 use std::time::Duration;
 
 use crate::base::moment::Moment;
 use crate::conn::Progress;
 
-/// Looks in `silence_max`, and how many of them may find nothing after the one that asks.
+/// Looks in `silence_max`, and the number of them without result after the one that asks.
 const LOOKS: u32 = 3;
 
-/// How long one other server has been silent.
+/// The silence of one other server.
 pub(super) struct Silence {
-    /// When to look next; `NEVER` before it is known who is there.
+    /// Time of the next look; `NEVER` before the other server has introduced itself.
     pub(super) due: Moment,
     heard_at: Moment,
-    /// Looks in a row that found no sign of life, although there was something to be heard.
+    /// Looks in a row without a sign of life, although one was due.
     in_vain: u32,
     /// Messages that had been sent at the last look that found it silent.
     out_msgs: u64,
-    /// Something waited for the socket at the last look.
+    /// True if bytes waited for the socket at the last look.
     blocked: bool,
-    /// So it was when it was asked.
+    /// True if bytes waited for the socket when it was asked.
     is_question_stuck: bool,
 }
 
-/// What is to be done after a look.
+/// The action after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
     /// Nothing.
     Alive,
     /// Ask for a sign of life.
     Ask,
-    /// Prefer others.
+    /// Prefer other servers.
     PassOver,
     /// Give it up.
     GiveUp,
@@ -67,19 +68,19 @@ impl Silence {
         }
     }
 
-    /// It is known who is there.
+    /// Begins once the other server has introduced itself.
     pub(super) fn begin(&mut self, now: Moment, silence_max: Duration) {
         self.due = now + silence_max / LOOKS;
     }
 
-    /// Something has come. True if it ends a silence.
+    /// Handles a sign of life. True if it ends a silence.
     #[inline]
     pub(super) fn heard(&mut self, now: Moment) -> bool {
         self.heard_at = now;
         std::mem::take(&mut self.in_vain) > 0
     }
 
-    /// The look that was due, by which so many messages have been sent.
+    /// Takes the look that was due; `out_msgs` messages have been sent by then.
     pub(super) fn look(
         &mut self,
         now: Moment,
@@ -123,7 +124,7 @@ mod tests {
     const MAX: Duration = Duration::from_secs(6);
     const SPAN: Duration = Duration::from_secs(2);
 
-    /// A route at which is looked when that is due.
+    /// A route that is looked at when due.
     struct Watched {
         silence: Silence,
         now: Moment,
@@ -175,7 +176,7 @@ mod tests {
         let start = other.now;
         assert_eq!(other.send(4), [Look::Ask, Look::PassOver, Look::PassOver, Look::GiveUp]);
         assert!(other.now - start <= Duration::from_secs(8));
-        // One message is enough.
+        // One message suffices.
         let mut other = Watched::new();
         other.sent = 1;
         let looks = [(); 4].map(|()| other.look());
@@ -198,7 +199,7 @@ mod tests {
         let mut other = Watched::new();
         for _ in 0..100 {
             assert_eq!(other.send(3), [Look::Ask, Look::PassOver, Look::PassOver]);
-            // Late, and perhaps no answer.
+            // Late, and perhaps no answer to the PING.
             assert!(other.silence.heard(other.now));
             assert!(!other.silence.heard(other.now + SPAN / 2));
             assert_eq!(other.send(1), [Look::Alive]);
@@ -218,12 +219,12 @@ mod tests {
             other.block(Some(other.now + SPAN / 2));
             assert_eq!(other.send(1), [Look::Alive]);
         }
-        // What it has refused before the last look it has taken meanwhile.
+        // It has accepted the refused bytes since the last look.
         other.progress.blocked = false;
         assert_eq!(other.send(2), [Look::Alive, Look::Ask]);
     }
 
-    /// The question has not even gone out.
+    /// The PING has not even gone out.
     #[test]
     fn who_takes_nothing_is_passed_over_and_not_given_up() {
         let mut other = Watched::new();

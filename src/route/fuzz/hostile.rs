@@ -1,5 +1,5 @@
-//! Fuzz body of the route machine: whatever the other side says, it gets nothing that it may not
-//! have, and leaves nothing behind.
+//! Fuzz body of the route machine: any bytes from the other side give it no access without
+//! permission, and leave nothing behind.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -18,11 +18,11 @@ use crate::route::mesh::Mesh;
 use crate::route::{Role, Route};
 use crate::sublist::Entry;
 
-/// One connection that says `bytes`, cut at random. The first byte chooses who dialled, whether
-/// there is authorization, and whether there is a pool.
+/// One connection that sends `bytes`, cut at random. The first byte chooses the dialling side,
+/// authorization or none, and a pool or none.
 ///
 /// # Panics
-/// If somebody without credentials is heard, or if anything of the connection outlives it.
+/// If bytes without credentials take effect, or any state of the connection outlives it.
 pub fn fuzz_route(bytes: &[u8]) {
     let Some((&flags, mut input)) = bytes.split_first() else { return };
     let (solicits, needs_login) = (flags & 1 != 0, flags & 2 != 0);
@@ -52,7 +52,7 @@ pub fn fuzz_route(bytes: &[u8]) {
     let mut session = Session::new(route, &bench.delivery.settings);
     let seed = bytes.iter().fold(0_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(*byte));
     let mut random = fastrand::Rng::with_seed(seed);
-    // Nobody can know the password without naming it, in one way of writing JSON or another.
+    // A login has to contain the password, in one way of writing JSON or another.
     let names_password = |two: &[u8]| two.eq_ignore_ascii_case(b"pa") || two[0] == b'\\';
     let is_stranger = needs_login && !solicits && !input.windows(2).any(names_password);
     while !input.is_empty() && !conn.is_closed() {
@@ -88,7 +88,7 @@ pub fn fuzz_route(bytes: &[u8]) {
     conn.hang_up();
     assert_eq!((mesh.routes().len(), mesh.server_count(), remote_count(&bench)), (0, 0, 0));
     assert!(conn.subscriptions().is_empty());
-    // Nobody is told any more of what comes and goes here.
+    // No interest is announced to this end any more.
     bench.send(0, b"SUB b 3\r\nUNSUB 1\r\nPUB a 1\r\nx\r\n");
 }
 

@@ -1,8 +1,8 @@
-//! `NatsServer`: a model of nats-server in whom it dials and whom it tells of whom.
+//! `NatsServer`: a model of nats-server's dials and gossip.
 //!
 //! It has a pool of three connections and one for `$SYS`, no clients and no interest. Unlike a
-//! dialtone it dials both at once, keeps no second connection in one place, and forgets a server it
-//! has only heard of when that cannot be reached.
+//! dialtone it dials both at once, keeps no second connection in one place, and forgets a server
+//! known only by gossip if it cannot be reached.
 //! nats: server/route.go `connectToRoute`, `processRouteInfo`, `addRoute`, `processImplicitRoute`,
 //! `forwardNewRouteInfoToKnownServers`, `removeRoute`; server/client.go `reconnect`
 
@@ -42,7 +42,7 @@ const GOSSIP_OVERRIDE: u8 = 2;
 pub(super) struct NatsServer(Mutex<State>);
 
 struct State {
-    /// What INFO says of it.
+    /// Its facts for INFO.
     info: Info,
     /// The routes of its configuration.
     listed: Vec<RouteUrl>,
@@ -54,16 +54,16 @@ struct State {
     random: Rng,
 }
 
-/// What is known of one connection.
+/// The state of one connection.
 struct Link {
     conn: Arc<Conn>,
-    /// How it is dialled again, if it is; of an accepted one, how it could be.
+    /// The way to dial it again; of an accepted one, the way to its server.
     dial: Dial,
     solicited: bool,
     /// Another connection in its place was closed, for which this one may be closed there.
     retries: bool,
     gives_up: bool,
-    /// Whom it leads to, once that is known.
+    /// The id of the server at its other end, once that is known.
     remote: Option<String>,
     /// The next place in the pool is dialled when it answers.
     goes_on: bool,
@@ -78,7 +78,7 @@ pub(super) struct NatsRoute {
 }
 
 impl NatsServer {
-    /// A server that has just been started, which is to dial those `listed`.
+    /// A new server, which is to dial those `listed`.
     pub(super) fn new(info: Info, listed: Vec<RouteUrl>, now: Moment, random: Rng) -> NatsServer {
         let both = [Place::FIRST, Place::Account(SYSTEM_ACCOUNT.into())];
         let dials = both.iter().flat_map(|place| {
@@ -95,21 +95,21 @@ impl NatsServer {
         }))
     }
 
-    /// Whom it dials now.
+    /// The next dial due.
     pub(super) fn next_dial(&self, now: Moment) -> Option<Dial> {
         let dials = &mut self.0.lock().dials;
         let at = dials.iter().position(|(_, due)| *due <= now)?;
         Some(dials.swap_remove(at).0)
     }
 
-    /// Nobody was reached: it tries again whom it was configured to.
+    /// Handles a dial that reached no server: tries again if it is of the configuration.
     pub(super) fn dial_failed(&self, dial: &Dial, now: Moment) {
         if dial.explicit {
             self.0.lock().dials.push((dial.clone(), now + ROUTE_RETRY_PAUSE));
         }
     }
 
-    /// How many connections there are to each other server.
+    /// The number of connections to each other server.
     pub(super) fn connections(&self) -> BTreeMap<String, usize> {
         let state = self.0.lock();
         let pools = state.pools.iter();
@@ -135,7 +135,7 @@ impl State {
         info
     }
 
-    /// The first INFO on a connection. Tells whom to tell what.
+    /// Handles the first INFO on a connection. Returns the INFO to forward, by connection.
     fn register(&mut self, cid: Cid, mut info: Info) -> Result<Vec<(Cid, Info)>, ProtoErr> {
         let duplicate = Err(ProtoErr::Refused(ClosedReason::DuplicateRoute));
         let is_self = info.server_id == self.info.server_id;
@@ -201,7 +201,7 @@ impl State {
         Ok(if is_told { self.gossip(cid, info) } else { Vec::new() })
     }
 
-    /// Says who it is, on a connection that it has dialled.
+    /// Introduces itself on a connection that it has dialled.
     fn introduce(&self, cid: Cid, index: usize) {
         let Link { conn, dial, .. } = &self.links[&cid];
         let mut own = Vec::new();
@@ -209,7 +209,7 @@ impl State {
         conn.append(&own);
     }
 
-    /// The server is one that this one dials.
+    /// Notes that the server is one that this one dials.
     fn upgrade(&mut self, cid: Cid, dial: &Dial) {
         let link = self.links.get_mut(&cid).expect("it is there");
         if !link.solicited || dial.explicit && !link.dial.explicit {
@@ -219,7 +219,7 @@ impl State {
         link.dial.explicit |= dial.explicit;
     }
 
-    /// A second connection in a place that is `taken`.
+    /// Refuses a second connection in a place that is `taken`.
     fn refuse(&mut self, cid: Cid, taken: Option<Cid>, gives_up: bool) -> ProtoErr {
         let link = self.links.get_mut(&cid).expect("it is there");
         link.gives_up |= gives_up;
@@ -235,7 +235,7 @@ impl State {
         ProtoErr::Refused(ClosedReason::DuplicateRoute)
     }
 
-    /// Whom to tell of a server that has come, on which connection, and what.
+    /// The INFO to forward about a new server, by connection.
     fn gossip(&self, cid: Cid, info: Info) -> Vec<(Cid, Info)> {
         let Link { dial, solicited, .. } = &self.links[&cid];
         let heard_of = *solicited && !dial.explicit && dial.gossip_mode != GOSSIP_OVERRIDE;
@@ -260,7 +260,7 @@ impl State {
         told.collect()
     }
 
-    /// Somebody tells of a third server.
+    /// Handles gossip about a third server.
     fn hear_of(&mut self, info: &Info, now: Moment) {
         let id = &info.server_id;
         let known = match &*info.route_account {
@@ -296,7 +296,7 @@ impl State {
     }
 }
 
-/// Until it is known who has connected.
+/// Used until the other server is known.
 const NOWHERE: RouteUrl = RouteUrl { host: String::new(), port: 0, login: None };
 
 fn dial(url: &RouteUrl, place: Place, explicit: bool, gossip_mode: u8) -> Dial {

@@ -49,16 +49,16 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
 }
 
-/// What a cluster is to be made of.
+/// The shape of a cluster.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// How many servers.
+    /// The number of servers.
     pub(crate) count: usize,
     /// The settings of each dialtone.
     pub(crate) settings: fn(usize) -> Cluster,
     /// Those whose bit is set are nats-servers.
     pub(crate) nats_servers: u32,
-    /// How many of them, the first ones, are listed as routes in the configuration of all.
+    /// The number of them, from the first, that are routes in the configuration of all.
     pub(crate) listed: usize,
 }
 
@@ -69,19 +69,19 @@ pub(crate) struct Server {
     brain: Brain,
 }
 
-/// What a server knows of the others.
+/// The state of a server in the cluster.
 enum Brain {
     Dialtone(Arc<Mesh>),
     NatsServer(Arc<NatsServer>),
 }
 
-/// Who speaks at one end of a cable.
+/// The machine at one end of a cable.
 enum Speaker {
     Dialtone(Box<Session<Route>>),
     NatsServer(Session<NatsRoute>),
 }
 
-/// The same to a session of either kind.
+/// Does the same with a session of either kind.
 macro_rules! either {
     ($speaker:expr, $session:ident => $does:expr) => {
         match $speaker {
@@ -105,11 +105,11 @@ pub(crate) struct End {
     /// Reads the same bytes, for the messages among them.
     tap: Parser<RouteRules>,
     wire: Arc<Queue>,
-    /// What both ends say would be compressed from now on; the cable carries it as it is.
+    /// Compression agreed on by both ends from now on; the cable carries plain bytes.
     compressed: bool,
     /// It has left its mesh.
     gone: bool,
-    /// And nothing of it is left there.
+    /// No trace of it is left there.
     forgotten: bool,
 }
 
@@ -129,7 +129,7 @@ struct Call {
     due: Moment,
 }
 
-/// A wire that holds what was written until it is carried.
+/// A wire that holds the written bytes until they are carried.
 #[derive(Default)]
 struct Queue(Mutex<Vec<u8>>);
 
@@ -218,19 +218,19 @@ impl World {
         self.servers[index] = server;
     }
 
-    /// Ends a connection for both sides; what is on its way is lost.
+    /// Ends a connection for both sides; bytes on their way are lost.
     pub(crate) fn cut(&mut self, at: usize) {
         (0..2).for_each(|side| self.lose(at, side));
     }
 
-    /// Ends a connection for one side, of which nothing more arrives; the other hears of it later.
+    /// Ends a connection for one side, where nothing more arrives; the other side notices later.
     pub(crate) fn lose(&mut self, at: usize, side: usize) {
         self.cables[at].ends[side].wire.0.lock().clear();
         self.hang_up(at, side, ClosedReason::ReadError);
         self.reap();
     }
 
-    /// Moves the clock and does all that is due then.
+    /// Moves the clock and handles everything due then.
     pub(crate) fn pass(&mut self, span: Duration) {
         self.now = self.now + span;
         for server in &mut self.servers {
@@ -245,7 +245,7 @@ impl World {
         self.reap();
     }
 
-    /// Who wants to dial does so, and is connected or fails some time later.
+    /// Starts all dials that are due; each connects or fails some time later.
     fn dial(&mut self) {
         for index in 0..self.servers.len() {
             while let Some(dial) = self.servers[index].brain.next_dial(self.now) {
@@ -275,7 +275,7 @@ impl World {
         let remote = format!("10.0.0.{}:{}", caller + 1, 40_000 + self.cables.len() % 20_000);
         let accepted = self.end(target, Role::Accepted, remote);
         self.cables.push(Cable { ends: [solicited, accepted] });
-        // Some connections are lost before anything is said.
+        // Some connections are lost before their first byte.
         if self.random.u8(..30) == 0 {
             self.cut(self.cables.len() - 1);
         }
@@ -308,7 +308,7 @@ impl World {
         }
     }
 
-    /// Carries up to `max` bytes from one end of a cable to the other, and tells whether any were.
+    /// Carries up to `max` bytes from one end of a cable to the other. True if any were.
     pub(crate) fn carry(&mut self, at: usize, side: usize, max: usize) -> bool {
         let [one, other] = &self.cables[at].ends;
         if self.sides[one.server] != self.sides[other.server] {
@@ -352,7 +352,7 @@ impl World {
         }
     }
 
-    /// What arrived at an end.
+    /// Handles the bytes that arrived at an end.
     fn feed(&mut self, at: usize, side: usize, input: &[u8]) {
         let from = self.cables[at].ends[1 - side].server;
         let end = &mut self.cables[at].ends[side];
@@ -371,7 +371,7 @@ impl World {
         }
     }
 
-    /// What the task of an end does whenever it is polled. True if there was something to do.
+    /// A turn of the task at an end. True if there was something to do.
     fn turn(&mut self, at: usize, side: usize) -> bool {
         let now = self.now;
         let end = &mut self.cables[at].ends[side];
@@ -411,7 +411,7 @@ impl World {
         }
     }
 
-    /// Connections that were closed leave their mesh.
+    /// Removes closed connections from their mesh.
     pub(crate) fn reap(&mut self) {
         let mut again = true;
         while std::mem::take(&mut again) {
@@ -431,7 +431,7 @@ impl World {
         }
     }
 
-    /// Whether every server has all the connections to every other one, and none to spare.
+    /// True if each server has all the connections to each other one, and no spare ones.
     pub(crate) fn is_whole(&self) -> bool {
         let cluster = |server: &Server| server.bench.registry.settings().options.cluster.clone();
         let size = |server: &Server| cluster(server).and_then(|cluster| cluster.pool_size);
@@ -455,7 +455,7 @@ impl World {
     /// Lets time pass until the mesh is whole and nothing more happens.
     ///
     /// # Panics
-    /// If that takes longer than it may.
+    /// If that takes longer than allowed.
     pub(crate) fn settle(&mut self) {
         self.sides.fill(0);
         let mut quiet = Duration::ZERO;
@@ -475,10 +475,10 @@ impl World {
     }
 }
 
-/// How long a mesh that is whole is watched: spares are let go of by then.
+/// Time for which a whole mesh is watched: spares are closed by then.
 const SETTLED: Duration = Duration::from_secs(6);
 
-/// How long a mesh may take to become whole: a stale connection is noticed and dialled anew.
+/// Time for a mesh to become whole: a stale connection is noticed and dialled anew.
 const SETTLE_MAX: Duration = Duration::from_secs(180);
 
 impl Server {
@@ -524,7 +524,7 @@ impl Brain {
         }
     }
 
-    /// How many connections there are to each other server.
+    /// The number of connections to each other server.
     fn connections(&self) -> BTreeMap<String, usize> {
         let mesh = match self {
             Brain::Dialtone(mesh) => mesh,
@@ -581,7 +581,7 @@ impl End {
     }
 }
 
-/// As servers are configured to find another one.
+/// The address of a server in the configuration of others.
 fn url(index: usize) -> String {
     format!("nats://{}", address(index))
 }
@@ -594,7 +594,7 @@ fn host(index: usize) -> String {
     format!("10.0.0.{}", index + 1)
 }
 
-/// Index of the server that a dial leads to.
+/// Index of the target of a dial.
 fn target(dial: &Dial) -> usize {
     let last = dial.host.rsplit('.').next().and_then(|number| number.parse::<usize>().ok());
     last.expect("an address of ours") - 1
