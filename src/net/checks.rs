@@ -1,10 +1,10 @@
-//! Checks: passwords are compared with bcrypt hashes by threads of their own.
+//! Checks: threads of their own compare passwords with bcrypt hashes.
 //!
 //! A hash takes as long as thousands of messages, so no worker computes one. There are as many
-//! threads as cores, started when there is something for them to do. The oldest of the checks that
-//! wait and the newest are made in turn: who comes while many guess passwords is not behind all of
-//! them, and nobody waits for ever. A connection has one check at most, and takes it back when it
-//! ends.
+//! threads as cores, started when there is work for them. They take the oldest and the newest
+//! waiting check in turn: a login while many clients guess passwords does not wait behind all of
+//! them, and each check is made at last. A connection has one check at most, and withdraws it when
+//! it ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::auth::{Check, Verdict};
 use crate::conn::Conn;
 
-/// Those of one server. Its threads end when this is dropped.
+/// The checks of one server. Its threads end when this is dropped.
 pub(crate) struct Checks {
     pool: Arc<Pool>,
     threads_max: usize,
 }
 
-/// What a connection holds of its check.
+/// A connection's hold on its check.
 pub(crate) struct Ticket {
     pool: Arc<Pool>,
     number: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Ticket {
 #[derive(Default)]
 struct Pool {
     queue: Mutex<Queue>,
-    /// There is one more to be made, or the pool has closed.
+    /// Signals a new check, or that the pool has closed.
     changed: Condvar,
 }
 
@@ -39,12 +39,12 @@ struct Pool {
 struct Queue {
     /// By number: the oldest is the first.
     waiting: BTreeMap<u64, Job>,
-    /// How many there have been.
+    /// The number of checks so far.
     count: u64,
     /// The newest is next.
     newest_next: bool,
     threads: usize,
-    /// Threads that wait for one.
+    /// The number of idle threads.
     idle: usize,
     closed: bool,
 }
@@ -60,7 +60,7 @@ impl Checks {
         Checks { pool: Arc::default(), threads_max }
     }
 
-    /// Has a check made, and `conn` woken then.
+    /// Queues a check; it wakes `conn` when it is done.
     pub(crate) fn add(&self, check: Check, conn: &Arc<Conn>) -> Ticket {
         let verdict = Arc::default();
         let job = Job { check, conn: Arc::clone(conn), verdict: Arc::clone(&verdict) };
@@ -136,7 +136,7 @@ impl Job {
 }
 
 impl Ticket {
-    /// The verdict, once it is there.
+    /// The verdict, once it is known.
     pub(crate) fn take_verdict(&self) -> Option<Verdict> {
         self.verdict.lock().take()
     }

@@ -1,5 +1,5 @@
-//! The files that tell others how to reach this process: pid file and ports file; and reading
-//! files in the real server's words.
+//! Files about this process for other programs, pid file and ports file; and reading files, with
+//! errors in the real server's words.
 //!
 //! nats: server/server.go `logPid`, `logPorts`, `deletePortsFile`, `resolveHostPorts`
 
@@ -13,10 +13,10 @@ use serde::Serialize;
 
 use crate::base::os_error::OsError;
 
-/// Only the owner needs to know where to send signals.
+/// Only the owner needs the target of signals.
 const PID_FILE_MODE: u32 = 0o600;
 
-/// Where the server listens, as URLs. What does not listen has none and is left out.
+/// Addresses of the listeners, as URLs. A listener that is off has none and is left out.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ports {
     /// For clients, `nats://127.0.0.1:4222`.
@@ -36,7 +36,7 @@ pub struct PortsFile {
     path: PathBuf,
 }
 
-/// Bytes of a text beyond which it is no configuration: a device, or the wrong file.
+/// Length above which a text is no configuration: a device, or the wrong file.
 const TEXT_LEN_MAX: u64 = 16 * 1024 * 1024;
 
 /// Reads a file of text.
@@ -70,15 +70,15 @@ pub fn write_pid(path: &Path) -> io::Result<()> {
     write!(file, "{}", std::process::id()).inspect_err(|_| forget(path))
 }
 
-/// Removes a file of a server that does not come to be.
+/// Removes a file of a server whose start failed.
 pub(crate) fn forget(path: &Path) {
-    // What cannot be removed is told by the error of the start.
+    // The error of the start is the one to report.
     let _ = fs::remove_file(path);
 }
 
 impl Ports {
-    /// The URLs of these listeners: one each, or one per address of this machine where a listener
-    /// takes them all.
+    /// The URLs of these listeners: one each, or one per address of this machine for a listener on
+    /// all of them.
     pub fn new(
         client: Option<SocketAddr>,
         monitor: Option<SocketAddr>,
@@ -94,8 +94,8 @@ impl Ports {
 }
 
 impl PortsFile {
-    /// Writes `<executable>_<pid>.ports` into `folder`, as JSON. It appears whole: who waits for
-    /// it never reads half of it.
+    /// Writes `<executable>_<pid>.ports` into `folder`, as JSON. It appears whole: no program that
+    /// waits for it reads half of it.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -126,8 +126,8 @@ fn urls(scheme: &str, addr: SocketAddr) -> Vec<String> {
     addrs.map(|addr| format!("{scheme}://{addr}")).collect()
 }
 
-/// Where clients that know of this server only by name can connect: all addresses of this machine
-/// where it listens on all of them, but for those that only the machine itself can reach.
+/// Addresses for clients that know this server only by name: all addresses of this machine, except
+/// those that only the machine itself can reach.
 ///
 /// nats: server/server.go `getNonLocalIPsIfHostIsIPAny`
 pub(crate) fn public_ips() -> Vec<IpAddr> {
@@ -135,9 +135,9 @@ pub(crate) fn public_ips() -> Vec<IpAddr> {
     own_ips().into_iter().filter(is_public).collect()
 }
 
-/// The addresses of this machine, interface by interface; none if they cannot be told.
-/// nats-differs: those that are valid only on one link are left out, since without the link's
-/// name nobody can connect to them.
+/// The addresses of this machine, interface by interface; none if they are unknown.
+/// nats-differs: addresses valid only on one link are left out, because without the link's name no
+/// client can use them.
 fn own_ips() -> Vec<IpAddr> {
     let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     interfaces.sort_by_key(|interface| interface.index);

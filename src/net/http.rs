@@ -1,9 +1,9 @@
 //! The monitoring endpoint: HTTP/1 around the pages of [`View`].
 //!
-//! Nobody is refused and nobody can fill it up: of many connections those give way whose other side
-//! has been waited for longest ([`Crowd`]), and so do the readers of long pages. Short pages, a
-//! probe's among them, are made at once by the task of their connection; a list is made by a thread
-//! for blocking work, as fast as it is read ([`List`]).
+//! No connection is refused and none can fill it up: of many connections those give way whose other
+//! side has been waited for longest ([`Crowd`]), and so do the readers of long pages. Short pages,
+//! a probe's among them, are made at once by the task of their connection; a list is made by a
+//! thread for blocking work, as fast as it is read ([`List`]).
 //! nats: server/server.go `startMonitoring`; Go's net/http `conn.serve`
 
 mod crowd;
@@ -40,7 +40,7 @@ const LISTS_MAX: usize = 64;
 /// Longest request line with its headers, bytes.
 const HEAD_LEN_MAX: usize = 16 * 1024;
 
-/// Longest body that is passed over for the sake of the next request, bytes.
+/// Longest body that is skipped for the sake of the next request, bytes.
 const BODY_LEN_MAX: u64 = 256 * 1024;
 
 /// Time for a request, and for the next one on a connection that is kept.
@@ -49,13 +49,13 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 /// Time for the other side to take a short answer, or a piece of a list.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Time for the other side to read the last answer before what it still sends is refused.
+/// Time for the other side to read the last answer before its further bytes are refused.
 const LINGER_MAX: Duration = Duration::from_millis(500);
 
 /// Bytes of an answer that the kernel may hold for a slow reader; it takes twice as many.
 const SEND_BUFFER_LEN: usize = 128 * 1024;
 
-/// What all requests share.
+/// The state shared by all requests.
 struct Endpoint {
     registry: Arc<Registry>,
     mesh: Option<Arc<Mesh>>,
@@ -67,7 +67,7 @@ struct Endpoint {
     making: Mutex<()>,
 }
 
-/// Answers requests at `listener` for ever.
+/// Answers requests at `listener` until the server stops.
 pub async fn serve(
     listener: TcpListener,
     registry: Arc<Registry>,
@@ -105,7 +105,7 @@ pub async fn serve(
 async fn serve_one(stream: TcpStream, endpoint: Arc<Endpoint>, entered: Entered) {
     let Entered { mut place, evicted, room: _room } = entered;
     place.wait();
-    // A socket that is gone already fails here, and its first read tells.
+    // A closed socket fails here, and its first read reports that.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_LEN);
     let mut connection = Connection { stream, endpoint, place, input: Vec::new(), searched: 0 };
@@ -126,7 +126,7 @@ struct Connection {
     place: Place,
     /// Read and not handled.
     input: Vec<u8>,
-    /// How far the end of a head was looked for in it.
+    /// Bytes of it that were searched for the end of a head.
     searched: usize,
 }
 
@@ -154,7 +154,7 @@ impl Connection {
         }
     }
 
-    /// Reads a request with its body; none if there is no more.
+    /// Reads a request with its body; none after the last one.
     async fn read_request(&mut self) -> io::Result<Option<Result<RequestHead, Rejected>>> {
         let len = loop {
             if let Some(len) = head_len(&self.input, self.searched) {
@@ -196,7 +196,7 @@ impl Connection {
         }
     }
 
-    /// Answers; any method as GET. Tells whether the connection is kept.
+    /// Answers; any method as GET. True if the connection is kept.
     async fn respond(&mut self, request: RequestHead) -> io::Result<bool> {
         if let Some(page) = self.endpoint.list(&request) {
             return self.respond_with_list(page, request).await;
@@ -226,8 +226,8 @@ impl Connection {
         }
     }
 
-    /// Ends the connection so that the last answer arrives: what was sent and not read would have
-    /// the kernel withdraw it.
+    /// Ends the connection so that the last answer arrives: unread bytes would make the kernel
+    /// withdraw it.
     async fn hang_up(&mut self) -> io::Result<()> {
         self.stream.shutdown().await?;
         let drain =
@@ -242,12 +242,12 @@ async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
 }
 
 impl Endpoint {
-    /// The page that is asked for, if it is a list.
+    /// The requested page, if it is a list.
     fn list(&self, request: &RequestHead) -> Option<Page> {
         self.with_view(|view| view.page(request).ok().filter(|page| page.is_list(&request.query)))
     }
 
-    /// The whole answer, and whether the connection is kept.
+    /// The whole answer, and true if the connection is kept.
     fn answer(&self, request: &RequestHead) -> (Vec<u8>, bool) {
         self.with_view(|view| {
             let answer = match view.page(request) {

@@ -1,8 +1,8 @@
 //! `Lane`: tasks that have much to do, in order.
 //!
 //! Such a task has a [`Place`] in a lane. A few of them are in at a time, the others wait in the
-//! order of their coming. So whoever else is woken by its socket waits for few turns, however many
-//! tasks have much to do.
+//! order of their coming. So a task woken by its socket waits for few turns, even if many tasks
+//! have much to do.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,10 +11,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Lets in a few at a time.
+/// Admits a few tasks at a time.
 pub(crate) struct Lane(Arc<Semaphore>);
 
-/// Where a task stands.
+/// The position of a task.
 #[derive(Default)]
 pub(crate) struct Place {
     state: State,
@@ -34,14 +34,14 @@ enum State {
 type Permit = OwnedSemaphorePermit;
 
 impl Lane {
-    /// Lets in so many.
+    /// A lane for so many at a time.
     pub(crate) fn new(count: usize) -> Lane {
         Lane(Arc::new(Semaphore::new(count)))
     }
 }
 
 impl Place {
-    /// Ready when the task is in, else has it woken then.
+    /// Ready when the task is in; else wakes it then.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, lane: &Lane) -> Poll<()> {
         if let State::Out = self.state {
             self.state = match Arc::clone(&lane.0).try_acquire_owned() {
@@ -58,19 +58,19 @@ impl Place {
         Poll::Ready(())
     }
 
-    /// Lets the next one in, if it is in itself, and stands behind all others when it comes again.
+    /// Lets the next one in, if it is in itself; the next time it starts behind all others.
     pub(crate) fn leave(&mut self) {
         if let State::In { .. } = self.state {
             self.state = State::Out;
         }
     }
 
-    /// The task has no more to do.
+    /// Ends its stay: the task has no more to do.
     pub(crate) fn end(&mut self) {
         self.over = true;
     }
 
-    /// The task had no more to do.
+    /// True if the task had no more to do.
     pub(crate) fn is_over(&self) -> bool {
         self.over
     }

@@ -1,18 +1,18 @@
-//! `Pace`: whether a connection is hurried; `Rests`: how it rests then.
+//! `Pace`: finds connections that are *hurried*; `Rests`: coalesces their reads.
 //!
 //! A client that writes each message by itself, as fast as it can, wakes its task for every few of
-//! them, and a wake-up costs many times what a message does. So such a connection rests: for a
-//! moment it wakes nobody, what it sends gathers, and is read at once and goes out together. It
-//! gathers on the client's side already, whose kernel lets only so many packets be on their way
-//! before they are acknowledged, which a read does; where they wait, they become one large packet.
+//! them, and a wake-up costs many times as much as a message. So such a connection rests: for a
+//! moment it wakes no task, and its bytes gather, to be read at once and sent on together. They
+//! gather on the client's side already: its kernel allows only so many packets on their way before
+//! they are acknowledged, which a read does; those that wait become one large packet.
 //!
-//! Between two rests some turns are taken as they come. Some kernels (BBR) adapt how much may be on
-//! its way to how much is acknowledged at once, and would soon send each small packet by itself
-//! again; these turns bring that down.
+//! Between two rests some turns are taken as they come. Some kernels (BBR) adapt the number of
+//! packets on their way to the bytes acknowledged at once, and would soon send each small packet by
+//! itself again; these turns bring the number down.
 //!
-//! Who waits for answers does not rest. That is who is sent about as many messages as it sends; and
-//! if messages come slower with rests than without, it waits for answers in some other way: then
-//! the next try is twice as far off.
+//! A client that waits for answers does not rest. That is one that gets about as many messages as
+//! it sends. And if messages come slower with rests than without, it waits for answers in some
+//! other way: then the next try is twice as far off.
 //!
 //! Knows counts and moments. Knows no socket, no clock and no thread.
 
@@ -20,46 +20,46 @@ use std::time::Duration;
 
 use crate::base::moment::Moment;
 
-/// How long a connection rests, in the milliseconds of tokio's timers.
+/// Length of a rest, in the milliseconds of tokio's timers.
 pub(crate) const REST: Duration = Duration::from_millis(1);
 
-/// A client that has not sent enough for another rest by then is hurried no more.
+/// A client that has not sent enough for another rest by then is not hurried any more.
 pub(crate) const CALM: Duration = Duration::from_millis(100);
 
-/// Bytes that are read although a connection rests. A socket's buffer holds twice as many; to ask
-/// for more would have the kernel change it.
+/// Bytes that end a rest early. A socket's buffer holds twice as many; a larger value would make
+/// the kernel change it.
 pub(crate) const PLENTY: usize = 64 * 1024;
 
 /// Turns that bring more messages are worth their wake-up.
 const FEW_MAX: u64 = 32;
 
-/// Turns further from each other are not too many.
+/// Turns with larger gaps are not too many.
 const GAP_MAX: Duration = Duration::from_micros(50);
 
-/// Messages further from each other are not many. Request and reply in turns are slower.
+/// Messages with larger gaps are not many. Request and reply in turns are slower.
 const INTERVAL_MAX: Duration = Duration::from_micros(12);
 
-/// Turns as they come between two rests: enough for what the client's kernel has learnt from the
-/// rest to be forgotten.
+/// Turns without rest between two rests: enough to make the client's kernel forget the effect of
+/// the rest.
 const TURNS: u32 = 16;
 
-/// Messages may come so many times slower with rests. It is far more than that where rests hold
-/// them up.
+/// Messages may come so many times slower with rests. Rests that hold up a client slow it far
+/// more.
 const SLOWER_MAX: u32 = 2;
 
-/// Who is sent one message for so many of its own, or more, may be waiting for each of them.
+/// A client that gets one message for so many of its own, or more, may wait for each of them.
 const ANSWERED_MIN: u64 = 8;
 
-/// Hurried turns after which rests are tried: to begin with, and at most.
+/// Hurried turns before rests are tried: to begin with, and at most.
 const PATIENCE_MIN: u16 = 16;
 const PATIENCE_MAX: u16 = 32 * 1024;
 
-/// What a task remembers of its turns, all of the time.
+/// The part of a task's state about its turns, kept all of the time.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Hurried turns; each of the others took one away.
+    /// Hurried turns; each other turn takes one away.
     hurried: u16,
-    /// Hurried turns from which it tries to rest.
+    /// Hurried turns at which rests are tried.
     patience: u16,
 }
 
@@ -70,7 +70,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// A turn has brought `messages`, `gap` after the one before. True if rests should be tried.
+    /// Counts a turn with `messages`, `gap` after the one before. True if rests should be tried.
     pub(crate) fn handle_turn(&mut self, gap: Duration, messages: u64) -> bool {
         if messages == 0 {
             return false;
@@ -88,12 +88,12 @@ impl Pace {
         true
     }
 
-    /// Rests have held up the client.
+    /// Notes that rests have held up the client.
     pub(crate) fn handle_harm(&mut self) {
         self.patience = self.patience.saturating_mul(2).min(PATIENCE_MAX);
     }
 
-    /// Rests were worth it.
+    /// Notes that rests were worth it.
     pub(crate) fn handle_gain(&mut self) {
         self.patience = PATIENCE_MIN;
     }
@@ -103,47 +103,47 @@ impl Pace {
 #[derive(Debug)]
 pub(crate) struct Rests {
     rests: bool,
-    /// When the last rest began, or, without one so far, the first of the turns.
+    /// Start of the last rest, or, without one so far, of the first of the turns.
     start: Moment,
     /// Turns since the last rest.
     turns: u32,
     /// Messages since `start`.
     messages: u64,
-    /// Messages that had been sent to the client by then.
+    /// Messages sent to the client by then.
     sent_before: u64,
-    /// Time from message to message that rests may take; unknown before the first one.
+    /// Longest time per message that rests may take; unknown before the first one.
     interval_max: Option<Duration>,
 }
 
-/// What a turn shows of rests.
+/// The result of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing yet.
+    /// Nothing to change.
     Go,
-    /// It is time for one; `proven` if those before were worth it.
+    /// A rest is due; `proven` if those before were worth it.
     Rest { proven: bool },
-    /// They hold up the client, or would, or it is not hurried any more.
+    /// Rests hold up the client, or would, or it is not hurried any more.
     Harm,
 }
 
 impl Rests {
-    /// There were none so far. `sent` messages have been sent to the client.
+    /// No rest so far. `sent` messages have been sent to the client.
     pub(crate) fn new(now: Moment, sent: u64) -> Rests {
         let (rests, turns, messages) = (false, 0, 0);
         Rests { rests, start: now, turns, messages, sent_before: sent, interval_max: None }
     }
 
-    /// The connection rests, and has to be woken.
+    /// True if the connection rests, and has to be woken.
     pub(crate) fn is_resting(&self) -> bool {
         self.rests
     }
 
-    /// The rest is over.
+    /// Ends the rest.
     pub(crate) fn wake(&mut self) {
         self.rests = false;
     }
 
-    /// A turn has brought `messages`. `sent` asks how many have been sent to the client.
+    /// Counts a turn with `messages`. `sent` gives the number sent to the client.
     pub(crate) fn handle_turn(
         &mut self,
         now: Moment,
@@ -177,7 +177,7 @@ mod tests {
         Duration::from_micros(micros)
     }
 
-    /// Turns until rests are tried, of at most `most`.
+    /// Turns until rests are tried, `most` at most.
     fn turns_until_tried(pace: &mut Pace, gap: u64, messages: u64, most: u32) -> Option<u32> {
         (1..=most).find(|_| pace.handle_turn(micros(gap), messages))
     }
@@ -199,7 +199,7 @@ mod tests {
             self.rests.handle_turn(self.now, messages, || self.sent)
         }
 
-        /// Turns until the first that shows something.
+        /// Turns until the first with a result.
         fn turns(&mut self, gap: u64, messages: u64) -> (u32, Verdict) {
             (1..)
                 .map(|turn| (turn, self.turn(gap, messages)))

@@ -1,4 +1,4 @@
-//! What the process uses of the machine, from Linux's `/proc`; elsewhere memory and time are 0.
+//! Resources used by the process, from Linux's `/proc`; elsewhere memory and time are 0.
 //!
 //! nats: server/pse/pse_linux.go
 
@@ -8,15 +8,15 @@ use std::time::Duration;
 use crate::base::moment::Moment;
 use crate::monitor::Process;
 
-/// Percent of a core are told for at least this time.
+/// The shortest time over which the percentage of a core is measured.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
-/// Linux counts processor time in ticks of 10 ms, whatever its timer does.
+/// Linux counts processor time in ticks of 10 ms, at any timer frequency.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Reads what the process uses, and remembers what it had used before.
+/// Reads the resources used by the process, and remembers the last reading.
 pub(crate) struct Meter {
-    /// When `used` was read.
+    /// The time of reading `used`.
     at: Moment,
     /// Processor time until then.
     used: Duration,
@@ -30,7 +30,7 @@ impl Meter {
         Meter { at: Moment::START, used: Duration::ZERO, cpu: 0.0 }
     }
 
-    /// What is used now; processor time since the last reading but this [`INTERVAL_MIN`].
+    /// The present use; processor time since the last reading but this [`INTERVAL_MIN`].
     pub(crate) fn read(&mut self, now: Moment) -> Process {
         let passed = now - self.at;
         if passed >= INTERVAL_MIN {

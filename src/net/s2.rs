@@ -40,23 +40,23 @@ const BLOCK_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Body of a chunk that may be read: a block of that length, compressed as badly as can be.
 const BODY_LEN_MAX: usize = CRC_LEN + BLOCK_LEN_MAX + BLOCK_LEN_MAX / 6 + 32;
 
-/// Room that is kept while nothing is read; what a larger block needed is given back.
+/// Capacity kept while nothing is read; a larger buffer is given back.
 const KEPT_LEN: usize = 64 * 1024;
 
 /// Makes streams of batches.
 pub struct Compressor {
-    /// How strongly; may change between batches.
+    /// Strength; may change between batches.
     pub level: Level,
     encoder: s2::Encoder,
 }
 
-/// Gets the batches' bytes out of the streams.
+/// Extracts the bytes of batches from the streams.
 #[derive(Debug, Default)]
 pub struct Decompressor {
     state: State,
-    /// What has arrived of the head or body that the state expects.
+    /// The part that has arrived of the head or body of the state.
     kept: Vec<u8>,
-    /// What was given out last, if it was not a part of the input.
+    /// The last plain bytes, if they were not a part of the input.
     plain: Vec<u8>,
 }
 
@@ -79,14 +79,14 @@ struct Head {
     body_len: usize,
 }
 
-/// Where the plain bytes of a chunk are.
+/// The place of the plain bytes of a chunk.
 enum Found {
     Nowhere,
     InBody,
     Decoded,
 }
 
-/// The other side sent what is no S2 stream.
+/// The other side sent bytes that are no S2 stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum S2Error {
     /// A chunk that must not be skipped, of an unknown type.
@@ -97,7 +97,7 @@ pub enum S2Error {
     Identifier,
     /// A block that cannot be decoded.
     Corrupt,
-    /// The checksum is another one.
+    /// A wrong checksum.
     Checksum,
 }
 
@@ -117,7 +117,7 @@ impl Compressor {
                 Level::Better => Some(self.encoder.encode_better(block)),
                 Level::Best => Some(self.encoder.encode_best(block)),
             };
-            // What hardly shrinks is cheaper to read as it is.
+            // A block that hardly shrinks is cheaper to read uncompressed.
             let encoded = encoded.filter(|encoded| encoded.len() < block.len());
             let (kind, body) = match &encoded {
                 Some(encoded) => (COMPRESSED, &encoded[..]),
@@ -138,11 +138,11 @@ impl Decompressor {
         Decompressor::default()
     }
 
-    /// The plain bytes of the next chunk of `input` that has any, and how many bytes of it are used
-    /// up. `None` when that is all of them; what is left of a chunk is then kept for the next call.
+    /// The plain bytes of the next chunk of `input` that has any, and the number of bytes used up.
+    /// `None` if it used up all of them; the start of a chunk is then kept for the next call.
     ///
     /// # Errors
-    /// The connection has to be ended: nothing sensible can be read behind an [`S2Error`].
+    /// An [`S2Error`] ends the connection: nothing behind it can be understood.
     pub fn next<'a>(&'a mut self, input: &'a [u8]) -> Result<(Option<&'a [u8]>, usize), S2Error> {
         let Decompressor { state, kept, plain } = self;
         let mut rest = input;
@@ -247,9 +247,9 @@ fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Takes `len` bytes from the front of what was kept and `rest` together: `Some(None)` if they are
-/// now all that is kept, `Some(Some(_))` if they lay in `rest`, none if there are not enough, which
-/// are then kept.
+/// Takes `len` bytes from the front of `kept` and `rest` together: `Some(None)` if they are now all
+/// of `kept`, `Some(Some(_))` if they lay in `rest`, none if there are not enough, which are then
+/// kept.
 fn take<'a>(kept: &mut Vec<u8>, rest: &mut &'a [u8], len: usize) -> Option<Option<&'a [u8]>> {
     let wanted = len - kept.len();
     let (front, behind) = rest.split_at(wanted.min(rest.len()));

@@ -1,6 +1,6 @@
 //! Signals: those that reach this process, and those sent to another one by `--signal`.
 //!
-//! What a signal means is for the caller; here it is only received, and logged.
+//! The caller knows the meaning of a signal; here it is only received, and logged.
 //! nats: server/signal.go
 
 use std::fmt;
@@ -14,7 +14,7 @@ use tracing::info;
 use crate::base::os_error::OsError;
 use crate::config::cli;
 
-/// The signals that the server listens to, from [`Signals::listen`] on.
+/// The signals that the server catches, from [`Signals::listen`] on.
 pub struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
@@ -24,7 +24,7 @@ pub struct Signals {
     user_2: unix::Signal,
 }
 
-/// What a signal asks for.
+/// The request of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trapped {
     /// SIGINT or SIGTERM: shut down.
@@ -39,20 +39,19 @@ pub enum Trapped {
     LameDuck,
 }
 
-/// Why a signal was not sent.
+/// The reason why a signal was not sent.
 #[derive(Debug)]
 pub enum SendErr {
     /// Neither a process id nor a file that holds one.
     InvalidPid(String),
-    /// All that came of it would be a warning in the other log.
+    /// Its only effect would be a warning in the other log.
     Unsupported(cli::Signal),
-    /// The process is not there, or is somebody else's.
+    /// The process does not exist, or belongs to another user.
     Refused(cli::Signal, Pid, io::Error),
 }
 
 impl Signals {
-    /// Takes the signals over from the operating system, which would end the process. Needs a
-    /// tokio runtime.
+    /// Catches the signals, which otherwise would end the process. Needs a tokio runtime.
     ///
     /// # Errors
     /// The operating system refuses.
@@ -85,7 +84,7 @@ impl Signals {
 /// Sends a signal. `process` is a file that holds a process id, or the process id.
 ///
 /// # Errors
-/// There is no such process, it belongs to somebody else, or it could not do that yet.
+/// The process does not exist, belongs to another user, or cannot do that yet.
 pub fn send(signal: cli::Signal, process: &str) -> Result<(), SendErr> {
     let written = fs::read_to_string(process).unwrap_or_else(|_| process.to_owned());
     let written = written.trim();

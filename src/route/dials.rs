@@ -316,7 +316,7 @@ impl Dials {
         self.schedule(dial.target, dial.place.clone(), due);
     }
 
-    /// Handles the loss of a server that others had dialled: dials it if it is of the configuration.
+    /// Handles the loss of a server that others had dialled. One of the configuration is dialled.
     pub(super) fn gone(&mut self, server: &str, now: Moment) {
         let due = now + ROUTE_RETRY_PAUSE + self.jitter();
         let its = self.explicit().filter(|(_, target)| target.server.as_deref() == Some(server));

@@ -1,8 +1,8 @@
-//! `Crowd`: who has one of a few places, and who gives way when another one comes.
+//! `Crowd`: a few places, and the rule for who gives way when another one comes.
 //!
-//! A place is never refused: the one goes whose other side has been waited for longest, as soon as
-//! that is [`STEP_MIN`]. Who does what it came for renews its place with every step, and so
-//! outlives all that stand still; whoever waits for a place waits for few of these.
+//! A place is never refused: the holder whose other side has been waited for longest gives way, as
+//! soon as that is [`STEP_MIN`]. A holder that makes progress renews its place with every step, and
+//! so outlives all that stand still; a newcomer waits for few of these.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-/// Time that everybody has for a step although others wait.
+/// Time that each holder has for a step although others wait.
 const STEP_MIN: Duration = Duration::from_millis(100);
 
-/// Those that have a place.
+/// The holders of places.
 pub(super) struct Crowd {
     room: Arc<Semaphore>,
     places: Mutex<Places>,
@@ -25,20 +25,20 @@ pub(super) struct Crowd {
 
 #[derive(Default)]
 struct Places {
-    /// By the last step of each; who is dropped from here gives way.
+    /// Holders by their last step; one that is dropped from here gives way.
     by_step: BTreeMap<u64, Step>,
     steps: u64,
 }
 
-/// The last step of somebody who has a place.
+/// The last step of a holder.
 struct Step {
     time: Instant,
     evict: oneshot::Sender<()>,
 }
 
-/// What whoever has entered holds.
+/// A holder's part of the crowd.
 pub(super) struct Entered {
-    /// Of nobody who is waited for yet.
+    /// Its other side is not waited for yet.
     pub(super) place: Place,
     /// Ends when the place has to be left.
     pub(super) evicted: oneshot::Receiver<()>,
@@ -52,13 +52,13 @@ pub(super) struct Place {
     stand: Stand,
 }
 
-/// Who is waited for.
+/// The side that a holder waits for.
 enum Stand {
-    /// Nobody but ourselves: this place is left to whoever has it.
+    /// Only itself: this place is left to its holder.
     Busy(oneshot::Sender<()>),
     /// The other side, since that step.
     Waiting(u64),
-    /// It has to go.
+    /// It has to give way.
     Evicted,
 }
 
@@ -68,7 +68,7 @@ impl Crowd {
         Arc::new(Crowd { room: Arc::new(Semaphore::new(places)), places: Mutex::default() })
     }
 
-    /// Takes a place, when whoever gives way for it has gone.
+    /// Takes a place, once the holder that gives way for it has gone.
     pub(super) async fn enter(self: &Arc<Crowd>) -> Entered {
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => room,
@@ -79,7 +79,7 @@ impl Crowd {
         Entered { place, evicted, room }
     }
 
-    /// Waits for room. Each that waits has one go who stands still, and again if others were first.
+    /// Waits for room. Evicts one that stands still, and again if others were first.
     async fn wait(&self) -> OwnedSemaphorePermit {
         let mut freed = pin!(Arc::clone(&self.room).acquire_owned());
         loop {
@@ -98,8 +98,8 @@ impl Places {
         self.steps
     }
 
-    /// Has the one go that stands still for longest, if that is long enough. Tells when to try
-    /// again.
+    /// Evicts the one that stands still for longest, if that is long enough. Returns the time of
+    /// the next attempt.
     fn evict(&mut self, now: Instant) -> Instant {
         if let Some(longest) = self.by_step.first_entry() {
             let due = longest.get().time + STEP_MIN;
@@ -113,8 +113,7 @@ impl Places {
 }
 
 impl Place {
-    /// The other side is waited for from now on: all that are waited for already go before this
-    /// one.
+    /// Waits for the other side from now on: all that wait already give way before this one.
     pub(super) fn wait(&mut self) {
         self.work();
         self.stand = match mem::replace(&mut self.stand, Stand::Evicted) {
@@ -123,7 +122,7 @@ impl Place {
         };
     }
 
-    /// The other side has done its step, and is not waited for.
+    /// Ends the wait: the other side has done its step.
     pub(super) fn work(&mut self) {
         if let Stand::Waiting(step) = self.stand {
             let step = self.crowd.places.lock().by_step.remove(&step);
@@ -162,7 +161,7 @@ mod tests {
                 .is_err_and(|error| error == oneshot::error::TryRecvError::Empty)
         );
         drop(third);
-        // There is room again, and nobody has to go.
+        // There is room again, and no holder has to give way.
         let mut fourth = crowd.enter().await;
         fourth.place.wait();
         assert_eq!(crowd.places.lock().by_step.len(), 2);
@@ -170,8 +169,8 @@ mod tests {
         assert_eq!(crowd.places.lock().by_step.len(), 0);
     }
 
-    /// What went wrong: of many that came at once those that had had to wait stayed for ever, and
-    /// whoever came behind them waited as long.
+    /// Regression: of many that came at once, those that had to wait never gave way, and the ones
+    /// behind them waited as long.
     #[tokio::test]
     async fn who_had_to_wait_gives_way_too() {
         let crowd = Crowd::new(2);

@@ -1,7 +1,7 @@
 //! Long pages, made piece by piece as their readers take them.
 //!
-//! Each is made by a thread of its own, which waits while its reader has pieces to take; so a slow
-//! reader costs a few pieces, and what it does not read is never made. Only one thread works at a
+//! A thread of its own makes each, and waits while its reader has pieces to take; so a slow reader
+//! costs a few pieces, and the part that it does not read is never made. Only one thread works at a
 //! time, so that pages take one core at most.
 
 use std::io::{self, Write};
@@ -18,20 +18,20 @@ use crate::net::http::Endpoint;
 /// Bytes of a piece, or a few more.
 const PIECE_LEN: usize = 64 * 1024;
 
-/// Pieces that are ready for a reader which has not taken them. One more is in the making, and one
-/// on its way into the socket.
+/// Pieces that are ready and not yet taken by the reader. One more is in the making, and one on its
+/// way into the socket.
 const READY_MAX: usize = 1;
 
 /// A page in the making.
 pub(super) struct List {
     /// Bytes of the answer, its head first.
     pub(super) pieces: mpsc::Receiver<Vec<u8>>,
-    /// Whether the connection is kept; only then are the pieces all there are.
+    /// True if the connection is kept; only then the pieces are complete.
     pub(super) made: JoinHandle<io::Result<bool>>,
 }
 
 impl List {
-    /// Starts to make the answer to a request; `room` is taken up until that ends.
+    /// Starts to make the answer to a request; `room` is held until that ends.
     pub(super) fn start(
         endpoint: Arc<Endpoint>,
         page: Page,

@@ -1,4 +1,4 @@
-//! The endpoint with a registry of its own: what bounds it, and who gives way.
+//! The endpoint with a registry of its own: its bounds, and the order of giving way.
 
 use tokio::net::TcpSocket;
 
@@ -47,7 +47,7 @@ impl Served {
 
     async fn send(&self, request: &str) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
-        // What a reader does not take stays with the server.
+        // Bytes that a reader does not take stay with the server.
         socket.set_recv_buffer_size(64 * 1024).unwrap();
         let mut stream = socket.connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();

@@ -1,10 +1,10 @@
-//! Fuzz bodies of the S2 stream: what is read does not depend on how it is cut, and what was
-//! written is read again.
+//! Fuzz bodies of the S2 stream: cuts do not change the bytes read, and bytes written are read
+//! again.
 
 use crate::config::compression::Level;
 use crate::net::s2::{BODY_LEN_MAX, Compressor, Decompressor, S2Error};
 
-/// The plain bytes of `pieces`, or why there are none behind them.
+/// The plain bytes of `pieces`, and the error behind them.
 fn plain<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<S2Error>) {
     let mut decompressor = Decompressor::new();
     let mut bytes = Vec::new();

@@ -36,8 +36,8 @@ fn a_ping_is_that_of_the_real_server() {
     assert_eq!(read(&PING.repeat(3)), Ok(b"PING\r\n".repeat(3)));
 }
 
-/// What a real server of each level sent to a new route: INFO, interest in `$SYS`, then 40 messages
-/// in few batches.
+/// The bytes of a real server of each level to a new route: INFO, interest in `$SYS`, then 40
+/// messages in few batches.
 #[test]
 fn streams_of_the_real_server() {
     let fast = include_bytes!("../../../fuzz/corpus/s2/s2_fast");
@@ -104,7 +104,7 @@ fn what_is_no_stream_is_refused_at_its_head() {
     assert_eq!(behind(b"\x00\x05\x00\x00\x00\x00\x00\x00\x01"), Err(S2Error::Corrupt));
     let huge = b"\x00\x0a\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\x0f\x00";
     assert_eq!(behind(huge), Err(S2Error::Length(0xffff_ffff)));
-    // Padding and what only others understand are skipped, however long.
+    // Padding and unknown skippable chunks are skipped, of any length.
     let skipped = [b"\xfe\x03\x00\x00abc\x80\x00\x00\x00".as_slice(), PING].concat();
     assert_eq!(behind(&skipped), Ok(b"PING\r\n".to_vec()));
     let mut decompressor = Decompressor::new();
