@@ -33,15 +33,15 @@ const ALLOCATORS: [&str; 4] = ["malloc", "calloc", "realloc", "posix_memalign"];
 /// Percent beyond which a change is marked: more than seeds move.
 const CHANGE_MARKED: f64 = 2.0;
 
-/// Processes of which the median counts, for workloads in which the seed decides who crowds whom.
+/// Processes of which the median counts, for workloads whose result depends on the hash seed.
 const SEEDS: usize = 5;
 
-/// Where the baseline is kept, in the package.
+/// The file of the baseline, in the package.
 const RECORD: &str = "benches/record/instructions.json";
 
 const INSTALL: &str = "valgrind did not start; install it (Debian: apt install valgrind)";
 
-/// What one workload costs per operation.
+/// The cost of one workload per operation.
 struct Cost {
     instructions: f64,
     allocations: f64,
@@ -133,7 +133,7 @@ fn compare(args: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-/// What the figures depend on besides the code.
+/// The influences on the figures besides the code.
 fn place() -> Map<String, Value> {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -154,7 +154,7 @@ fn place() -> Map<String, Value> {
 }
 
 impl Cost {
-    /// Rounded to what seeds leave of the figures.
+    /// Rounded to the digits that do not depend on seeds.
     fn to_json(&self) -> Value {
         let rounded = |figure: f64, scale: f64| (figure * scale).round() / scale;
         json!({
@@ -180,7 +180,7 @@ fn print(name: &str, cost: &Cost, before: Option<f64>) {
     );
 }
 
-/// The median of what a workload costs.
+/// The median cost of a workload.
 fn count(workload: &Workload) -> Outcome<Cost> {
     let seeds = if workload.name.starts_with("sublist/") { SEEDS } else { 1 };
     let mut costs = (0..seeds).map(|_| count_once(workload)).collect::<Outcome<Vec<Cost>>>()?;

@@ -1,4 +1,4 @@
-//! The workloads, timed, and what a subscription costs the sublist in memory.
+//! The workloads, timed, and the memory of a subscription in the sublist.
 //!
 //! The time is that of a call of `workloads/mod.rs`; the second line is operations per second. The
 //! memory table comes first, from `/proc/self/statm`, unless only some benches are asked for.
@@ -64,8 +64,8 @@ fn resident_bytes() -> usize {
     pages.unwrap_or_default() * 4096
 }
 
-/// Prints the bytes and nanoseconds that inserting each of these takes, and gives the list: what
-/// it holds must not be freed and used again before the last one is measured.
+/// Prints the bytes and nanoseconds of inserting each of these, and returns the list: its memory
+/// must not be freed and used again before the last one is measured.
 fn print_memory(what: &str, subs: &[Sub]) -> Sublist<Sub> {
     let (before, start) = (resident_bytes(), Instant::now());
     let mut list = Sublist::new();
@@ -78,7 +78,7 @@ fn print_memory(what: &str, subs: &[Sub]) -> Sublist<Sub> {
     list
 }
 
-/// What is measured, and the subject of each subscription by its number.
+/// Name of a kind of subscriptions, and the subject of each by its number.
 type Kind = (&'static str, fn(usize) -> String);
 
 fn print_memories() {

@@ -175,7 +175,7 @@ async fn start_service(
     }))
 }
 
-/// Who is alive, by what is heard.
+/// The instances alive, as far as messages show.
 struct Monitor {
     hellos: async_nats::Subscriber,
     beating: async_nats::Subscriber,

@@ -1,5 +1,5 @@
-//! Models of what threads share without a lock: loom plays the orders of their steps, and all that
-//! a load may give.
+//! Models of state that threads share without a lock: loom plays the orders of their steps, and all
+//! results that a load may have.
 //!
 //! The sources are those of the crate; `crate::base::sync` is loom's here.
 
@@ -62,8 +62,8 @@ use crate::base::sync::{AtomicU64, Mutex, Ordering};
 use crate::conn::Conn;
 use crate::turns::{Turn, Turns};
 
-/// How often a thread may have to stop in the middle. Without a bound a model takes ten times as
-/// long, and has shown no more.
+/// Limit of preemptions of a thread. Without it a model takes ten times as long, and has shown no
+/// more.
 const PREEMPTIONS_MAX: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ struct Server {
     /// The stamp of its subject.
     stamp: AtomicU64,
     listed: Mutex<bool, 0>,
-    /// What its client gets.
+    /// Frames for its client.
     queue: Mutex<Vec<Frame>, 0>,
 }
 
@@ -88,7 +88,7 @@ impl Server {
         Arc::new(Server { stamp: AtomicU64::new(0), listed, queue })
     }
 
-    /// A turn in which something is published. What was matched under the first stamp is cached.
+    /// A turn that publishes something. The match under the first stamp is cached.
     fn publish(&self, turn: &Turn) {
         let begun = turn.begin();
         let matched = self.stamp.load(Ordering::Acquire) == 0 || *self.listed.lock();

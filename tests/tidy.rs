@@ -1,4 +1,4 @@
-//! The house rules that a text can be asked about. Each message says what to do instead.
+//! The house rules that can be checked in text. Each message names the remedy.
 //!
 //! Reads the sources as lines; knows no Rust beyond comments, `use`, `mod` and `#[cfg(test)]`.
 
@@ -56,7 +56,7 @@ const FLOORS: [&[&str]; 7] = [
 /// Floors 1 to 5 decide and do no I/O.
 const CORE_FLOORS: usize = 5;
 
-/// What the core never names, and what to do instead.
+/// Words that the core never uses, and their replacements.
 const BANNED_IN_CORE: [(&str, &str); 9] = [
     ("tokio", "give work out as a value and let `net` do it"),
     ("socket2", "sockets belong to `net`"),
@@ -79,7 +79,7 @@ struct Source {
     /// As in `conf/lex.rs`.
     path: String,
     text: String,
-    /// Lines with numbers, without comments, up to where the tests begin.
+    /// Lines with numbers, without comments, up to the start of the tests.
     code: Vec<(usize, String)>,
     test_only: bool,
 }
@@ -155,7 +155,7 @@ fn code_lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// `mod name;` in this file, with whether it is for tests only.
+/// `mod name;` in this file, with true if it is for tests only.
 fn children(source: &Source) -> Vec<(String, bool)> {
     let mut children = Vec::new();
     let mut test = false;
@@ -239,7 +239,7 @@ fn paths(text: &str, words_max: usize) -> Vec<String> {
     }
 }
 
-/// What stands between the commas of the first braces.
+/// The texts between the commas of the first braces.
 fn items(text: &str) -> Vec<&str> {
     let mut items = Vec::new();
     let (mut depth, mut start) = (0, 0);

@@ -24,7 +24,7 @@ Compares dialtone with nats-server under the same load. Usage: cargo bench --ben
   --nats PATH        nats-server to compare with [$NATS_SERVER, or the one in PATH]
 ";
 
-/// What was asked for.
+/// The arguments of the command line.
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) list: bool,

@@ -1,8 +1,8 @@
-//! The official `nats bench` as the load: what an operator who compares two servers would measure.
+//! The official `nats bench` as the load: the figures of an operator who compares two servers.
 //!
 //! Its subscribers are there before its publishers begin. The CPU is the server's, from then until
-//! all have ended; rate and latencies are those that `nats bench` tells. It is the `nats` command
-//! of tests/interop, built with Go.
+//! all have ended; rate and latencies are printed by `nats bench`. It is the `nats` command of
+//! tests/interop, built with Go.
 
 use std::io::{self, ErrorKind, Read};
 use std::process::{Child, Command, Stdio};
@@ -21,13 +21,13 @@ pub(crate) const SUITE: &str = "clients";
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/interop/go/nats");
 const INSTALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/install");
 
-/// The exit code of the script where there is no Go.
+/// The exit code of the script without Go.
 const NO_TOOLCHAIN: i32 = 3;
 
-/// Longest run; `nats bench` waits for ever if a message is lost.
+/// Longest run; without it `nats bench` waits endlessly for a lost message.
 const RUN_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Publishers, subscribers, whether each message has a subject of its own; name and title.
+/// Publishers, subscribers, true for a subject per message; name and title.
 const SHAPES: [(usize, usize, bool, &str, &str); 6] = [
     (1, 0, false, "pub", "publish only"),
     (1, 1, false, "1-1", "1:1"),
@@ -136,7 +136,7 @@ fn requests(stage: &Stage<'_>, clients: usize) -> io::Result<Sample> {
     Ok(sample)
 }
 
-/// Somebody answers requests to `subject`: an answer that is not the server's 503.
+/// True if requests to `subject` get an answer other than the server's 503.
 fn is_served(server: &Server, subject: &str) -> io::Result<bool> {
     let mut requestor = connect(server.addr, "SUB load.inbox 1\r\n")?;
     requestor.write(format!("PUB {subject} load.inbox 0\r\n\r\n").as_bytes())?;
@@ -199,7 +199,7 @@ impl Bench {
         Ok(Self(child))
     }
 
-    /// Waits for the end, and gives what it told, which is far less than a pipe holds.
+    /// Waits for the end, and returns its output, which is far less than a pipe holds.
     fn finish(mut self) -> io::Result<String> {
         let deadline = Instant::now() + RUN_PATIENCE;
         let status = loop {

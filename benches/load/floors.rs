@@ -1,4 +1,4 @@
-//! The floors: the least that dialtone has to reach, as `benches/floors.csv` has it.
+//! The floors: the least that dialtone has to reach, from `benches/floors.csv`.
 //!
 //! Knows figures, not who measures them.
 
@@ -9,11 +9,11 @@ use crate::scenario::Metric;
 pub(crate) struct Floor {
     /// The figure.
     pub(crate) metric: Metric,
-    /// How good it has to be.
+    /// The bound for it.
     pub(crate) bound: Bound,
 }
 
-/// How good a figure has to be.
+/// The bound for a figure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bound {
     /// `times`: that many times better than nats-server in the same run.

@@ -3,8 +3,8 @@
 //! A [`Load`] runs one thread per flow and one per group of subscribers. Publishers never run ahead
 //! of the subscribers by more than their window, so nothing depends on drops; at the end all must
 //! have arrived, and a PONG on each subscriber shows that no more is to come.
-//! Nobody spins: who waits is parked, in epoll, or asleep with the finest timer slack. Where times
-//! are taken, the load's threads go before the server's.
+//! No thread spins: it waits parked, in epoll, or asleep with the finest timer slack. While times
+//! are measured, the load's threads have priority over the server's.
 
 use std::io::{self, ErrorKind};
 use std::num::NonZeroU64;
@@ -19,11 +19,11 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use crate::target::Server;
 use crate::wire::{Reader, SCRATCH_LEN, fault};
 
-/// How long the subscribers may get nothing while something is due. What takes long but arrives is
-/// no loss; it shows in [`Outcome::drain_seconds`].
+/// Time that subscribers may get nothing while messages are due. Late messages are no loss; they
+/// show in [`Outcome::drain_seconds`].
 const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
 
-/// How often a waiting thread looks whether the run is over.
+/// Interval at which a waiting thread checks whether the run is over.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Chunks sent ahead of their PONG in a [`Pace::Confirmed`] flow.
@@ -36,18 +36,18 @@ pub(crate) struct Chunk {
     pub(crate) bytes: Vec<u8>,
     /// Messages that the server will deliver for them, over all subscribers.
     pub(crate) deliveries: u64,
-    /// Where in `bytes` the time of sending goes: eight bytes each, first of a payload.
+    /// Offsets in `bytes` for the time of sending: eight bytes each, first of a payload.
     pub(crate) stamps: Vec<usize>,
 }
 
-/// When the next chunk goes out.
+/// The timing of chunks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
     /// At once while less than this many deliveries are under way.
     Window(u64),
     /// One per interval; the probe is jittered so that it does not fall in step with other flows.
     Every { interval: Duration, jitter: bool },
-    /// At once, each followed by PING; what the PONG confirms is what counts (nobody subscribes).
+    /// At once, each followed by PING; messages count once the PONG confirms them (no subscriber).
     Confirmed,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Flow {
     pub(crate) streams: Vec<Reader>,
     /// Sent in this order, again and again.
     pub(crate) chunks: Vec<Chunk>,
-    /// When.
+    /// Their timing.
     pub(crate) pace: Pace,
     /// Every subscriber of this flow gets the same number of messages.
     pub(crate) even: bool,
@@ -66,7 +66,7 @@ pub(crate) struct Flow {
     pub(crate) may_lose: bool,
 }
 
-/// A subscriber; counts what arrives for one flow.
+/// A subscriber; counts the messages of one flow.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     /// Its connection.
@@ -102,7 +102,7 @@ pub(crate) struct Load {
     pub(crate) receivers: Vec<Vec<Subscriber>>,
 }
 
-/// What a run showed; CPU and deliveries are those of the measured stretch.
+/// The results of a run; CPU and deliveries are those of the measured stretch.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// Length of the stretch.
@@ -119,7 +119,7 @@ pub(crate) struct Outcome {
     pub(crate) lost: u64,
 }
 
-/// How far one flow is; shared by its publisher, its subscribers and the clock keeper.
+/// The progress of one flow; shared by its publisher, its subscribers and the clock keeper.
 #[derive(Debug)]
 struct Progress {
     delivered: AtomicU64,
@@ -177,7 +177,7 @@ impl Run {
         self.epoch.elapsed().as_nanos() as u64
     }
 
-    /// What each thread of the load does first.
+    /// Begins each thread of the load.
     fn begin_thread(&self) {
         sleep_exactly();
         if self.timed {
@@ -199,7 +199,7 @@ impl Load {
     /// Runs everything: a warm-up of a fifth of `stretch`, `stretch` measured, then the drain.
     ///
     /// # Errors
-    /// A connection failed, or not exactly what was sent arrived.
+    /// A connection failed, or the messages received are not those sent.
     pub(crate) fn run(self, server: &Server, stretch: Duration) -> io::Result<Outcome> {
         let run = Run {
             epoch: Instant::now(),
@@ -342,7 +342,7 @@ fn missing(progress: &[Progress]) -> String {
     format!("arrived of sent, by flow: {:?}", progress.iter().map(count).collect::<Vec<_>>())
 }
 
-/// Everything arrived once; returns what is missing where that is allowed.
+/// Everything arrived once; returns the number of missing messages if that is allowed.
 fn check(
     progress: &[Progress],
     subscribers: &[Subscriber],

@@ -1,4 +1,4 @@
-//! How the cost of a message grows with the number of connections and of subscriptions.
+//! Growth of the cost of a message with the number of connections and of subscriptions.
 
 use std::io;
 

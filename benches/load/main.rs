@@ -1,14 +1,14 @@
 //! The load bench: dialtone and nats-server in turn under the same load, in one run.
 //!
-//! `cargo bench --bench load -- --help` says what it can do, benches/README.md what the columns
-//! mean. Linux only: CPU and memory come from /proc.
+//! `cargo bench --bench load -- --help` lists its options, benches/README.md explains the columns.
+//! Linux only: CPU and memory come from /proc.
 //!
 //! - `args`: the command line; `target`: a server process; `wire`: frames and connections.
-//! - `flow`, `request`: the two kinds of load; `pieces`: what flows are made of; `relay`: the
-//!   machine's own limit.
-//! - `scenario`: what a scenario is; `table`, `routed`, `untuned`, `growth`, `clients`: the
+//! - `flow`, `request`: the two kinds of load; `pieces`: parts of flows; `relay`: the machine's own
+//!   limit.
+//! - `scenario`: the type of a scenario; `table`, `routed`, `untuned`, `growth`, `clients`: the
 //!   scenarios.
-//! - `record`: results; `floors`: the least they have to be; `report`, `plot`: text and drawings.
+//! - `record`: results; `floors`: their bounds; `report`, `plot`: text and drawings.
 
 mod args;
 mod clients;
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what the words say; false if a scenario failed or a floor was missed.
+/// Runs the command; false if a scenario failed or a floor was missed.
 fn start(words: Vec<String>) -> Result<bool, Box<dyn Error>> {
     if words[0] == relay::FLAG {
         let port = words.last().map_or(Ok(0), |word| word.parse())?;
@@ -175,7 +175,7 @@ fn chosen(args: &Args, mut scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, St
     Ok(scenarios)
 }
 
-/// The reference, what is compared with it, and the relay if asked for.
+/// The reference, the programs to compare, and the relay if requested.
 fn targets(args: &Args) -> Result<Vec<Target>, Box<dyn Error>> {
     let server = |name, program: &PathBuf| Target {
         name,
@@ -265,7 +265,7 @@ fn compare(
     Ok(record)
 }
 
-/// One scenario. A run that fails is told and does not end the bench.
+/// One scenario. A failed run is reported and does not end the bench.
 fn rounds(
     args: &Args,
     scenario: &Scenario,
@@ -280,8 +280,8 @@ fn rounds(
     let takes_part = |&index: &usize| scenario.relay || targets[index].dialect != Dialect::Relay;
     let mut order: Vec<usize> = (0..targets.len()).filter(takes_part).collect();
     for round in 1..=rounds {
-        // Drawn anew in each round: what the machine does of itself every few seconds would else
-        // keep step with the rounds and meet the same target each time.
+        // Drawn anew in each round: else periodic activity of the machine would keep step with the
+        // rounds and meet the same target each time.
         random.shuffle(&mut order);
         for &index in &order {
             let (target, samples) = (&targets[index], &mut samples[index]);

@@ -60,7 +60,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The two bars of a row: what it is mostly about, and what else it has a floor for.
+/// The two bars of a row: its main metric, and the other one with a floor.
 fn bars(row: &Row) -> [Metric; 2] {
     let judged = |metric| row.verdicts.iter().any(|verdict| verdict.floor.metric == metric);
     let first = if judged(Metric::Each) { Metric::Each } else { Metric::Cpu };
@@ -77,7 +77,7 @@ fn class(metric: Metric) -> &'static str {
     }
 }
 
-/// How many times better dialtone is, scenario by scenario; `None` if there is but growth.
+/// The factor by which dialtone is better, by scenario; `None` if there is but growth.
 pub(crate) fn ratios(record: &Record) -> Option<String> {
     let targets = &record.targets;
     let rows: Vec<&Row> = record.rows.iter().filter(|r| number_of(&r.name).is_none()).collect();

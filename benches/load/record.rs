@@ -1,7 +1,7 @@
-//! The results of a run: what is kept as CSV, and what becomes of the floors.
+//! The results of a run: as CSV, and against the floors.
 //!
-//! A record has one line per figure, `scenario,target,metric,median,min,max`, below comments that
-//! tell of the run. Titles and suites are those that the scenarios have today.
+//! A record has one line per figure, `scenario,target,metric,median,min,max`, below comments about
+//! the run. Titles and suites are those of today's scenarios.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,13 +16,13 @@ const COLUMNS: &str = "scenario,target,metric,median,min,max";
 /// A whole run.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// When it began, UTC.
+    /// Start of the run, UTC.
     pub(crate) date: String,
-    /// How it was started.
+    /// Its command line.
     pub(crate) command: String,
-    /// Where it ran.
+    /// Its machine.
     pub(crate) machine: Machine,
-    /// What `--version` said, by target.
+    /// The output of `--version`, by target.
     pub(crate) versions: BTreeMap<String, String>,
     /// Rounds of most scenarios.
     pub(crate) rounds: u32,
@@ -85,25 +85,25 @@ pub(crate) struct Row {
     pub(crate) suite: String,
     /// By target.
     pub(crate) figures: BTreeMap<String, BTreeMap<Metric, Figure>>,
-    /// What became of its floors.
+    /// Its floors and figures.
     pub(crate) verdicts: Vec<Verdict>,
     /// Runs that failed, with the reason; a row with any does not hold.
     pub(crate) failures: Vec<String>,
 }
 
-/// A floor and what became of it.
+/// A floor and the figure for it.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     /// The floor.
     pub(crate) floor: Floor,
     /// The median, in the unit of the bound.
     pub(crate) measured: f64,
-    /// What the relay reached, where it ran: hardly a server can do better on this machine.
+    /// The relay's figure, if it ran: hardly a server can do better on this machine.
     pub(crate) limit: Option<f64>,
 }
 
 impl Verdict {
-    /// Whether the median keeps the bound.
+    /// True if the median keeps the bound.
     pub(crate) fn holds(&self) -> bool {
         match self.floor.bound {
             Bound::Times(times) => self.measured >= times,
@@ -143,10 +143,10 @@ impl Record {
         csv
     }
 
-    /// Reads what [`to_csv`](Self::to_csv) wrote; `scenarios` are those that there are.
+    /// Reads the text of [`to_csv`](Self::to_csv); `scenarios` are the known ones.
     ///
     /// # Errors
-    /// The first line that is none of a record.
+    /// The first line that is not one of a record.
     pub(crate) fn from_csv(text: &str, scenarios: &[Scenario]) -> Result<Self, String> {
         let mut record = Self::default();
         let mut failures = Vec::new();
@@ -269,7 +269,7 @@ impl Row {
         Some(self.figure(target, metric)?.median)
     }
 
-    /// How many times better the second target is than the first, by the medians.
+    /// The factor by which the second target is better than the first, by the medians.
     pub(crate) fn times_better(&self, targets: &[String], metric: Metric) -> Option<f64> {
         self.times_better_of(1, targets, metric)
     }

@@ -1,8 +1,8 @@
 //! The least a server can do: read from one socket, write the same bytes to others.
 //!
 //! Started by the bench as a process of its own and put under the same load as the servers, it
-//! shows what this machine takes for the reads and writes alone. It reads no frame but the first of
-//! each connection: who once sent a SUB gets every byte of the connections that publish there.
+//! shows the cost of the reads and writes alone on this machine. It reads no frame but the first of
+//! each connection: one that sent a SUB gets every byte of the connections that publish there.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -21,7 +21,7 @@ const LISTENER: u64 = u64::MAX;
 /// One accepted connection.
 struct End {
     stream: TcpStream,
-    /// What it subscribed to: a subject, or all that begins like what stands before `>` or `*`.
+    /// Its subscription: a subject, or the beginning of subjects, before `>` or `*`.
     hears: Option<Vec<u8>>,
     /// The subject of its first message, which is taken for that of all.
     says: Vec<u8>,

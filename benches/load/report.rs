@@ -94,7 +94,7 @@ fn verdict(verdict: &Verdict) -> String {
     }
 }
 
-/// How many floors hold, which do not, and the geometric mean of the CPU ratios.
+/// The number of floors that hold, the missed ones, and the geometric mean of the CPU ratios.
 pub(crate) fn summary(record: &Record) -> String {
     let all = || record.rows.iter().flat_map(|row| row.verdicts.iter().map(move |v| (row, v)));
     let held = all().filter(|(_, verdict)| verdict.holds()).count();

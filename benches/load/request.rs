@@ -81,7 +81,7 @@ fn measure(
     })
 }
 
-/// Sends requests until told to stop, then waits for the last reply; returns latencies in ns.
+/// Sends requests until stopped, then waits for the last reply; returns latencies in ns.
 fn request(
     mut reader: Reader,
     dialect: Dialect,
@@ -140,7 +140,7 @@ fn token(head: &[u8]) -> Option<u64> {
     std::str::from_utf8(token).ok()?.parse().ok()
 }
 
-/// Answers until the connection ends; returns how many.
+/// Answers until the connection ends; returns the number of answers.
 fn respond(mut reader: Reader, dialect: Dialect) -> io::Result<u64> {
     go_first();
     let mut scratch = vec![0; SCRATCH_LEN];

@@ -80,7 +80,7 @@ impl Metric {
 /// The figures of one run.
 pub(crate) type Sample = BTreeMap<Metric, f64>;
 
-/// What a scenario gets to run.
+/// The environment of a scenario's run.
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
     /// Freshly started; of a cluster the first.
@@ -98,7 +98,7 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     /// As in the table.
     pub(crate) title: String,
-    /// Where it belongs: `table`, `untuned`, `growth` or `clients`.
+    /// Its suite: `table`, `untuned`, `growth` or `clients`.
     pub(crate) suite: &'static str,
     /// The relay can stand in for a server.
     pub(crate) relay: bool,
@@ -146,7 +146,7 @@ impl Scenario {
         self
     }
 
-    /// Runs against a server that can be asked how many subscriptions it has.
+    /// Runs against a server whose monitoring gives the number of subscriptions.
     pub(crate) fn with_monitor(mut self) -> Self {
         self.monitor = true;
         self
@@ -158,14 +158,14 @@ impl Scenario {
         self
     }
 
-    /// Has that many times the rounds: on one machine the tails differ more from round to round
-    /// than those of two servers do.
+    /// Multiplies the rounds: on one machine the tails differ more from round to round than those
+    /// of two servers do.
     pub(crate) fn times_the_rounds(mut self, times: u32) -> Self {
         self.rounds_each = times;
         self
     }
 
-    /// How many rounds it takes if so many are asked for.
+    /// The number of rounds, if `asked` were requested.
     pub(crate) fn rounds(&self, asked: u32) -> u32 {
         asked.saturating_mul(self.rounds_each).min(self.rounds_max)
     }

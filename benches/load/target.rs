@@ -1,6 +1,6 @@
 //! A server under load: started on a free port, watched through /proc, ended by kill.
 //!
-//! CPU is the sum of the nanosecond clocks of all its threads; memory is what the kernel says of
+//! CPU is the sum of the nanosecond clocks of all its threads; memory is the kernel's figure for
 //! the process. Knows nothing of the load.
 
 use std::fs;
@@ -23,9 +23,9 @@ pub(crate) struct Target {
     pub(crate) name: &'static str,
     /// The executable.
     pub(crate) program: PathBuf,
-    /// What it is told besides address and port.
+    /// Further arguments, besides address and port.
     pub(crate) args: Vec<String>,
-    /// What it speaks.
+    /// Its dialect.
     pub(crate) dialect: Dialect,
 }
 
@@ -107,7 +107,7 @@ impl Target {
     }
 }
 
-/// Loopback ports that nobody uses, all different.
+/// Free loopback ports, all different.
 fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let listeners = (0..count).map(bind).collect::<io::Result<Vec<_>>>()?;
@@ -118,13 +118,13 @@ fn free_ports(count: usize) -> io::Result<Vec<u16>> {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    /// Where it listens.
+    /// Its address.
     pub(crate) addr: SocketAddr,
-    /// What it speaks.
+    /// Its dialect.
     pub(crate) dialect: Dialect,
     /// Clustered with it.
     pub(crate) peers: Vec<Server>,
-    /// Where it answers for monitoring, if it was told to.
+    /// Its address for monitoring, if it has one.
     monitor: Option<SocketAddr>,
 }
 

@@ -1,4 +1,4 @@
-//! Scenarios that nobody tuned for: dialtone has to be better in them without having seen them.
+//! Scenarios that no code was tuned for: dialtone has to be better in them too.
 
 use std::io;
 use std::time::Duration;

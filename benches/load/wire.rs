@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// What every client of the load says first, the same as the usual client libraries.
+/// The first line of every client of the load, the same as that of the usual client libraries.
 const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\
 \"headers\":true,\"no_responders\":true,\"lang\":\"load\",\"version\":\"1\"}\r\n";
 
@@ -21,12 +21,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes that one read may bring; also the longest frame that a load may use.
 pub(crate) const SCRATCH_LEN: usize = 256 * 1024;
 
-/// How a publication looks to the server under load.
+/// The form of a publication for the server under load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Dialect {
     /// `PUB`: a server that turns it into `MSG`.
     Server,
-    /// `MSG`: the relay, which passes on what it reads.
+    /// `MSG`: the relay, which passes on its input.
     Relay,
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn message_len(subject: &str, sid: &str, payload_len: usize) -> usize
     "MSG ".len() + subject.len() + 1 + sid.len() + 1 + size.len() + 2 + payload_len + 2
 }
 
-/// What one read brought.
+/// The result of one read.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Brought {
     /// `MSG` and `HMSG` frames.
@@ -88,7 +88,7 @@ pub(crate) struct Brought {
 pub(crate) struct Reader {
     /// Blocking; never set otherwise, since writers share it.
     pub(crate) stream: Arc<TcpStream>,
-    /// Held over each write: who reads answers PING, and not in the middle of a message.
+    /// Held over each write: the reader answers PING, and not in the middle of a message.
     writing: Arc<Mutex<()>>,
     /// Length of every message frame, if all are equal: they are then counted without parsing.
     pub(crate) frame_len: Option<usize>,

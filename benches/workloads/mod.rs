@@ -1,8 +1,8 @@
 //! Fixed pieces of work in process, shared by the timed benches and the instruction counts.
 //!
 //! A [`Workload`] is built once, then called again and again; each call does the same operations
-//! on the same data and ends in the state it began in. There is no socket: what is measured is the
-//! server's own part, from the bytes of a read to the slices of a write.
+//! on the same data and ends in the state it began in. There is no socket: it measures the server's
+//! own part, from the bytes of a read to the slices of a write.
 
 mod outbound;
 mod parser;
@@ -40,7 +40,7 @@ impl Prepared {
 }
 
 impl Workload {
-    /// Builds what it works on, and calls it until buffers and caches have the size they keep.
+    /// Builds its data, and calls it until buffers and caches have their final size.
     pub(crate) fn prepare(&self) -> Prepared {
         let mut prepared = (self.build)();
         for _ in 0..WARM_OPS.div_ceil(prepared.ops) {

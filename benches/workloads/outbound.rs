@@ -8,7 +8,7 @@ use super::Prepared;
 
 const OPS: usize = 1000;
 
-/// Frames of `len` bytes appended one by one, then let go. One operation is one append.
+/// Frames of `len` bytes appended one by one, then freed. One operation is one append.
 pub(super) fn appends(len: usize) -> Prepared {
     let frame = vec![b'x'; len];
     let mut outbound = Outbound::new();

@@ -1,7 +1,7 @@
 //! A whole server without sockets and tasks: the bytes of a read through parser, machine, delivery
 //! and commit to wires that take everything and keep nothing.
 //!
-//! One operation is one message delivered, or published where nobody or one of a group gets it;
+//! One operation is one message delivered, or published to no receiver or one member of a group;
 //! one SUB or UNSUB for `churn`; one round trip for `requests`.
 
 use std::io::{self, IoSlice};
@@ -19,7 +19,7 @@ use super::{Prepared, READ_LEN, sublist};
 
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true}\r\n";
 
-/// What another server says of itself.
+/// The first lines of another server.
 const JOIN: &str = "CONNECT {\"name\":\"NOTHER\",\"cluster\":\"plant\",\"headers\":true}\r\n\
 INFO {\"server_id\":\"NOTHER\",\"server_name\":\"other\",\"cluster\":\"plant\",\
 \"headers\":true}\r\n";
@@ -64,7 +64,7 @@ impl Bus {
         self.clients.push(Session::new(client, &self.delivery.settings));
     }
 
-    /// Another server, whose clients listen to `subjects`.
+    /// Another server, whose clients subscribe to `subjects`.
     fn join(&mut self, subjects: &[&str]) -> Session<Route> {
         let mesh = Mesh::new(Arc::clone(&self.registry), 1);
         let (registry, conn) = (Arc::clone(&self.registry), self.connect(Kind::Route));
@@ -76,7 +76,7 @@ impl Bus {
         other
     }
 
-    /// Handles what client `at` sent, as its task would.
+    /// Handles bytes of client `at`, as its task would.
     fn read(&mut self, at: usize, input: &[u8]) {
         read(&mut self.clients[at], input, &mut self.delivery);
     }
@@ -104,7 +104,7 @@ impl Bus {
     }
 }
 
-/// Handles what the other side sent, as the task of the connection would.
+/// Handles bytes of the other side, as the task of the connection would.
 fn read<M: Machine>(session: &mut Session<M>, input: &[u8], delivery: &mut Delivery) {
     for mut read in input.chunks(READ_LEN) {
         while session.step(&mut read, delivery).expect("nothing is forbidden") != Step::Missing {
@@ -157,7 +157,7 @@ fn one_to_one(message: impl FnMut(usize) -> Vec<u8>) -> Prepared {
     bus.prepared(MESSAGES, MESSAGES, move |bus| bus.read(0, &input))
 }
 
-/// One publisher whose only listeners are on another server.
+/// One publisher whose only subscribers are on another server.
 pub(super) fn to_route() -> Prepared {
     const MESSAGES: usize = 1000;
     let mut bus = Bus::new(1);
@@ -283,7 +283,7 @@ pub(super) fn churn() -> Prepared {
     bus.prepared(2 * Churn::COUNT, 0, move |bus| bus.read(0, input.as_bytes()))
 }
 
-/// Reads of ten messages to 50 subjects, with a SUB and an UNSUB of somebody else between them.
+/// Reads of ten messages to 50 subjects, with a SUB and an UNSUB of another client between them.
 pub(super) fn beside_churn() -> Prepared {
     const SUBJECTS: usize = 50;
     const PER_READ: usize = 10;

@@ -1,7 +1,7 @@
 //! Matching, inserting and removing.
 //!
 //! The subjects are those of the design notes: `svc.<a>.node.<b>`, and 111 patterns among them. The
-//! entry is what the server uses: one word that points to subject, queue and slot together.
+//! entry is the server's: one word that points to subject, queue and slot together.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -87,7 +87,7 @@ pub(super) fn matches(count: usize, working_set: usize) -> Prepared {
 }
 
 /// The same through a cache, which holds them all if the working set is small. `caches` differ in
-/// the seeds of their hashes, which decide what crowds what out; one after the other is used.
+/// the seeds of their hashes, which decide the evictions; one after the other is used.
 pub(super) fn cached_matches(count: usize, working_set: usize, caches: usize) -> Prepared {
     let (list, subjects) = (filled(count), subjects(count, working_set));
     let rounds = (10_000 / working_set).max(1);

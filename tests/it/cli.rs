@@ -16,7 +16,7 @@ fn run(which: Which, args: &[&str]) -> Output {
     Command::new(executable).args(args).output().expect("it runs")
 }
 
-/// What stands after the program's name.
+/// The text after the program's name.
 fn message(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let text = text.trim_end();

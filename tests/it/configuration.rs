@@ -97,7 +97,7 @@ fn checked(server: &Path, folder: &Path) -> (bool, String) {
     (output.status.success(), said.trim_start_matches("nats-server: ").to_owned())
 }
 
-/// Where reading ends at once, dialtone puts the position in front; the real server does not.
+/// The text without its position: dialtone adds one to errors that end the reading at once.
 fn without_position(text: &str) -> &str {
     ["Parse error", "variable reference", "error parsing include"]
         .iter()

@@ -30,7 +30,7 @@ fn start(which: Which) -> Server {
     }
 }
 
-/// How many messages come before this answer.
+/// The number of messages before this answer.
 fn count_until(client: &mut Client, answer: &str) -> usize {
     let mut count = 0;
     loop {
@@ -69,7 +69,7 @@ fn come_and_go(port: u16, verbose: bool, done: Arc<AtomicBool>) -> JoinHandle<Go
 }
 
 for_both! {
-    /// What went wrong: a message that a worker had matched and not yet handed over came after the
+    /// Regression: a message that a worker had matched and not yet handed over came after the
     /// PONG, to a member that was gone.
     fn members_that_leave_lose_nothing(which) {
         let server = start(which);

@@ -1,4 +1,4 @@
-//! A server inside this process: how it is built, how its clients reach it, and how it ends.
+//! A server inside this process: its builder, its clients, and its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn next(subscription: &mut dialtone::Subscription) -> dialtone::Message {
     timeout(PATIENCE, subscription.next()).await.expect("in time").expect("a message")
 }
 
-/// Why a server did not start, as users are told, and what is below that.
+/// The text of a failed start, and true if it has a source.
 fn told(started: Result<Server, StartError>) -> (String, bool) {
     let error = started.unwrap_err();
     (error.to_string(), std::error::Error::source(&error).is_some())

@@ -31,7 +31,7 @@ fn log_in(server: &Server, members: &str) -> Client {
     client
 }
 
-/// What went wrong: each login moved a worker to a new thread. 300 wrong ones at once made 140 of
+/// Regression: each login moved a worker to a new thread. 300 wrong ones at once made 140 of
 /// them, and a right one waited for all the others.
 #[test]
 fn wrong_passwords_keep_nobody_waiting_and_start_no_threads() {

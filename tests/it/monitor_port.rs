@@ -125,7 +125,7 @@ const REQUESTS: [&str; 40] = [
     "POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
 ];
 
-/// One answer, without what is another one each time.
+/// One answer, without its variable parts.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     status: String,

@@ -10,7 +10,7 @@ use crate::support::client::Arrived;
 use crate::support::random::seed_from_env;
 use crate::support::{Client, PATIENCE, Server, Which, frames};
 
-/// Turns of a session: which connection, and what it sends.
+/// Turns of a session: the connection, and the bytes it sends.
 type Session = Vec<(usize, Vec<u8>)>;
 
 const CONNECTIONS: usize = 3;
@@ -90,7 +90,7 @@ fn op(random: &mut Rng, conn: usize, sent: &mut Vec<u8>) {
     sent.extend(text.into_bytes());
 }
 
-/// Plays a session and gives what each connection received, turn by turn.
+/// Plays a session and returns the bytes to each connection, turn by turn.
 fn play(server: &Server, session: &Session) -> Vec<String> {
     let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| Client::open(server)).collect();
     let mut heard = Vec::new();

@@ -25,7 +25,7 @@ fn publish(server: &Server, subject: &str, count: usize) -> Client {
     publisher
 }
 
-/// How many messages come before the answer to a PING.
+/// The number of messages before the answer to a PING.
 fn count_messages(client: &mut Client) -> usize {
     client.send("PING\r\n");
     let mut count = 0;
@@ -38,7 +38,7 @@ fn count_messages(client: &mut Client) -> usize {
     }
 }
 
-/// Reads on its own thread until `count` messages have come; gives how many did. It only counts
+/// Reads on its own thread until `count` messages have come; returns their number. It only counts
 /// bytes, so that a test in a busy machine reads as fast as a client does.
 fn healthy(server: &Server, subject: &str, count: usize) -> thread::JoinHandle<usize> {
     let mut client = Client::subscribed(server, subject);

@@ -1,4 +1,4 @@
-//! What the tests stand on: server processes, a line-speaking client, an HTTP reader.
+//! The tools of the tests: server processes, a line-speaking client, an HTTP reader.
 
 pub(crate) mod client;
 pub(crate) mod cluster;
@@ -47,5 +47,5 @@ macro_rules! for_both {
     )*};
 }
 
-/// How long a test waits for something that must happen. Reaching it is a failure, so it is long.
+/// Time to wait for something that must happen. Reaching it is a failure, so it is long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -94,7 +94,7 @@ fn setup(group: &Group) -> Setup {
     }
 }
 
-/// Plays the cases of one group to one server, pass by pass, and gives what failed.
+/// Plays the cases of one group to one server, pass by pass, and returns the failures.
 fn play_group(group: &Group, which: Which, seed: u64) -> Vec<String> {
     let only = std::env::var("TRANSCRIPTS_ONLY").unwrap_or_default();
     let wanted = |case: &&Case| case.is_for(which) && case.name.contains(&only);

@@ -1,4 +1,4 @@
-//! What a cluster does when connections between its servers fail, and after they are whole again.
+//! A cluster whose connections between servers fail, and the same one after they are whole again.
 //!
 //! Tests that wait for a timeout of the kernel, or start a herd of clients, are ignored; `.ci/run`
 //! runs them by themselves.
@@ -28,7 +28,7 @@ fn wait_interest(cluster: &Cluster, subjects: &[Vec<String>]) {
     }
 }
 
-/// Waits until a request to `subject` finds somebody, or nobody.
+/// Waits until a request to `subject` finds a subscriber, or none.
 #[track_caller]
 fn wait_reached(client: &mut Client, subject: &str, reached: bool) {
     let deadline = Instant::now() + PATIENCE;

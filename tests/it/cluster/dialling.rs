@@ -1,4 +1,4 @@
-//! Servers that dial: whom, what they say first, and what they do when it does not work out.
+//! Servers that dial: their targets, their first lines, and their reaction to failures.
 //!
 //! A test plays the other server; the same lines go to both kinds.
 
@@ -26,14 +26,14 @@ fn json_of(line: &mut Client, op: &str) -> Value {
     serde_json::from_slice(json).unwrap()
 }
 
-/// What a listening server says first, as one that pools.
+/// The first line of a listening server that pools.
 fn pooled(members: Value) -> String {
     let mut all = json!({"route_pool_size": 3});
     all.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     info_line("r", &all)
 }
 
-/// What comes before the end, without interest of the system account.
+/// The lines before the end, without interest of the system account.
 #[track_caller]
 fn rest(line: Client) -> String {
     Remote { line, info: Value::Null }.read_to_end()

@@ -1,4 +1,4 @@
-//! Whom a server tells of a newcomer, when, and on which connection.
+//! Gossip about a newcomer: its receivers, its time, and its connection.
 //!
 //! A test plays the other servers; the same lines go to both kinds.
 
@@ -23,7 +23,7 @@ enum Place {
 }
 
 impl Place {
-    /// What INFO says of it.
+    /// The fields of INFO for it.
     fn members(self) -> Value {
         match self {
             Place::Pool(index) => json!({"route_pool_size": 3, "route_pool_idx": index}),
@@ -55,8 +55,8 @@ impl Played {
         self.connections.push((place, Remote::join_with(server, &self.name, &place.members())));
     }
 
-    /// What it has been told of `newcomer` since the last call: on which connection, and the
-    /// account that is meant.
+    /// The gossip about `newcomer` since the last call: the connection, and the account that is
+    /// meant.
     fn told_of(&mut self, newcomer: &str) -> Vec<(Place, Option<String>)> {
         let mut told = Vec::new();
         for (place, remote) in &mut self.connections {
@@ -72,11 +72,11 @@ impl Played {
     }
 }
 
-/// Where all played servers are said to be.
+/// The address of all played servers, as they give it.
 const ADDRESS: &str = "nats-route://127.0.0.1:1/";
 
-/// What a server at these places is told when a newcomer, of which `known` is there already, comes
-/// to another one.
+/// The gossip to a server at these places when a newcomer, of which `known` is there already,
+/// comes to another one.
 fn wanted(places: &[Place], known: &[Place], comes: Place) -> Vec<(Place, Option<String>)> {
     let Some(&first) = places.iter().find(|place| place.is_of_pool()) else {
         let told = (comes == Place::System).then(|| (Place::System, Some("$SYS".to_owned())));

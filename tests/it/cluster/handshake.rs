@@ -1,4 +1,4 @@
-//! How a connection between servers begins, and everything that ends it before it has begun.
+//! The start of a connection between servers, and everything that ends it before it has begun.
 //!
 //! A test plays the other server; the same lines go to both kinds.
 
@@ -22,7 +22,7 @@ fn info(members: Value) -> String {
     info_line("r", &members)
 }
 
-/// What comes before the end of a connection on which these lines are sent.
+/// The lines before the end of a connection on which these lines are sent.
 #[track_caller]
 fn refused(server: &Server, lines: &[String]) -> String {
     let mut remote = Remote::open(server);

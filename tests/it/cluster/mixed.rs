@@ -1,4 +1,4 @@
-//! What clients are promised by a cluster, whatever it is made of.
+//! Promises of a cluster to its clients, for any mixture of servers.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use crate::support::{Client, Cluster, Flavor, Server, Which, http};
 
 use Which::{Dialtone, Real};
 
-/// Tests by name: the servers, in the order in which they start, and what they agree on.
+/// Tests by name: the servers, in the order of their start, and their common settings.
 macro_rules! clusters {
     ($($name:ident: $flavor:ident [$($which:ident),*];)*) => {$(
         #[test]
@@ -199,7 +199,7 @@ fn nobody_there_is_told(cluster: &mut Cluster) {
     }
 }
 
-/// INFO lists where all servers of the cluster take clients.
+/// INFO lists the addresses for clients of all servers of the cluster.
 fn clients_learn_all_addresses(cluster: &Cluster) {
     let all: BTreeSet<String> =
         cluster.servers().iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
@@ -208,7 +208,7 @@ fn clients_learn_all_addresses(cluster: &Cluster) {
     }
 }
 
-/// What INFO tells a new client of the cluster.
+/// The addresses in the INFO to a new client of the cluster.
 fn connect_urls(server: &Server) -> BTreeSet<String> {
     let info = Client::silent(server.port()).frame();
     let json: serde_json::Value = serde_json::from_slice(&info["INFO ".len()..]).unwrap();

@@ -1,5 +1,5 @@
-//! What servers say to each other once they know each other: interest, messages, and what is wrong
-//! with some of them. A test plays the other server; the same lines go to both kinds.
+//! The conversation of connected servers: interest, messages, and faulty ones. A test plays the
+//! other server; the same lines go to both kinds.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn trio(which: Which) -> (Server, Remote, Client) {
     (server, remote, client)
 }
 
-/// What the other server hears before it is left after this line.
+/// The lines to the other server before it is left after this line.
 #[track_caller]
 fn left_after(which: Which, line: &[u8]) -> String {
     let (_server, mut remote, _client) = trio(which);

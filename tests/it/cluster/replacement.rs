@@ -66,11 +66,11 @@ fn a_client_library_goes_on_elsewhere() {
     }
 }
 
-/// Publishes numbered messages until told to stop, at whatever server it is told to be.
+/// Publishes numbered messages until stopped, at the server of that port.
 struct Publisher {
     name: &'static str,
     port: AtomicU16,
-    /// Where it was last, after everything published there was handled.
+    /// Its port when everything published there was last handled.
     seen_port: AtomicU16,
     stop: AtomicBool,
 }
@@ -91,7 +91,7 @@ impl Publisher {
         (publisher, thread::spawn(|| publisher.run()))
     }
 
-    /// Gives how many messages there were.
+    /// Publishes; returns the number of messages.
     fn run(&self) -> usize {
         let mut client = None;
         let mut next = 0;
@@ -113,7 +113,7 @@ impl Publisher {
         next
     }
 
-    /// Has it go on elsewhere and waits until it does.
+    /// Moves it to another server, and waits until it is there.
     fn move_to(&self, server: &Server) {
         self.port.store(server.port(), SeqCst);
         let deadline = Instant::now() + PATIENCE;
@@ -131,14 +131,14 @@ fn connect(port: u16) -> Client {
     client
 }
 
-/// Counts what it gets, over all its connections.
+/// Counts its messages, over all its connections.
 struct Subscriber {
     /// The server whose replacement makes it move.
     home: usize,
     client: Client,
-    /// What came over this connection.
+    /// Messages over this connection.
     seen: BTreeSet<Vec<u8>>,
-    /// What came over those before.
+    /// Messages over those before.
     before: BTreeSet<Vec<u8>>,
 }
 

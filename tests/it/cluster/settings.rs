@@ -1,4 +1,4 @@
-//! The settings of a cluster: what each changes, by flag or by file, on both kinds.
+//! The settings of a cluster: the effect of each, by flag or by file, on both kinds.
 
 use std::collections::BTreeSet;
 
@@ -236,7 +236,7 @@ fn every_compression_meets_every_other() {
     assert_eq!(cluster.complaints(), Vec::<String>::new());
 }
 
-/// What a server with the mode `mine` compresses with, for one with `theirs`, as `/routez` says.
+/// The compression of a server with the mode `mine` to one with `theirs`, from `/routez`.
 fn agreed(mine: &str, theirs: &str) -> &'static str {
     match (mine, theirs) {
         ("off", _) | (_, "off") | ("accept", "accept") => "off",

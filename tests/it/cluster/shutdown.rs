@@ -28,7 +28,7 @@ const BEFORE: usize = 20_000;
 /// A server whose cluster is played by a test.
 const ALONE: &str = "cluster { name: mesh, listen: \"127.0.0.1:-1\", pool_size: -1 }";
 
-/// What the publishers share. A message is known by its number.
+/// The state shared by the publishers. A message is known by its number.
 #[derive(Default)]
 struct Count {
     numbers: AtomicUsize,

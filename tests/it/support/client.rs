@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::frames::frame_len;
 use super::{PATIENCE, Server};
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrived {
     /// Bytes were added.
@@ -26,7 +26,7 @@ pub(crate) struct Client {
     /// Received and not yet consumed.
     received: Vec<u8>,
     closed: bool,
-    /// PINGs are answered, and nobody sees them.
+    /// PINGs are answered, and not shown.
     steady: bool,
 }
 
@@ -104,7 +104,7 @@ impl Client {
         self.stream.write_all(bytes).expect("the server still reads");
     }
 
-    /// Sends what the server may refuse by closing.
+    /// Sends bytes that the server may refuse by closing.
     pub(crate) fn send_anyway(&mut self, bytes: &[u8]) {
         // What the server answers to it is read later; a write error only says that it has closed.
         let _ = self.stream.write_all(bytes);
@@ -168,7 +168,7 @@ impl Client {
         self.expect("PONG\r\n");
     }
 
-    /// Whether somebody is there for a request on `subject`, as the server of this client knows.
+    /// True if the server of this client knows a subscriber for a request on `subject`.
     ///
     /// The client has asked for headers and for 503, which it gets in `in`, its subscription 1.
     #[track_caller]
@@ -203,17 +203,17 @@ impl Client {
         }
     }
 
-    /// What was received and not consumed.
+    /// The received bytes that are not consumed.
     pub(crate) fn received(&self) -> &[u8] {
         &self.received
     }
 
-    /// Consumes what was received.
+    /// Consumes the received bytes.
     pub(crate) fn take_received(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.received)
     }
 
-    /// Takes back the end of what [`take_received`](Client::take_received) gave.
+    /// Takes back the end of the bytes from [`take_received`](Client::take_received).
     pub(crate) fn put_back(&mut self, bytes: &[u8]) {
         self.received.splice(..0, bytes.iter().copied());
     }

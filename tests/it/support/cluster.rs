@@ -10,7 +10,7 @@ use super::proxy::Proxy;
 use super::server::Setup;
 use super::{Client, PATIENCE, Server, Which, http};
 
-/// What the servers of a cluster agree on.
+/// The common settings of the servers of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flavor {
     /// A pool of three connections and one for `$SYS`, no compression.
@@ -64,7 +64,7 @@ pub(crate) struct Cluster {
     fences: usize,
 }
 
-/// A client of one server that finds out what interest has arrived there.
+/// A client of one server that finds the interest known there.
 struct Watch {
     client: Client,
     inbox: String,
@@ -233,8 +233,8 @@ impl Cluster {
 
     /// Waits until every server knows of all interest that the others had when this was called.
     ///
-    /// Interest travels in order. So a subscription that is made now is known elsewhere only after
-    /// all that were made before; and that it is known, a request there tells: no 503 comes.
+    /// Interest travels in order. So a subscription made now is known elsewhere only after all that
+    /// were made before; and a request there shows when it is known: no 503 comes.
     #[track_caller]
     pub(crate) fn settle(&mut self) {
         self.settle_among(&Vec::from_iter(0..self.servers.len()));
@@ -288,9 +288,9 @@ impl Cluster {
     }
 }
 
-/// Warnings and errors in a server's log, but for what its own configuration brings, and what real
-/// servers say of each other as well: that one of two connections, made at the same time, was
-/// closed while they wrote to it.
+/// Warnings and errors in a server's log, except those of its own configuration, and those that
+/// real servers log of each other too: that one of two simultaneous connections was closed while
+/// they wrote to it.
 pub(crate) fn complaints(server: &Server) -> Vec<String> {
     let mut lines = server.log_lines();
     lines.retain(|line| {
@@ -311,7 +311,7 @@ impl Watch {
         Watch { client, inbox }
     }
 
-    /// Publishes to `subject` until somebody is there. Gives the fence messages that came
+    /// Publishes to `subject` until a subscriber is there. Returns the fence messages that came
     /// meanwhile.
     #[track_caller]
     fn reach(&mut self, subject: &str) -> usize {

@@ -1,4 +1,4 @@
-//! Cuts what a server sent into frames: one control line, and the payload of MSG, HMSG and RMSG.
+//! Cuts bytes of a server into frames: one control line, and the payload of MSG, HMSG and RMSG.
 
 /// The length of the first whole frame in `bytes`, or `None` if it is not complete.
 pub(crate) fn frame_len(bytes: &[u8]) -> Option<usize> {

@@ -8,7 +8,7 @@ pub(crate) struct Machines {
 }
 
 impl Machines {
-    /// None where the test may not make any, which is said.
+    /// None if the test may not make any; it prints that.
     pub(crate) fn new() -> Option<Machines> {
         let pid = std::process::id();
         let machines = Machines { names: ["a", "b"].map(|side| format!("dialtone-{pid}-{side}")) };
@@ -37,12 +37,12 @@ impl Machines {
         &self.names[side]
     }
 
-    /// Where the other one reaches it.
+    /// Its address for the other one.
     pub(crate) fn address(&self, side: usize) -> String {
         format!("10.99.9.{}", side + 1)
     }
 
-    /// From now on nothing arrives, and nobody is told.
+    /// From now on nothing arrives, without any notice.
     pub(crate) fn unplug(&self) {
         assert!(ip(&["-n", &self.names[1], "link", "set", "eth0", "down"]));
     }

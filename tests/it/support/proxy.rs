@@ -1,6 +1,6 @@
 //! A relay in front of a route port that fails on command: cuts, freezes, delays, keeps some out.
 //!
-//! Servers advertise the relay's port as theirs, so that whoever dials them comes through here.
+//! Servers advertise the relay's port as theirs, so that other servers dial it.
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
@@ -23,11 +23,11 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Where the server listens; 0 while it does not.
+    /// The server's port; 0 while it does not listen.
     target: u16,
     links: Vec<Link>,
     accepted: usize,
-    /// Nothing moves, and nobody is told.
+    /// Nothing moves, without any notice.
     frozen: bool,
     /// Bytes that may pass in a millisecond; 0 for any number.
     bytes_per_ms: usize,
@@ -65,7 +65,7 @@ impl Proxy {
         self.port
     }
 
-    /// Says where the server listens.
+    /// Sets the server's port.
     pub(crate) fn aim(&self, target: u16) {
         self.shared.state.lock().unwrap().target = target;
     }
@@ -93,7 +93,7 @@ impl Proxy {
         self.shared.cut(|link| link.dialler.as_ref().is_some_and(|id| ids.contains(id)));
     }
 
-    /// How many connections there were.
+    /// The number of connections so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.state.lock().unwrap().accepted
     }
@@ -116,7 +116,7 @@ impl Shared {
         }
     }
 
-    /// Connects a newcomer with the server; two threads carry what they say.
+    /// Connects a newcomer with the server; two threads carry the bytes.
     fn link(self: &Arc<Shared>, dialler: TcpStream) {
         let mut state = self.state.lock().unwrap();
         state.accepted += 1;
@@ -170,7 +170,7 @@ impl Shared {
         }
     }
 
-    /// Notes who dials, by its CONNECT; false if that one is kept out.
+    /// Notes the dialling server, by its CONNECT; false if that one is kept out.
     fn name(&self, number: usize, first: &[u8]) -> bool {
         let text = String::from_utf8_lossy(first);
         let name = text.split("\"name\":\"").nth(1).and_then(|rest| rest.split('"').next());
@@ -182,7 +182,7 @@ impl Shared {
         !kept_out
     }
 
-    /// Waits while nothing may move. Gives how fast it may, or none at the end.
+    /// Waits while nothing may move. Returns the rate, or none at the end.
     fn wait_thawed(&self) -> Option<usize> {
         let state = self.state.lock().unwrap();
         let state = self.changed.wait_while(state, |state| state.frozen && !state.closed).unwrap();

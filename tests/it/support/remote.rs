@@ -10,7 +10,7 @@ use super::{Client, PATIENCE, Server};
 /// One connection of a played server.
 pub(crate) struct Remote {
     pub(crate) line: Client,
-    /// What the other side said first.
+    /// The first INFO of the other side.
     pub(crate) info: Value,
 }
 
@@ -106,7 +106,7 @@ impl Remote {
         self.line.expect(text);
     }
 
-    /// Everything that was sent is handled. Gives what came meanwhile.
+    /// Waits until all sent lines are handled. Returns the lines that came meanwhile.
     #[track_caller]
     pub(crate) fn fence(&mut self) -> Vec<String> {
         self.send("PING\r\n");
@@ -147,7 +147,7 @@ impl Remote {
         }
     }
 
-    /// Waits for the end of the connection. Gives what came before it.
+    /// Waits for the end of the connection. Returns the lines before it.
     #[track_caller]
     pub(crate) fn read_to_end(&mut self) -> String {
         let rest = self.line.read_to_end();
@@ -156,7 +156,7 @@ impl Remote {
         frames.map(String::from_utf8_lossy).collect()
     }
 
-    /// Drops what the system account of the other side announces or publishes.
+    /// Drops the lines about the system account of the other side.
     #[track_caller]
     pub(crate) fn skip_system(&mut self) {
         loop {
@@ -173,7 +173,7 @@ fn is_system(frame: &[u8]) -> bool {
     [&b"RS+ $SYS "[..], b"RS- $SYS ", b"RMSG $SYS "].iter().any(|start| frame.starts_with(start))
 }
 
-/// A port of this machine on which nobody but the test listens.
+/// A port of this machine on which only the test listens.
 pub(crate) fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").expect("a free port")
 }

@@ -21,12 +21,12 @@ use super::PATIENCE;
 pub(crate) enum Which {
     /// The one under test.
     Dialtone,
-    /// The one that says what is right.
+    /// The reference.
     Real,
 }
 
 impl Which {
-    /// The executable, or `None` where the tests that need it are to be skipped.
+    /// The executable, or `None` if the tests that need it are to be skipped.
     pub(crate) fn executable(self) -> Option<PathBuf> {
         match self {
             Which::Dialtone => Some(env!("CARGO_BIN_EXE_dialtone").into()),
@@ -82,7 +82,7 @@ fn find_real() -> Option<PathBuf> {
 }
 
 /// A version manager puts a slow script into `PATH`. The script becomes the server, so the process
-/// itself tells where the real file lies; started directly it saves its start-up time per server.
+/// itself shows the real file; started directly it saves its start-up time per server.
 fn behind_script(found: PathBuf) -> PathBuf {
     let mut magic = [0; 4];
     let read = fs::File::open(&found).and_then(|mut file| file.read_exact(&mut magic));
@@ -93,7 +93,7 @@ fn behind_script(found: PathBuf) -> PathBuf {
     fs::read_link(format!("/proc/{}/exe", server.pid())).unwrap_or(found)
 }
 
-/// What a server is started with.
+/// The arguments and files of a server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     flags: Vec<String>,
@@ -134,7 +134,7 @@ impl Setup {
         self
     }
 
-    /// Never reads what the server prints to standard error.
+    /// Never reads the server's standard error.
     pub(crate) fn log_unread(mut self) -> Setup {
         self.log_unread = true;
         self
@@ -146,7 +146,7 @@ impl Setup {
         self
     }
 
-    /// Runs it in a network namespace; nobody outside reaches it.
+    /// Runs it in a network namespace, without connection to the outside.
     pub(crate) fn inside(mut self, namespace: &str) -> Setup {
         self.namespace = Some(namespace.to_owned());
         self
@@ -200,7 +200,7 @@ impl Setup {
     }
 }
 
-/// What the server printed so far.
+/// The output of the server so far.
 #[derive(Default)]
 struct Log {
     lines: Mutex<LogLines>,

@@ -32,7 +32,7 @@ pub(super) struct Case {
     pub(super) whole: bool,
     /// Not cut for the real server, which answers by the cut.
     pub(super) real_whole: bool,
-    /// Has a server to itself.
+    /// Needs a server to itself.
     pub(super) fresh: bool,
     /// For one server only, by reason of the difference with this id in COMPAT.md.
     pub(super) differs: Option<(Which, String)>,
@@ -41,7 +41,7 @@ pub(super) struct Case {
     pub(super) end: usize,
 }
 
-/// What one connection sends at once, and what it then has received.
+/// The bytes that one connection sends at once, and the answers.
 #[derive(Default)]
 pub(super) struct Turn {
     pub(super) conn: char,
@@ -63,7 +63,7 @@ pub(super) struct Turn {
     pub(super) any_order: bool,
 }
 
-/// How the turn begins.
+/// The start of a turn.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Open {
     /// Opens the connection if it is not open, and ignores the INFO.
@@ -94,7 +94,7 @@ impl Case {
         self.differs.as_ref().map(|(which, _)| *which == Which::Real)
     }
 
-    /// What tells this case from others: connections, bytes, and how they end.
+    /// The identity of a case: connections, bytes, and their ends.
     pub(super) fn input(&self) -> Vec<(char, Vec<u8>, [bool; 4])> {
         let turn = |turn: &Turn| {
             let open = turn.open == Open::Shown;
@@ -106,7 +106,7 @@ impl Case {
 
 impl Script {
     /// # Errors
-    /// The line number and what is wrong there.
+    /// The line number and the fault there.
     pub(super) fn parse(_name: &str, text: &str) -> Result<Script, String> {
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let mut groups: Vec<Group> = Vec::new();

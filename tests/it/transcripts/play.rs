@@ -1,6 +1,6 @@
 //! Plays one case to one server and compares the answers.
 //!
-//! The end of a turn's answers is a PONG: a PING follows what the case sends, and whatever comes
+//! The end of a turn's answers is a PONG: a PING follows the bytes of the case, and everything
 //! before its PONG is the answer. A turn that ends in a close is read to the end instead.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::support::client::Arrived;
 use crate::support::frames;
 use crate::support::{Client, PATIENCE, Server};
 
-/// How the bytes of a turn are cut into writes.
+/// The cuts of a turn's bytes into writes.
 pub(super) enum Cut {
     Whole,
     Pieces(Rng),
@@ -38,7 +38,7 @@ pub(super) struct Member {
 /// Plays and compares.
 ///
 /// # Errors
-/// The line of the case, and how the answer differs.
+/// The line of the case, and the difference of the answer.
 pub(super) fn play(
     group: &Group,
     case: &Case,
@@ -125,9 +125,9 @@ pub(super) fn sort_frames<T>(lines: &mut Vec<T>, text: impl Fn(&T) -> &str) {
     lines.extend(frames.into_iter().flatten());
 }
 
-/// What a turn brought, normalised.
+/// The answer to a turn, normalised.
 pub(super) struct Answer {
-    /// Escaped text, and whether it ended in CR LF.
+    /// Escaped text, and true if it ended in CR LF.
     pub(super) lines: Vec<(String, bool)>,
     pub(super) closed: bool,
     /// It was waited for in vain.
@@ -135,7 +135,7 @@ pub(super) struct Answer {
 }
 
 impl Party {
-    /// Opens and sends what the turn says, without a fence; gives the connection.
+    /// Opens the connection and sends the bytes of the turn, without a fence; returns it.
     pub(super) fn speak(&mut self, turn: &Turn, server: &Server, cut: &mut Cut) -> &mut Member {
         let member = self.clients.entry(turn.conn).or_insert_with(|| {
             let client = match turn.open {
@@ -179,7 +179,7 @@ impl Party {
     }
 
     /// Removes all subscriptions before closing, since a server forgets a closed connection a
-    /// moment later than the client does, and the next case may meet what is left of this one.
+    /// moment later than the client does, and the next case might meet the old ones.
     pub(super) fn leave(mut self) {
         for (_, member) in self.open_members() {
             let unsubs: String = member.sids.iter().map(|sid| format!("UNSUB {sid}\r\n")).collect();
@@ -255,7 +255,7 @@ impl Member {
     }
 }
 
-/// When the answer of a turn is complete.
+/// The end of a turn's answer.
 enum Wanted {
     /// With this many PONGs, the last being that of the fence.
     Pongs(usize),
@@ -283,7 +283,7 @@ impl Wanted {
         }
     }
 
-    /// How many of the received bytes make the answer, if it is complete.
+    /// The number of the received bytes that make the answer, if it is complete.
     fn met(&self, received: &[u8], pings_shown: bool) -> Option<usize> {
         match *self {
             Wanted::End => None,
@@ -306,7 +306,7 @@ impl Wanted {
     }
 }
 
-/// What was received as lines to be compared.
+/// The received bytes as lines to compare.
 pub(super) fn lines(received: &[u8], pings_shown: bool) -> Vec<(String, bool)> {
     let mut lines = Vec::new();
     for frame in frames::split(received) {

@@ -1,7 +1,7 @@
 //! Writes a transcript file anew with the real server's answers.
 //!
-//! An answer in the file that fits what came is kept, so holes stay. Lines are read until the
-//! server falls silent; `closed` in the file says that it is worth waiting for.
+//! An answer in the file that fits the received one is kept, so holes stay. Lines are read until
+//! the server falls silent; `closed` in the file means that an end is worth waiting for.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -123,7 +123,7 @@ fn answer_lines(turn: &Turn, mut got: Vec<(String, bool)>) -> Vec<String> {
         .collect()
 }
 
-/// Reads what comes; with a fence, consumes up to its PONG, which is the last one, and drops it.
+/// Reads the answer; with a fence, consumes up to its PONG, which is the last one, and drops it.
 fn until_silence(client: &mut Client, fenced: bool, patience: Duration) -> Vec<u8> {
     loop {
         let ponged = fenced && last_pong(client.received()).is_some();
@@ -141,7 +141,7 @@ fn until_silence(client: &mut Client, fenced: bool, patience: Duration) -> Vec<u
     received[..end - b"PONG\r\n".len()].to_vec()
 }
 
-/// Where the last PONG ends.
+/// The end of the last PONG.
 fn last_pong(received: &[u8]) -> Option<usize> {
     let mut len = 0;
     let mut end = None;

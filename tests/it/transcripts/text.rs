@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 /// # Errors
-/// Says what is wrong with an escape.
+/// The fault of an escape.
 pub(super) fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let mut rest = text;
@@ -121,8 +121,8 @@ fn next_hole(text: &str) -> Option<(usize, usize)> {
     None
 }
 
-/// An INFO line with its keys in order, what varies masked, and what only the real server has taken
-/// out: build facts, JetStream's API level, the key of its auth callout.
+/// An INFO line with its keys in order, variable values masked, and fields of the real server only
+/// removed: build facts, JetStream's API level, the key of its auth callout.
 pub(super) fn canonical_info(line: &str) -> String {
     const REAL_ONLY: [&str; 5] = ["git_commit", "go", "api_lvl", "xkey", "domain"];
     const VARYING: [&str; 6] =

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
-/// How long a server may take to say that it is ready.
+/// Time for a server to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// One running server process.
@@ -96,7 +96,7 @@ impl Server {
         port_of(&self.info())
     }
 
-    /// What the `-P` file says: digits only.
+    /// The contents of the `-P` file: digits only.
     fn pid(&self) -> u32 {
         let text = fs::read_to_string(self.folder.join("pid")).expect("a pid file");
         text.parse().expect("a pid file with digits only")
@@ -199,7 +199,7 @@ impl Cluster {
     }
 }
 
-/// A port that nobody listens on at this moment.
+/// A port that is free at this moment.
 fn free_port() -> u16 {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     socket.local_addr().expect("its address").port()
