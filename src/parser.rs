@@ -224,7 +224,7 @@ impl<G: Grammar> Parser<G> {
     }
 
     /// Takes the plain message that [`next_plain`](Parser::next_plain) found off the start of
-    /// `input`, its first `len` bytes, and gives what is left.
+    /// `input`, its first `len` bytes, and gives the input behind it.
     #[inline]
     pub fn rest<'p, 'a>(&'p self, input: &'p mut &'a [u8], len: usize) -> Rest<'p, 'a, G> {
         let (text, rest) = input.split_at(len);

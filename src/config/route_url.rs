@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// `scheme://[user:password@]host:port`, whatever the scheme. A path is ignored.
+/// `scheme://[user:password@]host:port`, with any scheme. A path is ignored.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RouteUrl {

@@ -17,7 +17,7 @@
 //!
 //! Knows no connection and no clock.
 //!
-//! nats-differs: the real server asks whatever the traffic, every 30 seconds, and the third PING
+//! nats-differs: the real server sends a PING every 30 seconds, with any traffic, and the third one
 //! without an answer ends the connection.
 
 use std::time::Duration;

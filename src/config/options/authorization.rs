@@ -39,7 +39,7 @@ pub enum Login {
     },
     /// One token, plain or bcrypt.
     Token(String),
-    /// These users. An empty list still demands credentials, which nobody has.
+    /// These users. An empty list still demands credentials, and none are valid.
     Users(Vec<User>),
 }
 

@@ -1,4 +1,4 @@
-//! `Crowd`: a few places, and the rule for who gives way when another one comes.
+//! `Crowd`: a few places, whose holders give way when another one comes.
 //!
 //! A place is never refused: the holder whose other side has been waited for longest gives way, as
 //! soon as that is [`STEP_MIN`]. A holder that makes progress renews its place with every step, and

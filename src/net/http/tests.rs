@@ -69,7 +69,7 @@ async fn read_all(stream: &mut TcpStream) -> String {
 
 const LIST: &str = "GET /connz?limit=100000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
-/// So many that their page is far longer than what sockets hold.
+/// So many that their page is far longer than the buffers of sockets.
 const MANY: usize = 4_000;
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Servers in memory that form a cluster: byte queues between them, and a hand-moved clock.
 //!
 //! Nothing happens by itself: [`World::carry`] moves bytes, [`World::pass`] moves the clock and
-//! does what is due, and connections end where a test ends them.
+//! handles everything due, and connections end where a test ends them.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
