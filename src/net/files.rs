@@ -126,8 +126,8 @@ fn urls(scheme: &str, addr: SocketAddr) -> Vec<String> {
     addrs.map(|addr| format!("{scheme}://{addr}")).collect()
 }
 
-/// Addresses for clients that know this server only by name: all addresses of this machine, except
-/// those that only the machine itself can reach.
+/// Addresses for clients that know this server only by name, if it listens on all addresses: those
+/// of this machine, except the ones that only the machine itself can reach.
 ///
 /// nats: server/server.go `getNonLocalIPsIfHostIsIPAny`
 pub(crate) fn public_ips() -> Vec<IpAddr> {

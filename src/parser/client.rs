@@ -239,7 +239,7 @@ fn plain_pub<'a>(buf: &'a [u8], rules: &Rules) -> Option<(Publish<'a>, usize)> {
     Some((publish, start + publish.subject.len() + 1 + publish.tail.len()))
 }
 
-/// Where the subject of a plain PUB starts.
+/// Offset of the subject in a plain PUB.
 const START: usize = "PUB ".len();
 
 /// The control line of PUB.

@@ -397,7 +397,7 @@ fn plain_msg<'a>(buf: &'a [u8], rules: &RouteRules) -> Option<(RoutedMsg<'a>, us
     Some((RoutedMsg { account, publish, queues: Queues::default() }, used))
 }
 
-/// Where the arguments of RMSG and HMSG start.
+/// Offset of the arguments in RMSG and HMSG.
 const START: usize = "RMSG ".len();
 
 #[cfg(test)]

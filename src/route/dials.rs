@@ -231,7 +231,7 @@ impl Dials {
         explicit.min(heard_of.max(self.hearsay.ready_at()))
     }
 
-    /// The next dial that is due, if it is still `wanted` of the server that answered there last.
+    /// The next dial that is due and still `wanted`, given the server that answered there last.
     pub(super) fn next(
         &mut self,
         now: Moment,
