@@ -86,7 +86,7 @@ impl Account {
     /// Lists a subscription; false if its subject is invalid.
     pub fn insert(&self, subscription: Subscription, told: impl FnMut(&Arc<Conn>)) -> bool {
         let mut listed = self.listed.write();
-        if listed.links.is_empty() || subscription.is_remote() {
+        if listed.links.is_empty() || !subscription.interest().is_announced() {
             return listed.sublist.insert(subscription);
         }
         let inserted = listed.sublist.insert(subscription.clone());
@@ -138,11 +138,12 @@ impl Account {
     pub fn announce(&self, cursor: &mut Cursor, link: &Link) -> bool {
         let mut lines = Vec::new();
         let listed = self.listed.read();
-        let done = listed.sublist.visit_locals(cursor, ANNOUNCE_STEPS, |subject, queue, count| {
-            if link.imports(subject) {
-                link.write_interest(&mut lines, &self.name, subject, queue, count);
-            }
-        });
+        let done =
+            listed.sublist.visit_announced(cursor, ANNOUNCE_STEPS, |subject, queue, count| {
+                if link.imports(subject) {
+                    link.write_interest(&mut lines, &self.name, subject, queue, count);
+                }
+            });
         link.conn.append(&lines);
         done
     }
@@ -155,7 +156,7 @@ impl Account {
 
 impl Listed {
     fn remove(&mut self, account: &str, entry: &Subscription, told: impl FnMut(&Arc<Conn>)) {
-        if self.sublist.remove(entry) && !self.links.is_empty() && !entry.is_remote() {
+        if self.sublist.remove(entry) && !self.links.is_empty() && entry.interest().is_announced() {
             self.tell(account, entry, false, told);
         }
     }
@@ -169,7 +170,7 @@ impl Listed {
         mut told: impl FnMut(&Arc<Conn>),
     ) {
         let (subject, queue) = (entry.subject(), entry.queue());
-        let count = self.sublist.local_count(subject, queue);
+        let count = self.sublist.announced_count(subject, queue);
         // Of plain subscriptions only the first and the last matter.
         if queue.is_none() && count != usize::from(came) {
             return;

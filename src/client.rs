@@ -353,7 +353,7 @@ impl Machine for Client {
         let error = refused.error;
         let counters = &delivery.counters;
         if *error == ProtoErr::StaleConnection {
-            counters.stale_connections.add(1);
+            counters.stale[Kind::Client].add(1);
         }
         if !error.is_silent() {
             conn_event!(TRACE, &self.conn, "->> [-ERR {error}]");

@@ -153,6 +153,11 @@ impl Conn {
         self.remote.map(SocketAddr::from)
     }
 
+    /// Its number, if it is of that kind: the log has a word for that of each.
+    pub(crate) fn number_as(&self, kind: Kind) -> Option<u64> {
+        (self.kind == kind).then_some(self.cid.0)
+    }
+
     /// It is a route whose other side gives no sign of life: others are to be preferred.
     pub fn is_silent(&self) -> bool {
         self.is_silent.load(Ordering::Relaxed)

@@ -14,7 +14,7 @@ pub use crate::route::mesh::Mesh;
 pub use crate::route::{Role, Route};
 pub use crate::sublist::cache::{Lookup, MatchCache};
 pub use crate::sublist::result::MatchResult;
-pub use crate::sublist::{Entry, Sublist, UNLISTED};
+pub use crate::sublist::{Entry, Interest, Sublist, UNLISTED};
 
 /// The fuzz bodies.
 #[cfg(feature = "fuzz")]

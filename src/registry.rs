@@ -255,7 +255,7 @@ impl Registry {
     pub fn retire(&self, closed: Closed) {
         self.remove(&closed.conn);
         let count_max = self.settings().options.max_closed_clients;
-        if count_max == 0 || closed.conn.kind != Kind::Client {
+        if count_max == 0 || !closed.conn.kind.is_client() {
             return;
         }
         let forgotten = self.closed.lock().push(closed, count_max);
@@ -284,7 +284,7 @@ impl Registry {
 
     /// The connections of all clients, in no order.
     pub fn clients(&self) -> Vec<Arc<Conn>> {
-        self.select(|conn| conn.kind == Kind::Client)
+        self.select(|conn| conn.kind.is_client())
     }
 
     /// Others get at the connections in between: there may be many.

@@ -368,8 +368,7 @@ impl Machine for Route {
         let error = refused.error;
         match error {
             ProtoErr::StaleConnection => {
-                delivery.counters.stale_connections.add(1);
-                delivery.counters.stale_routes.add(1);
+                delivery.counters.stale[Kind::Route].add(1);
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
             }
             ProtoErr::AuthenticationTimeout => conn_event!(DEBUG, &self.conn, "{error}"),

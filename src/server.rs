@@ -23,7 +23,6 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::base::closed_reason::ClosedReason;
-use crate::base::ids::Kind;
 use crate::base::limits::SHUTDOWN_MAX;
 use crate::base::moment::Moment;
 use crate::base::os_error::OsError;
@@ -230,8 +229,8 @@ async fn end(shared: Arc<Shared>, listeners: Vec<Listener>) {
         mesh.stop();
     }
     let registry = &shared.registry;
-    let (routes, clients): (Vec<_>, Vec<_>) =
-        registry.stop().into_iter().partition(|conn| conn.kind == Kind::Route);
+    let (clients, routes): (Vec<_>, Vec<_>) =
+        registry.stop().into_iter().partition(|conn| conn.kind.is_client());
     close(&clients);
     let served = async {
         while registry.client_count() > 0 {

@@ -54,8 +54,28 @@ pub trait Entry: Clone {
     /// Tells whether both are handles of the same subscription.
     fn is_same(&self, other: &Self) -> bool;
 
-    /// It is interest of another server, not a subscription of this one.
-    fn is_remote(&self) -> bool;
+    /// Whose interest it is, never changed while listed.
+    fn interest(&self) -> Interest;
+}
+
+/// Whose interest an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    /// That of a client of this server.
+    Local,
+    /// That of another server of the cluster, which has announced it on a route.
+    Route,
+}
+
+impl Interest {
+    /// It is announced on routes.
+    #[must_use]
+    pub fn is_announced(self) -> bool {
+        match self {
+            Self::Local => true,
+            Self::Route => false,
+        }
+    }
 }
 
 /// Subscriptions by subject.
@@ -172,11 +192,11 @@ impl<E: Entry> Sublist<E> {
         self.epochs.bump(b">");
     }
 
-    /// How many local entries there are of exactly this subject and queue.
-    pub fn local_count(&self, subject: &[u8], queue: Option<&[u8]>) -> usize {
+    /// How many entries there are of exactly this subject and queue that are announced on routes.
+    pub fn announced_count(&self, subject: &[u8], queue: Option<&[u8]>) -> usize {
         let head =
             if is_literal(subject) { self.literal(subject) } else { self.patterns.head(subject) };
-        head.map_or(0, |head| self.sets.local_count(head, queue))
+        head.map_or(0, |head| self.sets.announced_count(head, queue))
     }
 
     /// Fills `result` with everything that matches a published subject, which is opaque: tokens `*`

@@ -6,7 +6,9 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use dialtone::internals::{Entry, Lookup, MatchCache, MatchResult, Moment, Sublist, UNLISTED};
+use dialtone::internals::{
+    Entry, Interest, Lookup, MatchCache, MatchResult, Moment, Sublist, UNLISTED,
+};
 use triomphe::ThinArc;
 
 use super::{Prepared, stream};
@@ -42,8 +44,8 @@ impl Entry for Sub {
         self.0.as_ptr() == other.0.as_ptr()
     }
 
-    fn is_remote(&self) -> bool {
-        false
+    fn interest(&self) -> Interest {
+        Interest::Local
     }
 }
 

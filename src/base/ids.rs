@@ -26,6 +26,29 @@ pub enum Kind {
     Route,
 }
 
+impl Kind {
+    /// How many there are.
+    pub const COUNT: usize = Self::Route as usize + 1;
+
+    /// It is no server, which passes on what others publish and subscribe to.
+    #[must_use]
+    pub fn is_client(self) -> bool {
+        match self {
+            Self::Client => true,
+            Self::Route => false,
+        }
+    }
+
+    /// Who this is at the beginning of a line of the log.
+    #[must_use]
+    pub fn log_name(self) -> &'static str {
+        match self {
+            Self::Client => "Client",
+            Self::Route => "Router",
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -4,7 +4,7 @@
 //! an atomic addition costs 5 and one that two threads share 28. Readers add up all of them.
 //! nats: server/server.go `stats`, server/monitor.go `Varz`
 
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Index};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::base::ids::Kind;
@@ -49,14 +49,10 @@ pub struct Counters {
     pub out_bytes: Counter,
     /// Times that a connection did not read fast enough, whether it was closed for it or forgiven.
     pub slow_consumers: Counter,
+    /// Those by kind; of routes, each counts once until it has caught up.
+    pub slow: PerKind<Counter>,
     /// Connections closed because they did not answer PINGs.
-    pub stale_connections: Counter,
-    /// Those of clients.
-    pub slow_clients: Counter,
-    /// Those of routes, but only once until they have caught up.
-    pub slow_routes: Counter,
-    /// Routes among `stale_connections`.
-    pub stale_routes: Counter,
+    pub stale: PerKind<Counter>,
     /// Pauses of publishers ahead of their subscribers.
     pub stalled_clients: Counter,
     /// Results in the match cache, true or outdated; `num_cache` in `/subsz`.
@@ -79,10 +75,10 @@ impl Counters {
     /// way misses its deadline.
     pub fn count_slow(&self, kind: Kind, still: bool) {
         self.slow_consumers.add(1);
-        match kind {
-            Kind::Route => self.slow_routes.add(u64::from(!still)),
-            Kind::Client => self.slow_clients.add(1),
-        }
+        self.slow[kind].add(match kind {
+            Kind::Client => 1,
+            Kind::Route => u64::from(!still),
+        });
     }
 
     /// Notes what the match cache has counted by itself.
@@ -103,10 +99,8 @@ impl Counters {
             out_msgs: self.out_msgs.load(),
             out_bytes: self.out_bytes.load(),
             slow_consumers: self.slow_consumers.load(),
-            stale_connections: self.stale_connections.load(),
-            slow_clients: self.slow_clients.load(),
-            slow_routes: self.slow_routes.load(),
-            stale_routes: self.stale_routes.load(),
+            slow: self.slow.load(),
+            stale: self.stale.load(),
             stalled_clients: self.stalled_clients.load(),
             cache: CacheStats {
                 num_cache: self.num_cache.load(),
@@ -119,6 +113,38 @@ impl Counters {
     }
 }
 
+/// A number for each kind of connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerKind<T>([T; Kind::COUNT]);
+
+impl<T> Index<Kind> for PerKind<T> {
+    type Output = T;
+
+    fn index(&self, kind: Kind) -> &T {
+        &self.0[kind as usize]
+    }
+}
+
+impl PerKind<Counter> {
+    fn load(&self) -> PerKind<u64> {
+        PerKind(self.0.each_ref().map(Counter::load))
+    }
+}
+
+impl PerKind<u64> {
+    /// That of all kinds together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl AddAssign for PerKind<u64> {
+    fn add_assign(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(one, other)| *one += other);
+    }
+}
+
 /// Values of one or the sum of several [`Counters`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -127,10 +153,8 @@ pub struct Snapshot {
     pub out_msgs: u64,
     pub out_bytes: u64,
     pub slow_consumers: u64,
-    pub stale_connections: u64,
-    pub slow_clients: u64,
-    pub slow_routes: u64,
-    pub stale_routes: u64,
+    pub slow: PerKind<u64>,
+    pub stale: PerKind<u64>,
     pub stalled_clients: u64,
     pub cache: CacheStats,
 }
@@ -170,10 +194,8 @@ impl AddAssign for Snapshot {
         self.out_msgs += other.out_msgs;
         self.out_bytes += other.out_bytes;
         self.slow_consumers += other.slow_consumers;
-        self.stale_connections += other.stale_connections;
-        self.slow_clients += other.slow_clients;
-        self.slow_routes += other.slow_routes;
-        self.stale_routes += other.stale_routes;
+        self.slow += other.slow;
+        self.stale += other.stale;
         self.stalled_clients += other.stalled_clients;
         self.cache += other.cache;
     }
@@ -209,6 +231,18 @@ mod tests {
         workers[1].out_bytes.add(40);
         let total: Snapshot = workers.iter().sum();
         assert_eq!(total, Snapshot { in_msgs: 5, out_bytes: 40, ..Snapshot::default() });
+    }
+
+    #[test]
+    fn a_route_that_is_still_slow_counts_in_the_sum_only() {
+        let counters = Counters::default();
+        for kind in [Kind::Client, Kind::Route] {
+            counters.count_slow(kind, false);
+            counters.count_slow(kind, true);
+        }
+        let Snapshot { slow_consumers, slow, .. } = counters.snapshot();
+        assert_eq!((slow_consumers, slow[Kind::Client], slow[Kind::Route]), (4, 2, 1));
+        assert_eq!(slow.total(), 3);
     }
 
     #[test]

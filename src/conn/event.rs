@@ -10,8 +10,8 @@ macro_rules! conn_event {
             tracing::event!(
                 tracing::Level::$level,
                 remote = conn.remote().map(tracing::field::display),
-                cid = (conn.kind != $crate::base::ids::Kind::Route).then_some(conn.cid.0),
-                rid = (conn.kind == $crate::base::ids::Kind::Route).then_some(conn.cid.0),
+                cid = conn.number_as($crate::base::ids::Kind::Client),
+                rid = conn.number_as($crate::base::ids::Kind::Route),
                 client = label.client,
                 account = label.account,
                 $($message)+

@@ -16,7 +16,7 @@ use triomphe::ThinArc;
 
 use crate::base::table::{Table, Walk};
 use crate::conn::Conn;
-use crate::sublist::{Entry, UNLISTED};
+use crate::sublist::{Entry, Interest, UNLISTED};
 
 /// `queue_len` of a plain subscription.
 const PLAIN: u32 = u32::MAX;
@@ -38,8 +38,7 @@ struct Head {
     /// How many rules each delivery is checked against: none, unless a deny list of its connection
     /// is narrower than the subject.
     rules: u16,
-    /// Interest of the server at the other end of a route.
-    remote: bool,
+    interest: Interest,
 }
 
 /// What became of one delivery to a subscription with a limit.
@@ -75,7 +74,7 @@ impl Subscription {
         rules: u16,
     ) -> Subscription {
         Subscription::with_head(conn, subject, queue, account, |head| {
-            head.remote = true;
+            head.interest = Interest::Route;
             head.rules = rules;
             *head.max.get_mut() = weight.into();
         })
@@ -96,7 +95,7 @@ impl Subscription {
             subject_len: subject.len() as u32,
             queue_len: queue.map_or(PLAIN, |queue| queue.len() as u32),
             rules: 0,
-            remote: false,
+            interest: Interest::Local,
         };
         change(&mut head);
         let queue = queue.unwrap_or_default();
@@ -149,18 +148,24 @@ impl Subscription {
 
     /// Messages after which it ends; 0 for never.
     pub fn max(&self) -> u64 {
-        if self.head().remote { 0 } else { self.head().max.load(Relaxed) }
+        match self.interest() {
+            Interest::Local => self.head().max.load(Relaxed),
+            Interest::Route => 0,
+        }
     }
 
     /// How many members of its queue group it stands for: what the other server told of a remote
     /// one, which may be none, else 1.
     pub fn weight(&self) -> u64 {
-        if self.head().remote { self.head().max.load(Relaxed) } else { 1 }
+        match self.interest() {
+            Interest::Local => 1,
+            Interest::Route => self.head().max.load(Relaxed),
+        }
     }
 
     /// Sets the weight of a remote one. As with [`set_max`](Self::set_max), others have to learn.
     pub fn set_weight(&self, weight: u32) {
-        debug_assert!(self.head().remote, "a local member counts as one");
+        debug_assert_ne!(self.interest(), Interest::Local, "a local member counts as one");
         self.head().max.store(weight.into(), Relaxed);
     }
 
@@ -212,8 +217,8 @@ impl Entry for Subscription {
         std::ptr::eq(self.head(), other.head())
     }
 
-    fn is_remote(&self) -> bool {
-        self.head().remote
+    fn interest(&self) -> Interest {
+        self.head().interest
     }
 }
 
@@ -373,10 +378,13 @@ impl ByKey {
 
 fn hash_of(random: &RandomState, subscription: &Subscription) -> u64 {
     let sid = subscription.sid();
-    if !subscription.is_remote() {
-        return hash(random, &[sid]);
+    match subscription.interest() {
+        Interest::Local => hash(random, &[sid]),
+        Interest::Route => {
+            let queue = subscription.queue().unwrap_or_default();
+            hash(random, &[subscription.subject(), queue, sid])
+        }
     }
-    hash(random, &[subscription.subject(), subscription.queue().unwrap_or_default(), sid])
 }
 
 fn hash(random: &RandomState, key: &[&[u8]]) -> u64 {

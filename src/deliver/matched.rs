@@ -12,9 +12,9 @@ use crate::deliver::routed::Beyond;
 use crate::deliver::staging::APPEND_NS;
 use crate::deliver::staging::sharing::Plan;
 use crate::deliver::staging::stage::{Receiver, Receivers};
-use crate::sublist::Entry;
 use crate::sublist::cache::Cached;
 use crate::sublist::result::MatchResult;
+use crate::sublist::{Entry, Interest};
 
 /// What it takes to stage a message for one target, in nanoseconds about.
 pub(super) const OFFER_NS: usize = 30;
@@ -133,19 +133,19 @@ impl Matched {
         let members = || result.groups().iter().flat_map(|group| group.members());
         self.targets.reserve_exact(result.plain().len() + members().count());
         for subscription in result.plain() {
-            match subscription.is_remote() {
-                false => self.push(shown, subscription),
-                true if subscription.can_deliver(subject) => {
+            match subscription.interest() {
+                Interest::Local => self.push(shown, subscription),
+                Interest::Route if subscription.can_deliver(subject) => {
                     self.beyond().push_plain(account, subject, subscription);
                 }
-                true => {}
+                Interest::Route => {}
             }
         }
         while self.targets.len() >= BUNDLE_COUNT_MIN && self.bundle() {}
         self.plain_count = self.targets.len();
         let mut all_local = true;
         for group in result.groups() {
-            if group.members().iter().any(Subscription::is_remote) {
+            if group.members().iter().any(|member| member.interest() != Interest::Local) {
                 all_local = false;
                 continue;
             }

@@ -33,8 +33,8 @@ use crate::deliver::matched::{Matched, Target};
 use crate::deliver::offer::{self, Chosen, Offer, Picks};
 use crate::deliver::row::{Groups, Publisher, Row, Scope};
 use crate::parser::{Publish, Queues, RoutedMsg, Tail};
-use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
+use crate::sublist::{Entry, Interest};
 
 /// The part of a match that concerns other servers, those left out whom nothing on the subject may
 /// be sent to.
@@ -100,15 +100,14 @@ impl Matched {
         result: &MatchResult<Subscription>,
     ) {
         for group in result.groups() {
-            let Some(remote) = group.members().iter().find(|member| member.is_remote()) else {
-                continue;
-            };
+            let is_remote = |member: &&Subscription| member.interest() != Interest::Local;
+            let Some(remote) = group.members().iter().find(is_remote) else { continue };
             let local_start = self.targets.len();
             let remote_start = self.beyond().remotes.len();
             for member in group.members() {
-                match member.is_remote() {
-                    false => self.push(shown, member),
-                    true => self.beyond().push_member(account, subject, member),
+                match member.interest() {
+                    Interest::Local => self.push(shown, member),
+                    Interest::Route => self.beyond().push_member(account, subject, member),
                 }
             }
             let locals = local_start..self.targets.len();

@@ -30,7 +30,6 @@ pub(super) mod stage;
 
 use std::sync::Arc;
 
-use crate::base::ids::Kind;
 use crate::base::moment::Moment;
 use crate::base::stats::Counters;
 use crate::conn::outbound::{Frames, Policy, SHARED_LEN_MIN};
@@ -449,7 +448,7 @@ impl Staging {
             (None, Some(shared)) => Frames::shared(shared),
             (None, None) => Frames::from(&stage.frames),
         };
-        if frames.is_empty() && conn.kind != Kind::Route {
+        if frames.is_empty() && conn.kind.is_client() {
             return;
         }
         if stage.msgs > 0 {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::base::duration;
-use crate::base::ids::{Cid, Kind};
+use crate::base::ids::Cid;
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::base::moment::Moment;
 use crate::codec::info::is_default;
@@ -270,7 +270,7 @@ fn candidates(view: &View<'_>, state: State) -> Vec<Listed> {
     if state != State::Open {
         listed.extend(view.registry.closed().into_iter().map(Listed::Closed));
     }
-    listed.retain(|listed| listed.conn().kind == Kind::Client);
+    listed.retain(|listed| listed.conn().kind.is_client());
     listed
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::account::Account;
-use crate::base::ids::{Cid, Kind};
+use crate::base::ids::Cid;
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::base::stats::CacheStats;
 use crate::base::subject::is_valid_publish;
@@ -18,8 +18,8 @@ use crate::monitor::json::{Date, Float};
 use crate::monitor::params::{Params, Subs};
 use crate::monitor::{LIMIT_DEFAULT, QueryError, View, page_range};
 use crate::registry::{Closed, ClosedSubscription};
-use crate::sublist::Entry;
 use crate::sublist::result::MatchResult;
+use crate::sublist::{Entry, Interest};
 
 /// What is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -339,13 +339,15 @@ impl SubDetail {
 ///
 /// nats: server/route.go `processRemoteSub`
 fn sid(subscription: &Subscription) -> String {
-    let conn = subscription.conn();
-    if conn.kind != Kind::Route {
-        return text(subscription.sid());
+    match subscription.interest() {
+        Interest::Local => text(subscription.sid()),
+        Interest::Route => {
+            let account = Some(subscription.sid()).filter(|_| !subscription.conn().is_dedicated());
+            let subject = [subscription.subject()];
+            let words = account.into_iter().chain(subject).chain(subscription.queue());
+            words.fold("R".to_owned(), |sid, word| sid + " " + &text(word))
+        }
     }
-    let account = Some(subscription.sid()).filter(|_| !conn.is_dedicated());
-    let words = account.into_iter().chain([subscription.subject()]).chain(subscription.queue());
-    words.fold("R".to_owned(), |sid, word| sid + " " + &text(word))
 }
 
 /// What a client sent, as text; what is not UTF-8 is replaced.

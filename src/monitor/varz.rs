@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::base::ids::Kind;
 use crate::base::limits;
 use crate::base::moment::Moment;
+use crate::base::stats::PerKind;
 use crate::codec::info::is_default;
 use crate::config::options::Cluster;
 use crate::config::options::{Login, WriteTimeout};
@@ -161,7 +163,6 @@ pub fn varz(view: &View<'_>) -> Varz {
     let options = &view.settings.options;
     let info = registry.info();
     let totals = registry.totals();
-    let stale_clients = totals.stale_connections.saturating_sub(totals.stale_routes);
     let routed = registry.route_traffic();
     let process = (view.process)();
     let start = view.date(Moment::START);
@@ -225,7 +226,7 @@ pub fn varz(view: &View<'_>) -> Varz {
         out_client_msgs: totals.out_msgs.saturating_sub(routed.out_msgs),
         out_client_bytes: totals.out_bytes.saturating_sub(routed.out_bytes),
         slow_consumers: totals.slow_consumers,
-        stale_connections: totals.stale_connections,
+        stale_connections: totals.stale.total(),
         stalled_clients: totals.stalled_clients,
         subscriptions: registry
             .accounts()
@@ -239,8 +240,8 @@ pub fn varz(view: &View<'_>) -> Varz {
         metadata: options.server_metadata.clone(),
         feature_flags: BTreeMap::from(FEATURE_FLAGS),
         system_account: options.system_account(),
-        slow_consumer_stats: ByKind::new(totals.slow_clients, totals.slow_routes),
-        stale_connection_stats: ByKind::new(stale_clients, totals.stale_routes),
+        slow_consumer_stats: ByKind::from(totals.slow),
+        stale_connection_stats: ByKind::from(totals.stale),
         disk_io_wait_stats: DiskIoWaitStats::default(),
     }
 }
@@ -262,8 +263,9 @@ fn cluster(mesh: &Mesh, cluster: &Cluster) -> ClusterVarz {
     }
 }
 
-impl ByKind {
-    fn new(clients: u64, routes: u64) -> ByKind {
+impl From<PerKind<u64>> for ByKind {
+    fn from(counts: PerKind<u64>) -> ByKind {
+        let (clients, routes) = (counts[Kind::Client], counts[Kind::Route]);
         ByKind { clients, routes, ..ByKind::default() }
     }
 }

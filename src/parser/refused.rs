@@ -33,7 +33,7 @@ impl Refused<'_> {
         let arguments = self.arguments();
         match self.error {
             ProtoErr::UnknownOp if !self.op.is_empty() => {
-                let who = if kind == Kind::Route { "Router" } else { "Client" };
+                let who = kind.log_name();
                 let snippet = Quoted(&self.op[..self.op.len().min(SNIPPET_LEN)]);
                 format!("{who} parser ERROR: proto='{snippet}...'")
             }

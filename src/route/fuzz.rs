@@ -17,7 +17,7 @@ use crate::base::closed_reason::ClosedReason;
 use crate::base::subject;
 use crate::config::compression::{Compression, Level, Thresholds};
 use crate::config::options::Cluster;
-use crate::sublist::Entry;
+use crate::sublist::{Entry, Interest};
 
 use world::{Crossing, Plan, World};
 
@@ -284,7 +284,7 @@ impl Play {
         let mut known = BTreeMap::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.world.servers[server].bench.registry.global.with_sublist(|sublist| {
-            for remote in sublist.iter().filter(|entry| entry.is_remote()) {
+            for remote in sublist.iter().filter(|entry| entry.interest() == Interest::Route) {
                 let from = of(remote.conn().cid).expect("a server that is there");
                 let queue = text(remote.queue().unwrap_or_default());
                 let key = (from, text(remote.subject()), queue);

@@ -28,7 +28,7 @@ use crate::machine::session::{Session, Step};
 use crate::route::fuzz::{Play, fuzz_mesh, fuzz_route};
 use crate::route::mesh::{Dial, Mesh, Place, Unregistered};
 use crate::route::{Role, Route};
-use crate::sublist::Entry;
+use crate::sublist::{Entry, Interest};
 
 fn pooled(_: usize) -> Cluster {
     Cluster { ping_interval: Duration::from_secs(2), ..Cluster::default() }
@@ -187,7 +187,9 @@ impl Acceptor {
     /// How much interest of other servers is listed.
     fn remote_count(&self) -> usize {
         let global = &self.bench.registry.global;
-        global.with_sublist(|list| list.iter().filter(|entry| entry.is_remote()).count())
+        global.with_sublist(|list| {
+            list.iter().filter(|one| one.interest() == Interest::Route).count()
+        })
     }
 }
 

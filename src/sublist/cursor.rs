@@ -1,7 +1,7 @@
-//! `Cursor`: walks the local subscriptions of a sublist piece by piece, while it changes.
+//! `Cursor`: walks the announced subscriptions of a sublist piece by piece, while it changes.
 //!
-//! The lock of the sublist is released between two pieces. Subjects that have plain local entries
-//! all the time are visited at least once, and queues of a subject whose number of local entries
+//! The lock of the sublist is released between two pieces. Subjects that have announced plain entries
+//! all the time are visited at least once, and queues of a subject whose number of announced entries
 //! stays the same; others may be left out, and one may be visited twice. A caller that announces
 //! interest also announces each change meanwhile as it happens, and so misses nothing.
 //!
@@ -39,9 +39,9 @@ impl Default for Cursor {
 }
 
 impl<E: Entry> Sublist<E> {
-    /// Visits the local entries from `cursor` on, some `steps_max` subjects and queues: their
+    /// Visits the announced entries from `cursor` on, some `steps_max` subjects and queues: their
     /// subject, queue and number. True at the end of all.
-    pub fn visit_locals(
+    pub fn visit_announced(
         &self,
         cursor: &mut Cursor,
         steps_max: usize,
@@ -51,7 +51,7 @@ impl<E: Entry> Sublist<E> {
         while cursor.set < self.sets.len() && steps > 0 {
             for member in self.sets.step_groups(cursor.set, &mut cursor.groups) {
                 let (subject, queue) = (member.subject(), member.queue());
-                visit(subject, queue, self.local_count(subject, queue));
+                visit(subject, queue, self.announced_count(subject, queue));
                 steps = steps.saturating_sub(1);
             }
             if cursor.groups.is_over() {
@@ -61,13 +61,13 @@ impl<E: Entry> Sublist<E> {
         }
         let mut visit_head = |head: &E| {
             let (subject, queue) = (head.subject(), head.queue());
-            let plain = self.sets.local_count(head, None);
+            let plain = self.sets.announced_count(head, None);
             if plain > 0 {
                 visit(subject, None, plain);
             }
             // With others of its queue beside it, it was visited there.
-            let alone = queue.is_some() && self.sets.local_count_beside(head, queue) == 0;
-            if alone && !head.is_remote() {
+            let alone = queue.is_some() && self.sets.announced_count_beside(head, queue) == 0;
+            if alone && head.interest().is_announced() {
                 visit(subject, queue, 1);
             }
         };

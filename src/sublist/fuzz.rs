@@ -9,7 +9,7 @@ use crate::base::subject::{is_valid_subscription, matches};
 use crate::sublist::cache::{Lookup, MatchCache};
 use crate::sublist::cursor::Cursor;
 use crate::sublist::result::MatchResult;
-use crate::sublist::{Entry, Sublist, UNLISTED};
+use crate::sublist::{Entry, Interest, Sublist, UNLISTED};
 
 #[derive(Debug, Clone)]
 pub(super) struct Sub(pub(super) Rc<Inner>);
@@ -19,7 +19,7 @@ pub(super) struct Inner {
     pub(super) id: u32,
     subject: Vec<u8>,
     queue: Option<Vec<u8>>,
-    remote: bool,
+    interest: Interest,
     slot: Cell<u32>,
 }
 
@@ -30,7 +30,7 @@ impl Sub {
             id,
             subject,
             queue,
-            remote: id.is_multiple_of(3),
+            interest: if id.is_multiple_of(3) { Interest::Route } else { Interest::Local },
             slot: Cell::new(UNLISTED),
         }))
     }
@@ -70,8 +70,8 @@ impl Entry for Sub {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
-    fn is_remote(&self) -> bool {
-        self.0.remote
+    fn interest(&self) -> Interest {
+        self.0.interest
     }
 }
 
@@ -114,9 +114,9 @@ pub(super) fn matched(list: &Sublist<Sub>, subject: &[u8]) -> Found {
 type Key = (Vec<u8>, Option<Vec<u8>>);
 
 /// How many local entries the list of all subscriptions has by subject and queue.
-fn local_counts(subs: &[Sub]) -> BTreeMap<Key, usize> {
+fn announced_counts(subs: &[Sub]) -> BTreeMap<Key, usize> {
     let mut counts = BTreeMap::new();
-    for sub in subs.iter().filter(|sub| !sub.is_remote()) {
+    for sub in subs.iter().filter(|sub| sub.interest().is_announced()) {
         *counts.entry(key_of(sub)).or_insert(0) += 1;
     }
     counts
@@ -137,16 +137,16 @@ struct Round {
 
 impl Round {
     fn new(subs: &[Sub]) -> Self {
-        Self { steady: local_counts(subs).into_keys().collect(), ..Self::default() }
+        Self { steady: announced_counts(subs).into_keys().collect(), ..Self::default() }
     }
 
     /// Goes some steps; true at the end.
     fn step(&mut self, list: &Sublist<Sub>, subs: &[Sub], steps: usize) -> bool {
-        let counts = local_counts(subs);
-        let done = list.visit_locals(&mut self.cursor, steps, |subject, queue, count| {
+        let counts = announced_counts(subs);
+        let done = list.visit_announced(&mut self.cursor, steps, |subject, queue, count| {
             let key = (subject.to_vec(), queue.map(<[u8]>::to_vec));
             assert_eq!(counts.get(&key), Some(&count), "{key:?}");
-            assert_eq!(list.local_count(subject, queue), count);
+            assert_eq!(list.announced_count(subject, queue), count);
             self.visited.insert(key);
         });
         assert!(!done || self.steady.is_subset(&self.visited), "a subject was left out");
@@ -224,7 +224,7 @@ impl Play {
         assert_eq!(sub.slot(), UNLISTED);
         assert!(!self.list.remove(&sub), "removed twice");
         let same = |other: &Sub| other.subject() == sub.subject() && other.queue().is_none();
-        let others = self.subs.iter().any(|other| !other.is_remote() && same(other));
+        let others = self.subs.iter().any(|other| other.interest().is_announced() && same(other));
         if sub.queue().is_some() || !others {
             self.round.steady.remove(&key_of(&sub));
         }
@@ -297,7 +297,7 @@ pub fn fuzz_sublist_ops(data: &[u8]) {
     while !all.step(&list, &subs, 5) {}
     assert_eq!(all.visited, all.steady);
     let key = (b"no such subject".to_vec(), None);
-    assert_eq!(list.local_count(&key.0, key.1), 0);
+    assert_eq!(list.announced_count(&key.0, key.1), 0);
     for sub in &subs {
         assert!(list.remove(sub));
     }

@@ -46,8 +46,8 @@ struct Set<E> {
 #[derive(Debug)]
 struct Members<E> {
     entries: Vec<E>,
-    /// How many of them are not remote.
-    local_count: u32,
+    /// How many of them are announced on routes.
+    announced_count: u32,
 }
 
 /// What became of an entry that was to leave.
@@ -115,14 +115,14 @@ impl<E: Entry> Sets<E> {
         Some((&set.plain.entries, set.groups.iter().map(|members| members.entries.as_slice())))
     }
 
-    /// How many entries of `queue` on the subject of `head` are not remote, the head included.
-    pub(super) fn local_count(&self, head: &E, queue: Option<&[u8]>) -> usize {
-        let is_one = !head.is_remote() && head.queue() == queue;
-        usize::from(is_one) + self.local_count_beside(head, queue)
+    /// How many entries of `queue` on the subject of `head` are announced, the head included.
+    pub(super) fn announced_count(&self, head: &E, queue: Option<&[u8]>) -> usize {
+        let is_one = head.interest().is_announced() && head.queue() == queue;
+        usize::from(is_one) + self.announced_count_beside(head, queue)
     }
 
     /// The same without the head.
-    pub(super) fn local_count_beside(&self, head: &E, queue: Option<&[u8]>) -> usize {
+    pub(super) fn announced_count_beside(&self, head: &E, queue: Option<&[u8]>) -> usize {
         let members = self.sets.get(head.slot() as usize).and_then(|set| match queue {
             None => Some(&set.plain),
             Some(queue) => {
@@ -130,7 +130,7 @@ impl<E: Entry> Sets<E> {
                 set.groups.find(hash(&self.random, queue), named)
             }
         });
-        members.map_or(0, |members| members.local_count as usize)
+        members.map_or(0, |members| members.announced_count as usize)
     }
 
     /// How many numbers of sets there are; some may be unused.
@@ -138,11 +138,11 @@ impl<E: Entry> Sets<E> {
         self.sets.len()
     }
 
-    /// The next groups on a walk over those of a set that have members that are not remote: one
-    /// member of each.
+    /// The next groups on a walk over those of a set that have members that are announced: one of
+    /// the members of each.
     pub(super) fn step_groups(&self, number: usize, walk: &mut Walk) -> impl Iterator<Item = &E> {
         let groups = self.sets[number].groups.step(walk);
-        groups.filter(|members| members.local_count > 0).map(|members| &members.entries[0])
+        groups.filter(|members| members.announced_count > 0).map(|members| &members.entries[0])
     }
 
     /// Takes any member out of a set.
@@ -196,7 +196,7 @@ impl<E: Entry> Set<E> {
 
 impl<E: Entry> Members<E> {
     fn new() -> Self {
-        Self { entries: Vec::new(), local_count: 0 }
+        Self { entries: Vec::new(), announced_count: 0 }
     }
 
     fn queue(&self) -> Option<&[u8]> {
@@ -205,7 +205,7 @@ impl<E: Entry> Members<E> {
 
     fn push(&mut self, entry: E) {
         entry.set_slot(self.entries.len() as u32);
-        self.local_count += u32::from(!entry.is_remote());
+        self.announced_count += u32::from(entry.interest().is_announced());
         // Most groups stay alone on their subject.
         if self.entries.is_empty() {
             self.entries.reserve_exact(1);
@@ -215,13 +215,13 @@ impl<E: Entry> Members<E> {
 
     /// Takes `entry` from where its slot says it is, and tells whether it was there.
     fn take(&mut self, entry: &E) -> bool {
-        let Self { entries, local_count } = self;
+        let Self { entries, announced_count } = self;
         let at = entry.slot() as usize;
         if !entries.get(at).is_some_and(|member| member.is_same(entry)) {
             return false;
         }
         entries.swap_remove(at);
-        *local_count -= u32::from(!entry.is_remote());
+        *announced_count -= u32::from(entry.interest().is_announced());
         if let Some(moved) = entries.get(at) {
             moved.set_slot(at as u32);
         }

@@ -15,7 +15,6 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::base::closed_reason::ClosedReason;
-use crate::base::ids::Kind;
 use crate::deliver::Delivery;
 use crate::machine::Machine;
 use crate::net::drive::{Drive, Handled, Phase, READS_MAX, come_again};
@@ -132,7 +131,7 @@ impl<M: Machine> Drive<M> {
     /// A client that sees its end goes on at another server. What it published here is there before
     /// it, so that the order stays. One that says nothing is not waited for.
     fn poll_end(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
-        let is_client = self.conn().kind == Kind::Client;
+        let is_client = self.conn().kind.is_client();
         if is_client && !self.shared.passed_on.load(Ordering::Acquire) {
             return Poll::Pending;
         }

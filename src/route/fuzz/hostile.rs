@@ -11,12 +11,13 @@ use crate::base::moment::Moment;
 use crate::client::fuzz::Bench;
 use crate::config::options::{Cluster, Listen, Login, Options, Port};
 use crate::config::route_url::RouteUrl;
+use crate::conn::subscription::Subscription;
 use crate::conn::taken::Taken;
 use crate::machine::Machine;
 use crate::machine::session::{Session, Step};
 use crate::route::mesh::Mesh;
 use crate::route::{Role, Route};
-use crate::sublist::Entry;
+use crate::sublist::{Entry, Interest};
 
 /// One connection that sends `bytes`, cut at random. The first byte chooses the dialling side,
 /// authorization or none, and a pool or none.
@@ -94,5 +95,6 @@ pub fn fuzz_route(bytes: &[u8]) {
 
 /// Interest of other servers.
 fn remote_count(bench: &Bench) -> usize {
-    bench.registry.global.with_sublist(|list| list.iter().filter(|e| e.is_remote()).count())
+    let is_remote = |one: &&Subscription| one.interest() == Interest::Route;
+    bench.registry.global.with_sublist(|list| list.iter().filter(is_remote).count())
 }
