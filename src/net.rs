@@ -1,6 +1,7 @@
 //! The edge to the operating system: sockets, threads, signals and the files that tell others of
 //! us.
 
+pub(crate) mod admit;
 pub(crate) mod arenas;
 pub(crate) mod checks;
 pub(crate) mod compressed;
@@ -11,6 +12,7 @@ pub mod http;
 pub(crate) mod lane;
 pub(crate) mod listener;
 pub(crate) mod pace;
+pub(crate) mod ports;
 pub(crate) mod process;
 pub mod s2;
 pub mod signals;

@@ -5,6 +5,7 @@
 //! nats: server/server.go `Shutdown`
 
 pub(crate) mod builder;
+mod listeners;
 mod start;
 pub(crate) mod start_error;
 
@@ -24,18 +25,18 @@ use tokio::time::timeout;
 
 use crate::base::closed_reason::ClosedReason;
 use crate::base::limits::SHUTDOWN_MAX;
-use crate::base::moment::Moment;
 use crate::base::os_error::OsError;
 use crate::client::Client;
 use crate::conn::Conn;
 use crate::logging::Logger;
 use crate::machine::Machine;
 use crate::monitor::params::Params;
-use crate::monitor::{QueryError, View, connz, varz};
+use crate::monitor::{QueryError, connz, varz};
+use crate::net::admit;
 use crate::net::drive::Shared;
 use crate::net::files::PortsFile;
-use crate::net::listener::{self, Listener};
-use crate::net::process::Meter;
+use crate::net::ports::PortFor;
+use crate::server::listeners::Listeners;
 use crate::tool::line_client::{LineClient, LineErr, LineOptions};
 
 /// A running server. It stops when it is shut down or dropped.
@@ -44,13 +45,10 @@ use crate::tool::line_client::{LineClient, LineErr, LineOptions};
 /// program's tasks do not hold each other up. [The crate's page](crate) shows one at work.
 pub struct Server {
     shared: Arc<Shared>,
-    client_addr: Option<SocketAddr>,
-    monitor_addr: Option<SocketAddr>,
-    cluster_addr: Option<SocketAddr>,
     runtime: Mutex<Option<Runtime>>,
-    listeners: Mutex<Vec<Listener>>,
+    /// Held by whoever opens or closes ports, until that is done.
+    listeners: Arc<tokio::sync::Mutex<Listeners>>,
     ports_file: Mutex<Option<PortsFile>>,
-    meter: Mutex<Meter>,
     /// The log that was asked for, if it was.
     logger: Option<Logger>,
     stopped: watch::Sender<bool>,
@@ -60,9 +58,9 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("id", &self.id())
-            .field("client_addr", &self.client_addr)
-            .field("monitor_addr", &self.monitor_addr)
-            .field("cluster_addr", &self.cluster_addr)
+            .field("client_addr", &self.client_addr())
+            .field("monitor_addr", &self.monitor_addr())
+            .field("cluster_addr", &self.cluster_addr())
             .finish_non_exhaustive()
     }
 }
@@ -71,19 +69,19 @@ impl Server {
     /// Where clients connect, unless there is [no listener](crate::Builder::no_listener).
     #[must_use]
     pub fn client_addr(&self) -> Option<SocketAddr> {
-        self.client_addr
+        self.shared.addresses.get(PortFor::Clients)
     }
 
     /// Where monitoring answers, if it is on.
     #[must_use]
     pub fn monitor_addr(&self) -> Option<SocketAddr> {
-        self.monitor_addr
+        self.shared.addresses.get(PortFor::Monitor)
     }
 
     /// Where other servers of the cluster connect, if they can.
     #[must_use]
     pub fn cluster_addr(&self) -> Option<SocketAddr> {
-        self.cluster_addr
+        self.shared.addresses.get(PortFor::Routes)
     }
 
     /// The server's public nkey, 56 characters.
@@ -122,7 +120,7 @@ impl Server {
             let runtime = self.runtime.lock();
             let runtime = runtime.as_ref().ok_or(io::ErrorKind::NotConnected)?;
             let _guard = runtime.enter();
-            listener::admit_local(UnixStream::from_std(ours)?, &self.shared);
+            admit::admit_local(UnixStream::from_std(ours)?, &self.shared);
         }
         UnixStream::from_std(theirs)
     }
@@ -150,7 +148,7 @@ impl Server {
     /// ```
     #[must_use]
     pub fn varz(&self) -> Value {
-        self.with_view(|view| to_value(varz::varz(view)))
+        self.shared.with_view(|view| to_value(varz::varz(view)))
     }
 
     /// What `/connz` shows with this query, such as `state=closed&subs=1`: connections of clients
@@ -160,21 +158,7 @@ impl Server {
     /// The query cannot be read, or asks for what is not.
     pub fn connz(&self, query: &str) -> Result<Value, QueryError> {
         let query = connz::Query::read(&Params::read(query))?;
-        self.with_view(|view| Ok(to_value(connz::connz(view, query)?)))
-    }
-
-    fn with_view<R>(&self, with: impl FnOnce(&View<'_>) -> R) -> R {
-        let Shared { registry, mesh, clock, .. } = &*self.shared;
-        let now = clock.now();
-        with(&View {
-            registry,
-            settings: &registry.settings(),
-            mesh: mesh.as_deref(),
-            now,
-            start: clock.wall(Moment::START),
-            http_port: self.monitor_addr.map_or(0, |addr| addr.port()),
-            process: &|| self.meter.lock().read(now),
-        })
+        self.shared.with_view(|view| Ok(to_value(connz::connz(view, query)?)))
     }
 
     /// Stops. Whoever connects is refused; connections get what is pending and are closed; all that
@@ -183,7 +167,7 @@ impl Server {
         let runtime = self.runtime.lock().take();
         if let Some(runtime) = runtime {
             tracing::info!("Initiating Shutdown...");
-            let listeners = std::mem::take(&mut *self.listeners.lock());
+            let listeners = Arc::clone(&self.listeners);
             let ended = runtime.spawn(end(Arc::clone(&self.shared), listeners));
             let _ = timeout(SHUTDOWN_MAX, ended).await;
             runtime.shutdown_background();
@@ -221,10 +205,8 @@ impl Drop for Server {
 /// Ends all that connects this server with others, in an order that leaves no client with an answer
 /// for what nobody gets. Nobody comes any more; no client is served any more, and what they all
 /// published is in the queues of the routes; those are written to their end; clients are told last.
-async fn end(shared: Arc<Shared>, listeners: Vec<Listener>) {
-    for listener in listeners {
-        listener.stop().await;
-    }
+async fn end(shared: Arc<Shared>, listeners: Arc<tokio::sync::Mutex<Listeners>>) {
+    listeners.lock().await.close_all().await;
     if let Some(mesh) = &shared.mesh {
         mesh.stop();
     }

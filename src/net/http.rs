@@ -1,4 +1,4 @@
-//! The monitoring endpoint: HTTP/1 around the pages of [`View`].
+//! The monitoring endpoint: HTTP/1 around the pages of [`View`](crate::monitor::View).
 //!
 //! No connection is refused and none can fill it up: of many connections those give way whose other
 //! side has been waited for longest ([`Crowd`]), and so do the readers of long pages. Short pages,
@@ -16,19 +16,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::base::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
-use crate::base::moment::Moment;
-use crate::clock::Clock;
 use crate::codec::http_head::{AnswerWriter, Rejected, RequestHead, head_len};
-use crate::monitor::{Page, View};
+use crate::monitor::Page;
+use crate::net::drive::Shared;
 use crate::net::http::crowd::{Crowd, Entered, Place};
 use crate::net::http::lists::List;
-use crate::net::process::Meter;
-use crate::registry::Registry;
-use crate::route::mesh::Mesh;
 
 /// Connections at the same time.
 const CONNECTIONS_MAX: usize = 1024;
@@ -56,49 +51,12 @@ const LINGER_MAX: Duration = Duration::from_millis(500);
 const SEND_BUFFER_LEN: usize = 128 * 1024;
 
 /// The state shared by all requests.
-struct Endpoint {
-    registry: Arc<Registry>,
-    mesh: Option<Arc<Mesh>>,
-    clock: Clock,
-    port: u16,
-    meter: Mutex<Meter>,
+pub(crate) struct Endpoint {
+    shared: Arc<Shared>,
+    connections: Arc<Crowd>,
     lists: Arc<Crowd>,
     /// Held by the thread that makes a piece of a list.
     making: Mutex<()>,
-}
-
-/// Answers requests at `listener` until the server stops.
-pub async fn serve(
-    listener: TcpListener,
-    registry: Arc<Registry>,
-    mesh: Option<Arc<Mesh>>,
-    clock: Clock,
-) {
-    let endpoint = Arc::new(Endpoint {
-        registry,
-        mesh,
-        clock,
-        port: listener.local_addr().map_or(0, |address| address.port()),
-        meter: Mutex::new(Meter::new()),
-        lists: Crowd::new(LISTS_MAX),
-        making: Mutex::default(),
-    });
-    let crowd = Crowd::new(CONNECTIONS_MAX);
-    let mut pause = ACCEPT_PAUSE_MIN;
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                pause = ACCEPT_PAUSE_MIN;
-                let entered = crowd.enter().await;
-                tokio::spawn(serve_one(stream, Arc::clone(&endpoint), entered));
-            }
-            Err(error) => {
-                tracing::error!("Temporary Monitor Accept Error ({error}), sleeping {pause:?}");
-                tokio::time::sleep(pause).await;
-                pause = Duration::min(pause * 2, ACCEPT_PAUSE_MAX);
-            }
-        }
-    }
 }
 
 /// Serves a connection until it ends or gives way.
@@ -242,14 +200,31 @@ async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
 }
 
 impl Endpoint {
+    /// One for all ports that serve pages.
+    pub(crate) fn new(shared: Arc<Shared>) -> Arc<Endpoint> {
+        Arc::new(Endpoint {
+            shared,
+            connections: Crowd::new(CONNECTIONS_MAX),
+            lists: Crowd::new(LISTS_MAX),
+            making: Mutex::default(),
+        })
+    }
+
+    /// Serves a connection, when there is room.
+    pub(crate) async fn admit(self: &Arc<Endpoint>, stream: TcpStream) {
+        let entered = self.connections.enter().await;
+        tokio::spawn(serve_one(stream, Arc::clone(self), entered));
+    }
+
     /// The requested page, if it is a list.
     fn list(&self, request: &RequestHead) -> Option<Page> {
-        self.with_view(|view| view.page(request).ok().filter(|page| page.is_list(&request.query)))
+        self.shared
+            .with_view(|view| view.page(request).ok().filter(|page| page.is_list(&request.query)))
     }
 
     /// The whole answer, and true if the connection is kept.
     fn answer(&self, request: &RequestHead) -> (Vec<u8>, bool) {
-        self.with_view(|view| {
+        self.shared.with_view(|view| {
             let answer = match view.page(request) {
                 Ok(page) => view.answer(page, &request.query),
                 Err(answer) => answer,
@@ -258,20 +233,6 @@ impl Endpoint {
             let mut bytes = Vec::new();
             writer.write(&answer.body.into_bytes(), true, &mut bytes);
             (bytes, writer.keep_alive())
-        })
-    }
-
-    fn with_view<R>(&self, with: impl FnOnce(&View<'_>) -> R) -> R {
-        let now = self.clock.now();
-        let settings = self.registry.settings();
-        with(&View {
-            registry: &self.registry,
-            settings: &settings,
-            mesh: self.mesh.as_deref(),
-            now,
-            start: self.clock.wall(Moment::START),
-            http_port: self.port,
-            process: &|| self.meter.lock().read(now),
         })
     }
 }

@@ -1,24 +1,20 @@
-//! The ports of the server: binding them, and taking in clients and routes until they are stopped.
+//! `Listener`: a port, from its binding until it is stopped.
 //!
-//! nats: server/server.go `AcceptLoop`, `createClient`; server/route.go `startRouteAcceptLoop`
+//! nats: server/server.go `AcceptLoop`, `acceptConnections`; server/route.go `startRouteAcceptLoop`
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::base::ids::Kind;
-use crate::base::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, ROUTE_PROBE_INTERVAL};
-use crate::client::Client;
-use crate::config::options::{ConnectionType, Listen};
-use crate::conn::{Conn, Wire};
-use crate::net::drive::{Drive, Shared};
-use crate::net::stream::Stream;
-use crate::route::{Role, Route};
+use crate::base::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
+use crate::config::options::Listen;
+use crate::net::admit::Admit;
+use crate::net::drive::Shared;
 
 /// Connections that are accepted before others have their turn, those included that have just come.
 const ACCEPTS_PER_TURN: u32 = 16;
@@ -32,9 +28,9 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Serves a port: `accept` holds its socket and takes in who comes.
-    pub(crate) fn start(accept: impl Future<Output = ()> + Send + 'static) -> Listener {
-        Listener { accepting: tokio::spawn(accept) }
+    /// Serves a port: takes in who connects to its `socket`, in a task of the entered runtime.
+    pub(crate) fn start(socket: TcpListener, admit: Admit, shared: Arc<Shared>) -> Listener {
+        Listener { accepting: tokio::spawn(accept(socket, admit, shared)) }
     }
 
     /// Closes the port. When that is done nobody is taken in any more: who comes is refused, who
@@ -82,35 +78,23 @@ fn bind_address(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener
     TcpListener::from_std(socket.into())
 }
 
-/// What is done with a connection that was accepted.
-type Admit = fn(TcpStream, SocketAddr, &Arc<Shared>);
-
-/// Accepts clients for ever.
-pub(crate) async fn accept_clients(listener: TcpListener, shared: Arc<Shared>) {
-    accept(listener, "Client", admit_tcp, shared).await;
-}
-
-/// Accepts other servers for ever.
-pub(crate) async fn accept_routes(listener: TcpListener, shared: Arc<Shared>) {
-    let admit: Admit = |stream, remote, shared| admit_route(stream, remote, Role::Accepted, shared);
-    accept(listener, "Route", admit, shared).await;
-}
-
-async fn accept(listener: TcpListener, what: &str, admit: Admit, shared: Arc<Shared>) {
+/// Takes in who connects, for ever.
+async fn accept(socket: TcpListener, admit: Admit, shared: Arc<Shared>) {
     let mut pause = ACCEPT_PAUSE_MIN;
     let mut accepted = 0_u32;
     loop {
-        match listener.accept().await {
+        match socket.accept().await {
             Ok((stream, remote)) => {
                 pause = ACCEPT_PAUSE_MIN;
-                admit(stream, canonical(remote), &shared);
+                admit.admit(stream, canonical(remote), &shared).await;
                 accepted = accepted.wrapping_add(1);
                 if accepted.is_multiple_of(ACCEPTS_PER_TURN) {
                     tokio::task::yield_now().await;
                 }
             }
             Err(error) => {
-                tracing::error!("Temporary {what} Accept Error ({error}), sleeping {pause:?}");
+                let name = admit.as_str();
+                tracing::error!("Temporary {name} Accept Error ({error}), sleeping {pause:?}");
                 tokio::time::sleep(pause).await;
                 pause = Duration::min(pause * 2, ACCEPT_PAUSE_MAX);
             }
@@ -121,78 +105,6 @@ async fn accept(listener: TcpListener, what: &str, admit: Admit, shared: Arc<Sha
 /// An IPv4 address as such, also where the listener takes both kinds.
 fn canonical(remote: SocketAddr) -> SocketAddr {
     SocketAddr::new(remote.ip().to_canonical(), remote.port())
-}
-
-fn admit_tcp(stream: TcpStream, remote: SocketAddr, shared: &Arc<Shared>) {
-    // It fails for a socket that is gone already, which its first read notices.
-    let _ = stream.set_nodelay(true);
-    admit(Stream::Tcp(stream), Some(remote), ConnectionType::Standard, shared);
-}
-
-/// Takes in a client within the process.
-pub(crate) fn admit_local(stream: UnixStream, shared: &Arc<Shared>) {
-    admit(Stream::Local(stream), None, ConnectionType::InProcess, shared);
-}
-
-/// Starts the task of a new connection.
-fn admit(
-    stream: Stream,
-    remote: Option<SocketAddr>,
-    connection_type: ConnectionType,
-    shared: &Arc<Shared>,
-) {
-    let registry = &shared.registry;
-    let settings = registry.settings();
-    let surplus = registry.client_count() >= settings.options.max_connections;
-    let (stream, conn) = add(Kind::Client, stream, remote, shared);
-    let nonce = if settings.authenticator.needs_nonce() { nonce() } else { Box::default() };
-    let client = Client::new(Arc::clone(registry), conn, connection_type, nonce);
-    tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus));
-}
-
-/// Starts the task of a new connection to another server.
-pub(crate) fn admit_route(stream: TcpStream, remote: SocketAddr, role: Role, shared: &Arc<Shared>) {
-    let Some(mesh) = &shared.mesh else { return };
-    watch_closely(&stream, shared.registry.settings().routes.cluster.silence_max);
-    let (stream, conn) = add(Kind::Route, Stream::Tcp(stream), Some(remote), shared);
-    let route = Route::new(Arc::clone(&shared.registry), Arc::clone(mesh), conn, role);
-    tokio::spawn(Drive::new(Arc::clone(shared), stream, route, false));
-}
-
-/// Registers a new connection.
-fn add(
-    kind: Kind,
-    stream: Stream,
-    remote: Option<SocketAddr>,
-    shared: &Shared,
-) -> (Arc<Stream>, Arc<Conn>) {
-    let start = shared.clock.now();
-    let stream = Arc::new(stream);
-    let wire = Arc::clone(&stream) as Arc<dyn Wire>;
-    let conn = shared.registry.add(|cid, slot| Conn::new(cid, kind, slot, remote, start, wire));
-    (stream, conn)
-}
-
-/// Has the kernel notice within `silence_max` that nothing of the other side arrives any more,
-/// whether there is something to send or not.
-fn watch_closely(stream: &TcpStream, silence_max: Duration) {
-    // Without these a socket works all the same, and pings notice later.
-    let _ = stream.set_nodelay(true);
-    let socket = SockRef::from(stream);
-    let keepalive =
-        TcpKeepalive::new().with_time(silence_max / 2).with_interval(ROUTE_PROBE_INTERVAL);
-    let _ = socket.set_tcp_keepalive(&keepalive);
-    let _ = socket.set_tcp_user_timeout(Some(silence_max));
-}
-
-/// 11 random bytes as 15 characters of base64url. Who could foresee them could have them signed
-/// before: they come from the system.
-///
-/// nats: server/nkey.go `generateNonce`
-fn nonce() -> Box<str> {
-    let mut bytes = [0_u8; 11];
-    getrandom::fill(&mut bytes).expect("a system that accepts connections has random bytes");
-    data_encoding::BASE64URL_NOPAD.encode(&bytes).into()
 }
 
 #[cfg(test)]
@@ -207,11 +119,12 @@ mod tests {
     async fn a_port_that_is_stopped_refuses_and_resets() {
         let bound = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = bound.local_addr().unwrap();
-        let listener = Listener::start(async move {
+        let accepting = tokio::spawn(async move {
             // Too busy to accept anybody.
             let _bound = bound;
             std::future::pending::<()>().await;
         });
+        let listener = Listener { accepting };
         let mut waiting = net::TcpStream::connect(address).unwrap();
         listener.stop().await;
         let ended = waiting.read(&mut [0]).unwrap_err();

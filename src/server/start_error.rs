@@ -10,6 +10,7 @@ use crate::config::conf::ConfError;
 use crate::config::options::Listen;
 use crate::config::options::check::OptionsError;
 use crate::config::route_url::HostPort;
+use crate::net::ports::PortFor;
 
 /// Why a server did not start. Its text is what the program would say, in nats-server's words.
 ///
@@ -49,18 +50,6 @@ pub enum StartError {
     },
     /// There are no threads to be had.
     Runtime(io::Error),
-}
-
-/// For whom a server listens on a port, as [`StartError::Listen`] tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PortFor {
-    /// Clients.
-    Clients,
-    /// Monitoring.
-    Monitor,
-    /// Other servers.
-    Routes,
 }
 
 impl fmt::Display for StartError {

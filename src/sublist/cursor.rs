@@ -1,9 +1,10 @@
 //! `Cursor`: walks the announced subscriptions of a sublist piece by piece, while it changes.
 //!
-//! The lock of the sublist is released between two pieces. Subjects that have announced plain entries
-//! all the time are visited at least once, and queues of a subject whose number of announced entries
-//! stays the same; others may be left out, and one may be visited twice. A caller that announces
-//! interest also announces each change meanwhile as it happens, and so misses nothing.
+//! The lock of the sublist is released between two pieces. Subjects that have announced plain
+//! entries all the time are visited at least once, and queues of a subject whose number of
+//! announced entries stays the same; others may be left out, and one may be visited twice. A caller
+//! that announces interest also announces each change meanwhile as it happens, and so misses
+//! nothing.
 //!
 //! Order of the walk: a queue may move from beside the head of its subject to the head, but never
 //! back, so those beside a head are visited before the heads. Patterns are visited from the end of

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::base::moment::Moment;
 use crate::clock::Clock;
+use crate::monitor::View;
 use crate::net::arenas::Arenas;
 use crate::net::checks::Checks;
 use crate::net::lane::Lane;
+use crate::net::ports::{Addresses, PortFor};
+use crate::net::process::Meter;
 use crate::net::sweep::Sweep;
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
@@ -34,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) left: Notify,
     /// The server stops, and the other servers have what clients published here.
     pub(crate) passed_on: AtomicBool,
+    pub(crate) addresses: Addresses,
+    meter: Mutex<Meter>,
 }
 
 impl Shared {
@@ -50,6 +57,22 @@ impl Shared {
             arenas: Arenas::default(),
             left: Notify::new(),
             passed_on: AtomicBool::new(false),
+            addresses: Addresses::default(),
+            meter: Mutex::new(Meter::new()),
         }
+    }
+
+    /// Lends a look at the server as it is now, for whoever shows or answers something of it.
+    pub(crate) fn with_view<R>(&self, look: impl FnOnce(&View<'_>) -> R) -> R {
+        let now = self.clock.now();
+        look(&View {
+            registry: &self.registry,
+            settings: &self.registry.settings(),
+            mesh: self.mesh.as_deref(),
+            now,
+            start: self.clock.wall(Moment::START),
+            http_port: self.addresses.get(PortFor::Monitor).map_or(0, |addr| addr.port()),
+            process: &|| self.meter.lock().read(now),
+        })
     }
 }

@@ -54,7 +54,7 @@ fn make(
     ready: mpsc::Sender<Vec<u8>>,
 ) -> io::Result<bool> {
     let turn = Some(endpoint.making.lock());
-    endpoint.with_view(|view| {
+    endpoint.shared.with_view(|view| {
         let answer = view.answer(page, &request.query);
         let writer = AnswerWriter::new(request, answer.head, view.wall());
         let making = &endpoint.making;

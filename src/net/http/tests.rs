@@ -1,11 +1,15 @@
 //! The endpoint with a registry of its own: its bounds, and the order of giving way.
 
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::base::ids::{Kind, ServerId};
+use crate::base::moment::Moment;
+use crate::clock::Clock;
 use crate::config::options::Options;
 use crate::conn::taken::Taken;
 use crate::conn::{About, Conn};
+use crate::net::ports::PortFor;
+use crate::registry::Registry;
 
 use super::*;
 
@@ -28,7 +32,14 @@ impl Served {
         let registry = Arc::new(Registry::new(id, Options::default()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(serve(listener, Arc::clone(&registry), None, Clock::start()));
+        let shared = Arc::new(Shared::new(Arc::clone(&registry), None, Clock::start()));
+        shared.addresses.set(PortFor::Monitor, Some(address));
+        let endpoint = Endpoint::new(shared);
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                endpoint.admit(stream).await;
+            }
+        });
         Served { registry, address, serving }
     }
 

@@ -1,0 +1,119 @@
+//! `Admit`: as what those are taken in who connect, each with a task of its own from then on.
+//!
+//! nats: server/server.go `createClient`; server/route.go `createRoute`
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::base::ids::Kind;
+use crate::base::limits::ROUTE_PROBE_INTERVAL;
+use crate::client::Client;
+use crate::config::options::ConnectionType;
+use crate::conn::{Conn, Wire};
+use crate::net::drive::{Drive, Shared};
+use crate::net::http::Endpoint;
+use crate::net::stream::Stream;
+use crate::route::{Role, Route};
+
+/// As what a connection is taken in.
+pub(crate) enum Admit {
+    /// A client that comes this way.
+    Client(ConnectionType),
+    /// Another server.
+    Route(Role),
+    /// Somebody who asks for monitoring pages.
+    Monitor(Arc<Endpoint>),
+}
+
+impl Admit {
+    /// As the log calls it.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Admit::Client(_) => "Client",
+            Admit::Route(_) => "Route",
+            Admit::Monitor(_) => "Monitor",
+        }
+    }
+
+    /// Takes in a connection.
+    pub(super) async fn admit(&self, stream: TcpStream, remote: SocketAddr, shared: &Arc<Shared>) {
+        match self {
+            Admit::Client(connection_type) => {
+                // It fails for a socket that is gone already, which its first read notices.
+                let _ = stream.set_nodelay(true);
+                admit_client(Stream::Tcp(stream), Some(remote), *connection_type, shared);
+            }
+            Admit::Route(role) => admit_route(stream, remote, role.clone(), shared),
+            Admit::Monitor(endpoint) => endpoint.admit(stream).await,
+        }
+    }
+}
+
+/// Takes in a client within the process.
+pub(crate) fn admit_local(stream: UnixStream, shared: &Arc<Shared>) {
+    admit_client(Stream::Local(stream), None, ConnectionType::InProcess, shared);
+}
+
+fn admit_client(
+    stream: Stream,
+    remote: Option<SocketAddr>,
+    connection_type: ConnectionType,
+    shared: &Arc<Shared>,
+) {
+    let registry = &shared.registry;
+    let settings = registry.settings();
+    let surplus = registry.client_count() >= settings.options.max_connections;
+    let (stream, conn) = add(Kind::Client, stream, remote, shared);
+    let nonce = if settings.authenticator.needs_nonce() { nonce() } else { Box::default() };
+    let client = Client::new(Arc::clone(registry), conn, connection_type, nonce);
+    tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus));
+}
+
+/// Takes in another server, whichever side has dialled.
+pub(super) fn admit_route(stream: TcpStream, remote: SocketAddr, role: Role, shared: &Arc<Shared>) {
+    let Some(mesh) = &shared.mesh else { return };
+    watch_closely(&stream, shared.registry.settings().routes.cluster.silence_max);
+    let (stream, conn) = add(Kind::Route, Stream::Tcp(stream), Some(remote), shared);
+    let route = Route::new(Arc::clone(&shared.registry), Arc::clone(mesh), conn, role);
+    tokio::spawn(Drive::new(Arc::clone(shared), stream, route, false));
+}
+
+/// Registers a new connection.
+fn add(
+    kind: Kind,
+    stream: Stream,
+    remote: Option<SocketAddr>,
+    shared: &Shared,
+) -> (Arc<Stream>, Arc<Conn>) {
+    let start = shared.clock.now();
+    let stream = Arc::new(stream);
+    let wire = Arc::clone(&stream) as Arc<dyn Wire>;
+    let conn = shared.registry.add(|cid, slot| Conn::new(cid, kind, slot, remote, start, wire));
+    (stream, conn)
+}
+
+/// Has the kernel notice within `silence_max` that nothing of the other side arrives any more,
+/// whether there is something to send or not.
+fn watch_closely(stream: &TcpStream, silence_max: Duration) {
+    // Without these a socket works all the same, and pings notice later.
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(silence_max / 2).with_interval(ROUTE_PROBE_INTERVAL);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(silence_max));
+}
+
+/// 11 random bytes as 15 characters of base64url. Who could foresee them could have them signed
+/// before: they come from the system.
+///
+/// nats: server/nkey.go `generateNonce`
+fn nonce() -> Box<str> {
+    let mut bytes = [0_u8; 11];
+    getrandom::fill(&mut bytes).expect("a system that accepts connections has random bytes");
+    data_encoding::BASE64URL_NOPAD.encode(&bytes).into()
+}

@@ -1,0 +1,411 @@
+//! `Listeners`: the ports of a server. Each is opened, closed and replaced by itself while the
+//! server runs; INFO, gossip and the ports file follow.
+//!
+//! nats: server/server.go `AcceptLoop`, `startMonitoring`, `getClientConnectURLs`, `logPorts`;
+//! server/route.go `startRouteAcceptLoop`
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+
+use crate::base::os_error::OsError;
+use crate::config::options::{ConnectionType, Listen, Options, Port};
+use crate::config::route_url::HostPort;
+use crate::net::admit::Admit;
+use crate::net::drive::Shared;
+use crate::net::files::{self, Ports, PortsFile};
+use crate::net::http::Endpoint;
+use crate::net::listener::{self, Listener};
+use crate::net::ports::PortFor;
+use crate::route::Role;
+use crate::server::start_error::StartError;
+
+/// The ports of a server.
+pub(super) struct Listeners {
+    shared: Arc<Shared>,
+    endpoint: Arc<Endpoint>,
+    /// Where they are served.
+    runtime: Handle,
+    open: BTreeMap<PortFor, Open>,
+}
+
+/// A port that is served.
+struct Open {
+    listener: Listener,
+    /// Where, with the number that the port got.
+    listen: Listen,
+}
+
+/// A port that is listened on and not served yet.
+pub(super) struct Bound {
+    pub(super) port_for: PortFor,
+    socket: TcpListener,
+    /// As in [`Open`].
+    listen: Listen,
+    addr: SocketAddr,
+}
+
+impl Listeners {
+    /// No ports yet. To be called in the runtime that serves.
+    pub(super) fn new(shared: Arc<Shared>) -> Listeners {
+        let endpoint = Endpoint::new(Arc::clone(&shared));
+        Listeners { shared, endpoint, runtime: Handle::current(), open: BTreeMap::new() }
+    }
+
+    /// Listens on all ports that the options ask for, or on none.
+    ///
+    /// # Errors
+    /// One of them cannot be had.
+    pub(super) fn bind_all(&self, options: &Options) -> Result<Vec<Bound>, StartError> {
+        let clients = || Listen { host: options.host.clone(), port: options.port };
+        let ports = [
+            (PortFor::Monitor, options.http_listen()),
+            (PortFor::Clients, (!options.no_listener).then(clients)),
+            (PortFor::Routes, options.cluster.as_ref().and_then(|cluster| cluster.listen.clone())),
+        ];
+        let asked = ports.into_iter().filter_map(|(port_for, listen)| Some((port_for, listen?)));
+        let bound = asked.map(|(port_for, listen)| self.bind(port_for, listen));
+        let bound: Vec<Bound> = bound.collect::<Result<_, _>>()?;
+        for Bound { port_for, addr, .. } in &bound {
+            self.shared.addresses.set(*port_for, Some(*addr));
+        }
+        Ok(bound)
+    }
+
+    fn bind(&self, port_for: PortFor, listen: Listen) -> Result<Bound, StartError> {
+        let _guard = self.runtime.enter();
+        let bound = listener::bind(&listen).and_then(|socket| {
+            let addr = local_addr(&socket, &listen)?;
+            Ok((socket, addr))
+        });
+        let (socket, addr) = bound.map_err(|error| StartError::Listen {
+            port_for,
+            listen: listen.clone(),
+            error,
+        })?;
+        let listen = Listen { port: Port::Number(addr.port()), ..listen };
+        if port_for == PortFor::Monitor {
+            tracing::info!("Starting http monitor on {}", shown(&listen));
+        }
+        Ok(Bound { port_for, socket, listen, addr })
+    }
+
+    /// Serves a port.
+    pub(super) fn serve(&mut self, bound: Bound) {
+        let Bound { port_for, socket, listen, .. } = bound;
+        let admit = match port_for {
+            PortFor::Clients => {
+                tracing::info!("Listening for client connections on {}", shown(&listen));
+                Admit::Client(ConnectionType::Standard)
+            }
+            PortFor::Routes => {
+                tracing::info!("Listening for route connections on {}", shown(&listen));
+                Admit::Route(Role::Accepted)
+            }
+            PortFor::Monitor => Admit::Monitor(Arc::clone(&self.endpoint)),
+        };
+        let _guard = self.runtime.enter();
+        let listener = Listener::start(socket, admit, Arc::clone(&self.shared));
+        self.open.insert(port_for, Open { listener, listen });
+    }
+
+    /// Opens a port at `listen`. If it was open elsewhere it is closed there once the new one is
+    /// bound; before that only if the two have the same number and are in each other's way.
+    ///
+    /// # Errors
+    /// The new one cannot be had. The port is open where it was.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing reloads"))]
+    pub(super) async fn open(
+        &mut self,
+        port_for: PortFor,
+        listen: Listen,
+    ) -> Result<(), StartError> {
+        let own = self.open.get(&port_for);
+        let has_number = own.is_some_and(|own| own.listen.port == listen.port);
+        let bound = match self.bind(port_for, listen.clone()) {
+            Err(StartError::Listen { error, .. })
+                if has_number && error.kind() == io::ErrorKind::AddrInUse =>
+            {
+                self.rebind(port_for, listen).await?
+            }
+            bound => bound?,
+        };
+        let old = self.open.remove(&port_for);
+        self.move_to(port_for, Some(bound));
+        if let Some(old) = old {
+            old.listener.stop().await;
+        }
+        Ok(())
+    }
+
+    /// Lets go of a port before it is bound at `listen`.
+    async fn rebind(&mut self, port_for: PortFor, listen: Listen) -> Result<Bound, StartError> {
+        let old = self.stop(port_for).await;
+        self.bind(port_for, listen).inspect_err(|_| {
+            self.move_to(port_for, old.and_then(|old| self.bind(port_for, old).ok()));
+        })
+    }
+
+    /// Closes a port. Who has come by it stays.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing reloads, and ducks are not lame"))]
+    pub(super) async fn close(&mut self, port_for: PortFor) {
+        self.stop(port_for).await;
+        self.move_to(port_for, None);
+    }
+
+    /// Closes all ports, at the end of the server: nobody has to be told.
+    pub(super) async fn close_all(&mut self) {
+        while let Some((_, open)) = self.open.pop_first() {
+            open.listener.stop().await;
+        }
+    }
+
+    async fn stop(&mut self, port_for: PortFor) -> Option<Listen> {
+        let Open { listener, listen } = self.open.remove(&port_for)?;
+        listener.stop().await;
+        Some(listen)
+    }
+
+    /// Has everybody told where a port is now, if it is open, and serves it there.
+    fn move_to(&mut self, port_for: PortFor, bound: Option<Bound>) {
+        self.shared.addresses.set(port_for, bound.as_ref().map(|bound| bound.addr));
+        self.announce();
+        if let Err(error) = self.write_ports() {
+            tracing::warn!("Could not write the ports file: {}", OsError(&error));
+        }
+        if let Some(bound) = bound {
+            self.serve(bound);
+        }
+    }
+
+    /// Tells clients and other servers where the ports are, in INFO; the hosts are the configured
+    /// ones.
+    pub(super) fn announce(&self) {
+        let Shared { registry, mesh, addresses, .. } = &*self.shared;
+        let settings = registry.settings();
+        let options = &settings.options;
+        let clients = addresses.get(PortFor::Clients);
+        let port = clients.map_or(0, |addr| addr.port());
+        let (host, port) = options.advertised(port).unwrap_or_else(|| (options.host.clone(), port));
+        registry.change_info(|info| (info.host, info.port) = (host, port));
+        if let Some(mesh) = mesh {
+            let port = addresses.get(PortFor::Routes).map_or(0, |addr| addr.port());
+            let urls = clients.map(|addr| client_urls(options, addr, files::public_ips()));
+            mesh.listening(port, urls.unwrap_or_default());
+        }
+    }
+
+    /// Writes where the ports are into the ports file, if there is to be one.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn write_ports(&self) -> io::Result<Option<PortsFile>> {
+        let settings = self.shared.registry.settings();
+        let Some(folder) = &settings.options.ports_file_dir else { return Ok(None) };
+        let [clients, monitor, routes] = [PortFor::Clients, PortFor::Monitor, PortFor::Routes]
+            .map(|port_for| self.shared.addresses.get(port_for));
+        PortsFile::write(folder, &Ports::new(clients, monitor, routes)).map(Some)
+    }
+}
+
+/// Where clients can connect, `host:port` each, as other servers tell theirs.
+///
+/// nats: server/server.go `getClientConnectURLs`
+fn client_urls(options: &Options, addr: SocketAddr, public_ips: Vec<IpAddr>) -> Vec<String> {
+    if options.client_advertise.is_some()
+        && let Some((host, port)) = options.advertised(addr.port())
+    {
+        return vec![shown_addr(&host, port)];
+    }
+    if !addr.ip().is_unspecified() {
+        return vec![shown_addr(&options.host, addr.port())];
+    }
+    if public_ips.is_empty() {
+        tracing::error!("Address {:?} can not be resolved properly", options.host);
+    }
+    public_ips.into_iter().map(|ip| SocketAddr::new(ip, addr.port()).to_string()).collect()
+}
+
+/// Where it listens; a socket for both families shows the IPv4 one if that is configured.
+fn local_addr(listener: &TcpListener, listen: &Listen) -> io::Result<SocketAddr> {
+    let addr = listener.local_addr()?;
+    let ip = match addr.ip() {
+        IpAddr::V6(ip) if ip.is_unspecified() && listen.host == "0.0.0.0" => {
+            IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+        }
+        ip => ip,
+    };
+    Ok(SocketAddr::new(ip, addr.port()))
+}
+
+/// Host as configured, with or without brackets, and port.
+fn shown_addr(host: &str, port: u16) -> String {
+    HostPort(host.trim_matches(['[', ']']), port).to_string()
+}
+
+/// As the log shows it.
+fn shown(listen: &Listen) -> String {
+    shown_addr(&listen.host, listen.port.bind_number())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{TcpListener as Occupant, TcpStream};
+
+    use super::*;
+    use crate::config::options::Cluster;
+    use crate::config::route_url::RouteUrl;
+    use crate::server::Server;
+    use crate::server::builder::Builder;
+    use crate::tool::line_client::{LineClient, LineOptions, Subscription};
+
+    const HOST: &str = "127.0.0.1";
+
+    fn listen(host: &str, addr: SocketAddr) -> Listen {
+        Listen { host: host.to_owned(), port: Port::Number(addr.port()) }
+    }
+
+    fn free() -> Listen {
+        Listen { host: HOST.to_owned(), port: Port::Free }
+    }
+
+    async fn member(builder: Builder, routes: Vec<RouteUrl>) -> Server {
+        let name = Some("ports".to_owned());
+        let cluster = Cluster { name, listen: Some(free()), routes, ..Cluster::default() };
+        builder.cluster(cluster).start().await.unwrap()
+    }
+
+    async fn open(server: &Server, port_for: PortFor, listen: Listen) -> Result<(), StartError> {
+        server.listeners.lock().await.open(port_for, listen).await
+    }
+
+    async fn close(server: &Server, port_for: PortFor) {
+        server.listeners.lock().await.close(port_for).await;
+    }
+
+    fn clients_of(server: &Server) -> SocketAddr {
+        server.client_addr().unwrap()
+    }
+
+    async fn connect(addr: SocketAddr) -> LineClient {
+        LineClient::connect_tcp(addr, &LineOptions::default()).await.unwrap()
+    }
+
+    fn is_refused(addr: SocketAddr) -> bool {
+        TcpStream::connect(addr).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    }
+
+    /// A message from a client of one server to a client of the other.
+    async fn carry(sender: &LineClient, heard: &mut Subscription, text: &'static str) {
+        sender.publish("carried", text).await.unwrap();
+        while heard.next().await.unwrap().payload != text {}
+    }
+
+    /// The client port closes, opens again and moves; who has come stays, a route goes on carrying.
+    #[tokio::test]
+    async fn a_port_comes_and_goes_while_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let options =
+            Options { ports_file_dir: Some(folder.path().to_owned()), ..Options::default() };
+        let builder = Server::builder().options(options).host(HOST).port(0).name("moves");
+        let server = member(builder, Vec::new()).await;
+        let route = RouteUrl::parse(&format!("nats://{}", server.cluster_addr().unwrap())).unwrap();
+        let other = member(Server::builder().no_listener(), vec![route]).await;
+        let receiver = other.client(&LineOptions::default()).await.unwrap();
+        let mut heard = receiver.subscribe("carried", None).await.unwrap();
+        receiver.flush().await.unwrap();
+        let first = clients_of(&server);
+        let stays = connect(first).await;
+        let soon = std::time::Duration::from_millis(10);
+        while tokio::time::timeout(soon, heard.next()).await.is_err() {
+            stays.publish("carried", "is the route there?").await.unwrap();
+        }
+        let told = || {
+            let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap();
+            let addr = clients_of(&server);
+            std::fs::read_to_string(file.path()).unwrap().contains(&format!("\"nats://{addr}\""))
+                && server.varz()["port"] == addr.port()
+        };
+        assert!(told());
+
+        close(&server, PortFor::Clients).await;
+        assert!(is_refused(first));
+        assert_eq!((server.client_addr(), &server.varz()["port"]), (None, &0.into()));
+        carry(&stays, &mut heard, "closed").await;
+
+        open(&server, PortFor::Clients, listen(HOST, first)).await.unwrap();
+        assert_eq!((clients_of(&server), told()), (first, true));
+        let stays_too = connect(first).await;
+        carry(&stays_too, &mut heard, "open again").await;
+
+        open(&server, PortFor::Clients, free()).await.unwrap();
+        let second = clients_of(&server);
+        assert!(second != first && is_refused(first) && told());
+        for (client, text) in [
+            (&stays, "by the first"),
+            (&stays_too, "by the first again"),
+            (&connect(second).await, "by the second"),
+        ] {
+            carry(client, &mut heard, text).await;
+        }
+
+        close(&server, PortFor::Routes).await;
+        assert_eq!(server.cluster_addr(), None);
+        carry(&stays, &mut heard, "no other route").await;
+    }
+
+    #[tokio::test]
+    async fn a_port_that_cannot_be_had_leaves_the_old_one() {
+        let server = Server::builder().host(HOST).port(0).start().await.unwrap();
+        let old = clients_of(&server);
+        let occupant = Occupant::bind((HOST, 0)).unwrap();
+        let taken = listen(HOST, occupant.local_addr().unwrap());
+        let error = open(&server, PortFor::Clients, taken).await.unwrap_err();
+        assert!(error.to_string().contains("address already in use"), "{error}");
+        assert_eq!(clients_of(&server), old);
+        connect(old).await;
+        // Where it is already, and where it would be in its own way.
+        for host in [HOST, "0.0.0.0", HOST] {
+            open(&server, PortFor::Clients, listen(host, old)).await.unwrap();
+            connect(old).await;
+        }
+        let _occupant = Occupant::bind(("127.0.0.2", old.port())).unwrap();
+        open(&server, PortFor::Clients, listen("0.0.0.0", old)).await.unwrap_err();
+        assert_eq!(clients_of(&server), old);
+        connect(old).await;
+    }
+
+    #[tokio::test]
+    async fn monitoring_moves_and_says_where_it_is() {
+        let server = Server::builder().no_listener().start().await.unwrap();
+        assert_eq!(server.varz()["http_port"], 0);
+        for _ in 0..2 {
+            open(&server, PortFor::Monitor, free()).await.unwrap();
+            let addr = server.monitor_addr().unwrap();
+            assert_eq!(server.varz()["http_port"], addr.port());
+            TcpStream::connect(addr).unwrap();
+        }
+        close(&server, PortFor::Monitor).await;
+        assert_eq!(server.varz()["http_port"], 0);
+    }
+
+    /// What went wrong: a machine without network told `0.0.0.0`, where nobody can connect.
+    #[test]
+    fn clients_are_told_where_they_can_connect() {
+        let urls = |host: &str, ips: &[&str]| {
+            let options = Options { host: host.to_owned(), ..Options::default() };
+            let addr = SocketAddr::new(host.parse().unwrap(), 4222);
+            client_urls(&options, addr, ips.iter().map(|ip| ip.parse().unwrap()).collect())
+        };
+        let public = ["192.0.2.7", "2001:db8::7"];
+        assert_eq!(urls("0.0.0.0", &public), ["192.0.2.7:4222", "[2001:db8::7]:4222"]);
+        assert_eq!(urls("127.0.0.1", &public), ["127.0.0.1:4222"]);
+        assert_eq!(urls("0.0.0.0", &[]), [""; 0]);
+        assert_eq!(urls("::", &[]), [""; 0]);
+    }
+}
