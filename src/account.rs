@@ -12,11 +12,13 @@
 
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::sync::Arc;
 
 use crate::auth::permissions::Permissions;
-use crate::base::sync::{RwLock, rank};
+use crate::base::errors::ProtoErr;
+use crate::base::sync::{Mutex, RwLock, rank};
 use crate::codec::encoder;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
@@ -24,6 +26,8 @@ use crate::sublist::cursor::Cursor;
 use crate::sublist::epochs::Epochs;
 use crate::sublist::result::MatchResult;
 use crate::sublist::{Entry, Sublist};
+
+pub use crate::account::usage::Usage;
 
 /// One account.
 pub struct Account {
@@ -33,6 +37,19 @@ pub struct Account {
     pub name: Box<str>,
     listed: RwLock<Listed, { rank::LISTED }>,
     epochs: Arc<Epochs>,
+    limits: RwLock<Limits, { rank::LEAF }>,
+    usage: Mutex<Usage, { rank::LEAF }>,
+}
+
+/// The limits of an account, besides those of the server; none is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Clients of the account.
+    pub max_connections: Option<usize>,
+    /// Subscriptions of each of them.
+    pub max_subscriptions: Option<usize>,
+    /// Bytes of a message, headers included.
+    pub max_payload: Option<usize>,
 }
 
 /// The subscriptions of an account, and who is told of the local ones.
@@ -58,7 +75,67 @@ impl Account {
         let sublist = Sublist::new();
         let epochs = Arc::clone(sublist.epochs());
         let listed = RwLock::new(Listed { sublist, links: Vec::new() });
-        Account { id, name: name.into(), listed, epochs }
+        Account {
+            id,
+            name: name.into(),
+            listed,
+            epochs,
+            limits: RwLock::default(),
+            usage: Mutex::default(),
+        }
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> Limits {
+        *self.limits.read()
+    }
+
+    /// Sets its limits from now on.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no setting limits an account"))]
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.write() = limits;
+    }
+
+    /// Takes in a client as one of its users, from the account where it was.
+    ///
+    /// # Errors
+    /// The account is at its limit of clients.
+    pub fn admit(&self, client: &Conn, from: &Account) -> Result<(), ProtoErr> {
+        if self.id == from.id {
+            return Ok(());
+        }
+        let carried = client.traffic();
+        let max_connections = self.limits().max_connections;
+        let mut usage = self.usage.lock();
+        if max_connections.is_some_and(|max| usage.client_count >= max) {
+            return Err(ProtoErr::MaxAccountConnections);
+        }
+        usage.come(client.kind, carried);
+        drop(usage);
+        from.usage.lock().go(client.kind, carried);
+        Ok(())
+    }
+
+    /// Counts in a connection, whatever its limits.
+    pub fn join(&self, conn: &Conn) {
+        let carried = conn.traffic();
+        self.usage.lock().come(conn.kind, carried);
+    }
+
+    /// Counts out a connection, which has ended.
+    pub fn leave(&self, conn: &Conn) {
+        let carried = conn.traffic();
+        self.usage.lock().go(conn.kind, carried);
+    }
+
+    /// Counts a slow consumer among its clients.
+    pub fn count_slow(&self) {
+        self.usage.lock().slow_consumers += 1;
+    }
+
+    /// Its clients and traffic.
+    pub fn usage(&self) -> Usage {
+        *self.usage.lock()
     }
 
     /// Changes whenever what matches `subject` may have changed. To be read before
@@ -123,9 +200,11 @@ impl Account {
     }
 
     /// Has a route told of local interest from now on. What there is already it learns by
-    /// [`announce`](Account::announce).
-    pub fn link(&self, link: Link) {
-        self.listed.write().links.push(link);
+    /// [`announce`](Account::announce); false if there is nothing.
+    pub fn link(&self, link: Link) -> bool {
+        let mut listed = self.listed.write();
+        listed.links.push(link);
+        listed.sublist.count() > 0
     }
 
     /// Tells a route nothing more.

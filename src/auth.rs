@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::auth::permissions::Permissions;
+use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::codec::connect::{Connect, Credentials};
 use crate::config::options::{self, ConnectionType, Login, Options};
 
@@ -34,6 +35,8 @@ pub struct User {
     /// Name, public nkey, or `[REDACTED]` for a token, as monitoring shows it. If everybody is
     /// admitted, the name that the client gave.
     pub name: Option<Box<str>>,
+    /// Name of its account; none means the global one.
+    pub account: Option<Arc<str>>,
     /// Its permissions; none means everything.
     pub permissions: Option<Arc<Permissions>>,
 }
@@ -84,6 +87,7 @@ struct Users {
 #[derive(Debug)]
 struct Entry {
     proof: Proof,
+    account: Option<Arc<str>>,
     permissions: Option<Arc<Permissions>>,
     /// Empty means all.
     connection_types: Box<[ConnectionType]>,
@@ -251,19 +255,21 @@ impl Entry {
                 }
                 options::Credential::Nkey(key) => Proof::Nkey(PublicKey::new(key)),
             },
+            account: user.account.as_deref().filter(|name| *name != GLOBAL_ACCOUNT).map(Into::into),
             permissions: user.permissions.as_ref().map(|p| Arc::new(Permissions::new(p))),
             connection_types: user.allowed_connection_types.as_slice().into(),
         }
     }
 
     fn user(&self, name: &str) -> User {
-        User { permissions: self.permissions.clone(), ..User::unrestricted(Some(name)) }
+        let (account, permissions) = (self.account.clone(), self.permissions.clone());
+        User { account, permissions, ..User::unrestricted(Some(name)) }
     }
 }
 
 impl User {
     fn unrestricted(name: Option<&str>) -> Self {
-        Self { name: name.map(Into::into), permissions: None }
+        Self { name: name.map(Into::into), account: None, permissions: None }
     }
 }
 

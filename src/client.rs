@@ -24,7 +24,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::Account;
+use crate::account::{Account, Limits};
 use crate::auth::permissions::{self, Permissions};
 use crate::auth::{Check, Verdict};
 use crate::base::closed_reason::ClosedReason;
@@ -150,6 +150,8 @@ impl Client {
     ) -> Client {
         let rare = Rare { nonce, ..Rare::default() };
         let settings = registry.settings();
+        let global = settings.accounts.global();
+        global.join(&conn);
         let mut client = Client {
             state: State::ExpectConnect,
             rare: (!rare.nonce.is_empty()).then(|| Box::new(rare)),
@@ -161,7 +163,7 @@ impl Client {
             conn,
         };
         if let Some(anybody) = settings.authenticator.anybody() {
-            client.admit(anybody.permissions);
+            client.open(Arc::clone(global), anybody.permissions);
         }
         client
     }
@@ -180,9 +182,10 @@ impl Machine for Client {
 
     fn rules(&self, settings: &Settings) -> Rules {
         let options = &settings.options;
+        let max_payload = usize::try_from(options.max_payload).unwrap_or(usize::MAX);
         Rules {
             max_control_line: options.max_control_line,
-            max_payload: usize::try_from(options.max_payload).unwrap_or(usize::MAX),
+            max_payload: self.limits().max_payload.unwrap_or(max_payload).min(max_payload),
             headers: self.asked.headers,
             connect_first: matches!(self.state, State::ExpectConnect),
         }
@@ -378,9 +381,18 @@ impl Machine for Client {
     /// Nobody delivers to its subscriptions any more, which [`forget`](Machine::forget) removes.
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
         conn_event!(DEBUG, &self.conn, "Client connection closed: {}", reason.as_str());
+        let account = Arc::clone(self.account(&delivery.settings));
+        if reason == ClosedReason::SlowConsumerPendingBytes {
+            account.count_slow();
+        }
         let closed = Closed::new(&self.conn, delivery.now, reason);
         self.leave();
         self.registry.retire(closed);
+        account.leave(&self.conn);
+    }
+
+    fn handle_slow_write(&self, settings: &Settings) {
+        self.account(settings).count_slow();
     }
 
     fn forget(&mut self, delivery: &mut Delivery) -> bool {
@@ -438,6 +450,22 @@ impl Client {
             self.answer(answer, delivery)?;
         }
         Ok(false)
+    }
+
+    /// The account in which it is counted: the global one until it has logged in.
+    fn account<'a>(&'a self, settings: &'a Settings) -> &'a Arc<Account> {
+        match &self.state {
+            State::Open(admitted) => &admitted.account,
+            State::ExpectConnect => settings.accounts.global(),
+        }
+    }
+
+    /// The limits of its account.
+    fn limits(&self) -> Limits {
+        match &self.state {
+            State::Open(admitted) => admitted.account.limits(),
+            State::ExpectConnect => Limits::default(),
+        }
     }
 
     /// Who the client is. Its parser gives it [`Op::BeforeConnect`] before anything that asks.
@@ -584,7 +612,7 @@ impl Client {
             }
             .into());
         }
-        let options = &delivery.settings.options;
+        let (options, limits) = (&delivery.settings.options, account.limits());
         if options.max_sub_tokens > 0 && subject::token_count(subject) > options.max_sub_tokens {
             conn_event!(
                 ERROR,
@@ -595,8 +623,10 @@ impl Client {
             );
             return Err(Denied::TooManyTokens { subject: subject.into() }.into());
         }
+        let max_subscriptions = Some(options.max_subscriptions).filter(|&max| max > 0);
+        let max_subscriptions = max_subscriptions.into_iter().chain(limits.max_subscriptions).min();
         let mut own = self.conn.subscriptions();
-        if options.max_subscriptions > 0 && own.len() >= options.max_subscriptions {
+        if max_subscriptions.is_some_and(|max| own.len() >= max) {
             conn_event!(ERROR, &self.conn, "{}", ProtoErr::MaxSubscriptions);
             return Err(ProtoErr::MaxSubscriptions);
         }
@@ -679,6 +709,9 @@ impl Client {
         info.client_ip =
             self.conn.remote().map(|remote| remote.ip().to_string()).unwrap_or_default();
         info.nonce = self.rare.as_ref().map(|rare| rare.nonce.to_string()).unwrap_or_default();
+        if let Some(max) = self.limits().max_payload.and_then(|max| i32::try_from(max).ok()) {
+            info.max_payload = if info.max_payload < 0 { max } else { info.max_payload.min(max) };
+        }
         info
     }
 }

@@ -134,6 +134,9 @@ pub trait Machine: Unpin + Send + 'static {
     /// The connection has to be ended with what is returned.
     fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr>;
 
+    /// A write has missed its deadline.
+    fn handle_slow_write(&self, _settings: &Settings) {}
+
     /// Writes the `-ERR` of what ended the connection, if it has one, and tells the reason.
     fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason;
 

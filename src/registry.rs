@@ -1,10 +1,11 @@
-//! `Registry`: what the whole server shares. Connections by slot, accounts by name, the ring of
-//! closed connections, counters of the workers, and the options in force.
+//! `Registry`: what the whole server shares. Connections by slot, the ring of closed ones,
+//! counters of the workers, and the settings in force, accounts among them.
 //!
 //! Locks here are held for a few lines; the only one taken under another is that of the free slots,
 //! which is a leaf.
 //! nats: server/server.go `Server`, `closedRingBuffer`
 
+pub mod accounts;
 pub mod settings;
 pub mod turns;
 
@@ -12,10 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::account::Account;
 use crate::base::closed_reason::ClosedReason;
 use crate::base::ids::{Cid, Kind, ServerId};
-use crate::base::limits;
 use crate::base::moment::Moment;
 use crate::base::stats::{Counters, Snapshot, Traffic};
 use crate::base::sync::{Mutex, RwLock, rank};
@@ -31,8 +30,6 @@ use crate::sublist::Entry;
 pub struct Registry {
     /// Public nkey of this run.
     pub server_id: ServerId,
-    /// Clients without an account of their own.
-    pub global: Arc<Account>,
     /// The turns of the workers.
     pub turns: Arc<Turns>,
     settings: RwLock<Arc<Settings>, { rank::LEAF }>,
@@ -151,7 +148,6 @@ impl Registry {
     pub fn new(server_id: ServerId, options: Options) -> Registry {
         Registry {
             server_id,
-            global: Arc::new(Account::new(0, limits::GLOBAL_ACCOUNT)),
             turns: Arc::default(),
             settings: RwLock::new(Arc::new(Settings::new(options))),
             settings_version: AtomicU64::new(0),
@@ -233,12 +229,12 @@ impl Registry {
         self.conns()
     }
 
-    /// Forgets a connection that has ended.
-    pub fn remove(&self, conn: &Conn) {
+    /// Forgets a connection that has ended; false if that was done before.
+    pub fn remove(&self, conn: &Conn) -> bool {
         let traffic = conn.traffic();
         let mut conns = self.conns.lock();
         if !conns.holds(conn) {
-            return;
+            return false;
         }
         conns.by_slot[conn.slot as usize] = None;
         conns.count -= 1;
@@ -249,6 +245,7 @@ impl Registry {
                 conns.ended_routes += traffic;
             }
         }
+        true
     }
 
     /// Moves a connection from the open ones to the ring of closed ones, which is for clients.
@@ -316,19 +313,9 @@ impl Registry {
         self.clients().iter().for_each(|conn| conn.bring_news());
     }
 
-    /// The account of that name.
-    pub fn account(&self, name: &[u8]) -> Option<&Arc<Account>> {
-        (name == self.global.name.as_bytes()).then_some(&self.global)
-    }
-
     /// The closed connections that are remembered, oldest first.
     pub fn closed(&self) -> Vec<Arc<Closed>> {
         self.closed.lock().list.iter().cloned().collect()
-    }
-
-    /// All accounts.
-    pub fn accounts(&self) -> Vec<Arc<Account>> {
-        vec![Arc::clone(&self.global)]
     }
 
     /// New counters for one more writer.
@@ -336,6 +323,12 @@ impl Registry {
         let counters = Arc::new(Counters::default());
         self.counters.lock().push(Arc::clone(&counters));
         counters
+    }
+
+    /// The global account.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn global(&self) -> Arc<crate::account::Account> {
+        Arc::clone(self.settings().accounts.global())
     }
 
     /// How many writers there are.

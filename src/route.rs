@@ -32,8 +32,7 @@ use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
 use crate::base::limits::{
-    FORGET_COUNT, HEARD_OF_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN,
-    SHUTDOWN_MAX, SYSTEM_ACCOUNT,
+    FORGET_COUNT, HEARD_OF_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN, SHUTDOWN_MAX,
 };
 use crate::base::moment::Moment;
 use crate::base::quoted::Quoted;
@@ -95,6 +94,8 @@ pub struct Route {
     pong_owed: bool,
     /// The CONNECT whose credentials are being checked.
     login: Option<Login<RouteConnect>>,
+    /// Account of the last line; none if the line did not count.
+    account: Option<Arc<Account>>,
 }
 
 enum State {
@@ -115,17 +116,19 @@ struct Open {
     spare: bool,
     /// The PONG to come says that the other server has accepted us.
     confirm: bool,
-    /// Interest is announced on it.
-    begun: bool,
-    carried: Vec<Carried>,
+    /// Accounts with lower ids are linked, if it carries them.
+    linked: u32,
+    carried: Vec<Arc<Account>>,
+    /// Accounts whose interest is still to be announced.
+    announcing: Vec<Announcing>,
 }
 
-/// An account that this connection carries.
-struct Carried {
+/// An account whose interest is being announced.
+struct Announcing {
     account: Arc<Account>,
     link: Link,
-    /// How far its interest is announced; none when that is done.
-    cursor: Option<Cursor>,
+    /// The place up to which it is announced.
+    cursor: Cursor,
 }
 
 /// Bytes waiting for a connection beyond which no more interest is added to them at its start.
@@ -144,6 +147,7 @@ impl Route {
             _ => routes.stale_after(),
         };
         conn.set_access(routes.permissions.clone());
+        settings.accounts.global().join(&conn);
         Route {
             state: if accepted { State::ExpectConnect } else { State::ExpectInfo },
             handshake_due: conn.start + patience,
@@ -157,6 +161,7 @@ impl Route {
             grace: None,
             pong_owed: false,
             login: None,
+            account: None,
             registry,
             mesh,
             conn,
@@ -257,7 +262,8 @@ impl Machine for Route {
             rest = None;
         }
         let followers = Followers::new(rest, msg);
-        let row = match self.account(msg.account) {
+        self.turn_to(msg.account, &delivery.settings);
+        let row = match &self.account {
             Some(account) if Route::imports(msg.publish.subject, &delivery.settings) => {
                 delivery.deliver_routed(account, msg, followers, &self.conn)
             }
@@ -345,20 +351,18 @@ impl Machine for Route {
                 delivery.staging.tell(&self.conn, encoder::PING);
             }
         }
-        if !open.spare && !open.begun {
-            open.begin(&self.registry, &self.mesh, &self.conn);
+        if !open.spare {
+            open.link_new(&delivery.settings, &self.conn);
         }
-        let Some(carried) = open.carried.iter_mut().find(|carried| carried.cursor.is_some()) else {
+        let Some(Announcing { account, link, cursor }) = open.announcing.last_mut() else {
             return Ok(false);
         };
         let progress = self.conn.progress();
         if progress.pending_bytes > ANNOUNCE_PENDING_MAX {
             return Ok(!progress.blocked);
         }
-        if let Some(cursor) = &mut carried.cursor
-            && carried.account.announce(cursor, &carried.link)
-        {
-            carried.cursor = None;
+        if account.announce(cursor, link) {
+            open.announcing.pop();
         }
         delivery.staging.mark(&self.conn);
         Ok(true)
@@ -394,8 +398,8 @@ impl Machine for Route {
         let mut remote = String::new();
         match (ended, &self.role) {
             (State::Open(open), _) => {
-                for carried in &open.carried {
-                    carried.account.unlink(&self.conn);
+                for account in &open.carried {
+                    account.unlink(&self.conn);
                 }
                 remote = format!(" - Remote: {}", open.name);
                 for (conn, line) in self.mesh.closed(&self.conn, &open.server_id, now) {
@@ -410,14 +414,18 @@ impl Machine for Route {
 
     fn forget(&mut self, delivery: &mut Delivery) -> bool {
         let State::Leaving(known) = &mut self.state else { return false };
-        let some = known.take_some(FORGET_COUNT);
-        for account in self.registry.accounts() {
-            let its = |known: &&Subscription| known.sid() == account.name.as_bytes();
-            let its: Vec<Subscription> = some.iter().filter(its).cloned().collect();
-            delivery.remove_all(&account, &its);
+        let mut some = known.take_some(FORGET_COUNT);
+        some.sort_unstable_by(|one, other| one.sid().cmp(other.sid()));
+        let settings = Arc::clone(&delivery.settings);
+        for its in some.chunk_by(|one, other| one.sid() == other.sid()) {
+            if let Some(account) = settings.accounts.find(its[0].sid()) {
+                delivery.remove_all(account, its);
+            }
         }
         if known.is_empty() {
-            self.registry.remove(&self.conn);
+            if self.registry.remove(&self.conn) {
+                self.counted_by(&settings).leave(&self.conn);
+            }
             return false;
         }
         true
@@ -495,7 +503,8 @@ impl Route {
         queue: Option<(&[u8], u32)>,
         delivery: &mut Delivery,
     ) {
-        let Some(account) = self.account(account).map(Arc::clone) else { return };
+        self.turn_to(account, &delivery.settings);
+        let Some(account) = &self.account else { return };
         delivery.staging.add_work(listing_ns(subject));
         let (name, weight) = queue.unzip();
         let weight = weight.unwrap_or(1);
@@ -531,7 +540,8 @@ impl Route {
         queue: Option<&[u8]>,
         delivery: &mut Delivery,
     ) {
-        if let Some(account) = self.account(account) {
+        self.turn_to(account, &delivery.settings);
+        if let Some(account) = &self.account {
             delivery.staging.add_work(listing_ns(subject));
             let mut known = self.conn.subscriptions();
             let found = known.find_remote(account.name.as_bytes(), subject, queue).cloned();
@@ -545,22 +555,30 @@ impl Route {
         self.ok(delivery);
     }
 
-    /// The account that an op is about, if it counts here: of the servers' own account nothing
-    /// does, and nothing before CONNECT.
-    fn account(&self, named: &[u8]) -> Option<&Arc<Account>> {
+    /// The account in which its traffic is counted: the one that it carries alone, else the global
+    /// one.
+    fn counted_by<'a>(&self, settings: &'a Settings) -> &'a Account {
+        let about = self.conn.about();
+        let account = settings.accounts.find(about.account().as_bytes());
+        account.unwrap_or(settings.accounts.global())
+    }
+
+    /// Turns to the account that an op is about. Nothing counts before CONNECT.
+    ///
+    /// nats: server/route.go `processRemoteSub`: interest in an unknown account is not kept.
+    #[inline]
+    fn turn_to(&mut self, named: &[u8], settings: &Settings) {
         let name = match &self.state {
-            State::Open(open) => match &open.place {
-                Place::Account(account) => account.as_bytes(),
-                Place::Pool(_) => named,
-            },
+            State::Open(open) => open.place.account().map_or(named, str::as_bytes),
             State::ExpectInfo => named,
-            State::ExpectConnect | State::Leaving(_) => return None,
+            State::ExpectConnect | State::Leaving(_) => return self.account = None,
         };
-        let account = self.registry.account(name);
-        if account.is_none() && name != SYSTEM_ACCOUNT.as_bytes() {
-            conn_event!(DEBUG, &self.conn, "Unknown account {}", Quoted(name));
+        if self.account.as_ref().is_none_or(|last| *last.name.as_bytes() != *name) {
+            self.account = settings.accounts.find(name).cloned();
+            if self.account.is_none() {
+                conn_event!(DEBUG, &self.conn, "Unknown account {}", Quoted(name));
+            }
         }
-        account
     }
 
     /// A message on `subject` may come in. All interest that was announced is allowed, but may be
@@ -580,18 +598,26 @@ impl Route {
 }
 
 impl Open {
-    /// Begins to announce the interest of the accounts that the connection carries.
-    fn begin(&mut self, registry: &Registry, mesh: &Mesh, conn: &Arc<Conn>) {
-        self.begun = true;
-        let settings = registry.settings();
-        let accounts = registry.accounts().into_iter();
-        for account in accounts.filter(|a| mesh.carries(&self.place, self.pooled, &a.name)) {
-            let dedicated = conn.is_dedicated();
-            let import = settings.routes.permissions.clone();
-            let link = Link { conn: Arc::clone(conn), import, dedicated };
-            account.link(link.clone());
-            self.carried.push(Carried { account, link, cursor: Some(Cursor::new()) });
+    /// Links the accounts that it carries and that are not linked yet, and begins to announce their
+    /// interest.
+    fn link_new(&mut self, settings: &Settings, conn: &Arc<Conn>) {
+        let count = settings.accounts.count();
+        if self.linked == count {
+            return;
         }
+        for account in settings.accounts.iter().filter(|account| account.id >= self.linked) {
+            if !mesh::carries(&self.place, self.pooled, &account.name, &settings.routes) {
+                continue;
+            }
+            let import = settings.routes.permissions.clone();
+            let link = Link { conn: Arc::clone(conn), import, dedicated: conn.is_dedicated() };
+            self.carried.push(Arc::clone(account));
+            if account.link(link.clone()) {
+                let (account, cursor) = (Arc::clone(account), Cursor::new());
+                self.announcing.push(Announcing { account, link, cursor });
+            }
+        }
+        self.linked = count;
     }
 }
 

@@ -47,7 +47,7 @@ const FLOORS: [&[&str]; 7] = [
         "machine::pings",
         "auth",
     ],
-    &["conn", "account", "registry::turns", "registry::settings", "registry"],
+    &["conn", "account", "registry::turns", "registry::accounts", "registry::settings", "registry"],
     &["deliver", "machine", "machine::session", "client", "route", "monitor"],
     &["clock", "logging", "tool::line_client", "tool::commands", "net"],
     &["server", "program", "internals", "lib", "main"],

@@ -20,7 +20,7 @@ fn password_user(
     allowed_connection_types: Vec<ConnectionType>,
 ) -> options::User {
     let credential = Credential::Password { user: user.into(), password: password.into() };
-    options::User { credential, permissions: None, allowed_connection_types }
+    options::User { allowed_connection_types, ..options::User::new(credential) }
 }
 
 fn login(login: Login) -> Authenticator {
@@ -184,11 +184,7 @@ fn nkeys_go_before_passwords() {
     let sig = data_encoding::BASE64URL_NOPAD.encode(&owner.sign(NONCE).unwrap());
     let mut options = users(&[("a", "x")], None);
     let Login::Users(users) = &mut options.authorization.login else { unreachable!() };
-    users.push(options::User {
-        credential: Credential::Nkey(key.clone()),
-        permissions: None,
-        allowed_connection_types: Vec::new(),
-    });
+    users.push(options::User::new(Credential::Nkey(key.clone())));
     let authenticator = Authenticator::new(&options);
     assert!(authenticator.needs_nonce() && authenticator.required());
     assert_admitted(

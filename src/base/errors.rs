@@ -27,6 +27,8 @@ pub enum ProtoErr {
     AuthenticationTimeout,
     /// The server is at its limit of connections.
     MaxConnections,
+    /// The account is at its limit of connections.
+    MaxAccountConnections,
     /// The connection or account is at its limit of subscriptions. Stays open.
     MaxSubscriptions,
     /// A control line longer than `max_control_line`.
@@ -139,6 +141,7 @@ impl ProtoErr {
             Self::AuthorizationViolation => Some(R::AuthenticationViolation),
             Self::AuthenticationTimeout => Some(R::AuthenticationTimeout),
             Self::MaxConnections => Some(R::MaxConnectionsExceeded),
+            Self::MaxAccountConnections => Some(R::MaxAccountConnectionsExceeded),
             Self::MaxControlLine => Some(R::MaxControlLineExceeded),
             Self::MaxPayload => Some(R::MaxPayloadExceeded),
             Self::InvalidProtocol => Some(R::BadClientProtocolVersion),
@@ -195,6 +198,7 @@ impl fmt::Display for ProtoErr {
             Self::AuthorizationViolation => "Authorization Violation",
             Self::AuthenticationTimeout => "Authentication Timeout",
             Self::MaxConnections => "maximum connections exceeded",
+            Self::MaxAccountConnections => "maximum account active connections exceeded",
             Self::MaxSubscriptions => "maximum subscriptions exceeded",
             Self::MaxControlLine => "maximum control line exceeded",
             Self::MaxPayload => "Maximum Payload Violation",

@@ -4,7 +4,7 @@
 //! an atomic addition costs 5 and one that two threads share 28. Readers add up all of them.
 //! nats: server/server.go `stats`, server/monitor.go `Varz`
 
-use std::ops::{AddAssign, Index};
+use std::ops::{AddAssign, Index, IndexMut};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::base::ids::Kind;
@@ -125,6 +125,12 @@ impl<T> Index<Kind> for PerKind<T> {
     }
 }
 
+impl<T> IndexMut<Kind> for PerKind<T> {
+    fn index_mut(&mut self, kind: Kind) -> &mut T {
+        &mut self.0[kind as usize]
+    }
+}
+
 impl PerKind<Counter> {
     fn load(&self) -> PerKind<u64> {
         PerKind(self.0.each_ref().map(Counter::load))
@@ -176,6 +182,19 @@ pub struct Traffic {
     pub in_bytes: u64,
     pub out_msgs: u64,
     pub out_bytes: u64,
+}
+
+impl Traffic {
+    /// The difference, not below zero.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self {
+            in_msgs: self.in_msgs.saturating_sub(other.in_msgs),
+            in_bytes: self.in_bytes.saturating_sub(other.in_bytes),
+            out_msgs: self.out_msgs.saturating_sub(other.out_msgs),
+            out_bytes: self.out_bytes.saturating_sub(other.out_bytes),
+        }
+    }
 }
 
 impl AddAssign for Traffic {

@@ -137,6 +137,19 @@ impl Bench {
     }
 }
 
+/// These options, with accounts that each have a user of the same name.
+#[cfg(test)]
+pub(crate) fn with_accounts(mut options: Options, names: &[&str]) -> Options {
+    let user = |name: &str| {
+        let (user, password) = (name.to_owned(), String::new());
+        let account = Some(name.to_owned());
+        User { account, ..User::new(Credential::Password { user, password }) }
+    };
+    options.accounts = names.iter().map(|&name| name.to_owned()).collect();
+    options.authorization.login = Login::Users(names.iter().map(|&name| user(name)).collect());
+    options
+}
+
 /// A connection that stays open holds on to its subscriptions, and they to it.
 impl Drop for Bench {
     fn drop(&mut self) {
@@ -272,10 +285,9 @@ pub fn fuzz_client(bytes: &[u8]) {
 
 impl Play {
     fn new() -> Play {
-        let user = |name: &str, permissions| User {
-            credential: Credential::Password { user: name.to_owned(), password: String::new() },
-            permissions,
-            allowed_connection_types: Vec::new(),
+        let user = |name: &str, permissions| {
+            let (user, password) = (name.to_owned(), String::new());
+            User { permissions, ..User::new(Credential::Password { user, password }) }
         };
         let deny =
             |subject: &str| SubjectPermission { allow: None, deny: vec![subject.to_owned()] };
@@ -449,7 +461,7 @@ impl Play {
 
     fn check_subscriptions(&self) {
         let count = self.models.len();
-        let listed = self.bench.registry.global.with_sublist(|sublist| sublist.count());
+        let listed = self.bench.registry.global().with_sublist(|sublist| sublist.count());
         assert_eq!(listed, count, "subscriptions in the sublist");
         let own: usize = self.bench.ends.iter().map(|end| end.conn.subscriptions().len()).sum();
         assert_eq!(own, count, "subscriptions of the connections");

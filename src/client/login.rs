@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use crate::auth::Verdict;
+use crate::account::Account;
 use crate::auth::permissions::Permissions;
+use crate::auth::{User, Verdict};
 use crate::base::errors::ProtoErr;
 use crate::base::moment::Moment;
 use crate::base::quoted::Quoted;
@@ -68,14 +69,19 @@ impl Client {
                 return Ok(());
             }
         };
+        if let Err(error) = self.admit(&user, &delivery.settings) {
+            self.show_refused(connect);
+            return Err(error);
+        }
         let Connect { name, lang, version, protocol, .. } = connect;
-        self.admit(user.permissions);
+        let User { name: user, account, .. } = user;
         let again = self.greeting != Greeting::Awaited;
         if !again {
             self.greeting = Greeting::Connected;
         }
         let named = again.then(|| self.conn.about().label());
-        self.conn.set_about(&About { name, lang, version, user: user.name, named });
+        let account = account.as_deref().map(Into::into);
+        self.conn.set_about(&About { name, lang, version, user, account, named });
         self.set_headers(self.asked.headers)?;
         if !(0..=1).contains(&protocol) {
             return Err(ProtoErr::InvalidProtocol);
@@ -89,8 +95,8 @@ impl Client {
     /// Has monitoring show who was sent away by what it said; logs name it as before.
     fn show_refused(&self, Connect { name, lang, version, .. }: Connect) {
         let before = self.conn.about();
-        let (named, user) = (Some(before.label()), before.user);
-        self.conn.set_about(&About { name, lang, version, user, named });
+        let named = Some(before.label());
+        self.conn.set_about(&About { name, lang, version, named, ..before });
     }
 
     /// An op has begun that is not CONNECT: the client becomes `no_auth_user`, or has to go.
@@ -98,16 +104,28 @@ impl Client {
     pub(super) fn admit_without_connect(&mut self, settings: &Settings) -> Result<(), ProtoErr> {
         let user = settings.authenticator.no_auth_user(self.connection_type);
         let user = user.ok_or(ProtoErr::AuthorizationViolation)?;
-        self.admit(user.permissions);
+        self.admit(&user, settings)?;
         self.greeting = Greeting::Connected;
-        self.conn.set_about(&About { user: user.name, ..About::default() });
+        let account = user.account.as_deref().map(Into::into);
+        self.conn.set_about(&About { user: user.name, account, ..About::default() });
         Ok(())
     }
 
-    /// Takes in a client as somebody who may do this.
-    pub(super) fn admit(&mut self, permissions: Option<Arc<Permissions>>) {
+    /// Makes the client that user.
+    ///
+    /// # Errors
+    /// The account is at its limit, or is not there.
+    fn admit(&mut self, user: &User, settings: &Settings) -> Result<(), ProtoErr> {
+        let account = settings.accounts.of_user(user.account.as_deref());
+        let account = account.ok_or(ProtoErr::AuthorizationViolation)?;
+        account.admit(&self.conn, self.account(settings))?;
+        self.open(Arc::clone(account), user.permissions.clone());
+        Ok(())
+    }
+
+    /// Opens it with that account and these permissions.
+    pub(super) fn open(&mut self, account: Arc<Account>, permissions: Option<Arc<Permissions>>) {
         self.conn.set_access(permissions.clone());
-        let account = Arc::clone(&self.registry.global);
         self.state = State::Open(Admitted { account, permissions });
     }
 

@@ -1,10 +1,13 @@
 //! Transcripts of clients in memory, and the fuzz body of the machine.
 
+mod accounts;
+
 use std::time::Duration;
 
 use super::*;
 use crate::auth::permissions::RULE_NS;
 use crate::base::fuzzing;
+use crate::base::stats::Traffic;
 use crate::client::fuzz::{Bench, fuzz_client};
 use crate::config::options::{
     AllowResponses, Credential, Login, Options, Permissions, SubjectPermission, User,
@@ -89,7 +92,7 @@ fn a_second_connect_drops_subscriptions_in_pieces_and_waits() {
     let mut left = Vec::new();
     while bench.ends[0].session.machine.is_waiting() {
         assert_eq!(text(&bench, 0), "");
-        left.push(bench.registry.global.with_sublist(|sublist| sublist.count()));
+        left.push(bench.registry.global().with_sublist(|sublist| sublist.count()));
         let more = bench.ends[0].session.machine.handle_turn(&mut bench.delivery);
         assert_eq!(
             more,
@@ -99,7 +102,7 @@ fn a_second_connect_drops_subscriptions_in_pieces_and_waits() {
         bench.delivery.commit(&bench.ends[0].conn);
     }
     assert_eq!(left, [3, 1]);
-    assert_eq!(bench.registry.global.with_sublist(|sublist| sublist.count()), 0);
+    assert_eq!(bench.registry.global().with_sublist(|sublist| sublist.count()), 0);
     assert_eq!(text(&bench, 0), "+OK|");
 }
 
@@ -111,12 +114,13 @@ fn what_an_ended_client_had_subscribed_to_goes_in_pieces() {
     let end = &mut bench.ends[1];
     end.conn.close(ClosedReason::ClientClosed, false);
     end.session.machine.close(ClosedReason::ClientClosed, &mut bench.delivery);
+    end.closed = Some(ClosedReason::ClientClosed);
     let mut left = Vec::new();
     while bench.ends[1].session.machine.forget(&mut bench.delivery) {
-        left.push(bench.registry.global.with_sublist(|sublist| sublist.count()) - 1);
+        left.push(bench.registry.global().with_sublist(|sublist| sublist.count()) - 1);
     }
     assert_eq!(left, [3, 1]);
-    assert_eq!(bench.registry.global.with_sublist(|sublist| sublist.count()), 1);
+    assert_eq!(bench.registry.global().with_sublist(|sublist| sublist.count()), 1);
     bench.send(0, b"PUB s.4 inbox 0\r\n\r\n");
     assert!(text(&bench, 0).contains("503"), "nobody is there any more");
 }
@@ -149,7 +153,7 @@ fn messages_in_a_row_are_as_good_as_single_ones() {
         }
         let traffic = bench.ends.iter().map(|end| format!("{:?}", end.conn.traffic()));
         let traffic: String = traffic.collect();
-        let listed = bench.registry.global.with_sublist(|sublist| sublist.count());
+        let listed = bench.registry.global().with_sublist(|sublist| sublist.count());
         (text(&bench, 0), text(&bench, 1), traffic, bench.registry.totals().in_msgs, listed)
     };
     for connect in ["", QUIET, HEADERS, NO_ECHO, PEDANTIC] {
@@ -166,8 +170,7 @@ fn with_permissions(permissions: Permissions) -> Bench {
     let mut options = Options::default();
     let credential = Credential::Password { user: "u".into(), password: String::new() };
     let permissions = Some(permissions);
-    options.authorization.login =
-        Login::Users(vec![User { credential, permissions, allowed_connection_types: Vec::new() }]);
+    options.authorization.login = Login::Users(vec![User { permissions, ..User::new(credential) }]);
     let mut bench = Bench::new(options, 1);
     bench.send(0, b"CONNECT {\"verbose\":false,\"user\":\"u\"}\r\n");
     bench
@@ -243,7 +246,7 @@ impl Other {
     fn new(bench: &Bench, publisher: usize) -> Other {
         Other {
             delivery: Delivery::new(&bench.registry),
-            account: Arc::clone(&bench.registry.global),
+            account: bench.registry.global(),
             publisher: Arc::clone(&bench.ends[publisher].conn),
         }
     }

@@ -82,6 +82,8 @@ pub struct Options {
 
     /// Credentials of clients, and the time to present them.
     pub authorization: Authorization,
+    /// Names of the accounts besides `$G` and `$SYS`.
+    pub accounts: Vec<String>,
     /// Servers that form one subject space with this one; none means alone.
     pub cluster: Option<Cluster>,
 
@@ -159,6 +161,7 @@ impl Default for Options {
             no_header_support: false,
             no_system_account: false,
             authorization: Authorization::default(),
+            accounts: Vec::new(),
             cluster: None,
             log: Log::default(),
             pid_file: None,
@@ -208,6 +211,12 @@ impl Options {
     pub(crate) fn system_account(&self) -> Option<&'static str> {
         (!self.no_system_account).then_some(limits::SYSTEM_ACCOUNT)
     }
+
+    /// The names of all accounts.
+    pub(crate) fn account_names(&self) -> impl Iterator<Item = &str> {
+        let configured = self.accounts.iter().map(String::as_str);
+        [limits::GLOBAL_ACCOUNT].into_iter().chain(self.system_account()).chain(configured)
+    }
 }
 
 #[cfg(test)]
@@ -226,6 +235,7 @@ mod tests {
             },
             permissions: None,
             allowed_connection_types: Vec::new(),
+            account: None,
         };
         options.authorization.login = Login::Users(vec![user]);
         assert!(!format!("{options:?}").contains("sekret"));

@@ -21,6 +21,8 @@ pub struct About {
     pub version: Option<Box<str>>,
     /// Who it proved to be.
     pub user: Option<Box<str>>,
+    /// Name of its account; none means the global one.
+    pub account: Option<Box<str>>,
     /// How logs named it before this CONNECT, if that is not the first: they go on to.
     pub named: Option<Label>,
 }
@@ -34,11 +36,17 @@ pub struct Label {
     pub account: Option<String>,
 }
 
-/// An [`About`] in one allocation: the lengths of its four texts, then the texts; 0 for none. If
-/// it was named before, that follows: the length of the label's `client`, and the label's texts.
+/// An [`About`] in one allocation: the lengths of the first four texts, then these; 0 for none. If
+/// there is more, the length of the account and the account follow. If it was named before, then
+/// that: the length of the label's `client`, and the label's texts.
 pub(super) struct Packed(ThinArc<[u32; 4], u8>);
 
 impl About {
+    /// Name of its account.
+    pub fn account(&self) -> &str {
+        self.account.as_deref().unwrap_or(GLOBAL_ACCOUNT)
+    }
+
     /// How logs name it.
     pub fn label(&self) -> Label {
         if let Some(named) = &self.named {
@@ -49,7 +57,7 @@ impl About {
         let known: Vec<&str> = parts.into_iter().flatten().collect();
         Label {
             client: (!known.is_empty()).then(|| known.join(":")),
-            account: self.user.as_ref().map(|user| format!("{GLOBAL_ACCOUNT}/{}", proven(user))),
+            account: self.user.as_ref().map(|user| format!("{}/{}", self.account(), proven(user))),
         }
     }
 }
@@ -71,13 +79,19 @@ const NKEY_LEN: usize = 56;
 impl Packed {
     /// Packs it; `None` if nothing is known.
     pub(super) fn new(about: &About) -> Option<Packed> {
-        let About { name, lang, version, user, named } = about;
+        let About { name, lang, version, user, account, named } = about;
         let texts = [name, lang, version, user].map(|text| text.as_deref().unwrap_or_default());
         let mut all = texts.concat().into_bytes();
+        let mut extend = |first: &str, rest: &str| {
+            all.extend((first.len() as u32).to_ne_bytes());
+            all.extend([first, rest].concat().into_bytes());
+        };
+        if account.is_some() || named.is_some() {
+            extend(account.as_deref().unwrap_or_default(), "");
+        }
         if let Some(Label { client, account }) = named {
             let [client, account] = [client, account].map(|t| t.as_deref().unwrap_or_default());
-            all.extend((client.len() as u32).to_ne_bytes());
-            all.extend([client, account].concat().into_bytes());
+            extend(client, account);
         }
         let lens = texts.map(|text| text.len() as u32);
         (!all.is_empty()).then(|| Packed(ThinArc::from_header_and_slice(lens, &all)))
@@ -91,12 +105,17 @@ impl Packed {
             rest = behind;
             text_of(text)
         });
-        let named = rest.split_first_chunk().map(|(len, texts)| {
-            let (client, account) = texts.split_at(u32::from_ne_bytes(*len) as usize);
-            Label { client: text_of(client), account: text_of(account) }
-        });
-        About { name, lang, version, user, named }
+        let (account, rest) = split(rest).unwrap_or_default();
+        let named = split(rest)
+            .map(|(client, account)| Label { client: text_of(client), account: text_of(account) });
+        About { name, lang, version, user, account: text_of(account), named }
     }
+}
+
+/// A text behind its length, and the rest.
+fn split(packed: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, texts) = packed.split_first_chunk()?;
+    Some(texts.split_at(u32::from_ne_bytes(*len) as usize))
 }
 
 /// A text that was packed; none was packed as the empty one.
@@ -111,11 +130,12 @@ mod tests {
     #[test]
     fn what_is_packed_comes_back() {
         let text = |text: &str| (!text.is_empty()).then(|| text.into());
-        for [name, lang, version, user] in
-            [["é", "go", "1.49.0", "u"], ["", "", "", "u"], ["n", "", "1", ""]]
+        for [name, lang, version, user, account] in
+            [["é", "go", "1.49.0", "u", ""], ["", "", "", "u", "A"], ["n", "", "1", "", ""]]
         {
-            let (name, lang) = (text(name), text(lang));
-            let about = About { name, lang, version: text(version), user: text(user), named: None };
+            let (name, lang, version) = (text(name), text(lang), text(version));
+            let (user, account) = (text(user), text(account));
+            let about = About { name, lang, version, user, account, named: None };
             assert_eq!(Packed::new(&about).unwrap().about(), about);
             let label = about.label();
             let later = About { version: text("2"), named: Some(label.clone()), ..about };

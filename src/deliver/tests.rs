@@ -52,7 +52,7 @@ impl Bench {
         };
         let rules = u16::from(!conn.can_deliver(b"denied", None));
         let one = Subscription::new(conn, words[0], queue, sid, rules);
-        assert!(self.registry.global.insert(one.clone(), |_| {}));
+        assert!(self.registry.global().insert(one.clone(), |_| {}));
         conn.subscriptions().insert(one.clone());
         one
     }
@@ -60,7 +60,7 @@ impl Bench {
     /// Delivers what this PUB or HPUB says, and tells whether it reached anybody.
     fn publish(&mut self, conn: &Arc<Conn>, echo: bool, line: &str) -> bool {
         let reached = parsed(line, |publish| {
-            let account = Arc::clone(&self.registry.global);
+            let account = self.registry.global();
             let publisher = Publisher { conn, echo };
             let reached =
                 self.delivery.deliver(&account, publish, std::iter::empty(), publisher).reached;
@@ -75,7 +75,7 @@ impl Bench {
 
     /// Stages what these PUBs and HPUBs say, those in a row together.
     fn stage(&mut self, conn: &Arc<Conn>, echo: bool, text: &str) {
-        let account = Arc::clone(&self.registry.global);
+        let account = self.registry.global();
         let parser = Parser::new(RULES);
         let mut input = text.as_bytes();
         while let Some((publish, len)) = parser.next_plain(input) {
@@ -240,13 +240,13 @@ fn a_limit_ends_the_subscription_everywhere() {
     let (publisher, reader) = (bench.connect(), bench.connect());
     let limited = bench.subscribe(&reader, "a 1");
     limited.set_max(2);
-    bench.registry.global.outdate(&limited);
+    bench.registry.global().outdate(&limited);
     for reached in [true, true, false, false] {
         assert_eq!(bench.publish(&publisher, true, "PUB a 0\r\n\r\n"), reached);
     }
     assert_eq!(bench.take(&reader), "MSG a 1 0\r\n\r\n".repeat(2));
     assert_eq!((limited.delivered(), reader.subscriptions().len()), (2, 0));
-    assert_eq!(bench.registry.global.with_sublist(|sublist| sublist.count()), 0);
+    assert_eq!(bench.registry.global().with_sublist(|sublist| sublist.count()), 0);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_member_that_reached_its_limit_leaves_the_group_to_the_others() {
     let limited = bench.subscribe(&short, "a q 1");
     bench.subscribe(&long, "a q 1");
     limited.set_max(3);
-    bench.registry.global.outdate(&limited);
+    bench.registry.global().outdate(&limited);
     for _ in 0..100 {
         assert!(bench.publish(&publisher, true, "PUB a 0\r\n\r\n"));
     }
@@ -300,7 +300,7 @@ fn what_was_matched_before_a_change_is_not_used_after_it() {
     assert!(!bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
     let one = bench.subscribe(&reader, "*.b 1");
     assert!(bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
-    bench.registry.global.remove(&one, |_| {});
+    bench.registry.global().remove(&one, |_| {});
     assert!(!bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
     assert_eq!(bench.take(&reader), "MSG a.b 1 0\r\n\r\n");
     let cache = bench.registry.totals().cache;
@@ -490,7 +490,7 @@ fn a_message_to_many_is_delivered_in_several_turns() {
                 .iter()
                 .filter(|one| !got.iter().any(|sid| sid.as_bytes() == one.sid()));
             let one = others.next_back().unwrap();
-            bench.registry.global.remove(one, |_| {});
+            bench.registry.global().remove(one, |_| {});
             gone = Some(String::from_utf8(one.sid().to_vec()).unwrap());
         }
     }

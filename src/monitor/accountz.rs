@@ -2,10 +2,15 @@
 //!
 //! nats: server/monitor.go `Accountz`, `accountInfo`, `AccountStatz`; server/accounts.go `statz`
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
-use crate::account::Account;
+use crate::account::{Account, Usage};
+use crate::base::ids::Kind;
 use crate::base::moment::Moment;
+use crate::base::stats::{PerKind, Traffic};
+use crate::codec::info::is_default;
 use crate::monitor::json::Date;
 use crate::monitor::subsz;
 use crate::monitor::{QueryError, View};
@@ -28,6 +33,8 @@ pub struct Accountz<'a> {
 pub struct AccountDetail {
     pub account_name: String,
     pub update_time: Date,
+    #[serde(skip_serializing_if = "is_default")]
+    pub is_system: bool,
     pub expired: bool,
     pub complete: bool,
     pub jetstream_enabled: bool,
@@ -61,6 +68,8 @@ pub struct AccountStat {
 }
 
 /// Messages and bytes in one direction, and the share of each kind of server connection.
+///
+/// nats-differs: connections to other servers that carry several accounts count for the global one.
 #[derive(Debug, Default, Serialize)]
 pub struct Data {
     #[serde(flatten)]
@@ -89,12 +98,12 @@ pub fn accountz<'a>(view: &'a View<'_>, name: &str) -> Result<Accountz<'a>, Quer
         accounts: None,
         account_detail: None,
     };
-    let accounts = view.registry.accounts();
+    let accounts = &view.settings.accounts;
     if name.is_empty() {
         accountz.accounts = Some(accounts.iter().map(|account| account.name.to_string()).collect());
         return Ok(accountz);
     }
-    let account = accounts.iter().find(|account| *account.name == *name);
+    let account = accounts.find(name.as_bytes());
     let account = account.ok_or_else(|| QueryError(format!("Account {name} does not exist")))?;
     accountz.account_detail = Some(account_detail(view, account));
     Ok(accountz)
@@ -107,11 +116,12 @@ fn account_detail(view: &View<'_>, account: &Account) -> AccountDetail {
     AccountDetail {
         account_name: account.name.to_string(),
         update_time: view.date(Moment::START),
+        is_system: view.settings.options.system_account() == Some(&account.name),
         expired: false,
         complete: true,
         jetstream_enabled: false,
         leafnode_connections: 0,
-        client_connections: view.registry.client_count(),
+        client_connections: account.usage().client_count,
         subscriptions: stats.num_subscriptions,
         name_tag: account.name.to_string(),
         sublist_stats: stats,
@@ -120,34 +130,58 @@ fn account_detail(view: &View<'_>, account: &Account) -> AccountDetail {
 
 /// Makes the document of `/accstatz`; with `unused`, of accounts without connections too.
 pub fn accstatz<'a>(view: &'a View<'_>, unused: bool) -> AccountStatz<'a> {
-    let conns = view.registry.client_count();
-    // All clients are in the one account there is, so its counters are the server's.
-    let totals = view.registry.totals();
-    let routed = view.registry.route_traffic();
-    let account_statz = view
-        .registry
-        .accounts()
-        .iter()
-        .filter(|_| unused || conns > 0)
-        .map(|account| AccountStat {
+    let accounts = view.settings.accounts.iter().map(|account| (account, account.usage()));
+    // Before the connections: one that leaves meanwhile may be missing, and is not there twice.
+    let accounts: Vec<_> = accounts.filter(|(_, usage)| unused || usage.client_count > 0).collect();
+    let open = open_traffic(view);
+    let account_statz = accounts.iter().map(|(account, usage)| {
+        let open = open.get(&*account.name).copied().unwrap_or_default();
+        AccountStat::new(account, usage, &open)
+    });
+    AccountStatz {
+        server_id: view.server_id(),
+        now: view.date(view.now),
+        account_statz: account_statz.collect(),
+    }
+}
+
+/// The traffic of the open connections by their account and kind.
+fn open_traffic(view: &View<'_>) -> HashMap<String, PerKind<Traffic>> {
+    let mut by_account = HashMap::<String, PerKind<Traffic>>::new();
+    for conn in view.registry.conns() {
+        let about = conn.about();
+        let known = match by_account.get_mut(about.account()) {
+            Some(known) => known,
+            None => by_account.entry(about.account().to_owned()).or_default(),
+        };
+        known[conn.kind] += conn.traffic();
+    }
+    by_account
+}
+
+impl AccountStat {
+    fn new(account: &Account, usage: &Usage, open: &PerKind<Traffic>) -> AccountStat {
+        let [mut all, routes] =
+            [Kind::Client, Kind::Route].map(|kind| usage.traffic(kind, open[kind]));
+        all += routes;
+        AccountStat {
             acc: account.name.to_string(),
             name: account.name.to_string(),
-            conns,
+            conns: usage.client_count,
             leafnodes: 0,
-            total_conns: conns,
+            total_conns: usage.client_count,
             num_subscriptions: account.with_sublist(|sublist| sublist.count()),
             sent: Data {
-                all: Volume { msgs: totals.out_msgs, bytes: totals.out_bytes },
-                routes: Volume { msgs: routed.out_msgs, bytes: routed.out_bytes },
+                all: Volume { msgs: all.out_msgs, bytes: all.out_bytes },
+                routes: Volume { msgs: routes.out_msgs, bytes: routes.out_bytes },
                 ..Data::default()
             },
             received: Data {
-                all: Volume { msgs: totals.in_msgs, bytes: totals.in_bytes },
-                routes: Volume { msgs: routed.in_msgs, bytes: routed.in_bytes },
+                all: Volume { msgs: all.in_msgs, bytes: all.in_bytes },
+                routes: Volume { msgs: routes.in_msgs, bytes: routes.in_bytes },
                 ..Data::default()
             },
-            slow_consumers: totals.slow_consumers,
-        })
-        .collect();
-    AccountStatz { server_id: view.server_id(), now: view.date(view.now), account_statz }
+            slow_consumers: usage.slow_consumers,
+        }
+    }
 }

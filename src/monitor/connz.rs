@@ -12,7 +12,6 @@ use serde::{Serialize, Serializer};
 
 use crate::base::duration;
 use crate::base::ids::Cid;
-use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::base::moment::Moment;
 use crate::codec::info::is_default;
 use crate::conn::Conn;
@@ -139,12 +138,15 @@ pub struct ConnInfo {
     /// nats-differs: what was proved; there, what was only mentioned may win.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorized_user: Option<Box<str>>,
+    /// None for the global one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscriptions_list: Option<SubjectList>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscriptions_list_detail: Option<DetailList>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub name_tag: Option<&'static str>,
+    pub name_tag: Option<String>,
 }
 
 /// A connection that may be listed.
@@ -238,12 +240,15 @@ pub fn connz<'a>(view: &'a View<'a>, query: Query) -> Result<Connz<'a>, QueryErr
         limit,
         connections: None,
     };
-    let accounts = view.registry.accounts();
-    if !query.account.is_empty() && !accounts.iter().any(|account| *account.name == query.account) {
+    let account = query.account.as_str();
+    if !account.is_empty() && view.settings.accounts.find(account.as_bytes()).is_none() {
         return Ok(connz);
     }
     connz.server_id = view.server_id().to_owned();
     let mut listed = candidates(view, query.state);
+    if !account.is_empty() {
+        listed.retain(|listed| listed.conn().about().account() == account);
+    }
     connz.total = listed.len();
     if let Some(cid) = query.cid {
         listed.retain(|listed| listed.conn().cid == cid);
@@ -339,6 +344,8 @@ impl Listed {
         let received = conn.received();
         let until = self.until(view.now);
         let is_open = matches!(self, Listed::Open(_));
+        // Of a closed one only the accounts that have been configured are told.
+        let tagged = query.auth && (is_open || about.account.is_some());
         if is_open && about.lang.is_some() {
             conn.want_rtt();
         }
@@ -364,13 +371,14 @@ impl Listed {
             out_bytes: received.out_bytes,
             stalls: received.stalls,
             subscriptions: self.subscription_count(),
+            name_tag: tagged.then(|| about.account().to_owned()),
             name: about.name,
             lang: about.lang,
             version: about.version,
             authorized_user: about.user.filter(|_| query.auth),
+            account: about.account.filter(|_| query.auth),
             subscriptions_list,
             subscriptions_list_detail,
-            name_tag: (query.auth && is_open).then_some(GLOBAL_ACCOUNT),
         }
     }
 

@@ -8,7 +8,6 @@ use serde::{Serialize, Serializer};
 
 use crate::account::Account;
 use crate::base::ids::Cid;
-use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::base::stats::CacheStats;
 use crate::base::subject::is_valid_publish;
 use crate::codec::info::is_default;
@@ -147,20 +146,20 @@ pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, QueryError> {
         subscriptions_list: OfAccounts::default(),
     };
     let mut room = subsz.limit;
-    for account in view.registry.accounts() {
+    for account in view.settings.accounts.iter() {
         if !query.account.is_empty() && *account.name != query.account {
             continue;
         }
-        subsz.stats.add(&account);
+        subsz.stats.add(account);
         subsz.stats.set_cache(&view.registry.totals().cache);
         if !query.subs {
             continue;
         }
         let skip = subsz.offset.saturating_sub(subsz.total);
-        let (selected, count) = select(view, &account, test, skip, room);
+        let (selected, count) = select(view, account, test, skip, room);
         let range = page_range(skip, room, count);
         if !range.is_empty() {
-            subsz.subscriptions_list.0.push((account, selected));
+            subsz.subscriptions_list.0.push((Arc::clone(account), selected));
         }
         room -= range.len();
         subsz.total += count;
@@ -177,7 +176,7 @@ fn select(
     room: usize,
 ) -> (Selected, usize) {
     if test.is_empty() {
-        return (range(view, skip, room), account.with_sublist(|sublist| sublist.count()));
+        return (range(view, account, skip, room), account.with_sublist(|sublist| sublist.count()));
     }
     let mut found = MatchResult::new();
     account.match_into(test, &mut found);
@@ -188,11 +187,12 @@ fn select(
 }
 
 /// Part of all subscriptions, connection by connection: a walk over the sublist would lock it for
-/// as long as it takes. All connections are in the one account there is.
-fn range(view: &View<'_>, mut skip: usize, room: usize) -> Selected {
+/// as long as it takes. Routes may bring those of any account.
+fn range(view: &View<'_>, account: &Account, mut skip: usize, room: usize) -> Selected {
     let mut conns = view.registry.conns();
+    conns.retain(|conn| !conn.kind.is_client() || conn.about().account() == &*account.name);
     let passed = conns.iter().take_while(|conn| {
-        let left = skip.checked_sub(conn.subscriptions().len());
+        let left = skip.checked_sub(count(conn, account));
         skip = left.unwrap_or(skip);
         left.is_some()
     });
@@ -201,11 +201,28 @@ fn range(view: &View<'_>, mut skip: usize, room: usize) -> Selected {
     Selected::Range { conns, skip, room }
 }
 
+/// The number of subscriptions of a connection in an account.
+fn count(conn: &Conn, account: &Account) -> usize {
+    match conn.kind.is_client() {
+        true => conn.subscriptions().len(),
+        false => conn.list_subscriptions().filter(|one| is_in(one, account)).count(),
+    }
+}
+
+/// A subscription of a client that is in an account, or of a route, is in that account.
+fn is_in(subscription: &Subscription, account: &Account) -> bool {
+    match subscription.interest() {
+        Interest::Local => true,
+        Interest::Route => subscription.sid() == account.name.as_bytes(),
+    }
+}
+
 impl Selected {
-    fn iter(&self) -> Box<dyn Iterator<Item = Subscription> + '_> {
+    fn iter<'a>(&'a self, account: &'a Account) -> Box<dyn Iterator<Item = Subscription> + 'a> {
         match self {
             Selected::Range { conns, skip, room } => {
                 let all = conns.iter().flat_map(|conn| conn.list_subscriptions());
+                let all = all.filter(|one| is_in(one, account));
                 Box::new(all.skip(*skip).take(*room))
             }
             Selected::Matching(page) => Box::new(page.iter().cloned()),
@@ -222,7 +239,7 @@ impl OfAccounts {
 impl Serialize for OfAccounts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().flat_map(|(account, selected)| {
-            selected.iter().map(|one| SubDetail::of_account(&one, &account.name))
+            selected.iter(account).map(|one| SubDetail::of_account(&one, &account.name))
         }))
     }
 }
@@ -269,8 +286,9 @@ impl Serialize for DetailList {
                 .collect_seq(conn.list_subscriptions().map(|one| SubDetail::of_client(&one))),
             Known::Closed(closed) => {
                 let (all, cid) = (closed.subscriptions.iter(), closed.conn.cid);
+                let about = closed.conn.about();
                 serializer
-                    .collect_seq(all.map(|one| SubDetail::of_closed(one, cid, GLOBAL_ACCOUNT)))
+                    .collect_seq(all.map(|one| SubDetail::of_closed(one, cid, about.account())))
             }
         }
     }

@@ -49,14 +49,14 @@ fn connect(registry: &Registry, at: u64, about: About) -> Arc<Conn> {
 fn subscribe(registry: &Registry, conn: &Arc<Conn>, subject: &str, queue: Option<&str>, sid: &str) {
     let queue = queue.map(str::as_bytes);
     let one = Subscription::new(conn, subject.as_bytes(), queue, sid.as_bytes(), 0);
-    assert!(registry.global.insert(one.clone(), |_| {}));
+    assert!(registry.global().insert(one.clone(), |_| {}));
     conn.subscriptions().insert(one);
 }
 
 fn close(registry: &Registry, conn: &Arc<Conn>, at: u64, reason: ClosedReason) {
     let closed = Closed::new(conn, second(at), reason);
     let mut leaving = std::mem::take(&mut *conn.subscriptions());
-    registry.global.remove_all(&leaving.take_some(usize::MAX), |_| {});
+    registry.global().remove_all(&leaving.take_some(usize::MAX), |_| {});
     registry.retire(closed);
 }
 
@@ -301,16 +301,41 @@ fn long_lists_are_whole() {
 #[test]
 fn accounts_are_listed_with_what_they_do() {
     let registry = registry();
-    assert_eq!(page(&registry, "/accountz")["accounts"], json!(["$G"]));
+    assert_eq!(page(&registry, "/accountz")["accounts"], json!(["$G", "$SYS"]));
     assert_eq!(page(&registry, "/accountz?acc=$G")["account_detail"]["client_connections"], 0);
     assert_eq!(page(&registry, "/accstatz")["account_statz"], json!([]));
-    registry.new_counters().out_bytes.add(5);
+    let sys = page(&registry, "/accountz?acc=$SYS");
+    assert_eq!(sys["account_detail"]["is_system"], true);
+    let accounts = vec!["A".to_owned()];
+    registry.change_settings(Options { accounts, ..Options::default() });
+    let settings = registry.settings();
+    let a = settings.accounts.find(b"A").unwrap();
+    let about = || About { account: Some("A".into()), ..About::default() };
+    let [stays, goes] = [1, 2].map(|at| connect(&registry, at, about()));
+    for (conn, bytes) in [(&stays, 5), (&goes, 7)] {
+        a.join(conn);
+        conn.in_bytes.add(bytes);
+    }
+    a.leave(&goes);
+    close(&registry, &goes, 3, ClosedReason::SlowConsumerPendingBytes);
+    a.count_slow();
     let zero = json!({ "msgs": 0, "bytes": 0 });
-    let statz = page(&registry, "/accstatz?unused=1");
+    let statz = page(&registry, "/accstatz");
+    let [one] = &statz["account_statz"].as_array().unwrap()[..] else { panic!("{statz}") };
     assert_eq!(
-        statz["account_statz"][0]["sent"],
-        json!({ "msgs": 0, "bytes": 5, "gateways": zero, "routes": zero, "leafs": zero })
+        (&one["acc"], &one["conns"], &one["slow_consumers"]),
+        (&json!("A"), &json!(1), &json!(1))
     );
+    assert_eq!(
+        one["received"],
+        json!({ "msgs": 0, "bytes": 12, "gateways": zero, "routes": zero, "leafs": zero })
+    );
+    assert_eq!(page(&registry, "/accstatz?unused=1")["account_statz"].as_array().unwrap().len(), 3);
+    connect(&registry, 4, About::default());
+    assert_eq!(cids(&registry, "/connz?acc=A"), [1]);
+    assert_eq!(cids(&registry, "/connz?acc=$G"), [3]);
+    let closed = page(&registry, "/connz?acc=A&auth=1&state=closed");
+    assert_eq!((&closed["total"], &closed["connections"][0]["account"]), (&json!(1), &json!("A")));
 }
 
 #[test]

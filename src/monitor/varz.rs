@@ -228,8 +228,9 @@ pub fn varz(view: &View<'_>) -> Varz {
         slow_consumers: totals.slow_consumers,
         stale_connections: totals.stale.total(),
         stalled_clients: totals.stalled_clients,
-        subscriptions: registry
-            .accounts()
+        subscriptions: view
+            .settings
+            .accounts
             .iter()
             .map(|account| account.with_sublist(|sublist| sublist.count()))
             .sum(),

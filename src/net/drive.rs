@@ -469,7 +469,7 @@ impl<M: Machine> Drive<M> {
             && let Some(deadline) = &mut behind.write
             && delivery.now >= deadline.due
         {
-            deadline.handle_due::<M>(self.session.machine.conn(), delivery);
+            deadline.handle_due(&self.session.machine, delivery);
         }
         if let Err(error) = self.session.machine.handle_deadline(delivery) {
             return self.fail((&error).into(), delivery);

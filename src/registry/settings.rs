@@ -11,6 +11,7 @@ use crate::auth::permissions::Permissions;
 use crate::base::limits;
 use crate::config::options::{Authorization, Cluster, Options};
 use crate::conn::outbound::Policy;
+use crate::registry::accounts::Accounts;
 
 /// What the server runs by.
 pub struct Settings {
@@ -24,6 +25,8 @@ pub struct Settings {
     pub policy: Policy,
     /// What holds for routes.
     pub routes: RouteSettings,
+    /// The subject spaces of clients.
+    pub accounts: Accounts,
 }
 
 /// What holds for connections to other servers.
@@ -41,21 +44,28 @@ pub struct RouteSettings {
 impl Settings {
     /// Those of a server that starts.
     pub fn new(options: Options) -> Settings {
+        let accounts = Accounts::new(&options);
+        Settings::with(0, accounts, options)
+    }
+
+    /// Those that replace these.
+    pub fn replaced(&self, options: Options) -> Settings {
+        let accounts = self.accounts.extended(&options);
+        Settings::with(self.version + 1, accounts, options)
+    }
+
+    fn with(version: u64, accounts: Accounts, options: Options) -> Settings {
         Settings {
-            version: 0,
+            version,
             authenticator: Authenticator::new(&options),
             policy: Policy {
                 pending_bytes_max: options.max_pending,
                 drop_when_far_behind: options.no_fast_producer_stall,
             },
             routes: RouteSettings::new(&options),
+            accounts,
             options,
         }
-    }
-
-    /// Those that replace these.
-    pub fn replaced(&self, options: Options) -> Settings {
-        Settings { version: self.version + 1, ..Settings::new(options) }
     }
 }
 

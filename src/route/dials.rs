@@ -31,6 +31,14 @@ pub enum Place {
 impl Place {
     /// The one that is dialled first.
     pub const FIRST: Place = Place::Pool(0);
+
+    /// The account of a place for one alone.
+    pub fn account(&self) -> Option<&str> {
+        match self {
+            Place::Pool(_) => None,
+            Place::Account(account) => Some(account),
+        }
+    }
 }
 
 /// One attempt to reach another server. It ends in [`Mesh::dial_failed`](super::mesh::Mesh), or in

@@ -283,7 +283,7 @@ impl Play {
         };
         let mut known = BTreeMap::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        self.world.servers[server].bench.registry.global.with_sublist(|sublist| {
+        self.world.servers[server].bench.registry.global().with_sublist(|sublist| {
             for remote in sublist.iter().filter(|entry| entry.interest() == Interest::Route) {
                 let from = of(remote.conn().cid).expect("a server that is there");
                 let queue = text(remote.queue().unwrap_or_default());

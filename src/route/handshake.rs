@@ -16,7 +16,7 @@ use crate::codec::encoder;
 use crate::codec::info::Info;
 use crate::config::compression::Agreed;
 use crate::config::options::ConnectionType;
-use crate::conn::conn_event;
+use crate::conn::{About, conn_event};
 use crate::deliver::Delivery;
 use crate::machine::Login;
 use crate::registry::settings::Settings;
@@ -177,8 +177,12 @@ impl Route {
         }
         let registered = registered?;
         delivery.staging.mark(&self.conn);
-        if matches!(registered.place, Place::Account(_)) {
+        if let Some(account) = registered.place.account() {
+            let before = self.counted_by(&delivery.settings);
             self.conn.set_dedicated();
+            self.conn.set_about(&About { account: Some(account.into()), ..About::default() });
+            self.counted_by(&delivery.settings).join(&self.conn);
+            before.leave(&self.conn);
         }
         for (conn, line) in registered.gossip {
             delivery.staging.tell(&conn, &line);
@@ -190,8 +194,9 @@ impl Route {
             pooled: registered.pooled,
             spare: registered.spare,
             confirm: registered.confirm,
-            begun: false,
+            linked: 0,
             carried: Vec::new(),
+            announcing: Vec::new(),
         });
         conn_event!(DEBUG, &self.conn, "Registering remote route {:?}", info.server_id);
         self.handshake_due = Moment::NEVER;

@@ -20,9 +20,7 @@ use std::task::Waker;
 
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::{ProtoErr, RouteErr};
-use crate::base::limits::{
-    GLOBAL_ACCOUNT, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX, ROUTE_SPARE_MAX, ROUTES_MAX,
-};
+use crate::base::limits::{OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX, ROUTE_SPARE_MAX, ROUTES_MAX};
 use crate::base::moment::Moment;
 use crate::base::sync::{Mutex, rank};
 use crate::codec::info::{GOSSIP_OVERRIDE, Info};
@@ -30,7 +28,7 @@ use crate::config::compression::Agreed;
 use crate::config::options::Cluster;
 use crate::conn::Conn;
 use crate::registry::Registry;
-use crate::registry::settings::Settings;
+use crate::registry::settings::{RouteSettings, Settings};
 use crate::route::dials::Dials;
 use crate::route::other::{Member, Other, Spare, told};
 use crate::route::view::RouteView;
@@ -356,21 +354,6 @@ impl Mesh {
         state.wake();
     }
 
-    /// The account belongs on a connection in that place.
-    pub fn carries(&self, place: &Place, pooled: bool, account: &str) -> bool {
-        if !pooled {
-            return true;
-        }
-        match place {
-            Place::Account(own) => **own == *account,
-            Place::Pool(index) => {
-                let settings = self.registry.settings();
-                let pool_size = settings.routes.cluster.pool_size.unwrap_or(1);
-                !settings.routes.is_dedicated(account) && *index == pool_index(account, pool_size)
-            }
-        }
-    }
-
     /// All registered connections, for monitoring.
     pub fn routes(&self) -> Vec<RouteView> {
         let state = self.state.lock();
@@ -463,6 +446,20 @@ pub fn pool_index(account: &str, pool_size: usize) -> usize {
     hash as usize % pool_size
 }
 
+/// Tells whether an account belongs on a connection in that place.
+pub fn carries(place: &Place, pooled: bool, account: &str, routes: &RouteSettings) -> bool {
+    if !pooled {
+        return true;
+    }
+    match place {
+        Place::Account(own) => **own == *account,
+        Place::Pool(index) => {
+            let pool_size = routes.cluster.pool_size.unwrap_or(1);
+            !routes.is_dedicated(account) && *index == pool_index(account, pool_size)
+        }
+    }
+}
+
 /// Where a connection belongs.
 fn place(
     dial: Option<&Dial>,
@@ -477,8 +474,7 @@ fn place(
     };
     if !account.is_empty() {
         let account: Box<str> = account.into();
-        let system = settings.options.system_account();
-        if *account != *GLOBAL_ACCOUNT && Some(&*account) != system {
+        if settings.accounts.find(account.as_bytes()).is_none() {
             return Err(RouteErr::AccountMissing(account).into());
         }
         if !pooled {

@@ -1,5 +1,6 @@
 //! Clusters in memory: whatever happens to them, they become whole again.
 
+mod accounts;
 mod forming;
 
 use core::net::SocketAddr;
@@ -186,7 +187,7 @@ impl Acceptor {
 
     /// How much interest of other servers is listed.
     fn remote_count(&self) -> usize {
-        let global = &self.bench.registry.global;
+        let global = &self.bench.registry.global();
         global.with_sublist(|list| {
             list.iter().filter(|one| one.interest() == Interest::Route).count()
         })
@@ -409,10 +410,9 @@ fn bound_acceptor(export: &SubjectPermission, import: &[String], denied: &[Strin
     let permissions =
         Permissions { publish: deny(import), subscribe: export.clone(), allow_responses: None };
     let cluster = Cluster { permissions: Some(permissions), ..Cluster::default() };
-    let user = |name: &str, permissions| User {
-        credential: Credential::Password { user: name.to_owned(), password: String::new() },
-        permissions,
-        allowed_connection_types: Vec::new(),
+    let user = |name: &str, permissions| {
+        let (user, password) = (name.to_owned(), String::new());
+        User { permissions, ..User::new(Credential::Password { user, password }) }
     };
     let bound = Permissions { subscribe: deny(denied), ..Permissions::default() };
     let login = Login::Users(vec![user("bound", Some(bound)), user("free", None)]);

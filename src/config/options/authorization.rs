@@ -67,12 +67,14 @@ pub struct User {
     pub permissions: Option<Permissions>,
     /// Allowed ways to connect; empty means all.
     pub allowed_connection_types: Vec<ConnectionType>,
+    /// Name of its account; none means the global one, `$G`.
+    pub account: Option<String>,
 }
 
 impl User {
-    /// A user with all permissions and all ways to connect.
+    /// A user of the global account with all permissions and all ways to connect.
     pub fn new(credential: Credential) -> User {
-        User { credential, permissions: None, allowed_connection_types: Vec::new() }
+        User { credential, permissions: None, allowed_connection_types: Vec::new(), account: None }
     }
 
     /// The user's name, or its public key if it has none.

@@ -2,6 +2,7 @@
 //!
 //! nats: server/server.go `validateOptions`, `validateCluster`
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -33,12 +34,21 @@ pub enum OptionsError {
     NoAuthUserWithoutUsers(String),
     /// `no_auth_user` names an unknown user.
     NoAuthUserUnknown(String),
+    /// The account of a user is not defined.
+    AccountUnknown {
+        /// Name of the user.
+        user: String,
+        /// Name of the account.
+        account: String,
+    },
     /// The server name contains a space.
     ServerNameHasSpaces,
     /// The cluster's name contains a space.
     ClusterNameHasSpaces,
     /// Accounts have connections of their own only beside a pool.
     AccountsWithoutPool,
+    /// An account in the cluster's `accounts` is not defined.
+    PinnedAccountUnknown(String),
     /// An account stands in the list twice.
     AccountTwice {
         /// Its name.
@@ -76,10 +86,16 @@ impl fmt::Display for OptionsError {
                 "no_auth_user: {name:?} not present as user or nkey in authorization block or \
                  account configuration"
             ),
+            Self::AccountUnknown { user, account } => {
+                write!(f, "account {account:?} of user {user:?} is not defined")
+            }
             Self::ServerNameHasSpaces => f.write_str("server name cannot contain spaces"),
             Self::ClusterNameHasSpaces => f.write_str("cluster name cannot contain spaces"),
             Self::AccountsWithoutPool => {
                 f.write_str("pool_size cannot be negative if pinned accounts are specified")
+            }
+            Self::PinnedAccountUnknown(name) => {
+                write!(f, "pinned account {name:?} is not defined")
             }
             Self::AccountTwice { account, accounts } => {
                 let accounts: Vec<_> = accounts.iter().map(|name| format!("{name:?}")).collect();
@@ -126,11 +142,34 @@ impl Options {
                 return Err(OptionsError::NoAuthUserUnknown(name.clone()));
             }
         }
+        self.check_accounts()?;
         if self.server_name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err(OptionsError::ServerNameHasSpaces);
         }
         check_advertised("client_advertise", self.client_advertise.as_deref())?;
         self.cluster.as_ref().map_or(Ok(()), |cluster| cluster.check(self.no_system_account))
+    }
+
+    /// Checks that the accounts of users and those with connections of their own are defined.
+    ///
+    /// nats-differs: the real server starts, and all others refuse its connections for the account.
+    fn check_accounts(&self) -> Result<(), OptionsError> {
+        let names: HashSet<&str> = self.account_names().collect();
+        if let Login::Users(users) = &self.authorization.login {
+            for user in users {
+                if let Some(account) = user.account.as_ref()
+                    && !names.contains(account.as_str())
+                {
+                    let (user, account) = (user.name().to_owned(), account.clone());
+                    return Err(OptionsError::AccountUnknown { user, account });
+                }
+            }
+        }
+        let mut pinned = self.cluster.iter().flat_map(|cluster| &cluster.accounts);
+        match pinned.find(|name| !names.contains(name.as_str())) {
+            Some(name) => Err(OptionsError::PinnedAccountUnknown(name.clone())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -220,6 +259,7 @@ mod tests {
             credential: Credential::Password { user: "x".to_owned(), password: String::new() },
             permissions: None,
             allowed_connection_types: Vec::new(),
+            account: None,
         };
         options.authorization.login = Login::Users(vec![user]);
         assert_eq!(options.check(), Ok(()));

@@ -32,7 +32,7 @@ impl FakeRoute {
 
     fn link(&self, bench: &Bench) -> Link {
         let link = Link { conn: Arc::clone(&self.conn), import: None, dedicated: false };
-        bench.registry.global.link(link.clone());
+        bench.registry.global().link(link.clone());
         link
     }
 
@@ -42,7 +42,7 @@ impl FakeRoute {
         let weight = queue.map_or(1, |(_, weight)| weight);
         let subscription =
             Subscription::remote(&self.conn, b"$G", subject.as_bytes(), name, weight, 0);
-        assert!(bench.registry.global.insert(subscription.clone(), |_| {}));
+        assert!(bench.registry.global().insert(subscription.clone(), |_| {}));
         subscription
     }
 
@@ -77,7 +77,7 @@ fn routed(bench: &mut Bench, from: &FakeRoute, text: &str) {
     let mut parser = Parser::new(rules);
     let (op, _) = parser.next(text.as_bytes()).unwrap();
     let Some(RouteOp::Msg(msg)) = op else { panic!("no message: {op:?}") };
-    bench.delivery.deliver_routed(&bench.registry.global, &msg, std::iter::empty(), &from.conn);
+    bench.delivery.deliver_routed(&bench.registry.global(), &msg, std::iter::empty(), &from.conn);
     bench.delivery.commit(&from.conn);
 }
 
@@ -131,7 +131,7 @@ fn members_are_chosen_by_their_number_wherever_they_are() {
     assert!((250..=350).contains(&more), "{more} instead of 300");
     assert!((150..=250).contains(&local), "{local} instead of 200");
     three.set_weight(0);
-    bench.registry.global.outdate(&three);
+    bench.registry.global().outdate(&three);
     assert_eq!(count(&mut bench)[1], 0);
     near.conn.close(crate::base::closed_reason::ClosedReason::ReadError, true);
     assert_eq!(count(&mut bench), [0, 0, 600]);
@@ -163,7 +163,7 @@ fn interest_elsewhere_is_a_responder() {
     let interest = route.wants(&bench, "svc", None);
     send(&mut bench, 0, "SUB in.* 7\r\nPUB svc in.1 0\r\n\r\n");
     assert_eq!((route.text().as_str(), got(&bench, 0).as_str()), ("RMSG $G svc in.1 0||", ""));
-    bench.registry.global.remove(&interest, |_| {});
+    bench.registry.global().remove(&interest, |_| {});
     send(&mut bench, 0, "PUB svc in.1 0\r\n\r\n");
     assert!(got(&bench, 0).starts_with("HMSG in.1 7 "));
 }
@@ -243,7 +243,7 @@ fn routes_are_told_of_transitions_in_their_order() {
     send(&mut bench, 1, "SUB a 1\r\nSUB a q 2\r\nSUB a q 3\r\nUNSUB 2\r\n");
     assert_eq!(route.text(), "RS+ $G a q 2|RS+ $G a q 3|RS+ $G a q 2|");
     let mut cursor = Cursor::new();
-    while !bench.registry.global.announce(&mut cursor, &link) {}
+    while !bench.registry.global().announce(&mut cursor, &link) {}
     route.conn.send(b"", 0, 0, &bench.delivery.settings.policy);
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     for line in route.text().split('|') {
@@ -260,7 +260,7 @@ fn routes_are_told_of_transitions_in_their_order() {
     // A limit that is reached.
     send(&mut bench, 1, "SUB once 9\r\nUNSUB 9 1\r\nPUB once 0\r\n\r\n");
     assert_eq!(route.text(), "RS+ $G once|RS- $G once|");
-    bench.registry.global.unlink(&route.conn);
+    bench.registry.global().unlink(&route.conn);
     send(&mut bench, 1, "SUB later 10\r\n");
     assert_eq!(route.text(), "");
 }

@@ -47,7 +47,8 @@ impl WriteDeadline {
     /// To retry helps whoever takes something meanwhile. The first time of a row is forgiven: it
     /// began with a write of which the socket took a part.
     /// nats: server/client.go `handleWriteTimeout`
-    pub(super) fn handle_due<M: Machine>(&mut self, conn: &Conn, delivery: &Delivery) {
+    pub(super) fn handle_due<M: Machine>(&mut self, machine: &M, delivery: &Delivery) {
+        let conn = machine.conn();
         let options = &delivery.settings.options;
         let retries = M::forgives_slow_writes(options);
         if retries {
@@ -56,6 +57,7 @@ impl WriteDeadline {
         }
         let progress = conn.progress();
         delivery.counters.count_slow(conn.kind, self.retried);
+        machine.handle_slow_write(&delivery.settings);
         let state = if self.retried { "State" } else { "Detected" };
         let span = M::write_deadline(options);
         conn_event!(

@@ -96,5 +96,5 @@ pub fn fuzz_route(bytes: &[u8]) {
 /// Interest of other servers.
 fn remote_count(bench: &Bench) -> usize {
     let is_remote = |one: &&Subscription| one.interest() == Interest::Route;
-    bench.registry.global.with_sublist(|list| list.iter().filter(is_remote).count())
+    bench.registry.global().with_sublist(|list| list.iter().filter(is_remote).count())
 }

@@ -184,7 +184,9 @@ impl World {
             true => Cluster::default(),
         };
         let cluster = Cluster { listen, routes, name: Some("c".into()), ..settings };
-        let options = Options { cluster: Some(cluster), ..Options::default() };
+        // What is pinned is there.
+        let accounts = cluster.accounts.clone();
+        let options = Options { cluster: Some(cluster), accounts, ..Options::default() };
         let mut bench = Bench::with_id(&id, options, 0);
         bench.delivery.now = self.now;
         bench.registry.change_info(|info| {

@@ -148,7 +148,11 @@ fn proxy_required(field: Field<'_>) -> Result<(), Problem> {
     }
 }
 
-fn users(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Vec<User>, Problem> {
+/// Reads a list of users. Faults inside go to `problems`.
+///
+/// # Errors
+/// The value is no list.
+pub(super) fn users(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Vec<User>, Problem> {
     let Value::Array(entries) = &field.node.value else {
         let kind = field.node.value.kind();
         return Err(field.error(format!("Expected users field to be an array, got {kind}")));
@@ -209,7 +213,7 @@ fn user(entry: &Node, problems: &mut Vec<Problem>) -> Result<User, Problem> {
         (name, nkey) if name.is_empty() && password.is_empty() => Credential::Nkey(nkey.to_owned()),
         _ => return Err(entry.error("Nkey users do not take usernames or passwords")),
     };
-    Ok(User { credential, permissions: own_permissions, allowed_connection_types })
+    Ok(User { permissions: own_permissions, allowed_connection_types, ..User::new(credential) })
 }
 
 /// `U`, then 55 characters of base32 that end in the right checksum.
