@@ -1,5 +1,6 @@
 //! Clusters: of dialtone, of the real server, and of both together.
 
+mod accounts;
 mod chaos;
 mod dialling;
 mod gossip;

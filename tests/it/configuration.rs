@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::Which;
 
 /// Files that both accept, so that the digests are compared.
-const VALID: [&str; 15] = [
+const VALID: [&str; 17] = [
     "port: 4222",
     "server_name: -10ms\nserver_tags: [a, -10ms, -10k]",
     "cluster { port: -1, compression { mode: s2_auto, rtt_thresholds: [-10ms, 10ms] } }",
@@ -28,11 +28,14 @@ const VALID: [&str; 15] = [
     "P = { publish: \"a.>\", subscribe { allow: [ b, 'q  v.*' ]\n deny = c } }\n\
      authorization { PASS: x, users = [\n {user: a, pass: $PASS, permission: $P}\n\
      {nkey: UA3M3XWP6GRYCTWSS6GAH3LP7LDN7HC6HX4CUWP27PKCCC5OPK6FW7MX} ] // users\n}",
+    "accounts [A, B]",
+    "A_PASS: x, authorization { users: [{user: c}] }, no_auth_user: a\n\
+     accounts { A { users: [{user: a, password: $A_PASS}] }, B {}, C { users: [] } }",
     "trace: no, debug on\nwrite_timeout: retry; http_port: -1\nmax_subs: 0",
 ];
 
 /// Files that both refuse, so that the texts are compared.
-const REFUSED: [&str; 21] = [
+const REFUSED: [&str; 24] = [
     "",
     "port: 4222 debug: true\n",
     "cluster{ name: x }",
@@ -52,6 +55,9 @@ const REFUSED: [&str; 21] = [
     "lame_duck_duration: \"10.5s\"\nlame_duck_grace_period: \"-1s\"",
     "ping_interval: 2",
     "authorization { user: a, token: b}",
+    "accounts { $G {}, A: 5 }",
+    "accounts [A, B, A]",
+    "accounts { A { users: [{user: a, bog: 1}], bog: 2 } }",
     "authorization { timeout: 61, bog: 1, users: [{user: a, bog: 2}]}",
     "authorization { users: [{user: a, permissions: {publish: {bog: 1}, x: 1}}]}",
 ];

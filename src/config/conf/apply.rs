@@ -6,6 +6,7 @@
 //! [`WITHOUT_EFFECT`]).
 //! nats: server/opts.go `processConfigFileLine`
 
+mod accounts;
 mod authorization;
 mod cluster;
 
@@ -44,12 +45,11 @@ const REFUSED: [(&[&str], &str); 2] = [
 ];
 
 /// Settings that are refused unless they are off.
-const NOT_SUPPORTED: [(&[&str], &str); 9] = [
+const NOT_SUPPORTED: [(&[&str], &str); 8] = [
     (&["allow_non_tls"], "TLS is not supported yet"),
     (&["proxy_protocol"], "the PROXY protocol is not supported"),
     (&["ocsp", "ocsp_cache"], "OCSP stapling is not supported"),
     (&["https", "https_port"], "monitoring over TLS is not supported yet"),
-    (&["accounts"], "accounts are not supported yet"),
     (&["mappings", "maps"], "subject mappings are not supported yet"),
     (&["gateway"], "gateways are not supported"),
     (&["proxies"], "trusted proxies are not supported"),
@@ -68,22 +68,26 @@ const WITHOUT_EFFECT: [(&[&str], &str); 6] = [
 
 /// Sets the options of the file. Returns its faults, in the order of the file.
 pub(super) fn apply(root: &Map, options: &mut Options) -> Vec<Problem> {
-    let mut apply = Apply { options, problems: Vec::new() };
+    let accounts = accounts::Block::default();
+    let mut apply = Apply { options, accounts, problems: Vec::new() };
     for field in root.fields() {
         if let Err(problem) = apply.setting(field) {
             apply.problems.push(problem);
         }
     }
-    apply.problems
+    let Apply { options, accounts, mut problems } = apply;
+    accounts.apply(options, &mut problems);
+    problems
 }
 
 struct Apply<'a> {
     options: &'a mut Options,
+    accounts: accounts::Block<'a>,
     problems: Vec<Problem>,
 }
 
-impl Apply<'_> {
-    fn setting(&mut self, field: Field<'_>) -> Result<(), Problem> {
+impl<'a> Apply<'a> {
+    fn setting(&mut self, field: Field<'a>) -> Result<(), Problem> {
         let key = field.key();
         let handled = self.address(&key, field)?
             || self.limit(&key, field)?
@@ -244,7 +248,7 @@ impl Apply<'_> {
     }
 
     /// Blocks with settings of their own, and references to them.
-    fn block(&mut self, key: &str, field: Field<'_>) -> Result<bool, Problem> {
+    fn block(&mut self, key: &str, field: Field<'a>) -> Result<bool, Problem> {
         match key {
             "authorization" => {
                 let block = authorization::read(field, &mut self.problems)?;
@@ -252,6 +256,7 @@ impl Apply<'_> {
                 authorization.timeout = block.timeout;
                 authorization.login = block.login(field, &mut self.problems)?;
             }
+            "accounts" => self.accounts = accounts::read(field, &mut self.problems)?,
             "no_auth_user" => self.options.authorization.no_auth_user = field.some_text()?,
             "cluster" => {
                 self.options.cluster = Some(cluster::read(field, &mut self.problems)?);

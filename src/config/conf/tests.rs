@@ -295,7 +295,26 @@ fn grammar_errors_end_the_reading() {
 fn what_restricts_access_is_never_ignored() {
     for (text, wanted) in [
         ("tls { cert_file: x }", "c.conf:1:0: TLS is not supported yet"),
-        ("accounts { A { users: [] } }", "c.conf:1:0: accounts are not supported yet"),
+        ("accounts { A { exports: [] } }", "c.conf:1:15: exports of an account: not supported yet"),
+        (
+            "accounts { $SYS { users: [] } }",
+            "c.conf:1:11: users of the system account are not supported yet",
+        ),
+        ("accounts { $G { users: [] } }", "c.conf:1:11: \"$G\" is a Reserved Account"),
+        ("accounts [ A, A ]", "c.conf:1:14: Duplicate Account Entry: A"),
+        ("accounts { A: 5 }", "c.conf:1:11: Expected map entries for accounts"),
+        (
+            "accounts { A { users: [{user: a}] } }\nauthorization { token: x }",
+            "c.conf:1:15: Can not have a token and accounts",
+        ),
+        (
+            "authorization { user: x }\naccounts { A { users: [{user: a}] } }",
+            "c.conf:2:16: Can not have a single user/pass and accounts",
+        ),
+        (
+            "accounts { A { users: [{user: a}] }, B { users: [{user: a}] } }",
+            "c.conf:1:41: Duplicate user \"a\" detected",
+        ),
         ("operator: x", "c.conf:1:0: operator mode (JWT) is not supported"),
         ("allow_non_tls: true", "c.conf:1:0: TLS is not supported yet"),
         ("proxy_protocol: true", "c.conf:1:0: the PROXY protocol is not supported"),
@@ -303,7 +322,6 @@ fn what_restricts_access_is_never_ignored() {
         ("gateway { name: a }", "c.conf:1:0: gateways are not supported"),
         ("leafnodes { remotes: [{url: x}] }", "c.conf:1:12: leaf nodes are not supported"),
         ("cluster { port: 6222, tls { ca_file: x } }", "c.conf:1:22: TLS is not supported yet"),
-        ("cluster { port: 6222, accounts: [A] }", "c.conf:1:22: accounts are not supported yet"),
         (
             "authorization { auth_callout { issuer: A } }",
             "c.conf:1:16: auth_callout is not supported",
@@ -316,8 +334,6 @@ fn what_restricts_access_is_never_ignored() {
         ("syslog: true", "c.conf:1:0: syslog is not supported, use log_file"),
         ("tls {}", "c.conf:1:0: TLS is not supported yet"),
         ("operator: \"\"", "c.conf:1:0: operator mode (JWT) is not supported"),
-        ("accounts { A {} }", "c.conf:1:0: accounts are not supported yet"),
-        ("accounts [ A ]", "c.conf:1:0: accounts are not supported yet"),
     ] {
         assert_eq!(refusal(text), wanted, "{text}");
     }

@@ -73,9 +73,14 @@ struct Watch {
 impl Cluster {
     /// One server of each kind in this order; each dials all before it.
     pub(crate) fn start(kinds: &[Which], flavor: Flavor) -> Cluster {
+        Cluster::start_with(kinds, flavor, "")
+    }
+
+    /// The same, with more in each configuration. Clients need no login all the same.
+    pub(crate) fn start_with(kinds: &[Which], flavor: Flavor, conf: &str) -> Cluster {
         let mut cluster = Cluster::of(flavor, Vec::new());
         for &which in kinds {
-            cluster.add(which, |setup| setup);
+            cluster.add(which, |setup| setup.more_conf(conf));
         }
         cluster.settle();
         cluster

@@ -102,14 +102,7 @@ impl Block {
             }
             "write_timeout" => cluster.write_timeout = write_timeout(field)?,
             "tls" => return Err(field.error("TLS is not supported yet")),
-            "accounts" => {
-                let known = [limits::GLOBAL_ACCOUNT, limits::SYSTEM_ACCOUNT];
-                let accounts = field.texts()?;
-                if !accounts.iter().all(|account| known.contains(&account.as_str())) {
-                    return Err(field.error("accounts are not supported yet"));
-                }
-                cluster.accounts = accounts;
-            }
+            "accounts" => cluster.accounts = field.texts()?,
             "compression" => cluster.compression = compression(field, problems)?,
             _ => unknown_field(field, problems),
         }
