@@ -109,8 +109,8 @@ async fn what_cannot_be_started() {
     log.log_file = Some("/nonexistent/log".into());
     let (text, has_source) = told(builder.clone().log(log).start().await);
     assert!(text.starts_with("Could not write log file /nonexistent/log") && has_source, "{text}");
-    let taken = server().await.client_addr().unwrap();
-    let _held = std::net::TcpListener::bind(taken);
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap();
     let (text, has_source) = told(builder.port(taken.port()).start().await);
     assert!(text.starts_with("Error listening on port") && has_source, "{text}");
 }
