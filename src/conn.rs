@@ -284,6 +284,11 @@ impl Conn {
         self.state.lock().access = access;
     }
 
+    /// What its user may do; `None` for everything.
+    pub fn permissions(&self) -> Option<Arc<Permissions>> {
+        self.state.lock().access.as_ref().map(|access| access.permissions())
+    }
+
     /// Its user may answer to what it gets, so each delivery to it is looked at.
     pub fn answers(&self) -> bool {
         self.answers.load(Ordering::Relaxed)

@@ -14,6 +14,7 @@ mod offer;
 mod ongoing;
 mod routed;
 mod row;
+mod services;
 mod staging;
 mod tails;
 #[cfg(test)]

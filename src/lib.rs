@@ -63,6 +63,7 @@ mod registry;
 mod route;
 mod server;
 mod sublist;
+mod system;
 mod tool;
 
 pub use base::closed_reason::ClosedReason;

@@ -9,6 +9,7 @@ pub(crate) mod dial;
 pub(crate) mod drive;
 pub mod files;
 pub mod http;
+pub(crate) mod inbox;
 pub(crate) mod lane;
 pub(crate) mod listener;
 pub(crate) mod pace;

@@ -214,6 +214,7 @@ impl Registry {
                 self.total_connections.fetch_add(1, Relaxed);
             }
             Kind::Route => conns.routes.push(Arc::clone(&conn)),
+            Kind::System => {}
         }
         let stopped = conns.stopped;
         drop(conns);
@@ -244,6 +245,7 @@ impl Registry {
                 conns.routes.retain(|route| route.cid != conn.cid);
                 conns.ended_routes += traffic;
             }
+            Kind::System => {}
         }
         true
     }

@@ -65,6 +65,8 @@ pub enum Interest {
     Local,
     /// That of another server of the cluster, which has announced it on a route.
     Route,
+    /// That of a service of this server, for its own clients.
+    Service,
 }
 
 impl Interest {
@@ -73,7 +75,7 @@ impl Interest {
     pub fn is_announced(self) -> bool {
         match self {
             Self::Local => true,
-            Self::Route => false,
+            Self::Route | Self::Service => false,
         }
     }
 }

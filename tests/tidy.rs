@@ -48,7 +48,7 @@ const FLOORS: [&[&str]; 7] = [
         "auth",
     ],
     &["conn", "account", "registry::turns", "registry::accounts", "registry::settings", "registry"],
-    &["deliver", "machine", "machine::session", "client", "route", "monitor"],
+    &["deliver", "machine", "machine::session", "client", "route", "monitor", "system"],
     &["clock", "logging", "tool::line_client", "tool::commands", "net"],
     &["server", "program", "internals", "lib", "main"],
 ];

@@ -153,6 +153,15 @@ impl Permissions {
         at_most_u16(self.subscribe.looks())
     }
 
+    /// What the options said of the user; entries with a queue come last.
+    pub fn to_options(&self) -> options::Permissions {
+        options::Permissions {
+            publish: self.publish.to_options(),
+            subscribe: self.subscribe.to_options(),
+            allow_responses: self.allow_responses,
+        }
+    }
+
     /// Reply allowance for a new connection of this user; none if its answers need a permission to
     /// publish.
     pub fn replies(&self) -> Option<Replies> {
@@ -199,6 +208,11 @@ impl Rules {
         Self { allow: permission.allow.as_deref().map(list), deny: list(&permission.deny) }
     }
 
+    fn to_options(&self) -> options::SubjectPermission {
+        let allow = self.allow.as_ref().map(List::to_options);
+        options::SubjectPermission { allow, deny: self.deny.to_options() }
+    }
+
     /// The number of rules checked for one subject.
     fn looks(&self) -> usize {
         self.allow.as_ref().map_or(0, List::looks) + self.deny.looks()
@@ -226,6 +240,16 @@ impl List {
     fn without_queues(entries: &[String]) -> Self {
         let plain = entries.iter().map(|entry| entry.as_bytes().into()).collect();
         Self { plain: Patterns::new(plain), queued: Box::default() }
+    }
+
+    fn to_options(&self) -> Vec<String> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let plain = self.plain.list.iter().map(|subject| text(subject));
+        let queued = self
+            .queued
+            .iter()
+            .map(|Queued { subject, queue }| format!("{} {}", text(subject), text(queue)));
+        plain.chain(queued).collect()
     }
 
     fn len(&self) -> usize {

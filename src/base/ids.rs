@@ -24,10 +24,12 @@ pub enum Kind {
     Client,
     /// Another server of the cluster, on the cluster port.
     Route,
+    /// This server itself, which answers as its services.
+    System,
 }
 
 impl Kind {
-    /// How many there are.
+    /// How many have sockets, which counters tell apart. They come first.
     pub const COUNT: usize = Self::Route as usize + 1;
 
     /// It is no server, which passes on what others publish and subscribe to.
@@ -35,7 +37,7 @@ impl Kind {
     pub fn is_client(self) -> bool {
         match self {
             Self::Client => true,
-            Self::Route => false,
+            Self::Route | Self::System => false,
         }
     }
 
@@ -45,6 +47,7 @@ impl Kind {
         match self {
             Self::Client => "Client",
             Self::Route => "Router",
+            Self::System => "System",
         }
     }
 }
@@ -54,6 +57,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Client => "client",
             Self::Route => "route",
+            Self::System => "system",
         })
     }
 }

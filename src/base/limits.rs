@@ -158,6 +158,9 @@ pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// waits for a route has none.
 pub const ROUTE_PENDING_FACTOR: usize = 4;
 
+/// Bytes of requests that may wait for the server's own services; beyond, they are dropped.
+pub const REQUESTS_PENDING_MAX: usize = 4 * 1024 * 1024;
+
 /// Pause before an address of the configuration is dialled again.
 pub const ROUTE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 

@@ -75,10 +75,11 @@ impl Counters {
     /// way misses its deadline.
     pub fn count_slow(&self, kind: Kind, still: bool) {
         self.slow_consumers.add(1);
-        self.slow[kind].add(match kind {
-            Kind::Client => 1,
-            Kind::Route => u64::from(!still),
-        });
+        match kind {
+            Kind::Client => self.slow[kind].add(1),
+            Kind::Route => self.slow[kind].add(u64::from(!still)),
+            Kind::System => {}
+        }
     }
 
     /// Notes what the match cache has counted by itself.

@@ -11,6 +11,8 @@
 //! values do not count, lines without a colon are passed over.
 //! nats: server/client.go `processInboundClientMsg` (503), `hdrLine`
 
+use crate::base::ids::Cid;
+
 /// First line of a block without status.
 pub const VERSION: &[u8] = b"NATS/1.0";
 
@@ -31,6 +33,38 @@ pub fn write_no_responders(subject: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(NO_RESPONDERS_HEAD);
     out.extend_from_slice(subject);
     out.extend_from_slice(END);
+}
+
+/// Who asks a service of this server: a connection, by its slot, and by its number, since the slot
+/// may be another one's by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requester {
+    /// `Conn.slot`.
+    pub slot: u32,
+    /// `Conn.cid`.
+    pub cid: Cid,
+}
+
+const REQUESTER_HEAD: &[u8] = b"NATS/1.0\r\nRequester: ";
+
+impl Requester {
+    /// Appends the block of a request: who asks, before the headers that came with it in `block`,
+    /// which may be empty.
+    pub fn write(self, block: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(REQUESTER_HEAD);
+        out.extend_from_slice(format!("{} {}\r\n", self.slot, self.cid).as_bytes());
+        let version_end = memchr::memchr(b'\n', block).map_or(block.len(), |at| at + 1);
+        let headers = &block[version_end..];
+        out.extend_from_slice(if headers.is_empty() { b"\r\n" } else { headers });
+    }
+
+    /// Reads it from the first header of a block; what came with the request cannot take its place.
+    #[must_use]
+    pub fn read(block: &[u8]) -> Option<Requester> {
+        let line = block.strip_prefix(REQUESTER_HEAD)?.split(|byte| *byte == b'\r').next()?;
+        let (slot, cid) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+        Some(Requester { slot: slot.parse().ok()?, cid: Cid(cid.parse().ok()?) })
+    }
 }
 
 /// Appends a block with these names and values. None of them may hold CR or LF.
@@ -76,6 +110,26 @@ fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_says_first_who_asks() {
+        let requester = Requester { slot: 3, cid: Cid(17) };
+        for (block, written) in [
+            ("", "NATS/1.0\r\nRequester: 3 17\r\n\r\n"),
+            ("NATS/1.0\r\nA: b\r\n\r\n", "NATS/1.0\r\nRequester: 3 17\r\nA: b\r\n\r\n"),
+            (
+                "NATS/1.0\r\nRequester: 0 1\r\n\r\n",
+                "NATS/1.0\r\nRequester: 3 17\r\nRequester: 0 1\r\n\r\n",
+            ),
+            ("NATS/1.0", "NATS/1.0\r\nRequester: 3 17\r\n\r\n"),
+        ] {
+            let mut request = Vec::new();
+            requester.write(block.as_bytes(), &mut request);
+            assert_eq!(String::from_utf8(request.clone()).unwrap(), written);
+            assert_eq!(Requester::read(&request), Some(requester));
+        }
+        assert_eq!(Requester::read(b"NATS/1.0\r\nRequester: 3\r\n\r\n"), None);
+    }
 
     #[test]
     fn no_responders_block_is_the_real_servers() {

@@ -19,6 +19,11 @@ impl Access {
         Access { permissions, replies }
     }
 
+    /// Those of its user.
+    pub(super) fn permissions(&self) -> Arc<Permissions> {
+        Arc::clone(&self.permissions)
+    }
+
     /// It has an allowance to answer.
     pub(super) fn answers(&self) -> bool {
         self.replies.is_some()
@@ -27,7 +32,7 @@ impl Access {
     /// A message on `subject` may go to a subscription in `queue`, or to another server.
     pub(super) fn can_deliver(&self, kind: Kind, subject: &[u8], queue: Option<&[u8]>) -> bool {
         match kind {
-            Kind::Client => self.permissions.can_deliver(subject, queue),
+            Kind::Client | Kind::System => self.permissions.can_deliver(subject, queue),
             Kind::Route => self.permissions.can_export(subject),
         }
     }

@@ -14,7 +14,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::base::ids::Kind;
-use crate::base::limits::{ROUTE_PENDING_FACTOR, STALL_PENDING_PERCENT};
+use crate::base::limits::{REQUESTS_PENDING_MAX, ROUTE_PENDING_FACTOR, STALL_PENDING_PERCENT};
 use crate::conn::outbound::chunk::{Chunk, MAPPED_LEN};
 
 pub use crate::conn::outbound::spares::trim;
@@ -64,12 +64,18 @@ impl Policy {
         match kind {
             Kind::Route => self.pending_bytes_max.saturating_mul(ROUTE_PENDING_FACTOR),
             Kind::Client => self.pending_bytes_max,
+            Kind::System => REQUESTS_PENDING_MAX,
         }
     }
 
     /// Decides on `len` more bytes behind `pending_bytes`.
     pub fn admit(&self, kind: Kind, pending_bytes: usize, len: usize) -> Admission {
         let pending_max = self.pending_max(kind);
+        // Nobody waits for services.
+        if kind == Kind::System {
+            let fits = pending_bytes + len <= pending_max;
+            return if fits { Admission::Append } else { Admission::Drop };
+        }
         if pending_bytes > self.far_behind() {
             if self.drop_when_far_behind {
                 return Admission::Drop;
@@ -330,5 +336,8 @@ mod tests {
         let policy = Policy { drop_when_far_behind: true, ..policy };
         assert_eq!(policy.admit(Kind::Client, 751, 250), Admission::Drop);
         assert_eq!(policy.admit(Kind::Client, 700, 350), Admission::Overflow);
+        let max = REQUESTS_PENDING_MAX;
+        assert_eq!(policy.admit(Kind::System, max - 350, 350), Admission::Append);
+        assert_eq!(policy.admit(Kind::System, max - 350, 351), Admission::Drop);
     }
 }

@@ -80,6 +80,12 @@ impl Subscription {
         })
     }
 
+    /// Interest of a service, whose requests the connection `conn` of this server gets.
+    pub fn service(conn: &Arc<Conn>, subject: &[u8], sid: &[u8]) -> Subscription {
+        let change = |head: &mut Head| head.interest = Interest::Service;
+        Subscription::with_head(conn, subject, None, sid, change)
+    }
+
     fn with_head(
         conn: &Arc<Conn>,
         subject: &[u8],
@@ -150,7 +156,7 @@ impl Subscription {
     pub fn max(&self) -> u64 {
         match self.interest() {
             Interest::Local => self.head().max.load(Relaxed),
-            Interest::Route => 0,
+            Interest::Route | Interest::Service => 0,
         }
     }
 
@@ -158,14 +164,14 @@ impl Subscription {
     /// one, which may be none, else 1.
     pub fn weight(&self) -> u64 {
         match self.interest() {
-            Interest::Local => 1,
+            Interest::Local | Interest::Service => 1,
             Interest::Route => self.head().max.load(Relaxed),
         }
     }
 
     /// Sets the weight of a remote one. As with [`set_max`](Self::set_max), others have to learn.
     pub fn set_weight(&self, weight: u32) {
-        debug_assert_ne!(self.interest(), Interest::Local, "a local member counts as one");
+        debug_assert_eq!(self.interest(), Interest::Route, "a local member counts as one");
         self.head().max.store(weight.into(), Relaxed);
     }
 
@@ -379,7 +385,7 @@ impl ByKey {
 fn hash_of(random: &RandomState, subscription: &Subscription) -> u64 {
     let sid = subscription.sid();
     match subscription.interest() {
-        Interest::Local => hash(random, &[sid]),
+        Interest::Local | Interest::Service => hash(random, &[sid]),
         Interest::Route => {
             let queue = subscription.queue().unwrap_or_default();
             hash(random, &[subscription.subject(), queue, sid])

@@ -139,6 +139,7 @@ impl Matched {
                     self.beyond().push_plain(account, subject, subscription);
                 }
                 Interest::Route => {}
+                Interest::Service => self.beyond().push_service(account, subject, subscription),
             }
         }
         while self.targets.len() >= BUNDLE_COUNT_MIN && self.bundle() {}

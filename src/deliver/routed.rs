@@ -46,8 +46,9 @@ pub(super) struct Beyond {
     groups: Vec<MixedGroup>,
     /// Their members elsewhere.
     remotes: Vec<Remote>,
-    /// `HMSG account subject ` of the routes; RMSG is the same but for its first byte.
+    /// `HMSG account subject ` of the routes and services; RMSG is the same but for its first byte.
     heads: Vec<u8>,
+    pub(super) services: Vec<Service>,
 }
 
 /// A route to a server with interest in a subject.
@@ -57,6 +58,13 @@ struct RouteTarget {
     head: Range<usize>,
     /// It has interest without a queue.
     plain: bool,
+}
+
+/// A service of this server that is asked on a subject.
+pub(super) struct Service {
+    pub(super) subscription: Subscription,
+    /// In the heads.
+    head: Range<usize>,
 }
 
 /// A group that has members elsewhere, and perhaps here.
@@ -108,6 +116,8 @@ impl Matched {
                 match member.interest() {
                     Interest::Local => self.push(shown, member),
                     Interest::Route => self.beyond().push_member(account, subject, member),
+                    // They are in no group.
+                    Interest::Service => {}
                 }
             }
             let locals = local_start..self.targets.len();
@@ -130,6 +140,26 @@ impl Beyond {
     ) {
         let route = self.route_at(account, subject, subscription.conn());
         self.routes[route as usize].plain = true;
+    }
+
+    /// Adds a service.
+    #[cold]
+    pub(super) fn push_service(
+        &mut self,
+        account: &Account,
+        subject: &[u8],
+        subscription: &Subscription,
+    ) {
+        let start = self.heads.len();
+        let account = Some(account.name.as_bytes());
+        encoder::write_routed_head(&mut self.heads, true, account, subject);
+        let head = start..self.heads.len();
+        self.services.push(Service { subscription: subscription.clone(), head });
+    }
+
+    /// `HMSG account subject ` of a service.
+    pub(super) fn head_of(&self, service: &Service) -> &[u8] {
+        &self.heads[service.head.clone()]
     }
 
     /// Adds what another server has of the group that is being filled.
@@ -158,7 +188,8 @@ impl Beyond {
 
     /// How many deliveries a message takes, besides those to local subscriptions.
     pub(super) fn fanout(&self) -> usize {
-        self.routes.iter().filter(|route| route.plain).count() + self.groups.len()
+        let plain = self.routes.iter().filter(|route| route.plain).count();
+        plain + self.groups.len() + self.services.len()
     }
 
     pub(super) fn group_count(&self) -> usize {
@@ -171,6 +202,7 @@ impl Beyond {
             + self.routes.capacity() * size_of::<RouteTarget>()
             + self.groups.capacity() * size_of::<MixedGroup>()
             + self.remotes.capacity() * size_of::<Remote>()
+            + self.services.capacity() * size_of::<Service>()
             + self.heads.capacity()
     }
 
@@ -368,8 +400,8 @@ impl Offer<'_> {
         }
     }
 
-    /// Stages a publication for one member of each group with members elsewhere, and for all other
-    /// servers with interest. Tells how many that are.
+    /// Stages a publication for one member of each group with members elsewhere, for all other
+    /// servers with interest, and for services of this one. Tells how many that are.
     pub(super) fn offer_beyond(
         &mut self,
         matched: &Matched,
@@ -393,7 +425,8 @@ impl Offer<'_> {
             }
         }
         let onward = Onward { plain: true, mark: Mark::None, reply: self.reply };
-        local_count + self.offer_routes(beyond, chosen, &onward)
+        let routed_count = self.offer_routes(beyond, chosen, &onward);
+        local_count + routed_count + self.offer_services(beyond)
     }
 
     /// Stages the message for other servers: those with plain interest, if that counts, and those

@@ -17,11 +17,21 @@ pub trait Document {
     /// # Errors
     /// Those of `into`.
     fn write_json(&self, into: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes the text without blanks.
+    ///
+    /// # Errors
+    /// Those of `into`.
+    fn write_compact(&self, into: &mut dyn Write) -> io::Result<()>;
 }
 
 impl<T: Serialize> Document for T {
     fn write_json(&self, into: &mut dyn Write) -> io::Result<()> {
         Ok(serde_json::to_writer_pretty(Escaping(into), self)?)
+    }
+
+    fn write_compact(&self, into: &mut dyn Write) -> io::Result<()> {
+        Ok(serde_json::to_writer(Escaping(into), self)?)
     }
 }
 

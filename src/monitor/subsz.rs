@@ -358,7 +358,7 @@ impl SubDetail {
 /// nats: server/route.go `processRemoteSub`
 fn sid(subscription: &Subscription) -> String {
     match subscription.interest() {
-        Interest::Local => text(subscription.sid()),
+        Interest::Local | Interest::Service => text(subscription.sid()),
         Interest::Route => {
             let account = Some(subscription.sid()).filter(|_| !subscription.conn().is_dedicated());
             let subject = [subscription.subject()];

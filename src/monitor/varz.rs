@@ -26,7 +26,7 @@ const TLS_TIMEOUT: Float = Float(2.0);
 /// The switches of JetStream's internals in 2.15.1, as they are unless it is told otherwise.
 ///
 /// nats: server/feature_flags.go
-const FEATURE_FLAGS: [(&str, bool); 4] = [
+pub const FEATURE_FLAGS: [(&str, bool); 4] = [
     ("js_ack_fc_v2", false),
     ("js_api_reply_v2", false),
     ("js_raft_delete_range", true),

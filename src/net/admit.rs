@@ -14,10 +14,13 @@ use crate::base::limits::ROUTE_PROBE_INTERVAL;
 use crate::client::Client;
 use crate::config::options::ConnectionType;
 use crate::conn::{Conn, Wire};
+use crate::monitor::View;
 use crate::net::drive::{Drive, Shared};
 use crate::net::http::Endpoint;
+use crate::net::inbox::Inbox;
 use crate::net::stream::Stream;
 use crate::route::{Role, Route};
+use crate::system::System;
 
 /// As what a connection is taken in.
 pub(crate) enum Admit {
@@ -80,6 +83,18 @@ pub(super) fn admit_route(stream: TcpStream, remote: SocketAddr, role: Role, sha
     let (stream, conn) = add(Kind::Route, Stream::Tcp(stream), Some(remote), shared);
     let route = Route::new(Arc::clone(&shared.registry), Arc::clone(mesh), conn, role);
     tokio::spawn(Drive::new(Arc::clone(shared), stream, route, false));
+}
+
+/// Starts the server's own client.
+pub(crate) fn admit_system(shared: &Arc<Shared>) {
+    let (stream, conn) = add(Kind::System, Stream::Inbox(Inbox::default()), None, shared);
+    conn.set_headers(true);
+    let look = {
+        let shared = Arc::clone(shared);
+        Box::new(move |look: &mut dyn FnMut(&View<'_>)| shared.with_view(look))
+    };
+    let system = System::new(Arc::clone(&shared.registry), conn, look);
+    tokio::spawn(Drive::new(Arc::clone(shared), stream, system, false));
 }
 
 /// Registers a new connection.

@@ -19,6 +19,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::conn::Wire;
+use crate::net::inbox::Inbox;
 
 /// Bytes that have to be there before the kernel says that there are any.
 #[derive(Clone, Copy)]
@@ -34,6 +35,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// A client within the process.
     Local(UnixStream),
+    /// The server's own client.
+    Inbox(Inbox),
 }
 
 impl Stream {
@@ -43,6 +46,9 @@ impl Stream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if let Stream::Inbox(inbox) = self {
+            return inbox.poll_read(cx, buf).map(Ok);
+        }
         loop {
             let mut read = None;
             let receive = |socket: &SockRef<'_>| receive(socket, buf, &mut read);
@@ -90,6 +96,7 @@ impl Stream {
                 let attempt = || attempt(&SockRef::from(stream));
                 Poll::Ready(stream.try_io(Interest::READABLE, attempt))
             }
+            Stream::Inbox(_) => Poll::Pending,
         }
     }
 
@@ -102,7 +109,7 @@ impl Stream {
         let len = c_int::try_from(len).map_err(io::Error::other)?;
         match self {
             Stream::Tcp(stream) => Ok(setsockopt(stream, LowWater, &len)?),
-            Stream::Local(_) => Err(io::ErrorKind::Unsupported.into()),
+            Stream::Local(_) | Stream::Inbox(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -120,6 +127,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
             Stream::Local(stream) => stream.poll_write_ready(cx),
+            Stream::Inbox(inbox) => inbox.poll_write_ready().map(Ok),
         }
     }
 
@@ -129,6 +137,7 @@ impl Stream {
         let _ = match self {
             Stream::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
             Stream::Local(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Stream::Inbox(inbox) => return inbox.end(),
         };
     }
 }
@@ -147,6 +156,7 @@ impl Wire for Stream {
             (Stream::Tcp(stream), [one]) => stream.try_write(one),
             (Stream::Tcp(stream), many) => stream.try_write_vectored(many),
             (Stream::Local(stream), many) => stream.try_write_vectored(many),
+            (Stream::Inbox(inbox), many) => inbox.try_write(many),
         };
         match (written, self) {
             (Err(error), Stream::Tcp(stream)) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::client::Arrived;
 use crate::support::probe::Probe;
-use crate::support::{Client, Cluster, Flavor, PATIENCE, Server, Which, http};
+use crate::support::{Client, Cluster, Flavor, OWN_SUBSCRIPTIONS, PATIENCE, Server, Which, http};
 
 use Which::Dialtone;
 
@@ -87,7 +87,7 @@ fn a_second_connect_lets_go_of_many() {
     client.send("CONNECT {\"verbose\":true}\r\n");
     client.expect("+OK\r\n");
     check(probe);
-    http::json_until(&server, "/subsz", |page| page["num_subscriptions"] == 0);
+    http::json_until(&server, "/subsz", |page| page["num_subscriptions"] == OWN_SUBSCRIPTIONS);
 }
 
 /// Each subscription got its trace line, traced or not, before anything else.
@@ -98,7 +98,7 @@ fn a_connection_with_many_ends() {
     let client = subscribed(&server, COUNT);
     let probe = Probe::start(&server);
     drop(client);
-    http::json_until(&server, "/subsz", |page| page["num_subscriptions"] == 1);
+    http::json_until(&server, "/subsz", |page| page["num_subscriptions"] == OWN_SUBSCRIPTIONS + 1);
     check(probe);
 }
 
@@ -222,7 +222,7 @@ fn thousands_come_and_go() {
     let probe = Probe::start(&server);
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| Client::silent(server.port())).collect();
     clients.iter_mut().for_each(|client| client.send("CONNECT {}\r\nSUB gone q 1\r\n"));
-    let count = |n| move |page: &Value| page["num_subscriptions"] == n;
+    let count = |n| move |page: &Value| page["num_subscriptions"] == OWN_SUBSCRIPTIONS + n;
     http::json_until(&server, "/subsz", count(CONNECTIONS + 1));
     drop(clients);
     http::json_until(&server, "/subsz", count(1));

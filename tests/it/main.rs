@@ -26,6 +26,7 @@ mod monitor;
 mod monitor_port;
 mod nkeys;
 mod ports_file;
+mod services;
 mod sessions;
 mod shutdown;
 mod slow_consumer;

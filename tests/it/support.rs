@@ -47,5 +47,8 @@ macro_rules! for_both {
     )*};
 }
 
+/// Subscriptions that dialtone has itself, for its services.
+pub(crate) const OWN_SUBSCRIPTIONS: usize = 1;
+
 /// Time to wait for something that must happen. Reaching it is a failure, so it is long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -106,6 +106,9 @@ pub(super) fn add_delivered(run: Option<(Subscription, u64)>) {
 
 pub(super) fn count(sent: Sent, kind: Kind, msgs: u64, bytes: u64, counters: &Counters) {
     match sent {
+        Sent::Dropped if kind == Kind::System => counters.count_slow(kind, true),
+        // What services are asked has left nobody.
+        Sent::Done | Sent::Appended if kind == Kind::System => {}
         Sent::Done | Sent::Appended | Sent::Stall => {
             counters.out_msgs.add(msgs);
             counters.out_bytes.add(bytes);

@@ -11,19 +11,20 @@ use serde_json::Value;
 
 use crate::support::machines::Machines;
 use crate::support::random::seed_from_env;
-use crate::support::{Client, Cluster, Flavor, PATIENCE, Server, Which, http};
+use crate::support::{Client, Cluster, Flavor, OWN_SUBSCRIPTIONS, PATIENCE, Server, Which, http};
 
 use Which::{Dialtone, Real};
 
 /// Waits until each server holds its own subscriptions and one of each subject of the others.
 ///
-/// Only for clusters of dialtone: the real server has subscriptions of its own.
+/// Only for clusters of dialtone: the real server has more subscriptions of its own.
 #[track_caller]
 fn wait_interest(cluster: &Cluster, subjects: &[Vec<String>]) {
     for (at, server) in cluster.servers().iter().enumerate() {
         // Each server also has the inbox of the harness's own client there.
         let others = subjects.iter().enumerate().filter(|&(other, _)| other != at);
-        let wanted = subjects[at].len() + 1 + others.map(|(_, all)| all.len() + 1).sum::<usize>();
+        let others = others.map(|(_, all)| all.len() + 1).sum::<usize>();
+        let wanted = OWN_SUBSCRIPTIONS + subjects[at].len() + 1 + others;
         http::json_until(server, "/subsz", |page| page["num_subscriptions"] == wanted);
     }
 }

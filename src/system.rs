@@ -1,0 +1,276 @@
+//! `System`: the machine behind the server's own client, which answers as its services.
+//!
+//! Its connection is a loop: it reads what is delivered to it. Requests have the form of messages on
+//! a route, with a header that says who asks; answers go out as any message. Other servers are not
+//! told of its interest: they have services of their own. Nobody waits for it: beyond
+//! `REQUESTS_PENDING_MAX` requests are dropped.
+//!
+//! nats: server/events.go `initEventTracking`, `internalSendLoop`, `sendInternalResponse`
+
+mod request;
+#[cfg(test)]
+mod tests;
+mod user_info;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::iter;
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::account::Account;
+use crate::auth::{Check, Verdict};
+use crate::base::closed_reason::ClosedReason;
+use crate::base::errors::ProtoErr;
+use crate::base::ids::Kind;
+use crate::base::limits::{REQUESTS_PENDING_MAX, ROUTE_CONTROL_LINE_FACTOR};
+use crate::base::moment::Moment;
+use crate::codec::headers::Requester;
+use crate::config::options::Options;
+use crate::conn::subscription::{Subscription, Subscriptions};
+use crate::conn::{Conn, conn_event};
+use crate::deliver::{Delivery, Publisher};
+use crate::machine::Machine;
+use crate::monitor::View;
+use crate::monitor::json::{Date, Document};
+use crate::monitor::varz::FEATURE_FLAGS;
+use crate::parser::{Publish, Refused, Rest, RouteOp, RouteRules, RoutedMsg};
+use crate::registry::Registry;
+use crate::registry::settings::Settings;
+use crate::system::request::Request;
+
+/// What the server answers, by the subject that asks for it.
+const SERVICES: [Service; 1] =
+    [Service { subject: "$SYS.REQ.USER.INFO", answer: user_info::user_info }];
+
+/// What it takes to make an answer, in nanoseconds about.
+const ANSWER_NS: usize = 20_000;
+
+/// One of the services.
+struct Service {
+    subject: &'static str,
+    answer: for<'a> fn(&Request<'a>, &View<'_>) -> Box<dyn Document + 'a>,
+}
+
+/// Lends a view of the server as it is.
+pub type Look = Box<dyn Fn(&mut dyn FnMut(&View<'_>)) + Send>;
+
+/// The server's own client.
+pub struct System {
+    registry: Arc<Registry>,
+    conn: Arc<Conn>,
+    look: Look,
+    interest: Vec<(Arc<Account>, Subscription)>,
+    /// Messages that it has sent.
+    seq: u64,
+}
+
+impl System {
+    /// The machine of the connection `conn`, which offers its services in all accounts.
+    pub fn new(registry: Arc<Registry>, conn: Arc<Conn>, look: Look) -> System {
+        let accounts = registry.accounts();
+        let mut system = System { registry, conn, look, interest: Vec::new(), seq: 0 };
+        accounts.iter().for_each(|account| system.serve(account));
+        system
+    }
+
+    /// Offers the services in an account.
+    fn serve(&mut self, account: &Arc<Account>) {
+        for Service { subject, .. } in SERVICES {
+            let sid = (self.interest.len() + 1).to_string();
+            let interest = Subscription::service(&self.conn, subject.as_bytes(), sid.as_bytes());
+            self.conn.subscriptions().insert(interest.clone());
+            account.insert(interest.clone(), |_| {});
+            self.interest.push((Arc::clone(account), interest));
+        }
+    }
+
+    /// Answers a request, if it can be answered: it has a reply subject, and who asks is still
+    /// there.
+    fn answer(&mut self, msg: &RoutedMsg<'_>, delivery: &mut Delivery) -> Option<()> {
+        let Publish { subject, reply, header_len, message, .. } = msg.publish;
+        let service = SERVICES.iter().find(|service| service.subject.as_bytes() == subject)?;
+        let account = Arc::clone(self.registry.account(msg.account)?);
+        let requester = Requester::read(&message[..header_len?])?;
+        let conn = self.registry.conn_in(requester.slot)?;
+        if reply.is_empty() || conn.cid != requester.cid {
+            return None;
+        }
+        let request = Request { account: &account, conn: &conn };
+        delivery.staging.add_work(ANSWER_NS);
+        self.seq += 1;
+        let mut text = Vec::new();
+        (self.look)(&mut |view| {
+            let data = (service.answer)(&request, view);
+            write_answer(&ServerInfo::new(view, self.seq), &*data, &mut text)
+                .expect("memory takes it");
+        });
+        let size_text = text.len().to_string();
+        let publish = Publish {
+            subject: reply,
+            reply: b"",
+            header_len: None,
+            size_text: size_text.as_bytes(),
+            message: &text,
+            tail: b"",
+        };
+        let publisher = Publisher { conn: &self.conn, echo: false };
+        delivery.deliver(&account, &publish, iter::empty(), publisher);
+        Some(())
+    }
+}
+
+/// Appends an answer: who gives it, and its data.
+fn write_answer(
+    server: &ServerInfo<'_>,
+    data: &dyn Document,
+    into: &mut Vec<u8>,
+) -> io::Result<()> {
+    into.write_all(b"{\"server\":")?;
+    server.write_compact(into)?;
+    into.write_all(b",\"data\":")?;
+    data.write_compact(into)?;
+    into.write_all(b"}")
+}
+
+/// The server that answers, in the real server's order.
+#[derive(Serialize)]
+struct ServerInfo<'a> {
+    name: String,
+    host: String,
+    id: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cluster: String,
+    ver: String,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<String, String>,
+    feature_flags: BTreeMap<&'static str, bool>,
+    jetstream: bool,
+    flags: u64,
+    seq: u64,
+    time: Date,
+}
+
+impl ServerInfo<'_> {
+    fn new<'a>(view: &View<'a>, seq: u64) -> ServerInfo<'a> {
+        let info = view.registry.info();
+        let options = &view.settings.options;
+        ServerInfo {
+            name: info.server_name,
+            host: info.host,
+            id: view.registry.server_id.as_str(),
+            cluster: view.mesh.map(|mesh| mesh.cluster_name().0).unwrap_or_default(),
+            ver: info.version,
+            tags: &options.server_tags,
+            metadata: &options.server_metadata,
+            feature_flags: BTreeMap::from(FEATURE_FLAGS),
+            jetstream: false,
+            flags: 0,
+            seq,
+            time: Date(view.wall()),
+        }
+    }
+}
+
+impl Machine for System {
+    type Rules = RouteRules;
+
+    const STALLS: bool = false;
+    const LINGER_MAX: Duration = Duration::ZERO;
+
+    fn conn(&self) -> &Arc<Conn> {
+        &self.conn
+    }
+
+    fn rules(&self, settings: &Settings) -> RouteRules {
+        RouteRules {
+            max_control_line: settings.options.max_control_line * ROUTE_CONTROL_LINE_FACTOR,
+            max_payload: REQUESTS_PENDING_MAX,
+            account_absent: false,
+            connect_first: false,
+        }
+    }
+
+    fn changes_rules(_op: &RouteOp<'_>) -> bool {
+        false
+    }
+
+    fn start(&mut self, _delivery: &mut Delivery) {}
+
+    fn handle_op(&mut self, op: &RouteOp<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        match op {
+            RouteOp::Msg(msg) => self.handle_msg(msg, None, delivery),
+            _ => Ok(()),
+        }
+    }
+
+    fn handle_msg<'a>(
+        &mut self,
+        msg: &RoutedMsg<'a>,
+        _rest: Option<Rest<'_, 'a, RouteRules>>,
+        delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        self.answer(msg, delivery);
+        Ok(())
+    }
+
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
+    fn take_check(&mut self) -> Option<Check> {
+        None
+    }
+
+    fn handle_verdict(
+        &mut self,
+        _verdict: Verdict,
+        _delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        Ok(())
+    }
+
+    fn handle_turn(&mut self, _delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+        Ok(false)
+    }
+
+    fn deadline(&self, _settings: &Settings) -> Moment {
+        Moment::NEVER
+    }
+
+    fn handle_deadline(&mut self, _delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        Ok(())
+    }
+
+    fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason {
+        let max_payload = self.rules(&delivery.settings).max_payload;
+        conn_event!(ERROR, &self.conn, "{}", refused.describe(Kind::System, max_payload));
+        ClosedReason::ProtocolViolation
+    }
+
+    fn close(&mut self, _reason: ClosedReason, delivery: &mut Delivery) {
+        *self.conn.subscriptions() = Subscriptions::default();
+        for (account, interest) in self.interest.drain(..) {
+            delivery.remove_all(&account, slice::from_ref(&interest));
+        }
+        self.registry.remove(&self.conn);
+    }
+
+    fn forget(&mut self, _delivery: &mut Delivery) -> bool {
+        false
+    }
+
+    /// It takes what is pending by reading it.
+    fn write_deadline(_options: &Options) -> Duration {
+        Duration::MAX
+    }
+
+    fn forgives_slow_writes(_options: &Options) -> bool {
+        true
+    }
+}

@@ -1,0 +1,156 @@
+//! The server's own client and others in memory.
+
+use std::io::{self, IoSlice};
+use std::time::SystemTime;
+
+use super::*;
+use crate::client::fuzz::Bench;
+use crate::conn::Wire;
+use crate::conn::taken::Taken;
+use crate::machine::session::{Session, Step};
+use crate::monitor::Process;
+
+const HEADERS: &str = "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";
+const REQUEST: &[u8] = b"PUB $SYS.REQ.USER.INFO in 0\r\n\r\n";
+
+/// A server with `count` clients that take answers as subscription 1, and with services.
+struct Served {
+    bench: Bench,
+    session: Session<System>,
+    inbox: Arc<Taken>,
+}
+
+impl Served {
+    fn new(count: usize) -> Served {
+        let inbox = Arc::new(Taken::default());
+        let mut bench = Bench::new(Options::default(), count);
+        let system = system(&bench, Arc::clone(&inbox) as Arc<dyn Wire>);
+        let session = Session::new(system, &bench.delivery.settings);
+        for at in 0..count {
+            bench.send(at, HEADERS.as_bytes());
+            bench.send(at, b"SUB in 1\r\n");
+        }
+        Served { bench, session, inbox }
+    }
+
+    /// What a client gets once everybody has been answered.
+    fn answers(&mut self, at: usize) -> String {
+        let input = self.inbox.take();
+        let mut rest = &input[..];
+        while self.session.step(&mut rest, &mut self.bench.delivery).unwrap() == Step::Handled {}
+        self.bench.delivery.commit(&self.session.machine.conn);
+        String::from_utf8(self.bench.take(at)).unwrap()
+    }
+}
+
+fn system(bench: &Bench, wire: Arc<dyn Wire>) -> System {
+    let registry = Arc::clone(&bench.registry);
+    let now = bench.delivery.now;
+    let conn = registry.add(|cid, slot| Conn::new(cid, Kind::System, slot, None, now, wire));
+    let viewed = Arc::clone(&registry);
+    let look = move |look: &mut dyn FnMut(&View<'_>)| {
+        look(&View {
+            registry: &viewed,
+            settings: &viewed.settings(),
+            mesh: None,
+            now,
+            start: SystemTime::UNIX_EPOCH,
+            http_port: 0,
+            process: &Process::default,
+        });
+    };
+    System::new(registry, conn, Box::new(look))
+}
+
+#[test]
+fn who_asks_is_told_who_it_is() {
+    let mut served = Served::new(2);
+    served.bench.send(0, b"CONNECT {\"user\":\"one\",\"verbose\":false}\r\nSUB in 1\r\n");
+    served.bench.send(0, REQUEST);
+    let answer = served.answers(0);
+    let data = "\"seq\":1,\"time\":\"1970-01-01T00:00:00Z\"},\"data\":{\"user\":\"one\",\
+                \"account\":\"$G\",\"account_name\":\"$G\"}}\r\n";
+    assert!(answer.starts_with("MSG in 1 ") && answer.ends_with(data), "{answer}");
+    served.bench.take(1);
+    served.bench.send(1, REQUEST);
+    assert!(served.answers(1).contains("\"seq\":2,"));
+}
+
+/// A header of the request itself is none of ours.
+#[test]
+fn nobody_asks_as_somebody_else() {
+    let mut served = Served::new(2);
+    let one = served.bench.ends[0].conn.cid;
+    served.bench.send(0, b"CONNECT {\"user\":\"one\",\"verbose\":false}\r\n");
+    let block = format!("NATS/1.0\r\nRequester: 0 {one}\r\n\r\n");
+    let len = block.len();
+    let request = format!("HPUB $SYS.REQ.USER.INFO in {len} {}\r\n{block}hi\r\n", len + 2);
+    served.bench.send(1, request.as_bytes());
+    assert!(served.answers(1).contains("{\"user\":\"\","));
+}
+
+#[test]
+fn a_reply_may_look_like_a_mark_of_groups() {
+    let mut served = Served::new(1);
+    for (sid, reply) in [(2, "+"), (3, "|")] {
+        let request = format!("SUB {reply} {sid}\r\nPUB $SYS.REQ.USER.INFO {reply} 0\r\n\r\n");
+        served.bench.send(0, request.as_bytes());
+        let answer = served.answers(0);
+        assert!(answer.starts_with(&format!("MSG {reply} {sid} ")), "{answer}");
+    }
+}
+
+#[test]
+fn what_cannot_be_answered_is_not() {
+    let mut served = Served::new(2);
+    served.bench.send(0, b"PUB $SYS.REQ.USER.INFO 0\r\n\r\n");
+    assert_eq!(served.answers(0), "");
+    served.bench.send(0, b"PUB $SYS.REQ.USER.INFO $SYS.REQ.USER.INFO 0\r\n\r\n");
+    assert_eq!(served.answers(0), "");
+    assert_eq!(served.inbox.take(), b"", "services do not ask each other");
+    served.bench.send(0, REQUEST);
+    served.bench.close(0, ClosedReason::ClientClosed);
+    assert_eq!(served.answers(1), "");
+}
+
+#[test]
+fn services_end_with_their_connection() {
+    let mut served = Served::new(1);
+    let account = Arc::clone(&served.bench.registry.global);
+    assert_eq!(account.with_sublist(|sublist| sublist.count()), 2);
+    served.session.machine.close(ClosedReason::ServerShutdown, &mut served.bench.delivery);
+    assert_eq!(account.with_sublist(|sublist| sublist.count()), 1);
+    served.bench.send(0, REQUEST);
+    assert!(served.answers(0).starts_with("HMSG in 1 50 50\r\nNATS/1.0 503\r\n"));
+}
+
+/// A task that never comes to read.
+struct Unread;
+
+impl Wire for Unread {
+    fn try_write(&self, _slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+#[test]
+fn requests_that_pile_up_are_dropped_and_counted_and_hold_up_nobody() {
+    let options = Options { max_pending: 1024 * 1024, ..Options::default() };
+    let mut bench = Bench::new(options, 1);
+    let system = system(&bench, Arc::new(Unread));
+    bench.send(0, HEADERS.as_bytes());
+    let body = "x".repeat(64 * 1024);
+    let request = format!("PUB $SYS.REQ.USER.INFO in {}\r\n{body}\r\n", body.len());
+    for _ in 0..REQUESTS_PENDING_MAX / body.len() {
+        assert_eq!(bench.registry.totals().slow_consumers, 0);
+        bench.send(0, request.as_bytes());
+        assert!(!bench.delivery.staging.has_stalled());
+    }
+    let pending_bytes = system.conn.received().pending_bytes;
+    assert!(
+        (REQUESTS_PENDING_MAX - 2 * body.len()..=REQUESTS_PENDING_MAX).contains(&pending_bytes)
+    );
+    assert!(!system.conn.is_closed());
+    let totals = bench.registry.totals();
+    assert_eq!((totals.slow_consumers, totals.slow.total(), totals.out_msgs), (1, 0, 0));
+}

@@ -1,0 +1,79 @@
+//! `$SYS.REQ.USER.INFO`: who the client is that asks, and what it may do.
+//!
+//! nats: server/events.go `userInfoReq`; server/client.go `publicPermissions`
+
+use serde::Serialize;
+
+use crate::config::options;
+use crate::monitor::View;
+use crate::monitor::json::Document;
+use crate::system::request::Request;
+
+/// The document, in the real server's order.
+#[derive(Serialize)]
+struct UserInfo<'a> {
+    user: Box<str>,
+    account: &'a str,
+    account_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permissions: Option<Permissions>,
+}
+
+/// What it may do; everything if there is none.
+#[derive(Serialize)]
+struct Permissions {
+    publish: SubjectPermission,
+    subscribe: SubjectPermission,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    responses: Option<Responses>,
+}
+
+#[derive(Serialize)]
+struct SubjectPermission {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allow: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deny: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Responses {
+    max: i64,
+    /// Nanoseconds.
+    ttl: i64,
+}
+
+/// What the service answers.
+pub(super) fn user_info<'a>(request: &Request<'a>, _view: &View<'_>) -> Box<dyn Document + 'a> {
+    let account = &*request.account.name;
+    Box::new(UserInfo {
+        user: request.conn.about().user.unwrap_or_default(),
+        account,
+        account_name: account,
+        permissions: request.conn.permissions().map(|own| own.to_options().into()),
+    })
+}
+
+impl From<options::Permissions> for Permissions {
+    fn from(permissions: options::Permissions) -> Permissions {
+        let options::Permissions { publish, subscribe, allow_responses } = permissions;
+        Permissions {
+            publish: publish.into(),
+            subscribe: subscribe.into(),
+            responses: allow_responses.map(Responses::from),
+        }
+    }
+}
+
+impl From<options::SubjectPermission> for SubjectPermission {
+    fn from(options::SubjectPermission { allow, deny }: options::SubjectPermission) -> Self {
+        SubjectPermission { allow: allow.unwrap_or_default(), deny }
+    }
+}
+
+impl From<options::AllowResponses> for Responses {
+    fn from(options::AllowResponses { max, expires }: options::AllowResponses) -> Responses {
+        let nanos = |span: std::time::Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+        Responses { max, ttl: expires.map_or(-1, nanos) }
+    }
+}
