@@ -3,7 +3,7 @@
 //! Part of the library, so that its parts stay private.
 //! Errors of the command line and of the configuration go to standard error as
 //! `nats-server: text`, the form that scripts around the real server look for; later errors are in
-//! the log.
+//! the log. Those of `pub` and its like begin with the word.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -22,6 +22,9 @@ use crate::net::files;
 use crate::net::signals::{self, Signals, Trapped};
 use crate::server::Server;
 use crate::tool::commands;
+
+/// The name in errors of the server.
+const SERVER: &str = "nats-server";
 
 /// Exit code after SIGQUIT, as for Go programs.
 const ABORTED: u8 = 2;
@@ -49,7 +52,7 @@ pub fn run() -> ExitCode {
         Command::Client(client) => {
             let input = Some(io::stdin()).filter(|input| !input.is_terminal());
             if let Err(error) = block_on(commands::run(&client, input, &mut io::stdout())) {
-                return failed(error);
+                return failed_as(client.action.word(), error);
             }
         }
     }
@@ -68,7 +71,11 @@ fn say(text: &str) {
 }
 
 fn failed(error: impl Display) -> ExitCode {
-    eprintln!("nats-server: {error}");
+    failed_as(SERVER, error)
+}
+
+fn failed_as(name: &str, error: impl Display) -> ExitCode {
+    eprintln!("{name}: {error}");
     ExitCode::FAILURE
 }
 
@@ -76,7 +83,7 @@ fn failed(error: impl Display) -> ExitCode {
 ///
 /// nats-differs: the real server prints its whole usage and exits with 0; a script would go on.
 fn misused(error: &CliError) -> ExitCode {
-    let code = failed(error);
+    let code = failed_as(error.word().unwrap_or(SERVER), error);
     if error.is_of_a_flag() {
         eprintln!("Run with --help for the flags and commands there are.");
     }
@@ -94,7 +101,7 @@ fn check_config(flags: &Flags) -> ExitCode {
     }
     let file = flags.config.as_deref().unwrap_or(Path::new("")).display();
     let digest = loaded.options.config_digest.unwrap_or_default();
-    eprintln!("nats-server: configuration file {file} is valid ({digest})");
+    eprintln!("{SERVER}: configuration file {file} is valid ({digest})");
     ExitCode::SUCCESS
 }
 

@@ -90,6 +90,7 @@ pub struct Loaded {
 pub struct CliError {
     text: String,
     of_a_flag: bool,
+    word: Option<&'static str>,
 }
 
 /// The reason why there are no options.
@@ -111,12 +112,11 @@ pub fn parse(
     args: &[OsString],
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Command, CliError> {
-    if let Some((word, rest)) = args.split_first()
-        && let Some(word @ ("pub" | "sub" | "req" | "reply")) = word.to_str()
+    if let Some((first, rest)) = args.split_first()
+        && let Some(word) = client::WORDS.into_iter().find(|word| first == word)
     {
         return client::parse(word, rest, environment)
-            .map(Command::Client)
-            .map_err(|error| CliError { of_a_flag: false, ..error });
+            .map_err(|error| CliError { word: Some(word), ..error });
     }
     let mut words = Words::new(args);
     let mut server = Server::default();
@@ -383,17 +383,22 @@ impl Signal {
 
 impl CliError {
     fn new(text: String) -> Self {
-        Self { text, of_a_flag: false }
+        Self { text, of_a_flag: false, word: None }
     }
 
     /// The error of a flag that does not exist, or not with this value.
     fn flag(text: String) -> Self {
-        Self { text, of_a_flag: true }
+        Self { text, of_a_flag: true, word: None }
     }
 
-    /// True if the error is about a flag of the server: [`help`](mod@help) lists those.
+    /// True if the error is about a flag: [`help`](mod@help) lists those there are.
     pub fn is_of_a_flag(&self) -> bool {
         self.of_a_flag
+    }
+
+    /// The word of the client action that cannot be understood; none of the server's.
+    pub fn word(&self) -> Option<&'static str> {
+        self.word
     }
 }
 

@@ -209,7 +209,8 @@ fn what_is_published_is_what_was_given() {
 
     let header = [bytes(b"-H"), bytes(b"A:\xff"), bytes(b"a")];
     let output = run_with_input(&[&to("pub")[..], &header].concat(), b"");
-    assert_eq!(message(&output), "invalid value \"A:\u{fffd}\" for flag -H: parse error");
+    let invalid = "invalid value \"A:\u{fffd}\" for flag -H: parse error\n";
+    assert!(message(&output).starts_with(invalid), "{}", message(&output));
     assert_eq!(output.status.code(), Some(1));
     subscriber.fence();
 }
@@ -256,4 +257,28 @@ fn a_request_is_what_was_given() {
     assert!(request.ends_with(b" 1\r\n\xfe\r\n"), "{}", request.escape_ascii());
     answers.send_bytes(&[b"PUB ", words[3], b" 1\r\n\xfd\r\n"].concat());
     assert!(asked.join().unwrap().stdout.ends_with(b"\n\xfd\n"));
+}
+
+/// They said `nats-server: `, and knew no `--help`.
+#[test]
+fn client_words_speak_for_themselves() {
+    for word in ["pub", "sub", "req", "reply"] {
+        for args in [&[word, "--help"][..], &[word, "a", "-h"]] {
+            let output = run(Which::Dialtone, args);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(text.contains(&format!("dialtone {word} SUBJECT")), "{args:?}: {text}");
+            assert_eq!(output.status.code(), Some(0));
+        }
+        let help = "Run with --help for the flags and commands there are.\n";
+        for (args, told) in [
+            (&[word][..], "needs a subject without blanks\n".to_owned()),
+            (&[word, "a", "--what"], format!("flag provided but not defined: -what\n{help}")),
+            (&[word, "-s", "127.0.0.1:1", "a"], "cannot connect to 127.0.0.1:1".to_owned()),
+        ] {
+            let output = run(Which::Dialtone, args);
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(text.starts_with(&format!("{word}: {told}")), "{args:?}: {text}");
+            assert_eq!(output.status.code(), Some(1));
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use super::flags::{Flag, Section};
-use super::{CliError, Words, Written};
+use super::{CliError, Command, Words, Written};
 use crate::base::duration;
 use crate::base::limits;
 use crate::config::route_url::percent_decoded;
@@ -18,6 +18,9 @@ const URL_DEFAULT: &str = "nats://127.0.0.1:4222";
 
 /// Time to wait for an answer.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+
+/// The words, each an [`Action`].
+pub(super) const WORDS: [&str; 4] = ["pub", "sub", "req", "reply"];
 
 /// One action as a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +109,7 @@ pub(super) struct Draft {
     queue: Option<String>,
     count: Option<u64>,
     timeout: Option<Duration>,
+    help: bool,
     /// Subject and body.
     words: Vec<OsString>,
 }
@@ -209,7 +213,7 @@ pub(super) fn parse(
     word: &str,
     args: &[OsString],
     environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Client, CliError> {
+) -> Result<Command, CliError> {
     let mut words = Words::new(args);
     let mut draft = Draft::default();
     loop {
@@ -227,22 +231,41 @@ pub(super) fn parse(
             None => break,
         }
     }
+    if draft.help {
+        return Ok(Command::Help);
+    }
     let server = draft.server.take().or_else(|| environment("NATS_URL"));
     let server = ServerUrl::parse(server.as_deref().unwrap_or(URL_DEFAULT))?;
     let headers = std::mem::take(&mut draft.headers);
-    Ok(Client { server, headers, action: draft.action(word)? })
+    Ok(Command::Client(Client { server, headers, action: draft.action(word)? }))
+}
+
+impl Action {
+    /// The word that asks for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Publish { .. } => "pub",
+            Self::Subscribe { .. } => "sub",
+            Self::Request { .. } => "req",
+            Self::Reply { .. } => "reply",
+        }
+    }
 }
 
 impl Draft {
     /// Reads a flag if the next word is one.
     fn flag(&mut self, word: &str, words: &mut Words<'_>) -> Result<bool, CliError> {
         let Some(written) = words.next_flag()? else { return Ok(false) };
+        if matches!(written.name, "h" | "help") {
+            self.help = true;
+            return Ok(true);
+        }
         let mut flags = FLAGS.flags.iter();
         let flag =
             flags.find(|flag| flag.is_called(written.name) && flag.effect.words.contains(&word));
         let Some(flag) = flag else {
-            let text = format!("flag provided but not defined for {word}: -{}", written.name);
-            return Err(CliError::new(text));
+            let text = format!("flag provided but not defined: -{}", written.name);
+            return Err(CliError::flag(text));
         };
         (flag.effect.keep)(self, written, words)?;
         Ok(true)
@@ -252,14 +275,14 @@ impl Draft {
         let Self { queue, count, timeout, words, .. } = self;
         let words_max = if word == "sub" { 1 } else { 2 };
         if words.len() > words_max {
-            let text = format!("{word}: unexpected word {:?}", words[words_max]);
+            let text = format!("unexpected word {:?}", words[words_max]);
             return Err(CliError::new(text));
         }
         let mut words = words.into_iter().map(OsString::into_vec);
         let subject = words
             .next()
             .filter(|subject| !subject.is_empty() && !subject.iter().any(u8::is_ascii_whitespace))
-            .ok_or_else(|| CliError::new(format!("{word} needs a subject without blanks")))?;
+            .ok_or_else(|| CliError::new("needs a subject without blanks".to_owned()))?;
         let body = words.next();
         Ok(match word {
             "pub" => Action::Publish { subject, body },

@@ -188,10 +188,10 @@ fn client_actions() {
     assert!(matches!(client("pub a").action, Action::Publish { body: None, .. }));
 
     for (line, wanted) in [
-        ("pub", "pub needs a subject without blanks"),
-        ("sub a b", "sub: unexpected word \"b\""),
-        ("pub a b c", "pub: unexpected word \"c\""),
-        ("pub a --count 1", "flag provided but not defined for pub: -count"),
+        ("pub", "needs a subject without blanks"),
+        ("sub a b", "unexpected word \"b\""),
+        ("pub a b c", "unexpected word \"c\""),
+        ("pub a --count 1", "flag provided but not defined: -count"),
         ("sub a --count 0", "invalid value \"0\" for flag -count: parse error"),
         ("req a --timeout 5", "invalid value \"5\" for flag -timeout: parse error"),
         ("pub a -s tls://h", "server address \"tls://h\": TLS is not supported yet"),
