@@ -9,6 +9,7 @@
 
 mod client;
 mod cluster;
+mod flag;
 mod flags;
 mod help;
 #[cfg(test)]
@@ -23,7 +24,7 @@ pub use client::{Action, Client, Credentials, ServerUrl};
 pub use help::help;
 
 use crate::base::limits;
-use crate::config::cli::flags::{Layer, Override};
+use crate::config::cli::flag::{Layer, Override};
 use crate::config::conf::{self, ConfError, Problem, Severity, Sources};
 use crate::config::options::check::OptionsError;
 use crate::config::options::{Login, Options, Port};

@@ -7,7 +7,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use super::flags::{Flag, Section};
+use super::flag::{Flag, Section};
 use super::{CliError, Command, Words, Written};
 use crate::base::duration;
 use crate::base::limits;

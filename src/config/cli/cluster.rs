@@ -3,7 +3,7 @@
 //! nats: server/opts.go `overrideCluster`, `RoutesFromStr`
 
 use crate::base::limits;
-use crate::config::cli::flags::{Effect, Flag};
+use crate::config::cli::flag::{Effect, Flag};
 use crate::config::options::{Cluster, Listen, Login, Port};
 use crate::config::route_url::{RouteUrl, RouteUrlError};
 

@@ -1,101 +1,12 @@
-//! The flags of a server, each once: its names, its value, its line in the help, and its effect on
-//! the options.
+//! The flags of a server, each once.
 //!
 //! Parsing, the help, the man page and the completions of shells all use these tables.
 //! nats: main.go, server/opts.go `ConfigureOptions`
 
-use std::path::{Path, PathBuf};
-
 use crate::base::limits;
-use crate::config::cli::{CliError, Server, Words, Written, apply_login, cluster};
-use crate::config::options::{Cluster, Listen, Options, Port};
-
-/// A flag, and `A`: its effect.
-pub(super) struct Flag<A> {
-    /// Names, as in the help; each may be written with one dash or two.
-    pub(super) names: &'static [&'static str],
-    /// Its value, as in the help; empty if it takes none.
-    pub(super) argument: &'static str,
-    /// Lines of the help. Empty if it shares them with the next flag.
-    pub(super) help: &'static str,
-    /// Its effect.
-    pub(super) effect: A,
-}
-
-impl<A> Flag<A> {
-    /// True if a word of the command line, without dashes and value, means this flag.
-    pub(super) fn is_called(&self, name: &str) -> bool {
-        self.names.iter().any(|own| own.trim_start_matches('-') == name)
-    }
-
-    /// The most telling name, without dashes.
-    pub(super) fn long_name(&self) -> &'static str {
-        self.names.last().map_or("", |name| name.trim_start_matches('-'))
-    }
-}
-
-/// Flags under one heading of the help.
-pub(super) struct Section<A: 'static> {
-    /// Without colon; empty for the last one.
-    pub(super) title: &'static str,
-    /// In the order of the help.
-    pub(super) flags: &'static [Flag<A>],
-}
-
-/// The effect of a flag of a server, by the kind of its value.
-pub(super) enum Effect {
-    Text(fn(&mut Layer<'_>, &str)),
-    /// The same for a value that may be invalid.
-    Url(fn(&mut Layer<'_>, &str) -> Result<(), String>),
-    /// None if the value is empty.
-    Path(fn(&mut Layer<'_>, Option<PathBuf>)),
-    /// None if the value is 0.
-    Port(fn(&mut Layer<'_>, Option<Port>)),
-    Number(fn(&mut Layer<'_>, i64)),
-    Switch(fn(&mut Layer<'_>, bool)),
-    /// Does something else than set options.
-    Ask(for<'a> fn(&mut Server, Written<'a>, &mut Words<'a>) -> Result<(), CliError>),
-    /// Accepted for compatibility, without effect; the reason.
-    Nothing(Form, &'static str),
-    /// Accepted only if it is off; the reason.
-    Refused(Form, &'static str),
-}
-
-/// The form of a value that is not used.
-#[derive(Clone, Copy)]
-pub(super) enum Form {
-    Switch,
-    Number,
-    Word,
-}
-
-/// A flag that was given, with its value.
-#[derive(Clone)]
-pub(super) struct Override {
-    flag: &'static Flag<Effect>,
-    value: Value,
-}
-
-#[derive(Clone, PartialEq)]
-enum Value {
-    Text(String),
-    Path(PathBuf),
-    Port(Option<Port>),
-    Number(i64),
-    Switch(bool),
-    Unused,
-}
-
-/// Options while flags are laid over them, one after the other.
-pub(super) struct Layer<'a> {
-    pub(super) options: &'a mut Options,
-    pub(super) cluster: Cluster,
-    /// True if a flag gives some.
-    pub(super) has_routes: bool,
-    user: String,
-    password: String,
-    token: String,
-}
+use crate::config::cli::flag::{Effect, Flag, Form, Layer, Section, filled};
+use crate::config::cli::{apply_login, cluster};
+use crate::config::options::{Listen, Port};
 
 /// The first sections of the help; [`LAST`] ends it.
 pub(super) static SECTIONS: [Section<Effect>; 4] = [
@@ -333,84 +244,7 @@ pub(super) fn find(name: &str) -> Option<&'static Flag<Effect>> {
     shown.chain(&ABSENT).find(|flag| flag.is_called(name))
 }
 
-impl Flag<Effect> {
-    /// Reads its value. A flag that sets no options takes effect at once.
-    ///
-    /// # Errors
-    /// The value is missing, or not of this kind.
-    pub(super) fn read<'a>(
-        &'static self,
-        written: Written<'a>,
-        words: &mut Words<'a>,
-        server: &mut Server,
-    ) -> Result<(), CliError> {
-        let value = match self.effect {
-            Effect::Text(_) | Effect::Url(_) => Value::Text(words.text(written)?),
-            Effect::Path(_) => Value::Path(words.path(written)?),
-            Effect::Port(_) => Value::Port(words.port(written)?),
-            Effect::Number(_) => Value::Number(words.integer(written)?),
-            Effect::Switch(_) => Value::Switch(written.bool()?),
-            Effect::Ask(ask) => return ask(server, written, words),
-            Effect::Nothing(form, _) if form.is_on(written, words)? => Value::Unused,
-            Effect::Refused(form, why) if form.is_on(written, words)? => {
-                return Err(CliError::new(format!("-{}: {why}", written.name)));
-            }
-            Effect::Nothing(..) | Effect::Refused(..) => return Ok(()),
-        };
-        server.flags.overrides.push(Override { flag: self, value });
-        Ok(())
-    }
-}
-
-impl Form {
-    /// Reads the value. True if it asks for anything.
-    fn is_on<'a>(self, written: Written<'a>, words: &mut Words<'a>) -> Result<bool, CliError> {
-        match self {
-            Self::Switch => written.bool(),
-            Self::Number => words.integer(written).map(|_| true),
-            Self::Word => Ok(!matches!(words.value(written)?.as_encoded_bytes(), b"" | b"0")),
-        }
-    }
-}
-
-impl Override {
-    /// Sets the options.
-    ///
-    /// # Errors
-    /// An invalid URL, in the real server's words.
-    pub(super) fn lay(&self, layer: &mut Layer<'_>) -> Result<(), String> {
-        match (&self.flag.effect, &self.value) {
-            (Effect::Text(set), Value::Text(text)) => set(layer, text),
-            (Effect::Url(set), Value::Text(text)) => set(layer, text)?,
-            (Effect::Path(set), Value::Path(path)) => set(layer, filled(path)),
-            (Effect::Port(set), Value::Port(port)) => set(layer, *port),
-            (Effect::Number(set), Value::Number(number)) => set(layer, *number),
-            (Effect::Switch(set), Value::Switch(on)) => set(layer, *on),
-            _ => debug_assert!(self.notice().is_some(), "`Flag::read` keeps what is laid here"),
-        }
-        Ok(())
-    }
-
-    /// The notice about a flag without effect.
-    pub(super) fn notice(&self) -> Option<String> {
-        let Effect::Nothing(_, why) = self.flag.effect else { return None };
-        Some(format!("--{} has no effect: {why}", self.flag.long_name()))
-    }
-}
-
-impl PartialEq for Override {
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.flag, other.flag) && self.value == other.value
-    }
-}
-
-impl<'a> Layer<'a> {
-    pub(super) fn new(options: &'a mut Options) -> Self {
-        let cluster = options.cluster.take().unwrap_or_default();
-        let (user, password, token) = (String::new(), String::new(), String::new());
-        Self { options, cluster, has_routes: false, user, password, token }
-    }
-
+impl Layer<'_> {
     /// Completes settings that several flags form together.
     ///
     /// # Errors
@@ -438,8 +272,4 @@ fn trace_verbose(layer: &mut Layer<'_>, on: bool) {
 
 fn some(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
-}
-
-fn filled(path: &Path) -> Option<PathBuf> {
-    Some(path.to_owned()).filter(|path| !path.as_os_str().is_empty())
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::config::cli::client;
-use crate::config::cli::flags::{Flag, LAST, SECTIONS};
+use crate::config::cli::flag::Flag;
+use crate::config::cli::flags::{LAST, SECTIONS};
 
 /// The program in one line.
 pub(super) const TITLE: &str =

@@ -8,7 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use super::client;
-use super::flags::{Flag, LAST, SECTIONS};
+use super::flag::Flag;
+use super::flags::{LAST, SECTIONS};
 use super::help::{SYNTAX, TITLE, USAGE, entries};
 
 /// The words that begin an action of a client.
