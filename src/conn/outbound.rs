@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use crate::base::ids::Kind;
 use crate::base::limits::{REQUESTS_PENDING_MAX, ROUTE_PENDING_FACTOR, STALL_PENDING_PERCENT};
-use crate::conn::outbound::chunk::{Chunk, MAPPED_LEN};
+use crate::conn::outbound::chunk::Chunk;
+use crate::conn::outbound::spares::MAPPED_LEN;
 
 pub use crate::conn::outbound::spares::trim;
 

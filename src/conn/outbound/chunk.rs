@@ -10,11 +10,7 @@ use std::sync::Arc;
 
 use memmap2::{MmapMut, MmapOptions};
 
-use crate::conn::outbound::spares;
-
-/// Bytes of a mapping: enough that a lock and a few system calls cost little beside the write to a
-/// socket, and no more, since a thousand receivers may be that far behind at once.
-pub(super) const MAPPED_LEN: usize = 64 * 1024;
+use crate::conn::outbound::spares::{self, MAPPED_LEN};
 
 /// Bytes, and room for more.
 pub(super) enum Chunk {

@@ -8,7 +8,9 @@
 use memmap2::MmapMut;
 use parking_lot::Mutex;
 
-use crate::conn::outbound::chunk::MAPPED_LEN;
+/// Bytes of a mapping: enough that a lock and a few system calls cost little beside the write to a
+/// socket, and no more, since a thousand receivers may be that far behind at once.
+pub(super) const MAPPED_LEN: usize = 64 * 1024;
 
 /// Mappings that are kept: 16 MiB.
 const SPARES_MAX: usize = 16 * 1024 * 1024 / MAPPED_LEN;
