@@ -9,6 +9,8 @@
 //! Knows no socket; the time is an argument.
 //! nats: server/client.go `processMsgResults`, `deliverMsg`
 
+mod beyond;
+mod finder;
 mod matched;
 mod offer;
 mod ongoing;
@@ -35,10 +37,8 @@ use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::registry::turns::Turn;
 use crate::sublist::Entry;
-use crate::sublist::cache::{Cached, Lookup, MatchCache};
-use crate::sublist::result::MatchResult;
 
-use matched::Matched;
+use finder::{Finder, MATCH_NS};
 use offer::{Chosen, Offer, Picks};
 use row::{Groups, Scope};
 use tails::Tails;
@@ -46,12 +46,6 @@ use tails::Tails;
 pub use ongoing::{Ongoing, Resumed};
 pub use row::{Publisher, Row};
 pub use staging::{Budget, Staging, Unwritten};
-
-/// What parts of a delivery take, in nanoseconds about: to match anew, and for each branch on the
-/// way to the patterns and each target found.
-const MATCH_NS: usize = 300;
-const BRANCH_NS: usize = 30;
-const TARGET_NS: usize = 60;
 
 /// What it takes to list a subscription to `subject`, or to remove it, in nanoseconds about: each
 /// token of a pattern may be a branch of its own.
@@ -76,9 +70,7 @@ pub struct Delivery {
     pub turn: Arc<Turn>,
     /// Subscriptions removed since the memory that they had was put in order.
     pub removed: usize,
-    cache: MatchCache<Matched>,
-    /// Filled at a cache miss, then empty again.
-    result: MatchResult<Subscription>,
+    finder: Finder,
     /// A tail that had to be made.
     rewritten: Vec<u8>,
     /// Subscriptions that got their last message.
@@ -99,8 +91,7 @@ impl Delivery {
             now: Moment::START,
             turn: Arc::new(registry.turns.join()),
             removed: 0,
-            cache: MatchCache::new(),
-            result: MatchResult::new(),
+            finder: Finder::default(),
             rewritten: Vec::new(),
             spent: Vec::new(),
             picks: Picks {
@@ -138,31 +129,24 @@ impl Delivery {
         publisher: Publisher<'_>,
     ) -> Row {
         let mut row = Row::new(publish);
-        let subject = publish.subject;
-        let Delivery { cache, result, staging, .. } = self;
+        let Delivery { finder, staging, .. } = self;
         let mut uncached;
         let matched = match scope.shown {
-            None => lookup(cache, result, staging, account, subject, self.now),
+            None => finder.find(staging, account, publish.subject, self.now),
             Some(shown) => {
-                uncached = Matched::default();
-                find(&mut uncached, result, staging, account, subject, shown);
+                uncached = finder.find_shown(staging, account, publish.subject, shown);
                 &mut uncached
             }
         };
         if matched.is_empty() {
-            if !matched.is_taken {
-                row.extend(followers);
-                return row;
-            }
-            find(matched, result, staging, account, subject, subject);
+            row.extend(followers);
+            return row;
         }
-        let wide = matched.is_wide;
-        if wide && staging.is_too_long(matched.offers_ns(publish.len())) {
-            let whole = Ongoing::new(account, publish, scope.groups, publisher);
-            return self.leave(whole, row);
+        if matched.is_wide && staging.is_too_long(matched.offers_ns(publish.len())) {
+            return self.leave(Ongoing::new(account, publish, scope.groups, publisher), row);
         }
         let mut offer = Offer {
-            subject,
+            subject: publish.subject,
             shown: scope.shown,
             reply: publish.reply,
             publisher,
@@ -177,7 +161,7 @@ impl Delivery {
         loop {
             let plain = &matched.targets[..matched.plain_count];
             let mut delivered = match scope.plain {
-                true if wide => {
+                true if matched.is_wide => {
                     let (got, count) = offer.offer_many(&mut matched.bundles, plain);
                     if count < matched.bundles.len() + plain.len() {
                         let publish = if row.msgs == 1 { *publish } else { offer.follower() };
@@ -195,10 +179,7 @@ impl Delivery {
             if !offer.turn_to(&mut followers, &mut row) {
                 break;
             }
-            if let Some(target) = matched.only()
-                && row.reached
-                && !offer.traced
-            {
+            if let Some(target) = offer.only(matched, &row) {
                 offer.offer_run(target, &mut followers, &mut row);
                 break;
             }
@@ -265,8 +246,8 @@ impl Delivery {
     /// Hands all staged frames to their connections, those of `last` at the end.
     pub fn commit(&mut self, last: &Arc<Conn>) {
         // First, so that who has its PONG sees its messages counted.
-        if self.cache.num_matches() != self.counters.num_matches.load() {
-            self.counters.set_cache(&self.cache.stats());
+        if self.finder.cache.num_matches() != self.counters.num_matches.load() {
+            self.counters.set_cache(&self.finder.cache.stats());
         }
         self.staging.commit(&self.counters, last, self.now);
     }
@@ -302,47 +283,4 @@ fn own_subscription(account: &Account, reply: &[u8], conn: &Arc<Conn>) -> Option
     }
     drop(own);
     account.find_plain(reply, REPLY_LOOKS_MAX, |one| Arc::ptr_eq(one.conn(), conn))
-}
-
-/// What matches a subject, from the cache or else from the account.
-// A call with all that goes in and out of it would show in each message.
-#[inline(always)]
-fn lookup<'a>(
-    cache: &'a mut MatchCache<Matched>,
-    result: &mut MatchResult<Subscription>,
-    staging: &mut Staging,
-    account: &Account,
-    subject: &[u8],
-    now: Moment,
-) -> &'a mut Matched {
-    let stamp = account.stamp(subject);
-    match cache.lookup(account.id, subject, stamp, now) {
-        Lookup::Hit(matched) => matched,
-        Lookup::Miss(matched) => {
-            find(matched, result, staging, account, subject, subject);
-            matched
-        }
-    }
-}
-
-/// Fills an empty match with what matches `subject`. Clients get the message on `shown`.
-fn find(
-    matched: &mut Matched,
-    result: &mut MatchResult<Subscription>,
-    staging: &mut Staging,
-    account: &Account,
-    subject: &[u8],
-    shown: &[u8],
-) {
-    account.match_into(subject, result);
-    staging.add_work(match_ns(result));
-    matched.fill(account, subject, shown, result);
-    result.clear();
-}
-
-/// What it takes to find this, and to make it ready for delivery, in nanoseconds about.
-fn match_ns(result: &MatchResult<Subscription>) -> usize {
-    let members = result.groups().iter().map(|group| group.members().len());
-    let found = result.plain().len() + members.sum::<usize>();
-    MATCH_NS + BRANCH_NS * result.branch_count() + TARGET_NS * found
 }

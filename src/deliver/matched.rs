@@ -8,7 +8,7 @@
 use crate::account::Account;
 use crate::auth::permissions::RULE_NS;
 use crate::conn::subscription::Subscription;
-use crate::deliver::routed::Beyond;
+use crate::deliver::beyond::{Beyond, MixedGroup};
 use crate::deliver::staging::APPEND_NS;
 use crate::deliver::staging::sharing::Plan;
 use crate::deliver::staging::stage::{Receiver, Receivers};
@@ -205,10 +205,45 @@ impl Matched {
         std::mem::replace(self, Matched { is_taken: true, ..Matched::default() })
     }
 
-    pub(super) fn push(&mut self, subject: &[u8], subscription: &Subscription) {
+    fn push(&mut self, subject: &[u8], subscription: &Subscription) {
         let head = self.head(subject, subscription.sid());
         self.rules += subscription.rules();
         self.targets.push(Target::new(subscription, head));
+    }
+
+    /// Adds the groups that have members elsewhere.
+    #[cold]
+    fn push_mixed_groups(
+        &mut self,
+        account: &Account,
+        subject: &[u8],
+        shown: &[u8],
+        result: &MatchResult<Subscription>,
+    ) {
+        for group in result.groups() {
+            let is_remote = |member: &&Subscription| member.interest() != Interest::Local;
+            let Some(remote) = group.members().iter().find(is_remote) else { continue };
+            let local_start = self.targets.len();
+            let remote_start = self.beyond().remotes.len();
+            for member in group.members() {
+                match member.interest() {
+                    Interest::Local => self.push(shown, member),
+                    Interest::Route => self.beyond().push_member(account, subject, member),
+                    // They are in no group.
+                    Interest::Service => {}
+                }
+            }
+            let locals = local_start..self.targets.len();
+            let member = remote.clone();
+            let beyond = self.beyond();
+            let remotes = remote_start..beyond.remotes.len();
+            beyond.groups.push(MixedGroup { member, locals, remotes });
+        }
+    }
+
+    /// The part at other servers, made if it is the first.
+    fn beyond(&mut self) -> &mut Beyond {
+        self.beyond.get_or_insert_default()
     }
 
     /// Makes a bundle of the most common kind of targets, if it is common enough.

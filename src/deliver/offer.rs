@@ -67,6 +67,13 @@ impl<'a> Offer<'a> {
         true
     }
 
+    /// The only receiver of a row, if it has got the message before this one, and nothing is asked
+    /// about any of them.
+    #[inline(always)]
+    pub(super) fn only<'m>(&self, matched: &'m Matched, row: &Row) -> Option<&'m Target> {
+        matched.only().filter(|_| row.reached && !self.traced)
+    }
+
     /// Stages the message for `target`, which was given the one before, and those behind it, as
     /// many as there are and there is room for.
     #[inline(always)]

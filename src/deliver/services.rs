@@ -5,8 +5,8 @@
 
 use crate::codec::encoder;
 use crate::codec::headers::Requester;
+use crate::deliver::beyond::Beyond;
 use crate::deliver::offer::{self, Offer};
-use crate::deliver::routed::Beyond;
 
 /// What it takes to ask a service, in nanoseconds about.
 const ASK_NS: usize = 1_000;

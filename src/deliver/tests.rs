@@ -8,6 +8,7 @@ use crate::base::ids::{Kind, ServerId};
 use crate::base::subject;
 use crate::config::options::{self, Options, SubjectPermission};
 use crate::conn::taken::Taken;
+use crate::deliver::finder::BRANCH_NS;
 use crate::deliver::matched::{GROUP_NS, OFFER_NS};
 use crate::parser::{Followers, Op, Parser, Rules};
 use crate::registry::Registry;
@@ -323,6 +324,13 @@ fn what_is_staged_is_bounded_by_what_may_wait() {
     assert!(!bench.delivery.staging.is_full());
 }
 
+/// The lines of frames, as two subscriptions of one connection get a message in either order.
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.split_inclusive("\r\n").collect();
+    lines.sort_unstable();
+    lines
+}
+
 /// Whatever some receivers share, each gets what it would have got alone, in order.
 #[test]
 fn what_is_staged_for_many_at_once_is_what_each_of_them_gets() {
@@ -383,12 +391,6 @@ fn what_is_staged_for_many_at_once_is_what_each_of_them_gets() {
         }
         bench.delivery.commit(&conns[0]);
         for (conn, wanted) in conns.iter().zip(&wanted) {
-            // Two subscriptions of one connection get a message in either order.
-            let sorted = |text: &str| {
-                let mut frames: Vec<_> = text.split_inclusive("\r\n").map(str::to_owned).collect();
-                frames.sort_unstable();
-                frames
-            };
             let taken = bench.take(conn);
             assert_eq!(taken.len(), wanted.len(), "seed {seed}");
             assert_eq!(sorted(&taken), sorted(wanted), "seed {seed}");

@@ -1,0 +1,81 @@
+//! `Finder`: finds who gets what is published on a subject, in the match cache or anew.
+
+use crate::account::Account;
+use crate::base::moment::Moment;
+use crate::conn::subscription::Subscription;
+use crate::deliver::matched::Matched;
+use crate::deliver::staging::Staging;
+use crate::sublist::cache::{Cached, Lookup, MatchCache};
+use crate::sublist::result::MatchResult;
+
+/// What parts of a search take, in nanoseconds about: to match anew, and for each branch on the way
+/// to the patterns and each target found.
+pub(super) const MATCH_NS: usize = 300;
+pub(super) const BRANCH_NS: usize = 30;
+const TARGET_NS: usize = 60;
+
+/// The matches of one worker.
+#[derive(Default)]
+pub(super) struct Finder {
+    pub(super) cache: MatchCache<Matched>,
+    /// Filled at a cache miss, then empty again.
+    result: MatchResult<Subscription>,
+}
+
+impl Finder {
+    /// Finds who gets a message on `subject`.
+    // A call with all that goes in and out of it would show in each message.
+    #[inline(always)]
+    pub(super) fn find(
+        &mut self,
+        staging: &mut Staging,
+        account: &Account,
+        subject: &[u8],
+        now: Moment,
+    ) -> &mut Matched {
+        let stamp = account.stamp(subject);
+        match self.cache.lookup(account.id, subject, stamp, now) {
+            Lookup::Hit(matched) if !matched.is_taken => matched,
+            Lookup::Hit(matched) | Lookup::Miss(matched) => {
+                fill(matched, &mut self.result, staging, account, subject, subject);
+                matched
+            }
+        }
+    }
+
+    /// Finds who gets a message on `subject` that clients see on `shown`, for this once.
+    #[cold]
+    pub(super) fn find_shown(
+        &mut self,
+        staging: &mut Staging,
+        account: &Account,
+        subject: &[u8],
+        shown: &[u8],
+    ) -> Matched {
+        let mut matched = Matched::default();
+        fill(&mut matched, &mut self.result, staging, account, subject, shown);
+        matched
+    }
+}
+
+/// Fills an empty match with what matches `subject`. Clients get the message on `shown`.
+fn fill(
+    matched: &mut Matched,
+    result: &mut MatchResult<Subscription>,
+    staging: &mut Staging,
+    account: &Account,
+    subject: &[u8],
+    shown: &[u8],
+) {
+    account.match_into(subject, result);
+    staging.add_work(match_ns(result));
+    matched.fill(account, subject, shown, result);
+    result.clear();
+}
+
+/// What it takes to find this, and to make it ready for delivery, in nanoseconds about.
+fn match_ns(result: &MatchResult<Subscription>) -> usize {
+    let members = result.groups().iter().map(|group| group.members().len());
+    let found = result.plain().len() + members.sum::<usize>();
+    MATCH_NS + BRANCH_NS * result.branch_count() + TARGET_NS * found
+}
