@@ -64,6 +64,8 @@ pub struct System {
     conn: Arc<Conn>,
     look: Look,
     interest: Vec<(Arc<Account>, Subscription)>,
+    /// The accounts with lower ids have the services.
+    served: u32,
     /// Messages that it has sent.
     seq: u64,
 }
@@ -71,17 +73,24 @@ pub struct System {
 impl System {
     /// The machine of the connection `conn`, which offers its services in all accounts.
     pub fn new(registry: Arc<Registry>, conn: Arc<Conn>, look: Look) -> System {
-        let accounts = registry.accounts();
-        let mut system = System { registry, conn, look, interest: Vec::new(), seq: 0 };
-        accounts.iter().for_each(|account| system.serve(account));
+        let settings = registry.settings();
+        let mut system = System { registry, conn, look, interest: Vec::new(), served: 0, seq: 0 };
+        system.serve_all(&settings);
         system
+    }
+
+    /// Offers the services in all accounts where they are not offered yet.
+    fn serve_all(&mut self, settings: &Settings) {
+        let served = self.served;
+        settings.accounts.iter().filter(|one| one.id >= served).for_each(|one| self.serve(one));
+        self.served = settings.accounts.count();
     }
 
     /// Offers the services in an account.
     fn serve(&mut self, account: &Arc<Account>) {
-        for Service { subject, .. } in SERVICES {
-            let sid = (self.interest.len() + 1).to_string();
-            let interest = Subscription::service(&self.conn, subject.as_bytes(), sid.as_bytes());
+        for (at, Service { subject, .. }) in SERVICES.iter().enumerate() {
+            let subject = subject.as_bytes();
+            let interest = Subscription::service(&self.conn, &account.name, subject, at + 1);
             self.conn.subscriptions().insert(interest.clone());
             account.insert(interest.clone(), |_| {});
             self.interest.push((Arc::clone(account), interest));
@@ -93,7 +102,7 @@ impl System {
     fn answer(&mut self, msg: &RoutedMsg<'_>, delivery: &mut Delivery) -> Option<()> {
         let Publish { subject, reply, header_len, message, .. } = msg.publish;
         let service = SERVICES.iter().find(|service| service.subject.as_bytes() == subject)?;
-        let account = Arc::clone(self.registry.account(msg.account)?);
+        let account = Arc::clone(delivery.settings.accounts.find(msg.account)?);
         let requester = Requester::read(&message[..header_len?])?;
         let conn = self.registry.conn_in(requester.slot)?;
         if reply.is_empty() || conn.cid != requester.cid {
@@ -245,6 +254,10 @@ impl Machine for System {
 
     fn handle_deadline(&mut self, _delivery: &mut Delivery) -> Result<(), ProtoErr> {
         Ok(())
+    }
+
+    fn handle_news(&mut self, delivery: &mut Delivery) {
+        self.serve_all(&delivery.settings);
     }
 
     fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason {

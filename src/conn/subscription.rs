@@ -80,10 +80,12 @@ impl Subscription {
         })
     }
 
-    /// Interest of a service, whose requests the connection `conn` of this server gets.
-    pub fn service(conn: &Arc<Conn>, subject: &[u8], sid: &[u8]) -> Subscription {
+    /// Interest of a service in an account, whose requests the connection `conn` of this server
+    /// gets. `number` is its own in the account.
+    pub fn service(conn: &Arc<Conn>, account: &str, subject: &[u8], number: usize) -> Subscription {
+        let sid = format!("{account} {number}");
         let change = |head: &mut Head| head.interest = Interest::Service;
-        Subscription::with_head(conn, subject, None, sid, change)
+        Subscription::with_head(conn, subject, None, sid.as_bytes(), change)
     }
 
     fn with_head(
@@ -127,9 +129,18 @@ impl Subscription {
         &self.head().conn
     }
 
-    /// The client's name for it; of a remote one, its account.
+    /// The client's name for it; of a remote one, its account, of a service account and number.
     pub fn sid(&self) -> &[u8] {
         &self.0.slice[self.sid_at()..]
+    }
+
+    /// Its account, unless that is the account of its connection.
+    pub fn account(&self) -> Option<&[u8]> {
+        match self.interest() {
+            Interest::Local => None,
+            Interest::Route => Some(self.sid()),
+            Interest::Service => memchr::memrchr(b' ', self.sid()).map(|end| &self.sid()[..end]),
+        }
     }
 
     /// Each delivery has to be checked with [`can_deliver`](Self::can_deliver).

@@ -211,10 +211,7 @@ fn count(conn: &Conn, account: &Account) -> usize {
 
 /// A subscription of a client that is in an account, or of a route, is in that account.
 fn is_in(subscription: &Subscription, account: &Account) -> bool {
-    match subscription.interest() {
-        Interest::Local => true,
-        Interest::Route => subscription.sid() == account.name.as_bytes(),
-    }
+    subscription.account().is_none_or(|name| name == account.name.as_bytes())
 }
 
 impl Selected {
@@ -353,12 +350,17 @@ impl SubDetail {
     }
 }
 
-/// What a client calls it; of one that another server has announced, what RS+ said.
+/// What a client calls it; of a service, its number in the account; of one that another server has
+/// announced, what RS+ said.
 ///
 /// nats: server/route.go `processRemoteSub`
 fn sid(subscription: &Subscription) -> String {
     match subscription.interest() {
-        Interest::Local | Interest::Service => text(subscription.sid()),
+        Interest::Local => text(subscription.sid()),
+        Interest::Service => {
+            let account_len = subscription.account().map_or(0, <[u8]>::len);
+            text(subscription.sid()[account_len..].trim_ascii_start())
+        }
         Interest::Route => {
             let account = Some(subscription.sid()).filter(|_| !subscription.conn().is_dedicated());
             let subject = [subscription.subject()];

@@ -116,7 +116,7 @@ fn what_cannot_be_answered_is_not() {
 #[test]
 fn services_end_with_their_connection() {
     let mut served = Served::new(1);
-    let account = Arc::clone(&served.bench.registry.global);
+    let account = served.bench.registry.global();
     assert_eq!(account.with_sublist(|sublist| sublist.count()), 2);
     served.session.machine.close(ClosedReason::ServerShutdown, &mut served.bench.delivery);
     assert_eq!(account.with_sublist(|sublist| sublist.count()), 1);
@@ -153,4 +153,18 @@ fn requests_that_pile_up_are_dropped_and_counted_and_hold_up_nobody() {
     assert!(!system.conn.is_closed());
     let totals = bench.registry.totals();
     assert_eq!((totals.slow_consumers, totals.slow.total(), totals.out_msgs), (1, 0, 0));
+}
+
+#[test]
+fn accounts_that_come_later_have_the_services() {
+    let mut served = Served::new(1);
+    let registry = Arc::clone(&served.bench.registry);
+    registry.change_settings(Options { accounts: vec!["later".to_owned()], ..Options::default() });
+    served.bench.delivery.settings = registry.settings();
+    served.session.turn(None, &mut served.bench.delivery).unwrap();
+    let settings = registry.settings();
+    for account in settings.accounts.iter() {
+        let count = if *account.name == *"$G" { 2 } else { 1 };
+        assert_eq!(account.with_sublist(|sublist| sublist.count()), count, "{}", account.name);
+    }
 }
