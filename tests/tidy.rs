@@ -1,57 +1,14 @@
 //! The house rules that can be checked in text. Each message names the remedy.
 //!
-//! Reads the sources as lines; knows no Rust beyond comments, `use`, `mod` and `#[cfg(test)]`.
+//! Reads the sources as lines, as rustfmt leaves them; knows no Rust beyond comments, paths, `mod`,
+//! `#[cfg(test)]` and the heads of functions. The map of the rooms is the one in ARCHITECTURE.md.
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
-
-/// The seven floors, bottom first, and their rooms: a module at the top, or one in a folder of
-/// several rooms. A file may import only from rooms that stand before its own.
-const FLOORS: [&[&str]; 7] = [
-    &[
-        "base::ids",
-        "base::subject",
-        "base::duration",
-        "base::limits",
-        "base::closed_reason",
-        "base::quoted",
-        "base::errors",
-        "base::stats",
-        "base::moment",
-        "base::table",
-        "base::os_error",
-        "base::fuzzing",
-        "base::sync",
-        "config::compression",
-        "config::route_url",
-        "config::options",
-    ],
-    &[
-        "codec::headers",
-        "codec::escaping",
-        "codec::info",
-        "codec::connect",
-        "codec::http_head",
-        "parser",
-        "codec::encoder",
-    ],
-    &[
-        "config::conf",
-        "config::cli",
-        "sublist",
-        "conn::outbound",
-        "auth::permissions",
-        "machine::pings",
-        "auth",
-    ],
-    &["conn", "account", "registry::turns", "registry::accounts", "registry::settings", "registry"],
-    &["deliver", "machine", "machine::session", "client", "route", "monitor", "system"],
-    &["clock", "logging", "tool::line_client", "tool::commands", "net"],
-    &["server", "program", "internals", "lib", "main"],
-];
 
 /// Floors 1 to 5 decide and do no I/O.
 const CORE_FLOORS: usize = 5;
@@ -71,6 +28,14 @@ const BANNED_IN_CORE: [(&str, &str); 9] = [
 
 const COLUMNS_MAX: usize = 100;
 
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// One flat literal each: a list of cases, and the members of a page.
+const LONG_FUNCTIONS: [(&str, &str); 2] = [
+    ("src/config/conf/tests.rs", "refusals_have_the_real_servers_texts"),
+    ("src/monitor/varz.rs", "varz"),
+];
+
 /// The folders of this package; `tests/interop` holds packages of its own.
 const FOLDERS: [&str; 4] = ["src", "tests", "benches", "examples"];
 
@@ -84,17 +49,53 @@ struct Source {
     test_only: bool,
 }
 
-impl Source {
-    /// The room that it belongs to.
-    fn room(&self) -> String {
-        room(&self.path.trim_end_matches(".rs").replace('/', "::"))
+/// The rooms, the lowest first: files, with the numbers of their floors. A file may import only
+/// from rooms that stand before its own.
+struct Map(Vec<(usize, String)>);
+
+impl Map {
+    /// As the table in ARCHITECTURE.md has it. A file of a folder whose front stands before it
+    /// belongs to the room of that front.
+    fn read() -> Map {
+        let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+        let (_, section) = text.split_once("\n## 3. ").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        Map::of(section)
+    }
+
+    fn of(table: &str) -> Map {
+        let mut map = Map(Vec::new());
+        let mut floor = 0;
+        for row in table.lines().filter(|line| line.starts_with('|')) {
+            let named = row.split('|').nth(1).unwrap();
+            floor += usize::from(named.contains("**"));
+            for file in named_files(named).into_iter().filter(|name| name.ends_with(".rs")) {
+                if map.place(&file).is_none() {
+                    map.0.push((floor, file));
+                }
+            }
+        }
+        map
+    }
+
+    /// The rank of the room that a file belongs to, and its floor.
+    fn place(&self, file: &str) -> Option<(usize, usize)> {
+        let is_in = |room: &str| file == room || is_below(file, room);
+        let place = |(rank, (floor, room)): (usize, &(usize, String))| {
+            is_in(room).then_some((rank, *floor))
+        };
+        self.0.iter().enumerate().find_map(place)
     }
 
     /// It only declares the rooms of its folder.
-    fn is_front(&self) -> bool {
-        let prefix = format!("{}::", self.room());
-        place(&self.room()).is_none() && rooms().any(|(_, name)| name.starts_with(&prefix))
+    fn is_front(&self, file: &str) -> bool {
+        self.place(file).is_none() && self.0.iter().any(|(_, room)| is_below(room, file))
     }
+}
+
+/// The file `front` declares the folder that a file is in.
+fn is_below(file: &str, front: &str) -> bool {
+    file.strip_prefix(front.trim_end_matches(".rs")).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn root() -> PathBuf {
@@ -186,41 +187,47 @@ fn test_children(source: &Source) -> Vec<String> {
     tests.map(|(name, _)| child_path(source, &name)).collect()
 }
 
-/// All rooms, with their floors, bottom first.
-fn rooms() -> impl Iterator<Item = (usize, &'static str)> {
-    (1..).zip(FLOORS).flat_map(|(floor, rooms)| rooms.iter().map(move |room| (floor, *room)))
+/// A path of modules that a file names, as far as it leads to a file.
+struct Import {
+    line: usize,
+    path: String,
+    /// In `src/`; none if the path does not begin with a module.
+    file: Option<String>,
 }
 
-/// Place of a room in the map: floor from 1, and rank over all floors.
-fn place(room: &str) -> Option<(usize, usize)> {
-    rooms().enumerate().find(|(_, (_, name))| *name == room).map(|(rank, (floor, _))| (floor, rank))
-}
-
-/// The room of a path such as `base::ids::Cid` or `parser::line`.
-fn room(path: &str) -> String {
-    let mut parts = path.split("::");
-    let first = parts.next().unwrap_or_default();
-    let inner = parts.next().map(|second| format!("{first}::{second}"));
-    inner.filter(|name| place(name).is_some()).unwrap_or_else(|| first.to_owned())
-}
-
-/// The rooms named as `crate::path` or in `crate::{a, b::{c, d}}`, with the line.
-fn imports(source: &Source) -> Vec<(usize, String)> {
+/// What a file names as `crate::path` or `super::path`, or in `{a, b::{c, d}}` behind that.
+fn imports(source: &Source, files: &BTreeSet<&str>) -> Vec<Import> {
+    let parent = source.path.rsplit_once('/').map_or("", |(folder, _)| folder).replace('/', "::");
     let mut found = Vec::new();
-    for (index, (number, line)) in source.code.iter().enumerate() {
-        for (at, _) in line.match_indices("crate::") {
-            let rest = &line[at + "crate::".len()..];
-            let behind = source.code[index + 1..].iter().take(IMPORT_LINES_MAX);
-            let text: Vec<&str> =
-                std::iter::once(rest).chain(behind.map(|(_, line)| line.as_str())).collect();
-            found.extend(paths(&text.join(" "), 2).iter().map(|path| (*number, room(path))));
+    for (index, (line, code)) in source.code.iter().enumerate() {
+        for (root, base) in [("crate::", ""), ("super::", parent.as_str())] {
+            for (at, _) in code.match_indices(root) {
+                let behind = source.code[index + 1..].iter().take(IMPORT_LINES_MAX);
+                let text: Vec<&str> = iter::once(&code[at + root.len()..])
+                    .chain(behind.map(|(_, line)| line.as_str()))
+                    .collect();
+                found.extend(paths(&text.join(" "), PATH_WORDS_MAX).into_iter().map(|path| {
+                    let path = if base.is_empty() { path } else { format!("{base}::{path}") };
+                    Import { line: *line, file: file_of(&path, files), path }
+                }));
+            }
         }
     }
     found
 }
 
+/// The file of the longest part of a path that has one.
+fn file_of(path: &str, files: &BTreeSet<&str>) -> Option<String> {
+    let words: Vec<&str> = path.split("::").collect();
+    let file = |count: usize| format!("{}.rs", words[..count].join("/"));
+    (1..=words.len()).rev().map(file).find(|file| files.contains(file.as_str()))
+}
+
 /// Lines that one `use` takes at most.
 const IMPORT_LINES_MAX: usize = 20;
+
+/// Words of a path that are looked at: no module lies deeper.
+const PATH_WORDS_MAX: usize = 5;
 
 /// The paths at the start of a text, braces spelt out, of so many words at most.
 fn paths(text: &str, words_max: usize) -> Vec<String> {
@@ -271,15 +278,17 @@ fn report(problems: &[String]) {
 }
 
 #[test]
-fn every_module_is_in_the_map() {
+fn every_file_is_in_the_map() {
+    let map = Map::read();
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let named: BTreeSet<String> = named_files(&text).into_iter().collect();
     let mut problems = Vec::new();
-    for source in sources().iter().filter(|source| !source.is_front()) {
-        if place(&source.room()).is_none() {
+    for source in sources().iter().filter(|source| !source.test_only) {
+        let path = &source.path;
+        if !named.contains(path) || map.place(path).is_none() && !map.is_front(path) {
             problems.push(format!(
-                "src/{}: add `{}` to FLOORS in tests/tidy.rs, above what it imports, and to \
-                 ARCHITECTURE.md",
-                source.path,
-                source.room()
+                "src/{path}: say in ARCHITECTURE.md, section 3, what lives there, below what it \
+                 imports"
             ));
         }
     }
@@ -288,24 +297,25 @@ fn every_module_is_in_the_map() {
 
 #[test]
 fn imports_follow_the_map() {
+    let (map, sources) = (Map::read(), sources());
+    let files = sources.iter().map(|source| source.path.as_str()).collect();
     let mut problems = Vec::new();
-    for source in sources().iter().filter(|source| !source.test_only) {
-        let own_room = source.room();
-        let Some((_, own)) = place(&own_room) else { continue };
-        if matches!(own_room.as_str(), "internals" | "lib" | "main") {
+    for source in sources.iter().filter(|source| !source.test_only) {
+        let Some((own, _)) = map.place(&source.path) else { continue };
+        if ["internals.rs", "lib.rs", "main.rs"].contains(&source.path.as_str()) {
             continue;
         }
-        for (line, name) in imports(source) {
+        for Import { line, path, file } in imports(source, &files) {
             let here = format!("src/{}:{line}", source.path);
-            match place(&name) {
-                _ if name == own_room => {}
-                Some((_, rank)) if rank < own => {}
-                Some(_) => problems.push(format!(
-                    "{here}: `{name}` stands after `{own_room}` in the map; move what is needed \
-                     down to a room before both, or hand it in as an argument"
+            match file.as_deref().and_then(|file| map.place(file)) {
+                Some((rank, _)) if rank <= own => {}
+                Some((rank, _)) => problems.push(format!(
+                    "{here}: `{}` stands after `{}` in ARCHITECTURE.md, section 3; move what is \
+                     needed down to a room before both, or hand it in as an argument",
+                    map.0[rank].1, map.0[own].1
                 )),
                 None => problems.push(format!(
-                    "{here}: import `{name}` from the module that defines it, not through lib.rs"
+                    "{here}: import `{path}` from the module that defines it, not through lib.rs"
                 )),
             }
         }
@@ -313,11 +323,66 @@ fn imports_follow_the_map() {
     report(&problems);
 }
 
+/// A file and those of its folder may name each other; two files of one folder may not, neither
+/// through others.
+#[test]
+fn no_files_of_a_room_import_each_other() {
+    let (map, sources) = (Map::read(), sources());
+    let files = sources.iter().map(|source| source.path.as_str()).collect();
+    let mut arrows: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for source in sources.iter().filter(|source| !source.test_only) {
+        for import in imports(source, &files) {
+            let own = map.place(&source.path);
+            let Some(file) = import.file.filter(|file| map.place(file) == own) else { continue };
+            if let Some((from, to)) = siblings(&source.path, &file) {
+                let here = format!("src/{}:{}", source.path, import.line);
+                arrows.entry(from).or_default().entry(to).or_insert(here);
+            }
+        }
+    }
+    let mut problems = Vec::new();
+    for (from, targets) in &arrows {
+        for (to, here) in targets {
+            if leads_to(&arrows, to, from) {
+                problems.push(format!(
+                    "{here}: `{from}` imports `{to}`, which imports it too; move what both need to \
+                     a file of its own"
+                ));
+            }
+        }
+    }
+    report(&problems);
+}
+
+/// The modules of one folder that two files are in, unless one file declares the other's folder.
+fn siblings(one: &str, other: &str) -> Option<(String, String)> {
+    let (one, other) = (one.trim_end_matches(".rs"), other.trim_end_matches(".rs"));
+    let words = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
+    let (one, other) = (words(one), words(other));
+    let common = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
+    let module = |path: &[String]| path.get(..=common).map(|words| words.join("/"));
+    module(&one).zip(module(&other))
+}
+
+fn leads_to<V>(arrows: &BTreeMap<String, BTreeMap<String, V>>, from: &str, to: &str) -> bool {
+    let (mut open, mut seen) = (vec![from], BTreeSet::new());
+    while let Some(at) = open.pop() {
+        if at == to {
+            return true;
+        }
+        if seen.insert(at) {
+            open.extend(arrows.get(at).into_iter().flat_map(|to| to.keys().map(String::as_str)));
+        }
+    }
+    false
+}
+
 #[test]
 fn the_core_does_no_io() {
+    let map = Map::read();
     let mut problems = Vec::new();
     for source in sources().iter().filter(|source| !source.test_only) {
-        if place(&source.room()).is_none_or(|(floor, _)| floor > CORE_FLOORS) {
+        if map.place(&source.path).is_none_or(|(_, floor)| floor > CORE_FLOORS) {
             continue;
         }
         for (number, line) in &source.code {
@@ -328,6 +393,94 @@ fn the_core_does_no_io() {
                         source.path
                     ));
                 }
+            }
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn functions_are_short() {
+    let mut problems = Vec::new();
+    for file in FOLDERS.iter().flat_map(|folder| rust_files(&root().join(folder))) {
+        let text = fs::read_to_string(&file).unwrap();
+        let path = file.strip_prefix(root()).unwrap().display().to_string();
+        for (number, name, len) in functions(&text) {
+            if len > FUNCTION_LINES_MAX && !LONG_FUNCTIONS.contains(&(path.as_str(), name)) {
+                problems.push(format!(
+                    "{path}:{number}: `{name}` has {len} lines; give a part of it a name, so that \
+                     {FUNCTION_LINES_MAX} are enough"
+                ));
+            }
+        }
+    }
+    report(&problems);
+}
+
+/// The functions of a formatted text: first line, name, count of lines.
+fn functions(text: &str) -> Vec<(usize, &str, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut functions = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(("fn", name)) = declared(line) else { continue };
+        let blanks = &line[..line.len() - line.trim_start().len()];
+        let is_end = |rest: &str| rest == "}" || rest.starts_with(')') && rest.ends_with(';');
+        let is_last = |line: &&str| line.strip_prefix(blanks).is_some_and(is_end);
+        let is_whole = line.ends_with('}') || line.ends_with(';');
+        let more = lines[index..].iter().position(is_last);
+        let len = if is_whole { 1 } else { more.map_or(1, |more| more + 1) };
+        functions.push((index + 1, name, len));
+    }
+    functions
+}
+
+/// The kind and the name of what a line declares.
+fn declared(line: &str) -> Option<(&str, &str)> {
+    let mut line = line.trim_start();
+    if let Some(rest) = line.strip_prefix("pub") {
+        line = match rest.split_once(") ") {
+            Some((scope, rest)) if scope.starts_with('(') => rest,
+            _ => rest.trim_start(),
+        };
+    }
+    for word in ["default ", "async ", "unsafe ", "const fn "] {
+        if let Some(rest) = line.strip_prefix(word) {
+            line = if word == "const fn " { &line["const ".len()..] } else { rest };
+        }
+    }
+    let (kind, rest) = line.split_once(' ')?;
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    let known = ["fn", "const", "static", "trait"].contains(&kind);
+    (known && end > 0).then_some((kind, &rest[..end]))
+}
+
+/// Types are left to the compiler: who uses one need not name it.
+#[test]
+fn what_is_public_is_used_elsewhere() {
+    let texts = [&FOLDERS[..], &["fuzz/fuzz_targets"]].concat();
+    let texts = texts.iter().flat_map(|folder| rust_files(&root().join(folder)));
+    let words: BTreeMap<PathBuf, BTreeSet<String>> = texts
+        .map(|file| {
+            let text = fs::read_to_string(&file).unwrap();
+            let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let words = words.map(str::to_owned).collect();
+            (file, words)
+        })
+        .collect();
+    let mut problems = Vec::new();
+    for source in sources() {
+        let own = root().join("src").join(&source.path);
+        for (number, line) in &source.code {
+            let Some((_, name)) = declared(line).filter(|_| line.trim_start().starts_with("pub"))
+            else {
+                continue;
+            };
+            if !words.iter().any(|(file, words)| *file != own && words.contains(name)) {
+                problems.push(format!(
+                    "src/{}:{number}: no other file names `{name}`: without `pub` the compiler \
+                     tells when nobody uses it any more",
+                    source.path
+                ));
             }
         }
     }
@@ -410,27 +563,9 @@ fn nothing_unwraps_outside_tests() {
     report(&problems);
 }
 
-#[test]
-fn architecture_names_every_file() {
-    let Ok(text) = fs::read_to_string(root().join("ARCHITECTURE.md")) else {
-        return;
-    };
-    let named = named_files(&text);
-    let mut problems = Vec::new();
-    for source in sources().iter().filter(|source| !source.test_only) {
-        if !named.contains(&source.path) {
-            problems.push(format!(
-                "src/{}: say in ARCHITECTURE.md, section 3, what lives there",
-                source.path
-            ));
-        }
-    }
-    report(&problems);
-}
-
-/// The paths a text names, with `conf/{lex,parse}.rs` spelt out.
-fn named_files(text: &str) -> BTreeSet<String> {
-    let mut named = BTreeSet::new();
+/// The paths a text names, in order, with `conf/{lex,parse}.rs` spelt out.
+fn named_files(text: &str) -> Vec<String> {
+    let mut named = Vec::new();
     let part = |c: char| c.is_ascii_alphanumeric() || "_/.{,}".contains(c);
     // A blank after a comma inside braces does not end the name.
     for word in text.replace(", ", ",").split(|c| !part(c)) {
@@ -449,7 +584,7 @@ fn named_files(text: &str) -> BTreeSet<String> {
 fn names_in_braces_are_spelt_out() {
     let named = named_files("`conf.rs`, `conf/{lex,parse}.rs`, `src/net/{a, b}.rs`");
     for path in ["conf.rs", "conf/lex.rs", "conf/parse.rs", "net/a.rs", "net/b.rs"] {
-        assert!(named.contains(path), "{path} in {named:?}");
+        assert!(named.iter().any(|name| name == path), "{path} in {named:?}");
     }
 }
 
@@ -458,6 +593,38 @@ fn grouped_imports_are_read() {
     let text = "{ parser, base::{ids::{Cid, Kind}, limits}, codec::info::Info };";
     assert_eq!(paths(text, 2), ["parser", "base::ids", "base::limits", "codec::info"]);
     assert_eq!(paths("conn::Conn;", 2), ["conn::Conn"]);
-    assert_eq!(room("conn::Conn"), "conn");
-    assert_eq!(room("base::ids::Cid"), "base::ids");
+}
+
+#[test]
+fn a_room_is_a_file_with_its_folder() {
+    let map = Map::of(
+        "| **1 base** |\n| `base/ids.rs` |\n| **2 shared** |\n| `conn/{queue,piece}.rs` |\n\
+         | `conn.rs`, `conn/{flow,lag}.rs` |",
+    );
+    assert_eq!(map.place("base/ids.rs"), Some((0, 1)));
+    assert_eq!(map.place("conn/piece.rs"), Some((2, 2)));
+    assert_eq!(map.place("conn/flow.rs"), map.place("conn.rs"));
+    assert!(map.is_front("base.rs") && !map.is_front("conn.rs"));
+    let files = BTreeSet::from(["base.rs", "base/ids.rs", "conn.rs"]);
+    assert_eq!(file_of("base::ids::Cid", &files).as_deref(), Some("base/ids.rs"));
+    assert_eq!(file_of("Server", &files), None);
+}
+
+#[test]
+fn circles_are_found_between_siblings() {
+    let both = |one: &str, other: &str| Some((one.to_owned(), other.to_owned()));
+    assert_eq!(siblings("net/drive/shared.rs", "net/http.rs"), both("net/drive", "net/http"));
+    assert_eq!(siblings("net/drive.rs", "net/drive/shared.rs"), None);
+    let arrow = |to: &str| BTreeMap::from([(to.to_owned(), ())]);
+    let arrows = BTreeMap::from(["a", "b"].map(|name| (name.to_owned(), arrow("c"))));
+    assert!(leads_to(&arrows, "a", "c") && !leads_to(&arrows, "c", "b"));
+}
+
+#[test]
+fn functions_are_measured() {
+    let text = "fn one() {}\nimpl A {\n    pub(super) const fn two(\n    ) {\n    }\n}\n";
+    assert_eq!(functions(text), [(1, "one", 1), (3, "two", 3)]);
+    assert_eq!(declared("pub const LEN: usize = 3;"), Some(("const", "LEN")));
+    assert_eq!(declared("    pub(crate) async fn go<T>("), Some(("fn", "go")));
+    assert_eq!(declared("pub struct Fn {"), None);
 }

@@ -93,7 +93,7 @@ impl Counters {
 
     /// The values now; fields may be some messages apart from each other.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self) -> Snapshot {
         Snapshot {
             in_msgs: self.in_msgs.load(),
             in_bytes: self.in_bytes.load(),

@@ -313,7 +313,7 @@ impl Stats {
 
 impl SubDetail {
     /// A subscription where its connection is known.
-    pub fn of_client(subscription: &Subscription) -> SubDetail {
+    fn of_client(subscription: &Subscription) -> SubDetail {
         SubDetail {
             account: None,
             account_tag: None,
@@ -336,7 +336,7 @@ impl SubDetail {
     }
 
     /// A subscription of a connection that has ended, and its limit with it.
-    pub fn of_closed(subscription: &ClosedSubscription, cid: Cid, account: &str) -> SubDetail {
+    fn of_closed(subscription: &ClosedSubscription, cid: Cid, account: &str) -> SubDetail {
         SubDetail {
             account: Some(account.to_owned()),
             account_tag: Some(account.to_owned()),

@@ -131,7 +131,7 @@ impl Play {
     }
 
     /// One operation.
-    pub(crate) fn act(&mut self, op: u8, one: usize, two: usize) {
+    fn act(&mut self, op: u8, one: usize, two: usize) {
         let count = self.world.servers.len();
         let (server, client) = (one % count, one / 16 % CLIENTS);
         match op % 32 {

@@ -436,7 +436,7 @@ impl State {
 /// The index of an account in a pool of that size.
 ///
 /// nats: server/route.go `computeRoutePoolIdx`
-pub fn pool_index(account: &str, pool_size: usize) -> usize {
+fn pool_index(account: &str, pool_size: usize) -> usize {
     if pool_size <= 1 {
         return 0;
     }

@@ -20,20 +20,20 @@ use crate::base::moment::Moment;
 use crate::base::stats::CacheStats;
 
 /// Most slots of one cache: beyond, a subject costs a match of some 100 ns now and then.
-pub const SLOTS_MAX: usize = 8192;
+const SLOTS_MAX: usize = 8192;
 
 /// Slots of a cache that has been used once.
 const SLOTS_MIN: usize = 64;
 
 /// Misses that are further apart do not make a cache grow. A match costs some 300 ns: more slots
 /// would save less than a hundredth of a thread, and take 350 bytes for each subject.
-pub const MISS_SPAN_MAX: Duration = Duration::from_micros(100);
+const MISS_SPAN_MAX: Duration = Duration::from_micros(100);
 
 /// Most bytes that the values may keep on the heap: a wide fan-out times many subjects adds up.
-pub const HEAP_BYTES_MAX: usize = 32 << 20;
+const HEAP_BYTES_MAX: usize = 32 << 20;
 
 /// Longest subject that is kept.
-pub const SUBJECT_LEN_MAX: usize = 512;
+const SUBJECT_LEN_MAX: usize = 512;
 
 /// A value of a cache, to be filled again and again.
 pub trait Cached: Default {

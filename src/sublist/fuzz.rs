@@ -155,7 +155,7 @@ impl Round {
 }
 
 /// A subject from four bytes: few short tokens, so that operations meet. May be invalid.
-pub(super) fn subject_from(bytes: &[u8]) -> Vec<u8> {
+fn subject_from(bytes: &[u8]) -> Vec<u8> {
     const TOKENS: [&[u8]; 16] = [
         b"a",
         b"b",
@@ -230,6 +230,29 @@ impl Play {
         }
         sub
     }
+
+    /// Walks over all, removes all, and asserts that nothing is left.
+    fn finish(self, mut cache: MatchCache<MatchResult<Sub>>) {
+        let Play { mut list, subs, mut round, .. } = self;
+        let listed: BTreeSet<u32> = list.iter().map(|sub| sub.0.id).collect();
+        assert_eq!(list.iter().count(), subs.len());
+        assert_eq!(listed, subs.iter().map(|sub| sub.0.id).collect());
+        while !round.step(&list, &subs, 3) {}
+        let mut all = Round::new(&subs);
+        while !all.step(&list, &subs, 5) {}
+        assert_eq!(all.visited, all.steady);
+        let key = (b"no such subject".to_vec(), None);
+        assert_eq!(list.announced_count(&key.0, key.1), 0);
+        for sub in &subs {
+            assert!(list.remove(sub));
+        }
+        cache.clear();
+        for sub in &subs {
+            assert_eq!(Rc::strong_count(&sub.0), 1, "an entry is still held");
+        }
+        assert_eq!(list.count(), 0);
+        list.assert_bare();
+    }
 }
 
 /// Applies operations of five bytes each to a sublist and to a list; ends in assertions.
@@ -288,25 +311,7 @@ pub fn fuzz_sublist_ops(data: &[u8]) {
         }
         assert_eq!(play.list.count(), play.subs.len());
     }
-    let Play { mut list, subs, mut round, .. } = play;
-    let listed: BTreeSet<u32> = list.iter().map(|sub| sub.0.id).collect();
-    assert_eq!(list.iter().count(), subs.len());
-    assert_eq!(listed, subs.iter().map(|sub| sub.0.id).collect());
-    while !round.step(&list, &subs, 3) {}
-    let mut all = Round::new(&subs);
-    while !all.step(&list, &subs, 5) {}
-    assert_eq!(all.visited, all.steady);
-    let key = (b"no such subject".to_vec(), None);
-    assert_eq!(list.announced_count(&key.0, key.1), 0);
-    for sub in &subs {
-        assert!(list.remove(sub));
-    }
-    cache.clear();
-    for sub in &subs {
-        assert_eq!(Rc::strong_count(&sub.0), 1, "an entry is still held");
-    }
-    assert_eq!(list.count(), 0);
-    list.assert_bare();
+    play.finish(cache);
 }
 
 impl Sublist<Sub> {

@@ -180,7 +180,7 @@ impl<'a> Field<'a> {
     }
 
     /// A duration string with its sign, in nanoseconds.
-    pub(super) fn duration_ns(&self) -> Result<i64, Problem> {
+    fn duration_ns(&self) -> Result<i64, Problem> {
         duration::parse_ns(self.text()?)
             .map_err(|error| self.error(format!("error parsing {}: {error}", self.name)))
     }

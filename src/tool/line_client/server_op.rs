@@ -18,11 +18,11 @@ use crate::codec::headers;
 use crate::codec::info::Info;
 
 /// Longest line, bytes. INFO lists every server of the cluster in one.
-pub const LINE_MAX: usize = 64 * 1024;
+const LINE_MAX: usize = 64 * 1024;
 
 /// Largest accepted message, header block included, bytes: the largest `max_payload` possible
 /// with the default `max_pending`.
-pub const MESSAGE_MAX: usize = 64 * 1024 * 1024;
+const MESSAGE_MAX: usize = 64 * 1024 * 1024;
 
 /// One whole operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
