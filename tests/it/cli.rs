@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::support::{Client, PATIENCE, Server, Which};
 
 fn run(which: Which, args: &[&str]) -> Output {
-    let executable = which.executable().unwrap();
+    let executable = which.executable();
     Command::new(executable).args(args).output().expect("it runs")
 }
 
@@ -182,7 +182,7 @@ fn a_failed_start_leaves_no_files() {
 }
 
 fn run_with_input(args: &[&OsStr], input: &[u8]) -> Output {
-    let mut command = Command::new(Which::Dialtone.executable().unwrap());
+    let mut command = Command::new(Which::Dialtone.executable());
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();

@@ -1,8 +1,8 @@
 //! One binary for all tests that speak to a server process: dialtone, and the real one beside it.
 //!
-//! `NATS_SERVER` names the real server's executable (else `target/interop/`, else `PATH`); without
-//! it the comparing half of a test is skipped with a line that says so, unless
-//! `DIALTONE_REQUIRE_NATS_SERVER=1`.
+//! `NATS_SERVER` names the real server's executable (else `target/interop/`, else `PATH`). If there
+//! is none when the tests are compiled, those that need it are ignored, by name, unless
+//! `DIALTONE_REQUIRE_NATS_SERVER=1`; and they fail if it is not there when they run.
 
 // A test that cannot go on ends by panicking.
 #![allow(clippy::unwrap_used)]

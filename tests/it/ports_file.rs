@@ -7,7 +7,7 @@ for_both! {
         let server = Server::with().monitored().start(which);
         let path = server.ports_file().expect("readiness means that it is written");
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let executable = which.executable().unwrap();
+        let executable = which.executable();
         let executable = executable.file_name().unwrap().to_str().unwrap();
         assert_eq!(name, format!("{executable}_{}.ports", server.pid()));
         let ports: serde_json::Value =

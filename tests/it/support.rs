@@ -30,25 +30,33 @@ macro_rules! for_both {
 
             #[test]
             fn dialtone() {
-                let which = $crate::support::Which::Dialtone;
-                if which.available() {
-                    with(which);
-                }
+                with($crate::support::Which::Dialtone);
             }
 
             #[test]
+            #[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
             fn real() {
-                let which = $crate::support::Which::Real;
-                if which.available() {
-                    with(which);
-                }
+                with($crate::support::Which::Real);
             }
         }
     )*};
 }
 
-/// Subscriptions that dialtone has itself, for its services.
-pub(crate) const OWN_SUBSCRIPTIONS: usize = 1;
+/// Subscriptions that dialtone has itself, for its services in `$G` and `$SYS`.
+pub(crate) const OWN_SUBSCRIPTIONS: usize = 2;
+
+/// Makes a test that starts servers of these kinds.
+macro_rules! test_of {
+    ($name:ident [$(Dialtone)*] $body:block) => {
+        #[test]
+        fn $name() $body
+    };
+    ($name:ident [$($which:ident)*] $body:block) => {
+        #[test]
+        #[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
+        fn $name() $body
+    };
+}
 
 /// Time to wait for something that must happen. Reaching it is a failure, so it is long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -47,10 +47,20 @@ for_both! {
     }
 }
 
-const PAIRS: [[Which; 2]; 3] = [[Dialtone, Dialtone], [Dialtone, Real], [Real, Dialtone]];
+/// Makes tests of each function, with each pair of servers.
+macro_rules! for_pairs {
+    ($($(#[doc = $doc:literal])* fn $name:ident($pair:ident) $body:block)*) => {$(
+        $(#[doc = $doc])*
+        mod $name {
+            use super::*;
 
-fn pairs() -> impl Iterator<Item = [Which; 2]> {
-    PAIRS.into_iter().filter(|pair| pair.iter().all(|which| which.available()))
+            fn with($pair: [Which; 2]) $body
+
+            test_of! { dialtone [Dialtone Dialtone] { with([Dialtone, Dialtone]); } }
+            test_of! { dialtone_and_real [Dialtone Real] { with([Dialtone, Real]); } }
+            test_of! { real_and_dialtone [Real Dialtone] { with([Real, Dialtone]); } }
+        }
+    )*};
 }
 
 /// Members of one group, and the numbers of the messages that they have got.
@@ -107,12 +117,11 @@ fn publish(client: &mut Client, subject: &str, numbers: Range<usize>) {
     client.fence();
 }
 
-/// One member stays where the messages are published, one comes and goes elsewhere.
-#[test]
-fn nothing_is_lost_while_a_member_comes_and_goes() {
-    const ROUNDS: usize = 200;
-    const MESSAGES: usize = 20;
-    for pair in pairs() {
+for_pairs! {
+    /// One member stays where the messages are published, one comes and goes elsewhere.
+    fn nothing_is_lost_while_a_member_comes_and_goes(pair) {
+        const ROUNDS: usize = 200;
+        const MESSAGES: usize = 20;
         let mut cluster = Cluster::start(&pair, Flavor::Single);
         let mut members = Members::join(cluster.servers(), "", "work");
         cluster.settle();
@@ -124,18 +133,15 @@ fn nothing_is_lost_while_a_member_comes_and_goes() {
         }
         members.expect_each_once(ROUNDS * MESSAGES, &format!("{pair:?}"));
     }
-}
 
-/// At each server a member that may not have the subject, and at one of them a member that may.
-/// Where none may, the servers do not hand it to each other for ever.
-#[test]
-fn nothing_is_lost_to_members_that_may_not_have_it() {
-    const COUNT: usize = 200;
-    const USERS: &str = "no_auth_user: free\nauthorization { users: [
-        { user: free, password: x }
-        { user: bound, password: x, permissions { subscribe { deny: work.secret } } }
-    ] }\n";
-    for pair in pairs() {
+    /// At each server a member that may not have the subject, and at one of them a member that may.
+    /// Where none may, the servers do not hand it to each other for ever.
+    fn nothing_is_lost_to_members_that_may_not_have_it(pair) {
+        const COUNT: usize = 200;
+        const USERS: &str = "no_auth_user: free\nauthorization { users: [
+            { user: free, password: x }
+            { user: bound, password: x, permissions { subscribe { deny: work.secret } } }
+        ] }\n";
         let mut cluster = Cluster::start(&[], Flavor::Single);
         for which in pair {
             cluster.add(which, |setup| setup.more_conf(USERS));

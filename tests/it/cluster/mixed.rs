@@ -9,13 +9,7 @@ use Which::{Dialtone, Real};
 /// Tests by name: the servers, in the order of their start, and their common settings.
 macro_rules! clusters {
     ($($name:ident: $flavor:ident [$($which:ident),*];)*) => {$(
-        #[test]
-        fn $name() {
-            let kinds = [$($which),*];
-            if kinds.iter().all(|which| which.available()) {
-                keeps_its_promises(&kinds, Flavor::$flavor);
-            }
-        }
+        test_of! { $name [$($which)*] { keeps_its_promises(&[$($which),*], Flavor::$flavor); } }
     )*};
 }
 

@@ -180,9 +180,8 @@ fn what_import_denies_does_not_arrive() {
     client.expect("MSG a.y 1 1\r\ny\r\n");
 }
 
-#[test]
-fn a_server_that_dials_itself_is_alone() {
-    for which in Which::all() {
+for_both! {
+    fn a_server_that_dials_itself_is_alone(which) {
         let listener = listener();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
@@ -198,11 +197,9 @@ fn a_server_that_dials_itself_is_alone() {
 
 /// One server of each kind for each mode, so that each pair of modes and kinds meets.
 #[test]
+#[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
 fn every_compression_meets_every_other() {
     const MODES: [&str; 6] = ["off", "accept", "s2_auto", "s2_fast", "s2_better", "s2_best"];
-    if !Real.available() {
-        return;
-    }
     let mut cluster = Cluster::start(&[Real], Flavor::Single);
     let mut modes = vec!["accept"];
     for which in [Dialtone, Real] {
@@ -249,10 +246,8 @@ fn agreed(mine: &str, theirs: &str) -> &'static str {
 
 /// Nobody has `$SYS`, so nobody asks for a connection for it.
 #[test]
+#[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
 fn servers_without_a_system_account() {
-    if !Real.available() {
-        return;
-    }
     for [first, second] in [[Real, Dialtone], [Dialtone, Real]] {
         let start = |which: Which, name: &str, routes: &str| {
             let cluster = format!("name: mesh, listen: \"127.0.0.1:-1\", routes: [{routes}]");
@@ -272,10 +267,8 @@ fn servers_without_a_system_account() {
 
 /// The largest messages, compressed and not, in both directions.
 #[test]
+#[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
 fn large_messages_cross() {
-    if !Real.available() {
-        return;
-    }
     for flavor in [Flavor::Default, Flavor::Compressed] {
         let mut cluster = Cluster::start(&[Real, Dialtone], flavor);
         let mut clients = cluster.clients("");

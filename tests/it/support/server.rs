@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -26,45 +26,16 @@ pub(crate) enum Which {
 }
 
 impl Which {
-    /// The executable, or `None` if the tests that need it are to be skipped.
-    pub(crate) fn executable(self) -> Option<PathBuf> {
+    /// The executable.
+    pub(crate) fn executable(self) -> &'static Path {
+        static REAL: OnceLock<PathBuf> = OnceLock::new();
         match self {
-            Which::Dialtone => Some(env!("CARGO_BIN_EXE_dialtone").into()),
-            Which::Real => real().clone(),
+            Which::Dialtone => Path::new(env!("CARGO_BIN_EXE_dialtone")),
+            Which::Real => REAL.get_or_init(|| {
+                find_real().expect("nats-server is installed, or NATS_SERVER says where it is")
+            }),
         }
     }
-
-    /// True if this server can be started. Says so in one line, once, if it cannot.
-    pub(crate) fn available(self) -> bool {
-        self.executable().is_some()
-    }
-
-    /// Those of the two that can be started.
-    pub(crate) fn all() -> Vec<Which> {
-        [Which::Dialtone, Which::Real].into_iter().filter(|which| which.available()).collect()
-    }
-}
-
-/// Past the capture of `cargo test`, which shows nothing of a test that passes.
-fn say(line: &str) {
-    // Nobody to tell is no reason to fail.
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-fn real() -> &'static Option<PathBuf> {
-    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    FOUND.get_or_init(|| {
-        let found = find_real();
-        if found.is_none() {
-            let required = std::env::var("DIALTONE_REQUIRE_NATS_SERVER").is_ok_and(|v| v == "1");
-            assert!(
-                !required,
-                "nats-server is required: install it or set NATS_SERVER to its path"
-            );
-            say("skipped: nats-server is not installed, nothing is compared with it");
-        }
-        found
-    })
 }
 
 fn find_real() -> Option<PathBuf> {
@@ -154,8 +125,7 @@ impl Setup {
 
     /// Starts the server and waits until it is ready.
     pub(crate) fn start(self, which: Which) -> Server {
-        let executable = which.executable().expect("the caller asked whether it is available");
-        self.start_executable(which, &executable)
+        self.start_executable(which, which.executable())
     }
 
     fn start_executable(self, which: Which, executable: &Path) -> Server {
