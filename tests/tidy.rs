@@ -541,6 +541,30 @@ fn lines_are_short() {
     report(&problems);
 }
 
+/// What must not take long is waited for with patience; what must is told by a clock that the test
+/// moves. Else a busy machine decides.
+#[test]
+fn tests_assert_no_times() {
+    let mut problems = Vec::new();
+    for file in ["src", "tests"].iter().flat_map(|folder| rust_files(&root().join(folder))) {
+        let text = fs::read_to_string(&file).unwrap();
+        for (index, line) in text.lines().enumerate() {
+            let asks = ["assert", "while ", "if "].iter().any(|word| line.contains(word));
+            if asks && line.contains(ELAPSED) {
+                problems.push(format!(
+                    "{}:{}: wait for an event, count, or move a clock by hand",
+                    file.strip_prefix(root()).unwrap().display(),
+                    index + 1
+                ));
+            }
+        }
+    }
+    report(&problems);
+}
+
+/// The time since a moment of the machine's clock.
+const ELAPSED: &str = concat!(".elapsed", "()");
+
 #[test]
 fn nothing_unwraps_outside_tests() {
     let mut problems = Vec::new();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::auth::permissions::RULE_NS;
 use crate::base::fuzzing;
+use crate::base::limits::FIRST_PING_MAX;
 use crate::base::stats::Traffic;
 use crate::client::fuzz::{Bench, fuzz_client};
 use crate::config::options::{
@@ -373,6 +374,15 @@ fn the_time_to_log_in_goes_on_while_a_check_is_waited_for() {
     bench.move_to(0, Moment::START + Duration::from_secs(2));
     assert_eq!(text(&bench, 0), "-ERR 'Authentication Timeout'|");
     assert_eq!(bench.ends[0].closed, Some(ClosedReason::AuthenticationTimeout));
+}
+
+#[test]
+fn the_first_ping_comes_soon_after_connect() {
+    let mut bench = bench(&[QUIET]);
+    bench.move_to(0, Moment::START + (FIRST_PING_MAX - Duration::from_millis(1)));
+    assert_eq!(text(&bench, 0), "");
+    bench.move_to(0, Moment::START + FIRST_PING_MAX * 2);
+    assert_eq!(text(&bench, 0), "PING|");
 }
 
 #[test]

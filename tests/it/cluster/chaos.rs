@@ -181,7 +181,8 @@ fn a_pause_loses_nothing() {
     subscriber.fence();
 }
 
-/// A slow connection between servers delays nobody but those behind it.
+/// A slow connection between servers delays nobody but those behind it: all others have everything
+/// while it is as slow as it can be.
 #[test]
 fn a_slow_link_holds_up_nobody_else() {
     const COUNT: usize = 3_000;
@@ -190,28 +191,27 @@ fn a_slow_link_holds_up_nobody_else() {
     let mut near = Client::subscribed(&cluster.servers()[0], "a");
     cluster.settle();
     for at in 0..2 {
-        cluster.proxy(at).throttle(500);
+        cluster.proxy(at).throttle(1);
     }
     let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
-    let start = Instant::now();
     publisher.send(&format!("PUB a 100\r\n{}\r\n", "x".repeat(100)).repeat(COUNT));
     for _ in 0..COUNT {
         near.frame();
     }
-    let near_took = start.elapsed();
+    (0..2).for_each(|at| cluster.proxy(at).throttle(0));
     for _ in 0..COUNT {
         far.frame();
     }
-    assert!(near_took * 2 < start.elapsed(), "{near_took:?} of {:?}", start.elapsed());
 }
 
-/// Whoever is not there is asked about once a second.
+/// Whoever is not there is asked about once a second: a few times until a client that comes now
+/// gets its first PING, two seconds later by the clock of the same server.
 #[test]
 fn attempts_are_bounded() {
     let mut cluster = Cluster::relayed(&[Dialtone; 2], Flavor::Default);
     let before = cluster.proxy(1).accepted();
     cluster.servers()[1].signal("KILL");
-    thread::sleep(Duration::from_secs(3));
+    Client::connect(&cluster.servers()[0], "").expect("PING\r\n");
     let attempts = cluster.proxy(1).accepted() - before;
     // The first one at once, then every second, for the pool and for `$SYS`.
     assert!((2..=12).contains(&attempts), "{attempts}");
@@ -234,11 +234,11 @@ fn a_blackhole_is_noticed() {
     for at in 0..2 {
         cluster.proxy(at).freeze(true);
     }
-    let start = Instant::now();
+    let deadline = Instant::now() + PATIENCE;
     let burst = format!("PUB svc 1000\r\n{}\r\n", "x".repeat(1000)).repeat(1000);
     while asks.is_reached("svc") {
         asks.send(&burst);
-        assert!(start.elapsed() < Duration::from_secs(10), "not noticed");
+        assert!(Instant::now() < deadline, "not noticed");
         thread::sleep(Duration::from_millis(50));
     }
     for n in 0..50 {
@@ -272,23 +272,23 @@ fn notices_a_frozen(which: Which) {
     let mut publisher = asking(&cluster.servers()[0]);
     cluster.settle();
     cluster.servers()[1].signal("STOP");
-    let start = Instant::now();
-    let mut preferred_since = start;
+    let deadline = Instant::now() + PATIENCE;
+    let mut in_a_row = 0;
     while !has_closed(&cluster.servers()[0]) {
-        assert!(start.elapsed() < Duration::from_secs(10), "{which:?} is not noticed");
+        assert!(Instant::now() < deadline, "{which:?} is not noticed");
         publisher.send("PUB work 0\r\n\r\n");
         publisher.fence();
         near.send("PING\r\n");
         if near.frame() == b"PONG\r\n" {
-            preferred_since = Instant::now();
+            in_a_row = 0;
         } else {
             near.expect("PONG\r\n");
+            in_a_row += 1;
         }
         thread::sleep(Duration::from_millis(20));
     }
-    let preferred = preferred_since - start;
-    println!("{which:?}: passed over after {preferred:?}, closed after {:?}", start.elapsed());
-    assert!(preferred < Duration::from_secs(6), "{preferred:?}");
+    // It was passed over before it was given up, and not for as long as chance would have it.
+    assert!(in_a_row > 20, "{which:?} was preferred {in_a_row} messages ago");
     for n in 0..50 {
         publisher.send(&format!("PUB work 2\r\n{n:02}\r\n"));
         near.expect(&format!("MSG work 1 2\r\n{n:02}\r\n"));
@@ -325,8 +325,7 @@ fn bears_with_a_slow(which: Which) {
     let closed = |cluster: &Cluster| cluster.servers().iter().any(has_closed);
     let before = closed(&cluster);
     let frame = format!("PUB a 10000\r\n{}\r\n", "x".repeat(10_000));
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(12) {
+    for _ in 0..60 {
         publisher.send(&frame.repeat(50));
         publisher.fence();
         far.frame();
@@ -335,30 +334,30 @@ fn bears_with_a_slow(which: Which) {
     assert_eq!(closed(&cluster), before, "{:?}", cluster.servers()[0].log_lines());
 }
 
-/// The other machine is gone, and nobody has anything to send to it.
+/// The other machine is gone, and nobody has anything to send to it. Who waits for less notices it
+/// first.
 #[test]
 #[ignore = "makes network namespaces, and waits for a timeout of the kernel"]
 fn a_lost_machine_is_noticed() {
-    for (setting, within) in [("", 10), ("silence_max: \"2s\", ", 5)] {
-        a_machine_is_lost(setting, Duration::from_secs(within));
-    }
-}
-
-fn a_machine_is_lost(setting: &str, within: Duration) {
     let Some(machines) = Machines::new() else { return };
-    let start = |side: usize, routes: &str| {
-        let address = machines.address(side);
-        let listen = format!("{setting}name: mesh, listen: \"{address}:6222\"");
-        let conf = format!("cluster {{ {listen}, pool_size: -1, routes: [{routes}] }}");
-        Server::with().conf(conf).inside(machines.name(side)).start(Dialtone)
+    let pair = |name: &str, port: u16, setting: &str| {
+        let start = |side: usize, routes: &str| {
+            let listen = format!("{name}, listen: \"{}:{port}\"", machines.address(side));
+            let conf = format!("{setting}name: {listen}, pool_size: -1, routes: [{routes}]");
+            let setup = Server::with().conf(format!("cluster {{ {conf} }}"));
+            setup.inside(machines.name(side)).start(Dialtone)
+        };
+        let left = start(0, "");
+        let lost = start(1, &format!("\"nats://{}:{port}\"", machines.address(0)));
+        left.wait_log("Route connection created");
+        (left, lost)
     };
-    let left = start(0, "");
-    let _lost = start(1, &format!("\"nats://{}:6222\"", machines.address(0)));
-    left.wait_log("Route connection created");
+    let (patient, _lost) = pair("patient", 6222, "");
+    let (hasty, _lost_too) = pair("hasty", 6223, "silence_max: \"2s\", ");
     machines.unplug();
-    let start = Instant::now();
-    left.wait_log("Router connection closed");
-    assert!(start.elapsed() < within, "{:?} with {setting:?}", start.elapsed());
+    hasty.wait_log("Router connection closed");
+    assert!(!has_closed(&patient));
+    patient.wait_log("Router connection closed");
 }
 
 /// All servers are killed at once under two thousand clients, who come back at once.
@@ -375,10 +374,8 @@ fn a_herd_comes_back() {
     cluster.settle();
     cluster.restart_all();
     drop(before);
-    let start = Instant::now();
     let mut after = herd(&cluster);
     cluster.settle();
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     for (at, publisher) in cluster.clients("").iter_mut().enumerate() {
         for n in 0..COUNT {
             publisher.send(&format!("PUB herd.{n} 1\r\n{at}\r\n"));
@@ -441,7 +438,7 @@ fn a_million_subscriptions_come_and_go() {
     let mut bystander = Client::subscribed(&cluster.servers()[0], "bystander");
     let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
     cluster.add(Dialtone, |setup| setup);
-    let start = Instant::now();
+    let deadline = Instant::now() + 2 * PATIENCE;
     let mut slowest = Duration::ZERO;
     loop {
         let sent = Instant::now();
@@ -452,16 +449,15 @@ fn a_million_subscriptions_come_and_go() {
         if page["num_subscriptions"].as_u64() > Some(COUNT as u64) {
             break;
         }
-        assert!(start.elapsed() < 2 * PATIENCE, "{page:#}");
+        assert!(Instant::now() < deadline, "{page:#}");
         thread::sleep(Duration::from_millis(20));
     }
-    println!("all there after {:?}, slowest message {slowest:?}", start.elapsed());
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    println!("the slowest message came after {slowest:?}");
     cluster.settle();
     let mut asks = asking(&cluster.servers()[1]);
     assert!(asks.is_reached("million.7"));
     cluster.servers()[0].signal("KILL");
-    let start = Instant::now();
+    let deadline = Instant::now() + PATIENCE;
     let mut slowest = Duration::ZERO;
     loop {
         let sent = Instant::now();
@@ -474,8 +470,7 @@ fn a_million_subscriptions_come_and_go() {
         if page["num_subscriptions"].as_u64() < Some(10) {
             break;
         }
-        assert!(start.elapsed() < PATIENCE, "{page:#}");
+        assert!(Instant::now() < deadline, "{page:#}");
     }
-    println!("all gone after {:?}, slowest answer {slowest:?}", start.elapsed());
-    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    println!("the slowest answer came after {slowest:?}");
 }

@@ -152,15 +152,7 @@ impl Shared {
                     break;
                 }
             }
-            let Some(bytes_per_ms) = self.wait_thawed() else { break };
-            let written = match bytes_per_ms {
-                0 => to.write_all(&buf[..len]),
-                count => buf[..len].chunks(count).try_for_each(|piece| {
-                    thread::sleep(Duration::from_millis(1));
-                    to.write_all(piece)
-                }),
-            };
-            if written.is_err() {
+            if !self.pass_on(&buf[..len], &mut to) {
                 break;
             }
         }
@@ -168,6 +160,25 @@ impl Shared {
         if let Some(at) = state.links.iter().position(|link| link.number == number) {
             state.links.swap_remove(at).shutdown();
         }
+    }
+
+    /// Writes these bytes as fast as they may pass; false if that is over.
+    fn pass_on(&self, mut bytes: &[u8], to: &mut TcpStream) -> bool {
+        while !bytes.is_empty() {
+            let piece = match self.wait_thawed() {
+                None => return false,
+                Some(0) => bytes,
+                Some(bytes_per_ms) => {
+                    thread::sleep(Duration::from_millis(1));
+                    &bytes[..bytes_per_ms.min(bytes.len())]
+                }
+            };
+            if to.write_all(piece).is_err() {
+                return false;
+            }
+            bytes = &bytes[piece.len()..];
+        }
+        true
     }
 
     /// Notes the dialling server, by its CONNECT; false if that one is kept out.
