@@ -19,6 +19,7 @@ pub mod result;
 mod sets;
 #[cfg(test)]
 mod tests;
+mod token;
 mod trie;
 
 use std::hash::{BuildHasher, Hasher};

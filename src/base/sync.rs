@@ -1,4 +1,4 @@
-//! Atomics, and locks that have ranks. `tests/models.rs` puts loom's in their stead.
+//! Atomics, and locks that have ranks. `tests/models` puts loom's in their stead.
 //!
 //! A thread that holds a lock takes only locks of higher ranks, so no two threads wait for each
 //! other. Debug builds assert it whenever a lock is taken; release builds pay nothing.
@@ -74,6 +74,9 @@ impl<T, const RANK: u8> RwLock<T, RANK> {
         Guard { guard: self.0.write(), held }
     }
 }
+
+/// Holds a [`Mutex`].
+pub(crate) type Locked<'a, T, const RANK: u8> = Guard<MutexGuard<'a, T>, RANK>;
 
 /// Holds a lock until it is dropped.
 pub(crate) struct Guard<G, const RANK: u8> {

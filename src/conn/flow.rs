@@ -14,19 +14,17 @@
 //!
 //! Invariants: at most one of `flushing` and `blocked`; who sees neither finds the queue empty, but
 //! for what was appended by somebody who is about to send; after `closed` is set nothing is
-//! appended.
+//! appended. `tests/models` plays all orders of the steps.
 //! nats: server/client.go `queueOutbound`, `flushOutbound`, `closeConnection`
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::Waker;
 
-use parking_lot::MutexGuard;
-
 use crate::base::closed_reason::ClosedReason;
 use crate::base::limits::STALL_PATIENCE;
 use crate::base::moment::Moment;
-use crate::base::sync::{Guard, rank};
+use crate::base::sync::{Locked, rank};
 use crate::conn::about::Packed;
 use crate::conn::outbound::{Outbound, Policy};
 
@@ -62,7 +60,7 @@ pub(super) struct Flow {
     pub(super) lag: Option<Box<Lag>>,
 }
 
-pub(super) type FlowGuard<'a> = Guard<MutexGuard<'a, Flow>, { rank::FLOW }>;
+pub(super) type FlowGuard<'a> = Locked<'a, Flow, { rank::FLOW }>;
 
 /// How a connection gets on whose socket takes no more.
 #[derive(Default)]

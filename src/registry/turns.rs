@@ -13,7 +13,7 @@
 //!
 //! A turn pays a load, a store and a fence at its begin, an exchange at its end. A removal waits
 //! for nobody, and an answer only if another worker is in a turn that had begun before.
-//! `tests/models.rs` plays all orders of the steps.
+//! `tests/models` plays all orders of the steps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -9,12 +9,12 @@
 //! change; a reader that did not see it keeps a stamp that the next lookup finds outdated, whether
 //! or not its result has the change already. The counters only grow, hence equal sums mean equal
 //! parts.
+//! `tests/models` plays all orders of the steps.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::array;
 
-/// The number of counters shared by all literal first tokens. 2 KiB per account; one change
-/// outdates the cached results of one in that many first tokens.
-const BUCKETS: usize = 256;
+use crate::base::sync::{AtomicU64, Ordering};
+use crate::sublist::token::{BUCKETS, bucket};
 
 /// Change counters of one sublist: one for wildcard first tokens, the others by first token.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Epochs {
 impl Epochs {
     /// All counters at zero.
     pub fn new() -> Self {
-        Self { all: AtomicU64::new(0), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
+        Self { all: AtomicU64::new(0), buckets: array::from_fn(|_| AtomicU64::new(0)) }
     }
 
     /// The stamp of everything that a match of `subject` depends on; it only grows.
@@ -53,83 +53,5 @@ impl Epochs {
 impl Default for Epochs {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Bucket of the first token. Only eight bytes of it count: this runs for every message.
-#[inline]
-fn bucket(subject: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let word = match subject.first_chunk() {
-        Some(head) => u64::from_le_bytes(*head),
-        None => short_word(subject),
-    };
-    // The lowest zero byte of `dots` is the first dot; bits above it may be wrong, but not below.
-    let dots = word ^ (ONES * u64::from(b'.'));
-    let found = dots.wrapping_sub(ONES) & !dots & (ONES << 7);
-    // Everything below the top bit of the dot's byte: the token, and seven bits of the dot itself,
-    // which are the same for every token of that length.
-    let token = word & (found.wrapping_sub(1) & !found);
-    (token.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize
-}
-
-/// Fewer than eight bytes, filled up with dots, so that the end of the subject ends the token too.
-///
-/// Made of whole loads: bytes copied one by one would stall the load that follows.
-#[inline]
-fn short_word(subject: &[u8]) -> u64 {
-    let len = subject.len();
-    let text = match (subject.first_chunk(), subject.last_chunk()) {
-        (Some(head), Some(tail)) => {
-            let tail = u64::from(u32::from_le_bytes(*tail)) << (8 * (len - 4));
-            u64::from(u32::from_le_bytes(*head)) | tail
-        }
-        _ => subject.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
-    };
-    let filler = u64::from_le_bytes([b'.'; 8]);
-    text | filler << (8 * len)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Epochs, bucket, short_word};
-
-    #[test]
-    fn short_subjects_are_filled_up_with_dots() {
-        for len in 0..8 {
-            let mut filled = [b'.'; 8];
-            filled[..len].copy_from_slice(&b"abcdefgh"[..len]);
-            assert_eq!(short_word(&b"abcdefgh"[..len]), u64::from_le_bytes(filled));
-        }
-    }
-
-    #[test]
-    fn only_the_first_token_counts() {
-        for (one, other) in [("a", "a.b"), ("abc.d", "abc.xyzuvw"), ("abcdefg.1", "abcdefg.2")] {
-            assert_eq!(bucket(one.as_bytes()), bucket(other.as_bytes()), "{one} {other}");
-        }
-        assert_ne!(bucket(b"orders.new"), bucket(b"events.new"));
-        assert_ne!(bucket(b"a"), bucket(b"b"));
-        assert_eq!(bucket(b""), bucket(b".a"));
-        assert_eq!(bucket(b"12345678"), bucket(b"12345678.a"));
-    }
-
-    #[test]
-    fn a_change_outdates_what_it_may_concern() {
-        let epochs = Epochs::new();
-        let (orders, events) = (epochs.stamp(b"orders.new"), epochs.stamp(b"events"));
-        epochs.bump(b"orders.>");
-        assert_ne!(epochs.stamp(b"orders.new"), orders);
-        assert_eq!(epochs.stamp(b"events"), events);
-        for pattern in [&b"*"[..], b">", b"*.a", b"*.>"] {
-            let (orders, events) = (epochs.stamp(b"orders.new"), epochs.stamp(b"events"));
-            epochs.bump(pattern);
-            assert_ne!(epochs.stamp(b"orders.new"), orders);
-            assert_ne!(epochs.stamp(b"events"), events);
-        }
-        let starred = epochs.stamp(b"events");
-        epochs.bump(b"*a");
-        epochs.bump(b">>.a");
-        assert_eq!(epochs.stamp(b"events"), starred);
     }
 }

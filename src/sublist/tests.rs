@@ -1,6 +1,7 @@
 //! The sublist: cases worth a name, and its fuzz body.
 
 use crate::base::fuzzing;
+use crate::sublist::epochs::Epochs;
 use crate::sublist::fuzz::{Found, Sub, fuzz_sublist_ops, matched, take_looks};
 use crate::sublist::{Entry, Sublist, UNLISTED};
 
@@ -144,4 +145,23 @@ fn one_of_many_is_looked_for_among_few() {
     assert_eq!(find(5000, 999), Some(999));
     assert_eq!(find(5000, 1000), Some(1000));
     assert_eq!(find(5000, 998), None, "a member of a queue");
+}
+
+#[test]
+fn a_change_outdates_what_it_may_concern() {
+    let epochs = Epochs::new();
+    let (orders, events) = (epochs.stamp(b"orders.new"), epochs.stamp(b"events"));
+    epochs.bump(b"orders.>");
+    assert_ne!(epochs.stamp(b"orders.new"), orders);
+    assert_eq!(epochs.stamp(b"events"), events);
+    for pattern in [&b"*"[..], b">", b"*.a", b"*.>"] {
+        let (orders, events) = (epochs.stamp(b"orders.new"), epochs.stamp(b"events"));
+        epochs.bump(pattern);
+        assert_ne!(epochs.stamp(b"orders.new"), orders);
+        assert_ne!(epochs.stamp(b"events"), events);
+    }
+    let starred = epochs.stamp(b"events");
+    epochs.bump(b"*a");
+    epochs.bump(b">>.a");
+    assert_eq!(epochs.stamp(b"events"), starred);
 }
