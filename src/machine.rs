@@ -33,6 +33,13 @@ pub struct Login<C> {
     pub check: Option<Check>,
 }
 
+/// A layer that two sides have agreed to put between their sockets and their parsers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// S2 streams. Where there are some already, only their level is another one from now on.
+    Compression(Level),
+}
+
 /// The machine behind a connection: ops and times in, frames into the staging. Each kind has a
 /// drive compiled for it.
 pub trait Machine: Unpin + Send + 'static {
@@ -51,7 +58,7 @@ pub trait Machine: Unpin + Send + 'static {
     /// What the parser has to hold the other side to now.
     fn rules(&self, settings: &Settings) -> Self::Rules;
 
-    /// Whether rules or compression may be others once this op is handled. After a wait the rules
+    /// Whether rules or layers may be others once this op is handled. After a wait the rules
     /// may be so, too.
     fn changes_rules(op: &OpOf<'_, Self>) -> bool;
 
@@ -83,16 +90,16 @@ pub trait Machine: Unpin + Send + 'static {
     /// A message whose delivery took several turns has reached nobody.
     fn handle_unreached(&mut self, _msg: &Publish<'_>, _delivery: &mut Delivery) {}
 
-    /// What the two sides have just agreed to compress with. What is staged has to be committed
-    /// as it is; whatever is sent or read from there on is compressed, and
-    /// [`handle_compressed`](Machine::handle_compressed) is to be called. Later only another level.
+    /// The layer that the two sides have just agreed on. What is staged has to be committed below
+    /// it; whatever is sent or read from there on goes through it, and
+    /// [`handle_layer`](Machine::handle_layer) is to be called if it was not there before.
     #[inline]
-    fn take_compression(&mut self) -> Option<Level> {
+    fn take_layer(&mut self) -> Option<Layer> {
         None
     }
 
-    /// The connection is compressed from here on.
-    fn handle_compressed(&mut self, _delivery: &mut Delivery) {}
+    /// The layer is there.
+    fn handle_layer(&mut self, _delivery: &mut Delivery) {}
 
     /// The answer to an op is still to come. Until then no other op is handled, and nothing more is
     /// read; deadlines and turns go on.

@@ -11,6 +11,7 @@ pub mod files;
 pub mod http;
 pub(crate) mod inbox;
 pub(crate) mod lane;
+pub(crate) mod layer;
 pub(crate) mod listener;
 pub(crate) mod pace;
 pub(crate) mod ports;

@@ -46,7 +46,7 @@ use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
 use crate::deliver::{Delivery, Row, listing_ns};
 use crate::machine::pings::Pings;
-use crate::machine::{Login, Machine};
+use crate::machine::{Layer, Login, Machine};
 use crate::parser::{Followers, Refused, Rest, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
@@ -274,11 +274,11 @@ impl Machine for Route {
         Ok(())
     }
 
-    fn take_compression(&mut self) -> Option<Level> {
-        self.start_compression.take()
+    fn take_layer(&mut self) -> Option<Layer> {
+        self.start_compression.take().map(Layer::Compression)
     }
 
-    fn handle_compressed(&mut self, delivery: &mut Delivery) {
+    fn handle_layer(&mut self, delivery: &mut Delivery) {
         if matches!(self.role, Role::Accepted) {
             self.send_info(self.compression(&delivery.settings), delivery);
         }

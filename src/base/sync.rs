@@ -28,10 +28,12 @@ pub(crate) mod rank {
     pub(crate) const WAITING: u8 = 6;
     /// `Conn.flow`. Never those of two connections.
     pub(crate) const FLOW: u8 = 7;
+    /// `Compressed.outflow`.
+    pub(crate) const COMPRESSED: u8 = 8;
     /// `Registry.closed`, `counters` and `http_requests`, and locks whose holder takes no other.
-    pub(crate) const LEAF: u8 = 8;
+    pub(crate) const LEAF: u8 = 9;
     /// `Conn.free_slots`, taken when the last reference to a connection is dropped.
-    pub(crate) const FREE_SLOTS: u8 = 9;
+    pub(crate) const FREE_SLOTS: u8 = 10;
 }
 
 /// A lock of that rank.

@@ -180,7 +180,7 @@ impl End {
                     self.backlog = input.to_vec();
                     return Ok(());
                 }
-                Step::Compress(_) => unreachable!("clients do not compress"),
+                Step::Layer(_) => unreachable!("clients agree on no layer"),
             }
         }
     }

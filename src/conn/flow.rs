@@ -28,13 +28,22 @@ use crate::base::sync::{Locked, rank};
 use crate::conn::about::Packed;
 use crate::conn::outbound::{Outbound, Policy};
 
-/// The socket of a connection, as far as writing goes.
+/// The socket of a connection, as far as writing goes, or a layer over it.
 pub trait Wire: Send + Sync {
-    /// Writes what the socket takes at once.
+    /// Writes what the socket takes at once. What is offered after `WouldBlock` begins with the
+    /// same bytes: a layer may have made something of them.
     ///
     /// # Errors
     /// `WouldBlock` when it takes nothing; anything else ends the connection.
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Writes what layers have to say by themselves, whatever the queue holds.
+    ///
+    /// # Errors
+    /// `WouldBlock` when some is left; anything else ends the connection.
+    fn try_flush(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Everything about writing, and what logs say of it, under one lock. Nothing is logged under it.

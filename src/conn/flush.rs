@@ -21,14 +21,30 @@ pub(super) const FLUSH_ROUNDS_MAX: usize = 8;
 pub(super) const STALLED_COUNT_MAX: usize = 64;
 
 impl Conn {
-    /// Has everything that is sent from now on go through the wire that `make` gives for the number
-    /// of bytes that are queued. For a connection that nobody but its owner knows yet.
-    pub fn rewire<W: Wire + 'static>(&self, make: impl FnOnce(usize) -> W) -> Arc<W> {
+    /// Has everything that is sent from now on go through the wire that `make` gives for the one
+    /// below it and the number of bytes that are queued. For a connection that has not hung up and
+    /// that nobody but its owner knows yet.
+    pub fn rewire<W: Wire + 'static>(
+        &self,
+        make: impl FnOnce(Arc<dyn Wire>, usize) -> W,
+    ) -> Option<Arc<W>> {
         let mut flow = self.flow.lock();
         debug_assert!(!flow.flushing, "only the owner writes, and it is here");
-        let wire = Arc::new(make(flow.outbound.pending_bytes()));
+        let below = flow.wire.take()?;
+        let wire = Arc::new(make(below, flow.outbound.pending_bytes()));
         flow.wire = Some(Arc::clone(&wire) as Arc<dyn Wire>);
-        wire
+        Some(wire)
+    }
+
+    /// For the owning task: writes what its layers have to say by themselves.
+    ///
+    /// # Errors
+    /// As [`Wire::try_flush`].
+    pub fn flush_layers(&self) -> io::Result<()> {
+        let flow = self.flow.lock();
+        let wire = flow.wire.clone().filter(|_| !flow.discarded);
+        drop(flow);
+        wire.map_or(Ok(()), |wire| wire.try_flush())
     }
 
     /// Sets who is woken when the connection needs its owner.

@@ -6,9 +6,8 @@
 use crate::auth::Verdict;
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
-use crate::config::compression::Level;
 use crate::deliver::Delivery;
-use crate::machine::Machine;
+use crate::machine::{Layer, Machine};
 use crate::parser::{Parser, Refused};
 use crate::registry::settings::Settings;
 
@@ -32,10 +31,9 @@ pub enum Step {
     Missing,
     /// It is handled and not answered: what follows has to wait until the machine does not.
     Unanswered,
-    /// It is handled. What is staged is to be committed as it is; whatever is sent or read from
-    /// there on is compressed, and [`handle_compressed`](Machine::handle_compressed) is to be
-    /// called. Later only another level.
-    Compress(Level),
+    /// It is handled, and from there on there is a layer: see
+    /// [`take_layer`](Machine::take_layer).
+    Layer(Layer),
 }
 
 impl<M: Machine> Session<M> {
@@ -75,7 +73,7 @@ impl<M: Machine> Session<M> {
             }
         }
         self.parser.rules = machine.rules(&delivery.settings);
-        Ok(machine.take_compression().map_or(Step::Handled, Step::Compress))
+        Ok(machine.take_layer().map_or(Step::Handled, Step::Layer))
     }
 
     /// Lets the machine hear of news, and of the `verdict` that it waits for, if it is there, and

@@ -1,22 +1,16 @@
-//! `Compressed`: the writing half of a route whose bytes are compressed.
+//! The layer of a compressed route: an S2 stream of each batch that is written.
 //!
-//! To the connection it looks like its socket. But bytes count as written only when the whole
-//! stream that was made of them is out; until then the stream is held here and the socket is full.
-//! So the queue in front of it still holds what it holds here, and nobody has to know.
-//!
-//! Invariant: `plain_len` is 0 when no stream is held; else it is the length of what was
-//! compressed, which stands first in what the next call brings.
-//! nats: server/client.go `flushOutbound`, `collapsePtoNB`
+//! nats: server/client.go `flushOutbound`, `collapsePtoNB`, `readLoop`
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
+use crate::base::closed_reason::ClosedReason;
+use crate::base::sync::{Mutex, rank};
 use crate::config::compression::Level;
 use crate::conn::Wire;
-use crate::net::s2::Compressor;
-use crate::net::stream::Stream;
+use crate::net::layer::{Held, Inflow, LayerError, Next};
+use crate::net::s2::{Compressor, Decompressor};
 
 /// Plain bytes that are compressed at once. More compress hardly better, and wait longer.
 const BATCH_LEN_MAX: usize = 256 * 1024;
@@ -24,38 +18,26 @@ const BATCH_LEN_MAX: usize = 256 * 1024;
 /// Room that is kept between two batches.
 const KEPT_LEN: usize = 64 * 1024;
 
-/// A socket that is written to through a compressor.
+/// A wire that is written to through a compressor.
 pub(crate) struct Compressed {
-    stream: Arc<Stream>,
+    below: Arc<dyn Wire>,
     /// Held over a write, which does not block; only one thread at a time writes anyway.
-    outflow: Mutex<Outflow>,
+    outflow: Mutex<Outflow, { rank::COMPRESSED }>,
 }
 
 struct Outflow {
     compressor: Compressor,
-    /// Bytes that were queued before compression was agreed on.
-    clear_len: usize,
-    /// The stream that is being written, and how much of it is out.
-    held: Vec<u8>,
-    held_written: usize,
-    /// Plain bytes that are in it.
-    plain_len: usize,
+    held: Held,
     /// Plain bytes that came in several pieces, for the compressor.
     batch: Vec<u8>,
 }
 
 impl Compressed {
     /// Compresses what comes after the next `clear_len` bytes.
-    pub(crate) fn new(stream: Arc<Stream>, level: Level, clear_len: usize) -> Compressed {
-        let outflow = Outflow {
-            compressor: Compressor::new(level),
-            clear_len,
-            held: Vec::new(),
-            held_written: 0,
-            plain_len: 0,
-            batch: Vec::new(),
-        };
-        Compressed { stream, outflow: Mutex::new(outflow) }
+    pub(crate) fn new(below: Arc<dyn Wire>, level: Level, clear_len: usize) -> Compressed {
+        let held = Held::new(clear_len, KEPT_LEN);
+        let outflow = Outflow { compressor: Compressor::new(level), held, batch: Vec::new() };
+        Compressed { below, outflow: Mutex::new(outflow) }
     }
 
     /// Compresses with another level from the next batch on.
@@ -67,45 +49,45 @@ impl Compressed {
 impl Wire for Compressed {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut outflow = self.outflow.lock();
-        if outflow.clear_len > 0 {
-            let Some(first) = slices.iter().find(|slice| !slice.is_empty()) else { return Ok(0) };
-            let clear = &first[..first.len().min(outflow.clear_len)];
-            let written = self.stream.try_write(&[IoSlice::new(clear)])?;
-            outflow.clear_len -= written;
-            return Ok(written);
-        }
-        if outflow.plain_len == 0 {
-            outflow.compress(slices);
-        }
-        while outflow.held_written < outflow.held.len() {
-            let rest = &outflow.held[outflow.held_written..];
-            outflow.held_written += self.stream.try_write(&[IoSlice::new(rest)])?;
-        }
-        Ok(outflow.release())
+        let Outflow { compressor, held, batch } = &mut *outflow;
+        held.try_write(&*self.below, slices, |slices, out| compress(slices, batch, compressor, out))
+    }
+
+    fn try_flush(&self) -> io::Result<()> {
+        self.below.try_flush()
     }
 }
 
-impl Outflow {
-    /// Makes a stream of the first bytes of `slices`.
-    fn compress(&mut self, slices: &[IoSlice<'_>]) {
-        self.batch.clear();
-        for slice in slices {
-            let room = BATCH_LEN_MAX - self.batch.len();
-            self.batch.extend_from_slice(&slice[..slice.len().min(room)]);
-        }
-        self.plain_len = self.batch.len();
-        if self.plain_len > 0 {
-            self.compressor.compress(&self.batch, &mut self.held);
-        }
-        self.batch.shrink_to(KEPT_LEN);
+/// Makes a stream of the first bytes of `slices`, and tells how many these are.
+fn compress(
+    slices: &[IoSlice<'_>],
+    batch: &mut Vec<u8>,
+    compressor: &mut Compressor,
+    out: &mut Vec<u8>,
+) -> usize {
+    batch.clear();
+    for slice in slices {
+        let room = BATCH_LEN_MAX - batch.len();
+        batch.extend_from_slice(&slice[..slice.len().min(room)]);
     }
+    let len = batch.len();
+    if len > 0 {
+        compressor.compress(batch, out);
+    }
+    batch.shrink_to(KEPT_LEN);
+    len
+}
 
-    /// Forgets the stream, which is out; tells how many plain bytes that was.
-    fn release(&mut self) -> usize {
-        self.held.clear();
-        self.held.shrink_to(KEPT_LEN);
-        self.held_written = 0;
-        std::mem::take(&mut self.plain_len)
+impl Inflow for Decompressor {
+    fn next_piece<'a>(&'a mut self, input: &'a mut [u8]) -> Result<Next<'a>, LayerError> {
+        match self.next(input) {
+            Ok((Some(plain), used)) => Ok(Next::Piece(plain, used)),
+            Ok((None, _)) => Ok(Next::Missing),
+            Err(error) => Err(LayerError {
+                reason: ClosedReason::ReadError,
+                text: format!("Error decompressing: {error}"),
+            }),
+        }
     }
 }
 
@@ -115,7 +97,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::net::s2::Decompressor;
+    use crate::net::stream::Stream;
 
     /// Reads `clear_len` bytes as they are and the rest decompressed, in pieces of all sizes.
     fn read_all(mut stream: UnixStream, clear_len: usize) -> Vec<u8> {
@@ -128,10 +110,10 @@ mod tests {
             if len == 0 {
                 break;
             }
-            let mut rest = &buf[..len];
-            while let (Some(piece), used) = decompressor.next(rest).unwrap() {
+            let mut at = 0;
+            while let (Some(piece), used) = decompressor.next(&mut buf[at..len]).unwrap() {
                 plain.extend_from_slice(piece);
-                rest = &rest[used..];
+                at += used;
             }
         }
         plain
@@ -146,7 +128,7 @@ mod tests {
         let stream = Arc::new(Stream::Local(ours));
         let clear_len = 3333;
         let reader = std::thread::spawn(move || read_all(theirs, clear_len));
-        let wire = Compressed::new(Arc::clone(&stream), Level::Fast, clear_len);
+        let wire = Compressed::new(Arc::clone(&stream) as Arc<dyn Wire>, Level::Fast, clear_len);
         let mut random = fastrand::Rng::with_seed(7);
         let text: Vec<u8> = (0..3_000_000).map(|_| random.u8(b'a'..b'f')).collect();
         let (mut start, mut end) = (0, 0);

@@ -10,7 +10,7 @@
 
 mod behind;
 mod closing;
-mod inflow;
+mod layers;
 mod resting;
 mod shared;
 mod stall;
@@ -28,11 +28,10 @@ use crate::base::errors::ProtoErr;
 use crate::base::limits::FIRST_PING_MAX;
 use crate::base::moment::Moment;
 use crate::client::Client;
-use crate::codec::encoder;
 use crate::conn::{Conn, Flushed};
 use crate::deliver::{Budget, Delivery, Resumed};
-use crate::machine::Machine;
 use crate::machine::session::{Session, Step};
+use crate::machine::{Layer, Machine};
 use crate::net::drive::behind::Behind;
 use crate::net::drive::resting::Resting;
 use crate::net::drive::write_deadline::WriteDeadline;
@@ -66,8 +65,8 @@ pub(crate) struct Drive<M: Machine> {
     /// The next entry of this connection in the sweep.
     armed: Moment,
     pace: Pace,
-    /// `None` most of the time: input is handled at once, nothing waits to be written, nothing is
-    /// compressed, and nothing rests.
+    /// `None` most of the time: input is handled at once, nothing waits to be written, there are no
+    /// layers, and nothing rests.
     behind: Option<Box<Behind>>,
 }
 
@@ -98,8 +97,10 @@ enum Handled {
     All,
     /// There may be more: the task has to come again.
     Part,
-    /// The machine is waiting, and has the task woken when it goes on.
+    /// The machine or a layer is waiting, and has the task woken when it goes on.
     UpToAnswer,
+    /// What follows has to go through this layer.
+    UpToLayer(Layer),
 }
 
 impl<M: Machine> Drive<M> {
@@ -150,7 +151,10 @@ impl<M: Machine> Drive<M> {
             return self.poll_close(cx, reason, worker);
         }
         self.handle_deadlines(cx, &mut worker.delivery);
-        if self.is_paused(&worker.delivery) || self.session.machine.is_waiting() {
+        if self.poll_layers(cx).is_pending()
+            || self.is_paused(&worker.delivery)
+            || self.session.machine.is_waiting()
+        {
             if self.behind.is_some() && self.write_on(&mut worker.delivery) == Handled::Part {
                 come_again(cx);
             }
@@ -197,7 +201,8 @@ impl<M: Machine> Drive<M> {
             self.rest(cx, delivery.now, delivery.now - heard_before, messages);
         }
         let paused = self.pause(cx, delivery);
-        self.end_turn(cx, handled, paused);
+        let full = self.poll_layers(cx).is_pending();
+        self.end_turn(cx, handled, paused || full);
     }
 
     /// Has the task woken for what is left, in its place in the lane. A place is given back behind
@@ -273,7 +278,7 @@ impl<M: Machine> Drive<M> {
                 self.end(ClosedReason::ClientClosed, false, delivery);
                 return Handled::All;
             }
-            let handled = self.handle_read(&scratch[..len], delivery);
+            let handled = self.handle_read(cx, &mut scratch[..len], delivery);
             if handled != Handled::All {
                 return handled;
             }
@@ -293,13 +298,21 @@ impl<M: Machine> Drive<M> {
 
     /// Handles what was read.
     #[inline]
-    fn handle_read(&mut self, read: &[u8], delivery: &mut Delivery) -> Handled {
-        if self.behind.is_some() && self.is_compressed() {
-            return self.handle_compressed(read, delivery);
+    fn handle_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: &mut [u8],
+        delivery: &mut Delivery,
+    ) -> Handled {
+        if self.behind.is_some() && self.is_layered() {
+            let handled = self.handle_from(0, read, delivery);
+            return match self.handle_kept(handled, delivery) {
+                Handled::All if self.poll_layers(cx).is_pending() => Handled::UpToAnswer,
+                handled => handled,
+            };
         }
         match self.handle(read, delivery) {
-            // Compression may have begun in the middle of it.
-            Handled::All if self.behind.is_some() => self.handle_kept(delivery),
+            handled @ Handled::UpToLayer(_) => self.handle_kept(handled, delivery),
             handled => handled,
         }
     }
@@ -309,7 +322,7 @@ impl<M: Machine> Drive<M> {
         if self.write_on(delivery) == Handled::Part || self.deliver_on(delivery) == Handled::Part {
             return Handled::Part;
         }
-        self.handle_kept(delivery)
+        self.handle_kept(Handled::All, delivery)
     }
 
     /// Writes what this task has appended for others.
@@ -349,21 +362,19 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Handles what was read before.
-    fn handle_kept(&mut self, delivery: &mut Delivery) -> Handled {
-        let backlog = std::mem::take(&mut self.behind().backlog);
-        if !backlog.is_empty() {
-            let handled = self.handle(&backlog, delivery);
-            if handled != Handled::All {
-                return handled;
+    /// Goes on with what was read before and is kept, when so much was `handled`.
+    fn handle_kept(&mut self, mut handled: Handled, delivery: &mut Delivery) -> Handled {
+        loop {
+            match handled {
+                Handled::All => {}
+                Handled::UpToLayer(layer) => self.add_layer(layer, delivery),
+                Handled::Part | Handled::UpToAnswer => return handled,
             }
-        }
-        match &mut self.behind().compression {
-            Some(compression) if !compression.kept.is_empty() => {
-                let kept = std::mem::take(&mut compression.kept);
-                self.handle_compressed(&kept, delivery)
+            if self.conn().is_closed() {
+                return Handled::All;
             }
-            _ => Handled::All,
+            let Some((index, mut kept)) = self.behind().take_kept() else { return Handled::All };
+            handled = self.handle_from(index, &mut kept, delivery);
         }
     }
 
@@ -375,7 +386,10 @@ impl<M: Machine> Drive<M> {
         loop {
             match self.session.step(&mut rest, delivery) {
                 Ok(Step::Handled) => {}
-                Ok(Step::Compress(level)) => self.compress(level, &mut rest, delivery),
+                Ok(Step::Layer(layer)) => {
+                    self.behind().backlog.extend_from_slice(rest);
+                    return Handled::UpToLayer(layer);
+                }
                 Ok(Step::Unanswered) => {
                     self.begin_check();
                     self.behind().backlog.extend_from_slice(rest);
@@ -497,7 +511,7 @@ impl<M: Machine> Drive<M> {
     fn watch_end(&mut self, cx: &mut Context<'_>, delivery: &mut Delivery) {
         if let Some(behind) = &self.behind
             && behind.check.is_some()
-            && (behind.backlog.is_empty() || behind.backlog == encoder::PING)
+            && behind.asks_nothing()
             && self.stream.poll_eof(cx).is_ready()
         {
             self.end(ClosedReason::ClientClosed, false, delivery);

@@ -143,22 +143,26 @@ impl Decompressor {
     ///
     /// # Errors
     /// An [`S2Error`] ends the connection: nothing behind it can be understood.
-    pub fn next<'a>(&'a mut self, input: &'a [u8]) -> Result<(Option<&'a [u8]>, usize), S2Error> {
+    pub fn next<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+    ) -> Result<(Option<&'a mut [u8]>, usize), S2Error> {
         let Decompressor { state, kept, plain } = self;
+        let len = input.len();
         let mut rest = input;
         while !rest.is_empty() {
             match *state {
-                State::Skip(len) => {
-                    let skipped = len.min(rest.len());
-                    rest = &rest[skipped..];
-                    *state = match len - skipped {
+                State::Skip(left) => {
+                    let skipped = left.min(rest.len());
+                    rest = &mut rest[skipped..];
+                    *state = match left - skipped {
                         0 => State::ExpectHead,
                         left => State::Skip(left),
                     };
                 }
                 State::ExpectStream | State::ExpectHead => {
                     let Some(in_place) = take(kept, &mut rest, HEAD_LEN) else { break };
-                    let head = Head::read(in_place.unwrap_or(kept))?;
+                    let head = Head::read(in_place.as_deref().unwrap_or(kept))?;
                     kept.clear();
                     *state = match (*state, head.kind) {
                         (State::ExpectStream, kind) if kind != STREAM => {
@@ -170,28 +174,28 @@ impl Decompressor {
                 }
                 State::ExpectBody(head) => {
                     let Some(in_place) = take(kept, &mut rest, head.body_len) else { break };
-                    let found = head.open(in_place.unwrap_or(kept), plain)?;
+                    let found = head.open(in_place.as_deref().unwrap_or(kept), plain)?;
                     *state = State::ExpectHead;
                     match (found, in_place) {
                         (Found::Nowhere, _) => kept.clear(),
                         (Found::InBody, Some(body)) => {
-                            return Ok((Some(&body[CRC_LEN..]), input.len() - rest.len()));
+                            return Ok((Some(&mut body[CRC_LEN..]), len - rest.len()));
                         }
                         (Found::InBody, None) => {
                             std::mem::swap(kept, plain);
                             shrink(kept);
-                            return Ok((Some(&plain[CRC_LEN..]), input.len() - rest.len()));
+                            return Ok((Some(&mut plain[CRC_LEN..]), len - rest.len()));
                         }
                         (Found::Decoded, _) => {
                             shrink(kept);
-                            return Ok((Some(plain), input.len() - rest.len()));
+                            return Ok((Some(plain), len - rest.len()));
                         }
                     }
                 }
             }
         }
         shrink(plain);
-        Ok((None, input.len()))
+        Ok((None, len))
     }
 
     /// Bytes kept for further input.
@@ -250,9 +254,13 @@ fn masked_crc(bytes: &[u8]) -> u32 {
 /// Takes `len` bytes from the front of `kept` and `rest` together: `Some(None)` if they are now all
 /// of `kept`, `Some(Some(_))` if they lay in `rest`, none if there are not enough, which are then
 /// kept.
-fn take<'a>(kept: &mut Vec<u8>, rest: &mut &'a [u8], len: usize) -> Option<Option<&'a [u8]>> {
-    let wanted = len - kept.len();
-    let (front, behind) = rest.split_at(wanted.min(rest.len()));
+fn take<'a>(
+    kept: &mut Vec<u8>,
+    rest: &mut &'a mut [u8],
+    len: usize,
+) -> Option<Option<&'a mut [u8]>> {
+    let wanted = (len - kept.len()).min(rest.len());
+    let (front, behind) = std::mem::take(rest).split_at_mut(wanted);
     *rest = behind;
     if kept.is_empty() && front.len() == len {
         return Some(Some(front));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Sleep;
 
 use crate::base::moment::Moment;
+use crate::codec::encoder;
 use crate::conn::Conn;
 use crate::deliver::{Ongoing, Unwritten};
 use crate::net::checks::Ticket;
@@ -13,10 +14,10 @@ use crate::net::compressed::Compressed;
 use crate::net::drive::resting::Resting;
 use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::lane::Place;
-use crate::net::s2::Decompressor;
+use crate::net::layer::Inflow;
 
 /// What a task has to remember only while it is behind, with handling or with writing, or when its
-/// connection is compressed or rests.
+/// connection has layers or rests.
 #[derive(Default)]
 pub(super) struct Behind {
     /// Input that was read and is not handled yet, because its handling would have taken too long,
@@ -33,21 +34,46 @@ pub(super) struct Behind {
     /// The check that the machine waits for.
     pub(super) check: Option<Ticket>,
     pub(super) write: Option<WriteDeadline>,
-    pub(super) compression: Option<Box<Compression>>,
+    /// From the socket to the parser.
+    pub(super) layers: Vec<LayerInput>,
+    /// The writing half of the layer that compresses, which may get another level.
+    pub(super) compressed: Option<Arc<Compressed>>,
     pub(super) resting: Option<Box<Resting>>,
     /// Ends the closing of a connection whose other side does not read.
     pub(super) linger: Option<Pin<Box<Sleep>>>,
 }
 
-/// What is read and written of a compressed connection.
-pub(super) struct Compression {
-    pub(super) decompressor: Decompressor,
-    /// Input behind the backlog, not decompressed yet.
+/// One layer, as far as reading goes.
+pub(super) struct LayerInput {
+    pub(super) inflow: Box<dyn Inflow>,
+    /// Input that has yet to go through it, behind all that is kept above it.
     pub(super) kept: Vec<u8>,
-    pub(super) outflow: Arc<Compressed>,
 }
 
 impl Behind {
+    /// Puts a layer on top of the others. What waits for the parser has to go through it.
+    pub(super) fn add_layer(&mut self, inflow: Box<dyn Inflow>) {
+        let kept = std::mem::take(&mut self.backlog);
+        self.layers.push(LayerInput { inflow, kept });
+    }
+
+    /// Takes the first of the input that waits, with the index of the layer it waits for, which is
+    /// beyond them if it waits for the parser.
+    pub(super) fn take_kept(&mut self) -> Option<(usize, Vec<u8>)> {
+        if !self.backlog.is_empty() {
+            return Some((self.layers.len(), std::mem::take(&mut self.backlog)));
+        }
+        let mut from_top = self.layers.iter_mut().enumerate().rev();
+        let (index, layer) = from_top.find(|(_, layer)| !layer.kept.is_empty())?;
+        Some((index, std::mem::take(&mut layer.kept)))
+    }
+
+    /// No input waits, but for a PING perhaps.
+    pub(super) fn asks_nothing(&self) -> bool {
+        (self.backlog.is_empty() || self.backlog == encoder::PING)
+            && self.layers.iter().all(|layer| layer.kept.is_empty())
+    }
+
     /// A message is delivered to some and not to others, and what was found for it is kept.
     pub(super) fn has_begun(&self) -> bool {
         self.ongoing.as_ref().is_some_and(|ongoing| ongoing.is_begun())
@@ -61,7 +87,7 @@ impl Behind {
     /// Nothing is left to be remembered.
     pub(super) fn is_over(&self) -> bool {
         let Behind { backlog, ongoing, unwritten, place, .. } = self;
-        let Behind { stalled, check, write, compression, resting, linger, .. } = self;
+        let Behind { stalled, check, write, layers, resting, linger, .. } = self;
         backlog.is_empty()
             && ongoing.is_none()
             && unwritten.is_empty()
@@ -69,7 +95,7 @@ impl Behind {
             && stalled.is_none()
             && check.is_none()
             && write.is_none()
-            && compression.is_none()
+            && layers.is_empty()
             && resting.is_none()
             && linger.is_none()
     }

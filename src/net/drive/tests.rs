@@ -1,5 +1,8 @@
 //! A task polled by hand, on a socket that never calls itself writable.
 
+mod layers;
+mod masked;
+
 use std::io::{self, IoSlice, Write};
 use std::os::unix::net;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +20,7 @@ use crate::config::options::{ConnectionType, Options};
 use crate::conn::Wire;
 use crate::deliver::listing_ns;
 use crate::registry::Registry;
+use crate::route::mesh::Mesh;
 
 /// Takes everything, and as long as there is something to come, more comes with each write.
 #[derive(Default)]
@@ -38,12 +42,18 @@ impl Wire for BusyWire {
     }
 }
 
+/// A server without connections; in a cluster if it has settings of one.
+fn new_shared(options: Options) -> Arc<Shared> {
+    let id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
+    let clustered = options.cluster.is_some();
+    let registry = Arc::new(Registry::new(id, options));
+    let mesh = clustered.then(|| Mesh::new(Arc::clone(&registry), 1));
+    Arc::new(Shared::new(registry, mesh, Clock::start()))
+}
+
 /// The task of a client of a server that has no other.
 fn new_drive(stream: Arc<Stream>, wire: Arc<dyn Wire>) -> Drive<Client> {
-    let id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
-    let registry = Arc::new(Registry::new(id, Options::default()));
-    let shared = Arc::new(Shared::new(registry, None, Clock::start()));
-    add_drive(shared, stream, wire)
+    add_drive(new_shared(Options::default()), stream, wire)
 }
 
 /// The task of one more client.

@@ -8,18 +8,21 @@ use crate::net::s2::{BODY_LEN_MAX, Compressor, Decompressor, S2Error};
 fn plain<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<S2Error>) {
     let mut decompressor = Decompressor::new();
     let mut bytes = Vec::new();
-    for mut piece in pieces {
+    for piece in pieces {
+        let mut piece = piece.to_vec();
+        let mut at = 0;
         loop {
-            match decompressor.next(piece) {
+            let len = piece.len() - at;
+            match decompressor.next(&mut piece[at..]) {
                 Err(error) => return (bytes, Some(error)),
                 Ok((None, used)) => {
-                    assert_eq!(used, piece.len(), "nothing is left when there is nothing more");
+                    assert_eq!(used, len, "nothing is left when there is nothing more");
                     break;
                 }
                 Ok((Some(plain), used)) => {
-                    assert!(used <= piece.len());
+                    assert!(used <= len);
                     bytes.extend_from_slice(plain);
-                    piece = &piece[used..];
+                    at += used;
                 }
             }
         }

@@ -66,7 +66,7 @@ pub fn fuzz_route(bytes: &[u8]) {
                 Err(error) => break Err(error),
                 Ok(Step::Missing) => break Ok(()),
                 Ok(Step::Handled) => {}
-                Ok(Step::Compress(_)) => session.machine.handle_compressed(&mut bench.delivery),
+                Ok(Step::Layer(_)) => session.machine.handle_layer(&mut bench.delivery),
                 Ok(Step::Unanswered) => unreachable!("no password is a hash"),
             }
         };

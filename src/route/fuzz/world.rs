@@ -571,11 +571,11 @@ impl End {
             match step {
                 Step::Handled => {}
                 Step::Missing => return Ok(()),
-                Step::Compress(_) if *compressed => {}
-                Step::Compress(_) => {
+                Step::Layer(_) if *compressed => {}
+                Step::Layer(_) => {
                     *compressed = true;
                     delivery.commit(conn);
-                    either!(speaker, session => session.machine.handle_compressed(delivery));
+                    either!(speaker, session => session.machine.handle_layer(delivery));
                 }
                 Step::Unanswered => unreachable!("no password is a hash"),
             }

@@ -1,0 +1,108 @@
+//! Layers between the socket and the parser of a connection: its input goes through them, and what
+//! they say by themselves goes out.
+
+use std::io::ErrorKind;
+use std::task::{Context, Poll, ready};
+
+use crate::base::closed_reason::ClosedReason;
+use crate::conn::conn_event;
+use crate::deliver::Delivery;
+use crate::machine::{Layer, Machine};
+use crate::net::compressed::Compressed;
+use crate::net::drive::behind::LayerInput;
+use crate::net::drive::{Drive, Handled};
+use crate::net::layer::Next;
+use crate::net::s2::Decompressor;
+
+impl<M: Machine> Drive<M> {
+    pub(super) fn is_layered(&self) -> bool {
+        self.behind.as_ref().is_some_and(|behind| !behind.layers.is_empty())
+    }
+
+    /// Handles `input`, which has come as far as the layer at `index`, or through all of them.
+    pub(super) fn handle_from(
+        &mut self,
+        index: usize,
+        input: &mut [u8],
+        delivery: &mut Delivery,
+    ) -> Handled {
+        let mut layers = std::mem::take(&mut self.behind().layers);
+        let handled = self.handle_through(&mut layers[index..], input, delivery);
+        self.behind().layers = layers;
+        handled
+    }
+
+    /// Handles what is in `input` of the first of `layers`, piece by piece. What is left when that
+    /// has to stop stays below the layer.
+    fn handle_through(
+        &mut self,
+        layers: &mut [LayerInput],
+        input: &mut [u8],
+        delivery: &mut Delivery,
+    ) -> Handled {
+        let Some((layer, above)) = layers.split_first_mut() else {
+            return self.handle(input, delivery);
+        };
+        let mut used = 0;
+        while !self.conn().is_closed() {
+            let piece = match layer.inflow.next_piece(&mut input[used..]) {
+                Ok(Next::Missing) => break,
+                Ok(Next::Piece(piece, len)) => {
+                    used += len;
+                    piece
+                }
+                Ok(Next::End) => {
+                    self.end(ClosedReason::ClientClosed, false, delivery);
+                    break;
+                }
+                Err(error) => {
+                    conn_event!(ERROR, self.conn(), "{}", error.text);
+                    self.end(error.reason, true, delivery);
+                    break;
+                }
+            };
+            let handled = self.handle_through(above, piece, delivery);
+            if handled != Handled::All {
+                layer.kept.extend_from_slice(&input[used..]);
+                return handled;
+            }
+        }
+        Handled::All
+    }
+
+    /// Puts a layer on top of those that are there. What is staged still goes out below it; all
+    /// that follows, and all that is read behind the op that brought it, goes through it.
+    pub(super) fn add_layer(&mut self, layer: Layer, delivery: &mut Delivery) {
+        let Layer::Compression(level) = layer;
+        if let Some(compressed) = &self.behind().compressed {
+            compressed.set_level(level);
+            return;
+        }
+        self.commit(delivery);
+        let rewired = |below, clear_len| Compressed::new(below, level, clear_len);
+        self.behind().compressed = self.conn().rewire(rewired);
+        self.behind().add_layer(Box::new(Decompressor::new()));
+        self.session.machine.handle_layer(delivery);
+    }
+
+    /// Ready when layers have nothing left to say by themselves. Until then nothing more is read,
+    /// so that they never hold more than what one read makes them say.
+    pub(super) fn poll_layers(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_layered() {
+            return Poll::Ready(());
+        }
+        loop {
+            let broken = match self.conn().flush_layers() {
+                Ok(()) => return Poll::Ready(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    ready!(self.stream.poll_write_ready(cx)).is_err()
+                }
+                Err(error) => error.kind() != ErrorKind::Interrupted,
+            };
+            if broken {
+                self.conn().close(ClosedReason::WriteError, true);
+                return Poll::Ready(());
+            }
+        }
+    }
+}

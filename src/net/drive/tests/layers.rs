@@ -1,0 +1,363 @@
+//! Layers in any order, cut anywhere, through full sockets.
+
+use std::io::Read;
+
+use socket2::SockRef;
+
+use super::*;
+use crate::config::compression::{Compression, Level};
+use crate::config::options::{Cluster, Credential, Listen, Login, Port, User};
+use crate::conn::taken::Taken;
+use crate::net::compressed::Compressed;
+use crate::net::drive::tests::masked::{CLOSE, DATA, Masked, PING, Unmasked, frame};
+use crate::net::layer::{Inflow, Next};
+use crate::net::s2::{Compressor, Decompressor};
+use crate::net::worker::READ_LEN;
+use crate::route::{Role, Route};
+
+/// A kind of layer.
+#[derive(Debug, Clone, Copy)]
+enum Over {
+    Mask,
+    S2,
+}
+
+/// The other side of a task with layers.
+struct Peer {
+    socket: net::UnixStream,
+    /// From the socket up.
+    kinds: Vec<Over>,
+    inflows: Vec<Box<dyn Inflow>>,
+    masks: Vec<Arc<Masked>>,
+    /// What has come through all of them.
+    plain: Vec<u8>,
+    random: fastrand::Rng,
+}
+
+impl Peer {
+    fn new(socket: net::UnixStream, seed: u64) -> Peer {
+        let random = fastrand::Rng::with_seed(seed);
+        let (kinds, inflows, masks) = (Vec::new(), Vec::new(), Vec::new());
+        Peer { socket, kinds, inflows, masks, plain: Vec::new(), random }
+    }
+
+    fn add_layer(&mut self, kind: Over) {
+        self.kinds.push(kind);
+        self.inflows.push(match kind {
+            Over::S2 => Box::new(Decompressor::new()),
+            Over::Mask => {
+                let mask = Arc::new(Masked::new(Arc::new(Taken::default()), 0));
+                self.masks.push(Arc::clone(&mask));
+                Box::new(Unmasked::new(mask))
+            }
+        });
+    }
+
+    fn pongs(&self) -> usize {
+        self.masks.iter().map(|mask| mask.pongs.load(Ordering::SeqCst)).sum()
+    }
+
+    /// What `text` is on the socket, and how many pings were put into it.
+    fn encode(&mut self, text: &[u8]) -> (Vec<u8>, usize) {
+        let (mut bytes, mut pings) = (text.to_vec(), 0);
+        for kind in self.kinds.iter().rev() {
+            let mut out = Vec::new();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let len_max = if matches!(kind, Over::S2) { 200_000 } else { 3_000 };
+                let (piece, behind) = rest.split_at(self.random.usize(..len_max).min(rest.len()));
+                rest = behind;
+                match kind {
+                    Over::S2 => Compressor::new(Level::Fast).compress(piece, &mut out),
+                    Over::Mask => {
+                        out.extend(frame(DATA, piece));
+                        if self.random.u8(..10) == 0 {
+                            pings += 1;
+                            out.extend(frame(PING, &piece[..piece.len().min(125)]));
+                        }
+                    }
+                }
+            }
+            bytes = out;
+        }
+        (bytes, pings)
+    }
+
+    /// Reads until `end` has come.
+    fn read_to(&mut self, end: &[u8]) {
+        let mut buf = vec![0; 9_000];
+        while !self.plain.ends_with(end) {
+            let len = self.random.usize(1..buf.len());
+            let len = self.socket.read(&mut buf[..len]).unwrap();
+            assert_ne!(len, 0, "{} bytes have come", self.plain.len());
+            unwrap(&mut self.inflows, &mut buf[..len], &mut self.plain);
+        }
+    }
+}
+
+/// Appends what comes of `input` through `layers`.
+fn unwrap(layers: &mut [Box<dyn Inflow>], input: &mut [u8], plain: &mut Vec<u8>) {
+    let Some((layer, above)) = layers.split_first_mut() else {
+        return plain.extend_from_slice(input);
+    };
+    let mut used = 0;
+    loop {
+        match layer.next_piece(&mut input[used..]) {
+            Ok(Next::Piece(piece, len)) => {
+                used += len;
+                unwrap(above, piece, plain);
+            }
+            Ok(Next::Missing) => return,
+            Ok(Next::End) => panic!("no server ends a stream"),
+            Err(error) => panic!("{}", error.text),
+        }
+    }
+}
+
+/// Puts a layer of that kind on top of a task's. Gives the writing half of a mask.
+fn add_layer<M: Machine>(drive: &mut Drive<M>, kind: Over) -> Option<Arc<Masked>> {
+    let conn = Arc::clone(drive.conn());
+    match kind {
+        Over::S2 => {
+            conn.rewire(|below, clear_len| Compressed::new(below, Level::Fast, clear_len)).unwrap();
+            drive.behind().add_layer(Box::new(Decompressor::new()));
+            None
+        }
+        Over::Mask => {
+            let masked = conn.rewire(Masked::new).unwrap();
+            drive.behind().add_layer(Box::new(Unmasked::new(Arc::clone(&masked))));
+            Some(masked)
+        }
+    }
+}
+
+/// Whatever stops the handling (a check, the end of a turn, a stall), input stays where it is and
+/// goes on from there; and the answers come whole, with those of the layers between them.
+#[test]
+fn layers_stack_in_any_order() {
+    use Over::{Mask, S2};
+    let stacks: [&[Over]; 5] = [&[Mask], &[S2], &[Mask, S2], &[S2, Mask], &[Mask, S2, Mask]];
+    thread::scope(|scope| {
+        for (seed, stack) in stacks.into_iter().enumerate() {
+            // A thread serves one server only.
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.unwrap().block_on(play(stack, seed as u64));
+            });
+        }
+    });
+}
+
+const PENDING_MAX: usize = 4 * 1024 * 1024;
+
+async fn play(stack: &[Over], seed: u64) {
+    let (stream, theirs) = local_stream();
+    let Stream::Local(ours) = &*stream else { unreachable!("it is one") };
+    for socket in [SockRef::from(&theirs), SockRef::from(ours)] {
+        socket.set_send_buffer_size(8 * 1024).unwrap();
+    }
+    let password = bcrypt::hash("p", 4).unwrap();
+    let user = User::new(Credential::Password { user: "u".to_owned(), password });
+    let mut options = Options { max_pending: PENDING_MAX, ..Options::default() };
+    options.authorization.login = Login::Users(vec![user]);
+    let shared = new_shared(options);
+    let sweep = tokio::spawn({
+        let shared = Arc::clone(&shared);
+        async move { shared.sweep.run(Arc::clone(&shared.registry), shared.clock).await }
+    });
+    // Somebody who reads nothing has publishers pause.
+    let (deaf, mut deaf_peer) = local_stream();
+    let deaf = add_drive(Arc::clone(&shared), Arc::clone(&deaf), deaf);
+    let deaf_conn = Arc::clone(deaf.conn());
+    tokio::spawn(deaf);
+    deaf_peer.write_all(b"CONNECT {\"user\":\"u\",\"pass\":\"p\"}\r\nSUB a 1\r\n").unwrap();
+    while deaf_conn.subscriptions().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let policy = shared.registry.settings().policy;
+    deaf_conn.send(&vec![b'x'; PENDING_MAX - 500_000], 0, 0, &policy);
+
+    let mut drive = add_drive(shared, Arc::clone(&stream), stream);
+    let mut peer = Peer::new(theirs, seed);
+    for kind in stack {
+        add_layer(&mut drive, *kind);
+        peer.add_layer(*kind);
+    }
+    let task = tokio::spawn(drive);
+
+    let mut text = b"CONNECT {\"user\":\"u\",\"pass\":\"p\",\"verbose\":false}\r\n".to_vec();
+    for n in 0..3_000 {
+        text.extend(format!("SUB some.{n}.> {n}1\r\n").as_bytes());
+    }
+    text.extend(b"SUB a 0\r\n");
+    let mut expected = String::new();
+    for len in (0..1_500).step_by(5).chain([60_000]) {
+        let payload: String = (0..len).map(|_| peer.random.char('a'..='p')).collect();
+        text.extend(format!("PUB a {len}\r\n{payload}\r\n").as_bytes());
+        expected += &format!("MSG a 0 {len}\r\n{payload}\r\n");
+    }
+    text.extend(b"PING\r\n");
+    expected += "PONG\r\n";
+
+    let (bytes, pings) = peer.encode(&text);
+    let mut writer = peer.socket.try_clone().unwrap();
+    let writing = thread::spawn(move || {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(random.usize(1..20_000).min(rest.len()));
+            writer.write_all(piece).unwrap();
+            rest = behind;
+        }
+    });
+    let peer = tokio::task::spawn_blocking(move || {
+        peer.read_to(b"PONG\r\n");
+        peer
+    });
+    let mut peer = peer.await.unwrap();
+    writing.join().unwrap();
+    let plain = String::from_utf8(std::mem::take(&mut peer.plain)).unwrap();
+    let (info, plain) = plain.split_once("\r\n").unwrap();
+    assert!(info.starts_with("INFO {"));
+    // It is asked whether it is still there, if it takes long.
+    assert!(plain.replace("PING\r\n", "") == expected, "{stack:?}");
+    assert_eq!(peer.pongs(), pings, "{stack:?}");
+    assert_ne!(deaf_conn.received().stalls, 0, "{stack:?}");
+    drop(peer);
+    task.await.unwrap();
+    sweep.abort();
+}
+
+/// What a layer has to say to one that does not read waits, and nothing more is read meanwhile.
+#[tokio::test]
+async fn a_layer_whose_answers_nobody_reads_is_asked_no_more() {
+    let (stream, mut theirs) = local_stream();
+    let mut drive = new_drive(Arc::clone(&stream), stream);
+    let masked = add_layer(&mut drive, Over::Mask).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let pings = frame(PING, &[b'x'; 125]).repeat(100);
+    let (mut written, mut refused) = (0, 0);
+    while refused < 20 {
+        match theirs.write(&pings[written % pings.len()..]) {
+            Ok(len) => written += len,
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                refused += 1;
+            }
+        }
+        tokio::task::yield_now().await;
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut drive).poll(&mut cx).is_pending());
+        assert!(masked.held_len() <= READ_LEN);
+    }
+    assert!(masked.held_len() > 0);
+    let task = tokio::spawn(drive);
+
+    let mut peer = Peer::new(theirs, 1);
+    peer.add_layer(Over::Mask);
+    peer.socket.set_nonblocking(false).unwrap();
+    let behind = [&pings[written % pings.len()..], &frame(DATA, b"PING\r\n")].concat();
+    let mut writer = peer.socket.try_clone().unwrap();
+    let writing = thread::spawn(move || writer.write_all(&behind).unwrap());
+    let peer = tokio::task::spawn_blocking(move || {
+        peer.read_to(b"PONG\r\n");
+        peer
+    });
+    let peer = peer.await.unwrap();
+    writing.join().unwrap();
+    assert_eq!(peer.pongs(), (written / pings.len() + 1) * 100);
+    drop(peer);
+    task.await.unwrap();
+}
+
+/// A layer may end the stream, or find it wrong: above it nothing more is handled.
+#[tokio::test]
+async fn a_layer_ends_the_connection() {
+    let cases = [(CLOSE, ClosedReason::ClientClosed), (9, ClosedReason::ProtocolViolation)];
+    for (kind, reason) in cases {
+        for stack in [&[Over::Mask][..], &[Over::S2, Over::Mask]] {
+            let (stream, theirs) = local_stream();
+            let mut drive = new_drive(Arc::clone(&stream), stream);
+            let mut peer = Peer::new(theirs, 1);
+            for layer in stack {
+                add_layer(&mut drive, *layer);
+                peer.add_layer(*layer);
+            }
+            let conn = Arc::clone(drive.conn());
+            let data = |text: &[u8]| frame(DATA, text);
+            let mut bytes = [data(b"SUB a 1\r\n"), frame(kind, b""), data(b"SUB a 2\r\n")].concat();
+            if stack.len() > 1 {
+                let frames = std::mem::take(&mut bytes);
+                Compressor::new(Level::Fast).compress(&frames, &mut bytes);
+            }
+            peer.socket.write_all(&bytes).unwrap();
+            while conn.closed().is_none() {
+                tokio::task::yield_now().await;
+                let _ = Pin::new(&mut drive).poll(&mut Context::from_waker(Waker::noop()));
+            }
+            assert_eq!(conn.closed(), Some(reason));
+            assert!(conn.subscriptions().len() <= 1);
+        }
+    }
+}
+
+/// A level that follows the round trip changed while compressed input was being handled. Then that
+/// input was lost behind the PONG, INFO was sent once more, and what was queued went out as it was.
+#[tokio::test]
+async fn another_level_of_compression_loses_no_input() {
+    let (stream, theirs) = local_stream();
+    let cluster = Cluster {
+        name: Some("c".to_owned()),
+        listen: Some(Listen { host: "127.0.0.1".to_owned(), port: Port::Number(6222) }),
+        compression: Compression::named("s2_auto", &[1_000, 3_600_000_000_000]).unwrap(),
+        ..Cluster::default()
+    };
+    let shared = new_shared(Options { cluster: Some(cluster), ..Options::default() });
+    let (registry, now) = (Arc::clone(&shared.registry), shared.clock.now());
+    let mesh = Arc::clone(shared.mesh.as_ref().unwrap());
+    let wire = Arc::clone(&stream) as Arc<dyn Wire>;
+    let conn = registry.add(|cid, slot| Conn::new(cid, Kind::Route, slot, None, now, wire));
+    // That of a route without compression, until a PING has measured it.
+    conn.set_rtt(1);
+    let route = Route::new(Arc::clone(&registry), mesh, Arc::clone(&conn), Role::Accepted);
+    let mut drive = Drive::new(shared, stream, route, false);
+    let mut peer = Peer::new(theirs, 1);
+    add_layer(&mut drive, Over::Mask);
+    peer.add_layer(Over::Mask);
+    let poll = async |drive: &mut Drive<Route>, peer: &mut Peer, end: &[u8]| {
+        peer.socket.set_nonblocking(true).unwrap();
+        let mut buf = vec![0; 9_000];
+        while !peer.plain.ends_with(end) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut *drive).poll(&mut cx).is_pending());
+            while let Ok(len) = peer.socket.read(&mut buf) {
+                unwrap(&mut peer.inflows, &mut buf[..len], &mut peer.plain);
+            }
+        }
+        String::from_utf8(std::mem::take(&mut peer.plain)).unwrap()
+    };
+
+    let info = poll(&mut drive, &mut peer, b"\r\n").await;
+    assert!(info.contains("\"compression\":\"s2_auto\""), "{info}");
+    // All of it in one write: what is behind the first INFO is compressed already.
+    let id = "NB".repeat(28);
+    let info = format!(
+        "INFO {{\"server_id\":\"{id}\",\"server_name\":\"b\",\"cluster\":\"c\",\"headers\":true,\
+         \"compression\":\"s2_auto\"}}\r\n"
+    );
+    let connect = format!("CONNECT {{\"name\":\"{id}\",\"cluster\":\"c\",\"headers\":true}}\r\n");
+    let (clear, _) = peer.encode([connect, info.clone()].concat().as_bytes());
+    peer.add_layer(Over::S2);
+    let (compressed, _) = peer.encode([&info, "RS+ $G first\r\nPING\r\n"].concat().as_bytes());
+    peer.socket.write_all(&[clear, compressed].concat()).unwrap();
+    let said = poll(&mut drive, &mut peer, b"PONG\r\n").await;
+    assert_eq!(said.matches("INFO ").count(), 1, "{said}");
+
+    poll(&mut drive, &mut peer, b"PING\r\n").await;
+    let (bytes, _) = peer.encode(b"PONG\r\nRS+ $G second\r\nPING\r\n");
+    peer.socket.write_all(&bytes).unwrap();
+    assert_eq!(poll(&mut drive, &mut peer, b"PONG\r\n").await, "PONG\r\n");
+    assert_eq!(registry.global.with_sublist(|list| list.iter().count()), 2);
+    assert_ne!(conn.rtt(), 1);
+}
