@@ -1,9 +1,9 @@
 //! `System`: the machine behind the server's own client, which answers as its services.
 //!
-//! Its connection is a loop: it reads what is delivered to it. Requests have the form of messages on
-//! a route, with a header that says who asks; answers go out as any message. Other servers are not
-//! told of its interest: they have services of their own. Nobody waits for it: beyond
-//! `REQUESTS_PENDING_MAX` requests are dropped.
+//! Its connection is a loop: it reads the messages that are delivered to it. Requests have the form
+//! of messages on a route, with a header that names the requester; answers go out as any message.
+//! Its interest is not announced to other servers, which have services of their own. No client
+//! waits for it: beyond `REQUESTS_PENDING_MAX` requests are dropped.
 //!
 //! nats: server/events.go `initEventTracking`, `internalSendLoop`, `sendInternalResponse`
 
