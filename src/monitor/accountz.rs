@@ -148,7 +148,8 @@ pub fn accstatz<'a>(view: &'a View<'_>, unused: bool) -> AccountStatz<'a> {
 /// The traffic of the open connections by their account and kind.
 fn open_traffic(view: &View<'_>) -> HashMap<String, PerKind<Traffic>> {
     let mut by_account = HashMap::<String, PerKind<Traffic>>::new();
-    for conn in view.registry.conns() {
+    // What services are asked has left nobody.
+    for conn in view.registry.conns().iter().filter(|conn| conn.kind != Kind::System) {
         let about = conn.about();
         let known = match by_account.get_mut(about.account()) {
             Some(known) => known,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Remote, Server};
+use crate::support::{Client, Remote, Server, http};
 
 const CONNECT: &str = r#""headers":true,"no_responders":true"#;
 const REQUEST: &str = "PUB $SYS.REQ.USER.INFO in 0\r\n\r\n";
@@ -109,6 +109,21 @@ for_both! {
             answer(&mut client);
         }
         client.fence();
+    }
+
+    /// A request has come in from a client, an answer has gone out to one.
+    fn what_is_asked_and_answered_is_counted_once(which) {
+        let server = Server::with().monitored().start(which);
+        let mut client = Client::connect(&server, CONNECT);
+        client.send(&format!("SUB in 1\r\n{REQUEST}"));
+        answer(&mut client);
+        let varz = http::json(&server, "/varz");
+        assert_eq!((&varz["in_msgs"], &varz["out_msgs"]), (&json!(1), &json!(1)));
+        assert_eq!(varz["connections"], 1);
+        let accounts = http::json(&server, "/accstatz");
+        let global = &accounts["account_statz"][0];
+        let counted = (&global["received"]["msgs"], &global["sent"]["msgs"]);
+        assert_eq!((&global["acc"], counted), (&json!("$G"), (&json!(1), &json!(1))));
     }
 
     fn without_a_system_account_nobody_answers(which) {
