@@ -150,6 +150,24 @@ fn layers_stack_in_any_order() {
 
 const PENDING_MAX: usize = 4 * 1024 * 1024;
 
+/// What a client sends, and the messages and the PONG that it gets for that.
+fn conversation(random: &mut fastrand::Rng) -> (Vec<u8>, String) {
+    let mut text = b"CONNECT {\"user\":\"u\",\"pass\":\"p\",\"verbose\":false}\r\n".to_vec();
+    for n in 0..3_000 {
+        text.extend(format!("SUB some.{n}.> {n}1\r\n").as_bytes());
+    }
+    text.extend(b"SUB a 0\r\n");
+    let mut expected = String::new();
+    for len in (0..1_500).step_by(5).chain([60_000]) {
+        let payload: String = (0..len).map(|_| random.char('a'..='p')).collect();
+        text.extend(format!("PUB a {len}\r\n{payload}\r\n").as_bytes());
+        expected += &format!("MSG a 0 {len}\r\n{payload}\r\n");
+    }
+    text.extend(b"PING\r\n");
+    expected += "PONG\r\n";
+    (text, expected)
+}
+
 async fn play(stack: &[Over], seed: u64) {
     let (stream, theirs) = local_stream();
     let Stream::Local(ours) = &*stream else { unreachable!("it is one") };
@@ -185,20 +203,7 @@ async fn play(stack: &[Over], seed: u64) {
     }
     let task = tokio::spawn(drive);
 
-    let mut text = b"CONNECT {\"user\":\"u\",\"pass\":\"p\",\"verbose\":false}\r\n".to_vec();
-    for n in 0..3_000 {
-        text.extend(format!("SUB some.{n}.> {n}1\r\n").as_bytes());
-    }
-    text.extend(b"SUB a 0\r\n");
-    let mut expected = String::new();
-    for len in (0..1_500).step_by(5).chain([60_000]) {
-        let payload: String = (0..len).map(|_| peer.random.char('a'..='p')).collect();
-        text.extend(format!("PUB a {len}\r\n{payload}\r\n").as_bytes());
-        expected += &format!("MSG a 0 {len}\r\n{payload}\r\n");
-    }
-    text.extend(b"PING\r\n");
-    expected += "PONG\r\n";
-
+    let (text, expected) = conversation(&mut peer.random);
     let (bytes, pings) = peer.encode(&text);
     let mut writer = peer.socket.try_clone().unwrap();
     let writing = thread::spawn(move || {
