@@ -91,7 +91,10 @@ impl Account {
     }
 
     /// Sets its limits from now on.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no setting limits an account"))]
+    #[cfg_attr(
+        not(any(test, feature = "internals")),
+        expect(dead_code, reason = "no setting limits an account")
+    )]
     pub fn set_limits(&self, limits: Limits) {
         *self.limits.write() = limits;
     }

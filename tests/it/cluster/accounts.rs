@@ -50,7 +50,7 @@ fn accounts_do_not_hear_each_other_across_servers() {
             }
             let detail = &http::json(server, "/accountz?acc=B")["account_detail"];
             assert_eq!(detail["client_connections"], 2);
-            // Three here, three of each other server, and the services.
+            // Three here, three of each other server, and services: a nats-server imports four.
             let count = 9 + if server.which() == Real { 4 } else { 1 };
             assert_eq!(detail["subscriptions"], count, "{detail}");
             assert_eq!(http::json(server, "/subsz?acc=B")["num_subscriptions"], count);
