@@ -11,6 +11,7 @@ pub mod ids;
 pub mod limits;
 pub mod moment;
 pub mod os_error;
+pub mod percent;
 pub mod quoted;
 pub mod stats;
 pub mod subject;

@@ -16,6 +16,8 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use memchr::{memchr, memmem};
 
+use crate::base::percent;
+
 /// Header lines of a request at most.
 const HEADERS_MAX: usize = 100;
 
@@ -186,7 +188,7 @@ fn behind_authority(url: &[u8]) -> Option<&[u8]> {
 ///
 /// nats: net/url `URL.EscapedPath`
 fn escaped_path(path: &[u8]) -> Option<String> {
-    let decoded = percent_decode(path)?;
+    let decoded = percent::decode(path).ok()?;
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(byte);
     let is_valid = |byte: &u8| is_plain(byte) || b"!'()*[]%".contains(byte);
     if path.iter().all(is_valid) {
@@ -201,21 +203,6 @@ fn escaped_path(path: &[u8]) -> Option<String> {
         }
     }
     Some(escaped)
-}
-
-/// Resolves `%41` to `A`. None if two hex digits do not follow each `%`.
-pub fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = memchr(b'%', rest) {
-        let (digits, after) = rest[at + 1..].split_at_checked(2)?;
-        let [high, low] = [digits[0], digits[1]].map(|digit| (digit as char).to_digit(16));
-        decoded.extend_from_slice(&rest[..at]);
-        decoded.push((high? * 16 + low?) as u8);
-        rest = after;
-    }
-    decoded.extend_from_slice(rest);
-    Some(decoded)
 }
 
 /// The header lines of a request.

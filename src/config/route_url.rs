@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::base::percent;
+
 /// `scheme://[user:password@]host:port`, with any scheme. A path is ignored.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -155,17 +157,7 @@ fn read_host(text: &str) -> Result<String, String> {
 /// The text from the first percent sign without two digits, that sign included; or all of the text
 /// if the result is no UTF-8.
 pub fn percent_decoded(text: &str) -> Result<String, &str> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((plain, escape)) = rest.split_once('%') {
-        bytes.extend_from_slice(plain.as_bytes());
-        let bad = &rest[plain.len()..];
-        let digits = escape.get(..2).ok_or(bad)?;
-        let valid = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| valid).ok_or(bad)?);
-        rest = &escape[2..];
-    }
-    bytes.extend_from_slice(rest.as_bytes());
+    let bytes = percent::decode(text.as_bytes()).map_err(|bad| &text[bad..])?;
     String::from_utf8(bytes).map_err(|_| text)
 }
 
@@ -180,17 +172,7 @@ impl HostPort<'_> {
     ///
     /// nats: server/util.go `parseHostPort`; Go's net `SplitHostPort`
     pub fn read(text: &str, port: u16) -> Option<HostPort<'_>> {
-        let (host, written) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (host, behind) = rest.split_once(']')?;
-                (host, if behind.is_empty() { None } else { Some(behind.strip_prefix(':')?) })
-            }
-            None => match text.rsplit_once(':') {
-                Some((host, _)) if host.contains(':') => return None,
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            },
-        };
+        let (host, written) = HostPort::split(text)?;
         if host.contains(['[', ']']) {
             return None;
         }
@@ -199,6 +181,23 @@ impl HostPort<'_> {
             Some(number) => u16::try_from(number.ok()?).ok()?,
         };
         Some(HostPort(host.trim(), port))
+    }
+}
+
+impl<'a> HostPort<'a> {
+    /// The parts of `host` or `host:port`; an IPv6 address stands in brackets, which are left out.
+    /// Either part may be empty. None if it is neither.
+    pub fn split(text: &'a str) -> Option<(&'a str, Option<&'a str>)> {
+        if let Some(rest) = text.strip_prefix('[') {
+            let (host, behind) = rest.split_once(']')?;
+            let port = if behind.is_empty() { None } else { Some(behind.strip_prefix(':')?) };
+            return Some((host, port));
+        }
+        match text.rsplit_once(':') {
+            Some((host, _)) if host.contains(':') => None,
+            Some((host, port)) => Some((host, Some(port))),
+            None => Some((text, None)),
+        }
     }
 }
 

@@ -6,8 +6,8 @@
 use std::num::IntErrorKind;
 use std::str::FromStr;
 
+use crate::base::percent;
 use crate::base::quoted::Quoted;
-use crate::codec::http_head::percent_decode;
 use crate::monitor::QueryError;
 
 /// Names and values, decoded.
@@ -124,7 +124,7 @@ const INVALID: &str = "invalid syntax";
 
 /// Decodes `%XX` and `+`. None if a `%` is not followed by two hex digits.
 fn decode(text: &str) -> Option<String> {
-    let decoded = percent_decode(text.replace('+', " ").as_bytes())?;
+    let decoded = percent::decode(text.replace('+', " ").as_bytes()).ok()?;
     Some(String::from_utf8_lossy(&decoded).into_owned())
 }
 

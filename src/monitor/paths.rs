@@ -2,7 +2,8 @@
 //!
 //! nats: Go's net/http `ServeMux.findHandler`, `cleanPath`, `Redirect`
 
-use crate::codec::http_head::{Method, RequestHead, percent_decode};
+use crate::base::percent;
+use crate::codec::http_head::{Method, RequestHead};
 use crate::monitor::{Answer, HTML, TEMPORARY_REDIRECT};
 
 /// A path without empty segments and dots; a slash at its end stays.
@@ -24,7 +25,7 @@ pub(super) fn clean(path: &str) -> String {
 
 /// True if a path means this place. A slash sent as `%2f` divides nothing.
 pub(super) fn is_at(path: &str, place: &str) -> bool {
-    let decoded = path.split('/').map(|segment| percent_decode(segment.as_bytes()));
+    let decoded = path.split('/').map(|segment| percent::decode(segment.as_bytes()).ok());
     decoded.eq(place.split('/').map(|segment| Some(segment.as_bytes().to_vec())))
 }
 

@@ -11,7 +11,7 @@ use super::flag::{Flag, Section};
 use super::{CliError, Command, Words, Written};
 use crate::base::duration;
 use crate::base::limits;
-use crate::config::route_url::percent_decoded;
+use crate::config::route_url::{HostPort, percent_decoded};
 
 /// The server if neither flag nor environment names one.
 const URL_DEFAULT: &str = "nats://127.0.0.1:4222";
@@ -325,16 +325,8 @@ impl ServerUrl {
                 Credentials::Token(percent_decoded(login).map_err(|_| wrong("bad % in the token"))?)
             }
         };
-        let (host, port) = match address.strip_prefix('[').and_then(|a| a.split_once(']')) {
-            Some((host, "")) => (host, None),
-            Some((host, port)) => {
-                (host, Some(port.strip_prefix(':').ok_or_else(|| wrong("expected a port"))?))
-            }
-            None => match address.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (address, None),
-            },
-        };
+        let (host, port) =
+            HostPort::split(address).ok_or_else(|| wrong("expected HOST or HOST:PORT"))?;
         if host.is_empty() {
             return Err(wrong("there is no host"));
         }

@@ -18,6 +18,7 @@ use super::{Problem, Severity};
 use crate::base::duration;
 use crate::base::limits;
 use crate::config::options::{Listen, Options, Port, WriteTimeout};
+use crate::config::route_url::HostPort;
 
 /// Settings that are refused with any value, and the reason.
 const REFUSED: [(&[&str], &str); 2] = [
@@ -385,12 +386,7 @@ fn listen(field: Field<'_>) -> Result<(String, Option<Port>), Problem> {
         }
     };
     let not_an_address = || field.error(format!("could not parse address string {text:?}"));
-    let (host, number) = text.rsplit_once(':').ok_or_else(not_an_address)?;
-    let host = match host.strip_prefix('[') {
-        Some(host) => host.strip_suffix(']').ok_or_else(not_an_address)?,
-        None if host.contains(':') => return Err(not_an_address()),
-        None => host,
-    };
+    let Some((host, Some(number))) = HostPort::split(text) else { return Err(not_an_address()) };
     let number =
         number.parse().map_err(|_| field.error(format!("could not parse port {number:?}")))?;
     Ok((host.to_owned(), port_number(field, number)?))
