@@ -30,4 +30,5 @@ mod services;
 mod sessions;
 mod shutdown;
 mod slow_consumer;
+mod soak;
 mod transcripts;
