@@ -20,6 +20,7 @@ use crate::auth::permissions::Permissions;
 use crate::base::errors::ProtoErr;
 use crate::base::sync::{Mutex, RwLock, rank};
 use crate::codec::encoder;
+use crate::config::options::AccountLimits;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 use crate::sublist::cursor::Cursor;
@@ -37,19 +38,8 @@ pub struct Account {
     pub name: Box<str>,
     listed: RwLock<Listed, { rank::LISTED }>,
     epochs: Arc<Epochs>,
-    limits: RwLock<Limits, { rank::LEAF }>,
+    limits: RwLock<AccountLimits, { rank::LEAF }>,
     usage: Mutex<Usage, { rank::LEAF }>,
-}
-
-/// The limits of an account, besides those of the server; none is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Clients of the account.
-    pub max_connections: Option<usize>,
-    /// Subscriptions of each of them.
-    pub max_subscriptions: Option<usize>,
-    /// Bytes of a message, headers included.
-    pub max_payload: Option<usize>,
 }
 
 /// The subscriptions of an account, and who is told of the local ones.
@@ -86,16 +76,12 @@ impl Account {
     }
 
     /// Its limits.
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> AccountLimits {
         *self.limits.read()
     }
 
     /// Sets its limits from now on.
-    #[cfg_attr(
-        not(any(test, feature = "internals")),
-        expect(dead_code, reason = "no setting limits an account")
-    )]
-    pub fn set_limits(&self, limits: Limits) {
+    pub fn set_limits(&self, limits: AccountLimits) {
         *self.limits.write() = limits;
     }
 

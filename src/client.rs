@@ -24,7 +24,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Account, Limits};
+use crate::account::Account;
 use crate::auth::permissions::{self, Permissions};
 use crate::auth::{Check, Verdict};
 use crate::base::closed_reason::ClosedReason;
@@ -37,7 +37,7 @@ use crate::base::subject;
 use crate::codec::connect::{Connect, Credentials};
 use crate::codec::encoder;
 use crate::codec::info::Info;
-use crate::config::options::{ConnectionType, Options, WriteTimeout};
+use crate::config::options::{AccountLimits, ConnectionType, Options, WriteTimeout};
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
 use crate::deliver::{Delivery, Publisher, Row, listing_ns};
@@ -461,10 +461,10 @@ impl Client {
     }
 
     /// The limits of its account.
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> AccountLimits {
         match &self.state {
             State::Open(admitted) => admitted.account.limits(),
-            State::ExpectConnect => Limits::default(),
+            State::ExpectConnect => AccountLimits::default(),
         }
     }
 

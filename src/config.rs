@@ -38,7 +38,8 @@ pub use compression::{Compression, CompressionError, Level, Thresholds};
 pub use conf::{ConfError, Position, Problem, Severity, Sources, load};
 pub use options::check::OptionsError;
 pub use options::{
-    AllowResponses, Authorization, Cluster, ConnectionType, Credential, Listen, Log, Login,
-    Options, Permissions, Port, SubjectPermission, User, WriteTimeout,
+    AccountLimits, AccountOptions, AllowResponses, Authorization, Cluster, ConnectionType,
+    Credential, Listen, Log, Login, Options, Permissions, Port, SubjectPermission, User,
+    WriteTimeout,
 };
 pub use route_url::{RouteLogin, RouteUrl, RouteUrlError};

@@ -12,7 +12,8 @@ use crate::base::ids::{Kind, ServerId};
 use crate::base::subject;
 use crate::client::Client;
 use crate::config::options::{
-    ConnectionType, Credential, Login, Options, Permissions, SubjectPermission, User,
+    AccountOptions, ConnectionType, Credential, Login, Options, Permissions, SubjectPermission,
+    User,
 };
 use crate::conn::Conn;
 use crate::conn::taken::Taken;
@@ -145,7 +146,7 @@ pub(crate) fn with_accounts(mut options: Options, names: &[&str]) -> Options {
         let account = Some(name.to_owned());
         User { account, ..User::new(Credential::Password { user, password }) }
     };
-    options.accounts = names.iter().map(|&name| name.to_owned()).collect();
+    options.accounts = names.iter().copied().map(AccountOptions::new).collect();
     options.authorization.login = Login::Users(names.iter().map(|&name| user(name)).collect());
     options
 }

@@ -4,6 +4,7 @@
 //! build one and hand it over whole; [`Options::check`] refuses combinations that cannot start.
 //! nats: server/opts.go `Options`, `setBaselineOptions`
 
+mod account;
 mod authorization;
 pub mod check;
 mod cluster;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use crate::base::limits;
 use crate::config::route_url::HostPort;
 
+pub use account::{AccountLimits, AccountOptions};
 pub use authorization::{
     AllowResponses, Authorization, ConnectionType, Credential, Login, Permissions,
     SubjectPermission, User,
@@ -82,8 +84,8 @@ pub struct Options {
 
     /// Credentials of clients, and the time to present them.
     pub authorization: Authorization,
-    /// Names of the accounts besides `$G` and `$SYS`.
-    pub accounts: Vec<String>,
+    /// The accounts besides `$G` and `$SYS`.
+    pub accounts: Vec<AccountOptions>,
     /// Servers that form one subject space with this one; none means alone.
     pub cluster: Option<Cluster>,
 
@@ -214,7 +216,7 @@ impl Options {
 
     /// The names of all accounts.
     pub(crate) fn account_names(&self) -> impl Iterator<Item = &str> {
-        let configured = self.accounts.iter().map(String::as_str);
+        let configured = self.accounts.iter().map(|account| account.name.as_str());
         [limits::GLOBAL_ACCOUNT].into_iter().chain(self.system_account()).chain(configured)
     }
 }

@@ -11,7 +11,7 @@ use crate::base::ids::{Kind, ServerId};
 use crate::base::moment::Moment;
 use crate::codec::http_head::RequestHead;
 use crate::codec::info::Info;
-use crate::config::options::{Listen, Options, Port};
+use crate::config::options::{AccountOptions, Listen, Options, Port};
 use crate::conn::subscription::Subscription;
 use crate::conn::taken::Taken;
 use crate::conn::{About, Conn};
@@ -306,7 +306,7 @@ fn accounts_are_listed_with_what_they_do() {
     assert_eq!(page(&registry, "/accstatz")["account_statz"], json!([]));
     let sys = page(&registry, "/accountz?acc=$SYS");
     assert_eq!(sys["account_detail"]["is_system"], true);
-    let accounts = vec!["A".to_owned()];
+    let accounts = vec![AccountOptions::new("A")];
     registry.change_settings(Options { accounts, ..Options::default() });
     let settings = registry.settings();
     let a = settings.accounts.find(b"A").unwrap();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::base::limits::GLOBAL_ACCOUNT;
-use crate::config::options::Options;
+use crate::config::options::{AccountOptions, Options};
 
 /// All accounts.
 #[derive(Clone)]
@@ -26,13 +26,16 @@ impl Accounts {
         Accounts { global, by_name }.extended(options)
     }
 
-    /// These accounts, and the new ones of the options.
+    /// These accounts, and the new ones of the options, with the limits that are set there.
     pub(super) fn extended(&self, options: &Options) -> Accounts {
         let mut accounts = self.clone();
         for name in options.account_names() {
             let id = accounts.count();
             let account = || Arc::new(Account::new(id, name));
             accounts.by_name.entry(name.as_bytes().into()).or_insert_with(account);
+        }
+        for AccountOptions { name, limits } in &options.accounts {
+            accounts.by_name[name.as_bytes()].set_limits(*limits);
         }
         accounts
     }
@@ -70,7 +73,7 @@ mod tests {
     #[test]
     fn new_settings_bring_accounts_and_take_none() {
         let options = |names: &[&str]| {
-            let accounts = names.iter().map(|&name| name.to_owned()).collect();
+            let accounts = names.iter().copied().map(AccountOptions::new).collect();
             Options { accounts, ..Options::default() }
         };
         let names = |accounts: &Accounts| {

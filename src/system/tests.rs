@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::client::fuzz::Bench;
+use crate::config::options::AccountOptions;
 use crate::conn::Wire;
 use crate::conn::taken::Taken;
 use crate::machine::session::{Session, Step};
@@ -159,7 +160,10 @@ fn requests_that_pile_up_are_dropped_and_counted_and_hold_up_nobody() {
 fn accounts_that_come_later_have_the_services() {
     let mut served = Served::new(1);
     let registry = Arc::clone(&served.bench.registry);
-    registry.change_settings(Options { accounts: vec!["later".to_owned()], ..Options::default() });
+    registry.change_settings(Options {
+        accounts: vec![AccountOptions::new("later")],
+        ..Options::default()
+    });
     served.bench.delivery.settings = registry.settings();
     served.session.turn(None, &mut served.bench.delivery).unwrap();
     let settings = registry.settings();

@@ -10,6 +10,7 @@
 #[macro_use]
 mod support;
 
+mod account_limits;
 mod chaos;
 mod cli;
 mod clients;

@@ -1,8 +1,8 @@
 //! Accounts are subject spaces of their own, with limits of their own.
 
 use super::*;
-use crate::account::Limits;
 use crate::client::fuzz::with_accounts;
+use crate::config::options::AccountLimits;
 
 /// Clients who are users of these accounts.
 fn users(names: &[&str]) -> Bench {
@@ -71,7 +71,7 @@ fn who_logs_in_anew_changes_the_account() {
 fn an_account_takes_so_many_clients() {
     let mut bench = users(&["A"]);
     let max_connections = Some(1);
-    account(&bench, "A").set_limits(Limits { max_connections, ..Limits::default() });
+    account(&bench, "A").set_limits(AccountLimits { max_connections, ..AccountLimits::default() });
     log_in(&mut bench, 0, "A");
     assert_eq!((bench.ends[0].closed, text(&bench, 0)), (None, String::new()));
     (0..2).for_each(|_| bench.add());
@@ -91,7 +91,7 @@ fn the_narrower_limit_of_account_and_server_holds() {
     let mut bench = Bench::new(options, 2);
     bench.registry.change_info(|info| info.max_payload = 8);
     for (name, max) in [("A", 1), ("B", 100)] {
-        let limits = Limits {
+        let limits = AccountLimits {
             max_connections: None,
             max_subscriptions: Some(max),
             max_payload: Some(4 * max),

@@ -18,7 +18,7 @@ use crate::base::ids::{Kind, ServerId};
 use crate::base::moment::Moment;
 use crate::client::fuzz::Bench;
 use crate::codec::info::Info;
-use crate::config::options::{Cluster, Listen, Options, Port};
+use crate::config::options::{AccountOptions, Cluster, Listen, Options, Port};
 use crate::config::route_url::RouteUrl;
 use crate::conn::{Conn, Wire};
 use crate::machine::Machine;
@@ -185,7 +185,7 @@ impl World {
         };
         let cluster = Cluster { listen, routes, name: Some("c".into()), ..settings };
         // What is pinned is there.
-        let accounts = cluster.accounts.clone();
+        let accounts = cluster.accounts.iter().map(AccountOptions::new).collect();
         let options = Options { cluster: Some(cluster), accounts, ..Options::default() };
         let mut bench = Bench::with_id(&id, options, 0);
         bench.delivery.now = self.now;

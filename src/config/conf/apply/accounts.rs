@@ -4,18 +4,19 @@
 //! the file says.
 //! nats: server/opts.go `parseAccounts`
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{authorization, unknown_field};
 use crate::base::limits::{GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
 use crate::config::conf::Problem;
 use crate::config::conf::value::{Field, Map, Value};
-use crate::config::options::{Login, Options, User};
+use crate::config::options::{AccountLimits, AccountOptions, Login, Options, User};
 
 /// The content of the block; [`Block::apply`] follows when the rest of the file is known.
 #[derive(Default)]
 pub(super) struct Block<'a> {
-    names: BTreeSet<String>,
+    accounts: BTreeMap<String, AccountLimits>,
     /// The users of each account that has some, and their place in the file.
     users: Vec<(Field<'a>, Vec<User>)>,
 }
@@ -54,10 +55,13 @@ impl<'a> Block<'a> {
         match name {
             GLOBAL_ACCOUNT => Err(field.error(format!("{name:?} is a Reserved Account"))),
             SYSTEM_ACCOUNT => Err(field.error("users of the system account are not supported yet")),
-            _ if !self.names.insert(name.to_owned()) => {
-                Err(field.error(format!("Duplicate Account Entry: {name}")))
-            }
-            _ => Ok(()),
+            _ => match self.accounts.entry(name.to_owned()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(AccountLimits::default());
+                    Ok(())
+                }
+                Entry::Occupied(_) => Err(field.error(format!("Duplicate Account Entry: {name}"))),
+            },
         }
     }
 
@@ -72,6 +76,12 @@ impl<'a> Block<'a> {
                     }
                     Err(problem) => problems.push(problem),
                 },
+                "limits" => match read_limits(field, problems) {
+                    Ok(limits) => {
+                        self.accounts.insert(name.to_owned(), limits);
+                    }
+                    Err(problem) => problems.push(problem),
+                },
                 "nkey"
                 | "imports"
                 | "exports"
@@ -79,7 +89,6 @@ impl<'a> Block<'a> {
                 | "default_permissions"
                 | "mappings"
                 | "maps"
-                | "limits"
                 | "msg_trace"
                 | "trace_dest" => {
                     let text = format!("{} of an account: not supported yet", field.name);
@@ -92,7 +101,8 @@ impl<'a> Block<'a> {
 
     /// Sets the accounts, and adds their users to those of the block `authorization`.
     pub(super) fn apply(self, options: &mut Options, problems: &mut Vec<Problem>) {
-        options.accounts = self.names.into_iter().collect();
+        let account = |(name, limits)| AccountOptions { name, limits };
+        options.accounts = self.accounts.into_iter().map(account).collect();
         let Some((first, _)) = self.users.first() else { return };
         let login = &mut options.authorization.login;
         if *login == Login::Open {
@@ -114,4 +124,27 @@ impl<'a> Block<'a> {
             all.extend(users);
         }
     }
+}
+
+/// Reads the limits of an account. A negative number is no limit. Leaf nodes, which may be limited
+/// too, do not come here.
+///
+/// nats: server/opts.go `parseAccountLimits`
+fn read_limits(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<AccountLimits, Problem> {
+    let mut limits = AccountLimits::default();
+    for field in field.map()?.fields() {
+        let number = || field.integer().map(|number| usize::try_from(number).ok());
+        let read = match field.key().as_str() {
+            "max_connections" | "max_conn" => number().map(|max| limits.max_connections = max),
+            "max_subscriptions" | "max_subs" => number().map(|max| limits.max_subscriptions = max),
+            "max_payload" | "max_pay" => number().map(|max| limits.max_payload = max),
+            "max_leafnodes" | "max_leafs" => number().map(|_| ()),
+            _ => {
+                unknown_field(field, problems);
+                Ok(())
+            }
+        };
+        problems.extend(read.err());
+    }
+    Ok(limits)
 }
