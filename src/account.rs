@@ -3,7 +3,7 @@
 //! The routes that carry the account are told of local interest as it comes and goes. They are told
 //! under the lock of the sublist, which is what makes all of them see the same order; so telling is
 //! no more than appending to a queue, and who changed something sees to it that the queues are
-//! written: each route told is handed to `told`.
+//! written: each route that got something is handed to `announced`.
 //!
 //! Locks: the sublist may be held while a connection's subscriptions or its queue are locked after
 //! it, never the other way round.
@@ -150,29 +150,33 @@ impl Account {
     }
 
     /// Lists a subscription; false if its subject is invalid.
-    pub fn insert(&self, subscription: Subscription, told: impl FnMut(&Arc<Conn>)) -> bool {
+    pub fn insert(&self, subscription: Subscription, announced: impl FnMut(&Arc<Conn>)) -> bool {
         let mut listed = self.listed.write();
         if listed.links.is_empty() || !subscription.interest().is_announced() {
             return listed.sublist.insert(subscription);
         }
         let inserted = listed.sublist.insert(subscription.clone());
         if inserted {
-            listed.tell(&self.name, &subscription, true, told);
+            listed.announce_change(&self.name, &subscription, true, announced);
         }
         inserted
     }
 
     /// Forgets a subscription, if it is here.
-    pub fn remove(&self, subscription: &Subscription, told: impl FnMut(&Arc<Conn>)) {
-        self.listed.write().remove(&self.name, subscription, told);
+    pub fn remove(&self, subscription: &Subscription, announced: impl FnMut(&Arc<Conn>)) {
+        self.listed.write().remove(&self.name, subscription, announced);
     }
 
     /// Forgets many, letting others in between.
-    pub fn remove_all(&self, subscriptions: &[Subscription], mut told: impl FnMut(&Arc<Conn>)) {
+    pub fn remove_all(
+        &self,
+        subscriptions: &[Subscription],
+        mut announced: impl FnMut(&Arc<Conn>),
+    ) {
         for some in subscriptions.chunks(REMOVE_CHUNK) {
             let mut listed = self.listed.write();
             for subscription in some {
-                listed.remove(&self.name, subscription, &mut told);
+                listed.remove(&self.name, subscription, &mut announced);
             }
         }
     }
@@ -223,19 +227,19 @@ impl Account {
 }
 
 impl Listed {
-    fn remove(&mut self, account: &str, entry: &Subscription, told: impl FnMut(&Arc<Conn>)) {
+    fn remove(&mut self, account: &str, entry: &Subscription, announced: impl FnMut(&Arc<Conn>)) {
         if self.sublist.remove(entry) && !self.links.is_empty() && entry.interest().is_announced() {
-            self.tell(account, entry, false, told);
+            self.announce_change(account, entry, false, announced);
         }
     }
 
     /// Tells the routes what a local subscription that came or went has changed.
-    fn tell(
+    fn announce_change(
         &self,
         account: &str,
         entry: &Subscription,
         came: bool,
-        mut told: impl FnMut(&Arc<Conn>),
+        mut announced: impl FnMut(&Arc<Conn>),
     ) {
         let (subject, queue) = (entry.subject(), entry.queue());
         let count = self.sublist.announced_count(subject, queue);
@@ -248,7 +252,7 @@ impl Listed {
             line.clear();
             link.write_interest(&mut line, account, subject, queue, count);
             link.conn.append(&line);
-            told(&link.conn);
+            announced(&link.conn);
         }
     }
 }

@@ -79,11 +79,12 @@ struct Admitted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Greeting {
     /// CONNECT may still come.
-    Awaited,
-    /// CONNECT has come, or somebody became `no_auth_user` without it.
-    Connected,
-    /// The INFO that follows the first PONG is out, too.
-    Told,
+    ExpectConnect,
+    /// CONNECT has come, or somebody became `no_auth_user` without it. After the first PING an INFO
+    /// is due.
+    ExpectPing,
+    /// That INFO is out, too, or the client takes none.
+    Done,
 }
 
 /// What a client may publish.
@@ -157,7 +158,7 @@ impl Client {
             rare: (!rare.nonce.is_empty()).then(|| Box::new(rare)),
             pings: ClientPings::new(conn.start, settings.options.ping_interval),
             asked: Asked::of(&Connect::default()),
-            greeting: Greeting::Awaited,
+            greeting: Greeting::ExpectConnect,
             connection_type,
             registry,
             conn,
@@ -199,7 +200,7 @@ impl Machine for Client {
     fn start(&mut self, delivery: &mut Delivery) {
         conn_event!(DEBUG, &self.conn, "Client connection created");
         let info = self.info();
-        delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
+        delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
     }
 
     fn handle_op(&mut self, op: &Op<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
@@ -327,9 +328,9 @@ impl Machine for Client {
     }
 
     fn handle_news(&mut self, delivery: &mut Delivery) {
-        if self.greeting == Greeting::Told && self.asked.takes_info {
+        if self.greeting == Greeting::Done && self.asked.takes_info {
             let info = self.info();
-            delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
+            delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
         }
     }
 
@@ -338,7 +339,7 @@ impl Machine for Client {
         if now >= self.auth_due(&delivery.settings) {
             return Err(ProtoErr::AuthenticationTimeout);
         }
-        let rtt_wanted = self.conn.take_rtt_wanted() && self.greeting == Greeting::Told;
+        let rtt_wanted = self.conn.take_rtt_wanted() && self.greeting == Greeting::Done;
         if now >= self.pings.due() {
             conn_event!(DEBUG, &self.conn, "Client Ping Timer");
             let options = &delivery.settings.options;
@@ -374,7 +375,7 @@ impl Machine for Client {
                 conn_event!(ERROR, &self.conn, "{}", refused.describe(Kind::Client, max_payload));
             }
         }
-        delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
+        delivery.staging.add_proto_with(&self.conn, |frames| error.write_err(frames));
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)
     }
 
@@ -523,15 +524,15 @@ impl Client {
     fn pong(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         let account = &self.admitted()?.account;
         conn_event!(TRACE, &self.conn, "->> [PONG]");
-        delivery.staging.tell(&self.conn, encoder::PONG);
-        if self.greeting == Greeting::Connected {
+        delivery.staging.add_proto(&self.conn, encoder::PONG);
+        if self.greeting == Greeting::ExpectPing {
             if self.asked.takes_info {
                 let mut info = self.info();
                 info.connect_info = true;
                 info.remote_account = account.name.to_string();
-                delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
+                delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
             }
-            self.greeting = Greeting::Told;
+            self.greeting = Greeting::Done;
         }
         Ok(())
     }
@@ -637,8 +638,8 @@ impl Client {
         let subscription = Subscription::new(&self.conn, subject, queue, sid, rules);
         own.insert(subscription.clone());
         drop(own);
-        let told = |route: &Arc<Conn>| delivery.staging.mark(route);
-        if !account.insert(subscription.clone(), told) {
+        let announced = |route: &Arc<Conn>| delivery.staging.mark(route);
+        if !account.insert(subscription.clone(), announced) {
             self.conn.subscriptions().remove(&subscription);
             return Err(ProtoErr::InvalidSubject);
         }
@@ -674,7 +675,7 @@ impl Client {
     /// Writes an error that does not end the connection.
     fn refuse(&self, error: &ProtoErr, delivery: &mut Delivery) {
         conn_event!(TRACE, &self.conn, "->> [-ERR {error}]");
-        delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
+        delivery.staging.add_proto_with(&self.conn, |frames| error.write_err(frames));
     }
 
     #[inline]
@@ -695,12 +696,12 @@ impl Client {
     #[cold]
     fn write_ok(&self, delivery: &mut Delivery) {
         conn_event!(TRACE, &self.conn, "->> [OK]");
-        delivery.staging.tell(&self.conn, encoder::OK);
+        delivery.staging.add_proto(&self.conn, encoder::OK);
     }
 
     fn ping(&self, delivery: &mut Delivery) {
         conn_event!(TRACE, &self.conn, "->> [PING]");
-        delivery.staging.tell(&self.conn, encoder::PING);
+        delivery.staging.add_proto(&self.conn, encoder::PING);
     }
 
     fn info(&self) -> Info {

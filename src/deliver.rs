@@ -235,7 +235,7 @@ impl Delivery {
         self.staging.add_work(MATCH_NS);
         if let Some(own) = own_subscription(account, publish.reply, conn) {
             let len = headers::no_responders_len(publish.subject);
-            self.staging.tell_with(conn, |frames| {
+            self.staging.add_proto_with(conn, |frames| {
                 encoder::write_hmsg(frames, publish.reply, own.sid(), None, len, len);
                 headers::write_no_responders(publish.subject, frames);
                 frames.extend_from_slice(encoder::CRLF);

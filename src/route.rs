@@ -15,8 +15,8 @@
 //! nats: server/route.go `createRoute`, `processRemoteSub`, `processInboundRoutedMsg`
 
 mod dials;
+mod gossip_sources;
 mod handshake;
-mod hearsay;
 pub mod mesh;
 mod other;
 mod silence;
@@ -32,7 +32,7 @@ use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
 use crate::base::limits::{
-    FORGET_COUNT, HEARD_OF_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN, SHUTDOWN_MAX,
+    FORGET_COUNT, IMPLICIT_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN, SHUTDOWN_MAX,
 };
 use crate::base::moment::Moment;
 use crate::base::quoted::Quoted;
@@ -142,7 +142,7 @@ impl Route {
         let routes = &settings.routes;
         let auth_required = accepted && routes.authenticator.required();
         let patience = match &role {
-            Role::Solicited(dial) if !dial.explicit => HEARD_OF_PATIENCE.min(routes.stale_after()),
+            Role::Solicited(dial) if !dial.explicit => IMPLICIT_PATIENCE.min(routes.stale_after()),
             _ if auth_required => routes.cluster.auth_timeout,
             _ => routes.stale_after(),
         };
@@ -307,7 +307,7 @@ impl Machine for Route {
         if now >= self.pings.due {
             let routes = &delivery.settings.routes;
             self.pings.tick(now, routes.ping_interval(), routes.cluster.ping_max)?;
-            delivery.staging.tell(&self.conn, encoder::PING);
+            delivery.staging.add_proto(&self.conn, encoder::PING);
         }
         if now >= self.silence.due {
             self.look(delivery)?;
@@ -348,7 +348,7 @@ impl Machine for Route {
             open.confirm = open.pooled && matches!(self.role, Role::Solicited(_));
             if open.confirm {
                 self.pings.sent(delivery.now);
-                delivery.staging.tell(&self.conn, encoder::PING);
+                delivery.staging.add_proto(&self.conn, encoder::PING);
             }
         }
         if !open.spare {
@@ -384,7 +384,7 @@ impl Machine for Route {
                 conn_event!(ERROR, &self.conn, "{}", refused.describe(Kind::Route, max_payload));
             }
         }
-        delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
+        delivery.staging.add_proto_with(&self.conn, |frames| error.write_err(frames));
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)
     }
 
@@ -403,7 +403,7 @@ impl Machine for Route {
                 }
                 remote = format!(" - Remote: {}", open.name);
                 for (conn, line) in self.mesh.closed(&self.conn, &open.server_id, now) {
-                    delivery.staging.tell(&conn, &line);
+                    delivery.staging.add_proto(&conn, &line);
                 }
             }
             (_, Role::Solicited(dial)) => self.mesh.failed(&self.conn, dial, self.end, now),
@@ -448,7 +448,7 @@ impl Route {
         self.pong_owed = self.grace.is_some_and(|grace| !delivery.turn.is_over(grace, &self.conn));
         if !self.pong_owed {
             self.grace = None;
-            delivery.staging.tell(&self.conn, encoder::PONG);
+            delivery.staging.add_proto(&self.conn, encoder::PONG);
         }
     }
 
@@ -461,7 +461,7 @@ impl Route {
             Look::Ask if self.pings.is_asking() => {}
             Look::Ask => {
                 self.pings.sent(now);
-                delivery.staging.tell(&self.conn, encoder::PING);
+                delivery.staging.add_proto(&self.conn, encoder::PING);
             }
             Look::PassOver => self.conn.set_silent(true),
             Look::GiveUp => return Err(ProtoErr::StaleConnection),
@@ -511,7 +511,7 @@ impl Route {
         if !subject::is_valid_subscription(subject) {
             let error = ProtoErr::InvalidSubscription;
             conn_event!(ERROR, &self.conn, "{error}");
-            return delivery.staging.tell_with(&self.conn, |frames| error.write_err(frames));
+            return delivery.staging.add_proto_with(&self.conn, |frames| error.write_err(frames));
         }
         let export = delivery.settings.routes.permissions.as_ref();
         if export.is_some_and(|export| !export.can_export(subject)) {
@@ -592,7 +592,7 @@ impl Route {
 
     fn ok(&self, delivery: &mut Delivery) {
         if self.verbose {
-            delivery.staging.tell(&self.conn, encoder::OK);
+            delivery.staging.add_proto(&self.conn, encoder::OK);
         }
     }
 }

@@ -26,10 +26,10 @@ fn churn(account: &Account, seed: u64) -> Vec<Subscription> {
     let client = conn(100 + seed as u32, Kind::Client, &Arc::default());
     let mut own: Vec<Subscription> = Vec::new();
     for step in 0..STEPS {
-        let told = |route: &Arc<Conn>| _ = route.send(b"", 0, 0, &POLICY);
+        let announced = |route: &Arc<Conn>| _ = route.send(b"", 0, 0, &POLICY);
         if own.len() > 20 && random.bool() {
             let gone = own.swap_remove(random.usize(..own.len()));
-            account.remove(&gone, told);
+            account.remove(&gone, announced);
             continue;
         }
         let tail = ["", ".*", ".>"][random.usize(..3)];
@@ -37,7 +37,7 @@ fn churn(account: &Account, seed: u64) -> Vec<Subscription> {
         let queue = [None, Some(&b"q"[..])][usize::from(random.bool())];
         let sid = step.to_string();
         let one = Subscription::new(&client, subject.as_bytes(), queue, sid.as_bytes(), 0);
-        assert!(account.insert(one.clone(), told));
+        assert!(account.insert(one.clone(), announced));
         own.push(one);
     }
     own

@@ -170,7 +170,7 @@ pub const ROUTE_RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Random time on top, so that two servers do not dial each other at the same moment again.
 pub const ROUTE_RETRY_JITTER: Duration = Duration::from_millis(100);
 
-/// Attempts to reach a server that was only heard of, at least: about three minutes. Not a limit of
+/// Attempts to reach a server known only by gossip, at least: about three minutes. Not a limit of
 /// the real server, which gives up after `connect_retries` and one.
 pub const IMPLICIT_ATTEMPTS_MIN: u64 = 10;
 
@@ -191,21 +191,21 @@ pub const OWN_ADDRESSES_MAX: usize = 64;
 /// one.
 pub const ROUTE_ADDRESSES_MAX: usize = 8;
 
-/// Servers that were only heard of and are remembered at the same time. Not a limit of the real
+/// Servers known only by gossip that are remembered at the same time. Not a limit of the real
 /// server, nor are the next four.
-pub const HEARD_OF_MAX: usize = 1_024;
+pub const IMPLICIT_MAX: usize = 1_024;
 
 /// Dials to such servers under way at the same time.
-pub const HEARD_OF_DIALS_MAX: usize = 32;
+pub const IMPLICIT_DIALS_MAX: usize = 32;
 
-/// Time between two dials to such servers, once [`HEARD_OF_BURST`] went out at once.
-pub const HEARD_OF_PAUSE: Duration = Duration::from_millis(100);
+/// Time between two dials to such servers, once [`IMPLICIT_BURST`] went out at once.
+pub const IMPLICIT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Dials to such servers that go out at once: all connections of a small cluster.
-pub const HEARD_OF_BURST: u32 = 32;
+pub const IMPLICIT_BURST: u32 = 32;
 
 /// Time for such a server to say who it is: who says nothing keeps a dial from others.
-pub const HEARD_OF_PATIENCE: Duration = Duration::from_secs(5);
+pub const IMPLICIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Accepted connections that have not said yet which server is behind them. Not a limit of the real
 /// server. Enough for 256 servers that come back at once, each with its four connections.

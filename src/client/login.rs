@@ -31,7 +31,7 @@ impl Client {
             let nanos = now.since(self.conn.start).as_nanos();
             self.conn.set_rtt(u64::try_from(nanos).unwrap_or(u64::MAX));
         }
-        let again = self.greeting != Greeting::Awaited;
+        let again = self.greeting != Greeting::ExpectConnect;
         let mut connect = self.connect();
         connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
         if again {
@@ -75,9 +75,9 @@ impl Client {
         }
         let Connect { name, lang, version, protocol, .. } = connect;
         let User { name: user, account, .. } = user;
-        let again = self.greeting != Greeting::Awaited;
+        let again = self.greeting != Greeting::ExpectConnect;
         if !again {
-            self.greeting = Greeting::Connected;
+            self.greeting = Greeting::ExpectPing;
         }
         let named = again.then(|| self.conn.about().label());
         let account = account.as_deref().map(Into::into);
@@ -105,7 +105,7 @@ impl Client {
         let user = settings.authenticator.no_auth_user(self.connection_type);
         let user = user.ok_or(ProtoErr::AuthorizationViolation)?;
         self.admit(&user, settings)?;
-        self.greeting = Greeting::Connected;
+        self.greeting = Greeting::ExpectPing;
         let account = user.account.as_deref().map(Into::into);
         self.conn.set_about(&About { user: user.name, account, ..About::default() });
         Ok(())

@@ -245,21 +245,23 @@ impl Staging {
     }
 
     /// Appends frames for `conn` that are no messages. They are waited for: no policy drops them.
-    pub fn tell(&mut self, conn: &Arc<Conn>, frames: &[u8]) {
-        self.tell_with(conn, |told| told.extend_from_slice(frames));
+    ///
+    /// nats: server/client.go `enqueueProto`
+    pub fn add_proto(&mut self, conn: &Arc<Conn>, frames: &[u8]) {
+        self.add_proto_with(conn, |out| out.extend_from_slice(frames));
     }
 
     /// The same for frames that `write` appends.
-    pub fn tell_with(&mut self, conn: &Arc<Conn>, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn add_proto_with(&mut self, conn: &Arc<Conn>, write: impl FnOnce(&mut Vec<u8>)) {
         let at = self.stage_at(conn.slot, || Arc::clone(conn));
         let stage = &mut self.stages[at];
         let start = stage.frames.len();
         write(&mut stage.frames);
         if self.policy.drop_when_far_behind {
             let end = stage.frames.len();
-            match stage.told.last_mut() {
+            match stage.protos.last_mut() {
                 Some(last) if last.end == start => last.end = end,
-                _ => stage.told.push(start..end),
+                _ => stage.protos.push(start..end),
             }
         }
     }
@@ -386,7 +388,7 @@ impl Staging {
             let stage = &mut self.stages[at];
             stage.frames.clear();
             stage.holes.clear();
-            stage.told = Vec::new();
+            stage.protos = Vec::new();
             stage.msgs = 0;
             stage.bytes = 0;
             let capacity = stage.frames.capacity() + stage.holes.capacity() * HOLE_LEN;
@@ -462,8 +464,8 @@ impl Staging {
             false => conn.send_later(frames, stage.msgs, stage.bytes, &self.policy),
         };
         count(sent, conn.kind, stage.msgs, stage.bytes, counters);
-        if sent == Sent::Dropped && !stage.told.is_empty() {
-            sent = stage.send_told(&conn, &self.policy, counters);
+        if sent == Sent::Dropped && !stage.protos.is_empty() {
+            sent = stage.send_protos(&conn, &self.policy, counters);
         }
         match sent {
             Sent::SlowConsumer => log_slow_consumer(&conn, &self.policy),

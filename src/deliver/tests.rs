@@ -102,9 +102,9 @@ fn what_is_told_goes_out_although_the_messages_beside_it_are_dropped() {
     conn.append(&[b'x'; 800]);
     for _ in 0..2 {
         bench.stage(&conn, true, "PUB a 2\r\nhi\r\n");
-        bench.delivery.staging.tell(&conn, b"+OK\r\n");
+        bench.delivery.staging.add_proto(&conn, b"+OK\r\n");
     }
-    bench.delivery.staging.tell(&conn, b"PONG\r\n");
+    bench.delivery.staging.add_proto(&conn, b"PONG\r\n");
     bench.delivery.commit(&conn);
     assert_eq!(&bench.take(&conn)[800..], "+OK\r\n+OK\r\nPONG\r\n");
     assert_eq!((conn.received().out_msgs, bench.delivery.counters.out_msgs.load()), (0, 0));
@@ -382,7 +382,7 @@ fn what_is_staged_for_many_at_once_is_what_each_of_them_gets() {
             }
             if random.u8(..5) == 0 {
                 let at = random.usize(..conns.len());
-                bench.delivery.staging.tell(&conns[at], b"PONG\r\n");
+                bench.delivery.staging.add_proto(&conns[at], b"PONG\r\n");
                 wanted[at] += "PONG\r\n";
             }
             if random.u8(..20) == 0 {
@@ -528,7 +528,7 @@ fn a_commit_that_takes_long_leaves_writes_to_further_turns() {
     let receivers: Vec<_> = (0..COUNT).map(|_| bench.connect()).collect();
     receivers.iter().for_each(|receiver| drop(bench.subscribe(receiver, "a 1")));
     bench.stage(&publisher, true, "PUB a 2\r\nhi\r\n");
-    bench.delivery.staging.tell(&publisher, b"PONG\r\n");
+    bench.delivery.staging.add_proto(&publisher, b"PONG\r\n");
     bench.delivery.commit(&publisher);
     let mut got: Vec<String> = receivers.iter().map(|receiver| bench.take(receiver)).collect();
     let count = got.iter().filter(|text| !text.is_empty()).count();

@@ -108,7 +108,7 @@ impl Lines {
     pub(super) fn flush(&self) {
         let deadline = Instant::now() + FLUSH_MAX;
         let mut queue = self.queue.lock();
-        self.tell_repeats(&mut queue, true);
+        self.add_withheld(&mut queue, true);
         self.changed.notify_all();
         while queue.writing || !queue.entries.is_empty() {
             if self.changed.wait_until(&mut queue, deadline).timed_out() {
@@ -136,7 +136,7 @@ impl Lines {
         queue.writing = false;
         self.changed.notify_all();
         loop {
-            self.tell_repeats(&mut queue, false);
+            self.add_withheld(&mut queue, false);
             if !queue.entries.is_empty() {
                 break;
             }
@@ -159,7 +159,7 @@ impl Lines {
     }
 
     /// Adds a line for each cause with withheld lines, of the spans that are over or of all.
-    fn tell_repeats(&self, queue: &mut Queue, all: bool) {
+    fn add_withheld(&self, queue: &mut Queue, all: bool) {
         for Withheld { label, text, count } in queue.repeats.take_due(self.clock.now(), all) {
             let line = self.format.line(label, &format!("{text} ... repeated {count} times"));
             queue.len += line.len();

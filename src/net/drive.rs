@@ -451,7 +451,7 @@ impl<M: Machine> Drive<M> {
                 && deadline.retried
                 && self.conn().closed().is_none()
             {
-                deadline.tell_recovered(self.conn(), delivery.now);
+                deadline.log_recovered(self.conn(), delivery.now);
             }
             if !progress.blocked {
                 return;

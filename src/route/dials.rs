@@ -1,9 +1,9 @@
 //! `Dials`: servers to reach, the connections to them, and the times of attempts.
 //!
 //! A *target* is an address: one of the configuration, which is tried again and again, or one known
-//! only by gossip, which is tried a few times and when it has its turn ([`Hearsay`]). The server at
-//! an address is known once it has answered. A dial is *waiting* for its time, or *under way* until
-//! its result is reported.
+//! only by gossip, which is tried a few times and when it has its turn ([`GossipSources`]). The
+//! server at an address is known once it has answered. A dial is *waiting* for its time, or *under
+//! way* until its result is reported.
 //! nats: server/route.go `connectToRoute`, `reConnectToRoute`, `processImplicitRoute`
 
 use std::cmp::Reverse;
@@ -12,12 +12,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::base::limits::{
-    HEARD_OF_DIALS_MAX, IMPLICIT_ATTEMPTS_MIN, ROUTE_RETRY_JITTER, ROUTE_RETRY_PAUSE,
+    IMPLICIT_ATTEMPTS_MIN, IMPLICIT_DIALS_MAX, ROUTE_RETRY_JITTER, ROUTE_RETRY_PAUSE,
     ROUTE_RETRY_PAUSE_MAX,
 };
 use crate::base::moment::Moment;
 use crate::config::route_url::{RouteLogin, RouteUrl};
-use crate::route::hearsay::Hearsay;
+use crate::route::gossip_sources::GossipSources;
 
 /// The place of a connection among those to another server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,9 +67,9 @@ pub(super) struct Dials {
     targets: BTreeMap<u64, Target>,
     explicit_count: u64,
     targets_made: u64,
-    /// Targets known only by gossip, by the id of the server there.
-    heard_of: BTreeMap<Box<str>, u64>,
-    hearsay: Hearsay,
+    /// Those known only by gossip, by the id of the server there.
+    implicit: BTreeMap<Box<str>, u64>,
+    sources: GossipSources,
     dials: BTreeMap<Key, Pending>,
     /// Attempts of a target known only by gossip.
     implicit_attempts: u64,
@@ -86,7 +86,7 @@ struct Target {
     url: RouteUrl,
     gossip_mode: u8,
     /// The server whose gossip named it; none if it is of the configuration.
-    teller: Option<Box<str>>,
+    source: Option<Box<str>>,
     /// Id of the server that answered there last, or is said to be there.
     server: Option<Box<str>>,
     /// True if a server has ever answered there.
@@ -122,8 +122,8 @@ impl Dials {
             targets: BTreeMap::new(),
             explicit_count: routes.len() as u64,
             targets_made: 0,
-            heard_of: BTreeMap::new(),
-            hearsay: Hearsay::default(),
+            implicit: BTreeMap::new(),
+            sources: GossipSources::default(),
             dials: BTreeMap::new(),
             implicit_attempts: (retries as u64 + 1).max(IMPLICIT_ATTEMPTS_MIN),
             backoff,
@@ -131,7 +131,7 @@ impl Dials {
         };
         for url in routes {
             let url = url.clone();
-            let target = Target { url, gossip_mode: 0, teller: None, server: None, reached: false };
+            let target = Target { url, gossip_mode: 0, source: None, server: None, reached: false };
             let number = dials.add(target);
             dials.schedule(number, Place::FIRST, Moment::START);
         }
@@ -149,11 +149,11 @@ impl Dials {
         self.targets.range(..self.explicit_count).map(|(&number, target)| (number, target))
     }
 
-    /// Handles gossip of `teller` about a server that is not connected in that place: dials it, at
+    /// Handles gossip of `source` about a server that is not connected in that place: dials it, at
     /// the address of the configuration if that has one.
-    pub(super) fn hear_of(
+    pub(super) fn handle_gossip(
         &mut self,
-        teller: &str,
+        source: &str,
         server: &str,
         url: RouteUrl,
         gossip_mode: u8,
@@ -168,7 +168,7 @@ impl Dials {
         if let Some((number, _)) = explicit {
             return self.schedule(number, place, now);
         }
-        let number = match self.heard_of.get(server) {
+        let number = match self.implicit.get(server) {
             Some(&number) => {
                 if let Some(target) = self.targets.get_mut(&number) {
                     (target.url, target.gossip_mode) = (url, gossip_mode);
@@ -177,26 +177,26 @@ impl Dials {
             }
             None => {
                 self.make_room();
-                let (teller, server) = (Some(teller.into()), Some(server.into()));
-                let target = Target { url, gossip_mode, teller, server, reached: false };
-                self.add_heard_of(target)
+                let (source, server) = (Some(source.into()), Some(server.into()));
+                let target = Target { url, gossip_mode, source, server, reached: false };
+                self.add_implicit(target)
             }
         };
         self.schedule(number, place, now);
     }
 
-    fn add_heard_of(&mut self, target: Target) -> u64 {
-        let (server, teller) = (target.server.clone(), target.teller.clone());
+    fn add_implicit(&mut self, target: Target) -> u64 {
+        let (server, source) = (target.server.clone(), target.source.clone());
         let number = self.add(target);
-        self.heard_of.insert(server.unwrap_or_default(), number);
-        self.hearsay.add(&teller.unwrap_or_default(), number);
+        self.implicit.insert(server.unwrap_or_default(), number);
+        self.sources.add(&source.unwrap_or_default(), number);
         number
     }
 
     /// Forgets an older target of gossip if there is no room for one more.
     fn make_room(&mut self) {
         let idle = |number: &u64| self.dials.range(all_to(*number)).all(|(_, d)| d.due.is_some());
-        let oldest = self.hearsay.surplus().find(idle);
+        let oldest = self.sources.surplus().find(idle);
         if let Some(oldest) = oldest {
             self.drop_target(oldest);
         }
@@ -225,18 +225,18 @@ impl Dials {
     }
 
     /// Dials to servers known only by gossip, as long as not too many of them are under way.
-    fn heard_of_dials(&self) -> impl Iterator<Item = (&Key, &Pending)> {
+    fn implicit_dials(&self) -> impl Iterator<Item = (&Key, &Pending)> {
         let dials = self.dials.range((self.explicit_count, Place::FIRST)..);
         let under_way = dials.clone().filter(|(_, dial)| dial.due.is_none()).count();
-        dials.filter(move |_| under_way < HEARD_OF_DIALS_MAX)
+        dials.filter(move |_| under_way < IMPLICIT_DIALS_MAX)
     }
 
     /// The earliest time at which a dial is due.
     pub(super) fn next_due(&self) -> Moment {
         let earliest = |due: Option<Moment>| due.unwrap_or(Moment::NEVER);
         let explicit = earliest(self.explicit_dials().filter_map(|(_, dial)| dial.due).min());
-        let heard_of = earliest(self.heard_of_dials().filter_map(|(_, dial)| dial.due).min());
-        explicit.min(heard_of.max(self.hearsay.ready_at()))
+        let implicit = earliest(self.implicit_dials().filter_map(|(_, dial)| dial.due).min());
+        explicit.min(implicit.max(self.sources.ready_at()))
     }
 
     /// The next dial that is due and still `wanted`, given the server that answered there last.
@@ -256,15 +256,15 @@ impl Dials {
                 self.dials.remove(&key);
                 continue;
             };
-            if let Some(teller) = &target.teller {
-                self.hearsay.take_turn(teller, now);
+            if let Some(source) = &target.source {
+                self.sources.take_turn(source, now);
             }
             let dial = Dial {
                 host: target.url.host.as_str().into(),
                 port: target.url.port,
                 login: target.url.login.clone(),
                 place: place.clone(),
-                explicit: target.teller.is_none(),
+                explicit: target.source.is_none(),
                 gossip_mode: target.gossip_mode,
                 target: *number,
             };
@@ -276,18 +276,18 @@ impl Dials {
     }
 
     /// The next dial that is due and has its turn: those of the configuration first, then in the
-    /// turn of their tellers, those reached before, and the newest of those tried least.
+    /// turn of their sources, those reached before, and the newest of those tried least.
     fn next_key(&self, now: Moment) -> Option<Key> {
         let is_due = |(_, dial): &(&Key, &Pending)| dial.due.is_some_and(|due| due <= now);
         let explicit = self.explicit_dials().find(is_due);
-        if explicit.is_some() || self.hearsay.ready_at() > now {
+        if explicit.is_some() || self.sources.ready_at() > now {
             return explicit.map(|(key, _)| key.clone());
         }
-        let due = self.heard_of_dials().filter(is_due);
+        let due = self.implicit_dials().filter(is_due);
         let turn = |((number, _), dial): &(&Key, &Pending)| {
             let target = self.targets.get(number);
-            let teller = target.and_then(|target| target.teller.as_deref());
-            let turn = self.hearsay.turn(teller.unwrap_or_default());
+            let source = target.and_then(|target| target.source.as_deref());
+            let turn = self.sources.turn(source.unwrap_or_default());
             let reached = target.is_some_and(|target| target.reached);
             (turn, !reached, dial.failures, Reverse(*number))
         };
@@ -298,7 +298,7 @@ impl Dials {
     pub(super) fn reached(&mut self, dial: &Dial, server: &str) {
         self.forget(dial);
         // A target known only by gossip is one server, at any address.
-        if let Some(&double) = self.heard_of.get(server)
+        if let Some(&double) = self.implicit.get(server)
             && double != dial.target
         {
             self.drop_target(double);
@@ -307,8 +307,8 @@ impl Dials {
         target.reached = true;
         let before = target.server.replace(server.into());
         if !dial.explicit {
-            self.heard_of.remove(&before.unwrap_or_default());
-            self.heard_of.insert(server.into(), dial.target);
+            self.implicit.remove(&before.unwrap_or_default());
+            self.implicit.insert(server.into(), dial.target);
         }
     }
 
@@ -367,8 +367,8 @@ impl Dials {
             return;
         }
         let Some(target) = self.targets.remove(&number) else { return };
-        self.hearsay.remove(&target.teller.unwrap_or_default(), number);
-        self.heard_of.remove(&target.server.unwrap_or_default());
+        self.sources.remove(&target.source.unwrap_or_default(), number);
+        self.implicit.remove(&target.server.unwrap_or_default());
     }
 
     fn jitter(&mut self) -> Duration {
@@ -396,7 +396,7 @@ const REPORT_EVERY: u64 = 3600;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::limits::HEARD_OF_MAX;
+    use crate::base::limits::IMPLICIT_MAX;
 
     fn url(port: u16) -> RouteUrl {
         RouteUrl { host: "a".to_owned(), port, login: None }
@@ -435,11 +435,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_heard_of_is_given_up() {
+    fn implicit_targets_are_given_up() {
         let mut dials = dials(&[], 11, false);
         let mut now = Moment::START;
-        dials.hear_of("X", "B", url(2), 1, Place::FIRST, now);
-        dials.hear_of("X", "B", url(2), 1, Place::FIRST, now);
+        dials.handle_gossip("X", "B", url(2), 1, Place::FIRST, now);
+        dials.handle_gossip("X", "B", url(2), 1, Place::FIRST, now);
         let mut attempts = 0;
         while dials.next_due() != Moment::NEVER {
             now = dials.next_due();
@@ -449,7 +449,7 @@ mod tests {
             attempts += 1;
         }
         assert_eq!(attempts, 12);
-        dials.hear_of("X", "B", url(2), 1, Place::FIRST, now);
+        dials.handle_gossip("X", "B", url(2), 1, Place::FIRST, now);
         assert_eq!(dials.next_due(), now);
     }
 
@@ -458,10 +458,10 @@ mod tests {
         let mut dials = dials(&[1], 0, false);
         let dial = next(&mut dials, Moment::START).unwrap();
         let there = RouteUrl { host: "A".to_owned(), ..url(1) };
-        dials.hear_of("X", "A", there, 0, Place::FIRST, Moment::START);
+        dials.handle_gossip("X", "A", there, 0, Place::FIRST, Moment::START);
         assert_eq!(dials.next_due(), Moment::NEVER, "it is under way");
         dials.reached(&dial, "A");
-        dials.hear_of("X", "A", url(9), 0, Place::Pool(1), Moment::START);
+        dials.handle_gossip("X", "A", url(9), 0, Place::Pool(1), Moment::START);
         let dial = next(&mut dials, Moment::START).unwrap();
         assert_eq!((dial.port, dial.explicit), (1, true), "where the configuration has it");
         assert!(dials.is_explicit("A") && !dials.is_explicit("B"));
@@ -490,9 +490,9 @@ mod tests {
         assert_eq!(first(), None);
         assert_eq!(dials.next_due(), Moment::NEVER, "the other one was not wanted");
     }
-    fn hear_of_many(dials: &mut Dials, teller: &str, count: u64, now: Moment) {
+    fn gossip_many(dials: &mut Dials, source: &str, count: u64, now: Moment) {
         for number in 0..count {
-            dials.hear_of(teller, &format!("{teller}{number}"), url(1), 0, Place::FIRST, now);
+            dials.handle_gossip(source, &format!("{source}{number}"), url(1), 0, Place::FIRST, now);
         }
     }
 
@@ -501,16 +501,16 @@ mod tests {
     #[test]
     fn invented_servers_are_bounded_and_keep_no_real_one_out() {
         let mut dials = dials(&[7], 0, false);
-        hear_of_many(&mut dials, "liar", 20_000, Moment::START);
-        assert_eq!(dials.targets.len(), 1 + HEARD_OF_MAX);
-        dials.hear_of("liar", "last", url(2), 0, Place::FIRST, Moment::START);
-        dials.hear_of("honest", "real", url(3), 0, Place::FIRST, Moment::START);
-        // New tellers all of the time are no better off.
+        gossip_many(&mut dials, "liar", 20_000, Moment::START);
+        assert_eq!(dials.targets.len(), 1 + IMPLICIT_MAX);
+        dials.handle_gossip("liar", "last", url(2), 0, Place::FIRST, Moment::START);
+        dials.handle_gossip("honest", "real", url(3), 0, Place::FIRST, Moment::START);
+        // New sources all of the time are no better off.
         for number in 0..100 {
-            hear_of_many(&mut dials, &format!("liar{number}"), 1, Moment::START);
+            gossip_many(&mut dials, &format!("liar{number}"), 1, Moment::START);
         }
-        assert_eq!(dials.targets.len(), 1 + HEARD_OF_MAX);
-        assert_eq!(dials.heard_of.len(), HEARD_OF_MAX);
+        assert_eq!(dials.targets.len(), 1 + IMPLICIT_MAX);
+        assert_eq!(dials.implicit.len(), IMPLICIT_MAX);
         let mut now = Moment::START;
         let mut under_way = Vec::new();
         let mut ports = Vec::new();
@@ -518,8 +518,8 @@ mod tests {
             ports.push(dial.port);
             under_way.push(dial);
         }
-        assert_eq!(ports[..4], [7, 2, 3, 1], "the configuration, then each who told");
-        assert_eq!(under_way.len(), 1 + HEARD_OF_DIALS_MAX);
+        assert_eq!(ports[..4], [7, 2, 3, 1], "the configuration, then one of each source");
+        assert_eq!(under_way.len(), 1 + IMPLICIT_DIALS_MAX);
         assert_eq!(dials.next_due(), Moment::NEVER, "until one of them ends");
         // Nothing answers, and that at once: dialled ten times a second.
         let mut count = 0;
@@ -537,10 +537,10 @@ mod tests {
     #[test]
     fn servers_that_many_tell_of_are_one_each() {
         let mut dials = dials(&[], 0, false);
-        for teller in ["X", "Y", "Z"] {
-            for number in 0..HEARD_OF_MAX as u16 {
-                dials.hear_of(
-                    teller,
+        for source in ["X", "Y", "Z"] {
+            for number in 0..IMPLICIT_MAX as u16 {
+                dials.handle_gossip(
+                    source,
                     &format!("N{number}"),
                     url(number),
                     0,
@@ -549,18 +549,18 @@ mod tests {
                 );
             }
         }
-        assert_eq!((dials.targets.len(), dials.dials.len()), (HEARD_OF_MAX, HEARD_OF_MAX));
+        assert_eq!((dials.targets.len(), dials.dials.len()), (IMPLICIT_MAX, IMPLICIT_MAX));
         // Two of them prove to be the same.
         let one = next(&mut dials, Moment::START).unwrap();
         let other = next(&mut dials, Moment::START).unwrap();
         dials.reached(&one, "N0");
         dials.reached(&other, "N0");
-        assert_eq!(dials.targets.len(), HEARD_OF_MAX - 2);
-        assert_eq!(dials.heard_of.get("N0"), Some(&other.target));
+        assert_eq!(dials.targets.len(), IMPLICIT_MAX - 2);
+        assert_eq!(dials.implicit.get("N0"), Some(&other.target));
         for target in dials.targets.keys().copied().collect::<Vec<_>>() {
             dials.drop_target(target);
         }
-        assert!(dials.heard_of.is_empty() && dials.dials.is_empty());
-        assert_eq!(dials.hearsay.surplus().count(), 0);
+        assert!(dials.implicit.is_empty() && dials.dials.is_empty());
+        assert_eq!(dials.sources.surplus().count(), 0);
     }
 }

@@ -38,7 +38,9 @@ impl Route {
             cluster_dynamic,
             ..RouteConnect::default()
         };
-        delivery.staging.tell_with(&self.conn, |frames| encoder::write_connect(frames, &connect));
+        delivery
+            .staging
+            .add_proto_with(&self.conn, |frames| encoder::write_connect(frames, &connect));
         conn_event!(DEBUG, &self.conn, "Route connect msg sent");
     }
 
@@ -118,7 +120,7 @@ impl Route {
     ) -> Result<(), ProtoErr> {
         if let State::Open(open) = &self.state {
             if *open.server_id != *info.server_id {
-                self.mesh.hear_of(&open.server_id, info, delivery.now);
+                self.mesh.handle_gossip(&open.server_id, info, delivery.now);
             } else if info.ldm {
                 self.mesh.lame_duck(&open.server_id);
             }
@@ -185,7 +187,7 @@ impl Route {
             before.leave(&self.conn);
         }
         for (conn, line) in registered.gossip {
-            delivery.staging.tell(&conn, &line);
+            delivery.staging.add_proto(&conn, &line);
         }
         let open = Box::new(Open {
             server_id: info.server_id.as_str().into(),
@@ -213,7 +215,7 @@ impl Route {
         self.silence.begin(now, delivery.settings.routes.cluster.silence_max);
         if open.confirm {
             self.pings.sent(now);
-            delivery.staging.tell(&self.conn, encoder::PING);
+            delivery.staging.add_proto(&self.conn, encoder::PING);
         }
         self.state = State::Open(open);
         // Interest is announced in turns of their own, not to overtake the INFO that is staged.
@@ -237,6 +239,6 @@ impl Route {
             Role::Accepted => self.mesh.info(&Place::FIRST, compression, 0),
             Role::Solicited(dial) => self.mesh.info(&dial.place, compression, dial.gossip_mode),
         };
-        delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
+        delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
     }
 }

@@ -30,7 +30,7 @@ use crate::conn::Conn;
 use crate::registry::Registry;
 use crate::registry::settings::{RouteSettings, Settings};
 use crate::route::dials::Dials;
-use crate::route::other::{Member, Other, Spare, told};
+use crate::route::other::{Member, Other, Spare, forwarded_info};
 use crate::route::view::RouteView;
 
 pub use crate::route::dials::{Dial, Failure, Place};
@@ -246,15 +246,15 @@ impl Mesh {
                 dialled != dial.is_some() && conn.start - first.start < ROUTE_SPARE_MAX
             });
         let spare = first.is_some();
-        let told = told(info, conn, &place);
+        let forwarded = forwarded_info(info, conn, &place);
         let mut gossip = Gossip::new();
         if spare {
-            other.spares.push(Spare { place: place.clone(), member, told });
+            other.spares.push(Spare { place: place.clone(), member, forwarded });
         } else {
-            gossip = state.insert(&place, member, &told);
+            gossip = state.insert(&place, member, &forwarded);
             // Nobody else here may have heard of its pool, if that is missing.
-            let told = Info { gossip_mode: GOSSIP_OVERRIDE, ..told };
-            self.seek(state, &info.server_id, &told, now);
+            let forwarded = Info { gossip_mode: GOSSIP_OVERRIDE, ..forwarded };
+            self.seek(state, &info.server_id, &forwarded, now);
         }
         if let Some(dial) = dial {
             state.dials.reached(dial, &info.server_id);
@@ -314,9 +314,9 @@ impl Mesh {
         let Some(place) = found.map(|(place, _)| place.clone()) else { return Gossip::new() };
         let Some(member) = other.members.remove(&place) else { return Gossip::new() };
         if let Some(at) = other.spares.iter().position(|spare| spare.place == place) {
-            let Spare { member, told, .. } = other.spares.swap_remove(at);
+            let Spare { member, forwarded, .. } = other.spares.swap_remove(at);
             member.conn.wake();
-            return state.insert(&place, member, &told);
+            return state.insert(&place, member, &forwarded);
         }
         if let Some(dial) = &member.dial {
             dials.lost(dial, now);
@@ -422,14 +422,14 @@ impl State {
 
     /// Puts a connection into its place. Gives what others are to be told: a pool with its first
     /// connection, each connection for an account.
-    fn insert(&mut self, place: &Place, member: Member, told: &Info) -> Gossip {
-        let Some(other) = self.servers.get_mut(told.server_id.as_str()) else {
+    fn insert(&mut self, place: &Place, member: Member, forwarded: &Info) -> Gossip {
+        let Some(other) = self.servers.get_mut(forwarded.server_id.as_str()) else {
             return Gossip::new();
         };
-        let is_told = matches!(place, Place::Account(_)) || other.of_pool().is_none();
+        let is_forwarded = matches!(place, Place::Account(_)) || other.of_pool().is_none();
         let dial = member.dial.clone();
         other.members.insert(place.clone(), member);
-        if is_told { self.gossip(dial.as_ref(), told) } else { Gossip::new() }
+        if is_forwarded { self.gossip(dial.as_ref(), forwarded) } else { Gossip::new() }
     }
 }
 

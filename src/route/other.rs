@@ -25,8 +25,8 @@ pub(super) struct Other {
 pub(super) struct Spare {
     pub(super) place: Place,
     pub(super) member: Member,
-    /// What others are told of it if it gets that.
-    pub(super) told: Info,
+    /// The INFO that others are forwarded if it gets that.
+    pub(super) forwarded: Info,
 }
 
 /// A connection that is registered.
@@ -79,20 +79,20 @@ impl Other {
     }
 }
 
-/// INFO as others are told it: with an address to dial, and the account of the connection.
-pub(super) fn told(info: &Info, conn: &Conn, place: &Place) -> Info {
-    let mut told = info.clone();
-    told.nonce.clear();
+/// INFO as it is forwarded to others: with an address to dial, and the account of the connection.
+pub(super) fn forwarded_info(info: &Info, conn: &Conn, place: &Place) -> Info {
+    let mut forwarded = info.clone();
+    forwarded.nonce.clear();
     if let Place::Account(account) = place {
-        told.route_account = account.to_string();
+        forwarded.route_account = account.to_string();
     }
-    if told.ip.is_empty()
+    if forwarded.ip.is_empty()
         && let Some(remote) = conn.remote()
     {
-        let address = core::net::SocketAddr::new(remote.ip(), told.port);
-        told.ip = format!("nats-route://{address}/");
+        let address = core::net::SocketAddr::new(remote.ip(), forwarded.port);
+        forwarded.ip = format!("nats-route://{address}/");
     }
-    told
+    forwarded
 }
 
 /// Where a server's clients can connect, as many addresses as are taken from one.

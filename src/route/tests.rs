@@ -320,7 +320,7 @@ fn own_addresses_are_bounded() {
     for port in 1..=OWN_ADDRESSES_MAX as u16 + 1 {
         let ip = format!("nats-route://{}/", address(port));
         let info = Info { server_id: format!("N{port}"), ip, ..Info::default() };
-        mesh.hear_of("NX", &info, Moment::START);
+        mesh.handle_gossip("NX", &info, Moment::START);
         let dial = mesh.next_dial(Moment(u64::from(port) << 30)).unwrap();
         let wire = Arc::new(Taken::default());
         let remote = Some(address(port));

@@ -24,7 +24,7 @@ pub(super) struct Stage {
     pub(super) holes: Vec<u32>,
     /// Where in `frames` there is something else than messages, if those may be dropped. Only one
     /// connection gets it.
-    pub(super) told: Vec<Range<usize>>,
+    pub(super) protos: Vec<Range<usize>>,
     pub(super) msgs: u64,
     pub(super) bytes: u64,
     /// The subscription of the last frames and how many there were: they are counted in one go.
@@ -90,9 +90,9 @@ impl Stage {
 
     /// Hands over only what is no message: the messages were dropped.
     #[cold]
-    pub(super) fn send_told(&self, conn: &Conn, policy: &Policy, counters: &Counters) -> Sent {
-        let told: Vec<_> = self.told.iter().map(|range| &self.frames[range.clone()]).collect();
-        let sent = conn.send(&told.concat(), 0, 0, policy);
+    pub(super) fn send_protos(&self, conn: &Conn, policy: &Policy, counters: &Counters) -> Sent {
+        let protos: Vec<_> = self.protos.iter().map(|range| &self.frames[range.clone()]).collect();
+        let sent = conn.send(&protos.concat(), 0, 0, policy);
         count(sent, conn.kind, 0, 0, counters);
         sent
     }

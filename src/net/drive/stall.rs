@@ -39,7 +39,7 @@ impl<M: Machine> Drive<M> {
                 }
             }
             if let Some((_, until)) = behind.stalled.take() {
-                self.tell_stall(until, now);
+                self.log_stall(until, now);
             }
         }
         self.phase = Phase::Open;
@@ -67,7 +67,7 @@ impl<M: Machine> Drive<M> {
     /// Warns of a pause that is over and might have lasted `until` then, if it was long.
     ///
     /// nats: server/client.go `resetReadLoopStallTime`
-    fn tell_stall(&self, until: Moment, now: Moment) {
+    fn log_stall(&self, until: Moment, now: Moment) {
         let total = STALL_PER_READ_MAX.saturating_sub(until.since(now));
         if total >= STALL_TOLD_MIN {
             let total_ms = total.as_millis();

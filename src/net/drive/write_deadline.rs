@@ -75,7 +75,7 @@ impl WriteDeadline {
     }
 
     /// Tells that it was met, after one that was not.
-    pub(super) fn tell_recovered(&self, conn: &Conn, now: Moment) {
+    pub(super) fn log_recovered(&self, conn: &Conn, now: Moment) {
         conn_event!(
             INFO,
             conn,

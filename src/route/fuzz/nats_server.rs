@@ -197,8 +197,8 @@ impl State {
             self.introduce(cid, index);
             self.links.get_mut(&cid).expect("it is there").goes_on = known.len() + 1 < POOL_SIZE;
         }
-        let is_told = known.is_empty() && self.pools.len() > 1;
-        Ok(if is_told { self.gossip(cid, info) } else { Vec::new() })
+        let is_forwarded = known.is_empty() && self.pools.len() > 1;
+        Ok(if is_forwarded { self.gossip(cid, info) } else { Vec::new() })
     }
 
     /// Introduces itself on a connection that it has dialled.
@@ -238,8 +238,8 @@ impl State {
     /// The INFO to forward about a new server, by connection.
     fn gossip(&self, cid: Cid, info: Info) -> Vec<(Cid, Info)> {
         let Link { dial, solicited, .. } = &self.links[&cid];
-        let heard_of = *solicited && !dial.explicit && dial.gossip_mode != GOSSIP_OVERRIDE;
-        if heard_of || info.gossip_mode == GOSSIP_DISABLED {
+        let implicit = *solicited && !dial.explicit && dial.gossip_mode != GOSSIP_OVERRIDE;
+        if implicit || info.gossip_mode == GOSSIP_DISABLED {
             return Vec::new();
         }
         let of_account = !info.route_account.is_empty();
@@ -247,8 +247,8 @@ impl State {
         let pools =
             self.pools.iter().filter(|(id, _)| !of_account || !self.systems.contains_key(*id));
         let first = pools.filter_map(|(id, pool)| Some((id, pool.iter().flatten().next()?)));
-        let told = systems.chain(first).filter(|(id, _)| **id != info.server_id);
-        let told = told.map(|(_, &to)| {
+        let forwarded = systems.chain(first).filter(|(id, _)| **id != info.server_id);
+        let forwarded = forwarded.map(|(_, &to)| {
             let explicit = if *solicited { dial.explicit } else { self.links[&to].dial.explicit };
             let gossip_mode = match explicit {
                 true => GOSSIP_OVERRIDE,
@@ -257,11 +257,11 @@ impl State {
             };
             (to, Info { gossip_mode, ..info.clone() })
         });
-        told.collect()
+        forwarded.collect()
     }
 
     /// Handles gossip about a third server.
-    fn hear_of(&mut self, info: &Info, now: Moment) {
+    fn handle_gossip(&mut self, info: &Info, now: Moment) {
         let id = &info.server_id;
         let known = match &*info.route_account {
             "" => self.pools.contains_key(id),
@@ -319,12 +319,12 @@ impl NatsRoute {
         let cid = self.conn.cid;
         if let Some(remote) = state.links.get(&cid).and_then(|link| link.remote.as_ref()) {
             if *remote != info.server_id {
-                state.hear_of(&info, delivery.now);
+                state.handle_gossip(&info, delivery.now);
             }
             return Ok(());
         }
         for (to, info) in state.register(cid, info)? {
-            delivery.staging.tell_with(&state.links[&to].conn, |frames| info.write(frames));
+            delivery.staging.add_proto_with(&state.links[&to].conn, |frames| info.write(frames));
         }
         let link = &state.links[&cid];
         delivery.staging.mark(&link.conn);
@@ -332,7 +332,7 @@ impl NatsRoute {
             self.conn.set_dedicated();
         }
         if link.goes_on {
-            delivery.staging.tell(&self.conn, encoder::PING);
+            delivery.staging.add_proto(&self.conn, encoder::PING);
         }
         Ok(())
     }
@@ -370,7 +370,7 @@ impl Machine for NatsRoute {
         match solicited {
             false => {
                 let info = state.own_info(None, 0);
-                delivery.staging.tell_with(&self.conn, |frames| info.write(frames));
+                delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
             }
             true => {
                 let connect = RouteConnect {
@@ -380,7 +380,7 @@ impl Machine for NatsRoute {
                 };
                 delivery
                     .staging
-                    .tell_with(&self.conn, |frames| encoder::write_connect(frames, &connect));
+                    .add_proto_with(&self.conn, |frames| encoder::write_connect(frames, &connect));
             }
         }
         let link = Link {
@@ -402,7 +402,7 @@ impl Machine for NatsRoute {
                 self.handle_info(info, delivery)
             }
             RouteOp::Ping => {
-                delivery.staging.tell(&self.conn, encoder::PONG);
+                delivery.staging.add_proto(&self.conn, encoder::PONG);
                 Ok(())
             }
             RouteOp::Pong => {

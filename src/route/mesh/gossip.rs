@@ -63,11 +63,11 @@ impl Mesh {
         self.state.lock().info(place, compression, gossip_mode)
     }
 
-    /// An INFO about another server than the one at the end of the connection, which is `teller`,
+    /// An INFO about another server than the one at the end of the connection, which is `source`,
     /// or about one connection to it.
-    pub fn hear_of(&self, teller: &str, info: &Info, now: Moment) {
+    pub fn handle_gossip(&self, source: &str, info: &Info, now: Moment) {
         if info.server_id != self.registry.server_id.as_str() {
-            self.seek(&mut self.state.lock(), teller, info, now);
+            self.seek(&mut self.state.lock(), source, info, now);
         }
     }
 
@@ -76,7 +76,7 @@ impl Mesh {
     /// by itself: it is given a second for that.
     ///
     /// nats-differs: the real server waits for ever, though that word may have been lost.
-    pub(super) fn seek(&self, state: &mut State, teller: &str, info: &Info, now: Moment) {
+    pub(super) fn seek(&self, state: &mut State, source: &str, info: &Info, now: Moment) {
         let account = &*info.route_account;
         let settings = self.registry.settings();
         if !account.is_empty() && !settings.routes.is_dedicated(account) {
@@ -99,7 +99,7 @@ impl Mesh {
                 let password = Some(password.clone());
                 url.login = Some(RouteLogin { user: user.clone(), password });
             }
-            state.dials.hear_of(teller, &info.server_id, url, info.gossip_mode, place, due);
+            state.dials.handle_gossip(source, &info.server_id, url, info.gossip_mode, place, due);
             state.wake();
         }
     }
@@ -152,16 +152,16 @@ impl State {
 
     /// Lines by which other servers learn of a new one, or of its connection for an account. Who
     /// has only such connections here is told of no pool: others hear of it when its own comes.
-    pub(super) fn gossip(&self, dial: Option<&Dial>, told: &Info) -> Gossip {
+    pub(super) fn gossip(&self, dial: Option<&Dial>, info: &Info) -> Gossip {
         let explicit = dial.map(|dial| dial.explicit);
-        let heard_of =
+        let implicit =
             dial.is_some_and(|dial| !dial.explicit && dial.gossip_mode != GOSSIP_OVERRIDE);
-        if heard_of || told.gossip_mode == GOSSIP_DISABLED {
+        if implicit || info.gossip_mode == GOSSIP_DISABLED {
             return Gossip::new();
         }
-        let mut told = told.clone();
-        let others = || self.servers.iter().filter(|(id, _)| ***id != *told.server_id);
-        let account = told.route_account.clone();
+        let mut forwarded = info.clone();
+        let others = || self.servers.iter().filter(|(id, _)| ***id != *forwarded.server_id);
+        let account = forwarded.route_account.clone();
         let of_account = !account.is_empty();
         // As long as nobody else has one, all of them are still to come.
         if of_account && !others().any(|(_, other)| other.dedicated(&account).is_some()) {
@@ -172,14 +172,14 @@ impl State {
             let Some(member) = other.dedicated(&account).or_else(|| other.of_pool()) else {
                 continue;
             };
-            told.gossip_mode = match explicit {
+            forwarded.gossip_mode = match explicit {
                 Some(true) => GOSSIP_OVERRIDE,
                 None if self.dials.is_explicit(id) => GOSSIP_OVERRIDE,
                 None => GOSSIP_DISABLED,
                 Some(false) => 0,
             };
             let mut line = Vec::new();
-            told.write(&mut line);
+            forwarded.write(&mut line);
             lines.push((Arc::clone(&member.conn), line));
         }
         lines
