@@ -388,7 +388,7 @@ impl Machine for Client {
         }
         let closed = Closed::new(&self.conn, delivery.now, reason);
         self.leave();
-        self.registry.retire(closed);
+        self.registry.move_to_closed(closed);
         account.leave(&self.conn);
     }
 

@@ -186,7 +186,7 @@ impl Delivery {
         }
         matched.handle_row(row.msgs);
         if !self.spent.is_empty() {
-            self.retire(account);
+            self.remove_spent(account);
         }
         row
     }
@@ -194,7 +194,7 @@ impl Delivery {
     /// Ends the turn with a message that is not delivered to everybody.
     #[cold]
     fn leave(&mut self, ongoing: Box<Ongoing>, row: Row) -> Row {
-        self.retire(ongoing.account());
+        self.remove_spent(ongoing.account());
         self.ongoing = Some(ongoing);
         self.staging.end_turn();
         Row { reached: true, ..row }
@@ -259,7 +259,7 @@ impl Delivery {
     }
 
     /// Removes the subscriptions that got their last message.
-    fn retire(&mut self, account: &Account) {
+    fn remove_spent(&mut self, account: &Account) {
         self.removed += self.spent.len();
         for subscription in self.spent.drain(..) {
             account.remove(&subscription, |route| self.staging.mark(route));

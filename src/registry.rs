@@ -251,7 +251,7 @@ impl Registry {
     }
 
     /// Moves a connection from the open ones to the ring of closed ones, which is for clients.
-    pub fn retire(&self, closed: Closed) {
+    pub fn move_to_closed(&self, closed: Closed) {
         self.remove(&closed.conn);
         let count_max = self.settings().options.max_closed_clients;
         if count_max == 0 || !closed.conn.kind.is_client() {

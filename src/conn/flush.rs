@@ -48,7 +48,7 @@ impl Conn {
     }
 
     /// Sets who is woken when the connection needs its owner.
-    pub fn own(&self, waker: &Waker) {
+    pub fn set_owner(&self, waker: &Waker) {
         self.flow.lock().owner = Some(waker.clone());
     }
 

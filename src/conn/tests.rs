@@ -102,7 +102,7 @@ fn conn_on(wire: &Arc<TestWire>) -> (Arc<Conn>, Arc<Wakes>) {
     let wire = Arc::clone(wire) as Arc<dyn Wire>;
     let conn = Conn::new(Cid(1), Kind::Client, slot, None, Moment::START, wire);
     let wakes = Arc::new(Wakes::default());
-    conn.own(&Waker::from(Arc::clone(&wakes)));
+    conn.set_owner(&Waker::from(Arc::clone(&wakes)));
     (Arc::new(conn), wakes)
 }
 
@@ -345,7 +345,7 @@ fn send_from_threads(seed: u64, frames: usize, end: Option<bool>) {
     let wire = TestWire::with(usize::MAX, Some(seed));
     let (conn, _) = conn_on(&wire);
     let owner = Arc::new(Owner { thread: thread::current(), woken: AtomicBool::new(true) });
-    conn.own(&Waker::from(Arc::clone(&owner)));
+    conn.set_owner(&Waker::from(Arc::clone(&owner)));
     let running = AtomicUsize::new(SENDERS);
     let accepted: Vec<AtomicUsize> = (0..SENDERS).map(|_| AtomicUsize::new(0)).collect();
     thread::scope(|scope| {

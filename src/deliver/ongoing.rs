@@ -157,7 +157,7 @@ impl Delivery {
             };
         };
         ongoing.reached |= self.go_on(&ongoing, &mut begun) > 0;
-        self.retire(&ongoing.account);
+        self.remove_spent(&ongoing.account);
         if begun.count < begun.matched.bundles.len() + begun.matched.plain_count {
             ongoing.begun = Some(begun);
             return Resumed::Part(ongoing);

@@ -57,7 +57,7 @@ fn close(registry: &Registry, conn: &Arc<Conn>, at: u64, reason: ClosedReason) {
     let closed = Closed::new(conn, second(at), reason);
     let mut leaving = std::mem::take(&mut *conn.subscriptions());
     registry.global().remove_all(&leaving.take_some(usize::MAX), |_| {});
-    registry.retire(closed);
+    registry.move_to_closed(closed);
 }
 
 fn view<'a>(registry: &'a Registry, settings: &'a Settings) -> View<'a> {

@@ -136,7 +136,7 @@ impl<M: Machine> Drive<M> {
         worker.delivery.staging.start_turn(FIRST_TURN);
         if let Phase::Start { surplus } = self.phase {
             self.phase = Phase::Open;
-            self.conn().own(cx.waker());
+            self.conn().set_owner(cx.waker());
             self.session.machine.start(&mut worker.delivery);
             if surplus {
                 self.fail((&ProtoErr::MaxConnections).into(), &mut worker.delivery);

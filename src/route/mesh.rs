@@ -136,7 +136,7 @@ impl Mesh {
     pub fn dial_failed(&self, dial: &Dial, now: Moment) -> Failure {
         let mut state = self.state.lock();
         let failure = state.dials.failed(dial, now);
-        state.wake();
+        state.wake_dialler();
         failure
     }
 
@@ -263,7 +263,7 @@ impl Mesh {
             self.change_client_urls(state);
         }
         // A dial less is under way.
-        state.wake();
+        state.wake_dialler();
         let confirm = dial.is_some() && pooled && !spare;
         Ok(Registered { place, pooled, spare, crossed, gossip, confirm })
     }
@@ -282,7 +282,7 @@ impl Mesh {
         let accounts =
             settings.routes.dedicated.iter().map(|account| Place::Account(account.as_str().into()));
         accounts.filter(missing).for_each(|place| dials.go_on(dial, place, now));
-        state.wake();
+        state.wake_dialler();
     }
 
     /// The connection is not a spare any more: it has the place now.
@@ -326,7 +326,7 @@ impl Mesh {
             dials.gone(server_id, now);
             self.change_client_urls(&state);
         }
-        state.wake();
+        state.wake_dialler();
         Gossip::new()
     }
 
@@ -351,7 +351,7 @@ impl Mesh {
                 }
             }
         }
-        state.wake();
+        state.wake_dialler();
     }
 
     /// All registered connections, for monitoring.
@@ -408,7 +408,7 @@ pub enum Unregistered {
 }
 
 impl State {
-    fn wake(&mut self) {
+    fn wake_dialler(&mut self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }

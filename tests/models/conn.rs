@@ -36,7 +36,7 @@ impl Conn {
             is_closed: AtomicBool::new(false),
         };
         conn.flow.lock().wire = wire;
-        conn.own(&Waker::from(Arc::clone(&owner)));
+        conn.set_owner(&Waker::from(Arc::clone(&owner)));
         (Arc::new(conn), owner)
     }
 }

@@ -47,7 +47,7 @@ pub fn fuzz_route(bytes: &[u8]) {
     let wire = Arc::new(Taken::default());
     let registry = Arc::clone(&bench.registry);
     let conn = registry.add(|cid, slot| wire.conn(cid, Kind::Route, slot, Moment::START));
-    conn.own(Waker::noop());
+    conn.set_owner(Waker::noop());
     let mut route = Route::new(registry, Arc::clone(&mesh), Arc::clone(&conn), role);
     route.start(&mut bench.delivery);
     let mut session = Session::new(route, &bench.delivery.settings);

@@ -290,7 +290,7 @@ impl World {
         let conn = bench.registry.add(|cid, slot| {
             Conn::new(cid, Kind::Route, slot, remote, self.now, Arc::clone(&wire) as Arc<dyn Wire>)
         });
-        conn.own(Waker::noop());
+        conn.set_owner(Waker::noop());
         let registry = Arc::clone(&bench.registry);
         let mut speaker = brain.speaker(registry, Arc::clone(&conn), role);
         either!(&mut speaker, session => session.machine.start(&mut bench.delivery));

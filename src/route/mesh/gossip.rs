@@ -100,7 +100,7 @@ impl Mesh {
                 url.login = Some(RouteLogin { user: user.clone(), password });
             }
             state.dials.handle_gossip(source, &info.server_id, url, info.gossip_mode, place, due);
-            state.wake();
+            state.wake_dialler();
         }
     }
 
