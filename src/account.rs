@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::auth::permissions::Permissions;
 use crate::base::errors::ProtoErr;
+use crate::base::left::Left;
 use crate::base::sync::{Mutex, RwLock, rank};
 use crate::codec::encoder;
 use crate::config::options::AccountLimits;
@@ -206,18 +207,17 @@ impl Account {
     }
 
     /// Tells a route, which is linked, of a bounded piece of the local interest from `cursor` on.
-    /// True when that was all.
-    pub fn announce(&self, cursor: &mut Cursor, link: &Link) -> bool {
+    pub fn announce(&self, cursor: &mut Cursor, link: &Link) -> Left {
         let mut lines = Vec::new();
         let listed = self.listed.read();
-        let done =
+        let left =
             listed.sublist.visit_announced(cursor, ANNOUNCE_STEPS, |subject, queue, count| {
                 if link.imports(subject) {
                     link.write_interest(&mut lines, &self.name, subject, queue, count);
                 }
             });
         link.conn.append(&lines);
-        done
+        left
     }
 
     /// Reads the sublist, for monitoring.

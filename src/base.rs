@@ -8,6 +8,7 @@ pub mod errors;
 #[cfg(test)]
 pub(crate) mod fuzzing;
 pub mod ids;
+pub mod left;
 pub mod limits;
 pub mod moment;
 pub mod os_error;

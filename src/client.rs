@@ -30,6 +30,7 @@ use crate::auth::{Check, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::{Denied, ProtoErr};
 use crate::base::ids::Kind;
+use crate::base::left::Left;
 use crate::base::limits::FORGET_COUNT;
 use crate::base::moment::Moment;
 use crate::base::quoted::Quoted;
@@ -319,8 +320,8 @@ impl Machine for Client {
     }
 
     #[inline]
-    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr> {
-        if self.rare.is_some() { self.go_on(delivery) } else { Ok(false) }
+    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
+        if self.rare.is_some() { self.go_on(delivery) } else { Ok(Left::Nothing) }
     }
 
     fn deadline(&self, settings: &Settings) -> Moment {
@@ -396,17 +397,17 @@ impl Machine for Client {
         self.account(settings).count_slow();
     }
 
-    fn forget(&mut self, delivery: &mut Delivery) -> bool {
-        let Some(Rare { leaving, .. }) = self.rare.as_deref_mut() else { return false };
-        let Some(Leaving { account, subscriptions }) = leaving else { return false };
+    fn forget(&mut self, delivery: &mut Delivery) -> Left {
+        let Some(Rare { leaving, .. }) = self.rare.as_deref_mut() else { return Left::Nothing };
+        let Some(Leaving { account, subscriptions }) = leaving else { return Left::Nothing };
         let some = subscriptions.take_some(FORGET_COUNT);
         delivery.remove_all(account, &some);
         trace::removed(&self.conn, &some);
-        let more = !subscriptions.is_empty();
-        if !more {
+        if subscriptions.is_empty() {
             *leaving = None;
+            return Left::Nothing;
         }
-        more
+        Left::More
     }
 
     fn write_deadline(options: &Options) -> Duration {
@@ -431,26 +432,26 @@ impl Client {
         }
     }
 
-    /// Forgets a piece of what a second CONNECT has ended. True while there is more.
-    fn forget_on(&mut self, delivery: &mut Delivery) -> bool {
-        let more = self.forget(delivery);
-        if !more {
+    /// Forgets a piece of what a second CONNECT has ended.
+    fn forget_on(&mut self, delivery: &mut Delivery) -> Left {
+        let left = self.forget(delivery);
+        if left == Left::Nothing {
             self.begin_grace(delivery);
         }
-        more
+        left
     }
 
     /// Goes on with what it is waiting for.
     #[cold]
-    fn go_on(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr> {
-        let Some(rare) = &mut self.rare else { return Ok(false) };
-        if rare.leaving.is_some() && self.forget_on(delivery) {
-            return Ok(true);
+    fn go_on(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
+        let Some(rare) = &mut self.rare else { return Ok(Left::Nothing) };
+        if rare.leaving.is_some() && self.forget_on(delivery) == Left::More {
+            return Ok(Left::More);
         }
         if let Some(answer) = self.rare.as_mut().and_then(|rare| rare.owed.take()) {
             self.answer(answer, delivery)?;
         }
-        Ok(false)
+        Ok(Left::Nothing)
     }
 
     /// The account in which it is counted: the global one until it has logged in.

@@ -1,6 +1,7 @@
 //! The insides, for the benches and the fuzz targets of this repository. No promise holds for them.
 
 pub use crate::base::ids::{Kind, ServerId};
+pub use crate::base::left::Left;
 pub use crate::base::moment::Moment;
 pub use crate::client::Client;
 pub use crate::conn::outbound::Outbound;

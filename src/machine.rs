@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::auth::{Check, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
+use crate::base::left::Left;
 use crate::base::moment::Moment;
 use crate::config::compression::Level;
 use crate::config::options::Options;
@@ -115,12 +116,11 @@ pub trait Machine: Unpin + Send + 'static {
     fn handle_verdict(&mut self, verdict: Verdict, delivery: &mut Delivery)
     -> Result<(), ProtoErr>;
 
-    /// Does a bounded piece of work of its own, or gives the answer that it is waiting for. True if
-    /// there is more that nobody wakes it for.
+    /// Does a bounded piece of work of its own, or gives the answer that it is waiting for.
     ///
     /// # Errors
     /// The connection has to be ended with what is returned.
-    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr>;
+    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr>;
 
     /// When its last op came, of one that may be read a moment later where it comes in many small
     /// pieces.
@@ -151,8 +151,8 @@ pub trait Machine: Unpin + Send + 'static {
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery);
 
     /// After that: forgets a bounded piece of what the connection leaves behind, and stages what
-    /// others are to be told. True while there is more.
-    fn forget(&mut self, delivery: &mut Delivery) -> bool;
+    /// others are to be told.
+    fn forget(&mut self, delivery: &mut Delivery) -> Left;
 
     /// How long the other side may take to read what was pending.
     fn write_deadline(options: &Options) -> Duration;

@@ -31,6 +31,7 @@ use crate::auth::{Check, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
+use crate::base::left::Left;
 use crate::base::limits::{
     FORGET_COUNT, IMPLICIT_PATIENCE, ROUTE_CONTROL_LINE_FACTOR, ROUTE_PAYLOAD_MAX_MIN, SHUTDOWN_MAX,
 };
@@ -336,11 +337,11 @@ impl Machine for Route {
 
     /// Goes on announcing local interest while the connection's queue is short; one that was full
     /// wakes the task when it has drained.
-    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
         if std::mem::take(&mut self.pong_owed) {
             self.handle_ping(delivery);
         }
-        let State::Open(open) = &mut self.state else { return Ok(false) };
+        let State::Open(open) = &mut self.state else { return Ok(Left::Nothing) };
         if open.spare && self.mesh.is_member(&self.conn, &open.server_id) {
             open.spare = false;
             self.handshake_due = Moment::NEVER;
@@ -355,17 +356,17 @@ impl Machine for Route {
             open.link_new(&delivery.settings, &self.conn);
         }
         let Some(Announcing { account, link, cursor }) = open.announcing.last_mut() else {
-            return Ok(false);
+            return Ok(Left::Nothing);
         };
         let progress = self.conn.progress();
         if progress.pending_bytes > ANNOUNCE_PENDING_MAX {
-            return Ok(!progress.blocked);
+            return Ok(if progress.blocked { Left::Nothing } else { Left::More });
         }
-        if account.announce(cursor, link) {
+        if account.announce(cursor, link) == Left::Nothing {
             open.announcing.pop();
         }
         delivery.staging.mark(&self.conn);
-        Ok(true)
+        Ok(Left::More)
     }
 
     fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason {
@@ -412,8 +413,8 @@ impl Machine for Route {
         conn_event!(INFO, &self.conn, "Router connection closed: {}{remote}", reason.as_str());
     }
 
-    fn forget(&mut self, delivery: &mut Delivery) -> bool {
-        let State::Leaving(known) = &mut self.state else { return false };
+    fn forget(&mut self, delivery: &mut Delivery) -> Left {
+        let State::Leaving(known) = &mut self.state else { return Left::Nothing };
         let mut some = known.take_some(FORGET_COUNT);
         some.sort_unstable_by(|one, other| one.sid().cmp(other.sid()));
         let settings = Arc::clone(&delivery.settings);
@@ -426,9 +427,9 @@ impl Machine for Route {
             if self.registry.remove(&self.conn) {
                 self.counted_by(&settings).leave(&self.conn);
             }
-            return false;
+            return Left::Nothing;
         }
-        true
+        Left::More
     }
 
     fn write_deadline(options: &Options) -> Duration {

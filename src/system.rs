@@ -26,6 +26,7 @@ use crate::auth::{Check, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
+use crate::base::left::Left;
 use crate::base::limits::{REQUESTS_PENDING_MAX, ROUTE_CONTROL_LINE_FACTOR};
 use crate::base::moment::Moment;
 use crate::codec::headers::Requester;
@@ -244,8 +245,8 @@ impl Machine for System {
         Ok(())
     }
 
-    fn handle_turn(&mut self, _delivery: &mut Delivery) -> Result<bool, ProtoErr> {
-        Ok(false)
+    fn handle_turn(&mut self, _delivery: &mut Delivery) -> Result<Left, ProtoErr> {
+        Ok(Left::Nothing)
     }
 
     fn deadline(&self, _settings: &Settings) -> Moment {
@@ -274,8 +275,8 @@ impl Machine for System {
         self.registry.remove(&self.conn);
     }
 
-    fn forget(&mut self, _delivery: &mut Delivery) -> bool {
-        false
+    fn forget(&mut self, _delivery: &mut Delivery) -> Left {
+        Left::Nothing
     }
 
     /// It takes what is pending by reading it.

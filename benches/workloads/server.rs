@@ -10,8 +10,8 @@ use std::sync::Arc;
 use dialtone::Options;
 use dialtone::config::ConnectionType;
 use dialtone::internals::{
-    Client, Conn, Delivery, Kind, Machine, Mesh, Registry, Role, Route, ServerId, Session, Step,
-    Wire,
+    Client, Conn, Delivery, Kind, Left, Machine, Mesh, Registry, Role, Route, ServerId, Session,
+    Step, Wire,
 };
 
 use super::stream::{self, SUBJECT};
@@ -112,7 +112,7 @@ fn read<M: Machine>(session: &mut Session<M>, input: &[u8], delivery: &mut Deliv
                 delivery.commit(session.machine.conn());
             }
         }
-        while session.turn(None, delivery).expect("nothing is forbidden") {}
+        while session.turn(None, delivery).expect("nothing is forbidden") == Left::More {}
         delivery.commit(session.machine.conn());
         if delivery.has_left() {
             for unwritten in delivery.staging.take_unwritten() {

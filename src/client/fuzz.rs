@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::{Kind, ServerId};
+use crate::base::left::Left;
 use crate::base::subject;
 use crate::client::Client;
 use crate::config::options::{
@@ -116,7 +117,7 @@ impl Bench {
         if end.closed.is_none() {
             end.conn.close(reason, false);
             end.session.machine.close(reason, &mut self.delivery);
-            while end.session.machine.forget(&mut self.delivery) {}
+            while end.session.machine.forget(&mut self.delivery) == Left::More {}
             self.delivery.commit(&end.conn);
             end.conn.hang_up();
             end.closed = Some(reason);
@@ -163,7 +164,7 @@ impl Drop for Bench {
 impl End {
     fn turn(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         loop {
-            while self.session.turn(None, delivery)? {}
+            while self.session.turn(None, delivery)? == Left::More {}
             if self.session.machine.is_waiting() || self.backlog.is_empty() {
                 return Ok(());
             }

@@ -9,6 +9,7 @@ use crate::account::Account;
 use crate::auth::permissions::Permissions;
 use crate::auth::{User, Verdict};
 use crate::base::errors::ProtoErr;
+use crate::base::left::Left;
 use crate::base::moment::Moment;
 use crate::base::quoted::Quoted;
 use crate::client::{Admitted, Asked, Client, Greeting, State};
@@ -36,7 +37,7 @@ impl Client {
         connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
         if again {
             self.leave();
-            if self.forget_on(delivery) {
+            if self.forget_on(delivery) == Left::More {
                 self.conn.wake();
             }
         }

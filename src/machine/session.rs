@@ -6,6 +6,7 @@
 use crate::auth::Verdict;
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
+use crate::base::left::Left;
 use crate::deliver::Delivery;
 use crate::machine::{Layer, Machine};
 use crate::parser::{Parser, Refused};
@@ -77,7 +78,7 @@ impl<M: Machine> Session<M> {
     }
 
     /// Lets the machine hear of news, and of the `verdict` that it waits for, if it is there, and
-    /// go on with work of its own. True if there is more that nobody wakes it for.
+    /// go on with work of its own.
     ///
     /// # Errors
     /// As [`step`](Session::step).
@@ -86,7 +87,7 @@ impl<M: Machine> Session<M> {
         &mut self,
         verdict: Option<Verdict>,
         delivery: &mut Delivery,
-    ) -> Result<bool, ProtoErr> {
+    ) -> Result<Left, ProtoErr> {
         let waited = self.machine.is_waiting();
         let news = self.machine.conn().take_news();
         if news {
@@ -95,11 +96,11 @@ impl<M: Machine> Session<M> {
         if let Some(verdict) = verdict {
             self.machine.handle_verdict(verdict, delivery)?;
         }
-        let more = self.machine.handle_turn(delivery)?;
+        let left = self.machine.handle_turn(delivery)?;
         if waited || news {
             self.parser.rules = self.machine.rules(&delivery.settings);
         }
-        Ok(more)
+        Ok(left)
     }
 
     /// Writes the `-ERR` of what a step has ended with, before `input`, and tells the reason.

@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::auth::Verdict;
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
+use crate::base::left::Left;
 use crate::base::limits::FIRST_PING_MAX;
 use crate::base::moment::Moment;
 use crate::client::Client;
@@ -490,8 +491,8 @@ impl<M: Machine> Drive<M> {
         }
         let verdict = self.take_verdict();
         match self.session.turn(verdict, delivery) {
-            Ok(true) => come_again(cx),
-            Ok(false) => {}
+            Ok(Left::More) => come_again(cx),
+            Ok(Left::Nothing) => {}
             Err(error) => return self.fail((&error).into(), delivery),
         }
         self.commit(delivery);

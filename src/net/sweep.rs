@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
+use crate::base::left::Left;
 use crate::base::moment::Moment;
 use crate::clock::Clock;
 use crate::conn::outbound;
@@ -56,7 +57,11 @@ impl Sweep {
         loop {
             let now = clock.now();
             if now >= trim_at {
-                trim_at = now + if outbound::trim() { SPARE_MAX } else { SLEEP_MAX };
+                trim_at = now
+                    + match outbound::trim() {
+                        Left::More => SPARE_MAX,
+                        Left::Nothing => SLEEP_MAX,
+                    };
             }
             let mut next = trim_at;
             for count in 1.. {

@@ -11,6 +11,7 @@ use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::fuzzing;
 use crate::base::ids::Kind;
+use crate::base::left::Left;
 use crate::base::limits::{
     CONNECT_URL_LEN_MAX, CONNECT_URLS_MAX, OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX,
     ROUTE_RETRY_PAUSE, ROUTES_MAX,
@@ -146,7 +147,7 @@ impl Acceptor {
         session.machine.heard(self.bench.delivery.now);
         let mut rest = lines.as_bytes();
         while session.step(&mut rest, &mut self.bench.delivery)? != Step::Missing {}
-        while session.turn(None, &mut self.bench.delivery).unwrap() {}
+        while session.turn(None, &mut self.bench.delivery).unwrap() == Left::More {}
         self.bench.delivery.commit(session.machine.conn());
         Ok(())
     }
@@ -364,7 +365,7 @@ fn what_a_lost_server_announced_is_forgotten_in_pieces() {
             let routed = format!("RMSG $G s.{n} + in q 1\r\nx\r\n");
             assert_eq!(taken, if refused { "" } else { &routed });
         }
-        if !before.session.machine.forget(&mut acceptor.bench.delivery) {
+        if before.session.machine.forget(&mut acceptor.bench.delivery) == Left::Nothing {
             break;
         }
     }
@@ -374,7 +375,7 @@ fn what_a_lost_server_announced_is_forgotten_in_pieces() {
         (10, 10)
     );
     acceptor.lose(&mut after);
-    while after.session.machine.forget(&mut acceptor.bench.delivery) {}
+    while after.session.machine.forget(&mut acceptor.bench.delivery) == Left::More {}
     assert_eq!(acceptor.remote_count(), 0);
     assert_eq!(acceptor.bench.registry.conns().len(), 1);
 }

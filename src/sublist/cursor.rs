@@ -11,6 +11,7 @@
 //! their arena, where a removal only moves the last one to an earlier place. Tables are visited by
 //! a [`Walk`].
 
+use crate::base::left::Left;
 use crate::base::table::Walk;
 use crate::sublist::{Entry, Sublist};
 
@@ -41,13 +42,13 @@ impl Default for Cursor {
 
 impl<E: Entry> Sublist<E> {
     /// Visits the announced entries from `cursor` on, some `steps_max` subjects and queues: their
-    /// subject, queue and number. True at the end of all.
+    /// subject, queue and number.
     pub fn visit_announced(
         &self,
         cursor: &mut Cursor,
         steps_max: usize,
         mut visit: impl FnMut(&[u8], Option<&[u8]>, usize),
-    ) -> bool {
+    ) -> Left {
         let mut steps = steps_max;
         while cursor.set < self.sets.len() && steps > 0 {
             for member in self.sets.step_groups(cursor.set, &mut cursor.groups) {
@@ -85,6 +86,10 @@ impl<E: Entry> Sublist<E> {
             }
             steps = steps.saturating_sub(1);
         }
-        cursor.set >= self.sets.len() && cursor.pattern_end == 0 && cursor.literals.is_over()
+        let sets_done = cursor.set >= self.sets.len();
+        match sets_done && cursor.pattern_end == 0 && cursor.literals.is_over() {
+            true => Left::Nothing,
+            false => Left::More,
+        }
     }
 }

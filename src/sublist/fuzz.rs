@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::base::left::Left;
 use crate::base::moment::Moment;
 use crate::base::subject::{is_valid_subscription, matches};
 use crate::sublist::cache::{Lookup, MatchCache};
@@ -140,17 +141,18 @@ impl Round {
         Self { steady: announced_counts(subs).into_keys().collect(), ..Self::default() }
     }
 
-    /// Goes some steps; true at the end.
-    fn step(&mut self, list: &Sublist<Sub>, subs: &[Sub], steps: usize) -> bool {
+    /// Goes some steps.
+    fn step(&mut self, list: &Sublist<Sub>, subs: &[Sub], steps: usize) -> Left {
         let counts = announced_counts(subs);
-        let done = list.visit_announced(&mut self.cursor, steps, |subject, queue, count| {
+        let left = list.visit_announced(&mut self.cursor, steps, |subject, queue, count| {
             let key = (subject.to_vec(), queue.map(<[u8]>::to_vec));
             assert_eq!(counts.get(&key), Some(&count), "{key:?}");
             assert_eq!(list.announced_count(subject, queue), count);
             self.visited.insert(key);
         });
+        let done = left == Left::Nothing;
         assert!(!done || self.steady.is_subset(&self.visited), "a subject was left out");
-        done
+        left
     }
 }
 
@@ -237,9 +239,9 @@ impl Play {
         let listed: BTreeSet<u32> = list.iter().map(|sub| sub.0.id).collect();
         assert_eq!(list.iter().count(), subs.len());
         assert_eq!(listed, subs.iter().map(|sub| sub.0.id).collect());
-        while !round.step(&list, &subs, 3) {}
+        while round.step(&list, &subs, 3) == Left::More {}
         let mut all = Round::new(&subs);
-        while !all.step(&list, &subs, 5) {}
+        while all.step(&list, &subs, 5) == Left::More {}
         assert_eq!(all.visited, all.steady);
         let key = (b"no such subject".to_vec(), None);
         assert_eq!(list.announced_count(&key.0, key.1), 0);
@@ -292,7 +294,7 @@ pub fn fuzz_sublist_ops(data: &[u8]) {
             }
             6 if op[0] > 100 => {
                 let Play { list, subs, round, .. } = &mut play;
-                if round.step(list, subs, 1 + usize::from(op[1])) {
+                if round.step(list, subs, 1 + usize::from(op[1])) == Left::Nothing {
                     *round = Round::new(subs);
                 }
             }

@@ -165,7 +165,8 @@ fn accounts_that_come_later_have_the_services() {
         ..Options::default()
     });
     served.bench.delivery.settings = registry.settings();
-    served.session.turn(None, &mut served.bench.delivery).unwrap();
+    let left = served.session.turn(None, &mut served.bench.delivery);
+    assert_eq!(left, Ok(Left::Nothing));
     let settings = registry.settings();
     for account in settings.accounts.iter() {
         let count = if *account.name == *"$G" { 2 } else { 1 };

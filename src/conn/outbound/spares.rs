@@ -8,6 +8,8 @@
 use memmap2::MmapMut;
 use parking_lot::Mutex;
 
+use crate::base::left::Left;
+
 /// Bytes of a mapping: enough that a lock and a few system calls cost little beside the write to a
 /// socket, and no more, since a thousand receivers may be that far behind at once.
 pub(super) const MAPPED_LEN: usize = 64 * 1024;
@@ -32,15 +34,16 @@ pub(super) fn keep(map: MmapMut) {
     drop(beyond);
 }
 
-/// Gives back to the system the mappings not needed since the last call. True if some are left, so
-/// that another call is due.
-pub fn trim() -> bool {
-    let (idle, is_left) = {
+/// Gives back to the system the mappings not needed since the last call, as far as one call does.
+/// While some mappings are left, another call is due.
+pub fn trim() -> Left {
+    let (idle, left) = {
         let mut spares = SPARES.lock();
-        (spares.trim(), !spares.maps.is_empty())
+        let idle = spares.trim();
+        (idle, if spares.maps.is_empty() { Left::Nothing } else { Left::More })
     };
     drop(idle);
-    is_left
+    left
 }
 
 /// Mappings, the last one used last.

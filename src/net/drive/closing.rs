@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::base::closed_reason::ClosedReason;
+use crate::base::left::Left;
 use crate::deliver::Delivery;
 use crate::machine::Machine;
 use crate::net::drive::{Drive, Handled, Phase, READS_MAX, come_again};
@@ -58,9 +59,9 @@ impl<M: Machine> Drive<M> {
             self.conn().hang_up();
             self.shared.left.notify_one();
         }
-        let forgets = self.session.machine.forget(delivery);
+        let left = self.session.machine.forget(delivery);
         self.commit(delivery);
-        if forgets || self.has_unwritten() {
+        if left == Left::More || self.has_unwritten() {
             come_again(cx);
             return Poll::Pending;
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::closed_reason::ClosedReason;
 use crate::base::ids::Kind;
+use crate::base::left::Left;
 use crate::base::moment::Moment;
 use crate::client::fuzz::Bench;
 use crate::config::options::{Cluster, Listen, Login, Options, Port};
@@ -75,7 +76,9 @@ pub fn fuzz_route(bytes: &[u8]) {
             let reason = session.fail(&error, rest, &mut bench.delivery);
             conn.close(reason, false);
         }
-        while session.machine.handle_turn(&mut bench.delivery).expect("it waits for nothing") {}
+        while session.machine.handle_turn(&mut bench.delivery).expect("it waits for nothing")
+            == Left::More
+        {}
         bench.delivery.commit(&conn);
         if is_stranger {
             assert_eq!(bench.take(0), b"", "a message of a stranger");
@@ -85,7 +88,7 @@ pub fn fuzz_route(bytes: &[u8]) {
     conn.close(ClosedReason::ClientClosed, false);
     session.machine.close(ClosedReason::ClientClosed, &mut bench.delivery);
     bench.delivery.commit(&conn);
-    while session.machine.forget(&mut bench.delivery) {}
+    while session.machine.forget(&mut bench.delivery) == Left::More {}
     conn.hang_up();
     assert_eq!((mesh.routes().len(), mesh.server_count(), remote_count(&bench)), (0, 0, 0));
     assert!(conn.subscriptions().is_empty());

@@ -17,6 +17,7 @@ use crate::auth::{Check, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::Cid;
+use crate::base::left::Left;
 use crate::base::limits::{ROUTE_RETRY_JITTER, ROUTE_RETRY_PAUSE, SYSTEM_ACCOUNT};
 use crate::base::moment::Moment;
 use crate::codec::connect::RouteConnect;
@@ -452,8 +453,8 @@ impl Machine for NatsRoute {
         Ok(())
     }
 
-    fn handle_turn(&mut self, _delivery: &mut Delivery) -> Result<bool, ProtoErr> {
-        Ok(false)
+    fn handle_turn(&mut self, _delivery: &mut Delivery) -> Result<Left, ProtoErr> {
+        Ok(Left::Nothing)
     }
 
     fn fail(&self, refused: Refused<'_>, _delivery: &mut Delivery) -> ClosedReason {
@@ -464,9 +465,9 @@ impl Machine for NatsRoute {
         self.server.0.lock().close(self.conn.cid, delivery.now);
     }
 
-    fn forget(&mut self, _delivery: &mut Delivery) -> bool {
+    fn forget(&mut self, _delivery: &mut Delivery) -> Left {
         self.registry.remove(&self.conn);
-        false
+        Left::Nothing
     }
 
     fn write_deadline(options: &Options) -> Duration {

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::{Kind, ServerId};
+use crate::base::left::Left;
 use crate::base::moment::Moment;
 use crate::client::fuzz::Bench;
 use crate::codec::info::Info;
@@ -379,8 +380,9 @@ impl World {
         let end = &mut self.cables[at].ends[side];
         let bench = &mut self.servers[end.server].bench;
         if end.gone && !end.forgotten {
-            end.forgotten =
-                !either!(&mut end.speaker, session => session.machine.forget(&mut bench.delivery));
+            let left =
+                either!(&mut end.speaker, session => session.machine.forget(&mut bench.delivery));
+            end.forgotten = left == Left::Nothing;
             return true;
         }
         if end.gone || end.conn.is_closed() {
@@ -394,8 +396,8 @@ impl World {
             };
             due.and_then(|()| session.turn(None, delivery))
         });
-        let more = match done {
-            Ok(more) => more,
+        let left = match done {
+            Ok(left) => left,
             Err(error) => {
                 end.fail(&error, bench);
                 return true;
@@ -403,7 +405,7 @@ impl World {
         };
         bench.delivery.commit(&end.conn);
         end.conn.flush(&bench.registry.settings().policy, now);
-        more
+        left == Left::More
     }
 
     fn hang_up(&mut self, at: usize, side: usize, reason: ClosedReason) {
