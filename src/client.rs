@@ -320,7 +320,7 @@ impl Machine for Client {
     }
 
     #[inline]
-    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
+    fn continue_work(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
         if self.rare.is_some() { self.go_on(delivery) } else { Ok(Left::Nothing) }
     }
 

@@ -176,7 +176,7 @@ impl Delivery {
             };
             delivered += offer.offer_groups(matched, scope.groups, &mut self.picks);
             row.reached = delivered > 0;
-            if !offer.turn_to(&mut followers, &mut row) {
+            if !offer.take_next(&mut followers, &mut row) {
                 break;
             }
             if let Some(target) = offer.only(matched, &row) {

@@ -103,7 +103,7 @@ pub trait Machine: Unpin + Send + 'static {
     fn handle_layer(&mut self, _delivery: &mut Delivery) {}
 
     /// The answer to an op is still to come. Until then no other op is handled, and nothing more is
-    /// read; deadlines and turns go on.
+    /// read; deadlines and work of its own go on.
     fn is_waiting(&self) -> bool;
 
     /// A check that it waits for, to be made by somebody else.
@@ -120,7 +120,7 @@ pub trait Machine: Unpin + Send + 'static {
     ///
     /// # Errors
     /// The connection has to be ended with what is returned.
-    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr>;
+    fn continue_work(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr>;
 
     /// When its last op came, of one that may be read a moment later where it comes in many small
     /// pieces.

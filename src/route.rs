@@ -263,7 +263,7 @@ impl Machine for Route {
             rest = None;
         }
         let followers = Followers::new(rest, msg);
-        self.turn_to(msg.account, &delivery.settings);
+        self.set_account(msg.account, &delivery.settings);
         let row = match &self.account {
             Some(account) if Route::imports(msg.publish.subject, &delivery.settings) => {
                 delivery.deliver_routed(account, msg, followers, &self.conn)
@@ -337,7 +337,7 @@ impl Machine for Route {
 
     /// Goes on announcing local interest while the connection's queue is short; one that was full
     /// wakes the task when it has drained.
-    fn handle_turn(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
+    fn continue_work(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
         if std::mem::take(&mut self.pong_owed) {
             self.handle_ping(delivery);
         }
@@ -504,7 +504,7 @@ impl Route {
         queue: Option<(&[u8], u32)>,
         delivery: &mut Delivery,
     ) {
-        self.turn_to(account, &delivery.settings);
+        self.set_account(account, &delivery.settings);
         let Some(account) = &self.account else { return };
         delivery.staging.add_work(listing_ns(subject));
         let (name, weight) = queue.unzip();
@@ -541,7 +541,7 @@ impl Route {
         queue: Option<&[u8]>,
         delivery: &mut Delivery,
     ) {
-        self.turn_to(account, &delivery.settings);
+        self.set_account(account, &delivery.settings);
         if let Some(account) = &self.account {
             delivery.staging.add_work(listing_ns(subject));
             let mut known = self.conn.subscriptions();
@@ -564,11 +564,11 @@ impl Route {
         account.unwrap_or(settings.accounts.global())
     }
 
-    /// Turns to the account that an op is about. Nothing counts before CONNECT.
+    /// Sets the account that an op is about. Nothing counts before CONNECT.
     ///
     /// nats: server/route.go `processRemoteSub`: interest in an unknown account is not kept.
     #[inline]
-    fn turn_to(&mut self, named: &[u8], settings: &Settings) {
+    fn set_account(&mut self, named: &[u8], settings: &Settings) {
         let name = match &self.state {
             State::Open(open) => open.place.account().map_or(named, str::as_bytes),
             State::ExpectInfo => named,

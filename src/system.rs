@@ -245,7 +245,7 @@ impl Machine for System {
         Ok(())
     }
 
-    fn handle_turn(&mut self, _delivery: &mut Delivery) -> Result<Left, ProtoErr> {
+    fn continue_work(&mut self, _delivery: &mut Delivery) -> Result<Left, ProtoErr> {
         Ok(Left::Nothing)
     }
 

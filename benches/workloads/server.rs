@@ -112,7 +112,7 @@ fn read<M: Machine>(session: &mut Session<M>, input: &[u8], delivery: &mut Deliv
                 delivery.commit(session.machine.conn());
             }
         }
-        while session.turn(None, delivery).expect("nothing is forbidden") == Left::More {}
+        while session.resume(None, delivery).expect("nothing is forbidden") == Left::More {}
         delivery.commit(session.machine.conn());
         if delivery.has_left() {
             for unwritten in delivery.staging.take_unwritten() {

@@ -86,7 +86,7 @@ impl Bench {
     pub(crate) fn check(&mut self, at: usize) {
         let check = self.ends[at].session.machine.take_check().expect("it waits for one");
         let verdict = Some(check.run());
-        let result = self.ends[at].session.turn(verdict, &mut self.delivery);
+        let result = self.ends[at].session.resume(verdict, &mut self.delivery);
         self.settle(at, result.map(drop));
         self.turn(at);
     }
@@ -164,7 +164,7 @@ impl Drop for Bench {
 impl End {
     fn turn(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         loop {
-            while self.session.turn(None, delivery)? == Left::More {}
+            while self.session.resume(None, delivery)? == Left::More {}
             if self.session.machine.is_waiting() || self.backlog.is_empty() {
                 return Ok(());
             }

@@ -94,7 +94,7 @@ fn a_second_connect_drops_subscriptions_in_pieces_and_waits() {
     while bench.ends[0].session.machine.is_waiting() {
         assert_eq!(text(&bench, 0), "");
         left.push(bench.registry.global().with_sublist(|sublist| sublist.count()));
-        let left = bench.ends[0].session.machine.handle_turn(&mut bench.delivery).unwrap();
+        let left = bench.ends[0].session.machine.continue_work(&mut bench.delivery).unwrap();
         let is_waiting = bench.ends[0].session.machine.is_waiting();
         assert_eq!(left == Left::More, is_waiting, "nobody else wakes the task");
         bench.delivery.commit(&bench.ends[0].conn);

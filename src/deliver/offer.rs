@@ -50,10 +50,10 @@ pub(super) struct Offer<'a> {
 }
 
 impl<'a> Offer<'a> {
-    /// Turns to the next message of a row, if there is one, the receivers are still the same, and
+    /// Takes the next message of a row, if there is one, the receivers are still the same, and
     /// there is room for it.
     #[inline(always)]
-    pub(super) fn turn_to<'t: 'a>(
+    pub(super) fn take_next<'t: 'a>(
         &mut self,
         followers: &mut impl Iterator<Item = Tail<'t>>,
         row: &mut Row,

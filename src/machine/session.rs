@@ -83,7 +83,7 @@ impl<M: Machine> Session<M> {
     /// # Errors
     /// As [`step`](Session::step).
     #[inline]
-    pub fn turn(
+    pub fn resume(
         &mut self,
         verdict: Option<Verdict>,
         delivery: &mut Delivery,
@@ -96,7 +96,7 @@ impl<M: Machine> Session<M> {
         if let Some(verdict) = verdict {
             self.machine.handle_verdict(verdict, delivery)?;
         }
-        let left = self.machine.handle_turn(delivery)?;
+        let left = self.machine.continue_work(delivery)?;
         if waited || news {
             self.parser.rules = self.machine.rules(&delivery.settings);
         }

@@ -490,7 +490,7 @@ impl<M: Machine> Drive<M> {
             return self.fail((&error).into(), delivery);
         }
         let verdict = self.take_verdict();
-        match self.session.turn(verdict, delivery) {
+        match self.session.resume(verdict, delivery) {
             Ok(Left::More) => come_again(cx),
             Ok(Left::Nothing) => {}
             Err(error) => return self.fail((&error).into(), delivery),

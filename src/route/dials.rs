@@ -1,7 +1,7 @@
 //! `Dials`: servers to reach, the connections to them, and the times of attempts.
 //!
 //! A *target* is an address: one of the configuration, which is tried again and again, or one known
-//! only by gossip, which is tried a few times and when it has its turn ([`GossipSources`]). The
+//! only by gossip, which is tried a few times and round robin ([`GossipSources`]). The
 //! server at an address is known once it has answered. A dial is *waiting* for its time, or *under
 //! way* until its result is reported.
 //! nats: server/route.go `connectToRoute`, `reConnectToRoute`, `processImplicitRoute`
@@ -257,7 +257,7 @@ impl Dials {
                 continue;
             };
             if let Some(source) = &target.source {
-                self.sources.take_turn(source, now);
+                self.sources.count_dial(source, now);
             }
             let dial = Dial {
                 host: target.url.host.as_str().into(),
@@ -275,8 +275,8 @@ impl Dials {
         }
     }
 
-    /// The next dial that is due and has its turn: those of the configuration first, then in the
-    /// turn of their sources, those reached before, and the newest of those tried least.
+    /// The next dial that is due: those of the configuration first, then round robin by their
+    /// sources, those reached before, and the newest of those tried least.
     fn next_key(&self, now: Moment) -> Option<Key> {
         let is_due = |(_, dial): &(&Key, &Pending)| dial.due.is_some_and(|due| due <= now);
         let explicit = self.explicit_dials().find(is_due);
@@ -284,14 +284,14 @@ impl Dials {
             return explicit.map(|(key, _)| key.clone());
         }
         let due = self.implicit_dials().filter(is_due);
-        let turn = |((number, _), dial): &(&Key, &Pending)| {
+        let order = |((number, _), dial): &(&Key, &Pending)| {
             let target = self.targets.get(number);
             let source = target.and_then(|target| target.source.as_deref());
-            let turn = self.sources.turn(source.unwrap_or_default());
+            let last_dial = self.sources.last_dial(source.unwrap_or_default());
             let reached = target.is_some_and(|target| target.reached);
-            (turn, !reached, dial.failures, Reverse(*number))
+            (last_dial, !reached, dial.failures, Reverse(*number))
         };
-        due.min_by_key(turn).map(|(key, _)| key.clone())
+        due.min_by_key(order).map(|(key, _)| key.clone())
     }
 
     /// Settles a dial that has reached that server.

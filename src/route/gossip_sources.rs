@@ -1,9 +1,9 @@
 //! `GossipSources`: the servers whose gossip named others, and the rate of dials to those.
 //!
 //! A source may name any number of servers, which need not exist. So both the number of remembered
-//! servers and the rate of dials have a limit; and sources take turns, so that the servers of one
-//! do not wait behind the thousand servers of another. Of one source, the newest server comes
-//! first, and the oldest is forgotten.
+//! servers and the rate of dials have a limit; and dials go round robin among the sources, so that
+//! the servers of one do not wait behind the thousand servers of another. Of one source, the newest
+//! server comes first, and the oldest is forgotten.
 //!
 //! Knows no address: it holds the numbers of targets.
 
@@ -17,8 +17,8 @@ use crate::base::moment::Moment;
 pub(super) struct GossipSources {
     sources: BTreeMap<Box<str>, Source>,
     count: usize,
-    /// Turns so far.
-    turns: u64,
+    /// Dials so far; a new source counts as one.
+    dial_count: u64,
     /// The virtual time when all dials so far would have begun, with the pause between them.
     spent: Moment,
 }
@@ -26,8 +26,9 @@ pub(super) struct GossipSources {
 /// A server that named others.
 struct Source {
     targets: BTreeSet<u64>,
-    /// Its last turn. A new source comes last, so that it is no use to be new again and again.
-    turn: u64,
+    /// The number of the last dial for it. A new source comes last, so that it is no use to be new
+    /// again and again.
+    last_dial: u64,
 }
 
 impl GossipSources {
@@ -35,8 +36,8 @@ impl GossipSources {
     pub(super) fn add(&mut self, source: &str, target: u64) {
         self.count += 1;
         let source = self.sources.entry(source.into()).or_insert_with(|| {
-            self.turns += 1;
-            Source { targets: BTreeSet::new(), turn: self.turns }
+            self.dial_count += 1;
+            Source { targets: BTreeSet::new(), last_dial: self.dial_count }
         });
         source.targets.insert(target);
     }
@@ -63,17 +64,17 @@ impl GossipSources {
         Moment::START + self.spent.since(Moment::START + IMPLICIT_PAUSE * (IMPLICIT_BURST - 1))
     }
 
-    /// The turn of a source; the smallest one is next.
-    pub(super) fn turn(&self, source: &str) -> u64 {
-        self.sources.get(source).map_or(u64::MAX, |source| source.turn)
+    /// The number of the last dial for a source; the source with the smallest is next.
+    pub(super) fn last_dial(&self, source: &str) -> u64 {
+        self.sources.get(source).map_or(u64::MAX, |source| source.last_dial)
     }
 
-    /// Takes the turn of a source for a dial.
-    pub(super) fn take_turn(&mut self, source: &str, now: Moment) {
+    /// Counts a dial for a source.
+    pub(super) fn count_dial(&mut self, source: &str, now: Moment) {
         self.spent = self.spent.max(now) + IMPLICIT_PAUSE;
-        self.turns += 1;
+        self.dial_count += 1;
         if let Some(source) = self.sources.get_mut(source) {
-            source.turn = self.turns;
+            source.last_dial = self.dial_count;
         }
     }
 }

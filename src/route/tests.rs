@@ -147,7 +147,7 @@ impl Acceptor {
         session.machine.heard(self.bench.delivery.now);
         let mut rest = lines.as_bytes();
         while session.step(&mut rest, &mut self.bench.delivery)? != Step::Missing {}
-        while session.turn(None, &mut self.bench.delivery).unwrap() == Left::More {}
+        while session.resume(None, &mut self.bench.delivery).unwrap() == Left::More {}
         self.bench.delivery.commit(session.machine.conn());
         Ok(())
     }
@@ -209,7 +209,7 @@ fn another_server_waits_until_its_password_is_checked() {
         let check = other.session.machine.take_check().unwrap();
         assert!(other.session.machine.take_check().is_none(), "once");
         let verdict = Some(check.run());
-        let known = other.session.turn(verdict, &mut acceptor.bench.delivery);
+        let known = other.session.resume(verdict, &mut acceptor.bench.delivery);
         assert_eq!(known.is_ok(), servers == 1, "{known:?}");
         assert!(!other.session.machine.is_waiting());
         if known.is_ok() {

@@ -165,7 +165,7 @@ fn accounts_that_come_later_have_the_services() {
         ..Options::default()
     });
     served.bench.delivery.settings = registry.settings();
-    let left = served.session.turn(None, &mut served.bench.delivery);
+    let left = served.session.resume(None, &mut served.bench.delivery);
     assert_eq!(left, Ok(Left::Nothing));
     let settings = registry.settings();
     for account in settings.accounts.iter() {

@@ -53,12 +53,12 @@ fn make(
     request: &RequestHead,
     ready: mpsc::Sender<Vec<u8>>,
 ) -> io::Result<bool> {
-    let turn = Some(endpoint.making.lock());
+    let held = Some(endpoint.making.lock());
     endpoint.shared.with_view(|view| {
         let answer = view.answer(page, &request.query);
         let writer = AnswerWriter::new(request, answer.head, view.wall());
         let making = &endpoint.making;
-        let mut pieces = Pieces { writer, body: Vec::new(), ready, making, turn };
+        let mut pieces = Pieces { writer, body: Vec::new(), ready, making, held };
         match answer.body {
             Body::Text(text) => pieces.write_all(text.as_bytes())?,
             Body::Document(document) => document.write_json(&mut pieces)?,
@@ -75,7 +75,7 @@ struct Pieces<'a> {
     ready: mpsc::Sender<Vec<u8>>,
     making: &'a Mutex<()>,
     /// Held while it works.
-    turn: Option<MutexGuard<'a, ()>>,
+    held: Option<MutexGuard<'a, ()>>,
 }
 
 impl Pieces<'_> {
@@ -87,12 +87,12 @@ impl Pieces<'_> {
         let mut piece = Vec::with_capacity(self.body.len() + 256);
         self.writer.write(&self.body, last, &mut piece);
         self.body.clear();
-        if let Some(turn) = self.turn.take() {
-            MutexGuard::unlock_fair(turn);
+        if let Some(held) = self.held.take() {
+            MutexGuard::unlock_fair(held);
         }
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
         self.ready.blocking_send(piece).map_err(gone)?;
-        self.turn = (!last).then(|| self.making.lock());
+        self.held = (!last).then(|| self.making.lock());
         Ok(())
     }
 }

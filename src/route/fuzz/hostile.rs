@@ -76,7 +76,7 @@ pub fn fuzz_route(bytes: &[u8]) {
             let reason = session.fail(&error, rest, &mut bench.delivery);
             conn.close(reason, false);
         }
-        while session.machine.handle_turn(&mut bench.delivery).expect("it waits for nothing")
+        while session.machine.continue_work(&mut bench.delivery).expect("it waits for nothing")
             == Left::More
         {}
         bench.delivery.commit(&conn);

@@ -453,7 +453,7 @@ impl Machine for NatsRoute {
         Ok(())
     }
 
-    fn handle_turn(&mut self, _delivery: &mut Delivery) -> Result<Left, ProtoErr> {
+    fn continue_work(&mut self, _delivery: &mut Delivery) -> Result<Left, ProtoErr> {
         Ok(Left::Nothing)
     }
 

@@ -394,7 +394,7 @@ impl World {
                 true => session.machine.handle_deadline(delivery),
                 false => Ok(()),
             };
-            due.and_then(|()| session.turn(None, delivery))
+            due.and_then(|()| session.resume(None, delivery))
         });
         let left = match done {
             Ok(left) => left,
