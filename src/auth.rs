@@ -145,7 +145,7 @@ impl Authenticator {
         }
         let none = Credentials::default();
         let given = connect.credentials.as_deref().unwrap_or(&none);
-        self.admit(given, nonce, connection_type).unwrap_or(Verdict::Refused)
+        self.decide(given, nonce, connection_type).unwrap_or(Verdict::Refused)
     }
 
     /// The user for a client whose first op is not CONNECT; none if it had to be.
@@ -158,8 +158,8 @@ impl Authenticator {
         matches!(entry.proof, Proof::Password(_)).then(|| entry.user(name))
     }
 
-    /// None means refused.
-    fn admit(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<Verdict> {
+    /// Decides about credentials; none means refused.
+    fn decide(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<Verdict> {
         let password = given.pass.as_deref().unwrap_or_default();
         match &self.0 {
             Accepted::Open => Some(Verdict::Admitted(User::unrestricted(claimed_name(given)))),
@@ -171,7 +171,7 @@ impl Authenticator {
                 let token = given.auth_token.as_deref()?;
                 Some(secret.check(token, User::unrestricted(Some(TOKEN_NAME))))
             }
-            Accepted::Users(users) => users.admit(given, nonce, by),
+            Accepted::Users(users) => users.decide(given, nonce, by),
         }
     }
 }
@@ -217,11 +217,12 @@ impl Users {
         self.entries.get(name).filter(open)
     }
 
-    /// An nkey goes before name and password, and they do not replace a wrong one.
+    /// The same among users. An nkey goes before name and password, and they do not replace a wrong
+    /// one.
     ///
     /// nats-differs: there, a `no_auth_user` with a bcrypt password is refused, because the hash
     /// is then compared with itself as if it were the password.
-    fn admit(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<Verdict> {
+    fn decide(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<Verdict> {
         let Credentials { user, pass, auth_token, nkey, sig, .. } = given;
         let no_auth_user = self.no_auth_user.as_deref();
         let nkey = nkey.as_deref().filter(|_| self.have_nkeys);

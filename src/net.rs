@@ -1,7 +1,6 @@
 //! The edge to the operating system: sockets, threads, signals and the files that tell others of
 //! us.
 
-pub(crate) mod admit;
 pub(crate) mod arenas;
 pub(crate) mod checks;
 pub(crate) mod compressed;
@@ -20,4 +19,5 @@ pub mod s2;
 pub mod signals;
 pub(crate) mod stream;
 pub(crate) mod sweep;
+pub(crate) mod tasks;
 pub(crate) mod worker;

@@ -32,10 +32,10 @@ use crate::logging::Logger;
 use crate::machine::Machine;
 use crate::monitor::params::Params;
 use crate::monitor::{QueryError, connz, varz};
-use crate::net::admit;
 use crate::net::drive::Shared;
 use crate::net::files::PortsFile;
 use crate::net::ports::PortFor;
+use crate::net::tasks;
 use crate::server::listeners::Listeners;
 use crate::tool::line_client::{LineClient, LineErr, LineOptions};
 
@@ -120,7 +120,7 @@ impl Server {
             let runtime = self.runtime.lock();
             let runtime = runtime.as_ref().ok_or(io::ErrorKind::NotConnected)?;
             let _guard = runtime.enter();
-            admit::admit_local(UnixStream::from_std(ours)?, &self.shared);
+            tasks::start_local(UnixStream::from_std(ours)?, &self.shared);
         }
         UnixStream::from_std(theirs)
     }

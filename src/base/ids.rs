@@ -96,7 +96,7 @@ impl ServerId {
     /// The 56 characters.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("new() admits base32 characters only")
+        std::str::from_utf8(&self.0).expect("new() takes base32 characters only")
     }
 }
 

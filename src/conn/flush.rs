@@ -74,7 +74,7 @@ impl Conn {
         if flow.closed.is_some() {
             return Sent::Closed;
         }
-        let admission = policy.admit(self.kind, flow.outbound.pending_bytes(), frames.len());
+        let admission = policy.admission(self.kind, flow.outbound.pending_bytes(), frames.len());
         let idle = flow.is_idle();
         match admission {
             // What is no message is an answer that the client waits for.
@@ -110,7 +110,7 @@ impl Conn {
     #[cold]
     pub fn send_later(&self, frames: Frames<'_>, msgs: u64, bytes: u64, policy: &Policy) -> Sent {
         let mut flow = self.flow.lock();
-        let admission = policy.admit(self.kind, flow.outbound.pending_bytes(), frames.len());
+        let admission = policy.admission(self.kind, flow.outbound.pending_bytes(), frames.len());
         let may_wait = matches!(admission, Admission::Append | Admission::AppendAndStall);
         if flow.closed.is_none() && flow.is_idle() && may_wait {
             flow.out_msgs += msgs;

@@ -70,7 +70,7 @@ impl Policy {
     }
 
     /// Decides on `len` more bytes behind `pending_bytes`.
-    pub fn admit(&self, kind: Kind, pending_bytes: usize, len: usize) -> Admission {
+    pub fn admission(&self, kind: Kind, pending_bytes: usize, len: usize) -> Admission {
         let pending_max = self.pending_max(kind);
         // Nobody waits for services.
         if kind == Kind::System {
@@ -330,15 +330,15 @@ mod tests {
     #[test]
     fn policy_stalls_drops_and_closes() {
         let policy = Policy { pending_bytes_max: 1000, drop_when_far_behind: false };
-        assert_eq!(policy.admit(Kind::Client, 0, 1000), Admission::Append);
-        assert_eq!(policy.admit(Kind::Client, 0, 1001), Admission::Overflow);
-        assert_eq!(policy.admit(Kind::Client, 751, 10), Admission::AppendAndStall);
-        assert_eq!(policy.admit(Kind::Client, 751, 250), Admission::Overflow);
+        assert_eq!(policy.admission(Kind::Client, 0, 1000), Admission::Append);
+        assert_eq!(policy.admission(Kind::Client, 0, 1001), Admission::Overflow);
+        assert_eq!(policy.admission(Kind::Client, 751, 10), Admission::AppendAndStall);
+        assert_eq!(policy.admission(Kind::Client, 751, 250), Admission::Overflow);
         let policy = Policy { drop_when_far_behind: true, ..policy };
-        assert_eq!(policy.admit(Kind::Client, 751, 250), Admission::Drop);
-        assert_eq!(policy.admit(Kind::Client, 700, 350), Admission::Overflow);
+        assert_eq!(policy.admission(Kind::Client, 751, 250), Admission::Drop);
+        assert_eq!(policy.admission(Kind::Client, 700, 350), Admission::Overflow);
         let max = REQUESTS_PENDING_MAX;
-        assert_eq!(policy.admit(Kind::System, max - 350, 350), Admission::Append);
-        assert_eq!(policy.admit(Kind::System, max - 350, 351), Admission::Drop);
+        assert_eq!(policy.admission(Kind::System, max - 350, 350), Admission::Append);
+        assert_eq!(policy.admission(Kind::System, max - 350, 351), Admission::Drop);
     }
 }

@@ -302,7 +302,7 @@ impl<'a> Offer<'a> {
         if slot == self.publisher.conn.slot && !self.publisher.echo {
             return false;
         }
-        if special && !self.admit(subscription) {
+        if special && !self.claim(subscription) {
             return false;
         }
         let (head, tail, bytes) = self.frame(head, || subscription.conn().headers());
@@ -329,8 +329,9 @@ impl<'a> Offer<'a> {
         }
     }
 
-    /// Filters, limits and reply allowances.
-    fn admit(&mut self, subscription: &Subscription) -> bool {
+    /// Counts the message for a subscription and allows it the reply; false if a filter or a limit
+    /// is in the way.
+    fn claim(&mut self, subscription: &Subscription) -> bool {
         let conn = subscription.conn();
         self.staging.add_work(RULE_NS * subscription.rules());
         if !subscription.can_deliver(self.subject)

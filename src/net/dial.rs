@@ -17,8 +17,8 @@ use crate::base::limits::{ROUTE_ADDRESSES_MAX, ROUTE_CONNECT_MAX, ROUTE_RESOLVE_
 use crate::base::moment::Moment;
 use crate::base::os_error::OsError;
 use crate::config::route_url::HostPort;
-use crate::net::admit::admit_route;
 use crate::net::drive::Shared;
+use crate::net::tasks::start_route;
 use crate::route::Role;
 use crate::route::mesh::{Dial, Failure, Mesh};
 
@@ -55,7 +55,7 @@ async fn wait_due(shared: &Shared, mesh: &Mesh) {
 async fn attempt(shared: Arc<Shared>, mesh: Arc<Mesh>, dial: Dial) {
     match connect(&mesh, &dial).await {
         Ok((stream, remote)) => {
-            admit_route(stream, remote, Role::Solicited(dial), &shared);
+            start_route(stream, remote, Role::Solicited(dial), &shared);
         }
         Err(error) => {
             let Failure { report, attempt } = mesh.dial_failed(&dial, shared.clock.now());

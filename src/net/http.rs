@@ -211,7 +211,7 @@ impl Endpoint {
     }
 
     /// Serves a connection, when there is room.
-    pub(crate) async fn admit(self: &Arc<Endpoint>, stream: TcpStream) {
+    pub(crate) async fn serve(self: &Arc<Endpoint>, stream: TcpStream) {
         let entered = self.connections.enter().await;
         tokio::spawn(serve_one(stream, Arc::clone(self), entered));
     }

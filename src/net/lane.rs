@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Admits a few tasks at a time.
+/// Lets in a few tasks at a time.
 pub(crate) struct Lane(Arc<Semaphore>);
 
 /// The position of a task.

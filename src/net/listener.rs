@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 
 use crate::base::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
 use crate::config::options::Listen;
-use crate::net::admit::Admit;
 use crate::net::drive::Shared;
+use crate::net::tasks::TaskKind;
 
 /// Connections that are accepted before others have their turn, those included that have just come.
 const ACCEPTS_PER_TURN: u32 = 16;
@@ -29,8 +29,8 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Serves a port: takes in who connects to its `socket`, in a task of the entered runtime.
-    pub(crate) fn start(socket: TcpListener, admit: Admit, shared: Arc<Shared>) -> Listener {
-        Listener { accepting: tokio::spawn(accept(socket, admit, shared)) }
+    pub(crate) fn start(socket: TcpListener, kind: TaskKind, shared: Arc<Shared>) -> Listener {
+        Listener { accepting: tokio::spawn(accept(socket, kind, shared)) }
     }
 
     /// Closes the port. When that is done nobody is taken in any more: who comes is refused, who
@@ -79,21 +79,21 @@ fn bind_address(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener
 }
 
 /// Takes in who connects, for ever.
-async fn accept(socket: TcpListener, admit: Admit, shared: Arc<Shared>) {
+async fn accept(socket: TcpListener, kind: TaskKind, shared: Arc<Shared>) {
     let mut pause = ACCEPT_PAUSE_MIN;
     let mut accepted = 0_u32;
     loop {
         match socket.accept().await {
             Ok((stream, remote)) => {
                 pause = ACCEPT_PAUSE_MIN;
-                admit.admit(stream, canonical(remote), &shared).await;
+                kind.start(stream, canonical(remote), &shared).await;
                 accepted = accepted.wrapping_add(1);
                 if accepted.is_multiple_of(ACCEPTS_PER_TURN) {
                     tokio::task::yield_now().await;
                 }
             }
             Err(error) => {
-                let name = admit.as_str();
+                let name = kind.as_str();
                 tracing::error!("Temporary {name} Accept Error ({error}), sleeping {pause:?}");
                 tokio::time::sleep(pause).await;
                 pause = Duration::min(pause * 2, ACCEPT_PAUSE_MAX);

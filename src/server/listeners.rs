@@ -15,12 +15,12 @@ use tokio::runtime::Handle;
 use crate::base::os_error::OsError;
 use crate::config::options::{ConnectionType, Listen, Options, Port};
 use crate::config::route_url::HostPort;
-use crate::net::admit::Admit;
 use crate::net::drive::Shared;
 use crate::net::files::{self, Ports, PortsFile};
 use crate::net::http::Endpoint;
 use crate::net::listener::{self, Listener};
 use crate::net::ports::PortFor;
+use crate::net::tasks::TaskKind;
 use crate::route::Role;
 use crate::server::start_error::StartError;
 
@@ -97,19 +97,19 @@ impl Listeners {
     /// Serves a port.
     pub(super) fn serve(&mut self, bound: Bound) {
         let Bound { port_for, socket, listen, .. } = bound;
-        let admit = match port_for {
+        let kind = match port_for {
             PortFor::Clients => {
                 tracing::info!("Listening for client connections on {}", shown(&listen));
-                Admit::Client(ConnectionType::Standard)
+                TaskKind::Client(ConnectionType::Standard)
             }
             PortFor::Routes => {
                 tracing::info!("Listening for route connections on {}", shown(&listen));
-                Admit::Route(Role::Accepted)
+                TaskKind::Route(Role::Accepted)
             }
-            PortFor::Monitor => Admit::Monitor(Arc::clone(&self.endpoint)),
+            PortFor::Monitor => TaskKind::Monitor(Arc::clone(&self.endpoint)),
         };
         let _guard = self.runtime.enter();
-        let listener = Listener::start(socket, admit, Arc::clone(&self.shared));
+        let listener = Listener::start(socket, kind, Arc::clone(&self.shared));
         self.open.insert(port_for, Open { listener, listen });
     }
 

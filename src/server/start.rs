@@ -18,7 +18,7 @@ use crate::config::options::{Credential, Login, Options};
 use crate::net::drive::Shared;
 use crate::net::files::PortsFile;
 use crate::net::ports::PortFor;
-use crate::net::{admit, dial, files};
+use crate::net::{dial, files, tasks};
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
 use crate::server::Server;
@@ -70,7 +70,7 @@ impl Server {
             });
         }
         if options.system_account().is_some() {
-            admit::admit_system(&shared);
+            tasks::start_system(&shared);
         }
         let (routes, others): (Vec<_>, Vec<_>) =
             bound.into_iter().partition(|bound| bound.port_for == PortFor::Routes);

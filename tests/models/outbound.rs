@@ -34,7 +34,7 @@ pub(crate) enum Admission {
 }
 
 impl Policy {
-    pub(crate) fn admit(&self, _: Kind, _: usize, _: usize) -> Admission {
+    pub(crate) fn admission(&self, _: Kind, _: usize, _: usize) -> Admission {
         Admission::Append
     }
 

@@ -37,7 +37,7 @@ impl Served {
         let endpoint = Endpoint::new(shared);
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                endpoint.admit(stream).await;
+                endpoint.serve(stream).await;
             }
         });
         Served { registry, address, serving }

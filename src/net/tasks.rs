@@ -1,4 +1,4 @@
-//! `Admit`: as what those are taken in who connect, each with a task of its own from then on.
+//! `TaskKind`: starts the task of a connection, of whatever kind.
 //!
 //! nats: server/server.go `createClient`; server/route.go `createRoute`
 
@@ -22,8 +22,8 @@ use crate::net::stream::Stream;
 use crate::route::{Role, Route};
 use crate::system::System;
 
-/// As what a connection is taken in.
-pub(crate) enum Admit {
+/// The task of whoever connects to a port.
+pub(crate) enum TaskKind {
     /// A client that comes this way.
     Client(ConnectionType),
     /// Another server.
@@ -32,36 +32,36 @@ pub(crate) enum Admit {
     Monitor(Arc<Endpoint>),
 }
 
-impl Admit {
+impl TaskKind {
     /// As the log calls it.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
-            Admit::Client(_) => "Client",
-            Admit::Route(_) => "Route",
-            Admit::Monitor(_) => "Monitor",
+            TaskKind::Client(_) => "Client",
+            TaskKind::Route(_) => "Route",
+            TaskKind::Monitor(_) => "Monitor",
         }
     }
 
-    /// Takes in a connection.
-    pub(super) async fn admit(&self, stream: TcpStream, remote: SocketAddr, shared: &Arc<Shared>) {
+    /// Starts it for a connection.
+    pub(super) async fn start(&self, stream: TcpStream, remote: SocketAddr, shared: &Arc<Shared>) {
         match self {
-            Admit::Client(connection_type) => {
+            TaskKind::Client(connection_type) => {
                 // It fails for a socket that is gone already, which its first read notices.
                 let _ = stream.set_nodelay(true);
-                admit_client(Stream::Tcp(stream), Some(remote), *connection_type, shared);
+                start_client(Stream::Tcp(stream), Some(remote), *connection_type, shared);
             }
-            Admit::Route(role) => admit_route(stream, remote, role.clone(), shared),
-            Admit::Monitor(endpoint) => endpoint.admit(stream).await,
+            TaskKind::Route(role) => start_route(stream, remote, role.clone(), shared),
+            TaskKind::Monitor(endpoint) => endpoint.serve(stream).await,
         }
     }
 }
 
-/// Takes in a client within the process.
-pub(crate) fn admit_local(stream: UnixStream, shared: &Arc<Shared>) {
-    admit_client(Stream::Local(stream), None, ConnectionType::InProcess, shared);
+/// Starts the task of a client within the process.
+pub(crate) fn start_local(stream: UnixStream, shared: &Arc<Shared>) {
+    start_client(Stream::Local(stream), None, ConnectionType::InProcess, shared);
 }
 
-fn admit_client(
+fn start_client(
     stream: Stream,
     remote: Option<SocketAddr>,
     connection_type: ConnectionType,
@@ -76,8 +76,8 @@ fn admit_client(
     tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus));
 }
 
-/// Takes in another server, whichever side has dialled.
-pub(super) fn admit_route(stream: TcpStream, remote: SocketAddr, role: Role, shared: &Arc<Shared>) {
+/// Starts the task of another server, whichever side has dialled.
+pub(super) fn start_route(stream: TcpStream, remote: SocketAddr, role: Role, shared: &Arc<Shared>) {
     let Some(mesh) = &shared.mesh else { return };
     watch_closely(&stream, shared.registry.settings().routes.cluster.silence_max);
     let (stream, conn) = add(Kind::Route, Stream::Tcp(stream), Some(remote), shared);
@@ -86,7 +86,7 @@ pub(super) fn admit_route(stream: TcpStream, remote: SocketAddr, role: Role, sha
 }
 
 /// Starts the server's own client.
-pub(crate) fn admit_system(shared: &Arc<Shared>) {
+pub(crate) fn start_system(shared: &Arc<Shared>) {
     let (stream, conn) = add(Kind::System, Stream::Inbox(Inbox::default()), None, shared);
     conn.set_headers(true);
     let look = {
