@@ -1,12 +1,11 @@
 //! `Account`: a subject space of its own, with the subscriptions in it.
 //!
-//! The routes that carry the account are told of local interest as it comes and goes. They are told
-//! under the lock of the sublist, which is what makes all of them see the same order; so telling is
-//! no more than appending to a queue, and who changed something sees to it that the queues are
-//! written: each route that got something is handed to `announced`.
+//! The routes that carry the account get each change of local interest. The change is appended to
+//! their queues under the lock of the sublist, so that all of them see the same order. The caller
+//! has to flush these queues: each route with a new line is handed to `announced`.
 //!
-//! Locks: the sublist may be held while a connection's subscriptions or its queue are locked after
-//! it, never the other way round.
+//! Locks: a connection's subscriptions or queue may be locked while the sublist is held, never the
+//! other way round.
 //! nats: server/accounts.go `Account`; server/route.go `updateRouteSubscriptionMap`,
 //! `sendSubsToRoute`
 
@@ -33,7 +32,7 @@ pub use crate::account::usage::Usage;
 
 /// One account.
 pub struct Account {
-    /// Number that no other account of this server ever had; keys the match caches.
+    /// Number that no other account of this server has ever had; keys the match caches.
     pub id: u32,
     /// `$G` or a configured name.
     pub name: Box<str>,
@@ -43,7 +42,7 @@ pub struct Account {
     usage: Mutex<Usage, { rank::LEAF }>,
 }
 
-/// The subscriptions of an account, and who is told of the local ones.
+/// The subscriptions of an account, and the routes that get the local ones.
 struct Listed {
     sublist: Sublist<Subscription>,
     links: Vec<Link>,
@@ -54,9 +53,9 @@ struct Listed {
 pub struct Link {
     /// The route.
     pub conn: Arc<Conn>,
-    /// It is told only of what these let it import.
+    /// Limits the interest that it gets to subjects it may import.
     pub import: Option<Arc<Permissions>>,
-    /// It carries no other account, and so does not name this one.
+    /// True if it carries this account alone, and so does not name it.
     pub dedicated: bool,
 }
 
@@ -86,7 +85,7 @@ impl Account {
         *self.limits.write() = limits;
     }
 
-    /// Takes in a client as one of its users, from the account where it was.
+    /// Takes a client over from the account that it was in.
     ///
     /// # Errors
     /// The account is at its limit of clients.
@@ -106,13 +105,13 @@ impl Account {
         Ok(())
     }
 
-    /// Counts in a connection, whatever its limits.
+    /// Counts a connection in, regardless of the limits.
     pub fn join(&self, conn: &Conn) {
         let carried = conn.traffic();
         self.usage.lock().come(conn.kind, carried);
     }
 
-    /// Counts out a connection, which has ended.
+    /// Counts an ended connection out.
     pub fn leave(&self, conn: &Conn) {
         let carried = conn.traffic();
         self.usage.lock().go(conn.kind, carried);
@@ -123,24 +122,24 @@ impl Account {
         self.usage.lock().slow_consumers += 1;
     }
 
-    /// Its clients and traffic.
+    /// The clients and the traffic of the account.
     pub fn usage(&self) -> Usage {
         *self.usage.lock()
     }
 
-    /// Changes whenever what matches `subject` may have changed. To be read before
+    /// A number that changes whenever the matches of `subject` may have changed. To be read before
     /// [`match_into`](Account::match_into) when the result is kept.
     pub fn stamp(&self, subject: &[u8]) -> u64 {
         self.epochs.stamp(subject)
     }
 
-    /// Fills `result` with what matches `subject`.
+    /// Fills `result` with the subscriptions that match `subject`.
     pub fn match_into(&self, subject: &[u8], result: &mut MatchResult<Subscription>) {
         self.listed.read().sublist.match_into(subject, result);
     }
 
-    /// The first of the subscriptions without queue that match `subject` which is the one; at most
-    /// `looks_max` are looked at.
+    /// The first of the subscriptions without queue that matches `subject` and for which `is_it`
+    /// holds; visits at most `looks_max`.
     pub fn find_plain(
         &self,
         subject: &[u8],
@@ -150,7 +149,7 @@ impl Account {
         self.listed.read().sublist.find_plain(subject, looks_max, is_it)
     }
 
-    /// Lists a subscription; false if its subject is invalid.
+    /// Adds a subscription; false if its subject is invalid.
     pub fn insert(&self, subscription: Subscription, announced: impl FnMut(&Arc<Conn>)) -> bool {
         let mut listed = self.listed.write();
         if listed.links.is_empty() || !subscription.interest().is_announced() {
@@ -163,12 +162,12 @@ impl Account {
         inserted
     }
 
-    /// Forgets a subscription, if it is here.
+    /// Removes a subscription, if it is here.
     pub fn remove(&self, subscription: &Subscription, announced: impl FnMut(&Arc<Conn>)) {
         self.listed.write().remove(&self.name, subscription, announced);
     }
 
-    /// Forgets many, letting others in between.
+    /// Removes many, and releases the lock now and then.
     pub fn remove_all(
         &self,
         subscriptions: &[Subscription],
@@ -182,31 +181,30 @@ impl Account {
         }
     }
 
-    /// Makes cached matches forget what they know of a subscription whose limit or weight changed.
+    /// Outdates the cached matches of a subscription whose limit or weight changed.
     pub fn outdate(&self, subscription: &Subscription) {
         self.listed.write().sublist.outdate(subscription);
     }
 
-    /// Makes cached matches forget everything: there may be any number of subscriptions that have
-    /// changed.
+    /// Outdates all cached matches: any number of subscriptions may have changed.
     pub fn outdate_all(&self) {
         self.listed.write().sublist.outdate_all();
     }
 
-    /// Has a route told of local interest from now on. What there is already it learns by
-    /// [`announce`](Account::announce); false if there is nothing.
+    /// Adds a route: from now on it gets each change of local interest.
+    /// [`announce`](Account::announce) sends the present interest; false if there is none.
     pub fn link(&self, link: Link) -> bool {
         let mut listed = self.listed.write();
         listed.links.push(link);
         listed.sublist.count() > 0
     }
 
-    /// Tells a route nothing more.
+    /// Removes a route.
     pub fn unlink(&self, conn: &Arc<Conn>) {
         self.listed.write().links.retain(|link| !Arc::ptr_eq(&link.conn, conn));
     }
 
-    /// Tells a route, which is linked, of a bounded piece of the local interest from `cursor` on.
+    /// Sends a linked route a bounded piece of the local interest, from `cursor` on.
     pub fn announce(&self, cursor: &mut Cursor, link: &Link) -> Left {
         let mut lines = Vec::new();
         let listed = self.listed.read();
@@ -233,7 +231,7 @@ impl Listed {
         }
     }
 
-    /// Tells the routes what a local subscription that came or went has changed.
+    /// Sends the routes the change made by a local subscription that came or went.
     fn announce_change(
         &self,
         account: &str,
@@ -284,7 +282,7 @@ impl Link {
 /// Subscriptions removed under one lock.
 const REMOVE_CHUNK: usize = 256;
 
-/// Subjects visited under one lock when a route is told of all interest; some 100 ns each.
+/// Subjects visited under one lock when a route gets all interest; some 100 ns each.
 const ANNOUNCE_STEPS: usize = if cfg!(test) { 7 } else { 1024 };
 
 /// Room for a usual line.

@@ -1,5 +1,5 @@
-//! `Registry`: what the whole server shares. Connections by slot, the ring of closed ones,
-//! counters of the workers, and the settings in force, accounts among them.
+//! `Registry`: the state shared by the whole server. Connections by slot, the ring of closed ones,
+//! counters of the workers, and the settings in force, with the accounts.
 //!
 //! Locks here are held for a few lines; the only one taken under another is that of the free slots,
 //! which is a leaf.
@@ -33,11 +33,11 @@ pub struct Registry {
     /// The turns of the workers.
     pub turns: Arc<Turns>,
     settings: RwLock<Arc<Settings>, { rank::LEAF }>,
-    /// That of the settings, readable without the lock.
+    /// The version of the settings, readable without the lock.
     settings_version: AtomicU64,
     info: RwLock<Info, { rank::INFO }>,
     conns: Mutex<Conns, { rank::CONNS }>,
-    /// Slots of connections that are gone.
+    /// Slots of ended connections.
     free_slots: Arc<FreeSlots>,
     closed: Mutex<ClosedRing, { rank::LEAF }>,
     counters: Mutex<Vec<Arc<Counters>>, { rank::LEAF }>,
@@ -45,7 +45,7 @@ pub struct Registry {
     http_requests: Mutex<BTreeMap<&'static str, u64>, { rank::LEAF }>,
 }
 
-/// Connections that are open.
+/// The open connections.
 #[derive(Default)]
 struct Conns {
     /// Slots are small numbers: a table of them is smaller than a map by cid.
@@ -53,44 +53,44 @@ struct Conns {
     count: usize,
     client_count: usize,
     routes: Vec<Arc<Conn>>,
-    /// What routes carried that have ended.
+    /// Traffic of routes that have ended.
     ended_routes: Traffic,
     cids: u64,
-    /// The server stops: there is no place for anybody else.
+    /// True once the server stops: no connection is added any more.
     stopped: bool,
 }
 
 impl Conns {
-    /// It is one of them, and not one that had its slot before.
+    /// True if `conn` is one of them, and not one that had its slot before.
     fn holds(&self, conn: &Conn) -> bool {
         self.by_slot[conn.slot as usize].as_ref().is_some_and(|held| held.cid == conn.cid)
     }
 }
 
-/// Slots that are looked at under one lock, to list connections.
+/// Slots visited under one lock, to list connections.
 const SLOTS_PER_LOCK: usize = 1024;
 
 /// A connection that has ended, as monitoring shows it.
 pub struct Closed {
     /// The connection, without its subscriptions.
     pub conn: Arc<Conn>,
-    /// When it ended.
+    /// The time of its end.
     pub stop: Moment,
-    /// Why.
+    /// The reason of its end.
     pub reason: ClosedReason,
-    /// How many subscriptions it had.
+    /// The number of its subscriptions.
     pub subscription_count: usize,
     /// The first of them, up to [`CLOSED_BYTES_MAX`].
     pub subscriptions: Box<[ClosedSubscription]>,
-    /// About what they hold.
+    /// Bytes that they take, about.
     bytes: usize,
 }
 
-/// Bytes of subscriptions that are remembered of one closed connection, about: some 3,000, which
-/// takes about a millisecond.
+/// Bytes of subscriptions kept of one closed connection, about: some 3,000 subscriptions, which
+/// take about a millisecond.
 const CLOSED_BYTES_MAX: usize = 256 * 1024;
 
-/// And of all: beyond, the connections that closed first are forgotten.
+/// The same of all closed connections: above it, those that closed first are forgotten.
 const CLOSED_BYTES_MAX_OF_ALL: usize = 16 * 1024 * 1024;
 
 /// Connections that have closed, the oldest first.
@@ -129,7 +129,8 @@ impl ClosedSubscription {
 }
 
 impl ClosedRing {
-    /// Gives those that are forgotten for it: to let go of them takes longer than to take them out.
+    /// Adds one, and returns those forgotten for it: dropping them takes longer than taking them
+    /// out.
     fn push(&mut self, closed: Closed, count_max: usize) -> Vec<Arc<Closed>> {
         self.bytes += closed.bytes;
         self.list.push_back(Arc::new(closed));
@@ -166,13 +167,13 @@ impl Registry {
         Arc::clone(&self.settings.read())
     }
 
-    /// These are the settings in force.
+    /// True if these are the settings in force.
     #[inline]
     pub fn is_in_force(&self, settings: &Settings) -> bool {
         self.settings_version.load(Relaxed) == settings.version
     }
 
-    /// Replaces the settings as a whole, and has all connections told.
+    /// Replaces the settings as a whole, and wakes all connections to read them.
     #[cfg_attr(
         not(any(test, feature = "internals")),
         expect(dead_code, reason = "nothing reloads")
@@ -185,18 +186,18 @@ impl Registry {
         self.conns().iter().for_each(|conn| conn.bring_news());
     }
 
-    /// What INFO says of the server, without what differs from client to client.
+    /// The INFO of the server, without the fields that differ from client to client.
     pub fn info(&self) -> Info {
         self.info.read().clone()
     }
 
-    /// Sets what INFO says from now on.
+    /// Sets the INFO of the server.
     pub fn set_info(&self, info: Info) {
         *self.info.write() = info;
     }
 
-    /// Adds a connection, which `make` builds for a new cid and a free slot. Once the registry is
-    /// [stopped](Registry::stop) it is closed from the start, and never served.
+    /// Adds a connection; `make` builds it for a new cid and a free slot. Once the registry is
+    /// [stopped](Registry::stop) the connection is closed from the start, and never served.
     pub fn add(&self, make: impl FnOnce(Cid, Slot) -> Conn) -> Arc<Conn> {
         let mut conns = self.conns.lock();
         conns.cids += 1;
@@ -224,7 +225,7 @@ impl Registry {
         conn
     }
 
-    /// Serves nobody who comes from now on. Gives the connections that were there, in no order.
+    /// Refuses every later connection. Returns the open ones, in no order.
     pub fn stop(&self) -> Vec<Arc<Conn>> {
         self.conns.lock().stopped = true;
         self.conns()
@@ -250,7 +251,7 @@ impl Registry {
         true
     }
 
-    /// Moves a connection from the open ones to the ring of closed ones, which is for clients.
+    /// Moves a connection from the open ones to the ring of closed clients.
     pub fn move_to_closed(&self, closed: Closed) {
         self.remove(&closed.conn);
         let count_max = self.settings().options.max_closed_clients;
@@ -261,12 +262,12 @@ impl Registry {
         drop(forgotten);
     }
 
-    /// How many clients are connected.
+    /// The number of connected clients.
     pub fn client_count(&self) -> usize {
         self.conns.lock().client_count
     }
 
-    /// How many clients there were.
+    /// The number of clients so far.
     pub fn total_connections(&self) -> u64 {
         self.total_connections.load(Relaxed)
     }
@@ -286,7 +287,7 @@ impl Registry {
         self.select(|conn| conn.kind.is_client())
     }
 
-    /// Others get at the connections in between: there may be many.
+    /// Releases the lock now and then: there may be many.
     fn select(&self, is_wanted: impl Fn(&Conn) -> bool) -> Vec<Arc<Conn>> {
         let mut selected = Vec::new();
         for first in (0..).step_by(SLOTS_PER_LOCK) {
@@ -300,7 +301,7 @@ impl Registry {
         selected
     }
 
-    /// What all routes have carried, those included that have ended.
+    /// Traffic of all routes, ended ones included.
     pub fn route_traffic(&self) -> Traffic {
         let conns = self.conns.lock();
         let (mut traffic, routes) = (conns.ended_routes, conns.routes.clone());
@@ -309,13 +310,13 @@ impl Registry {
         traffic
     }
 
-    /// Changes what INFO says, and has all clients told.
+    /// Changes the INFO of the server, and makes all clients get it.
     pub fn change_info(&self, change: impl FnOnce(&mut Info)) {
         change(&mut self.info.write());
         self.clients().iter().for_each(|conn| conn.bring_news());
     }
 
-    /// The closed connections that are remembered, oldest first.
+    /// The closed connections in the ring, oldest first.
     pub fn closed(&self) -> Vec<Arc<Closed>> {
         self.closed.lock().list.iter().cloned().collect()
     }
@@ -333,13 +334,13 @@ impl Registry {
         Arc::clone(self.settings().accounts.global())
     }
 
-    /// How many writers there are.
+    /// The number of writers.
     #[cfg(test)]
     pub(crate) fn writer_count(&self) -> usize {
         self.counters.lock().len()
     }
 
-    /// What all writers counted.
+    /// The sum over all writers.
     pub fn totals(&self) -> Snapshot {
         self.counters.lock().iter().map(|counters| counters.as_ref()).sum()
     }
@@ -356,8 +357,7 @@ impl Registry {
 }
 
 impl Closed {
-    /// A connection that has ended, and of whose subscriptions copies are kept: these hold no
-    /// connection.
+    /// An ended connection with copies of its subscriptions: these hold no connection.
     pub fn new(conn: &Arc<Conn>, stop: Moment, reason: ClosedReason) -> Closed {
         let subscriptions = conn.subscriptions();
         let mut bytes = 0;

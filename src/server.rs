@@ -1,7 +1,7 @@
-//! `Server`: the handle of a running server, for embedding; how it stops.
+//! `Server`: the handle of a running server, for embedding, and its shutdown.
 //!
-//! A server has worker threads of its own, whatever runtime starts it, so that its thread-local
-//! belongings serve it alone and an embedding program's tasks cannot hold up its clients.
+//! A server has worker threads of its own, whichever runtime starts it. So its thread-local state
+//! serves it alone, and the tasks of an embedding program cannot delay its clients.
 //! nats: server/server.go `Shutdown`
 
 pub(crate) mod builder;
@@ -42,14 +42,14 @@ use crate::tool::line_client::{LineClient, LineErr, LineOptions};
 /// A running server. It stops when it is shut down or dropped.
 ///
 /// Several may run in one process. Each has worker threads of its own, so that its clients and the
-/// program's tasks do not hold each other up. [The crate's page](crate) shows one at work.
+/// program's tasks do not delay each other. [The crate's page](crate) shows a server in use.
 pub struct Server {
     shared: Arc<Shared>,
     runtime: Mutex<Option<Runtime>>,
-    /// Held by whoever opens or closes ports, until that is done.
+    /// The ports. A task that opens or closes them holds the lock until that is done.
     listeners: Arc<tokio::sync::Mutex<Listeners>>,
     ports_file: Mutex<Option<PortsFile>>,
-    /// The log that was asked for, if it was.
+    /// The log, if the builder asked for one.
     logger: Option<Logger>,
     stopped: watch::Sender<bool>,
 }
@@ -66,25 +66,25 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Where clients connect, unless there is [no listener](crate::Builder::no_listener).
+    /// Address for clients, unless there is [no listener](crate::Builder::no_listener).
     #[must_use]
     pub fn client_addr(&self) -> Option<SocketAddr> {
         self.shared.addresses.get(PortFor::Clients)
     }
 
-    /// Where monitoring answers, if it is on.
+    /// Address of the monitoring endpoint, if it is on.
     #[must_use]
     pub fn monitor_addr(&self) -> Option<SocketAddr> {
         self.shared.addresses.get(PortFor::Monitor)
     }
 
-    /// Where other servers of the cluster connect, if they can.
+    /// Address for other servers of the cluster, if the server has a cluster port.
     #[must_use]
     pub fn cluster_addr(&self) -> Option<SocketAddr> {
         self.shared.addresses.get(PortFor::Routes)
     }
 
-    /// The server's public nkey, 56 characters.
+    /// The public nkey of the server, 56 characters.
     #[must_use]
     pub fn id(&self) -> &str {
         self.shared.registry.server_id.as_str()
@@ -111,7 +111,7 @@ impl Server {
     /// The server has been stopped, or there is no descriptor left.
     ///
     /// # Panics
-    /// Outside of a tokio runtime, to which the stream belongs.
+    /// Outside of a tokio runtime: the stream needs one.
     pub fn connect(&self) -> io::Result<impl AsyncRead + AsyncWrite + Send + Sync + Unpin + use<>> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -134,7 +134,7 @@ impl Server {
         LineClient::connect(self.connect()?, options).await
     }
 
-    /// What `/varz` shows: who the server is, its limits, what it uses and has counted, under
+    /// The page `/varz`: identity of the server, limits, resources and counters, under
     /// nats-server's names.
     ///
     /// ```
@@ -151,18 +151,20 @@ impl Server {
         self.shared.with_view(|view| to_value(varz::varz(view)))
     }
 
-    /// What `/connz` shows with this query, such as `state=closed&subs=1`: connections of clients
-    /// and why they ended ([`ClosedReason::as_str`]). Without `limit` 1,024 of them.
+    /// The page `/connz` for this query, such as `state=closed&subs=1`: connections of clients and
+    /// the reasons of their ends ([`ClosedReason::as_str`]). It lists 1,024 of them unless `limit`
+    /// is given.
     ///
     /// # Errors
-    /// The query cannot be read, or asks for what is not.
+    /// The query cannot be read, or names something that does not exist.
     pub fn connz(&self, query: &str) -> Result<Value, QueryError> {
         let query = connz::Query::read(&Params::read(query))?;
         self.shared.with_view(|view| Ok(to_value(connz::connz(view, query)?)))
     }
 
-    /// Stops. Whoever connects is refused; connections get what is pending and are closed; all that
-    /// a client was told to have arrived has been passed on to the other servers.
+    /// Stops the server. It refuses new connections, writes the pending bytes of the others and
+    /// closes them. Every message that a client knows to have arrived has been sent to the other
+    /// servers.
     pub async fn shutdown(&self) {
         let runtime = self.runtime.lock().take();
         if let Some(runtime) = runtime {
@@ -202,9 +204,9 @@ impl Drop for Server {
     }
 }
 
-/// Ends all that connects this server with others, in an order that leaves no client with an answer
-/// for what nobody gets. Nobody comes any more; no client is served any more, and what they all
-/// published is in the queues of the routes; those are written to their end; clients are told last.
+/// Ends all connections. The order makes sure that no client has an answer for a message that is
+/// lost: first the ports close; then clients are served no more, and all their messages are in the
+/// queues of the routes; these queues are written; clients get their last answers at the end.
 async fn end(shared: Arc<Shared>, listeners: Arc<tokio::sync::Mutex<Listeners>>) {
     listeners.lock().await.close_all().await;
     if let Some(mesh) = &shared.mesh {
@@ -219,7 +221,7 @@ async fn end(shared: Arc<Shared>, listeners: Arc<tokio::sync::Mutex<Listeners>>)
             shared.left.notified().await;
         }
     };
-    // A client whose last turn takes longer has no answer to it, and holds up nobody else.
+    // A client whose last turn takes longer gets no answer to it, and delays no other client.
     let _ = timeout(Client::LINGER_MAX, served).await;
     close(&routes);
     hung_up(&routes, &shared).await;
@@ -228,7 +230,7 @@ async fn end(shared: Arc<Shared>, listeners: Arc<tokio::sync::Mutex<Listeners>>)
     hung_up(&clients, &shared).await;
 }
 
-/// Waits until all of these have ended.
+/// Waits until all these connections have ended.
 async fn hung_up(conns: &[Arc<Conn>], shared: &Shared) {
     for conn in conns {
         while !conn.has_hung_up() {
@@ -254,7 +256,7 @@ mod tests {
     use super::*;
     use crate::config::options::{Login, Options};
 
-    /// What went wrong: a login moved a worker to a new thread, whose counters stayed for ever. The
+    /// Regression: a login moved a worker to a new thread, whose counters were never freed. The
     /// hash is one of the test vectors of crypt_blowfish.
     #[tokio::test]
     async fn logins_make_no_workers() {

@@ -1,9 +1,9 @@
 //! `System`: the machine behind the server's own client, which answers as its services.
 //!
-//! Its connection is a loop: it reads the messages that are delivered to it. Requests have the form
-//! of messages on a route, with a header that names the requester; answers go out as any message.
+//! Its connection is a loop: it reads the messages delivered to it. Requests have the form of
+//! messages on a route, with a header that names the requester; answers go out like any message.
 //! Its interest is not announced to other servers, which have services of their own. No client
-//! waits for it: beyond `REQUESTS_PENDING_MAX` requests are dropped.
+//! waits for it: above `REQUESTS_PENDING_MAX` it drops requests.
 //!
 //! nats: server/events.go `initEventTracking`, `internalSendLoop`, `sendInternalResponse`
 
@@ -43,11 +43,11 @@ use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::system::request::Request;
 
-/// What the server answers, by the subject that asks for it.
+/// The services, by the subject of their requests.
 const SERVICES: [Service; 1] =
     [Service { subject: "$SYS.REQ.USER.INFO", answer: user_info::user_info }];
 
-/// What it takes to make an answer, in nanoseconds about.
+/// Time to make an answer, nanoseconds, about.
 const ANSWER_NS: usize = 20_000;
 
 /// One of the services.
@@ -56,7 +56,7 @@ struct Service {
     answer: for<'a> fn(&Request<'a>, &View<'_>) -> Box<dyn Document + 'a>,
 }
 
-/// Lends a view of the server as it is.
+/// Lends a view of the server in its present state.
 pub type Look = Box<dyn Fn(&mut dyn FnMut(&View<'_>)) + Send>;
 
 /// The server's own client.
@@ -67,7 +67,7 @@ pub struct System {
     interest: Vec<(Arc<Account>, Subscription)>,
     /// The accounts with lower ids have the services.
     served: u32,
-    /// Messages that it has sent.
+    /// The number of messages that it has sent.
     seq: u64,
 }
 
@@ -98,8 +98,7 @@ impl System {
         }
     }
 
-    /// Answers a request, if it can be answered: it has a reply subject, and who asks is still
-    /// there.
+    /// Answers a request, if it has a reply subject and the requester is still connected.
     fn answer(&mut self, msg: &RoutedMsg<'_>, delivery: &mut Delivery) -> Option<()> {
         let Publish { subject, reply, header_len, message, .. } = msg.publish;
         let service = SERVICES.iter().find(|service| service.subject.as_bytes() == subject)?;
@@ -133,7 +132,7 @@ impl System {
     }
 }
 
-/// Appends an answer: who gives it, and its data.
+/// Appends an answer: the server that gives it, and its data.
 fn write_answer(
     server: &ServerInfo<'_>,
     data: &dyn Document,
@@ -279,7 +278,7 @@ impl Machine for System {
         Left::Nothing
     }
 
-    /// It takes what is pending by reading it.
+    /// It reads its pending bytes at once, so no deadline is needed.
     fn write_deadline(_options: &Options) -> Duration {
         Duration::MAX
     }

@@ -1,4 +1,4 @@
-//! What routes are told while many threads change the subscriptions.
+//! The interest that routes get while many threads change the subscriptions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ fn conn(number: u32, kind: Kind, wire: &Arc<Taken>) -> Arc<Conn> {
     Arc::new(wire.conn(Cid(number.into()), kind, slot, Moment::START))
 }
 
-/// Subscribes and unsubscribes at random, as a worker does, and gives what is left.
+/// Subscribes and unsubscribes at random, as a worker does, and returns the remaining
+/// subscriptions.
 fn churn(account: &Account, seed: u64) -> Vec<Subscription> {
     let mut random = fastrand::Rng::with_seed(seed);
     let client = conn(100 + seed as u32, Kind::Client, &Arc::default());
@@ -43,7 +44,7 @@ fn churn(account: &Account, seed: u64) -> Vec<Subscription> {
     own
 }
 
-/// What a route knows in the end: weights by the text of the interest.
+/// The interest that a route knows in the end: weights by its text.
 fn known(wire: &Taken) -> BTreeMap<String, usize> {
     let mut known = BTreeMap::new();
     let text = String::from_utf8(wire.take()).unwrap();

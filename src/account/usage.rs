@@ -1,7 +1,7 @@
 //! `Usage`: the number of clients in an account, and the traffic of its connections.
 //!
 //! No message is counted here. A connection counts its own traffic, which is added when it leaves;
-//! monitoring adds that of the connections that are still there.
+//! monitoring adds that of the open connections.
 //! nats: server/accounts.go `stats`, `addClient`, `removeClient`
 
 use crate::base::ids::Kind;
@@ -10,31 +10,31 @@ use crate::base::stats::{PerKind, Traffic};
 /// The clients and the traffic of an account.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// Clients that are in it now.
+    /// The clients in it now.
     pub client_count: usize,
     /// Slow consumers among its clients so far.
     pub slow_consumers: u64,
-    /// Traffic of all connections that have left, up to then.
+    /// Traffic of all connections that have left, until they left.
     left: PerKind<Traffic>,
-    /// Traffic of all connections that have come, up to then: it counts for other accounts.
+    /// Traffic of all connections that have come, before they came: it belongs to other accounts.
     before: PerKind<Traffic>,
 }
 
 impl Usage {
-    /// Counts in a connection with this traffic so far.
+    /// Counts a connection in, with its traffic so far.
     pub(super) fn come(&mut self, kind: Kind, before: Traffic) {
         self.client_count += usize::from(kind.is_client());
         self.before[kind] += before;
     }
 
-    /// Counts out a connection with this traffic so far.
+    /// Counts a connection out, with its traffic so far.
     pub(super) fn go(&mut self, kind: Kind, carried: Traffic) {
         self.client_count -= usize::from(kind.is_client());
         self.left[kind] += carried;
     }
 
-    /// The traffic of the account over connections of that kind; `open` is that of the connections
-    /// that are in it.
+    /// The traffic of the account over connections of that kind; `open` is the traffic of those in
+    /// it now.
     #[must_use]
     pub fn traffic(&self, kind: Kind, open: Traffic) -> Traffic {
         let mut carried = open;

@@ -1,7 +1,7 @@
 //! `Accounts`: the accounts of the server by name.
 //!
-//! They are part of the settings, so to find one takes no lock. New settings may bring more; none
-//! goes as long as the server runs, since a client may be in it.
+//! They are part of the settings, so finding one takes no lock. New settings may add accounts; none
+//! is removed while the server runs, because clients may be in it.
 //! nats: server/server.go `configureAccounts`, `LookupAccount`
 
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ impl Accounts {
         self.by_name.get(name)
     }
 
-    /// The account of a user, which names it or is in the global one.
+    /// The account of a user: the named one, or else the global one.
     pub fn of_user(&self, account: Option<&str>) -> Option<&Arc<Account>> {
         account.map_or(Some(&self.global), |name| self.find(name.as_bytes()))
     }

@@ -1,7 +1,7 @@
-//! `Settings`: what the server runs by, as one value that is replaced as a whole.
+//! `Settings`: all settings in force, as one value that is replaced as a whole.
 //!
-//! Each worker holds those in force, and compares a number at the start of a turn: within one
-//! nothing changes. Whoever has no worker asks the registry.
+//! Each worker holds them, and compares a number at the start of a turn: within a turn nothing
+//! changes. Code outside of workers asks the registry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,27 +13,27 @@ use crate::config::options::{Authorization, Cluster, Options};
 use crate::conn::outbound::Policy;
 use crate::registry::accounts::Accounts;
 
-/// What the server runs by.
+/// All settings in force.
 pub struct Settings {
     /// Counts up with each replacement.
     pub version: u64,
-    /// What was configured.
+    /// The configuration.
     pub options: Options,
     /// Decides on the CONNECT of clients.
     pub authenticator: Authenticator,
     /// Limits of an outbound queue.
     pub policy: Policy,
-    /// What holds for routes.
+    /// Settings of routes.
     pub routes: RouteSettings,
     /// The subject spaces of clients.
     pub accounts: Accounts,
 }
 
-/// What holds for connections to other servers.
+/// Settings of connections to other servers.
 pub struct RouteSettings {
     /// The block of the configuration; its defaults without a cluster.
     pub cluster: Cluster,
-    /// What they may import and export: publish and subscribe here.
+    /// Permissions of import and export: other servers publish and subscribe here.
     pub permissions: Option<Arc<Permissions>>,
     /// Decides on the CONNECT of other servers.
     pub authenticator: Authenticator,
@@ -42,13 +42,13 @@ pub struct RouteSettings {
 }
 
 impl Settings {
-    /// Those of a server that starts.
+    /// Settings of a server that starts.
     pub fn new(options: Options) -> Settings {
         let accounts = Accounts::new(&options);
         Settings::with(0, accounts, options)
     }
 
-    /// Those that replace these.
+    /// Settings that replace these.
     pub fn replaced(&self, options: Options) -> Settings {
         let accounts = self.accounts.extended(&options);
         Settings::with(self.version + 1, accounts, options)
@@ -82,12 +82,12 @@ impl RouteSettings {
         }
     }
 
-    /// That account has connections of its own.
+    /// True if that account has connections of its own.
     pub fn is_dedicated(&self, account: &str) -> bool {
         self.dedicated.iter().any(|dedicated| dedicated == account)
     }
 
-    /// How often an open connection is pinged.
+    /// Time between two PINGs on an open connection.
     pub fn ping_interval(&self) -> Duration {
         self.cluster.ping_interval.min(limits::ROUTE_PING_INTERVAL_MAX)
     }
@@ -97,8 +97,8 @@ impl RouteSettings {
         self.ping_interval() * (self.cluster.ping_max as u32).saturating_add(1)
     }
 
-    /// Connections of the pool with a server that wants so many: as many as the one of the two that
-    /// wants more.
+    /// The number of connections in the pool with a server that wants `theirs`: the larger number
+    /// of the two servers.
     pub fn pool_size(&self, theirs: i64) -> usize {
         let theirs = usize::try_from(theirs).unwrap_or(0);
         theirs.max(self.cluster.pool_size.unwrap_or(0)).min(limits::ROUTE_POOL_SIZE_MAX)

@@ -1,7 +1,6 @@
-//! `Builder`: what a server is to be, told in any order.
+//! `Builder`: the settings of a server to be started, given in any order.
 //!
-//! The options are the ground, a configuration file lies over them, and what a method was told by
-//! itself lies over both.
+//! A configuration file overrides the options, and a setting with its own method overrides both.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +11,8 @@ use crate::net::files;
 use crate::server::Server;
 use crate::server::start_error::StartError;
 
-/// What a server is to be. The order of the calls does not matter: what a method of its own was
-/// told, as `host`, goes before the configuration file, and that before the options.
+/// The settings of a server to be started. The order of the calls does not matter: a setting with
+/// its own method, such as `host`, overrides the configuration file, which overrides the options.
 ///
 /// ```
 /// use dialtone::config::Cluster;
@@ -45,7 +44,7 @@ pub struct Builder {
     no_listener: bool,
     name: Option<String>,
     users: Vec<User>,
-    /// [`Login::Token`], which hides it from logs.
+    /// A [`Login::Token`], which hides the token from logs.
     token: Option<Login>,
     cluster: Option<Cluster>,
     monitor: Option<Port>,
@@ -53,7 +52,7 @@ pub struct Builder {
 }
 
 impl Server {
-    /// A server on nats-server's defaults, to be changed and started.
+    /// A builder with nats-server's defaults.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
@@ -61,14 +60,15 @@ impl Server {
 }
 
 impl Builder {
-    /// The ground on which all else is set.
+    /// The options that all other settings override.
     #[must_use]
     pub fn options(mut self, options: Options) -> Builder {
         self.options = options;
         self
     }
 
-    /// A configuration file, read at the start. What it does not name is as in the options.
+    /// A configuration file, read at the start. Settings that it does not name come from the
+    /// options.
     #[must_use]
     pub fn config_file(mut self, file: impl AsRef<Path>) -> Builder {
         self.config_file = Some(file.as_ref().to_owned());
@@ -89,8 +89,8 @@ impl Builder {
         self
     }
 
-    /// No port for clients: they come by [`Server::connect`] and [`Server::client`] alone, or from
-    /// other servers.
+    /// No port for clients: they connect only with [`Server::connect`] and [`Server::client`], or
+    /// to other servers of the cluster.
     #[must_use]
     pub fn no_listener(mut self) -> Builder {
         self.no_listener = true;
@@ -104,8 +104,8 @@ impl Builder {
         self
     }
 
-    /// A user who may do everything, by password or its bcrypt hash; once for each user. Others
-    /// are then refused.
+    /// A user with all permissions, and a password or its bcrypt hash; to be called once for each
+    /// user. Other clients are then refused.
     #[must_use]
     pub fn user(mut self, user: &str, password: &str) -> Builder {
         let (user, password) = (user.to_owned(), password.to_owned());
@@ -113,7 +113,7 @@ impl Builder {
         self
     }
 
-    /// A token, or its bcrypt hash, that everybody has to know. Instead of users.
+    /// A token, or its bcrypt hash, that every client has to send. It replaces users.
     #[must_use]
     pub fn token(mut self, token: &str) -> Builder {
         self.token = Some(Login::Token(token.to_owned()));
@@ -134,23 +134,23 @@ impl Builder {
         self
     }
 
-    /// Has the server write nats-server's log, to a file or to standard error. Without it the log
-    /// is events of `tracing`, for whatever subscriber the program has.
+    /// Makes the server write nats-server's log, to a file or to standard error. Without it the
+    /// server emits events of `tracing`, for the subscriber of the program.
     ///
-    /// A process has one log: if it has a subscriber already, that one goes on, and is told in a
-    /// warning that these settings are not obeyed. The same holds for [`Options::log`] that is not
-    /// as by default.
+    /// A process has one log: if it already has a subscriber, that one stays and gets a warning
+    /// that these settings have no effect. The same holds for an [`Options::log`] other than the
+    /// default.
     #[must_use]
     pub fn log(mut self, log: Log) -> Builder {
         self.log = Some(log);
         self
     }
 
-    /// Starts the server; clients can connect when it is done. It has threads of its own, and
-    /// needs no runtime but to wait for its end and for the clients of this process.
+    /// Starts the server; clients can connect when it is done. The server has threads of its own;
+    /// it needs the caller's runtime only to wait for its end and for clients within the process.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then.
+    /// [`StartError`]; then nothing keeps running.
     pub async fn start(self) -> Result<Server, StartError> {
         let wants_log = self.log.is_some();
         let (options, problems) = self.into_options()?;
@@ -172,7 +172,7 @@ impl Builder {
         Ok(server)
     }
 
-    /// All that was told in one, and what is doubtful in the file.
+    /// All settings as one, and the warnings about the file.
     fn into_options(self) -> Result<(Options, Vec<Problem>), StartError> {
         let mut options = self.options;
         let mut problems = Vec::new();
@@ -207,7 +207,7 @@ impl Builder {
     }
 }
 
-/// A port as socket addresses have it.
+/// A port number of a socket address as a [`Port`].
 fn port_of(number: u16) -> Port {
     if number == 0 { Port::Free } else { Port::Number(number) }
 }

@@ -1,5 +1,5 @@
-//! `Listeners`: the ports of a server. Each is opened, closed and replaced by itself while the
-//! server runs; INFO, gossip and the ports file follow.
+//! `Listeners`: the ports of a server. Each opens, closes and moves on its own while the server
+//! runs; INFO, gossip and the ports file follow.
 //!
 //! nats: server/server.go `AcceptLoop`, `startMonitoring`, `getClientConnectURLs`, `logPorts`;
 //! server/route.go `startRouteAcceptLoop`
@@ -28,7 +28,7 @@ use crate::server::start_error::StartError;
 pub(super) struct Listeners {
     shared: Arc<Shared>,
     endpoint: Arc<Endpoint>,
-    /// Where they are served.
+    /// The runtime that serves them.
     runtime: Handle,
     open: BTreeMap<PortFor, Open>,
 }
@@ -36,11 +36,11 @@ pub(super) struct Listeners {
 /// A port that is served.
 struct Open {
     listener: Listener,
-    /// Where, with the number that the port got.
+    /// Its address, with the port number that it got.
     listen: Listen,
 }
 
-/// A port that is listened on and not served yet.
+/// A port that is bound and not served yet.
 pub(super) struct Bound {
     pub(super) port_for: PortFor,
     socket: TcpListener,
@@ -50,16 +50,16 @@ pub(super) struct Bound {
 }
 
 impl Listeners {
-    /// No ports yet. To be called in the runtime that serves.
+    /// A server without ports. To be called in the runtime that serves them.
     pub(super) fn new(shared: Arc<Shared>) -> Listeners {
         let endpoint = Endpoint::new(Arc::clone(&shared));
         Listeners { shared, endpoint, runtime: Handle::current(), open: BTreeMap::new() }
     }
 
-    /// Listens on all ports that the options ask for, or on none.
+    /// Binds all ports that the options ask for, or none.
     ///
     /// # Errors
-    /// One of them cannot be had.
+    /// One of them cannot be bound.
     pub(super) fn bind_all(&self, options: &Options) -> Result<Vec<Bound>, StartError> {
         let clients = || Listen { host: options.host.clone(), port: options.port };
         let ports = [
@@ -113,11 +113,11 @@ impl Listeners {
         self.open.insert(port_for, Open { listener, listen });
     }
 
-    /// Opens a port at `listen`. If it was open elsewhere it is closed there once the new one is
-    /// bound; before that only if the two have the same number and are in each other's way.
+    /// Opens a port at `listen`. If it was open elsewhere, it closes there once the new one is
+    /// bound; earlier only if the two have the same number and exclude each other.
     ///
     /// # Errors
-    /// The new one cannot be had. The port is open where it was.
+    /// The new one cannot be bound. The port stays open where it was.
     #[cfg_attr(not(test), expect(dead_code, reason = "nothing reloads"))]
     pub(super) async fn open(
         &mut self,
@@ -142,7 +142,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// Lets go of a port before it is bound at `listen`.
+    /// Closes a port before it binds it at `listen`.
     async fn rebind(&mut self, port_for: PortFor, listen: Listen) -> Result<Bound, StartError> {
         let old = self.stop(port_for).await;
         self.bind(port_for, listen).inspect_err(|_| {
@@ -150,14 +150,14 @@ impl Listeners {
         })
     }
 
-    /// Closes a port. Who has come by it stays.
+    /// Closes a port. Connections accepted by it stay.
     #[cfg_attr(not(test), expect(dead_code, reason = "nothing reloads, and ducks are not lame"))]
     pub(super) async fn close(&mut self, port_for: PortFor) {
         self.stop(port_for).await;
         self.move_to(port_for, None);
     }
 
-    /// Closes all ports, at the end of the server: nobody has to be told.
+    /// Closes all ports, at the end of the server: no INFO follows.
     pub(super) async fn close_all(&mut self) {
         while let Some((_, open)) = self.open.pop_first() {
             open.listener.stop().await;
@@ -170,7 +170,7 @@ impl Listeners {
         Some(listen)
     }
 
-    /// Has everybody told where a port is now, if it is open, and serves it there.
+    /// Announces the new address of a port, if it is open, and serves it there.
     fn move_to(&mut self, port_for: PortFor, bound: Option<Bound>) {
         self.shared.addresses.set(port_for, bound.as_ref().map(|bound| bound.addr));
         self.announce();
@@ -182,8 +182,8 @@ impl Listeners {
         }
     }
 
-    /// Tells clients and other servers where the ports are, in INFO; the hosts are the configured
-    /// ones.
+    /// Announces the addresses of the ports to clients and other servers, in INFO; the hosts are
+    /// the configured ones.
     pub(super) fn announce(&self) {
         let Shared { registry, mesh, addresses, .. } = &*self.shared;
         let settings = registry.settings();
@@ -199,7 +199,7 @@ impl Listeners {
         }
     }
 
-    /// Writes where the ports are into the ports file, if there is to be one.
+    /// Writes the addresses of the ports into the ports file, if one is configured.
     ///
     /// # Errors
     /// It cannot be written.
@@ -212,7 +212,7 @@ impl Listeners {
     }
 }
 
-/// Where clients can connect, `host:port` each, as other servers tell theirs.
+/// Addresses for clients, `host:port` each, in the form that other servers use.
 ///
 /// nats: server/server.go `getClientConnectURLs`
 fn client_urls(options: &Options, addr: SocketAddr, public_ips: Vec<IpAddr>) -> Vec<String> {
@@ -230,7 +230,7 @@ fn client_urls(options: &Options, addr: SocketAddr, public_ips: Vec<IpAddr>) -> 
     public_ips.into_iter().map(|ip| SocketAddr::new(ip, addr.port()).to_string()).collect()
 }
 
-/// Where it listens; a socket for both families shows the IPv4 one if that is configured.
+/// The address of a listener; a socket for both families shows the IPv4 one if that is configured.
 fn local_addr(listener: &TcpListener, listen: &Listen) -> io::Result<SocketAddr> {
     let addr = listener.local_addr()?;
     let ip = match addr.ip() {
@@ -247,7 +247,7 @@ fn shown_addr(host: &str, port: u16) -> String {
     HostPort(host.trim_matches(['[', ']']), port).to_string()
 }
 
-/// As the log shows it.
+/// An address as the log shows it.
 fn shown(listen: &Listen) -> String {
     shown_addr(&listen.host, listen.port.bind_number())
 }
@@ -306,7 +306,8 @@ mod tests {
         while heard.next().await.unwrap().payload != text {}
     }
 
-    /// The client port closes, opens again and moves; who has come stays, a route goes on carrying.
+    /// The client port closes, opens again and moves; its connections stay, and a route goes on
+    /// carrying.
     #[tokio::test]
     async fn a_port_comes_and_goes_while_others_stay() {
         let folder = tempfile::tempdir().unwrap();
@@ -369,7 +370,7 @@ mod tests {
         assert!(error.to_string().contains("address already in use"), "{error}");
         assert_eq!(clients_of(&server), old);
         connect(old).await;
-        // Where it is already, and where it would be in its own way.
+        // Its present address, and one that excludes the present one.
         for host in [HOST, "0.0.0.0", HOST] {
             open(&server, PortFor::Clients, listen(host, old)).await.unwrap();
             connect(old).await;
@@ -394,7 +395,7 @@ mod tests {
         assert_eq!(server.varz()["http_port"], 0);
     }
 
-    /// What went wrong: a machine without network told `0.0.0.0`, where nobody can connect.
+    /// Regression: a machine without network announced `0.0.0.0`, where no client can connect.
     #[test]
     fn clients_are_told_where_they_can_connect() {
         let urls = |host: &str, ips: &[&str]| {

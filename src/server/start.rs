@@ -1,4 +1,4 @@
-//! The start of a server: its id, its ports, its files, and who serves them.
+//! The start of a server: its id, ports, files and tasks.
 //!
 //! nats: server/server.go `NewServer`, `Start`
 
@@ -42,14 +42,14 @@ impl Server {
                 Ok(server)
             }
             Err(error) => {
-                // Dropped it would wait for its threads and panic: this is an async context.
+                // Dropping it would wait for its threads and panic: this is an async context.
                 runtime.shutdown_background();
                 Err(error)
             }
         }
     }
 
-    /// Opens the ports and serves them in the entered runtime, which the caller puts into place.
+    /// Opens the ports and serves them in the entered runtime, which the caller then stores.
     fn open(options: Options, server_id: ServerId) -> Result<Server, StartError> {
         let clock = Clock::start();
         let registry = Arc::new(Registry::new(server_id, options));
@@ -101,8 +101,8 @@ fn new_runtime(options: &Options) -> io::Result<Runtime> {
     builder.thread_name("dialtone").enable_all().build()
 }
 
-/// Draws an id. The key has no private half, as a server signs nothing; to make one would keep
-/// 100 KB more of this program in memory.
+/// Draws an id. The key has no private half, because a server signs nothing; the code that makes
+/// one would take 100 KB of memory.
 fn new_server_id() -> ServerId {
     let mut key = [0; 32];
     fastrand::fill(&mut key);
@@ -155,7 +155,7 @@ fn log_cluster(mesh: &Mesh) {
     }
 }
 
-/// What INFO says, but for the address, which is [announced](Listeners::announce).
+/// The first INFO, without the address, which is [announced](Listeners::announce).
 fn info(registry: &Registry) -> Info {
     let settings = registry.settings();
     let options = &settings.options;
@@ -174,7 +174,7 @@ fn info(registry: &Registry) -> Info {
     }
 }
 
-/// Writes the files by which others find this server, or none of them.
+/// Writes the files for programs that look for this server, or none of them.
 ///
 /// nats-differs: the real server logs a failure and runs without the file.
 fn write_files(options: &Options, listeners: &Listeners) -> Result<Option<PortsFile>, StartError> {

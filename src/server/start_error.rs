@@ -1,4 +1,4 @@
-//! Why a server did not start, in nats-server's words where it has some.
+//! `StartError`: the reason that a server did not start, in nats-server's words where it has some.
 
 use std::error::Error;
 use std::fmt;
@@ -12,7 +12,8 @@ use crate::config::options::check::OptionsError;
 use crate::config::route_url::HostPort;
 use crate::net::ports::PortFor;
 
-/// Why a server did not start. Its text is what the program would say, in nats-server's words.
+/// The reason that a server did not start. Its text is the one that the program prints, in
+/// nats-server's words.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -24,15 +25,15 @@ use crate::net::ports::PortFor;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The configuration file cannot be read, or says what cannot be.
+    /// The configuration file cannot be read, or is invalid.
     Config(ConfError),
-    /// The options do not fit each other.
+    /// The options contradict each other.
     Options(OptionsError),
-    /// The builder was told two things of which only one can be.
+    /// Two settings of the builder exclude each other.
     Contradiction(&'static str, &'static str),
-    /// A port cannot be listened on.
+    /// A port cannot be bound.
     Listen {
-        /// For whom.
+        /// The kind of connections.
         port_for: PortFor,
         /// Where.
         listen: Listen,
@@ -41,14 +42,14 @@ pub enum StartError {
     },
     /// A file cannot be written.
     File {
-        /// What it is for.
+        /// Purpose of the file.
         what: &'static str,
-        /// Which.
+        /// Its path.
         path: PathBuf,
         /// Why not.
         error: io::Error,
     },
-    /// There are no threads to be had.
+    /// The system gives no threads.
     Runtime(io::Error),
 }
 

@@ -1,12 +1,12 @@
-//! `Request`: what a service is asked.
+//! `Request`: a request to a service.
 
 use crate::account::Account;
 use crate::conn::Conn;
 
-/// What a service is asked.
+/// A request to a service.
 pub(super) struct Request<'a> {
-    /// The account in which it is asked.
+    /// The account of the requester.
     pub(super) account: &'a Account,
-    /// Who asks.
+    /// The connection of the requester.
     pub(super) conn: &'a Conn,
 }

@@ -1,4 +1,4 @@
-//! The server's own client and others in memory.
+//! The server's own client, and other clients, in memory.
 
 use std::io::{self, IoSlice};
 use std::time::SystemTime;
@@ -14,7 +14,7 @@ use crate::monitor::Process;
 const HEADERS: &str = "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";
 const REQUEST: &[u8] = b"PUB $SYS.REQ.USER.INFO in 0\r\n\r\n";
 
-/// A server with `count` clients that take answers as subscription 1, and with services.
+/// A server with services and `count` clients that get answers as subscription 1.
 struct Served {
     bench: Bench,
     session: Session<System>,
@@ -34,7 +34,7 @@ impl Served {
         Served { bench, session, inbox }
     }
 
-    /// What a client gets once everybody has been answered.
+    /// The answers that a client has got once all requests are answered.
     fn answers(&mut self, at: usize) -> String {
         let input = self.inbox.take();
         let mut rest = &input[..];
@@ -77,7 +77,7 @@ fn who_asks_is_told_who_it_is() {
     assert!(served.answers(1).contains("\"seq\":2,"));
 }
 
-/// A header of the request itself is none of ours.
+/// A header in the request itself does not count as ours.
 #[test]
 fn nobody_asks_as_somebody_else() {
     let mut served = Served::new(2);
@@ -125,7 +125,7 @@ fn services_end_with_their_connection() {
     assert!(served.answers(0).starts_with("HMSG in 1 50 50\r\nNATS/1.0 503\r\n"));
 }
 
-/// A task that never comes to read.
+/// A task that never reads.
 struct Unread;
 
 impl Wire for Unread {

@@ -1,4 +1,4 @@
-//! `$SYS.REQ.USER.INFO`: who the client is that asks, and what it may do.
+//! `$SYS.REQ.USER.INFO`: the user of the requesting client, and its permissions.
 //!
 //! nats: server/events.go `userInfoReq`; server/client.go `publicPermissions`
 
@@ -19,7 +19,7 @@ struct UserInfo<'a> {
     permissions: Option<Permissions>,
 }
 
-/// What it may do; everything if there is none.
+/// The permissions; without them it may do everything.
 #[derive(Serialize)]
 struct Permissions {
     publish: SubjectPermission,
@@ -43,7 +43,7 @@ struct Responses {
     ttl: i64,
 }
 
-/// What the service answers.
+/// The answer of the service.
 pub(super) fn user_info<'a>(request: &Request<'a>, _view: &View<'_>) -> Box<dyn Document + 'a> {
     let account = &*request.account.name;
     Box::new(UserInfo {
