@@ -1,6 +1,7 @@
-//! `Machine`: what the task of a connection asks of the machine behind it, a client or a route.
+//! `Machine`: the protocol of one kind of connection, as its task drives it.
 //!
-//! Knows neither of them, and no socket: who has the bytes drives it, in the server or in a test.
+//! Knows no kind of connection and no socket: the owner of the bytes drives it, in the server or in
+//! a test.
 
 pub mod pings;
 pub mod session;
@@ -28,56 +29,55 @@ pub type MsgOf<'a, M> = <<M as Machine>::Rules as Grammar>::Plain<'a>;
 
 /// A CONNECT whose credentials are being checked.
 pub struct Login<C> {
-    /// What it said.
+    /// Its options.
     pub connect: C,
-    /// The check, until somebody takes it to make it.
+    /// The check, until a caller takes it to run it.
     pub check: Option<Check>,
 }
 
 /// A layer that two sides have agreed to put between their sockets and their parsers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
-    /// S2 streams. Where there are some already, only their level is another one from now on.
+    /// S2 streams. If the layer is there already, only its level changes.
     Compression(Level),
 }
 
-/// The machine behind a connection: ops and times in, frames into the staging. Each kind has a
-/// drive compiled for it.
+/// The protocol of a connection: ops and times in, frames into the staging. The drive is compiled
+/// for each kind.
 pub trait Machine: Unpin + Send + 'static {
-    /// What its parser is held to.
+    /// The grammar of its parser.
     type Rules: Grammar<Extra: Send> + Unpin + Send;
 
-    /// It pauses when a receiver is far behind.
+    /// True if it pauses when a receiver is far behind.
     const STALLS: bool;
 
-    /// Time that a connection which ends has for what is pending, and for the other side's end.
+    /// Time for a closing connection to write its pending bytes, and for the other side to end.
     const LINGER_MAX: Duration;
 
-    /// The connection it is behind.
+    /// The connection of this machine.
     fn conn(&self) -> &Arc<Conn>;
 
-    /// What the parser has to hold the other side to now.
+    /// The present rules for the parser.
     fn rules(&self, settings: &Settings) -> Self::Rules;
 
-    /// Whether rules or layers may be others once this op is handled. After a wait the rules
-    /// may be so, too.
+    /// True if this op may change the rules or the layers. The rules may also change after a wait.
     fn changes_rules(op: &OpOf<'_, Self>) -> bool;
 
-    /// Speaks first.
+    /// Stages the first frames of the connection.
     fn start(&mut self, delivery: &mut Delivery);
 
-    /// Some input is there, a whole op or not.
+    /// Handles the arrival of input, a whole op or not.
     #[inline]
     fn heard(&mut self, _now: Moment) {}
 
     /// Handles one op.
     ///
     /// # Errors
-    /// The connection has to be ended with what is returned.
+    /// The caller has to end the connection with the returned error.
     fn handle_op(&mut self, op: &OpOf<'_, Self>, delivery: &mut Delivery) -> Result<(), ProtoErr>;
 
-    /// Handles a message, and of the `rest` of the input, if it is given, as many of its kind as
-    /// stand in a row.
+    /// Handles a message, and the messages like it at the start of `rest`, the remaining input, if
+    /// it is given.
     ///
     /// # Errors
     /// As [`handle_op`](Machine::handle_op).
@@ -88,75 +88,74 @@ pub trait Machine: Unpin + Send + 'static {
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr>;
 
-    /// A message whose delivery took several turns has reached nobody.
+    /// Handles the news that a message delivered in several turns has had no receiver.
     fn handle_unreached(&mut self, _msg: &Publish<'_>, _delivery: &mut Delivery) {}
 
-    /// The layer that the two sides have just agreed on. What is staged has to be committed below
-    /// it; whatever is sent or read from there on goes through it, and
-    /// [`handle_layer`](Machine::handle_layer) is to be called if it was not there before.
+    /// The layer that the two sides have just agreed on. The caller commits the staged frames below
+    /// it, passes all later bytes of both directions through it, and calls
+    /// [`handle_layer`](Machine::handle_layer) if the layer is new.
     #[inline]
     fn take_layer(&mut self) -> Option<Layer> {
         None
     }
 
-    /// The layer is there.
+    /// Handles a new layer.
     fn handle_layer(&mut self, _delivery: &mut Delivery) {}
 
-    /// The answer to an op is still to come. Until then no other op is handled, and nothing more is
-    /// read; deadlines and work of its own go on.
+    /// True while the answer to an op is still to come. Until then no other op is handled, and
+    /// nothing more is read; deadlines and the machine's own work go on.
     fn is_waiting(&self) -> bool;
 
-    /// A check that it waits for, to be made by somebody else.
+    /// The check that it waits for, to be run by the caller.
     fn take_check(&mut self) -> Option<Check>;
 
-    /// Hears what a check has shown.
+    /// Handles the result of the check.
     ///
     /// # Errors
     /// As [`handle_op`](Machine::handle_op).
     fn handle_verdict(&mut self, verdict: Verdict, delivery: &mut Delivery)
     -> Result<(), ProtoErr>;
 
-    /// Does a bounded piece of work of its own, or gives the answer that it is waiting for.
+    /// Does a bounded piece of its own work, or writes the answer that it waits for.
     ///
     /// # Errors
-    /// The connection has to be ended with what is returned.
+    /// The caller has to end the connection with the returned error.
     fn continue_work(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr>;
 
-    /// When its last op came, of one that may be read a moment later where it comes in many small
-    /// pieces.
+    /// The time of its last op, if its reads may be coalesced.
     #[inline]
     fn heard_at(&self) -> Option<Moment> {
         None
     }
 
-    /// When [`handle_deadline`](Machine::handle_deadline) is due next.
+    /// The next time for [`handle_deadline`](Machine::handle_deadline).
     fn deadline(&self, settings: &Settings) -> Moment;
 
-    /// Settings or INFO have changed.
+    /// Handles a change of settings or INFO.
     fn handle_news(&mut self, _delivery: &mut Delivery) {}
 
-    /// Handles what is due by now.
+    /// Handles everything due by now.
     ///
     /// # Errors
-    /// The connection has to be ended with what is returned.
+    /// The caller has to end the connection with the returned error.
     fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr>;
 
-    /// A write has missed its deadline.
+    /// Handles a write that has missed its deadline.
     fn handle_slow_write(&self, _settings: &Settings) {}
 
-    /// Writes the `-ERR` of what ended the connection, if it has one, and tells the reason.
+    /// Writes the `-ERR` of a fatal error, if it has one, and returns the reason to close.
     fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason;
 
-    /// Leaves the server. What that staged is to be committed.
+    /// Takes the connection out of the server. The caller commits the staged frames.
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery);
 
-    /// After that: forgets a bounded piece of what the connection leaves behind, and stages what
-    /// others are to be told.
+    /// Removes a bounded batch of its remaining subscriptions after [`close`](Machine::close), and
+    /// stages the changes for routes.
     fn forget(&mut self, delivery: &mut Delivery) -> Left;
 
-    /// How long the other side may take to read what was pending.
+    /// Time for the other side to read the pending bytes.
     fn write_deadline(options: &Options) -> Duration;
 
-    /// A write that missed its deadline is forgiven as long as some bytes moved.
+    /// True if a write may miss its deadline as long as some bytes move.
     fn forgives_slow_writes(options: &Options) -> bool;
 }

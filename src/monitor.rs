@@ -1,8 +1,8 @@
 //! The monitoring pages: from the registry to JSON text, with the real server's keys and types.
 //!
-//! Pure: what the machine knows better (the time, the process) comes in with a [`View`]. The pages
-//! of absent features (gateways, leaf nodes, JetStream) keep their empty form, since tools ask for
-//! them. Not here: `/stacksz` and `/debug/vars`, which show the insides of Go's runtime.
+//! Pure: the time and facts about the process come in with a [`View`]. The pages of absent features
+//! (gateways, leaf nodes, JetStream) keep their empty form, since tools ask for them. Not here:
+//! `/stacksz` and `/debug/vars`, which show the internals of Go's runtime.
 //! nats: server/monitor.go, server/server.go `startMonitoring`
 
 pub mod accountz;
@@ -41,11 +41,11 @@ const TEMPORARY_REDIRECT: u16 = 307;
 const BAD_REQUEST: u16 = 400;
 const NOT_FOUND: u16 = 404;
 
-/// What an answer is made from.
+/// The sources of an answer.
 pub struct View<'a> {
-    /// What the server shares.
+    /// The state shared by the whole server.
     pub registry: &'a Registry,
-    /// What it runs by.
+    /// The settings in force.
     pub settings: &'a Settings,
     /// The cluster; none for a server alone.
     pub mesh: Option<&'a Mesh>,
@@ -53,13 +53,13 @@ pub struct View<'a> {
     pub now: Moment,
     /// The date of [`Moment::START`].
     pub start: SystemTime,
-    /// Port that the monitoring endpoint got.
+    /// Port of the monitoring endpoint.
     pub http_port: u16,
-    /// Tells what the process uses.
+    /// Measures the resources of the process.
     pub process: &'a dyn Fn() -> Process,
 }
 
-/// What the process uses of the machine.
+/// Resources of the machine in use by the process.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Process {
     /// Resident memory, bytes.
@@ -78,16 +78,16 @@ pub struct Answer<'a> {
     pub body: Body<'a>,
 }
 
-/// What an answer brings.
+/// The body of an answer.
 pub enum Body<'a> {
-    /// Text as it is.
+    /// Text to be sent as it is.
     Text(String),
-    /// Values, whose text is made as it is written.
+    /// Values, which become text while they are written.
     Document(Box<dyn Document + 'a>),
 }
 
-/// A query that cannot be answered, as [`Server::connz`](crate::Server::connz) tells: the text that
-/// goes out with status 400.
+/// A query that cannot be answered, as [`Server::connz`](crate::Server::connz) reports it: the text
+/// that goes out with status 400.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryError(pub(crate) String);
 
@@ -99,7 +99,7 @@ impl fmt::Display for QueryError {
 
 impl std::error::Error for QueryError {}
 
-/// The pages by path, with what the root page calls them.
+/// The pages by path, with their names on the root page.
 const PAGES: [(&str, &str); 13] = [
     ("/varz", "General"),
     ("/jsz", "JetStream"),
@@ -121,7 +121,7 @@ const PAGES: [(&str, &str); 13] = [
 pub struct Page(&'static str);
 
 impl View<'_> {
-    /// The page that a request wants, or the answer that there is none, or not there.
+    /// The page for a request, or the answer that there is none, or that it is elsewhere.
     ///
     /// # Errors
     /// That answer.
@@ -181,7 +181,7 @@ impl View<'_> {
         })
     }
 
-    /// Begins with a slash, or is empty.
+    /// The configured prefix of all paths: begins with a slash, or is empty.
     fn base_path(&self) -> &str {
         self.settings.options.http_base_path.trim_end_matches('/')
     }
@@ -219,7 +219,7 @@ impl View<'_> {
 }
 
 impl Page {
-    /// It lists what clients have, if that is asked for, and so may be long.
+    /// True if it lists items of clients for this query, and so may be long.
     pub fn is_list(self, query: &str) -> bool {
         match self.0 {
             "/connz" => true,
@@ -240,7 +240,7 @@ impl<'a> Answer<'a> {
         Answer::of(status, Some(TEXT), body)
     }
 
-    /// Scripts of any web page may read it.
+    /// A JSON answer, which scripts of any web page may read.
     fn json(status: u16, body: impl Into<String>) -> Answer<'a> {
         let mut answer = Answer::of(status, Some(JSON), body);
         answer.head.headers.push(("Access-Control-Allow-Origin", "*".into()));
@@ -259,7 +259,7 @@ impl<'a> Answer<'a> {
 }
 
 impl Body<'_> {
-    /// The text, made at once.
+    /// The whole text, made at once.
     pub fn into_bytes(self) -> Vec<u8> {
         match self {
             Body::Text(text) => text.into_bytes(),
@@ -272,7 +272,7 @@ impl Body<'_> {
     }
 }
 
-/// The part of a list of `len` that `offset` and `limit` leave.
+/// The part of a list of `len` that `offset` and `limit` select.
 fn page_range(offset: usize, limit: usize, len: usize) -> std::ops::Range<usize> {
     let start = offset.min(len);
     start..start + limit.min(len - start)

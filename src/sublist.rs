@@ -1,13 +1,13 @@
 //! Sublist: the subscriptions of one account, found by the subject of a message.
 //!
-//! Subjects without wildcard are in one flat table, patterns in a [trie]; both keep the first
-//! entry of a subject and no copy of its text, and the [sets] keep the others. In production
-//! an entry is a thin pointer, so that one more literal subject costs one slot of 8 bytes and its
-//! control byte. However many entries there are, a change moves some hundred of them at most: its
-//! tables grow and shrink in pieces ([`Table`]).
+//! Subjects without wildcard are in one flat table, patterns in a [trie]; both keep the first entry
+//! of a subject and no copy of its text; the [sets] keep the other entries. In production an entry
+//! is a thin pointer, so that one more literal subject costs one slot of 8 bytes and its control
+//! byte. A change moves some hundred entries at most, however many there are: the tables grow and
+//! shrink in pieces ([`Table`]).
 //!
-//! Knows nothing of clients, routes and locks: whoever shares a sublist puts it behind a lock.
-//! Caches beside it learn of changes through its [`Epochs`]; the protocol is written there.
+//! Knows nothing of clients, routes and locks: a shared sublist needs a lock around it. Caches
+//! beside it learn of changes through its [`Epochs`]; the protocol is written there.
 //! nats: server/sublist.go `Sublist`
 
 pub mod cache;
@@ -46,32 +46,32 @@ pub trait Entry: Clone {
     /// The name of the queue group, never changed while listed.
     fn queue(&self) -> Option<&[u8]>;
 
-    /// What [`set_slot`](Self::set_slot) stored last in any clone; [`UNLISTED`] at first.
+    /// The last value of [`set_slot`](Self::set_slot) in any clone; [`UNLISTED`] at first.
     fn slot(&self) -> u32;
 
-    /// Stores where the sublist keeps the entry. Only called by the sublist that it is in.
+    /// Stores the place of the entry in the sublist. Only the sublist that it is in calls this.
     fn set_slot(&self, slot: u32);
 
-    /// Tells whether both are handles of the same subscription.
+    /// True if both are handles of the same subscription.
     fn is_same(&self, other: &Self) -> bool;
 
-    /// Whose interest it is, never changed while listed.
+    /// The origin of the interest, never changed while listed.
     fn interest(&self) -> Interest;
 }
 
-/// Whose interest an entry is.
+/// The origin of the interest of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
-    /// That of a client of this server.
+    /// A client of this server.
     Local,
-    /// That of another server of the cluster, which has announced it on a route.
+    /// Another server of the cluster, which has announced it on a route.
     Route,
-    /// That of a service of this server, for its own clients.
+    /// A service of this server, for the server's own clients.
     Service,
 }
 
 impl Interest {
-    /// It is announced on routes.
+    /// True if it is announced on routes.
     #[must_use]
     pub fn is_announced(self) -> bool {
         match self {
@@ -88,7 +88,7 @@ pub struct Sublist<E> {
     literals: Table<E>,
     /// Heads of the subjects with wildcard.
     patterns: Trie<E>,
-    /// What stands behind the heads.
+    /// The other entries of each subject.
     sets: Sets<E>,
     /// Keys the hash of `literals`.
     random: RandomState,
@@ -122,12 +122,12 @@ impl<E: Entry> Sublist<E> {
         }
     }
 
-    /// The counters by which a cache tells that a result is out of date.
+    /// The counters by which a cache finds that a result is outdated.
     pub fn epochs(&self) -> &Arc<Epochs> {
         &self.epochs
     }
 
-    /// How many subscriptions there are.
+    /// The number of subscriptions.
     pub fn count(&self) -> usize {
         (self.inserts - self.removes) as usize
     }
@@ -141,8 +141,8 @@ impl<E: Entry> Sublist<E> {
         }
     }
 
-    /// Adds a subscription. Changes nothing and gives `false` if it is in a sublist already or its
-    /// subject is not [valid](is_valid_subscription).
+    /// Adds a subscription. Changes nothing and returns `false` if it is already in a sublist or
+    /// its subject is not [valid](is_valid_subscription).
     pub fn insert(&mut self, entry: E) -> bool {
         if entry.slot() != UNLISTED || !is_valid_subscription(entry.subject()) {
             return false;
@@ -165,7 +165,7 @@ impl<E: Entry> Sublist<E> {
         true
     }
 
-    /// Removes a subscription, or tells that it is not here.
+    /// Removes a subscription; false if it is not here.
     pub fn remove(&mut self, entry: &E) -> bool {
         if entry.slot() == UNLISTED {
             return false;
@@ -195,7 +195,7 @@ impl<E: Entry> Sublist<E> {
         self.epochs.bump(b">");
     }
 
-    /// How many entries there are of exactly this subject and queue that are announced on routes.
+    /// The number of announced entries with exactly this subject and queue.
     pub fn announced_count(&self, subject: &[u8], queue: Option<&[u8]>) -> usize {
         let head =
             if is_literal(subject) { self.literal(subject) } else { self.patterns.head(subject) };
@@ -217,8 +217,8 @@ impl<E: Entry> Sublist<E> {
         result.branch_count = branch_count;
     }
 
-    /// The first of the plain entries that match `subject` which is the one; at most `looks_max`
-    /// are looked at.
+    /// The first of the plain entries that matches `subject` and for which `is_it` holds; visits at
+    /// most `looks_max`.
     pub fn find_plain(
         &self,
         subject: &[u8],
@@ -264,7 +264,7 @@ impl<E: Entry> Sublist<E> {
         self.literals.find(hash(&self.random, subject), |head| head.subject() == subject)
     }
 
-    /// Adds a head and what stands behind it.
+    /// Adds a head and the other entries of its subject.
     fn collect(&self, head: &E, result: &mut MatchResult<E>) {
         result.push(head);
         if let Some((plain, groups)) = self.sets.beside(head) {

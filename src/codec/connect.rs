@@ -165,8 +165,8 @@ fn check_subject_permission(reader: &mut Reader<'_>) -> Result<(), ConnectError>
     })
 }
 
-/// Fuzz body: any bytes give options or an error inside the bytes; options that are written out
-/// read the same again; and any JSON of serde_json is JSON here.
+/// Fuzz body: any bytes give options or an error inside the bytes; options read back the same once
+/// written; and any JSON of serde_json is JSON here.
 ///
 /// # Panics
 /// If one of these does not hold.

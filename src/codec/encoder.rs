@@ -1,6 +1,6 @@
 //! Writes protocol lines into a buffer, in both directions.
 //!
-//! Nothing is checked here: subjects, sids and sizes are written as they come. The lines of
+//! Checks nothing: subjects, sids and sizes are written as given. The lines of
 //! [`Info`](crate::codec::info::Info) and of [`ProtoErr`](crate::base::errors::ProtoErr) write
 //! themselves.
 //! nats: server/client.go `msgHeader`, `processPing`, `sendOK`
@@ -81,8 +81,8 @@ pub fn write_connect(out: &mut Vec<u8>, connect: &impl Serialize) {
     out.extend_from_slice(CRLF);
 }
 
-/// Appends `RS+ [account] <subject> [<queue> <weight>]` and CRLF. `account` is none on a
-/// connection that is dedicated to it.
+/// Appends `RS+ [account] <subject> [<queue> <weight>]` and CRLF. `account` is none on a connection
+/// dedicated to it.
 pub fn write_rs_plus(
     out: &mut Vec<u8>,
     account: Option<&[u8]>,

@@ -5,8 +5,8 @@
 
 use std::io::{self, Write};
 
-/// Passes JSON on with these escapes. They stand inside strings only, and come from a serializer in
-/// whole characters.
+/// Passes JSON on with these escapes. The escaped characters occur inside strings only, and the
+/// serializer writes whole characters.
 pub struct Escaping<W>(pub W);
 
 impl<W: Write> Write for Escaping<W> {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The server passes blocks on unread, with any content; it only writes the one for "no
-//! responders". Reading is for the ends of a conversation: names match in any case, blanks around
-//! values do not count, lines without a colon are passed over.
+//! responders". Clients read blocks: names match in any case, blanks around values do not count,
+//! lines without a colon are skipped.
 //! nats: server/client.go `processInboundClientMsg` (503), `hdrLine`
 
 use crate::base::ids::Cid;
@@ -35,8 +35,8 @@ pub fn write_no_responders(subject: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(END);
 }
 
-/// Who asks a service of this server: a connection, by its slot, and by its number, since the slot
-/// may be another one's by now.
+/// The requester of a service of this server: a connection by slot, and by number, since the slot
+/// may have a new owner by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requester {
     /// `Conn.slot`.
@@ -48,8 +48,8 @@ pub struct Requester {
 const REQUESTER_HEAD: &[u8] = b"NATS/1.0\r\nRequester: ";
 
 impl Requester {
-    /// Appends the block of a request: who asks, before the headers that came with it in `block`,
-    /// which may be empty.
+    /// Appends the block of a request: the requester, then the headers in `block`, which may be
+    /// empty.
     pub fn write(self, block: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(REQUESTER_HEAD);
         out.extend_from_slice(format!("{} {}\r\n", self.slot, self.cid).as_bytes());
@@ -58,7 +58,7 @@ impl Requester {
         out.extend_from_slice(if headers.is_empty() { b"\r\n" } else { headers });
     }
 
-    /// Reads it from the first header of a block; what came with the request cannot take its place.
+    /// Reads it from the first header of a block; the request's own headers come later.
     #[must_use]
     pub fn read(block: &[u8]) -> Option<Requester> {
         let line = block.strip_prefix(REQUESTER_HEAD)?.split(|byte| *byte == b'\r').next()?;

@@ -1,7 +1,6 @@
-//! `Pings`: when to send PING to the other side of a connection, and when silence is too long.
+//! `Pings`: the times to send PING, and the silence after which a connection is stale.
 //!
-//! Knows no connection and no clock: whoever owns it writes what goes out. What else shows that the
-//! other side is alive is for the owner to know.
+//! Knows no connection and no clock: the owner writes the PINGs, and knows other signs of life.
 //! nats: server/client.go `processPingTimer`, `setFirstPingTimer`, `processPong`
 
 use std::time::Duration;
@@ -10,57 +9,58 @@ use crate::base::errors::ProtoErr;
 use crate::base::limits::{FIRST_PING_JITTER_PERCENT, RTT_AGE_MAX};
 use crate::base::moment::Moment;
 
-/// Ticks are due at multiples of this: to wake for many of them at once costs less than to wake for
-/// each, and nobody needs a PING to the millisecond.
+/// Ticks are due at multiples of this: one wake-up for many of them costs less than one for each,
+/// and no PING has to come to the millisecond.
 const GRAIN: Duration = Duration::from_millis(20);
 
-/// PINGs to one other side, and what their PONGs told.
+/// PINGs on one connection, and the results of their PONGs.
 pub struct Pings {
-    /// When the next tick is due.
+    /// The time of the next tick.
     pub due: Moment,
-    /// Sent and not answered.
+    /// Number of unanswered PINGs.
     out: u32,
-    /// The round trip time is known, however old. Only clients are asked; here it takes no room.
+    /// True once the round trip time is known, of any age. For clients only; stored here because it
+    /// takes no room.
     pub measured: bool,
     /// The PING whose PONG measures the round trip; `NEVER` before the first.
     sent_at: Moment,
 }
 
 impl Pings {
-    /// None sent yet; the first tick is due then.
+    /// No PING sent yet; the first tick is at `due`.
     pub fn new(due: Moment) -> Pings {
         Pings { due, out: 0, measured: false, sent_at: Moment::NEVER }
     }
 
-    /// The other side is known: the first PING measures the round trip soon, after `pause` and a
-    /// random share of it.
+    /// Starts once the other side is known: the first PING measures the round trip soon, after
+    /// `pause` and a random share of it.
     pub fn begin(&mut self, now: Moment, pause: Duration) {
         let jitter = pause * fastrand::u32(..=FIRST_PING_JITTER_PERCENT) / 100;
         self.put_off(now, pause + jitter);
     }
 
-    /// The next tick is due after `pause`, or a moment later.
+    /// Moves the next tick to `pause` from now, or a moment later.
     pub fn put_off(&mut self, now: Moment, pause: Duration) {
         self.due = (now + pause).round_up(GRAIN);
     }
 
-    /// Whether the round trip time is known, and a PING asked for it lately.
+    /// True if the round trip time is known, and was measured lately.
     pub fn is_rtt_recent(&self, now: Moment) -> bool {
         self.measured && self.sent_at != Moment::NEVER && now - self.sent_at <= RTT_AGE_MAX
     }
 
-    /// A PING is not answered yet.
+    /// True while a PING is unanswered.
     pub fn is_asking(&self) -> bool {
         self.out > 0
     }
 
-    /// A PING goes out.
+    /// Records a PING that goes out.
     pub fn sent(&mut self, now: Moment) {
         self.out += 1;
         self.sent_at = now;
     }
 
-    /// A PONG came. Gives the round trip in nanoseconds when it answers a PING.
+    /// Handles a PONG. Returns the round trip in nanoseconds if it answers a PING.
     pub fn pong(&mut self, now: Moment) -> Option<u64> {
         let answered = std::mem::take(&mut self.out) > 0;
         self.measured |= answered;
@@ -68,7 +68,7 @@ impl Pings {
         answered.then(|| u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// The PING that was due goes out.
+    /// Records the due PING.
     ///
     /// # Errors
     /// [`ProtoErr::StaleConnection`] if too many are unanswered.

@@ -1,4 +1,4 @@
-//! `Session`: the protocol of one connection, its machine and the parser that it rules.
+//! `Session`: the protocol of one connection: its machine, and the parser ruled by it.
 //!
 //! Bytes and times go in, frames are staged. Knows no socket: the task of a connection drives it,
 //! and so do tests, fuzz bodies and benches.
@@ -12,42 +12,40 @@ use crate::machine::{Layer, Machine};
 use crate::parser::{Parser, Refused};
 use crate::registry::settings::Settings;
 
-/// What an op takes, besides what it leads to, in nanoseconds about; not for messages as clients
-/// write them.
+/// Time to handle an op without its effects, nanoseconds, about; not for plain messages.
 const OP_NS: usize = 100;
 
 /// The protocol of one connection.
 pub struct Session<M: Machine> {
-    /// What decides.
+    /// The machine.
     pub machine: M,
     parser: Parser<M::Rules>,
 }
 
-/// What became of the next op.
+/// The outcome of the next op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It is handled, or several messages alike are.
+    /// Handled, perhaps with several messages like it.
     Handled,
-    /// It is not whole yet.
+    /// Not complete yet.
     Missing,
-    /// It is handled and not answered: what follows has to wait until the machine does not.
+    /// Handled and not answered: the next op has to wait as long as the machine waits.
     Unanswered,
-    /// It is handled, and from there on there is a layer: see
-    /// [`take_layer`](Machine::take_layer).
+    /// Handled, and all later input comes through a layer: see [`take_layer`](Machine::take_layer).
     Layer(Layer),
 }
 
 impl<M: Machine> Session<M> {
-    /// The protocol of a connection that has not begun.
+    /// The protocol of a new connection.
     pub fn new(machine: M, settings: &Settings) -> Session<M> {
         let parser = Parser::new(machine.rules(settings));
         Session { machine, parser }
     }
 
-    /// Handles the next op of `input`, or several messages alike, and takes them from it.
+    /// Handles the next op of `input`, or several messages like it, and takes them from it.
     ///
     /// # Errors
-    /// The connection has to be ended: see [`fail`](Session::fail).
+    /// The caller has to end the connection: see [`fail`](Session::fail).
     #[inline]
     pub fn step(&mut self, input: &mut &[u8], delivery: &mut Delivery) -> Result<Step, ProtoErr> {
         if let Some((msg, used)) = self.parser.next_plain(input) {
@@ -60,7 +58,7 @@ impl<M: Machine> Session<M> {
     fn step_any(&mut self, input: &mut &[u8], delivery: &mut Delivery) -> Result<Step, ProtoErr> {
         let machine = &mut self.machine;
         delivery.staging.add_work(OP_NS);
-        // A block ends what the op borrows before the rules change.
+        // The block ends the op's borrow before the rules change.
         {
             let (op, used) = self.parser.next(input)?;
             *input = &input[used..];
@@ -77,8 +75,8 @@ impl<M: Machine> Session<M> {
         Ok(machine.take_layer().map_or(Step::Handled, Step::Layer))
     }
 
-    /// Lets the machine hear of news, and of the `verdict` that it waits for, if it is there, and
-    /// go on with work of its own.
+    /// Gives the machine any news and the `verdict` that it waits for, and lets it go on with its
+    /// own work.
     ///
     /// # Errors
     /// As [`step`](Session::step).
@@ -103,7 +101,8 @@ impl<M: Machine> Session<M> {
         Ok(left)
     }
 
-    /// Writes the `-ERR` of what a step has ended with, before `input`, and tells the reason.
+    /// Writes the `-ERR` for the error of a step that ended before `input`, and returns the reason
+    /// to close.
     pub fn fail(&self, error: &ProtoErr, input: &[u8], delivery: &mut Delivery) -> ClosedReason {
         let op = self.parser.current(input);
         self.machine.fail(Refused { error, op }, delivery)

@@ -1,4 +1,4 @@
-//! `/accountz` and `/accstatz`: the accounts, and what each has sent and received.
+//! `/accountz` and `/accstatz`: the accounts, and their traffic.
 //!
 //! nats: server/monitor.go `Accountz`, `accountInfo`, `AccountStatz`; server/accounts.go `statz`
 
@@ -53,7 +53,7 @@ pub struct AccountStatz<'a> {
     pub account_statz: Vec<AccountStat>,
 }
 
-/// What one account does.
+/// The activity of one account.
 #[derive(Debug, Serialize)]
 pub struct AccountStat {
     pub acc: String,
@@ -131,7 +131,7 @@ fn account_detail(view: &View<'_>, account: &Account) -> AccountDetail {
 /// Makes the document of `/accstatz`; with `unused`, of accounts without connections too.
 pub fn accstatz<'a>(view: &'a View<'_>, unused: bool) -> AccountStatz<'a> {
     let accounts = view.settings.accounts.iter().map(|account| (account, account.usage()));
-    // Before the connections: one that leaves meanwhile may be missing, and is not there twice.
+    // Before the connections: one that leaves meanwhile may be missing, but is not counted twice.
     let accounts: Vec<_> = accounts.filter(|(_, usage)| unused || usage.client_count > 0).collect();
     let open = open_traffic(view);
     let account_statz = accounts.iter().map(|(account, usage)| {
@@ -148,7 +148,7 @@ pub fn accstatz<'a>(view: &'a View<'_>, unused: bool) -> AccountStatz<'a> {
 /// The traffic of the open connections by their account and kind.
 fn open_traffic(view: &View<'_>) -> HashMap<String, PerKind<Traffic>> {
     let mut by_account = HashMap::<String, PerKind<Traffic>>::new();
-    // What services are asked has left nobody.
+    // Requests to services are no traffic of an account.
     for conn in view.registry.conns().iter().filter(|conn| conn.kind != Kind::System) {
         let about = conn.about();
         let known = match by_account.get_mut(about.account()) {

@@ -1,7 +1,7 @@
 //! `/connz`: the connections of clients, open and closed, sorted and in pages.
 //!
-//! Sorting looks at one number of each connection; the records are made for the page alone, each
-//! when it is written.
+//! Sorting reads one number of each connection; only the connections on the page get records, each
+//! made when it is written.
 //! nats: server/monitor.go `Connz`, `ConnInfo`, `fill`; server/monitor_sort_opts.go
 
 use std::cmp::Reverse;
@@ -21,12 +21,12 @@ use crate::monitor::subsz::{self, DetailList, Known, SubjectList};
 use crate::monitor::{LIMIT_DEFAULT, QueryError, View, page_range};
 use crate::registry::Closed;
 
-/// What is asked for.
+/// The parameters of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
     /// Order of the list.
     pub sort: Sort,
-    /// Shows who the connections belong to.
+    /// Shows the users of the connections.
     pub auth: bool,
     /// Shows their subscriptions.
     pub subs: Subs,
@@ -42,7 +42,7 @@ pub struct Query {
     pub user: String,
     /// Only those of this account, unless empty.
     pub account: String,
-    /// Only those of an MQTT client, so none.
+    /// Only those of an MQTT client, so none at all.
     pub of_mqtt: bool,
 }
 
@@ -66,7 +66,7 @@ pub enum Sort {
     Reason,
 }
 
-/// Which connections are listed.
+/// The connections to list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum State {
     #[default]
@@ -120,7 +120,7 @@ pub struct ConnInfo {
     pub rtt: String,
     pub uptime: Uptime,
     pub idle: Uptime,
-    /// nats-differs: 0 when closed; there, what was about to be written at the end.
+    /// nats-differs: 0 when closed; there, the bytes about to be written at the end.
     pub pending_bytes: usize,
     pub in_msgs: u64,
     pub out_msgs: u64,
@@ -135,7 +135,7 @@ pub struct ConnInfo {
     pub lang: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<Box<str>>,
-    /// nats-differs: what was proved; there, what was only mentioned may win.
+    /// nats-differs: the proven user; there, a user that CONNECT merely names may win.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorized_user: Option<Box<str>>,
     /// None for the global one.
@@ -215,7 +215,7 @@ impl State {
     }
 }
 
-/// Makes the document, and has those clients PINGed whose round trip time is not known yet.
+/// Makes the document, and asks for a PING of each listed client without a known round trip time.
 ///
 /// # Errors
 /// [`QueryError`] for an order that the listed connections do not have.
@@ -279,7 +279,7 @@ fn candidates(view: &View<'_>, state: State) -> Vec<Listed> {
     listed
 }
 
-/// Sorts; those that are equal by their cid.
+/// Sorts; equal ones by their cid.
 fn sort(listed: &mut [Listed], sort: Sort, now: Moment) {
     listed.sort_unstable_by_key(|listed| listed.conn().cid);
     match sort {
@@ -298,7 +298,7 @@ impl Listed {
         }
     }
 
-    /// When it ended, or now.
+    /// The time of its end, or now.
     fn until(&self, now: Moment) -> Moment {
         match self {
             Listed::Open(_) => now,
@@ -320,7 +320,7 @@ impl Listed {
         }
     }
 
-    /// What the list is sorted by, highest first.
+    /// The number to sort by, highest first.
     fn sort_number(&self, sort: Sort) -> u64 {
         let conn = self.conn();
         match sort {
@@ -344,7 +344,7 @@ impl Listed {
         let received = conn.received();
         let until = self.until(view.now);
         let is_open = matches!(self, Listed::Open(_));
-        // Of a closed one only the accounts that have been configured are told.
+        // Of closed ones, only configured accounts are shown.
         let tagged = query.auth && (is_open || about.account.is_some());
         if is_open && about.lang.is_some() {
             conn.want_rtt();

@@ -1,4 +1,4 @@
-//! `/routez`: the connections to other servers, each by itself.
+//! `/routez`: the connections to other servers, one by one.
 //!
 //! nats: server/monitor.go `Routez`
 
@@ -29,7 +29,7 @@ pub struct Routez<'a> {
     pub routes: Routes<'a>,
 }
 
-/// The connections, whose records are made as they are written.
+/// The connections; their records are made as they are written.
 pub struct Routes<'a> {
     view: &'a View<'a>,
     subs: Subs,
@@ -73,7 +73,7 @@ pub struct RouteInfo {
     pub subscriptions_list: Option<SubjectList>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscriptions_list_detail: Option<DetailList>,
-    /// Of a connection that carries this one only.
+    /// The account, if the connection carries only one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<Box<str>>,
     pub compression: &'static str,

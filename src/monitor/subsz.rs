@@ -1,4 +1,4 @@
-//! `/subsz`: the subscriptions of all accounts, and what their sublists have counted.
+//! `/subsz`: the subscriptions of all accounts, and the counters of their sublists.
 //!
 //! nats: server/monitor.go `Subsz`, `SubDetail`; server/sublist.go `SublistStats`
 
@@ -20,7 +20,7 @@ use crate::registry::{Closed, ClosedSubscription};
 use crate::sublist::result::MatchResult;
 use crate::sublist::{Entry, Interest};
 
-/// What is asked for.
+/// The parameters of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
     /// Shows the subscriptions.
@@ -49,29 +49,29 @@ pub struct Subsz {
     pub subscriptions_list: OfAccounts,
 }
 
-/// The subscriptions on the page by account, of each at least one.
+/// The subscriptions on the page by account, at least one of each.
 #[derive(Default)]
 pub struct OfAccounts(Vec<(Arc<Account>, Selected)>);
 
 /// Part of the subscriptions of an account.
 enum Selected {
-    /// Of those of these connections, which are looked up as they are written.
+    /// Part of those of these connections, looked up as they are written.
     Range { conns: Vec<Arc<Conn>>, skip: usize, room: usize },
-    /// Those that match what was asked for.
+    /// Those that match the subject to test.
     Matching(Vec<Subscription>),
 }
 
 /// The subjects of a connection's subscriptions.
 pub struct SubjectList(Known);
 
-/// All about a connection's subscriptions.
+/// All fields of a connection's subscriptions.
 pub struct DetailList(Known);
 
-/// The subscriptions of one connection, of which there is at least one.
+/// The subscriptions of one connection, at least one.
 pub enum Known {
-    /// Those of an open one, which are looked up as they are written.
+    /// Those of an open connection, looked up as they are written.
     Open(Arc<Conn>),
-    /// Those that are remembered of one that has ended.
+    /// Those kept of an ended connection.
     Closed(Arc<Closed>),
 }
 
@@ -101,7 +101,7 @@ pub struct SubDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qgroup: Option<String>,
     pub sid: String,
-    /// Delivered to it.
+    /// Messages delivered to it.
     pub msgs: u64,
     #[serde(skip_serializing_if = "is_default")]
     pub max: u64,
@@ -187,7 +187,7 @@ fn select(
 }
 
 /// Part of all subscriptions, connection by connection: a walk over the sublist would lock it for
-/// as long as it takes. Routes may bring those of any account.
+/// as long as it takes. Routes may have some of any account.
 fn range(view: &View<'_>, account: &Account, mut skip: usize, room: usize) -> Selected {
     let mut conns = view.registry.conns();
     conns.retain(|conn| !conn.kind.is_client() || conn.about().account() == &*account.name);
@@ -209,7 +209,7 @@ fn count(conn: &Conn, account: &Account) -> usize {
     }
 }
 
-/// A subscription of a client that is in an account, or of a route, is in that account.
+/// True if a subscription, of a client or of a route, is in that account.
 fn is_in(subscription: &Subscription, account: &Account) -> bool {
     subscription.account().is_none_or(|name| name == account.name.as_bytes())
 }
@@ -241,7 +241,7 @@ impl Serialize for OfAccounts {
     }
 }
 
-/// The list of a connection's subscriptions that is asked for, if there are any.
+/// The requested list of a connection's subscriptions, if it has any.
 pub(super) fn lists(
     subs: Subs,
     known: impl FnOnce() -> Known,
@@ -292,7 +292,7 @@ impl Serialize for DetailList {
 }
 
 impl Stats {
-    /// Adds what an account has counted.
+    /// Adds the counters of an account.
     pub fn add(&mut self, account: &Account) {
         let stats = account.with_sublist(|sublist| sublist.stats());
         self.num_subscriptions += stats.num_subscriptions;
@@ -300,7 +300,7 @@ impl Stats {
         self.num_removes += stats.num_removes;
     }
 
-    /// Sets what the match caches have counted. They serve all accounts.
+    /// Sets the counters of the match caches, which serve all accounts.
     pub fn set_cache(&mut self, cache: &CacheStats) {
         let share = |part: u64, of: u64| Float(if of == 0 { 0.0 } else { part as f64 / of as f64 });
         self.num_cache = cache.num_cache;
@@ -312,7 +312,7 @@ impl Stats {
 }
 
 impl SubDetail {
-    /// A subscription where its connection is known.
+    /// A subscription in the list of its connection.
     fn of_client(subscription: &Subscription) -> SubDetail {
         SubDetail {
             account: None,
@@ -326,7 +326,7 @@ impl SubDetail {
         }
     }
 
-    /// A subscription with the account that it is in.
+    /// A subscription with the name of its account.
     pub fn of_account(subscription: &Subscription, account: &str) -> SubDetail {
         SubDetail {
             account: Some(account.to_owned()),
@@ -335,7 +335,7 @@ impl SubDetail {
         }
     }
 
-    /// A subscription of a connection that has ended, and its limit with it.
+    /// A subscription of an ended connection, without limit.
     fn of_closed(subscription: &ClosedSubscription, cid: Cid, account: &str) -> SubDetail {
         SubDetail {
             account: Some(account.to_owned()),
@@ -350,8 +350,8 @@ impl SubDetail {
     }
 }
 
-/// What a client calls it; of a service, its number in the account; of one that another server has
-/// announced, what RS+ said.
+/// The client's name for a subscription; of a service, its number in the account; of interest
+/// announced by another server, the arguments of RS+.
 ///
 /// nats: server/route.go `processRemoteSub`
 fn sid(subscription: &Subscription) -> String {
@@ -370,7 +370,7 @@ fn sid(subscription: &Subscription) -> String {
     }
 }
 
-/// What a client sent, as text; what is not UTF-8 is replaced.
+/// Bytes of a client as text; bytes that are not UTF-8 are replaced.
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,4 +1,4 @@
-//! The pages of a registry that was built by hand.
+//! The pages of a registry built by hand.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ fn second(number: u64) -> Moment {
     Moment::START + Duration::from_secs(number)
 }
 
-/// A connection that came at that second, from the port 1000 more.
+/// A connection that came at second `at`, from port `at` + 1000.
 fn connect(registry: &Registry, at: u64, about: About) -> Arc<Conn> {
     let remote = format!("127.0.0.1:{}", 1000 + at).parse().unwrap();
     let conn = registry.add(|cid, slot| {
@@ -269,7 +269,7 @@ fn subsz_lists_filters_and_pages() {
     );
 }
 
-/// More than is looked up at once.
+/// More than one lock covers.
 #[test]
 fn long_lists_are_whole() {
     let registry = registry();

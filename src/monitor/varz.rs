@@ -1,4 +1,4 @@
-//! `/varz`: the server as a whole. Who it is, its limits, what it uses, what it has counted.
+//! `/varz`: the server as a whole. Its identity, limits, resources and counters.
 //!
 //! nats: server/monitor.go `Varz`, `createVarz`, `updateVarzRuntimeFields`
 
@@ -23,7 +23,7 @@ use crate::route::mesh::Mesh;
 /// Time for a TLS handshake in the real server's defaults, seconds; without TLS it is only shown.
 const TLS_TIMEOUT: Float = Float(2.0);
 
-/// The switches of JetStream's internals in 2.15.1, as they are unless it is told otherwise.
+/// The switches of JetStream's internals in 2.15.1, with their defaults.
 ///
 /// nats: server/feature_flags.go
 pub const FEATURE_FLAGS: [(&str, bool); 4] = [
@@ -49,7 +49,7 @@ pub struct Varz {
     pub auth_required: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connect_urls: Vec<String>,
-    /// -1 if nobody may connect.
+    /// -1 if no client may connect.
     pub max_connections: i64,
     #[serde(skip_serializing_if = "is_default")]
     pub max_subscriptions: u64,

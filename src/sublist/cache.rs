@@ -19,13 +19,14 @@ use foldhash::fast::RandomState;
 use crate::base::moment::Moment;
 use crate::base::stats::CacheStats;
 
-/// Most slots of one cache: beyond, a subject costs a match of some 100 ns now and then.
+/// Most slots of one cache: with more subjects, some of them cost a match of some 100 ns now and
+/// then.
 const SLOTS_MAX: usize = 8192;
 
 /// Slots of a cache that has been used once.
 const SLOTS_MIN: usize = 64;
 
-/// Misses that are further apart do not make a cache grow. A match costs some 300 ns: more slots
+/// Misses further apart than this do not make a cache grow. A match costs some 300 ns: more slots
 /// would save less than a hundredth of a thread, and take 350 bytes for each subject.
 const MISS_SPAN_MAX: Duration = Duration::from_micros(100);
 

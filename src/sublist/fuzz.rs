@@ -38,11 +38,11 @@ impl Sub {
 }
 
 thread_local! {
-    /// How often the subject or the queue of an entry was asked for on this thread.
+    /// The number of reads of an entry's subject or queue on this thread.
     static LOOKS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How often that was since the last call.
+/// The number of such reads since the last call.
 #[cfg(test)]
 pub(super) fn take_looks() -> u64 {
     LOOKS.take()
@@ -79,7 +79,7 @@ impl Entry for Sub {
 /// Ids of the plain ones, and those of each group.
 pub(super) type Found = (BTreeSet<u32>, BTreeMap<Vec<u8>, BTreeSet<u32>>);
 
-/// What a result says; nothing may be in it twice.
+/// The ids in a result; asserts that none is in it twice.
 pub(super) fn found(result: &MatchResult<Sub>) -> Found {
     let ids = |subs: &[Sub]| -> BTreeSet<u32> { subs.iter().map(|sub| sub.0.id).collect() };
     let plain = ids(result.plain());
@@ -93,7 +93,7 @@ pub(super) fn found(result: &MatchResult<Sub>) -> Found {
     (plain, groups)
 }
 
-/// What the list of all subscriptions says.
+/// The ids expected from the list of all subscriptions.
 pub(super) fn expected(subs: &[Sub], subject: &[u8]) -> Found {
     let mut all = Found::default();
     for sub in subs.iter().filter(|sub| matches(sub.subject(), subject)) {
@@ -114,7 +114,7 @@ pub(super) fn matched(list: &Sublist<Sub>, subject: &[u8]) -> Found {
 /// Subject and queue.
 type Key = (Vec<u8>, Option<Vec<u8>>);
 
-/// How many local entries the list of all subscriptions has by subject and queue.
+/// The number of announced entries in the list of all subscriptions, by subject and queue.
 fn announced_counts(subs: &[Sub]) -> BTreeMap<Key, usize> {
     let mut counts = BTreeMap::new();
     for sub in subs.iter().filter(|sub| sub.interest().is_announced()) {
@@ -127,8 +127,8 @@ fn key_of(sub: &Sub) -> Key {
     (sub.subject().to_vec(), sub.queue().map(<[u8]>::to_vec))
 }
 
-/// A cursor on its way, what it has visited, and what it must visit because it was there all the
-/// time: a queue, because as many of it were.
+/// A cursor on its way, the entries it has visited, and those it must visit because they were there
+/// all the time: of a queue, because their number stayed the same.
 #[derive(Default)]
 struct Round {
     cursor: Cursor,
@@ -156,7 +156,8 @@ impl Round {
     }
 }
 
-/// A subject from four bytes: few short tokens, so that operations meet. May be invalid.
+/// A subject from four bytes: few short tokens, so that operations hit the same ones. May be
+/// invalid.
 fn subject_from(bytes: &[u8]) -> Vec<u8> {
     const TOKENS: [&[u8]; 16] = [
         b"a",
@@ -259,8 +260,8 @@ impl Play {
 
 /// Applies operations of five bytes each to a sublist and to a list; ends in assertions.
 ///
-/// The first byte chooses: insert, remove, insert again, remove what is gone, a crowd that comes or
-/// goes, move a cursor, or match, once directly and once through a small cache.
+/// The first byte chooses: insert, remove, insert again, remove twice, add or remove a crowd, move
+/// a cursor, or match, once directly and once through a small cache.
 pub fn fuzz_sublist_ops(data: &[u8]) {
     let mut cache = MatchCache::<MatchResult<Sub>>::new();
     let mut play = Play::default();

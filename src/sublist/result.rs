@@ -1,4 +1,4 @@
-//! What a match finds: plain subscriptions, then queue groups.
+//! `MatchResult`: the subscriptions found by a match, first plain ones, then queue groups.
 //!
 //! Invariants: the groups beyond `group_count` are empty and kept for their allocations; `index`
 //! holds every group as soon as there are more than [`INDEX_ABOVE`].
@@ -14,7 +14,7 @@ use crate::sublist::cache::Cached;
 /// With more groups than this a name is looked up by hash.
 const INDEX_ABOVE: usize = 8;
 
-/// How many entries, and how many groups, a cleared result keeps room for.
+/// Entries, and groups, that a cleared result keeps room for.
 const KEPT_MAX: usize = 64;
 
 /// Everything that matches one subject. Kept and filled again, it does not allocate.
@@ -23,14 +23,14 @@ pub struct MatchResult<E> {
     plain: Vec<E>,
     groups: Vec<QueueGroup<E>>,
     group_count: usize,
-    /// Branches of the trie that the match came through.
+    /// Branches of the trie that the match has visited.
     pub(super) branch_count: usize,
     /// Groups by queue name.
     index: HashTable<u32>,
     random: RandomState,
 }
 
-/// The members of one queue, on whatever matching subjects: one of them gets the message.
+/// The members of one queue on all matching subjects: one of them gets the message.
 #[derive(Debug)]
 pub struct QueueGroup<E> {
     members: Vec<E>,
@@ -59,7 +59,7 @@ impl<E: Entry> MatchResult<E> {
         &self.groups[..self.group_count]
     }
 
-    /// How many branches of patterns the match came through, those that led nowhere included.
+    /// The number of branches of patterns visited by the match, dead ends included.
     pub fn branch_count(&self) -> usize {
         self.branch_count
     }
@@ -111,7 +111,7 @@ impl<E: Entry> MatchResult<E> {
         }
         if count >= INDEX_ABOVE {
             self.index.reserve(1, rehash);
-            // There is room now: the new group, which has no name yet, is not hashed again.
+            // There is room now, so the new group, which has no name yet, is not hashed again.
             self.index.insert_unique(hash(queue), count as u32, |_| 0);
         }
         if count == self.groups.len() {

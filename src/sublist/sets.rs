@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use crate::base::table::{Table, Walk};
 use crate::sublist::Entry;
 
-/// Slot of an entry that is in no sublist; every entry begins with it.
+/// Slot of an entry in no sublist; every entry begins with it.
 pub const UNLISTED: u32 = u32::MAX;
 
 /// Slot of a head without a set.
@@ -38,7 +38,7 @@ pub(super) struct Sets<E> {
 #[derive(Debug)]
 struct Set<E> {
     plain: Members<E>,
-    /// Members by queue name, which is the one of the first member.
+    /// Members by queue name, which is read from the first member.
     groups: Table<Members<E>>,
 }
 
@@ -46,11 +46,11 @@ struct Set<E> {
 #[derive(Debug)]
 struct Members<E> {
     entries: Vec<E>,
-    /// How many of them are announced on routes.
+    /// The number of them that are announced on routes.
     announced_count: u32,
 }
 
-/// What became of an entry that was to leave.
+/// The result of removing an entry.
 pub(super) enum Left<E> {
     /// It was not there.
     Nothing,
@@ -115,7 +115,7 @@ impl<E: Entry> Sets<E> {
         Some((&set.plain.entries, set.groups.iter().map(|members| members.entries.as_slice())))
     }
 
-    /// How many entries of `queue` on the subject of `head` are announced, the head included.
+    /// The number of announced entries of `queue` on the subject of `head`, with the head.
     pub(super) fn announced_count(&self, head: &E, queue: Option<&[u8]>) -> usize {
         let is_one = head.interest().is_announced() && head.queue() == queue;
         usize::from(is_one) + self.announced_count_beside(head, queue)
@@ -133,13 +133,12 @@ impl<E: Entry> Sets<E> {
         members.map_or(0, |members| members.announced_count as usize)
     }
 
-    /// How many numbers of sets there are; some may be unused.
+    /// One more than the highest number of a set; some numbers may be unused.
     pub(super) fn len(&self) -> usize {
         self.sets.len()
     }
 
-    /// The next groups on a walk over those of a set that have members that are announced: one of
-    /// the members of each.
+    /// The next groups on a walk over those of a set with announced members: one member of each.
     pub(super) fn step_groups(&self, number: usize, walk: &mut Walk) -> impl Iterator<Item = &E> {
         let groups = self.sets[number].groups.step(walk);
         groups.filter(|members| members.announced_count > 0).map(|members| &members.entries[0])
@@ -154,7 +153,7 @@ impl<E: Entry> Sets<E> {
         member
     }
 
-    /// Takes `entry` out of a set, or tells that it is not there.
+    /// Takes `entry` out of a set; false if it is not there.
     fn take_member(&mut self, number: u32, entry: &E) -> bool {
         let Set { plain, groups } = &mut self.sets[number as usize];
         let Some(queue) = entry.queue() else { return plain.take(entry) };
@@ -213,7 +212,7 @@ impl<E: Entry> Members<E> {
         self.entries.push(entry);
     }
 
-    /// Takes `entry` from where its slot says it is, and tells whether it was there.
+    /// Takes `entry` from the place in its slot; false if it is not there.
     fn take(&mut self, entry: &E) -> bool {
         let Self { entries, announced_count } = self;
         let at = entry.slot() as usize;

@@ -89,7 +89,7 @@ fn another_subscription_of_the_same_look_is_not_removed() {
     assert_eq!(list.stats().num_removes, 0);
 }
 
-/// Looks at entries that an insertion or a removal may take: it may move those of two small tables.
+/// Reads of entries that one insertion or removal may need: it may move those of two small tables.
 const LOOKS_MAX: u64 = 2_000;
 
 #[test]
@@ -124,7 +124,7 @@ fn a_change_looks_at_few_others() {
     }
 }
 
-/// For a request that nobody answers all that matches its reply was copied.
+/// Regression: for a request without responders, all entries that match its reply were copied.
 #[test]
 fn one_of_many_is_looked_for_among_few() {
     let mut list = Sublist::new();

@@ -1,7 +1,7 @@
 //! Patterns with wildcards, as a trie over tokens.
 //!
-//! A pattern is kept as a *leaf*, which hangs at the first token that no other pattern goes
-//! through; only tokens that several patterns share become a *branch*. So a million subscriptions
+//! A pattern is kept as a *leaf*, which hangs at the first token that it shares with no other
+//! pattern; only tokens shared by several patterns become a *branch*. So a million subscriptions
 //! `svc.<id>.*` are a million leaves below one branch, and no text is copied: the entry of a leaf
 //! holds the rest of its pattern.
 //!
@@ -62,7 +62,7 @@ struct Branch {
     star: Child,
     /// The number of children by literal tokens.
     literals: u32,
-    /// All literal children xored: the only child if there is one, without a way to list them.
+    /// All literal children xored: this is the only child if there is one, without a list of them.
     literals_xor: u32,
 }
 

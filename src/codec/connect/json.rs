@@ -1,5 +1,5 @@
-//! `Reader`: JSON by the rules of Go's `encoding/json`, which clients in fifty languages were
-//! tested with.
+//! `Reader`: JSON by the rules of Go's `encoding/json`, against which clients in fifty languages
+//! were tested.
 //!
 //! That is: keys in any case, unknown keys, `null` anywhere, lone surrogates, bytes that are no
 //! UTF-8 (each becomes U+FFFD). serde_json refuses the last two, `-0` and deep nesting.
