@@ -1,10 +1,10 @@
-//! Delivery: from a publication to the frames of its receivers.
+//! `Delivery`: turns publications into frames for their receivers.
 //!
 //! Everything here belongs to one worker thread: the match cache, the staging of frames, the
-//! counters. Frames are gathered per receiver over a whole read, then each receiver gets them in
-//! one piece, under one lock. The tail of the publication (`[reply] size CRLF message CRLF`) goes
-//! to the receiver as it came; only the head (`MSG subject sid `) is made, once per match. Messages
-//! in a row on one subject share the match.
+//! counters. It gathers frames per receiver over a whole read, then gives them to each receiver in
+//! one piece, under one lock. The tail of the publication (`[reply] size CRLF message CRLF`) is
+//! passed on unchanged; only the head (`MSG subject sid `) is made, once per match. Messages in a
+//! row on one subject share the match.
 //!
 //! Knows no socket; the time is an argument.
 //! nats: server/client.go `processMsgResults`, `deliverMsg`
@@ -47,33 +47,34 @@ pub use ongoing::{Ongoing, Resumed};
 pub use row::{Publisher, Row};
 pub use staging::{Budget, Staging, Unwritten};
 
-/// What it takes to list a subscription to `subject`, or to remove it, in nanoseconds about: each
-/// token of a pattern may be a branch of its own.
+/// Time to add or remove a subscription to `subject`, nanoseconds, about: each token of a pattern
+/// may be a branch of its own.
 pub fn listing_ns(subject: &[u8]) -> usize {
     500 + 50 * subject.len()
 }
 
-/// Subscriptions among which a requester's own is looked for.
+/// Subscriptions searched for the requester's own.
 const REPLY_LOOKS_MAX: usize = 256;
 
-/// What one worker thread needs to deliver.
+/// The delivery state of one worker thread.
 pub struct Delivery {
-    /// What the server runs by, for the whole of a turn.
+    /// The settings in force, the same for a whole turn.
     pub settings: Arc<Settings>,
     /// Frames on their way to their connections.
     pub staging: Staging,
-    /// What this thread counts.
+    /// The counters of this thread.
     pub counters: Arc<Counters>,
     /// The time of the read that is being handled.
     pub now: Moment,
-    /// What is matched and staged is so within one of its turns, and committed by its end.
+    /// The turns of this worker: messages are matched and staged within one, and committed by its
+    /// end.
     pub turn: Arc<Turn>,
-    /// Subscriptions removed since the memory that they had was put in order.
+    /// Subscriptions removed since their memory was last consolidated.
     pub removed: usize,
     finder: Finder,
     /// A tail that had to be made.
     rewritten: Vec<u8>,
-    /// Subscriptions that got their last message.
+    /// Subscriptions that have had their last message.
     spent: Vec<Subscription>,
     picks: Picks,
     /// The message that this turn leaves to another one.
@@ -103,8 +104,8 @@ impl Delivery {
         }
     }
 
-    /// Stages a message for everybody it reaches, and as many of its `followers` as fit: they are
-    /// on the same subject, and have neither reply nor headers.
+    /// Stages a message for all its receivers, and as many of its `followers` as fit: they are on
+    /// the same subject, and have neither reply nor headers.
     #[inline]
     pub fn deliver<'a>(
         &mut self,
@@ -118,7 +119,7 @@ impl Delivery {
     }
 
     /// Stages each message of a row for those in `scope`. One that takes too long is left
-    /// [ongoing](Ongoing), as if it had reached somebody.
+    /// [ongoing](Ongoing), as if it had reached a receiver.
     #[inline(always)]
     fn deliver_row<'a>(
         &mut self,
@@ -191,7 +192,7 @@ impl Delivery {
         row
     }
 
-    /// Ends the turn with a message that is not delivered to everybody.
+    /// Ends the turn with a message that is not yet delivered to all its receivers.
     #[cold]
     fn leave(&mut self, ongoing: Box<Ongoing>, row: Row) -> Row {
         self.remove_spent(ongoing.account());
@@ -200,13 +201,13 @@ impl Delivery {
         Row { reached: true, ..row }
     }
 
-    /// The turn has left something to another one.
+    /// True if the turn has left a message to the next one.
     pub fn has_left(&self) -> bool {
         self.ongoing.is_some() || self.staging.has_unwritten()
     }
 
-    /// The message that the turn which has just ended did not deliver to everybody. It has to be
-    /// [resumed](Delivery::resume) before anything else of its publisher is handled.
+    /// The message that the last turn did not deliver to all its receivers. The caller has to
+    /// [resume](Delivery::resume) it before it handles more of the publisher's input.
     pub fn take_ongoing(&mut self) -> Option<Box<Ongoing>> {
         self.ongoing.take()
     }
@@ -220,7 +221,7 @@ impl Delivery {
         }
     }
 
-    /// Counts messages that came in, for their connection and for the server.
+    /// Counts inbound messages, for their connection and for the server.
     #[inline]
     pub fn count_in(&self, conn: &Conn, row: Row) {
         conn.in_msgs.add(row.msgs);
@@ -230,7 +231,8 @@ impl Delivery {
         self.counters.in_bytes.add(row.bytes);
     }
 
-    /// Tells `publisher` that nobody got its request: a 503 on its own subscription to the reply.
+    /// Reports to a requester that its request has no responders: a 503 on its own subscription to
+    /// the reply.
     pub fn no_responders(&mut self, account: &Account, publish: &Publish<'_>, conn: &Arc<Conn>) {
         self.staging.add_work(MATCH_NS);
         if let Some(own) = own_subscription(account, publish.reply, conn) {
@@ -245,20 +247,20 @@ impl Delivery {
 
     /// Hands all staged frames to their connections, those of `last` at the end.
     pub fn commit(&mut self, last: &Arc<Conn>) {
-        // First, so that who has its PONG sees its messages counted.
+        // First, so that a client with its PONG sees its messages counted.
         if self.finder.cache.num_matches() != self.counters.num_matches.load() {
             self.counters.set_cache(&self.finder.cache.stats());
         }
         self.staging.commit(&self.counters, last, self.now);
     }
 
-    /// Removes subscriptions from their account, and stages what others are to be told.
+    /// Removes subscriptions from their account, and stages the changes for routes.
     pub fn remove_all(&mut self, account: &Account, subscriptions: &[Subscription]) {
         self.removed += subscriptions.len();
         account.remove_all(subscriptions, |route| self.staging.mark(route));
     }
 
-    /// Removes the subscriptions that got their last message.
+    /// Removes the subscriptions that have had their last message.
     fn remove_spent(&mut self, account: &Account) {
         self.removed += self.spent.len();
         for subscription in self.spent.drain(..) {
@@ -272,8 +274,8 @@ impl Delivery {
     }
 }
 
-/// The subscription of `conn` itself, without queue, that matches `reply`. It is looked for among
-/// its own if these are few, else among all that match: nobody else subscribes to an inbox.
+/// The subscription of `conn` itself, without queue, that matches `reply`. The search covers its
+/// own subscriptions if these are few, else all that match: an inbox has one subscriber.
 fn own_subscription(account: &Account, reply: &[u8], conn: &Arc<Conn>) -> Option<Subscription> {
     let own = conn.subscriptions();
     if own.len() <= REPLY_LOOKS_MAX {

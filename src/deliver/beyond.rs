@@ -1,7 +1,7 @@
-//! Beyond: the part of a match that is at other servers or with the services of this one.
+//! `Beyond`: the part of a match at other servers, or with the services of this one.
 //!
-//! A match keeps all that is not local here, so that a server without routes, or a subject that
-//! nobody else wants, pays one look at a pointer.
+//! A match keeps all targets here that are no local clients, so that a server without routes, or a
+//! subject with local interest only, pays one test of a pointer.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::codec::encoder;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 
-/// The part of a match that concerns other servers, those left out whom nothing on the subject may
-/// be sent to, and services.
+/// The part of a match at services and at other servers, except servers that must not get the
+/// subject.
 #[derive(Default)]
 pub(super) struct Beyond {
-    /// Routes to the servers that have interest.
+    /// Routes to the servers with interest.
     pub(super) routes: Vec<RouteTarget>,
     /// The groups with members elsewhere.
     pub(super) groups: Vec<MixedGroup>,
@@ -31,18 +31,18 @@ pub(super) struct RouteTarget {
     pub(super) conn: Arc<Conn>,
     /// In the heads.
     pub(super) head: Range<usize>,
-    /// It has interest without a queue.
+    /// True if it has interest without a queue.
     pub(super) plain: bool,
 }
 
-/// A service of this server that is asked on a subject.
+/// A service of this server with requests on the subject.
 pub(super) struct Service {
     pub(super) subscription: Subscription,
     /// In the heads.
     head: Range<usize>,
 }
 
-/// A group that has members elsewhere, and perhaps here.
+/// A group with members elsewhere, and perhaps here.
 pub(super) struct MixedGroup {
     /// One of its members, which knows the name.
     pub(super) member: Subscription,
@@ -55,7 +55,7 @@ pub(super) struct MixedGroup {
 pub(super) struct Remote {
     /// Position in the routes.
     route: u32,
-    /// How many there are.
+    /// The number of members.
     weight: u64,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Remote {
 pub(super) enum Choice {
     /// The local one at this position.
     Local(usize),
-    /// One that the server at the end of the route at this position chooses.
+    /// One chosen by the server behind the route at this position.
     Remote(u32),
 }
 
@@ -100,7 +100,7 @@ impl Beyond {
         &self.heads[service.head.clone()]
     }
 
-    /// Adds what another server has of the group that is being filled.
+    /// Adds another server's members of the group being filled.
     pub(super) fn push_member(
         &mut self,
         account: &Account,
@@ -129,7 +129,7 @@ impl Beyond {
         at as u32
     }
 
-    /// How many deliveries a message takes, besides those to local subscriptions.
+    /// The number of deliveries of a message, besides those to local subscriptions.
     pub(super) fn fanout(&self) -> usize {
         let plain = self.routes.iter().filter(|route| route.plain).count();
         plain + self.groups.len() + self.services.len()
@@ -139,7 +139,7 @@ impl Beyond {
         self.groups.len()
     }
 
-    /// How many bytes it holds on the heap, about.
+    /// Bytes on the heap, about.
     pub(super) fn heap_bytes(&self) -> usize {
         size_of::<Self>()
             + self.routes.capacity() * size_of::<RouteTarget>()
@@ -150,7 +150,7 @@ impl Beyond {
     }
 
     /// Chooses a member of a group, all with the same chance. Closed routes and `except` are left
-    /// out, and silent ones as long as there is somebody else.
+    /// out, and silent ones as long as there is another choice.
     pub(super) fn choose(
         &self,
         local_count: usize,
@@ -166,7 +166,7 @@ impl Beyond {
             .or_else(|| self.choose_of(local_count, remotes, is_there, random))
     }
 
-    /// Chooses among the local members and those behind the routes that may be used.
+    /// Chooses among the local members and those behind usable routes.
     fn choose_of(
         &self,
         local_count: usize,

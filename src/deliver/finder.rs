@@ -1,4 +1,4 @@
-//! `Finder`: finds who gets what is published on a subject, in the match cache or anew.
+//! `Finder`: finds the receivers of a subject, in the match cache or by a new match.
 
 use crate::account::Account;
 use crate::base::moment::Moment;
@@ -8,8 +8,8 @@ use crate::deliver::staging::Staging;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
 
-/// What parts of a search take, in nanoseconds about: to match anew, and for each branch on the way
-/// to the patterns and each target found.
+/// Costs of a search, nanoseconds, about: a new match, each visited branch of patterns, each target
+/// found.
 pub(super) const MATCH_NS: usize = 300;
 pub(super) const BRANCH_NS: usize = 30;
 const TARGET_NS: usize = 60;
@@ -23,8 +23,8 @@ pub(super) struct Finder {
 }
 
 impl Finder {
-    /// Finds who gets a message on `subject`.
-    // A call with all that goes in and out of it would show in each message.
+    /// Finds the receivers of a message on `subject`.
+    // As a call, its many arguments and results would cost each message.
     #[inline(always)]
     pub(super) fn find(
         &mut self,
@@ -43,7 +43,7 @@ impl Finder {
         }
     }
 
-    /// Finds who gets a message on `subject` that clients see on `shown`, for this once.
+    /// Finds the receivers of one message on `subject` that clients see on `shown`; not cached.
     #[cold]
     pub(super) fn find_shown(
         &mut self,
@@ -58,7 +58,7 @@ impl Finder {
     }
 }
 
-/// Fills an empty match with what matches `subject`. Clients get the message on `shown`.
+/// Fills an empty match with the receivers of `subject`. Clients get the message on `shown`.
 fn fill(
     matched: &mut Matched,
     result: &mut MatchResult<Subscription>,
@@ -73,7 +73,7 @@ fn fill(
     result.clear();
 }
 
-/// What it takes to find this, and to make it ready for delivery, in nanoseconds about.
+/// Time to find this and to prepare it for delivery, nanoseconds, about.
 fn match_ns(result: &MatchResult<Subscription>) -> usize {
     let members = result.groups().iter().map(|group| group.members().len());
     let found = result.plain().len() + members.sum::<usize>();

@@ -1,7 +1,7 @@
-//! Matched: what a match found, made ready for delivery.
+//! `Matched`: the result of a match, prepared for delivery.
 //!
-//! The head of each frame is finished, and those who get the same frames stand together. It is kept
-//! in the match cache, and says the same until the sublist changes.
+//! The head of each frame is complete, and receivers of the same frames are bundled. The match
+//! cache keeps it; it is valid until the sublist changes.
 //!
 //! nats: server/client.go `processMsgResults`
 
@@ -16,49 +16,49 @@ use crate::sublist::cache::Cached;
 use crate::sublist::result::MatchResult;
 use crate::sublist::{Entry, Interest};
 
-/// What it takes to stage a message for one target, in nanoseconds about.
+/// Time to stage a message for one target, nanoseconds, about.
 pub(super) const OFFER_NS: usize = 30;
 
-/// To stage a message for one member of a group, in nanoseconds about: whom, is known only then.
+/// Time to choose a member of a group and to stage a message for it, nanoseconds, about.
 pub(super) const GROUP_NS: usize = 200;
 
-/// Targets between two looks at how much is staged, of a message that is not long: one message can
-/// go to any number.
+/// Targets of a short message between two checks of the staged bytes: one message may have any
+/// number of targets.
 pub(super) const OFFERS_PER_LOOK: usize = 16;
 
 /// The receivers of one subject, with the heads of their frames.
 #[derive(Default)]
 pub(super) struct Matched {
-    /// `HMSG subject sid ` of the targets, those with the same sid once; without its first byte it
-    /// is that of MSG.
+    /// `HMSG subject sid ` of the targets, once per sid; without its first byte it is the head of
+    /// MSG.
     pub(super) heads: Vec<u8>,
-    /// Plain ones that get the same frames as many others.
+    /// Plain targets with the same frames as many others.
     pub(super) bundles: Vec<Bundle>,
-    /// The other plain ones, then the members of each group.
+    /// The other plain targets, then the members of each group.
     pub(super) targets: Vec<Target>,
     pub(super) plain_count: usize,
-    /// Ends in `targets` of the groups whose members are all local.
+    /// The end of each group in `targets`; of groups with local members only.
     pub(super) groups: Vec<u32>,
-    /// What is not local; none if all is.
+    /// The targets that are no local clients; none if there are none.
     pub(super) beyond: Option<Box<Beyond>>,
-    /// There has been a row of messages.
+    /// True after a row of messages.
     has_rows: bool,
-    /// How many rules each message is checked against.
+    /// The number of rules checked for each message.
     rules: usize,
-    /// It has more than a few targets, or bundles.
+    /// True with more than a few targets, or bundles.
     pub(super) is_wide: bool,
-    /// What was here is with a message that is not delivered to everybody yet.
+    /// True if the content is with a message whose delivery goes on.
     pub(super) is_taken: bool,
 }
 
-/// Receivers whose frames are the same, byte for byte, or but for the sid.
+/// Receivers with the same frames, byte for byte, or except for the sid.
 pub(super) struct Bundle {
     pub(super) receivers: Receivers,
-    /// That of all, or what comes before the sid if each has its own.
+    /// The common head, or its part before the sid if each has its own.
     pub(super) head: (u32, u32),
-    /// Each has its own sid; they are in the order of their slots.
+    /// True if each has its own sid; then they are in the order of their slots.
     pub(super) own_sids: bool,
-    /// They take HMSG.
+    /// True if they take HMSG.
     pub(super) headers: bool,
     pub(super) plan: Plan,
 }
@@ -68,7 +68,7 @@ pub(super) struct Target {
     pub(super) subscription: Subscription,
     pub(super) slot: u32,
     pub(super) head: (u32, u32),
-    /// It has a limit, a filter or an owner who may answer.
+    /// True if it has a limit, a filter or an owner that may reply.
     pub(super) special: bool,
 }
 
@@ -109,19 +109,19 @@ impl Cached for Matched {
 const KEPT_TARGETS: usize = 64;
 const KEPT_HEADS_LEN: usize = 4096;
 
-/// Receivers of the same frames from which on they are worth a bundle, and at least one in how many
-/// of those that are left: so that to look for bundles is never more than a few walks over all.
+/// The least number of receivers in a bundle, and their least share of the remaining targets, one
+/// in so many: so the search for bundles never walks over all targets more than a few times.
 const BUNDLE_COUNT_MIN: usize = 8;
 const BUNDLE_SHARE_MIN: usize = 4;
 
-/// Receivers of a bundle: a message can be left to another turn between two bundles.
+/// The most receivers in a bundle: between two bundles a turn may end.
 const BUNDLE_COUNT_MAX: usize = 2048;
 
-/// Messages in a row from which on receivers with sids of their own are worth bundles.
+/// The least number of messages in a row that make bundles of receivers with own sids worth it.
 const ROW_MIN: u64 = 4;
 
 impl Matched {
-    /// Fills an empty match with the result for `subject`, of which clients see `shown`.
+    /// Fills an empty match with the result for `subject`, which clients see as `shown`.
     pub(super) fn fill(
         &mut self,
         account: &Account,
@@ -164,7 +164,7 @@ impl Matched {
         self.is_wide = count > OFFERS_PER_LOOK || self.bundles.len() > 1;
     }
 
-    /// The only receiver, if there is no other and nothing is special about it.
+    /// The only receiver, if it is not special.
     #[inline]
     pub(super) fn only(&self) -> Option<&Target> {
         match &self.targets[..self.plain_count] {
@@ -180,7 +180,7 @@ impl Matched {
         }
     }
 
-    /// What it takes to stage a message of so many bytes for all, in nanoseconds about.
+    /// Time to stage a message of so many bytes for all, nanoseconds, about.
     #[cold]
     pub(super) fn offers_ns(&self, len: usize) -> usize {
         self.plain_count.saturating_mul(OFFER_NS + len)
@@ -189,17 +189,17 @@ impl Matched {
             + self.rules * RULE_NS
     }
 
-    /// Groups with members here, elsewhere, or both.
+    /// The number of groups with members here, elsewhere, or both.
     pub(super) fn group_count(&self) -> usize {
         self.groups.len() + self.beyond.as_ref().map_or(0, |beyond| beyond.group_count())
     }
 
-    /// There are groups, here or elsewhere, or routes.
+    /// True if there are groups, routes or services.
     pub(super) fn has_groups(&self) -> bool {
         !self.groups.is_empty() || self.beyond.is_some()
     }
 
-    /// Takes all out, for a message that goes on with it.
+    /// Takes the content out, for a message whose delivery goes on.
     #[cold]
     pub(super) fn take(&mut self) -> Matched {
         std::mem::replace(self, Matched { is_taken: true, ..Matched::default() })
@@ -211,7 +211,7 @@ impl Matched {
         self.targets.push(Target::new(subscription, head));
     }
 
-    /// Adds the groups that have members elsewhere.
+    /// Adds the groups with members elsewhere.
     #[cold]
     fn push_mixed_groups(
         &mut self,
@@ -229,7 +229,7 @@ impl Matched {
                 match member.interest() {
                     Interest::Local => self.push(shown, member),
                     Interest::Route => self.beyond().push_member(account, subject, member),
-                    // They are in no group.
+                    // Services are in no group.
                     Interest::Service => {}
                 }
             }
@@ -241,12 +241,12 @@ impl Matched {
         }
     }
 
-    /// The part at other servers, made if it is the first.
+    /// The part that is not local, created if missing.
     fn beyond(&mut self) -> &mut Beyond {
         self.beyond.get_or_insert_default()
     }
 
-    /// Makes a bundle of the most common kind of targets, if it is common enough.
+    /// Bundles the targets with the most common sid, if they are enough.
     fn bundle(&mut self) -> bool {
         let Some((like, head)) = self.common() else { return false };
         let headers = like.conn().headers();
@@ -273,8 +273,8 @@ impl Matched {
         true
     }
 
-    /// Makes bundles of targets with sids of their own, for whom so many messages in a row have
-    /// come. For single ones that would be wasted.
+    /// Bundles targets with own sids after so many messages in a row. For single messages that
+    /// would be wasted.
     #[inline]
     pub(super) fn handle_row(&mut self, msgs: u64) {
         if msgs >= ROW_MIN && !self.has_rows {
@@ -286,7 +286,7 @@ impl Matched {
 
     #[cold]
     fn bundle_own_sids(&mut self) {
-        // Members of groups stand behind the plain targets, and would have to move.
+        // Members of groups follow the plain targets, and would have to move.
         let only_plain = self.plain_count == self.targets.len();
         if !only_plain || self.targets.len() < BUNDLE_COUNT_MIN {
             return;
@@ -300,8 +300,7 @@ impl Matched {
         self.plain_count = self.targets.len();
     }
 
-    /// Makes a bundle of targets with sids of their own, one of each connection. They are in the
-    /// order of their slots.
+    /// Bundles targets with own sids, one of each connection. They are in the order of their slots.
     fn bundle_one_each(&mut self, headers: bool) {
         let is_alike =
             |target: &Target| !target.special && target.subscription.conn().headers() == headers;
@@ -320,8 +319,8 @@ impl Matched {
         }
     }
 
-    /// A subscription with the sid that more than half of the targets have, if there is one, and
-    /// its head: each target with another sid takes one with this along.
+    /// A subscription with the majority sid, if there is one, and its head: Boyer-Moore majority
+    /// vote.
     fn common(&self) -> Option<(Subscription, (u32, u32))> {
         let mut common: Option<&Target> = None;
         let mut lead = 0;
@@ -339,13 +338,14 @@ impl Matched {
         self.bundles.iter().map(|bundle| bundle.receivers.len()).sum()
     }
 
-    /// Nobody can get anything.
+    /// True without any receiver.
     pub(super) fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.bundles.is_empty() && self.beyond.is_none()
     }
 
-    /// Where the head for `sid` is, made if the last target has another. Clients count from 1, so
-    /// with many receivers most heads are the same, and stay in the processor's cache.
+    /// The range of the head for `sid`, which is made unless the last target has the same. Clients
+    /// count from 1, so with many receivers most heads are the same, and stay in the processor's
+    /// cache.
     fn head(&mut self, subject: &[u8], sid: &[u8]) -> (u32, u32) {
         if let Some(last) = self.targets.last()
             && last.subscription.sid() == sid
@@ -361,7 +361,7 @@ impl Matched {
 }
 
 impl Receiver {
-    /// As delivery to it alone needs it.
+    /// The target for delivery to it alone.
     pub(super) fn target(&self) -> Target {
         Target::new(&self.subscription, self.head)
     }
@@ -384,7 +384,7 @@ impl Target {
         }
     }
 
-    /// See `special`.
+    /// True if it is [`special`](Target::special).
     pub(super) fn is_special(subscription: &Subscription) -> bool {
         subscription.max() != 0 || subscription.is_filtered() || subscription.conn().answers()
     }

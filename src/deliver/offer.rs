@@ -1,6 +1,6 @@
-//! `Offer`: one message on its way to those that match: who gets it, and in which frame.
+//! `Offer`: one message on its way to its targets: chooses the receivers and their frames.
 //!
-//! Members of groups at other servers are chosen in `routed`.
+//! `routed` chooses members of groups at other servers.
 //! nats: server/client.go `processMsgResults`, `deliverMsg`
 
 use crate::auth::permissions::RULE_NS;
@@ -17,20 +17,20 @@ use crate::deliver::tails::Tails;
 use crate::parser::{Publish, Tail};
 use crate::sublist::{Entry, UNLISTED};
 
-/// A longer message has a look at how much is staged for each target. Its copies go to memory that
-/// is new, which takes about a nanosecond for each byte.
+/// A message longer than this checks the staged bytes for each target. Its copies go to fresh
+/// memory, which takes about a nanosecond per byte.
 const LONG_LEN_MIN: usize = 16 * 1024;
 
-/// What it takes to pick members of groups.
+/// The state for choosing members of groups.
 pub(super) struct Picks {
     /// Empty between two messages.
     pub(super) chosen: Chosen,
-    /// Groups that got a message from another server, while it is delivered.
+    /// Groups already served, while a message from another server is delivered.
     pub(super) served: Vec<u32>,
     pub(super) random: fastrand::Rng,
 }
 
-/// Routes, by their position, and the groups, by theirs, of which they are to choose a member.
+/// Positions of routes, each with the position of a group whose member that server chooses.
 pub(super) type Chosen = Vec<(u32, u32)>;
 
 /// One message on its way into the staging.
@@ -67,15 +67,15 @@ impl<'a> Offer<'a> {
         true
     }
 
-    /// The only receiver of a row, if it has got the message before this one, and nothing is asked
-    /// about any of them.
+    /// The only receiver of a row, if it has got the message before this one and no message is
+    /// traced.
     #[inline(always)]
     pub(super) fn only<'m>(&self, matched: &'m Matched, row: &Row) -> Option<&'m Target> {
         matched.only().filter(|_| row.reached && !self.traced)
     }
 
-    /// Stages the message for `target`, which was given the one before, and those behind it, as
-    /// many as there are and there is room for.
+    /// Stages the message for `target`, which got the one before, and as many following ones as
+    /// there is room for.
     #[inline(always)]
     pub(super) fn offer_run<'t>(
         &mut self,
@@ -91,7 +91,7 @@ impl<'a> Offer<'a> {
         row.bytes += bytes;
     }
 
-    /// Stages the message for all plain subscriptions, which are few. Tells for how many.
+    /// Stages the message for all plain subscriptions, which are few. Returns their number.
     #[inline(always)]
     pub(super) fn offer_plain(&mut self, bundles: &mut [Bundle], targets: &[Target]) -> u64 {
         let mut delivered = 0;
@@ -104,9 +104,9 @@ impl<'a> Offer<'a> {
         delivered
     }
 
-    /// The same for many, or for as many of them as the turn has time for. Tells how many got it,
-    /// and how many of bundles and targets had their chance.
-    // Few messages go to so many: what they take is not to show in the others.
+    /// The same for many, or for as many of them as the turn has time for. Returns the number of
+    /// receivers, and the number of bundles and targets handled.
+    // Few messages have so many targets: the others must not pay for them.
     #[cold]
     #[inline(never)]
     pub(super) fn offer_many(
@@ -137,7 +137,7 @@ impl<'a> Offer<'a> {
     }
 
     /// Stages the message for one member of each group, or of those that another server named.
-    /// Tells for how many.
+    /// Returns their number.
     #[inline(always)]
     pub(super) fn offer_groups(
         &mut self,
@@ -176,7 +176,7 @@ impl<'a> Offer<'a> {
         delivered
     }
 
-    /// Targets between two looks.
+    /// Targets between two checks of the staged bytes.
     #[inline]
     pub(super) fn offers_per_look(&self) -> usize {
         if self.tails.tail.len() < LONG_LEN_MIN { OFFERS_PER_LOOK } else { 1 }
@@ -189,15 +189,15 @@ impl<'a> Offer<'a> {
         self.staging.add_work(count * (OFFER_NS + copy_ns));
     }
 
-    /// In the middle of a message: commits what is staged if that is much, and tells whether the
-    /// rest has to be left to another turn.
+    /// In the middle of a message: commits the staged frames if they are many; true if the other
+    /// targets have to wait for another turn.
     #[inline]
     pub(super) fn is_turn_over(&mut self) -> bool {
         self.make_room();
         self.staging.must_split()
     }
 
-    /// In the middle of a message: commits what is staged if that is much.
+    /// In the middle of a message: commits the staged frames if they are many.
     #[inline]
     fn make_room(&mut self) {
         if self.staging.holds_much() {
@@ -205,7 +205,7 @@ impl<'a> Offer<'a> {
         }
     }
 
-    /// Commits in the middle of a message, and ends the turn if somebody is far behind.
+    /// Commits in the middle of a message, and ends the turn if a receiver is far behind.
     #[cold]
     #[inline(never)]
     fn commit(&mut self) {
@@ -215,7 +215,7 @@ impl<'a> Offer<'a> {
         }
     }
 
-    /// The message of a row that is being offered, which is not its first one.
+    /// The present message of a row, which is not its first one.
     #[cold]
     pub(super) fn follower(&self) -> Publish<'a> {
         let Tails { tail, bytes, .. } = self.tails;
@@ -247,8 +247,8 @@ impl<'a> Offer<'a> {
         !target.subscription.conn().is_closed() && self.offer(target)
     }
 
-    /// Stages the message for all of a bundle, at once unless one of them is the publisher, who
-    /// does not want it. Tells for how many.
+    /// Stages the message for all of a bundle; one by one if the publisher is among them and wants
+    /// no echo. Returns the number of receivers.
     fn offer_all(&mut self, bundle: &mut Bundle) -> u64 {
         let Bundle { receivers, head, own_sids, headers, plan } = bundle;
         let own = self.publisher.conn.slot;
@@ -265,20 +265,19 @@ impl<'a> Offer<'a> {
         each.sum()
     }
 
-    /// Stages the message for one subscription, or tells that it cannot take it.
+    /// Stages the message for one subscription; false if it cannot take it.
     #[inline(always)]
     fn offer(&mut self, target: &Target) -> bool {
         self.offer_to(&target.subscription, target.slot, target.head, target.special)
     }
 
-    /// The same in a later turn than that of the match: it may be listed no more, and what is
-    /// special about it may have changed.
+    /// The same in a later turn than the match: the subscription may be removed, or special by now.
     pub(super) fn offer_anew(&mut self, Target { subscription, slot, head, .. }: &Target) -> bool {
         subscription.slot() != UNLISTED
             && self.offer_to(subscription, *slot, *head, Target::is_special(subscription))
     }
 
-    /// Stages the message for all of a bundle, in a later turn than that of the match.
+    /// Stages the message for all of a bundle, in a later turn than the match.
     pub(super) fn offer_all_anew(&mut self, bundle: &mut Bundle) -> u64 {
         let is_as_before = |one: &Receiver| {
             one.subscription.slot() != UNLISTED && !Target::is_special(&one.subscription)
@@ -290,7 +289,7 @@ impl<'a> Offer<'a> {
         each.sum()
     }
 
-    // A call with all that goes in would show in each message.
+    // As a call, its many arguments would cost each message.
     #[inline(always)]
     fn offer_to(
         &mut self,
@@ -313,7 +312,8 @@ impl<'a> Offer<'a> {
         true
     }
 
-    /// Head and tail of the frame for who takes headers or does not, and the bytes of its message.
+    /// Head and tail of the frame for a receiver with or without headers, and the bytes of its
+    /// message.
     #[inline]
     fn frame(
         &self,
@@ -341,7 +341,7 @@ impl<'a> Offer<'a> {
         }
         match subscription.count() {
             Counted::Spent => {
-                // Usually it is gone already; not if its limit was set while another worker had
+                // Usually it is already removed; not if its limit was set while another worker had
                 // more staged for it.
                 self.spent.push(subscription.clone());
                 return false;

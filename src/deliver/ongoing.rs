@@ -1,13 +1,13 @@
-//! A message whose delivery takes longer than a turn: it goes on in further turns of its task.
+//! `Ongoing`: a message whose delivery takes more than one turn of its task.
 //!
-//! Only a task whose turn may [end in its middle](crate::deliver::Budget) begins with such a
-//! message, and keeps what was found for it from one turn to the next. Any other keeps the message
-//! alone, and begins when it has such a turn. So the memory for what was found is bounded by the
-//! number of tasks that have long turns at the same time, and by what the task of a publisher that
-//! pauses may hold.
+//! Only a task whose turn may [end in the middle of a message](crate::deliver::Budget) begins with
+//! such a message, and keeps its match from one turn to the next. Any other task keeps the message
+//! alone, and begins when it has such a turn. So the memory for matches is bounded by the number of
+//! tasks that have long turns at the same time, and by the targets that a pausing publisher may
+//! hold.
 //!
-//! Who unsubscribes meanwhile gets nothing more: what was found is asked whether it is still
-//! listed, and the groups are looked up anew.
+//! A subscription removed meanwhile gets nothing more: each one in the match is checked for being
+//! still listed, and the groups are looked up anew.
 
 use std::iter;
 use std::sync::Arc;
@@ -22,31 +22,31 @@ use crate::deliver::row::{Groups, Publisher, Row, Scope};
 use crate::deliver::tails::Tails;
 use crate::parser::{Publish, Queues};
 
-/// A message that is not delivered to everybody yet.
+/// A message that is not yet delivered to all its receivers.
 pub struct Ongoing {
     account: Arc<Account>,
     conn: Arc<Conn>,
     echo: bool,
     message: Message,
-    /// Names of the groups it is for, if it came from another server.
+    /// Names of its groups, if it came from another server.
     named: Option<Vec<u8>>,
-    /// `None` as long as nobody has got it.
+    /// `None` until a first receiver has got it.
     begun: Option<Begun>,
     reached: bool,
 }
 
-/// What was found for a message, and how many of its bundles, and then its plain targets, have had
-/// their chance.
+/// The match of a message, and the number of its bundles, and then of its plain targets, that are
+/// handled.
 struct Begun {
     matched: Matched,
     count: usize,
 }
 
-/// What became of an ongoing message in one more turn.
+/// The outcome of one more turn for an ongoing message.
 pub enum Resumed {
-    /// It is not delivered to everybody yet.
+    /// Not yet delivered to all its receivers.
     Part(Box<Ongoing>),
-    /// Everybody has got it.
+    /// Delivered to all of them.
     All(Box<Ongoing>),
 }
 
@@ -63,7 +63,7 @@ struct Message {
 }
 
 impl Ongoing {
-    /// A message that nobody has got yet.
+    /// A message without a receiver so far.
     #[cold]
     #[inline(never)]
     pub(super) fn new(
@@ -89,8 +89,8 @@ impl Ongoing {
         })
     }
 
-    /// The first `count` of the bundles and plain targets have had their chance. The others are
-    /// taken along.
+    /// Begins with the first `count` of the bundles and plain targets handled, and takes over the
+    /// match.
     #[cold]
     #[inline(never)]
     pub(super) fn begin(&mut self, matched: &mut Matched, count: usize, reached: bool) {
@@ -98,17 +98,17 @@ impl Ongoing {
         self.reached = reached;
     }
 
-    /// Where it is published.
+    /// The account of the publication.
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.account
     }
 
-    /// It has been begun, and holds what was found for it.
+    /// True if it has begun, and holds its match.
     pub fn is_begun(&self) -> bool {
         self.begun.is_some()
     }
 
-    /// How many bundles and targets it holds.
+    /// The number of bundles and targets that it holds.
     pub fn held_count(&self) -> usize {
         let held = |begun: &Begun| begun.matched.bundles.len() + begun.matched.targets.len();
         self.begun.as_ref().map_or(0, held)
@@ -119,13 +119,13 @@ impl Ongoing {
         self.message.publish()
     }
 
-    /// Somebody has got it.
+    /// True if a receiver has got it.
     pub fn reached(&self) -> bool {
         self.reached
     }
 
-    /// The publication, and for whom it is: for the groups, and for the `plain` ones if they have
-    /// not got it.
+    /// The publication and its scope: the groups, and the `plain` subscriptions if they have not
+    /// got it.
     fn parts(&self, plain: bool) -> (Publish<'_>, Scope<'_>) {
         let publish = self.publish();
         let Publish { reply, size_text, .. } = publish;
@@ -144,7 +144,7 @@ impl Ongoing {
 }
 
 impl Delivery {
-    /// Goes on with a message that was [left](Delivery::take_ongoing) by a turn before.
+    /// Goes on with a message [left](Delivery::take_ongoing) by an earlier turn.
     pub fn resume(&mut self, mut ongoing: Box<Ongoing>) -> Resumed {
         let Some(mut begun) = ongoing.begun.take() else {
             let row = self.deliver_rest(&ongoing, true);
@@ -168,7 +168,7 @@ impl Delivery {
         Resumed::All(ongoing)
     }
 
-    /// Delivers to all, or, if the `plain` targets have got it, to the groups.
+    /// Delivers to all, or only to the groups if the `plain` targets have got it.
     fn deliver_rest(&mut self, ongoing: &Ongoing, plain: bool) -> Row {
         let Ongoing { account, conn, echo, .. } = ongoing;
         let publisher = Publisher { conn, echo: *echo };

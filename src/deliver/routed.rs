@@ -1,15 +1,15 @@
 //! Delivery to and from other servers.
 //!
-//! A server that has any interest gets a message once, however many subscriptions it has: one RMSG
-//! that names the queue groups of which it is to choose a member. What came from another server
-//! stays here, but for the groups of which nobody here takes it: because the last member has just
-//! gone, or none may have it. Such a message is passed on to a server with members, if need be to
-//! the one that it came from, which may have chosen this one among its own members.
+//! A server with interest gets a message once, however many subscriptions it has: one RMSG that
+//! names the queue groups whose member it is to choose. A message from another server is not passed
+//! on, except for groups without a receiver here: the last member has just gone, or none may have
+//! it. Such a message goes to a server with members, if need be back to the sender, which may have
+//! chosen this one among its own members.
 //!
-//! Who has no member any more has said so before it passes a message on, so that this ends when all
-//! have. A refusal is no such news: what was passed on because of one has a leading zero in its
-//! size, and is not passed on for a refusal again. The digits of a size are the publisher's, and no
-//! server, nats-server included, writes them anew.
+//! A server whose last member is gone announces that before it passes a message on, so this ends
+//! once all have announced it. A refusal is not announced: a message passed on after a refusal has
+//! a leading zero in its size, and is not passed on for a refusal again. The digits of a size come
+//! from the publisher; no server, nats-server included, rewrites them.
 //!
 //! nats: server/client.go `processMsgResults`; server/route.go `processInboundRoutedMsg`
 
@@ -34,8 +34,8 @@ use crate::sublist::Entry;
 
 impl Delivery {
     /// Stages a message from another server for local receivers: the plain ones, and one member of
-    /// each group that it names. As [`deliver`](Delivery::deliver), takes along what is like it,
-    /// which names no groups.
+    /// each group that it names. Like [`deliver`](Delivery::deliver), takes followers along, which
+    /// name no groups.
     #[inline]
     pub fn deliver_routed<'a>(
         &mut self,
@@ -54,7 +54,7 @@ impl Delivery {
     }
 
     /// As [`deliver_routed`](Delivery::deliver_routed), for one message of a stream: clients get it
-    /// on the subject where it was published, and acknowledge it on `ack`.
+    /// on the subject of its publication, and acknowledge it on `ack`.
     #[cold]
     fn deliver_from_stream<'a>(
         &mut self,
@@ -72,9 +72,9 @@ impl Delivery {
     }
 }
 
-/// The two parts of a reply subject by which a server with JetStream delivers to clients of others:
-/// where they acknowledge the message, and the subject under which it is in the stream. Streams and
-/// consumers, which are named in it, may have an `@` in their names, but no dots.
+/// The two parts of a reply subject by which a server with JetStream delivers to clients of other
+/// servers: the subject to acknowledge the message on, and its subject in the stream. The names of
+/// streams and consumers in it may have an `@`, but no dots.
 ///
 /// nats: server/client.go `processMsgResults`, `jsAckDeliverIdx`
 #[inline]
@@ -90,7 +90,7 @@ pub(super) fn jetstream_delivery(reply: &[u8]) -> Option<(&[u8], &[u8])> {
 
 impl Matched {
     /// The numbers of the groups with these names, each once: those with members elsewhere come
-    /// after all others.
+    /// last.
     fn groups_named(&self, queues: &Queues<'_>, numbers: &mut Vec<u32>) {
         numbers.clear();
         if queues.text().len() > FEW_NAMES_LEN {
@@ -112,7 +112,7 @@ impl Matched {
         (0..).zip(locals.chain(mixed).map(|member| member.queue().unwrap_or_default()))
     }
 
-    /// The members of a group that are here.
+    /// The local members of a group.
     fn members(&self, number: u32) -> &[Target] {
         let number = number as usize;
         match (number.checked_sub(self.groups.len()), &self.beyond) {
@@ -127,13 +127,13 @@ impl Matched {
     }
 }
 
-/// Names of groups that are looked for one by one: with more of them, and as many groups, that
-/// would be millions of looks.
+/// Names of groups that are searched one by one: more names, and as many groups, would take
+/// millions of comparisons.
 const FEW_NAMES_LEN: usize = 128;
 
 impl Offer<'_> {
     /// Stages a message that came `from` another server for one member of each group that it names,
-    /// here or behind a route. Tells how many deliveries that takes.
+    /// here or behind a route. Returns the number of deliveries.
     pub(super) fn offer_named(
         &mut self,
         matched: &Matched,
@@ -177,7 +177,7 @@ impl Offer<'_> {
     }
 
     /// Stages a publication for one member of each group with members elsewhere, for all other
-    /// servers with interest, and for services of this one. Tells how many that are.
+    /// servers with interest, and for services of this one. Returns the number of deliveries.
     pub(super) fn offer_beyond(
         &mut self,
         matched: &Matched,
@@ -206,7 +206,7 @@ impl Offer<'_> {
     }
 
     /// Stages the message for other servers: those with plain interest, if that counts, and those
-    /// of `chosen`, which is emptied. Tells how many that are.
+    /// of `chosen`, which is emptied. Returns their number.
     fn offer_routes(&mut self, beyond: &Beyond, chosen: &mut Chosen, onward: &Onward<'_>) -> u64 {
         let mut count = 0;
         chosen.sort_unstable();
@@ -246,30 +246,30 @@ impl Offer<'_> {
     }
 }
 
-/// How a message goes to other servers.
+/// The form of a message to other servers.
 struct Onward<'a> {
-    /// Their interest without a queue counts.
+    /// True if their interest without a queue counts.
     plain: bool,
     mark: Mark,
     reply: &'a [u8],
 }
 
-/// What a message that is passed on says of that.
+/// The mark of a message that is passed on.
 #[derive(Clone, Copy)]
 enum Mark {
     None,
-    /// Members of a group here may not have it.
+    /// The members of a group here may not have it.
     Refused,
 }
 
-/// A message with this size was passed on because it was refused.
+/// True if a message with this size was passed on after a refusal.
 fn is_marked(size_text: &[u8]) -> bool {
     size_text.len() > 1 && size_text[0] == b'0'
 }
 
 impl Mark {
-    /// Appends the mark to a line, and before it what of `tail` stands before the size. Gives the
-    /// rest of `tail`.
+    /// Appends the part of `tail` before the size, then the mark, to a line. Returns the rest of
+    /// `tail`.
     fn put_before_size<'a>(
         self,
         line: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! Messages in a row, who publishes them, and for whom they are.
+//! Messages in a row, their publisher, and their scope.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use crate::parser::{Publish, Queues, RoutedMsg, Tail};
 /// Messages in a row, delivered together.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    /// How many.
+    /// The number of messages.
     pub msgs: u64,
     /// Their header blocks and payloads, in bytes.
     pub bytes: u64,
-    /// Whether the last one reached anybody.
+    /// True if the last one reached a receiver.
     pub reached: bool,
 }
 
 impl Row {
-    /// One message, which has reached nobody yet.
+    /// One message without a receiver so far.
     #[inline]
     pub fn new(first: &Publish<'_>) -> Row {
         Row { msgs: 1, bytes: first.len() as u64, reached: false }
     }
 
-    /// All that there are, which reach nobody.
+    /// Adds all followers, without receivers.
     #[inline]
     pub(super) fn extend<'a>(&mut self, followers: impl Iterator<Item = Tail<'a>>) {
         followers.for_each(|tail| self.add(tail));
@@ -36,22 +36,22 @@ impl Row {
     }
 }
 
-/// Who publishes.
+/// The publisher of messages.
 #[derive(Clone, Copy)]
 pub struct Publisher<'a> {
     /// Its connection.
     pub conn: &'a Arc<Conn>,
-    /// It gets what it publishes, where it subscribed to it.
+    /// True if it gets its own messages on its own subscriptions.
     pub echo: bool,
 }
 
-/// For whom a message is, of all that match its subject.
+/// The scope of a message, among all subscriptions that match its subject.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
-    /// The plain subscriptions.
+    /// True if plain subscriptions get it.
     pub(super) plain: bool,
     pub(super) groups: Groups<'a>,
-    /// The subject on which clients get it, if it is not its own.
+    /// The subject that clients see, if it is another one.
     pub(super) shown: Option<&'a [u8]>,
 }
 

@@ -1,6 +1,6 @@
-//! What services of this server are asked: a message with a header that says who asks.
+//! Requests to the services of this server: messages with a header that names the requester.
 //!
-//! They get it as another server would, as RMSG or HMSG, by the connection that is theirs.
+//! The services get them as another server would, as RMSG or HMSG, on their own connection.
 //! nats: server/accounts.go `processServiceImport`, which passes on `Nats-Request-Info`
 
 use crate::codec::encoder;
@@ -8,11 +8,11 @@ use crate::codec::headers::Requester;
 use crate::deliver::beyond::Beyond;
 use crate::deliver::offer::{self, Offer};
 
-/// What it takes to ask a service, in nanoseconds about.
+/// Time to stage a request for a service, nanoseconds, about.
 const ASK_NS: usize = 1_000;
 
 impl Offer<'_> {
-    /// Stages a publication for the services that are asked by it. Tells how many that are.
+    /// Stages a publication for the services that it asks. Returns their number.
     pub(super) fn offer_services(&mut self, beyond: &Beyond) -> u64 {
         let mut count = 0;
         for service in &beyond.services {
@@ -33,7 +33,8 @@ impl Offer<'_> {
         count
     }
 
-    /// The tail of the message with the header that says who asks, and the bytes of that message.
+    /// The tail of the message with the header that names the requester, and the bytes of that
+    /// message.
     fn request(&self) -> (Vec<u8>, u64) {
         let tails = &self.tails;
         let end = tails.tail.len() - encoder::CRLF.len();

@@ -1,14 +1,14 @@
 //! Staging: frames gathered per receiver while one read is handled.
 //!
 //! A receiver is found by the slot of its connection in a table, not by hashing. At the end of the
-//! read each connection gets its frames in one piece. The buffers are used again, as far as
-//! [`KEPT_BYTES_MAX`] allows.
+//! read each connection gets its frames in one piece. The buffers are reused, up to
+//! [`KEPT_BYTES_MAX`].
 //!
-//! Receivers of the same frames share a [`Stage`], for as long as nobody gets anything that the
-//! others do not: so what goes to a thousand is written once, and stays in the processor's cache
-//! while a thousand sockets copy it. Who gets something else leaves with a copy of what it has.
-//! Where their sids differ, the frames have holes, and are filled for one after the other when they
-//! go out.
+//! Receivers of the same frames share a [`Stage`], as long as none of them gets another frame: so a
+//! message for a thousand is copied once, and stays in the processor's cache while a thousand
+//! sockets copy it. A receiver of another frame leaves with a copy of the frames so far. Where
+//! their sids differ, the frames have holes, which are filled for one receiver after the other when
+//! they go out.
 //!
 //! ```text
 //!   by_slot        stages
@@ -19,11 +19,11 @@
 //!                  +--- plan: stages 1, version 7 <--- bundle: receivers B, C, head "MSG b "
 //! ```
 //!
-//! A bundle, which belongs to a match, has a plan: the stages that hold its receivers and nobody
-//! else. Its messages are appended to them, and counted in a tally until the commit. The plan holds
-//! as long as the version is the same. If B gets a PONG now, B moves to a stage of its own, with a
-//! copy of what it has, and the version becomes 8. The next message for B and C is planned anew,
-//! and appended to both stages.
+//! A bundle, which belongs to a match, has a plan: the stages that hold its receivers and no
+//! others. Its messages are appended to them, and counted in a tally until the commit. The plan is
+//! valid as long as the version is the same. If B gets a PONG now, B moves to a stage of its own,
+//! with a copy of its frames, and the version becomes 8. The next message for B and C needs a new
+//! plan, and is appended to both stages.
 
 pub(super) mod sharing;
 pub(super) mod stage;
@@ -38,57 +38,57 @@ use crate::conn::{Conn, Sent, conn_event};
 use crate::deliver::staging::stage::{HOLE_LEN, Member, Receivers, Stage, add_delivered, count};
 use crate::parser::Tail;
 
-/// Bytes held after which a worker commits although its read is not handled to the end.
+/// Bytes held after which a worker commits before the end of its read.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// It commits at a quarter of what may wait for a receiver, too: so much still fits behind what
-/// waits when a receiver is not far behind, and stalls come before an overflow.
+/// It also commits at a quarter of `max_pending`: a receiver that is not far behind can always take
+/// that much, so stalls come before an overflow.
 const HELD_SHARE: usize = 4;
 
-/// Bytes staged, those of a shared stage for each receiver, after which it commits: with a thousand
-/// receivers it is 16 KiB for each write.
+/// Bytes staged after which it commits; those of a shared stage count for each receiver. With a
+/// thousand receivers each write is 16 KiB.
 const STAGED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A portion for one receiver that is worth a write of its own: the kernel's work for it outweighs
-/// that for the call.
+/// Bytes for one receiver that are worth a write of their own: the kernel's work for them outweighs
+/// the cost of the call.
 const PORTION_LEN: usize = 32 * 1024;
 
-/// Receivers of the same frames from which on some of them may only have them appended: so many
-/// writes fit into a commit.
+/// Receivers of the same frames above which some may only have them appended: so many writes fit
+/// into a commit.
 const APPENDED_COUNT_MIN: usize = 1_000;
 
 /// Bytes of empty buffers that a worker keeps.
 const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Bytes that are copied from where they were staged into a socket in about a nanosecond.
+/// Bytes copied from the staging into a socket in about a nanosecond.
 const BYTES_PER_NS: usize = 8;
 
-/// Bytes of one write beyond which the kernel needs memory that is new to the socket, and how many
-/// of these it takes more than a nanosecond for.
+/// Bytes of one write above which the kernel needs fresh memory for the socket, and how many of
+/// those bytes take an extra nanosecond.
 const FRESH_LEN_MIN: usize = 256 * 1024;
 const FRESH_BYTES_PER_NS: usize = 2;
 
-/// A write to a socket, in nanoseconds, besides what is written: above all it wakes somebody.
+/// Time of a write to a socket without its bytes, nanoseconds: most of it wakes the reader.
 const WRITE_NS: usize = 8_000;
 
-/// To append frames to a queue, in nanoseconds, and to count a delivery for a subscription.
+/// Time to append frames to a queue, and to count a delivery for a subscription, nanoseconds.
 pub(super) const APPEND_NS: usize = 600;
 const SETTLE_NS: usize = 10;
 
-/// Work of one commit, in nanoseconds about, after which frames are only appended, and written in
-/// further turns of whoever commits.
+/// Work of one commit, nanoseconds, about, after which it only appends frames; the committing task
+/// writes them in further turns.
 const COMMIT_NS_MAX: usize = 12_000_000;
 
-/// What a turn may take.
+/// The limits of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// Work after which it is over, in nanoseconds about.
+    /// Work after which it is over, nanoseconds, about.
     pub work_ns_max: usize,
-    /// It may end in the middle of a message, and what is left of that be kept.
+    /// True if it may end in the middle of a message, and keep the rest of it.
     pub splits: bool,
 }
 
-/// A connection whose frames were appended, and so have to be written by who did that.
+/// A connection with appended frames, which the appending task has to write.
 pub struct Unwritten {
     conn: Arc<Conn>,
     len: usize,
@@ -99,10 +99,10 @@ pub type Stalled = Arc<Conn>;
 
 /// Frames by receiver.
 pub struct Staging {
-    /// What a full outbound queue means.
+    /// Limits of an outbound queue.
     policy: Policy,
     held_bytes_max: usize,
-    /// Held bytes from which on it is full: as many, or none when the turn is over.
+    /// Held bytes above which it is full: `held_bytes_max`, or 0 when the turn is over.
     full_at: usize,
     /// By slot: position in `stages` plus one; 0 for a connection without frames.
     by_slot: Vec<u32>,
@@ -115,18 +115,18 @@ pub struct Staging {
     held_bytes: usize,
     /// Bytes staged: those of a shared stage for each receiver.
     bytes: usize,
-    /// Work of this turn, besides what is staged: nanoseconds, about.
+    /// Work of this turn, without the staged bytes: nanoseconds, about.
     work_ns: usize,
     /// Work after which the turn is over.
     work_ns_max: usize,
-    /// Work from which on a commit only appends.
+    /// Work after which a commit only appends.
     append_from: usize,
-    /// Whether the turn may end in the middle of a message.
+    /// True if the turn may end in the middle of a message.
     splits: bool,
-    /// Connections whose frames were appended and are not written.
+    /// Connections with appended frames that are not written.
     unwritten: Vec<Unwritten>,
     stalled: Option<Stalled>,
-    /// Never the same again once receivers have left a stage or all is committed.
+    /// Grows when receivers leave a stage and with each commit.
     version: u64,
     /// Messages for shared receivers, to be counted for their subscriptions.
     tallies: Vec<(Receivers, u64)>,
@@ -160,25 +160,25 @@ impl Staging {
         }
     }
 
-    /// Has another limit hold for all that is committed from now on. Nothing is staged.
+    /// Sets the limits of all later commits. Nothing is staged.
     #[cold]
     pub(super) fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
         self.held_bytes_max = held_bytes_max(&policy);
     }
 
-    /// So much is staged that it should be committed, or the turn is over.
+    /// True if enough is staged to commit, or the turn is over.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.held_bytes >= self.full_at || self.bytes >= STAGED_BYTES_MAX
     }
 
-    /// So little is staged for each receiver that more should come before it is committed.
+    /// True if so little is staged for each receiver that a commit should wait for more.
     pub fn is_thin(&self) -> bool {
         self.bytes < self.receiver_count * PORTION_LEN
     }
 
-    /// A task has its turn, which is over after so much work, in nanoseconds about.
+    /// Starts the turn of a task with these limits.
     pub fn start_turn(&mut self, Budget { work_ns_max, splits }: Budget) {
         self.work_ns = 0;
         self.work_ns_max = work_ns_max;
@@ -186,7 +186,7 @@ impl Staging {
         self.full_at = self.held_bytes_max;
     }
 
-    /// Counts work, in nanoseconds about.
+    /// Counts work, nanoseconds, about.
     #[inline]
     pub fn add_work(&mut self, work_ns: usize) {
         self.work_ns += work_ns;
@@ -195,12 +195,12 @@ impl Staging {
         }
     }
 
-    /// The work of this turn so far, in nanoseconds about.
+    /// The work of this turn so far, nanoseconds, about.
     pub fn work_ns(&self) -> usize {
         self.work_ns + self.bytes / BYTES_PER_NS
     }
 
-    /// The turn is over: others should have theirs.
+    /// True if the turn is over: other tasks are next.
     pub fn is_turn_over(&self) -> bool {
         self.work_ns >= self.work_ns_max
     }
@@ -210,23 +210,24 @@ impl Staging {
         self.add_work(self.work_ns_max.saturating_sub(self.work_ns));
     }
 
-    /// A message that takes so much longer than others needs a turn that may end in its middle.
+    /// True if a message with this much work needs a turn that may end in its middle.
     pub(super) fn is_too_long(&self, work_ns: usize) -> bool {
         !self.splits && work_ns > self.work_ns_max
     }
 
-    /// The turn is over, and may end in the middle of a message.
+    /// True if the turn is over, and may end in the middle of a message.
     pub(super) fn must_split(&self) -> bool {
         self.splits && self.is_turn_over()
     }
 
-    /// So much is held in memory that it has to be committed, in the middle of a message too.
+    /// True if so much is held in memory that it has to be committed, even in the middle of a
+    /// message.
     #[inline]
     pub(super) fn holds_much(&self) -> bool {
         self.held_bytes >= self.held_bytes_max
     }
 
-    /// A connection was found far behind.
+    /// True if a connection was found far behind.
     pub fn has_stalled(&self) -> bool {
         self.stalled.is_some()
     }
@@ -236,7 +237,7 @@ impl Staging {
         self.stalled.take()
     }
 
-    /// Counts what is staged for `conn` for its subscriptions, ahead of the commit.
+    /// Counts the frames staged for `conn` at its subscriptions, before the commit.
     pub fn settle(&mut self, conn: &Conn) {
         if let Some(at) = self.place(conn.slot) {
             add_delivered(self.stages[at].run.take());
@@ -244,7 +245,8 @@ impl Staging {
         self.settle_tallies();
     }
 
-    /// Appends frames for `conn` that are no messages. They are waited for: no policy drops them.
+    /// Appends frames for `conn` that are no messages. The other side waits for them: no policy
+    /// drops them.
     ///
     /// nats: server/client.go `enqueueProto`
     pub fn add_proto(&mut self, conn: &Arc<Conn>, frames: &[u8]) {
@@ -266,8 +268,8 @@ impl Staging {
         }
     }
 
-    /// Appends one message of `bytes` bytes for a subscription; `counted` if it was counted for it
-    /// already.
+    /// Appends one message of `bytes` bytes for a subscription; `counted` if the subscription has
+    /// counted it already.
     #[inline]
     pub(super) fn stage(
         &mut self,
@@ -288,9 +290,9 @@ impl Staging {
         self.bytes += len;
     }
 
-    /// Appends a message for the subscription to which the one before was
-    /// [staged](Staging::stage), and those that follow, until the staging is full. Tells how many
-    /// of the followers, and their bytes.
+    /// Appends a message for the subscription that the last one was [staged](Staging::stage) for,
+    /// and the followers, until the staging is full. Returns the number of followers appended, and
+    /// their bytes.
     #[inline(always)]
     pub(super) fn stage_run<'a>(
         &mut self,
@@ -326,19 +328,19 @@ impl Staging {
         self.bytes += len;
     }
 
-    /// Sees to it that what was appended to the queue of a route is written with the next commit.
+    /// Makes the next commit write the frames appended to the queue of a route.
     pub fn mark(&mut self, route: &Arc<Conn>) {
         self.stage_at(route.slot, || Arc::clone(route));
     }
 
-    /// Where the frames of a connection are, if it has some.
+    /// The stage of a connection, if it has frames.
     #[inline]
     fn place(&self, slot: u32) -> Option<usize> {
         let at = self.by_slot.get(slot as usize).copied().unwrap_or(0);
         (at as usize).checked_sub(1)
     }
 
-    /// The stage of one receiver that it shares with nobody.
+    /// The unshared stage of one receiver.
     #[inline]
     fn stage_at(&mut self, slot: u32, conn: impl FnOnce() -> Arc<Conn>) -> usize {
         match self.place(slot) {
@@ -368,9 +370,9 @@ impl Staging {
         self.used - 1
     }
 
-    /// Hands all frames to their connections, those of `last` at the end: a PONG says that what was
-    /// published before is on its way. If that takes long, what is left is only appended, and
-    /// [`take_unwritten`](Staging::take_unwritten) tells to whom.
+    /// Hands all frames to their connections, those of `last` at the end: a PONG promises that
+    /// everything published before is on its way. If that takes long, the remaining frames are only
+    /// appended; [`take_unwritten`](Staging::take_unwritten) returns their connections.
     pub(super) fn commit(&mut self, counters: &Counters, last: &Arc<Conn>, now: Moment) {
         self.settle_tallies();
         self.tallies.clear();
@@ -427,13 +429,13 @@ impl Staging {
             self.hand_over(at, member, shared_by_all, counters, now);
         }
         if let Some(shared) = shared {
-            // Unless somebody keeps them, there is memory for the next ones.
+            // Unless a queue keeps them, their memory serves the next frames.
             self.stages[at].frames = Arc::into_inner(shared).unwrap_or_default();
         }
     }
 
-    /// Hands the frames of a stage, which may be `shared`, to one of its members: to be written, or
-    /// to be appended if the commit has taken long.
+    /// Hands the frames of a stage, which may be `shared`, to one of its members: writes them, or
+    /// appends them if the commit has taken long.
     #[inline(always)]
     fn hand_over(
         &mut self,
@@ -481,21 +483,21 @@ impl Staging {
         self.held_bytes
     }
 
-    /// Frames were appended that somebody has to write.
+    /// True if appended frames have to be written.
     pub fn has_unwritten(&self) -> bool {
         !self.unwritten.is_empty()
     }
 
-    /// The connections that this turn has appended frames for without writing them. Who commits has
-    /// to have them [written](Staging::write).
+    /// The connections with frames that this turn has appended and not written. The caller has to
+    /// [write](Staging::write) them.
     pub fn take_unwritten(&mut self) -> Vec<Unwritten> {
         std::mem::take(&mut self.unwritten)
     }
 
-    /// Writes what was appended.
+    /// Writes the appended frames of a connection.
     pub fn write(&mut self, Unwritten { conn, len }: &Unwritten) {
         self.add_work(write_ns(*len));
-        // What becomes of it is no news of these frames: they were counted when they were appended.
+        // The result does not matter: these frames were counted when they were appended.
         conn.send(b"", 0, 0, &self.policy);
     }
 
@@ -512,7 +514,7 @@ fn held_bytes_max(policy: &Policy) -> usize {
     HELD_BYTES_MAX.min(policy.pending_bytes_max / HELD_SHARE)
 }
 
-/// What it takes to write so many bytes to a socket, in nanoseconds about.
+/// Time to write so many bytes to a socket, nanoseconds, about.
 fn write_ns(len: usize) -> usize {
     WRITE_NS + len / BYTES_PER_NS + len.saturating_sub(FRESH_LEN_MIN) / FRESH_BYTES_PER_NS
 }

@@ -1,20 +1,21 @@
-//! `Tails`: what follows the head of a frame: as it came, or made where that cannot be passed on.
+//! `Tails`: the bytes after the head of a frame: those of the publication, or rewritten ones where
+//! these do not fit.
 
 use crate::codec::encoder;
 use crate::parser::{Publish, Tail};
 
 /// The parts of frames that all receivers share.
 pub(super) struct Tails<'a> {
-    /// Behind the head of MSG; of HMSG if `with_header`.
+    /// The tail of MSG; of HMSG if `with_header`.
     pub(super) tail: &'a [u8],
     pub(super) with_header: bool,
     pub(super) bytes: u64,
-    /// Behind the head of MSG for receivers that take no headers, and its bytes.
+    /// The tail of MSG for receivers without headers, and the bytes of the message.
     pub(super) headless: Option<(&'a [u8], u64)>,
 }
 
 impl<'a> Tails<'a> {
-    /// The tails of a publication, made in `rewritten` where what came cannot be passed on.
+    /// The tails of a publication, in `rewritten` where its own cannot be passed on.
     #[inline(always)]
     pub(super) fn new(publish: &'a Publish<'a>, rewritten: &'a mut Vec<u8>) -> Tails<'a> {
         if !publish.tail.is_empty() && publish.header_len.is_none() {
@@ -23,13 +24,13 @@ impl<'a> Tails<'a> {
         Tails::made(publish, rewritten)
     }
 
-    /// The tail of a publication without headers, as it came.
+    /// The unchanged tail of a publication without headers.
     #[inline(always)]
     pub(super) fn passed_on(tail: Tail<'a>) -> Tails<'a> {
         Tails { tail: tail.text, with_header: false, bytes: tail.len as u64, headless: None }
     }
 
-    /// Those of a publication with headers, or whose tail cannot be passed on.
+    /// The tails of a publication with headers, or with a tail that cannot be passed on.
     fn made(publish: &'a Publish<'a>, rewritten: &'a mut Vec<u8>) -> Tails<'a> {
         let with_header = publish.header_len.is_some();
         let bytes = publish.len() as u64;

@@ -1,4 +1,4 @@
-//! Who gets a publication, and in which bytes.
+//! The receivers of publications, and the bytes of their frames.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ impl Bench {
         one
     }
 
-    /// Delivers what this PUB or HPUB says, and tells whether it reached anybody.
+    /// Delivers this PUB or HPUB; true if it reached a receiver.
     fn publish(&mut self, conn: &Arc<Conn>, echo: bool, line: &str) -> bool {
         let reached = parsed(line, |publish| {
             let account = self.registry.global();
@@ -74,7 +74,7 @@ impl Bench {
         reached
     }
 
-    /// Stages what these PUBs and HPUBs say, those in a row together.
+    /// Stages these PUBs and HPUBs, those in a row together.
     fn stage(&mut self, conn: &Arc<Conn>, echo: bool, text: &str) {
         let account = self.registry.global();
         let parser = Parser::new(RULES);
@@ -86,13 +86,13 @@ impl Bench {
         assert!(input.is_empty(), "{text} is no publication");
     }
 
-    /// What a connection got since the last call.
+    /// The bytes of a connection since the last call.
     fn take(&self, conn: &Conn) -> String {
         String::from_utf8(self.wires[&conn.cid.0].take()).unwrap()
     }
 }
 
-/// What went wrong: an answer staged beside messages was dropped with them.
+/// Regression: an answer staged beside messages was dropped with them.
 #[test]
 fn what_is_told_goes_out_although_the_messages_beside_it_are_dropped() {
     let options = Options { max_pending: 1000, no_fast_producer_stall: true, ..Options::default() };
@@ -110,7 +110,7 @@ fn what_is_told_goes_out_although_the_messages_beside_it_are_dropped() {
     assert_eq!((conn.received().out_msgs, bench.delivery.counters.out_msgs.load()), (0, 0));
 }
 
-/// What this PUB or HPUB says.
+/// Parses this PUB or HPUB.
 fn parsed<T>(line: &str, then: impl FnOnce(&Publish<'_>) -> T) -> T {
     let mut parser = Parser::new(RULES);
     match parser.next(line.as_bytes()).unwrap() {
@@ -146,7 +146,7 @@ fn holes_count_as_staged() {
         bench.subscribe(receiver, &format!("a {sid}"));
     }
     let row = |count| "PUB a 2\r\nhi\r\n".repeat(count);
-    // The first row shows that it is worth it.
+    // The first row shows that bundles are worth it.
     bench.stage(&publisher, true, &row(8));
     bench.delivery.commit(&publisher);
     receivers.iter().for_each(|receiver| drop(bench.take(receiver)));
@@ -184,7 +184,7 @@ fn headers_go_only_to_who_takes_them() {
     bench.publish(&publisher, true, "HPUB a  12 012\r\nNATS/1.0\r\n\r\n\r\n");
     assert_eq!(bench.take(&plain), "MSG a 1 0\r\n\r\n");
     assert_eq!(bench.take(&headed), "HMSG a 2 12 012\r\nNATS/1.0\r\n\r\n\r\n");
-    // Bytes are those that arrive: headers count only for who gets them.
+    // The bytes that arrive count: headers only for clients that get them.
     assert_eq!((plain.received().out_bytes, headed.received().out_bytes), (2, 14 + 12));
 }
 
@@ -324,14 +324,15 @@ fn what_is_staged_is_bounded_by_what_may_wait() {
     assert!(!bench.delivery.staging.is_full());
 }
 
-/// The lines of frames, as two subscriptions of one connection get a message in either order.
+/// The sorted lines of frames, because two subscriptions of one connection get a message in either
+/// order.
 fn sorted(text: &str) -> Vec<&str> {
     let mut lines: Vec<_> = text.split_inclusive("\r\n").collect();
     lines.sort_unstable();
     lines
 }
 
-/// Whatever some receivers share, each gets what it would have got alone, in order.
+/// Each receiver gets the same bytes in the same order, alone or with a shared stage.
 #[test]
 fn what_is_staged_for_many_at_once_is_what_each_of_them_gets() {
     const PATTERNS: [&str; 7] = ["a.x", "a.*", "*.x", ">", "a.y", "b.*", "*.y"];
@@ -409,8 +410,8 @@ fn short(work_ns_max: usize) -> Budget {
     Budget { work_ns_max, splits: true }
 }
 
-/// What went wrong: a subject that led through 32,768 branches and to nobody staged nothing, and so
-/// a read with 2,000 of them was one turn of two seconds.
+/// Regression: a subject that led through 32,768 branches and to no receiver staged nothing, so a
+/// read with 2,000 of them was one turn of two seconds.
 #[test]
 fn what_takes_long_ends_a_turn_although_nothing_is_staged() {
     let mut bench = Bench::new();
@@ -432,7 +433,7 @@ fn what_takes_long_ends_a_turn_although_nothing_is_staged() {
     assert!(!over(&mut bench, &format!("PUB {subject}.c 2\r\nhi\r\n")), "it is in the cache now");
 }
 
-/// What went wrong: a message for one member of each of thousands of groups counted as nothing.
+/// Regression: a message for one member of each of thousands of groups counted as no work.
 #[test]
 fn groups_count_as_work() {
     const COUNT: usize = 1_000;
@@ -448,8 +449,8 @@ fn groups_count_as_work() {
     }
 }
 
-/// A message goes to any number of subscriptions of one client: no turn takes all of them, no
-/// memory is needed for all of them, each gets it once, and who is gone by then does not get it.
+/// A message may have any number of subscriptions of one client: no turn handles all of them, they
+/// are never all in memory, each gets the message once, and those removed meanwhile get none.
 #[test]
 fn a_message_to_many_is_delivered_in_several_turns() {
     const COUNT: usize = 200;
@@ -504,7 +505,7 @@ fn a_message_to_many_is_delivered_in_several_turns() {
     assert_eq!(got.len(), COUNT, "all but one, and one of the group");
 }
 
-/// What went wrong: a message of 1 MB to 2,000 subscriptions of one client took 4 GB.
+/// Regression: a message of 1 MB to 2,000 subscriptions of one client took 4 GB.
 #[test]
 fn what_one_message_holds_is_bounded() {
     let mut bench = Bench::with(Options { max_pending: 1 << 20, ..Options::default() });
@@ -519,7 +520,7 @@ fn what_one_message_holds_is_bounded() {
     assert_eq!(bench.take(&reader).matches("MSG a ").count(), 200);
 }
 
-/// What went wrong: a PUB to thousands was written to all of them before anybody else had a turn.
+/// Regression: a PUB to thousands was written to all of them before another task had a turn.
 #[test]
 fn a_commit_that_takes_long_leaves_writes_to_further_turns() {
     const COUNT: usize = 3_000;
@@ -535,7 +536,7 @@ fn a_commit_that_takes_long_leaves_writes_to_further_turns() {
     assert!((10..COUNT * 3 / 4).contains(&count), "{count}");
     let is_queued = |conn: &Arc<Conn>| conn.received().out_msgs == 1;
     assert!(receivers.iter().all(is_queued), "the others have it in their queues by then");
-    // Whoever sends next writes all, in order.
+    // The next sender writes all of it, in order.
     let next = got.iter().position(String::is_empty).unwrap();
     receivers[next].send(b"PONG\r\n", 0, 0, &bench.delivery.settings.policy);
     got[next] = bench.take(&receivers[next]);

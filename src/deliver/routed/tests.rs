@@ -1,4 +1,4 @@
-//! Delivery to, from and beside other servers.
+//! Delivery to other servers and from them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::sublist::cursor::Cursor;
 
 const QUIET: &[u8] = b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";
 
-/// A route without a machine: what is announced to it and sent to it stays on its wire.
+/// A route without a machine: its frames stay on its wire.
 struct FakeRoute {
     conn: Arc<Conn>,
     wire: Arc<Taken>,
@@ -37,7 +37,7 @@ impl FakeRoute {
         link
     }
 
-    /// The other server is interested.
+    /// Adds interest of the other server.
     fn wants(&self, bench: &Bench, subject: &str, queue: Option<(&str, u32)>) -> Subscription {
         let name = queue.map(|(name, _)| name.as_bytes());
         let weight = queue.map_or(1, |(_, weight)| weight);
@@ -47,7 +47,7 @@ impl FakeRoute {
         subscription
     }
 
-    /// What it got since the last call, line ends shown as bars.
+    /// Its bytes since the last call, line ends shown as bars.
     fn text(&self) -> String {
         String::from_utf8(self.wire.take()).unwrap().replace("\r\n", "|")
     }
@@ -67,7 +67,7 @@ fn got(bench: &Bench, at: usize) -> String {
     String::from_utf8(bench.take(at)).unwrap().replace("\r\n", "|")
 }
 
-/// Has a message from another server delivered.
+/// Delivers a message from another server.
 fn routed(bench: &mut Bench, from: &FakeRoute, text: &str) {
     let rules = RouteRules {
         max_control_line: 65536,
@@ -138,8 +138,8 @@ fn members_are_chosen_by_their_number_wherever_they_are() {
     assert_eq!(count(&mut bench), [0, 0, 600]);
 }
 
-/// Members of a group stand beside plain subscriptions: a row of messages must not make receivers
-/// of each message of them.
+/// Members of a group stand beside plain subscriptions: in a row of messages they must not get each
+/// message.
 #[test]
 fn a_row_reaches_one_member_each_of_a_group_that_is_partly_elsewhere() {
     const MEMBERS: usize = 20;
@@ -198,7 +198,7 @@ fn a_group_without_members_here_is_served_by_another_server() {
     assert_eq!((from.text().as_str(), other.text().as_str()), ("", "RMSG $G a + re q 1|x|"));
 }
 
-/// The server that sent it may have chosen this one among its own members.
+/// The sending server may have chosen this one among its own members.
 #[test]
 fn a_group_that_nobody_else_has_goes_back_to_where_it_came_from() {
     let mut bench = bench(1);
@@ -212,7 +212,7 @@ fn a_group_that_nobody_else_has_goes_back_to_where_it_came_from() {
     assert_eq!(got(&bench, 0), "MSG a 1 2|hi|HMSG a 1 re 12 13|NATS/1.0||x|");
 }
 
-/// Nobody here takes it although there are members: it is passed on once, and then no more.
+/// All members here refuse it: it is passed on once, and then no more.
 #[test]
 fn what_is_refused_everywhere_ends() {
     let mut bench = bench(1);

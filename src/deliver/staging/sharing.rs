@@ -1,6 +1,7 @@
-//! Sharing: receivers of one match get a message staged once, as long as they all get the same.
+//! Sharing: stages a message once for several receivers of a match, as long as their frames are the
+//! same.
 //!
-//! Where it goes is planned once for many messages; [`staging`](super) draws it.
+//! A plan serves many messages; [`staging`](super) has a drawing.
 
 use std::sync::Arc;
 
@@ -10,20 +11,20 @@ use crate::deliver::staging::stage::{HOLE_LEN, Member, Receivers};
 use crate::deliver::staging::{APPEND_NS, SETTLE_NS, Staging};
 use crate::sublist::Entry;
 
-/// Where in the staging the frames of some [`Receivers`] go.
+/// The stages for the frames of some [`Receivers`].
 #[derive(Default)]
 pub(in crate::deliver) struct Plan {
-    /// That of the staging for which it is true.
+    /// The version of the staging that it is valid for.
     version: u64,
     stages: SmallVec<[u32; 2]>,
     tally: usize,
-    /// Some have frames with holes for other sids: each must be given its own.
+    /// True if some have frames with holes for other sids: then each gets its own frames.
     differs: bool,
 }
 
 impl Staging {
-    /// Appends one message of `bytes` bytes for all `receivers`, whose sids are in the `head`, or
-    /// follow it if they are their own. False if it has to be staged for each.
+    /// Appends one message of `bytes` bytes for all `receivers`. Their sid is in the `head`, or
+    /// follows it if each has its own. False if the message has to be staged for each.
     #[inline]
     pub(in crate::deliver) fn stage_alike(
         &mut self,
@@ -54,8 +55,7 @@ impl Staging {
         true
     }
 
-    /// Finds out where the frames of these receivers go, and makes them so that nobody else gets
-    /// them.
+    /// Finds the stages of these receivers, and splits those shared with others.
     #[cold]
     fn plan(&mut self, receivers: &Receivers, plan: &mut Plan, own_sids: bool) {
         plan.stages.clear();
@@ -92,8 +92,8 @@ impl Staging {
         self.tallies.push((Arc::clone(receivers), 0));
     }
 
-    /// Has the holes in the frames of these receivers filled with their sids; false if there are
-    /// some already that other subscriptions of theirs fill.
+    /// Makes the sids of these receivers fill the holes in their frames; false if other
+    /// subscriptions of theirs fill some already.
     fn set_fillers(&mut self, receivers: &Receivers, stages: &[u32]) -> bool {
         let filler = |member: &Member| {
             let at = receivers.binary_search_by_key(&member.conn.slot, |one| one.slot);
@@ -114,8 +114,8 @@ impl Staging {
         true
     }
 
-    /// Moves those of `slots` that are in a shared stage into one of their own, with a copy of what
-    /// was staged for all.
+    /// Moves those of `slots` that are in a shared stage into one of their own, with a copy of the
+    /// frames so far.
     #[cold]
     pub(super) fn split(&mut self, from: usize, slots: impl Iterator<Item = u32>) -> usize {
         let to = self.new_stage(std::iter::empty());

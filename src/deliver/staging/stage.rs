@@ -1,4 +1,4 @@
-//! `Stage`: the frames of one receiver, or of some that get the same, and who they are.
+//! `Stage`: the frames of one receiver, or of several with the same frames, and these receivers.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,25 +12,25 @@ use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, Sent};
 use crate::sublist::Entry;
 
-/// What a hole takes in memory.
+/// Memory of a hole.
 pub(super) const HOLE_LEN: usize = size_of::<u32>();
 
-/// The frames of one receiver, or of some that get the same.
+/// The frames of one receiver, or of several with the same frames.
 #[derive(Default)]
 pub(super) struct Stage {
     pub(super) members: SmallVec<[Member; 1]>,
     pub(super) frames: Vec<u8>,
-    /// Where in `frames` the sid of each receiver is missing.
+    /// Positions in `frames` where the sid of each receiver is missing.
     pub(super) holes: Vec<u32>,
-    /// Where in `frames` there is something else than messages, if those may be dropped. Only one
-    /// connection gets it.
+    /// Ranges of `frames` that are no messages, for a stage whose messages may be dropped. Such a
+    /// stage has one member.
     pub(super) protos: Vec<Range<usize>>,
     pub(super) msgs: u64,
     pub(super) bytes: u64,
-    /// The subscription of the last frames and how many there were: they are counted in one go.
-    /// Not for what is in the tallies.
+    /// The subscription of the last frames and their number, to count them at once. Frames in the
+    /// tallies are not part of it.
     pub(super) run: Option<(Subscription, u64)>,
-    /// While a plan is made: how many of its receivers are here.
+    /// While a plan is made: the number of its receivers here.
     pub(super) wanted: usize,
 }
 
@@ -41,20 +41,19 @@ pub(super) struct Member {
     pub(super) filler: Option<Subscription>,
 }
 
-/// Receivers of one match that get the same frames, but for the sid perhaps. All are connections of
-/// their own.
+/// Receivers of one match with the same frames, except perhaps the sid. Each is another connection.
 pub(in crate::deliver) type Receivers = Arc<[Receiver]>;
 
 /// One of them.
 pub(in crate::deliver) struct Receiver {
     pub(in crate::deliver) subscription: Subscription,
     pub(in crate::deliver) slot: u32,
-    /// Where its head is in those of the match.
+    /// The range of its head in those of the match.
     pub(in crate::deliver) head: (u32, u32),
 }
 
 impl Stage {
-    /// Appends a message of `bytes` bytes, given in pieces. Tells how long its frame is.
+    /// Appends a message of `bytes` bytes, given in pieces. Returns the length of its frame.
     #[inline(always)]
     pub(super) fn append<const N: usize>(&mut self, pieces: [&[u8]; N], bytes: u64) -> usize {
         let len = pieces.iter().map(|piece| piece.len()).sum();
@@ -88,7 +87,7 @@ impl Stage {
         filled
     }
 
-    /// Hands over only what is no message: the messages were dropped.
+    /// Sends only the frames that are no messages: the messages were dropped.
     #[cold]
     pub(super) fn send_protos(&self, conn: &Conn, policy: &Policy, counters: &Counters) -> Sent {
         let protos: Vec<_> = self.protos.iter().map(|range| &self.frames[range.clone()]).collect();
@@ -107,7 +106,7 @@ pub(super) fn add_delivered(run: Option<(Subscription, u64)>) {
 pub(super) fn count(sent: Sent, kind: Kind, msgs: u64, bytes: u64, counters: &Counters) {
     match sent {
         Sent::Dropped if kind == Kind::System => counters.count_slow(kind, true),
-        // What services are asked has left nobody.
+        // Requests to services do not leave the server.
         Sent::Done | Sent::Appended if kind == Kind::System => {}
         Sent::Done | Sent::Appended | Sent::Stall => {
             counters.out_msgs.add(msgs);
