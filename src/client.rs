@@ -1,14 +1,14 @@
-//! `Client`: the machine behind one client connection. Ops and times in, frames into the staging.
+//! `Client`: the machine of one client connection. Ops and times in, frames into the staging.
 //!
 //! ```text
 //!   ExpectConnect -- CONNECT ok, or another op where there is a no_auth_user --> Open
 //!   Open           --  CONNECT ok: another user, other options                --> Open
 //! ```
 //!
-//! Where no credentials are asked for, a client is open from the start. Nobody is open who was not
-//! admitted: what a client may do is known only there.
+//! A server without credentials admits each client at the start. Only `Open` holds a user and its
+//! permissions, so no client without one can be open.
 //!
-//! An error that ends the connection is returned; one that does not is written and forgotten.
+//! Fatal errors are returned; others are sent as `-ERR` and the connection stays open.
 //! nats: server/client.go `processSub`, `processUnsub`, `processInboundClientMsg`, `processPing`,
 //! `processPingTimer`
 
@@ -56,7 +56,7 @@ pub struct Client {
     registry: Arc<Registry>,
     conn: Arc<Conn>,
     state: State,
-    /// `None` while there is nothing of it.
+    /// `None` while all of it is empty.
     rare: Option<Box<Rare>>,
     pings: ClientPings,
     asked: Asked,
@@ -65,13 +65,13 @@ pub struct Client {
 }
 
 enum State {
-    /// Who it is has to be decided first: by CONNECT, or by the first op without it.
+    /// Waits for a user: from CONNECT, or from the first op without it.
     ExpectConnect,
-    /// Everything is accepted that was given to this user.
+    /// Accepts everything that this user may do.
     Open(Admitted),
 }
 
-/// The user that a client has become, as far as its ops ask for it.
+/// The user of a client, as its ops need it.
 struct Admitted {
     account: Arc<Account>,
     permissions: Option<Arc<Permissions>>,
@@ -81,14 +81,14 @@ struct Admitted {
 enum Greeting {
     /// CONNECT may still come.
     ExpectConnect,
-    /// CONNECT has come, or somebody became `no_auth_user` without it. After the first PING an INFO
-    /// is due.
+    /// CONNECT has come, or the client became `no_auth_user` without it. After the first PING an
+    /// INFO is due.
     ExpectPing,
     /// That INFO is out, too, or the client takes none.
     Done,
 }
 
-/// What a client may publish.
+/// The publications allowed on a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Allowed {
     /// Any message on the subject, if it has no reply.
@@ -97,7 +97,7 @@ enum Allowed {
     Once,
 }
 
-/// What stays of a CONNECT, besides what its connection shows of it and is not [`Rare`].
+/// The options of CONNECT that are neither shown by the connection nor [`Rare`].
 struct Asked {
     verbose: bool,
     pedantic: bool,
@@ -108,30 +108,30 @@ struct Asked {
     takes_info: bool,
 }
 
-/// What most clients have nothing of, or only at their end.
+/// State that most clients do not have, or only at their end.
 #[derive(Default)]
 struct Rare {
-    /// What it has to sign; empty if nobody signs here.
+    /// Text that it has to sign; empty if no user has an nkey.
     nonce: Box<str>,
-    /// What it came with last; the next CONNECT is laid over it.
+    /// Its last credentials; the next CONNECT overlays them.
     credentials: Option<Box<Credentials>>,
-    /// What it has ended, or begun anew, without.
+    /// Its subscriptions from before its end, or before another CONNECT.
     leaving: Option<Leaving>,
-    /// As long as it is not over, messages may come for what it has unsubscribed from.
+    /// Until it is over, messages may come for removed subscriptions.
     grace: Option<Grace>,
-    /// The answer that it waits to give.
+    /// The answer that waits.
     owed: Option<Answer>,
     /// The CONNECT whose credentials are being checked.
     login: Option<Box<Login<Connect>>>,
 }
 
-/// What a client is subscribed to no more, as far as its account still lists it.
+/// Former subscriptions of a client that its account still lists.
 struct Leaving {
     account: Arc<Account>,
     subscriptions: Subscriptions,
 }
 
-/// An answer behind which nothing comes for what was unsubscribed before.
+/// An answer after which no message comes for a subscription removed before.
 ///
 /// nats-differs: there, `+OK` is written before UNSUB takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +143,7 @@ enum Answer {
 }
 
 impl Client {
-    /// The machine of a new connection. `nonce` is what INFO asks it to sign, or empty.
+    /// The machine of a new connection. `nonce` is the text to sign in INFO, or empty.
     pub fn new(
         registry: Arc<Registry>,
         conn: Arc<Conn>,
@@ -366,7 +366,7 @@ impl Machine for Client {
         match error {
             ProtoErr::AuthorizationViolation => self.log_refusal(),
             ProtoErr::AuthenticationTimeout => conn_event!(DEBUG, &self.conn, "{error}"),
-            // It was logged with what the client said.
+            // It was logged with the text of the client.
             ProtoErr::ErrReceived => {}
             ProtoErr::StaleConnection => {
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
@@ -380,7 +380,7 @@ impl Machine for Client {
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)
     }
 
-    /// Nobody delivers to its subscriptions any more, which [`forget`](Machine::forget) removes.
+    /// No message goes to its subscriptions any more; [`forget`](Machine::forget) removes them.
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
         conn_event!(DEBUG, &self.conn, "Client connection closed: {}", reason.as_str());
         let account = Arc::clone(self.account(&delivery.settings));
@@ -420,7 +420,7 @@ impl Machine for Client {
 }
 
 impl Client {
-    /// Has it subscribed to nothing any more. What it had is listed until it is
+    /// Ends all its subscriptions. The account lists them until they are
     /// [forgotten](Machine::forget).
     fn leave(&mut self) {
         let subscriptions = std::mem::take(&mut *self.conn.subscriptions());
@@ -432,7 +432,7 @@ impl Client {
         }
     }
 
-    /// Forgets a piece of what a second CONNECT has ended.
+    /// Removes a batch of the subscriptions that a second CONNECT has ended.
     fn forget_on(&mut self, delivery: &mut Delivery) -> Left {
         let left = self.forget(delivery);
         if left == Left::Nothing {
@@ -441,7 +441,7 @@ impl Client {
         left
     }
 
-    /// Goes on with what it is waiting for.
+    /// Goes on with the work that it waits for.
     #[cold]
     fn go_on(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
         let Some(rare) = &mut self.rare else { return Ok(Left::Nothing) };
@@ -470,7 +470,8 @@ impl Client {
         }
     }
 
-    /// Who the client is. Its parser gives it [`Op::BeforeConnect`] before anything that asks.
+    /// The user of the client. The parser returns [`Op::BeforeConnect`] before any op that needs
+    /// it.
     #[inline]
     fn admitted(&self) -> Result<&Admitted, ProtoErr> {
         match &self.state {
@@ -479,7 +480,8 @@ impl Client {
         }
     }
 
-    /// A subscription is gone or has a limit, and others may have matched it before.
+    /// Begins a grace period: a subscription is removed or has a new limit, and other workers may
+    /// have matched it before.
     fn begin_grace(&mut self, delivery: &Delivery) {
         match delivery.turn.grace() {
             Some(grace) => self.rare.get_or_insert_default().grace = Some(grace),
@@ -496,7 +498,8 @@ impl Client {
         }
     }
 
-    /// Gives an answer, now or when what it had subscribed to is gone and the grace period over.
+    /// Writes an answer, now or once the former subscriptions are removed and the grace period is
+    /// over.
     fn answer(&mut self, answer: Answer, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         if let Some(rare) = &mut self.rare
             && rare.leaving.is_some()
@@ -538,7 +541,7 @@ impl Client {
         Ok(())
     }
 
-    /// Whether the client may publish this, and what else with it, or why not.
+    /// Checks that the client may publish this, and returns how far that holds for other messages.
     fn check_publish(
         &self,
         admitted: &Admitted,
@@ -668,7 +671,8 @@ impl Client {
                 conn_event!(TRACE, &self.conn, "<-> [DELSUB {}]", String::from_utf8_lossy(sid));
             }
         }
-        // Also behind one that was at its limit: others may have counted earlier messages for it.
+        // Also for a subscription at its limit: other workers may have counted earlier messages for
+        // it.
         self.begin_grace(delivery);
         self.vouch(delivery)
     }
@@ -686,7 +690,7 @@ impl Client {
         }
     }
 
-    /// The `+OK` of what has begun a grace period.
+    /// Writes the `+OK` of an op that has begun a grace period.
     fn vouch(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         if self.asked.verbose {
             self.answer(Answer::Ok, delivery)?;
@@ -719,7 +723,7 @@ impl Client {
 }
 
 impl Admitted {
-    /// Whether a publication may be denied at all. Most are not worth a call: all reserved subjects
+    /// True if a publication may be denied at all. Most are not worth a call: all reserved subjects
     /// begin with one of these two.
     #[inline]
     fn is_publish_checked(&self, publish: &Publish<'_>) -> bool {
@@ -729,7 +733,7 @@ impl Admitted {
 }
 
 impl Rare {
-    /// There is nothing of it any more.
+    /// True if all of it is empty.
     fn is_over(&self) -> bool {
         let Rare { nonce, credentials, leaving, grace, owed, login } = self;
         nonce.is_empty()

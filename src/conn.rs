@@ -1,8 +1,8 @@
-//! `Conn`: the face that a connection shows to others.
+//! `Conn`: the shared part of a connection.
 //!
-//! Holds what several tasks touch: the outbound queue and its flushing, the waker of the owning
-//! task, counters, subscriptions, and what monitoring shows. The socket is behind [`Wire`], so
-//! nothing here does I/O by itself. `conn/flow.rs` says who writes to it, and when.
+//! Holds everything that several tasks use: the outbound queue and its flushing, the waker of the
+//! owning task, counters, subscriptions, and facts for monitoring. The socket is behind [`Wire`],
+//! so nothing here does I/O by itself. `conn/flow.rs` explains the writing.
 //! nats: server/client.go `client`
 
 mod about;
@@ -35,39 +35,40 @@ pub use crate::conn::about::About;
 pub(crate) use crate::conn::event::conn_event;
 pub use crate::conn::flow::{Flushed, Progress, Sent, Wire};
 
-/// One connection, as its own task, publishers and monitoring share it.
+/// One connection, shared by its own task, publishers and monitoring.
 pub struct Conn {
     /// Unique within the server's run.
     pub cid: Cid,
-    /// Who is at the other end.
+    /// The kind of its other side.
     pub kind: Kind,
-    /// Position in the tables of staging; free again when the last reference to the `Conn` is gone.
+    /// Position in the tables of staging; free again once the last reference to the `Conn` is
+    /// dropped.
     pub slot: u32,
     free_slots: Arc<FreeSlots>,
-    /// When it was accepted.
+    /// The time of its accept.
     pub start: Moment,
-    /// What it published: messages and their bytes.
+    /// Messages that it has published.
     pub in_msgs: Counter,
-    /// See `in_msgs`.
+    /// The bytes of these messages.
     pub in_bytes: Counter,
     /// Address and port of the other side; a `SocketAddr` would take 12 bytes more.
     remote: Option<(IpAddr, u16)>,
     last_activity: AtomicU64,
     /// Nanoseconds; 0 while unknown.
     rtt: AtomicU64,
-    /// It takes HMSG.
+    /// True if it takes HMSG.
     headers: AtomicBool,
-    /// Its user has an allowance to answer.
+    /// True if its user has `allow_responses`.
     answers: AtomicBool,
-    /// It is a route that carries one account only.
+    /// True for a route that carries one account only.
     dedicated: AtomicBool,
     /// `closed` of the flow, readable without its lock.
     is_closed: AtomicBool,
-    /// It is a route whose other side gives no sign of life.
+    /// True for a route whose other side gives no sign of life.
     is_silent: AtomicBool,
-    /// Monitoring wants its RTT.
+    /// True if monitoring wants its round trip time.
     rtt_wanted: AtomicBool,
-    /// The client has to be told that INFO has changed.
+    /// True if settings or INFO have changed.
     news: AtomicBool,
     flow: Mutex<Flow, { rank::FLOW }>,
     state: Mutex<State, { rank::STATE }>,
@@ -77,24 +78,24 @@ pub struct Conn {
 // between two tasks, which are aligned to 128. One word more costs some 130 for each connection.
 const _: () = assert!(size_of::<Conn>() <= 216);
 
-/// What it subscribed to, and what its user may do.
+/// The subscriptions, and the permissions of the user.
 #[derive(Default)]
 struct State {
     subscriptions: Subscriptions,
-    /// `None` may do everything.
+    /// `None` for a user that may do everything.
     access: Option<Box<Access>>,
 }
 
-/// What a connection has got, for monitoring.
+/// The output of a connection, for monitoring.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Received {
     /// Messages delivered to it.
     pub out_msgs: u64,
     /// Their bytes.
     pub out_bytes: u64,
-    /// Bytes that wait for it.
+    /// Bytes that wait in its queue.
     pub pending_bytes: usize,
-    /// How often publishers paused because of it.
+    /// Pauses of publishers because of it.
     pub stalls: u64,
 }
 
@@ -102,11 +103,11 @@ pub struct Received {
 pub struct Slot {
     /// The number.
     pub number: u32,
-    /// Where it is given back to.
+    /// The list that takes it back.
     pub(crate) free: Arc<FreeSlots>,
 }
 
-/// Slots of connections that are gone.
+/// Slots of ended connections.
 pub(crate) type FreeSlots = Mutex<Vec<u32>, { rank::FREE_SLOTS }>;
 
 impl Drop for Conn {
@@ -116,7 +117,7 @@ impl Drop for Conn {
 }
 
 impl Conn {
-    /// A connection nobody has written to yet.
+    /// A new connection.
     pub fn new(
         cid: Cid,
         kind: Kind,
@@ -153,22 +154,22 @@ impl Conn {
         self.remote.map(SocketAddr::from)
     }
 
-    /// Its number, if it is of that kind: the log has a word for that of each.
+    /// Its number, if it is of that kind: the log shows a client's as `cid`, a route's as `rid`.
     pub(crate) fn number_as(&self, kind: Kind) -> Option<u64> {
         (self.kind == kind).then_some(self.cid.0)
     }
 
-    /// It is a route whose other side gives no sign of life: others are to be preferred.
+    /// True for a route whose other side gives no sign of life: others are preferred.
     pub fn is_silent(&self) -> bool {
         self.is_silent.load(Ordering::Relaxed)
     }
 
-    /// Notes whether its other side gives no sign of life.
+    /// Stores whether its other side gives no sign of life.
     pub fn set_silent(&self, silent: bool) {
         self.is_silent.store(silent, Ordering::Relaxed);
     }
 
-    /// What it has got so far.
+    /// Its output so far.
     pub fn received(&self) -> Received {
         let flow = self.flow.lock();
         Received {
@@ -179,39 +180,39 @@ impl Conn {
         }
     }
 
-    /// What it has got and published so far.
+    /// Its traffic in both directions so far.
     pub fn traffic(&self) -> Traffic {
         let Received { out_msgs, out_bytes, .. } = self.received();
         let (in_msgs, in_bytes) = (self.in_msgs.load(), self.in_bytes.load());
         Traffic { in_msgs, in_bytes, out_msgs, out_bytes }
     }
 
-    /// It takes HMSG.
+    /// True if it takes HMSG.
     pub fn headers(&self) -> bool {
         self.headers.load(Ordering::Relaxed)
     }
 
-    /// Notes whether it takes HMSG.
+    /// Stores whether it takes HMSG.
     pub fn set_headers(&self, headers: bool) {
         self.headers.store(headers, Ordering::Relaxed);
     }
 
-    /// It is a route that carries one account only, which its lines do not name.
+    /// True for a route that carries one account only, which its lines do not name.
     pub fn is_dedicated(&self) -> bool {
         self.dedicated.load(Ordering::Relaxed)
     }
 
-    /// Notes that it carries one account only.
+    /// Marks a route that carries one account only.
     pub fn set_dedicated(&self) {
         self.dedicated.store(true, Ordering::Relaxed);
     }
 
-    /// When it was last sent a message, or sent one itself, or changed its interest.
+    /// The time of its last message in either direction, or change of interest.
     pub fn last_activity(&self) -> Moment {
         Moment(self.last_activity.load(Ordering::Relaxed))
     }
 
-    /// Notes that a message or a change of interest has passed.
+    /// Stores the time of a message or a change of interest.
     pub fn set_last_activity(&self, now: Moment) {
         self.last_activity.store(now.0, Ordering::Relaxed);
     }
@@ -221,7 +222,7 @@ impl Conn {
         self.rtt.load(Ordering::Relaxed)
     }
 
-    /// Notes a measured round trip time.
+    /// Stores a measured round trip time.
     pub fn set_rtt(&self, nanos: u64) {
         self.rtt.store(nanos.max(1), Ordering::Relaxed);
     }
@@ -233,19 +234,19 @@ impl Conn {
         }
     }
 
-    /// For the owning task: whether a PING was asked for since the last call.
+    /// For the owning task: true if a PING was requested since the last call.
     pub fn take_rtt_wanted(&self) -> bool {
         self.rtt_wanted.load(Ordering::Relaxed) && self.rtt_wanted.swap(false, Ordering::Relaxed)
     }
 
-    /// Asks the owning task to tell its client that INFO has changed.
+    /// Wakes the owning task because settings or INFO have changed.
     pub fn bring_news(&self) {
         if !self.news.swap(true, Ordering::Relaxed) {
             self.wake();
         }
     }
 
-    /// For the owning task: whether INFO was asked for since the last call.
+    /// For the owning task: true if settings or INFO have changed since the last call.
     pub fn take_news(&self) -> bool {
         self.news.load(Ordering::Relaxed) && self.news.swap(false, Ordering::Relaxed)
     }
@@ -255,8 +256,8 @@ impl Conn {
         self.state.lock().map(|state| &mut state.subscriptions)
     }
 
-    /// Its subscriptions, in no order. They are looked up in pieces, since there may be many; so if
-    /// some go meanwhile, another one may be listed twice.
+    /// Its subscriptions, in no order. They are read in pieces, because there may be many; so if
+    /// some are removed meanwhile, another one may be listed twice.
     pub fn list_subscriptions(&self) -> impl Iterator<Item = Subscription> {
         let mut walk = Walk::new();
         let next_piece = move || {
@@ -266,17 +267,17 @@ impl Conn {
         std::iter::from_fn(next_piece).flatten()
     }
 
-    /// What its CONNECT told.
+    /// The options of its CONNECT, for monitoring and logs.
     pub fn about(&self) -> About {
         self.flow.lock().about.as_ref().map_or_else(About::default, Packed::about)
     }
 
-    /// Notes what its CONNECT told.
+    /// Stores the options of its CONNECT, for monitoring and logs.
     pub fn set_about(&self, about: &About) {
         self.flow.lock().about = Packed::new(about);
     }
 
-    /// Sets what it may do; `None` for everything.
+    /// Sets the permissions of its user; `None` for everything.
     pub fn set_access(&self, permissions: Option<Arc<Permissions>>) {
         let access = permissions.map(|permissions| Box::new(Access::new(permissions)));
         let answers = access.as_ref().is_some_and(|access| access.answers());
@@ -284,30 +285,30 @@ impl Conn {
         self.state.lock().access = access;
     }
 
-    /// What its user may do; `None` for everything.
+    /// The permissions of its user; `None` for everything.
     pub fn permissions(&self) -> Option<Arc<Permissions>> {
         self.state.lock().access.as_ref().map(|access| access.permissions())
     }
 
-    /// Its user may answer to what it gets, so each delivery to it is looked at.
+    /// True if its user has `allow_responses`, so that each delivery to it may allow a reply.
     pub fn answers(&self) -> bool {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// A message on `subject` may go to its subscription in `queue`.
+    /// True if a message on `subject` may go to its subscription in `queue`.
     pub fn can_deliver(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
         let state = self.state.lock();
         state.access.as_ref().is_none_or(|access| access.can_deliver(self.kind, subject, queue))
     }
 
-    /// Lets it answer to `reply`, if it may not publish there anyway.
+    /// Allows it to publish to `reply`, unless it may do so anyway.
     pub fn allow_reply(&self, reply: &[u8], now: Moment) {
         if let Some(access) = &mut self.state.lock().access {
             access.allow_reply(reply, now);
         }
     }
 
-    /// Uses up one answer to `subject`; false if it is not allowed to answer there.
+    /// Uses up one reply to `subject`; false if none is allowed.
     pub fn take_reply(&self, subject: &[u8], now: Moment) -> bool {
         let mut state = self.state.lock();
         state.access.as_mut().is_some_and(|access| access.take_reply(subject, now))

@@ -1,7 +1,7 @@
 //! Fuzz body of the client machine: operations of three clients against a naive model.
 //!
-//! Everything is in memory: [`Bench`] holds a server without sockets, whose clients write to wires
-//! that keep what they took, and whose time is moved by hand.
+//! Everything is in memory: [`Bench`] holds a server without sockets; the wires of its clients keep
+//! all bytes, and the test moves its time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,18 +30,18 @@ pub(crate) struct Bench {
     pub(crate) ends: Vec<End>,
 }
 
-/// One client as the server holds it, and what it got.
+/// One client with its session and its wire.
 pub(crate) struct End {
     pub(crate) conn: Arc<Conn>,
     pub(crate) session: Session<Client>,
-    /// Input behind an op that is not answered yet.
+    /// Input after an unanswered op.
     backlog: Vec<u8>,
     pub(crate) wire: Arc<Taken>,
     pub(crate) closed: Option<ClosedReason>,
 }
 
 impl Bench {
-    /// A server with these options and `count` clients, whose INFO is taken already.
+    /// A server with these options and `count` clients that have taken INFO.
     pub(crate) fn new(options: Options, count: usize) -> Bench {
         Bench::with_id(&format!("N{}", "A".repeat(55)), options, count)
     }
@@ -71,7 +71,7 @@ impl Bench {
         self.ends.push(End { conn, session, backlog: Vec::new(), wire, closed: None });
     }
 
-    /// Handles what a client sends, as the task of a connection does.
+    /// Handles input of a client, as the task of a connection does.
     pub(crate) fn send(&mut self, at: usize, input: &[u8]) {
         let end = &mut self.ends[at];
         if end.closed.is_some() {
@@ -81,7 +81,7 @@ impl Bench {
         self.turn(at);
     }
 
-    /// Makes the check that a client waits for.
+    /// Runs the check that a client waits for.
     #[cfg(test)]
     pub(crate) fn check(&mut self, at: usize) {
         let check = self.ends[at].session.machine.take_check().expect("it waits for one");
@@ -91,7 +91,7 @@ impl Bench {
         self.turn(at);
     }
 
-    /// Lets a client have its turn: it may have waited for an answer.
+    /// Gives a client a turn: it may wait for an answer.
     pub(crate) fn turn(&mut self, at: usize) {
         let end = &mut self.ends[at];
         if end.closed.is_none() {
@@ -100,7 +100,7 @@ impl Bench {
         }
     }
 
-    /// Hands over what was staged, and ends a connection that is to be ended.
+    /// Commits the staged frames, and ends the connection after an error.
     fn settle(&mut self, at: usize, result: Result<(), ProtoErr>) {
         let end = &mut self.ends[at];
         let reason =
@@ -124,7 +124,7 @@ impl Bench {
         }
     }
 
-    /// Handles what is due for a client by `now`.
+    /// Moves the time to `now`, and handles the deadlines of a client.
     #[cfg(test)]
     pub(crate) fn move_to(&mut self, at: usize, now: crate::base::moment::Moment) {
         self.delivery.now = now;
@@ -133,13 +133,13 @@ impl Bench {
         self.settle(at, result);
     }
 
-    /// What a client got since the last call.
+    /// The bytes of a client since the last call.
     pub(crate) fn take(&self, at: usize) -> Vec<u8> {
         self.ends[at].wire.take()
     }
 }
 
-/// These options, with accounts that each have a user of the same name.
+/// These options with accounts, each with a user of the same name.
 #[cfg(test)]
 pub(crate) fn with_accounts(mut options: Options, names: &[&str]) -> Options {
     let user = |name: &str| {
@@ -152,7 +152,7 @@ pub(crate) fn with_accounts(mut options: Options, names: &[&str]) -> Options {
     options
 }
 
-/// A connection that stays open holds on to its subscriptions, and they to it.
+/// An open connection and its subscriptions keep each other alive.
 impl Drop for Bench {
     fn drop(&mut self) {
         for at in 0..self.ends.len() {
@@ -196,14 +196,14 @@ const HEADER: &str = "NATS/1.0\r\nA: b\r\n\r\n";
 
 /// The user `bound` may not publish here.
 const PUBLISH_DENIED: &str = "b";
-/// Nor subscribe to this, nor get it by a wildcard.
+/// Neither subscribe to this, nor get it by a wildcard.
 const SUBSCRIBE_DENIED: &str = "a.c";
 
-/// How a client is connected.
+/// The CONNECT of a client.
 #[derive(Debug, Clone, Copy)]
 struct Means {
     echo: bool,
-    /// It takes headers, and wants to know when nobody got its request.
+    /// It takes headers, and wants 503 for a request without responders.
     headers: bool,
     /// It is the user with denied subjects.
     bound: bool,
@@ -221,14 +221,14 @@ struct Model {
 /// Client and sid.
 type Key = (usize, u8);
 
-/// A server, and what it ought to do.
+/// A server, and the model of it.
 struct Play {
     bench: Bench,
     means: [Means; CLIENTS],
     models: BTreeMap<Key, Model>,
 }
 
-/// A publication of one read, which carries `count` of them.
+/// A publication of a read with `count` of them.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     publisher: usize,
@@ -249,9 +249,9 @@ struct Frame<'a> {
     payload: &'a str,
 }
 
-/// Operations of three bytes each, of three clients: SUB, UNSUB, PUB, HPUB, CONNECT as somebody
-/// else, an end. Each message carries its number; what a client got is compared with the model
-/// after each operation.
+/// Operations of three bytes each, of three clients: SUB, UNSUB, PUB, HPUB, CONNECT as another
+/// user, an end. Each message carries its number; after each operation the output of the clients is
+/// compared with the model.
 pub fn fuzz_client(bytes: &[u8]) {
     let mut play = Play::new();
     for (number, op) in bytes.chunks_exact(3).enumerate() {
@@ -372,7 +372,7 @@ impl Play {
         self.check_messages(sent);
     }
 
-    /// Compares what the messages of one read gave with what the model says they should.
+    /// Compares the deliveries of one read with those of the model.
     fn check_messages(&mut self, sent: Sent) {
         let mut got: Vec<(Key, usize)> = Vec::new();
         let mut notices = Vec::new();
@@ -409,7 +409,7 @@ impl Play {
         assert!(notices.iter().all(|key| may_be_told.contains(key)), "{notices:?}");
     }
 
-    /// Takes away the receivers that a message ought to have. Tells whether there are any.
+    /// Takes away the receivers that a message must have. True if there are any.
     fn check_message(&mut self, sent: Sent, part: usize, mut receivers: BTreeSet<Key>) -> bool {
         let reached = !receivers.is_empty();
         let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
@@ -469,13 +469,13 @@ impl Play {
         assert_eq!(own, count, "subscriptions of the connections");
     }
 
-    /// What a client got since the last call.
+    /// The bytes of a client since the last call.
     fn take(&self, at: usize) -> String {
         String::from_utf8(self.bench.take(at)).expect("all that was sent is text")
     }
 }
 
-/// Splits what a client got into messages.
+/// Splits the bytes of a client into messages.
 fn frames(mut text: &str) -> Vec<Frame<'_>> {
     let mut frames = Vec::new();
     while let Some((line, rest)) = text.split_once("\r\n") {

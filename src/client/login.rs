@@ -1,4 +1,4 @@
-//! Login of a client: from a CONNECT, or the lack of one, to a user and what it may do.
+//! Login of a client: from CONNECT, or its absence, to a user with permissions.
 //!
 //! Judges no credentials itself: `auth` does.
 //! nats: server/client.go `processConnect`
@@ -51,7 +51,7 @@ impl Client {
         self.log_in(connect, verdict, delivery)
     }
 
-    /// Takes in whom a CONNECT is from, or waits until that is known.
+    /// Logs in the sender of a CONNECT, or waits for the check of its password.
     pub(super) fn log_in(
         &mut self,
         connect: Connect,
@@ -93,14 +93,14 @@ impl Client {
         self.vouch(delivery)
     }
 
-    /// Has monitoring show who was sent away by what it said; logs name it as before.
+    /// Makes monitoring show the CONNECT of a refused client; logs name it as before.
     fn show_refused(&self, Connect { name, lang, version, .. }: Connect) {
         let before = self.conn.about();
         let named = Some(before.label());
         self.conn.set_about(&About { name, lang, version, named, ..before });
     }
 
-    /// An op has begun that is not CONNECT: the client becomes `no_auth_user`, or has to go.
+    /// Handles an op before CONNECT: the client becomes `no_auth_user`, or is refused.
     /// nats-differs: logs name it so.
     pub(super) fn admit_without_connect(&mut self, settings: &Settings) -> Result<(), ProtoErr> {
         let user = settings.authenticator.no_auth_user(self.connection_type);
@@ -115,7 +115,7 @@ impl Client {
     /// Makes the client that user.
     ///
     /// # Errors
-    /// The account is at its limit, or is not there.
+    /// The account is at its limit, or does not exist.
     fn admit(&mut self, user: &User, settings: &Settings) -> Result<(), ProtoErr> {
         let account = settings.accounts.of_user(user.account.as_deref());
         let account = account.ok_or(ProtoErr::AuthorizationViolation)?;
@@ -130,7 +130,8 @@ impl Client {
         self.state = State::Open(Admitted { account, permissions });
     }
 
-    /// Has those who match what it subscribed to before CONNECT learn that it takes headers.
+    /// Outdates the cached matches of subscriptions from before CONNECT, which do not know that it
+    /// takes headers.
     fn set_headers(&self, headers: bool) -> Result<(), ProtoErr> {
         if headers != self.conn.headers() {
             self.conn.set_headers(headers);
@@ -141,7 +142,7 @@ impl Client {
         Ok(())
     }
 
-    /// The last CONNECT, as far as the next one is laid over it; the defaults before the first.
+    /// The parts of the last CONNECT that the next one overlays; the defaults before the first.
     fn connect(&self) -> Connect {
         let About { name, lang, version, .. } = self.conn.about();
         let Asked { verbose, pedantic, echo, headers, no_responders, takes_info } = self.asked;
@@ -161,7 +162,7 @@ impl Client {
         }
     }
 
-    /// Somebody must have been admitted by then.
+    /// The time by which the client must have logged in.
     pub(super) fn auth_due(&self, settings: &Settings) -> Moment {
         match self.state {
             State::ExpectConnect => self.conn.start + settings.options.authorization.timeout,
@@ -169,7 +170,7 @@ impl Client {
         }
     }
 
-    /// Logs a login that was refused.
+    /// Logs a refused login.
     pub(super) fn log_refusal(&self) {
         let rare = self.rare.as_ref();
         let who = describe(rare.and_then(|rare| rare.credentials.as_deref()));
@@ -177,7 +178,7 @@ impl Client {
     }
 }
 
-/// How a failed login is described in the log: by what it claimed, never by a secret.
+/// The description of a failed login in the log: the claimed name, never a secret.
 ///
 /// nats: server/client.go `getAuthUser`
 fn describe(credentials: Option<&Credentials>) -> String {

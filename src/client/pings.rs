@@ -1,4 +1,4 @@
-//! `ClientPings`: a client is pinged only while it is silent, or its round trip time is old.
+//! `ClientPings`: sends PING to a client only while it is silent, or its round trip time is old.
 //!
 //! nats: server/client.go `processPingTimer`, `setFirstPingTimer`
 
@@ -9,10 +9,10 @@ use crate::base::limits::FIRST_PING_MAX;
 use crate::base::moment::Moment;
 use crate::machine::pings::Pings;
 
-/// The server's PINGs to one client, and when that was heard of.
+/// The server's PINGs to one client, and the time of its last op.
 pub(super) struct ClientPings {
     pings: Pings,
-    /// The client last sent a message, SUB, UNSUB or PING.
+    /// Time of the client's last message, SUB, UNSUB or PING.
     heard_at: Moment,
 }
 
@@ -21,39 +21,39 @@ impl ClientPings {
         ClientPings { pings: Pings::new(start + interval), heard_at: Moment::START }
     }
 
-    /// When the next tick is due.
+    /// The time of the next tick.
     pub(super) fn due(&self) -> Moment {
         self.pings.due
     }
 
-    /// CONNECT has come: the first PING measures the round trip soon.
+    /// Handles CONNECT: the first PING measures the round trip soon.
     pub(super) fn connected(&mut self, now: Moment, interval: Duration) {
         self.pings.begin(now, interval.min(FIRST_PING_MAX));
-        // The time from accept to CONNECT is taken for a first round trip.
+        // The time from accept to CONNECT counts as a first round trip.
         self.pings.measured = true;
     }
 
-    /// The client sent something that shows it is alive.
+    /// Handles a sign of life of the client.
     pub(super) fn heard(&mut self, now: Moment) {
         self.heard_at = now;
     }
 
-    /// When it last did.
+    /// The time of the last sign of life.
     pub(super) fn heard_at(&self) -> Moment {
         self.heard_at
     }
 
-    /// A PING goes out.
+    /// Records a PING that goes out.
     pub(super) fn sent(&mut self, now: Moment) {
         self.pings.sent(now);
     }
 
-    /// A PONG came. Gives the round trip in nanoseconds when it answers a PING.
+    /// Handles a PONG. Returns the round trip in nanoseconds if it answers a PING.
     pub(super) fn pong(&mut self, now: Moment) -> Option<u64> {
         self.pings.pong(now)
     }
 
-    /// The tick that was due. Tells whether a PING is to be sent; it is counted then.
+    /// Handles the due tick. True if a PING is to be sent; it is then counted.
     ///
     /// # Errors
     /// [`ProtoErr::StaleConnection`] if too many are unanswered.

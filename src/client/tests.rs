@@ -36,7 +36,7 @@ fn text(bench: &Bench, at: usize) -> String {
         .replace("\\\"", "\"")
 }
 
-/// What the one client with this CONNECT gets for `input`; `|` stands for CRLF.
+/// The answer to `input` for a single client with this CONNECT; `|` stands for CRLF.
 fn answer(connect: &str, input: &str) -> String {
     let mut bench = bench(&[connect]);
     bench.send(0, input.replace('|', "\r\n").as_bytes());
@@ -136,7 +136,7 @@ fn limits_of_unsub_count_from_sub_on() {
     });
 }
 
-/// Whatever is handled together, each message is delivered and counted as if it stood alone.
+/// Each message is delivered and counted as if alone, handled together with others or not.
 #[test]
 fn messages_in_a_row_are_as_good_as_single_ones() {
     const ROW: [&str; 6] =
@@ -163,7 +163,7 @@ fn messages_in_a_row_are_as_good_as_single_ones() {
     }
 }
 
-/// One client who logged in as a user with these.
+/// One client with the permissions of its user.
 fn with_permissions(permissions: Permissions) -> Bench {
     let mut options = Options::default();
     let credential = Credential::Password { user: "u".into(), password: String::new() };
@@ -191,8 +191,8 @@ fn a_row_takes_no_more_than_its_permissions_allow() {
     assert_eq!(text(&bench, 0), format!("MSG free.1 1 answer 0||{answers}{}", denied("answer")));
 }
 
-/// What went wrong: thousands of rules were asked for each of thousands of ops in one turn, since
-/// that counted as nothing.
+/// Regression: one turn checked thousands of rules for each of thousands of ops, because that
+/// counted as no work.
 #[test]
 fn rules_that_are_asked_count_as_work() {
     const COUNT: usize = 2_000;
@@ -205,7 +205,7 @@ fn rules_that_are_asked_count_as_work() {
         ("SUB a.* 1\r\n", 1),
         ("SUB *.x.* 2\r\n", 2),
         ("PUB a.b 0\r\n\r\n", 1),
-        // It matches the subscription that is wider than what is denied.
+        // It matches the subscription, which is wider than the denied subject.
         ("PUB a.x.y 0\r\n\r\n", 2),
     ] {
         bench.delivery.staging.start_turn(Budget { work_ns_max: usize::MAX, splits: true });
@@ -215,8 +215,8 @@ fn rules_that_are_asked_count_as_work() {
     }
 }
 
-/// What went wrong: messages that another worker had staged were counted only after UNSUB had
-/// looked, and a subscription beyond its limit stayed listed for ever.
+/// Regression: messages staged by another worker were counted only after UNSUB had checked the
+/// limit, so a spent subscription was never removed.
 #[test]
 fn a_limit_that_another_worker_passes_still_ends_the_subscription() {
     let mut bench = bench(&[QUIET, QUIET]);
@@ -233,7 +233,7 @@ fn a_limit_that_another_worker_passes_still_ends_the_subscription() {
     assert_eq!(other.account.with_sublist(|sublist| sublist.count()), 0);
 }
 
-/// Worker number two of a server in memory, in whose turn a client publishes.
+/// Worker number two of a server in memory; a client publishes in its turn.
 struct Other {
     delivery: Delivery,
     account: Arc<Account>,
@@ -249,7 +249,7 @@ impl Other {
         }
     }
 
-    /// Matches and stages one message of one byte; tells whether anybody is to get it.
+    /// Matches and stages one message of one byte; true if it has a receiver.
     fn publish(&mut self, subject: &[u8]) -> bool {
         let publish = Publish {
             subject,
@@ -268,8 +268,8 @@ impl Other {
     }
 }
 
-/// What went wrong: messages that another worker had staged came behind the PONG of who had
-/// unsubscribed, and were lost if it left then.
+/// Regression: messages staged by another worker came after the PONG of a client that had
+/// unsubscribed, and were lost if it then left.
 #[test]
 fn nothing_comes_behind_the_answer_to_an_unsub() {
     for (connect, input, answer) in [

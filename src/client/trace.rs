@@ -1,4 +1,4 @@
-//! Trace lines of what a client sends, in the real server's form and without its secrets.
+//! Trace lines of a client's input, in the real server's form and without secrets.
 //!
 //! nats: server/client.go `traceInOp`, `traceMsgInternal`, `removeSecretsFromTrace`
 
@@ -14,7 +14,7 @@ use crate::conn::conn_event;
 use crate::conn::subscription::Subscription;
 use crate::parser::{Op, Publish};
 
-/// Traces one op that is no publication.
+/// Traces one op other than a publication.
 #[inline]
 pub(super) fn op(conn: &Conn, op: &Op<'_>) {
     if tracing::enabled!(tracing::Level::TRACE) {
@@ -22,7 +22,7 @@ pub(super) fn op(conn: &Conn, op: &Op<'_>) {
     }
 }
 
-/// Traces a publication and what it carries. Tells whether anything is traced.
+/// Traces a publication with its payload. True if anything is traced.
 #[inline]
 pub(super) fn publish(conn: &Conn, publish: &Publish<'_>, log: &Log) -> bool {
     let traced = tracing::enabled!(tracing::Level::TRACE);
@@ -59,7 +59,7 @@ fn trace_publish(conn: &Conn, publish: &Publish<'_>, log: &Log) {
     }
 }
 
-/// A payload in quotes, of which at most `max` bytes are shown.
+/// A payload in quotes, cut after `max` bytes.
 fn payload(shown: &[u8], max: usize) -> String {
     let Some(cut) = shown.get(..max).filter(|cut| cut.len() < shown.len()) else {
         return Quoted(shown).to_string();
@@ -68,7 +68,7 @@ fn payload(shown: &[u8], max: usize) -> String {
     format!("{}...\"", &quoted[..quoted.len() - 1])
 }
 
-/// Traces the subscriptions that go with their connection.
+/// Traces the subscriptions that end with their connection.
 pub(super) fn removed(conn: &Conn, subscriptions: &[Subscription]) {
     for subscription in subscriptions {
         let sid = String::from_utf8_lossy(subscription.sid());
@@ -88,7 +88,7 @@ fn publish_line(publish: &Publish<'_>) -> String {
     }
 }
 
-/// Joins what is not empty.
+/// Joins the parts that are not empty.
 fn words(parts: &[&[u8]]) -> String {
     let mut text = String::new();
     for part in parts.iter().filter(|part| !part.is_empty()) {
@@ -98,10 +98,10 @@ fn words(parts: &[&[u8]]) -> String {
     text
 }
 
-/// The members of CONNECT whose values are nobody's business.
+/// The members of CONNECT with secret values.
 const SECRETS: [&str; 5] = ["pass", "auth_token", "jwt", "sig", "proxy_sig"];
 
-/// CONNECT's JSON with its secrets replaced. What is no object is not shown at all.
+/// CONNECT's JSON with its secrets replaced. Any JSON other than an object is not shown at all.
 fn redacted(json: &[u8]) -> String {
     const REDACTED: &str = "[REDACTED]";
     let Ok(Members(mut members)) = serde_json::from_slice(json) else {
@@ -117,7 +117,7 @@ fn redacted(json: &[u8]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// The members of a JSON object, in the order in which they were written.
+/// The members of a JSON object, in the order of its text.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {

@@ -1,6 +1,6 @@
-//! What a connection's CONNECT told about it, for monitoring and logs.
+//! `About`: the options of a connection's CONNECT, for monitoring and logs.
 //!
-//! A connection keeps it as [`Packed`], in one small allocation; [`About`] is what that unpacks to.
+//! A connection keeps it as [`Packed`], in one small allocation, which unpacks to an [`About`].
 //! nats: server/client.go `processConnect`
 
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use triomphe::ThinArc;
 use crate::auth::TOKEN_NAME;
 use crate::base::limits::GLOBAL_ACCOUNT;
 
-/// What monitoring and logs show of a connection's CONNECT. No field is ever empty text.
+/// The options of a connection's CONNECT, for monitoring and logs. No field is ever empty text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
     /// `name` of CONNECT.
@@ -19,15 +19,15 @@ pub struct About {
     pub lang: Option<Box<str>>,
     /// `version` of CONNECT.
     pub version: Option<Box<str>>,
-    /// Who it proved to be.
+    /// The user that it has proved to be.
     pub user: Option<Box<str>>,
     /// Name of its account; none means the global one.
     pub account: Option<Box<str>>,
-    /// How logs named it before this CONNECT, if that is not the first: they go on to.
+    /// Its name in logs from before this CONNECT, if that is not the first: logs keep it.
     pub named: Option<Label>,
 }
 
-/// How logs name a connection behind its address and number; parts may be missing.
+/// The name of a connection in logs, after its address and number; parts may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Label {
     /// `v1.0:go:name`.
@@ -36,9 +36,9 @@ pub struct Label {
     pub account: Option<String>,
 }
 
-/// An [`About`] in one allocation: the lengths of the first four texts, then these; 0 for none. If
-/// there is more, the length of the account and the account follow. If it was named before, then
-/// that: the length of the label's `client`, and the label's texts.
+/// An [`About`] in one allocation: the lengths of the first four texts, then these; 0 for none.
+/// Then the length of the account and the account, if there is more. Then the earlier name, if
+/// there is one: the length of the label's `client`, and the label's texts.
 pub(super) struct Packed(ThinArc<[u32; 4], u8>);
 
 impl About {
@@ -47,7 +47,7 @@ impl About {
         self.account.as_deref().unwrap_or(GLOBAL_ACCOUNT)
     }
 
-    /// How logs name it.
+    /// Its name in logs.
     pub fn label(&self) -> Label {
         if let Some(named) = &self.named {
             return named.clone();
@@ -62,7 +62,7 @@ impl About {
     }
 }
 
-/// How logs name a user, by what it proved.
+/// The name of a user in logs, by its proof.
 ///
 /// nats: server/client.go `getAuthUserLabel`
 fn proven(user: &str) -> String {
@@ -112,13 +112,13 @@ impl Packed {
     }
 }
 
-/// A text behind its length, and the rest.
+/// A text after its length, and the rest.
 fn split(packed: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, texts) = packed.split_first_chunk()?;
     Some(texts.split_at(u32::from_ne_bytes(*len) as usize))
 }
 
-/// A text that was packed; none was packed as the empty one.
+/// A packed text; the empty one stands for none.
 fn text_of<T: for<'a> From<Cow<'a, str>>>(packed: &[u8]) -> Option<T> {
     (!packed.is_empty()).then(|| String::from_utf8_lossy(packed).into())
 }

@@ -1,4 +1,4 @@
-//! `Access`: what a connection may do, for those who deliver to it.
+//! `Access`: the permissions of a connection, for deliveries to it.
 
 use std::sync::Arc;
 
@@ -6,30 +6,30 @@ use crate::auth::permissions::{Permissions, Replies};
 use crate::base::ids::Kind;
 use crate::base::moment::Moment;
 
-/// The permissions of its user, and the replies that are open to it.
+/// The permissions of its user, and the replies that it may publish now.
 pub(super) struct Access {
     permissions: Arc<Permissions>,
     replies: Option<Box<Replies>>,
 }
 
 impl Access {
-    /// That of a user with these permissions.
+    /// The access of a user with these permissions.
     pub(super) fn new(permissions: Arc<Permissions>) -> Access {
         let replies = permissions.replies().map(Box::new);
         Access { permissions, replies }
     }
 
-    /// Those of its user.
+    /// The permissions of its user.
     pub(super) fn permissions(&self) -> Arc<Permissions> {
         Arc::clone(&self.permissions)
     }
 
-    /// It has an allowance to answer.
+    /// True if its user has `allow_responses`.
     pub(super) fn answers(&self) -> bool {
         self.replies.is_some()
     }
 
-    /// A message on `subject` may go to a subscription in `queue`, or to another server.
+    /// True if a message on `subject` may go to a subscription in `queue`, or to another server.
     pub(super) fn can_deliver(&self, kind: Kind, subject: &[u8], queue: Option<&[u8]>) -> bool {
         match kind {
             Kind::Client | Kind::System => self.permissions.can_deliver(subject, queue),
@@ -37,7 +37,7 @@ impl Access {
         }
     }
 
-    /// Allows an answer to `reply`, if it may not publish there anyway.
+    /// Allows messages to `reply`, unless they are allowed anyway.
     pub(super) fn allow_reply(&mut self, reply: &[u8], now: Moment) {
         if let Some(replies) = &mut self.replies
             && !self.permissions.can_publish(reply)
@@ -46,7 +46,7 @@ impl Access {
         }
     }
 
-    /// Uses up one answer to `subject`; false if none is allowed there.
+    /// Uses up one reply to `subject`; false if none is allowed.
     pub(super) fn take_reply(&mut self, subject: &[u8], now: Moment) -> bool {
         self.replies.as_mut().is_some_and(|replies| replies.take(subject, now.0))
     }

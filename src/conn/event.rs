@@ -1,7 +1,6 @@
 //! `conn_event!`: a line of the log about one connection.
 
-/// Logs an event of a connection: the fields that put its address, number, client and user in
-/// front.
+/// Logs an event of a connection, with the fields for its address, number, client and user.
 macro_rules! conn_event {
     ($level:ident, $conn:expr, $($message:tt)+) => {
         if tracing::enabled!(tracing::Level::$level) {

@@ -1,9 +1,9 @@
-//! `Flow`: everything about writing to one connection.
+//! `Flow`: the write state of one connection.
 //!
-//! Whoever has frames for an idle connection writes them itself, outside the lock, under the
-//! `flushing` flag; others only append meanwhile, and the flusher takes what came. When the socket
-//! takes no more, `blocked` is set and the owning task woken: it goes on when the socket is
-//! writable, and until then everybody only appends.
+//! A thread with frames for an idle connection writes them itself, outside the lock, under the
+//! `flushing` flag; others only append meanwhile, and the flusher writes their frames, too. When
+//! the socket takes no more, it sets `blocked` and wakes the owning task, which goes on when the
+//! socket is writable; until then all threads only append.
 //!
 //! ```text
 //!           send                      short write, or too many rounds
@@ -12,8 +12,8 @@
 //!    +-----------------+<-----------------------------------------------+  owner: all written
 //! ```
 //!
-//! Invariants: at most one of `flushing` and `blocked`; who sees neither finds the queue empty, but
-//! for what was appended by somebody who is about to send; after `closed` is set nothing is
+//! Invariants: at most one of `flushing` and `blocked`; if neither is set, the queue holds only
+//! frames `append`ed by a caller that has yet to call `send`; after `closed` is set nothing is
 //! appended. `tests/models` plays all orders of the steps.
 //! nats: server/client.go `queueOutbound`, `flushOutbound`, `closeConnection`
 
@@ -28,16 +28,16 @@ use crate::base::sync::{Locked, rank};
 use crate::conn::about::Packed;
 use crate::conn::outbound::{Outbound, Policy};
 
-/// The socket of a connection, as far as writing goes, or a layer over it.
+/// The writing half of a connection's socket, or a layer over it.
 pub trait Wire: Send + Sync {
-    /// Writes what the socket takes at once. What is offered after `WouldBlock` begins with the
-    /// same bytes: a layer may have made something of them.
+    /// Writes the bytes that the socket takes at once. After `WouldBlock` the caller offers the
+    /// same bytes first: a layer may have encoded them.
     ///
     /// # Errors
     /// `WouldBlock` when it takes nothing; anything else ends the connection.
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Writes what layers have to say by themselves, whatever the queue holds.
+    /// Writes frames of the layers themselves, independent of the queue.
     ///
     /// # Errors
     /// `WouldBlock` when some is left; anything else ends the connection.
@@ -46,40 +46,40 @@ pub trait Wire: Send + Sync {
     }
 }
 
-/// Everything about writing, and what logs say of it, under one lock. Nothing is logged under it.
+/// The write state and the name in logs, under one lock. Nothing is logged under it.
 #[derive(Default)]
 pub(super) struct Flow {
-    /// `None` once the connection has ended: what still refers to it holds no socket.
+    /// `None` once the connection has ended: remaining references hold no socket.
     pub(super) wire: Option<Arc<dyn Wire>>,
     pub(super) outbound: Outbound,
     pub(super) flushing: bool,
     pub(super) blocked: bool,
     pub(super) closed: Option<ClosedReason>,
-    /// Closed without writing what was pending.
+    /// True if it was closed without writing the pending bytes.
     pub(super) discarded: bool,
-    /// How often publishers paused because of it.
+    /// Pauses of publishers because of it.
     pub(super) stalls: u32,
     /// Wakes the task that owns the connection.
     pub(super) owner: Option<Waker>,
     pub(super) out_msgs: u64,
     pub(super) out_bytes: u64,
-    /// Here because logs ask for it, whatever else is locked.
+    /// Here because logs read it under any other lock.
     pub(super) about: Option<Packed>,
-    /// There from the moment it is blocked until the owner has seen that it is so no more.
+    /// Some from the moment it is blocked until the owner sees that it is not blocked any more.
     pub(super) lag: Option<Box<Lag>>,
 }
 
 pub(super) type FlowGuard<'a> = Locked<'a, Flow, { rank::FLOW }>;
 
-/// How a connection gets on whose socket takes no more.
+/// Write progress of a connection with a full socket.
 #[derive(Default)]
 pub(super) struct Lag {
     /// Publishers that wait until less is pending.
     pub(super) stalled: Vec<Waker>,
     /// Bytes that the socket has taken since.
     pub(super) written: u64,
-    /// When the socket last took something of what it had blocked, or had just blocked; unknown
-    /// until the owner has looked.
+    /// Time of the last progress while blocked, or of the block itself; unknown until the owner has
+    /// looked.
     pub(super) progress_at: Option<Moment>,
 }
 
@@ -97,7 +97,7 @@ impl Flow {
         self.lag.as_ref().map_or(0, |lag| lag.written)
     }
 
-    /// Nobody writes, and nothing waits for the socket.
+    /// True if no thread writes, and nothing waits for the socket.
     pub(super) fn is_idle(&self) -> bool {
         !self.flushing && !self.blocked
     }
@@ -108,18 +108,18 @@ impl Flow {
 }
 
 impl Lag {
-    /// The socket has taken nothing for [`STALL_PATIENCE`].
+    /// True if the socket has taken nothing for [`STALL_PATIENCE`].
     pub(super) fn is_stuck(&self, now: Moment) -> bool {
         self.progress_at.is_some_and(|at| now - at >= STALL_PATIENCE)
     }
 }
 
-/// What became of frames.
+/// The outcome of sending frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
     /// Written or waiting.
     Done,
-    /// Waiting for who sent it to [`send`](crate::conn::Conn::send) again.
+    /// Waiting for the sender to [`send`](crate::conn::Conn::send) again.
     Appended,
     /// Waiting, and the connection is far behind: publishers should pause.
     Stall,
@@ -131,12 +131,12 @@ pub enum Sent {
     Closed,
 }
 
-/// How far the owning task got with what is pending.
+/// The outcome of a flush by the owning task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flushed {
     /// Nothing is left for the owner to do.
     Idle,
-    /// Others go on appending: the owner has to come again, behind its neighbours.
+    /// Others go on appending: the owner has to flush again, after other tasks.
     Part,
     /// The socket takes no more.
     Blocked,
@@ -144,17 +144,17 @@ pub enum Flushed {
     Failed,
 }
 
-/// How much is pending and was written, for the write deadline.
+/// Bytes written and pending, for the write deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes that the socket has taken since it was first blocked; from 0 again once the owner saw
-    /// that it is blocked no more.
+    /// Bytes that the socket has taken since it was first blocked; 0 again once the owner has seen
+    /// it unblocked.
     pub written: u64,
     /// Bytes that wait.
     pub pending_bytes: usize,
-    /// They wait for the socket.
+    /// True if they wait for the socket.
     pub blocked: bool,
-    /// When it last took something while it was blocked, or was blocked; unknown until the owner
-    /// has looked.
+    /// Time of the last progress while blocked, or of the block itself; unknown until the owner has
+    /// looked.
     pub progress_at: Option<Moment>,
 }

@@ -1,6 +1,6 @@
-//! Writing to a [`Conn`]: by whoever has frames for it, or by its owner; and its end.
+//! Writing to a [`Conn`], by the sender of frames or by its owner; and its end.
 //!
-//! The states are drawn in [`flow`](crate::conn::flow). Nobody writes under a lock.
+//! [`flow`](crate::conn::flow) draws the states. No write happens under a lock.
 //! nats: server/client.go `queueOutbound`, `flushOutbound`, `stalledWait`, `markConnAsClosed`
 
 use std::io::{self, IoSlice};
@@ -14,16 +14,16 @@ use crate::conn::Conn;
 use crate::conn::flow::{FlowGuard, Flushed, Progress, Sent, Wire};
 use crate::conn::outbound::{Admission, Batch, Frames, Policy};
 
-/// Rounds of writing what others appended, before the owning task takes over.
+/// Rounds of writing frames appended by others, before the owning task takes over.
 pub(super) const FLUSH_ROUNDS_MAX: usize = 8;
 
-/// Publishers that one receiver wakes when it has caught up. Each pause looks through all of them.
+/// Publishers that one receiver wakes when it has caught up. Each pause searches all of them.
 pub(super) const STALLED_COUNT_MAX: usize = 64;
 
 impl Conn {
-    /// Has everything that is sent from now on go through the wire that `make` gives for the one
-    /// below it and the number of bytes that are queued. For a connection that has not hung up and
-    /// that nobody but its owner knows yet.
+    /// Puts a wire on top of the present one: all later frames go through it. `make` builds it from
+    /// the wire below and the number of queued bytes. Only for a connection that has not hung up
+    /// and that only its owner knows.
     pub fn rewire<W: Wire + 'static>(
         &self,
         make: impl FnOnce(Arc<dyn Wire>, usize) -> W,
@@ -36,7 +36,7 @@ impl Conn {
         Some(wire)
     }
 
-    /// For the owning task: writes what its layers have to say by themselves.
+    /// For the owning task: writes frames of the layers themselves.
     ///
     /// # Errors
     /// As [`Wire::try_flush`].
@@ -47,7 +47,7 @@ impl Conn {
         wire.map_or(Ok(()), |wire| wire.try_flush())
     }
 
-    /// Sets who is woken when the connection needs its owner.
+    /// Sets the waker of the owning task.
     pub fn set_owner(&self, waker: &Waker) {
         self.flow.lock().owner = Some(waker.clone());
     }
@@ -60,8 +60,8 @@ impl Conn {
         }
     }
 
-    /// Delivers `frames`, which carry `msgs` messages of `bytes` bytes: writes them at once when
-    /// nothing waits, else appends them.
+    /// Sends `frames` with `msgs` messages of `bytes` bytes: writes them at once if nothing waits,
+    /// else appends them.
     pub fn send<'a>(
         &self,
         frames: impl Into<Frames<'a>>,
@@ -77,9 +77,9 @@ impl Conn {
         let admission = policy.admission(self.kind, flow.outbound.pending_bytes(), frames.len());
         let idle = flow.is_idle();
         match admission {
-            // What is no message is an answer that the client waits for.
+            // A frame that is no message is an answer that the client waits for.
             Admission::Drop if msgs > 0 => return Sent::Dropped,
-            // An idle connection gets the chance to take it all first.
+            // An idle connection may take it all at once.
             Admission::Overflow if !idle => {
                 self.close_locked(flow, ClosedReason::SlowConsumerPendingBytes, true);
                 return Sent::SlowConsumer;
@@ -105,8 +105,8 @@ impl Conn {
         self.write_through(flow, frames, policy)
     }
 
-    /// As [`send`](Conn::send), but leaves the writing to a later `send` if nobody else writes and
-    /// so much may wait.
+    /// Like [`send`](Conn::send), but leaves the writing to a later `send`, if no other thread
+    /// writes and the queue may hold so much.
     #[cold]
     pub fn send_later(&self, frames: Frames<'_>, msgs: u64, bytes: u64, policy: &Policy) -> Sent {
         let mut flow = self.flow.lock();
@@ -122,9 +122,8 @@ impl Conn {
         self.send(frames, msgs, bytes, policy)
     }
 
-    /// Appends frames without writing them, so that a lock may be held by which several threads
-    /// agree on their order. Each of them has to call [`send`](Conn::send) later, with other frames
-    /// or with none.
+    /// Appends frames without writing them, so that several threads may agree on their order under
+    /// a lock. Each of them has to call [`send`](Conn::send) later, with other frames or with none.
     pub fn append(&self, frames: &[u8]) {
         let mut flow = self.flow.lock();
         if flow.closed.is_none() && !frames.is_empty() {
@@ -132,7 +131,7 @@ impl Conn {
         }
     }
 
-    /// Writes `frames` on an idle connection, then what others appended meanwhile.
+    /// Writes `frames` on an idle connection, then frames appended meanwhile.
     fn write_through<'a>(
         &'a self,
         mut flow: FlowGuard<'a>,
@@ -172,7 +171,7 @@ impl Conn {
         Sent::Done
     }
 
-    /// Writes what others appended while this thread was writing.
+    /// Writes frames appended by others while this thread was writing.
     fn write_appended<'a>(&'a self, mut flow: FlowGuard<'a>) {
         for _ in 0..FLUSH_ROUNDS_MAX {
             if flow.outbound.is_empty() && flow.closed.is_none() {
@@ -221,7 +220,7 @@ impl Conn {
         (flow, if all { Flushed::Idle } else { Flushed::Blocked })
     }
 
-    /// Leaves what is pending to the owning task.
+    /// Leaves the pending bytes to the owning task.
     fn hand_over(&self, mut flow: FlowGuard<'_>) {
         flow.blocked = !flow.outbound.is_empty();
         if flow.blocked {
@@ -234,7 +233,7 @@ impl Conn {
         }
     }
 
-    /// For the owning task: writes what is pending, if it was handed over.
+    /// For the owning task: writes the pending bytes, if they were handed over.
     pub fn flush(&self, policy: &Policy, now: Moment) -> Flushed {
         let mut flow = self.flow.lock();
         if let Some(lag) = &mut flow.lag {
@@ -265,7 +264,7 @@ impl Conn {
         Flushed::Part
     }
 
-    /// For the owning task: what the write deadline is judged by.
+    /// For the owning task: the numbers for the write deadline.
     pub fn progress(&self) -> Progress {
         let mut flow = self.flow.lock();
         if !flow.blocked {
@@ -279,9 +278,9 @@ impl Conn {
         }
     }
 
-    /// Has `publisher` woken when less is pending, if it is far behind but worth waiting for: one
-    /// whose socket has taken nothing for `STALL_PATIENCE` holds up nobody. Tells whether the
-    /// publisher should pause.
+    /// True if `publisher` should pause: the connection is far behind but worth waiting for;
+    /// `publisher` is woken when less is pending. A connection whose socket has taken nothing for
+    /// `STALL_PATIENCE` makes no publisher wait.
     pub fn stall(&self, publisher: &Waker, policy: &Policy, now: Moment) -> bool {
         let mut flow = self.flow.lock();
         if !flow.is_far_behind(policy) {
@@ -291,8 +290,8 @@ impl Conn {
         if lag.is_stuck(now) {
             return false;
         }
-        // Pauses may follow each other for as long as it stays behind. One that is not noted comes
-        // again when its pause is over.
+        // Pauses may follow each other as long as it stays behind. A publisher that is not in the
+        // list comes again when its pause is over.
         let is_full = lag.stalled.len() == STALLED_COUNT_MAX;
         if !is_full && !lag.stalled.iter().any(|noted| noted.will_wake(publisher)) {
             lag.stalled.push(publisher.clone());
@@ -301,18 +300,18 @@ impl Conn {
         true
     }
 
-    /// It waits for its socket, and so much is pending that publishers should pause.
+    /// True if it waits for its socket, and so much is pending that publishers should pause.
     pub fn is_far_behind(&self, policy: &Policy) -> bool {
         self.flow.lock().is_far_behind(policy)
     }
 
-    /// It is far behind, but its socket takes something now and then.
+    /// True if it is far behind, but its socket takes bytes now and then.
     pub fn is_catching_up(&self, policy: &Policy, now: Moment) -> bool {
         let flow = self.flow.lock();
         flow.is_far_behind(policy) && flow.lag.as_ref().is_none_or(|lag| !lag.is_stuck(now))
     }
 
-    /// Ends the connection, for the first reason given, and wakes its owner. What is pending is
+    /// Ends the connection, for the first reason given, and wakes its owner. Pending bytes are
     /// still written, unless `discard`.
     pub fn close(&self, reason: ClosedReason, discard: bool) {
         let flow = self.flow.lock();
@@ -326,7 +325,7 @@ impl Conn {
             flow.discarded = true;
             flow.outbound.clear();
         }
-        // Whoever appended comes too late to send it.
+        // A thread that has appended comes too late to send.
         flow.blocked |= !flow.flushing && !flow.outbound.is_empty();
         let owner = flow.owner.clone();
         let stalled = flow.lag.as_mut().map(|lag| std::mem::take(&mut lag.stalled));
@@ -336,7 +335,7 @@ impl Conn {
         }
     }
 
-    /// Lets go of the socket and of whoever was to be woken, at the very end.
+    /// Drops the socket and all wakers, at the very end.
     pub fn hang_up(&self) {
         let mut flow = self.flow.lock();
         flow.outbound.clear();
@@ -346,12 +345,12 @@ impl Conn {
         drop(kept);
     }
 
-    /// Its socket is let go of: it has ended and nothing of it is left to be written.
+    /// True once its socket is dropped: it has ended and all pending bytes are written.
     pub fn has_hung_up(&self) -> bool {
         self.flow.lock().wire.is_none()
     }
 
-    /// Why it ends, if it does.
+    /// The reason of its end, if it ends.
     pub fn closed(&self) -> Option<ClosedReason> {
         if !self.is_closed() {
             return None;
@@ -359,13 +358,13 @@ impl Conn {
         self.flow.lock().closed
     }
 
-    /// It takes no more messages.
+    /// True if it takes no more messages.
     pub fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)
     }
 }
 
-/// Trouble that passes: the socket is full, or a signal came in between.
+/// True for an error that passes: the socket is full, or a signal interrupted the write.
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

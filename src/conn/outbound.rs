@@ -1,4 +1,5 @@
-//! Outbound queue of one connection: encoded frames that its socket did not take yet.
+//! `Outbound`: the outbound queue of one connection, encoded frames that its socket has not taken
+//! yet.
 //!
 //! Knows bytes and limits. Knows no socket, no lock and no clock.
 //! Invariant: `pending_bytes` is the sum of the bytes in `chunks` and in the batch that is out, and
@@ -24,8 +25,8 @@ pub use crate::conn::outbound::spares::trim;
 /// up to [`MAPPED_LEN`].
 const CHUNK_LEN_MIN: usize = 4 * 1024;
 
-/// Frames that wait without being copied when they are behind others. To copy smaller ones is
-/// cheaper, and many of them would take more memory than their bytes.
+/// Frames of at least this length wait uncopied after others. Copying smaller ones is cheaper, and
+/// many of them would take more memory than their bytes.
 pub const SHARED_LEN_MIN: usize = 4 * 1024;
 
 /// Chunks that one write offers to the socket.
@@ -34,7 +35,7 @@ const BATCH_CHUNKS_MAX: usize = 16;
 /// Limits of an outbound queue: the one place that decides when a queue is full.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// Bytes that may wait; beyond, the receiver is a slow consumer.
+    /// Bytes that may wait; with more, the receiver is a slow consumer.
     pub pending_bytes_max: usize,
     /// Frames for a receiver far behind are dropped instead of stalling publishers.
     pub drop_when_far_behind: bool,
@@ -60,7 +61,7 @@ impl Policy {
     }
 
     /// Bytes that may wait for a connection of that kind. A route carries the messages of many
-    /// publishers and costs them all when it ends: it may fall further behind.
+    /// publishers, and its end would cost them all: it may fall further behind.
     pub fn pending_max(&self, kind: Kind) -> usize {
         match kind {
             Kind::Route => self.pending_bytes_max.saturating_mul(ROUTE_PENDING_FACTOR),
@@ -72,7 +73,7 @@ impl Policy {
     /// Decides on `len` more bytes behind `pending_bytes`.
     pub fn admission(&self, kind: Kind, pending_bytes: usize, len: usize) -> Admission {
         let pending_max = self.pending_max(kind);
-        // Nobody waits for services.
+        // No client waits for services.
         if kind == Kind::System {
             let fits = pending_bytes + len <= pending_max;
             return if fits { Admission::Append } else { Admission::Drop };
@@ -96,20 +97,20 @@ impl Policy {
 #[derive(Debug, Clone, Copy)]
 pub struct Frames<'a> {
     bytes: &'a [u8],
-    /// Their memory, if others get them as well.
+    /// Their memory, if other connections get them, too.
     shared: Option<&'a Arc<Vec<u8>>>,
 }
 
 impl<'a> Frames<'a> {
-    /// Frames that others get as well. A queue that has to keep them does not copy them; they
-    /// count for each.
+    /// Frames that other connections get, too. A queue that has to keep them does not copy them;
+    /// they count for each.
     pub fn shared(frames: &'a Arc<Vec<u8>>) -> Frames<'a> {
         Frames { bytes: frames, shared: Some(frames) }
     }
 }
 
 impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Frames<'a> {
-    /// Frames that are copied when they have to wait.
+    /// Frames that are copied if they have to wait.
     #[inline]
     fn from(frames: &'a T) -> Frames<'a> {
         Frames { bytes: frames.as_ref(), shared: None }

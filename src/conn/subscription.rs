@@ -31,17 +31,17 @@ struct Head {
     delivered: AtomicU64,
     /// Messages after which it ends, 0 for never. Of a remote one, its weight.
     max: AtomicU64,
-    /// The sublist's own.
+    /// Written by the sublist only.
     slot: AtomicU32,
     subject_len: u32,
     queue_len: u32,
-    /// How many rules each delivery is checked against: none, unless a deny list of its connection
-    /// is narrower than the subject.
+    /// Number of rules checked for each delivery: none, unless a deny list of its connection is
+    /// narrower than the subject.
     rules: u16,
     interest: Interest,
 }
 
-/// What became of one delivery to a subscription with a limit.
+/// The outcome of one delivery to a subscription with a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
     /// Deliver it.
@@ -53,7 +53,7 @@ pub enum Counted {
 }
 
 impl Subscription {
-    /// A subscription that nobody lists yet.
+    /// A subscription that is not listed yet.
     pub fn new(
         conn: &Arc<Conn>,
         subject: &[u8],
@@ -64,7 +64,7 @@ impl Subscription {
         Subscription::with_head(conn, subject, queue, sid, |head| head.rules = rules)
     }
 
-    /// Interest that the server at the other end of the route `conn` has in an account.
+    /// Interest in an account, announced by the server at the other end of the route `conn`.
     pub fn remote(
         conn: &Arc<Conn>,
         account: &[u8],
@@ -80,8 +80,8 @@ impl Subscription {
         })
     }
 
-    /// Interest of a service in an account, whose requests the connection `conn` of this server
-    /// gets. `number` is its own in the account.
+    /// Interest of a service in an account. The connection `conn` of this server gets its requests.
+    /// `number` is unique in the account.
     pub fn service(conn: &Arc<Conn>, account: &str, subject: &[u8], number: usize) -> Subscription {
         let sid = format!("{account} {number}");
         let change = |head: &mut Head| head.interest = Interest::Service;
@@ -124,7 +124,7 @@ impl Subscription {
         (head.subject_len + queue_len) as usize
     }
 
-    /// Whose it is.
+    /// The connection that it belongs to.
     pub fn conn(&self) -> &Arc<Conn> {
         &self.head().conn
     }
@@ -143,17 +143,17 @@ impl Subscription {
         }
     }
 
-    /// Each delivery has to be checked with [`can_deliver`](Self::can_deliver).
+    /// True if each delivery has to be checked with [`can_deliver`](Self::can_deliver).
     pub fn is_filtered(&self) -> bool {
         self.rules() > 0
     }
 
-    /// How many rules each delivery is checked against, about.
+    /// The number of rules checked for each delivery, about.
     pub fn rules(&self) -> usize {
         self.head().rules.into()
     }
 
-    /// A message on `subject`, which it matches, may go to it.
+    /// True if a message on `subject`, which it matches, may go to it.
     pub fn can_deliver(&self, subject: &[u8]) -> bool {
         !self.is_filtered() || self.conn().can_deliver(subject, self.queue())
     }
@@ -171,8 +171,8 @@ impl Subscription {
         }
     }
 
-    /// How many members of its queue group it stands for: what the other server told of a remote
-    /// one, which may be none, else 1.
+    /// The number of members of its queue group that it stands for: the weight announced for a
+    /// remote one, which may be 0, else 1.
     pub fn weight(&self) -> u64 {
         match self.interest() {
             Interest::Local | Interest::Service => 1,
@@ -180,13 +180,14 @@ impl Subscription {
         }
     }
 
-    /// Sets the weight of a remote one. As with [`set_max`](Self::set_max), others have to learn.
+    /// Sets the weight of a remote one. As with [`set_max`](Self::set_max), the caller outdates
+    /// cached matches.
     pub fn set_weight(&self, weight: u32) {
         debug_assert_eq!(self.interest(), Interest::Route, "a local member counts as one");
         self.head().max.store(weight.into(), Relaxed);
     }
 
-    /// Sets the limit. Those who match it have to learn of it through the sublist's epochs.
+    /// Sets the limit. The caller outdates cached matches through the sublist's epochs.
     pub fn set_max(&self, max: u64) {
         self.head().max.store(max, Relaxed);
     }
@@ -248,7 +249,7 @@ impl std::fmt::Debug for Subscription {
     }
 }
 
-/// The subscriptions of one connection: a client's by their sid, a route's by all they are.
+/// The subscriptions of one connection: a client's by sid, a route's by account, subject and queue.
 #[derive(Default)]
 pub struct Subscriptions(Held);
 
@@ -268,7 +269,7 @@ struct ByKey {
 }
 
 impl Subscriptions {
-    /// How many there are.
+    /// The number of them.
     pub fn len(&self) -> usize {
         match &self.0 {
             Held::None => 0,
@@ -277,7 +278,7 @@ impl Subscriptions {
         }
     }
 
-    /// There are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -291,7 +292,7 @@ impl Subscriptions {
         }
     }
 
-    /// The one that the other server has announced.
+    /// The one announced by the other server.
     pub fn find_remote(
         &self,
         account: &[u8],
@@ -327,7 +328,7 @@ impl Subscriptions {
         };
     }
 
-    /// Removes one, or tells that it is not here.
+    /// Removes one; false if it is not here.
     pub fn remove(&mut self, subscription: &Subscription) -> bool {
         match &mut self.0 {
             Held::One(one) if one.is_same(subscription) => {

@@ -1,6 +1,6 @@
 //! A wire for tests and fuzz bodies.
 //!
-//! Knows neither a socket nor what is on the other side; it is never full.
+//! Knows no socket; it is never full.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::conn::{Conn, Slot, Wire};
 pub(crate) struct Taken(Mutex<Vec<u8>>);
 
 impl Taken {
-    /// A connection on this wire, without an address of the other side, that began at `start`.
+    /// A connection on this wire, which began at `start` and has no remote address.
     pub(crate) fn conn(self: &Arc<Self>, cid: Cid, kind: Kind, slot: Slot, start: Moment) -> Conn {
         let wire = Arc::clone(self);
         Conn::new(cid, kind, slot, None, start, wire)
     }
 
-    /// What was written since the last call.
+    /// The bytes written since the last call.
     pub(crate) fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock())
     }

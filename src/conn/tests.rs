@@ -15,18 +15,18 @@ use crate::base::limits::STALL_PATIENCE;
 use crate::conn::flush::{FLUSH_ROUNDS_MAX, STALLED_COUNT_MAX};
 use crate::conn::outbound::{Frames, Policy, SHARED_LEN_MIN};
 
-/// How long a test waits for something that must happen.
+/// Time that a test waits for an event that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const POLICY: Policy = Policy { pending_bytes_max: 1 << 20, drop_when_far_behind: false };
 
-/// A socket of the test: what it took, and how much it takes next.
+/// A socket of the test: the bytes that it took, and the number that it takes next.
 struct TestWire {
     taken: Mutex<Vec<u8>>,
     /// Bytes that it takes before it is full.
     room: AtomicUsize,
     broken: AtomicBool,
-    /// Takes a random part of what it is offered, sometimes nothing.
+    /// Takes a random part of the offered bytes, sometimes nothing.
     random: Option<Mutex<fastrand::Rng>>,
 }
 
@@ -73,7 +73,7 @@ impl Wire for TestWire {
         self.room.store(room - len, Ordering::SeqCst);
         taken.extend_from_slice(&all[..len]);
         drop(taken);
-        // Others come in between a write and what is made of its result.
+        // Other threads run between a write and the handling of its result.
         if self.random.is_some() {
             thread::yield_now();
         }
@@ -110,7 +110,7 @@ fn send(conn: &Conn, frames: &str) -> Sent {
     conn.send(frames.as_bytes(), 1, frames.len() as u64, &POLICY)
 }
 
-/// Pending bytes, and whether they wait for the owner.
+/// Pending bytes, and true if they wait for the owner.
 fn pending(conn: &Conn) -> (usize, bool) {
     let Progress { pending_bytes, blocked, .. } = conn.progress();
     (pending_bytes, blocked)
@@ -143,7 +143,7 @@ fn what_the_socket_does_not_take_is_left_to_the_owner() {
     }
 }
 
-/// A socket that takes everything, while with each write somebody appends.
+/// A socket that takes everything, while each write lets another thread append.
 #[derive(Default)]
 struct BusyWire {
     conn: OnceLock<Weak<Conn>>,
@@ -267,7 +267,7 @@ fn what_is_pending_at_the_end_is_written_or_discarded() {
     assert_eq!(Arc::strong_count(&wire), 1, "the socket is let go");
 }
 
-/// What went wrong: each pause of a publisher left one more waker until the receiver had caught up.
+/// Regression: each pause of a publisher left one more waker until the receiver had caught up.
 #[test]
 fn a_publisher_that_stalls_again_is_noted_once() {
     let policy = Policy { pending_bytes_max: 1000, ..POLICY };
@@ -290,7 +290,7 @@ fn a_publisher_that_stalls_again_is_noted_once() {
     assert!(!stall(), "no longer far behind");
 }
 
-/// What went wrong: each of any number of publishers looked through all the others, time and again.
+/// Regression: each of any number of publishers searched all the others again and again.
 #[test]
 fn publishers_beyond_a_number_are_not_noted() {
     let policy = Policy { pending_bytes_max: 1000, ..POLICY };
@@ -307,7 +307,7 @@ fn publishers_beyond_a_number_are_not_noted() {
     assert_eq!(woken, STALLED_COUNT_MAX);
 }
 
-/// A task that owns a connection: sleeps until it is woken, then flushes as long as it can.
+/// A task that owns a connection: sleeps until a wake-up, then flushes as long as it can.
 struct Owner {
     thread: thread::Thread,
     woken: AtomicBool,
@@ -321,7 +321,7 @@ impl Wake for Owner {
 }
 
 impl Owner {
-    /// Waits to be woken. A wake-up that is lost shows as a panic here.
+    /// Waits for a wake-up. A lost wake-up shows as a panic here.
     fn wait(&self) {
         let deadline = Instant::now() + PATIENCE;
         while !self.woken.swap(false, Ordering::SeqCst) {
@@ -339,7 +339,7 @@ fn numbers(text: &str, sender: usize) -> Vec<usize> {
 }
 
 /// Several threads send to one connection whose socket takes parts; its owner flushes when woken.
-/// `end` closes it at some point and tells whether what was pending is discarded.
+/// `end` closes it at some point; true discards the pending bytes.
 fn send_from_threads(seed: u64, frames: usize, end: Option<bool>) {
     const SENDERS: usize = 3;
     let wire = TestWire::with(usize::MAX, Some(seed));
@@ -369,7 +369,7 @@ fn send_from_threads(seed: u64, frames: usize, end: Option<bool>) {
                 }
             });
         }
-        // As a connection's task does: nothing is left to do once it is closed and nothing waits.
+        // Like the task of a connection, it ends once the connection is closed and nothing waits.
         loop {
             owner.wait();
             while conn.progress().blocked {
@@ -388,7 +388,7 @@ fn send_from_threads(seed: u64, frames: usize, end: Option<bool>) {
         let numbers = numbers(&text, sender);
         let expected: Vec<usize> = (0..accepted).collect();
         if end == Some(true) {
-            // What was taken out to be written is only cut short.
+            // A batch taken out to be written is only cut short.
             assert!(expected.starts_with(&numbers[..numbers.len().saturating_sub(1)]), "{seed}");
         } else {
             assert_eq!(numbers, expected, "seed {seed}, sender {sender}");
@@ -415,7 +415,7 @@ fn frames_of_many_senders_arrive_whole_and_in_order() {
     }
 }
 
-/// A publisher waits for who lags, not for who never reads.
+/// A publisher waits for a receiver that lags, not for one that never reads.
 #[test]
 fn a_receiver_that_takes_nothing_stalls_nobody_for_long() {
     let policy = Policy { pending_bytes_max: 1000, ..POLICY };
@@ -469,7 +469,7 @@ fn a_route_may_fall_further_behind_than_a_client() {
     }
 }
 
-/// What several receivers wait for is kept once, counts for each, and goes out in order.
+/// Frames that wait for several receivers are kept once, count for each, and go out in order.
 #[test]
 fn shared_frames_are_not_copied() {
     for (text, refs) in [("shared".to_owned(), 1 + 1 + 1), ("s".repeat(SHARED_LEN_MIN), 1 + 2 + 2)]
@@ -519,7 +519,7 @@ fn what_is_sent_later_is_written_by_the_next_send() {
     wire.set_room(usize::MAX);
     conn.flush(&POLICY, Moment::START);
     assert_eq!(wire.text(), "onetwothreefour");
-    // An idle one that may not wait for so much is offered it at once.
+    // An idle connection is offered at once more than its queue may hold.
     let policy = Policy { pending_bytes_max: 3, ..POLICY };
     assert_eq!(conn.send_later(Frames::from("more"), 1, 4, &policy), Sent::Done);
     assert_eq!(wire.text(), "onetwothreefourmore");

@@ -4,7 +4,7 @@ use super::*;
 use crate::client::fuzz::with_accounts;
 use crate::config::options::AccountLimits;
 
-/// Clients who are users of these accounts.
+/// Clients, one user of each of these accounts.
 fn users(names: &[&str]) -> Bench {
     let mut bench = Bench::new(with_accounts(Options::default(), &["A", "B"]), names.len());
     for (at, name) in names.iter().enumerate() {
@@ -35,7 +35,7 @@ fn one_subject_in_two_accounts_is_two() {
     for at in 0..4 {
         bench.send(at, b"SUB s 1\r\nSUB s q 2\r\n");
     }
-    // In turn, so that what is cached of one would be found for the other.
+    // In turn, so that a match cached for one would be found for the other.
     for publisher in [0, 2, 0] {
         bench.send(publisher, b"PUB s 1\r\nx\r\n");
         let heard = [0, 1, 2, 3].map(|at| text(&bench, at).matches("MSG s").count());

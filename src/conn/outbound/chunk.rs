@@ -1,9 +1,9 @@
 //! A chunk of frames.
 //!
 //! The queue of a receiver only a little behind is small, and comes from the allocator. That of one
-//! further behind is kept in mappings of its own: memory that an allocator gets back between two
-//! allocations in use remains with the process, and after one slow consumer that could be all of
-//! its 64 MiB. Frames that wait for several receivers are kept once.
+//! further behind is kept in mappings of its own: memory freed between two allocations in use
+//! remains with the process, and after one slow consumer that could be all of its 64 MiB. Frames
+//! that wait for several receivers are kept once.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Empty mappings, kept for the next connection that falls behind.
 //!
 //! A receiver as fast as its publisher still falls behind and catches up many times a second. New
-//! pages for its queue cost more than to write it: so an empty mapping is used again. All threads
+//! pages for its queue cost more than the write: so an empty mapping is used again. All threads
 //! share the mappings, since the thread that appends is rarely the one that writes. Mappings not
 //! needed from one [`trim`] to the next go back to the system.
 
