@@ -1,17 +1,18 @@
-//! `Route`: the machine behind one connection to another server of the cluster.
+//! `Route`: the machine of one connection to another server of the cluster.
 //!
 //! ```text
 //!   accepted:   ExpectConnect -- CONNECT --> ExpectInfo -- INFO --> Open
 //!   solicited:                               ExpectInfo -- INFO --> Open
 //! ```
 //!
-//! Who accepts speaks first: INFO. Who dialled says CONNECT at once, and INFO when that of the
-//! other side has come. If compression is agreed on, `ExpectInfo` is passed twice: once in clear,
-//! once compressed. In `Open` both sides announce interest and send messages; a *spare* (see
-//! [`mesh`]) announces none. What the other side says of either counts from its CONNECT on.
+//! The accepting server sends INFO first. The dialling server sends CONNECT at once, and its INFO
+//! after the other's. If they agree on compression, both exchange INFO again, compressed, before
+//! `Open`. In `Open` both sides announce interest and send messages; a *spare* (see [`mesh`])
+//! announces none. Interest and messages of the other side count from its CONNECT on. Every state
+//! ends in `Leaving`, which removes the other server's interest in pieces.
 //!
-//! Local interest is announced when the connection opens, piece by piece, while transitions are
-//! announced as they happen ([`Account`]).
+//! After it opens, the connection announces the local interest piece by piece; changes meanwhile
+//! are announced as they happen ([`Account`]).
 //! nats: server/route.go `createRoute`, `processRemoteSub`, `processInboundRoutedMsg`
 
 mod dials;
@@ -58,12 +59,12 @@ use crate::sublist::cursor::Cursor;
 use mesh::{Dial, Mesh, Place, Unregistered};
 use silence::{Look, Silence};
 
-/// Which side opened the connection.
+/// The side that opened the connection.
 #[derive(Debug, Clone)]
 pub enum Role {
-    /// The other server connected to our cluster port.
+    /// The other server, on our cluster port.
     Accepted,
-    /// We connected because [`Mesh::next_dial`] said so.
+    /// This server, for a dial of [`Mesh::next_dial`].
     Solicited(Dial),
 }
 
@@ -74,24 +75,24 @@ pub struct Route {
     conn: Arc<Conn>,
     role: Role,
     state: State,
-    /// The handshake must have come further by then.
+    /// Time of the next required step of the handshake.
     handshake_due: Moment,
-    /// Credentials of the other server are awaited, not only its word.
+    /// True if the other server has to send credentials.
     auth_required: bool,
-    /// They go out whatever the traffic, since the round trip time is wanted.
+    /// PINGs go out even during traffic, to measure the round trip time.
     pings: Pings,
     silence: Silence,
-    /// It wants to be told `+OK`.
+    /// True if it wants `+OK`.
     verbose: bool,
-    /// What is agreed on; none before.
+    /// The agreed compression; none before.
     agreed: Option<Agreed>,
-    /// What the mesh is told if it ends unregistered.
+    /// The report to the mesh if it ends unregistered.
     end: Unregistered,
-    /// To be started by the task.
+    /// Compression for the task to start.
     start_compression: Option<Level>,
-    /// As long as it is not over, messages may go out for interest that it has withdrawn.
+    /// Until it is over, messages may go out for withdrawn interest.
     grace: Option<Grace>,
-    /// PONG is held back until then.
+    /// True if a PONG waits for the end of the grace period.
     pong_owed: bool,
     /// The CONNECT whose credentials are being checked.
     login: Option<Login<RouteConnect>>,
@@ -103,19 +104,19 @@ enum State {
     ExpectConnect,
     ExpectInfo,
     Open(Box<Open>),
-    /// It has ended. Interest of the other server that is still listed here.
+    /// Ended. Holds the interest of the other server that is still listed here.
     Leaving(Subscriptions),
 }
 
-/// A connection that is registered.
+/// A registered connection.
 struct Open {
     server_id: Box<str>,
     name: Box<str>,
     place: Place,
     pooled: bool,
-    /// Another connection has the place.
+    /// True if another connection has the place.
     spare: bool,
-    /// The PONG to come says that the other server has accepted us.
+    /// True if the next PONG confirms that the other server has accepted us.
     confirm: bool,
     /// Accounts with lower ids are linked, if it carries them.
     linked: u32,
@@ -132,7 +133,7 @@ struct Announcing {
     cursor: Cursor,
 }
 
-/// Bytes waiting for a connection beyond which no more interest is added to them at its start.
+/// Pending bytes of a connection above which it announces no more of the initial interest.
 const ANNOUNCE_PENDING_MAX: usize = 1024 * 1024;
 
 impl Route {
@@ -174,10 +175,10 @@ impl Route {
 impl Machine for Route {
     type Rules = RouteRules;
 
-    /// One slow client would hold up everybody else on this server.
+    /// One slow client would delay all others of this server.
     const STALLS: bool = false;
 
-    /// Clients were told that it has what is pending here.
+    /// Clients rely on the delivery of the pending bytes.
     const LINGER_MAX: Duration = SHUTDOWN_MAX;
 
     #[inline]
@@ -335,8 +336,8 @@ impl Machine for Route {
         }
     }
 
-    /// Goes on announcing local interest while the connection's queue is short; one that was full
-    /// wakes the task when it has drained.
+    /// Goes on announcing local interest while the connection's queue is short; a full one wakes
+    /// the task once it has drained.
     fn continue_work(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
         if std::mem::take(&mut self.pong_owed) {
             self.handle_ping(delivery);
@@ -345,7 +346,7 @@ impl Machine for Route {
         if open.spare && self.mesh.is_member(&self.conn, &open.server_id) {
             open.spare = false;
             self.handshake_due = Moment::NEVER;
-            // Those that should have followed the one that has ended may be missing.
+            // Connections that should have followed the ended one may be missing.
             open.confirm = open.pooled && matches!(self.role, Role::Solicited(_));
             if open.confirm {
                 self.pings.sent(delivery.now);
@@ -377,7 +378,7 @@ impl Machine for Route {
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
             }
             ProtoErr::AuthenticationTimeout => conn_event!(DEBUG, &self.conn, "{error}"),
-            // It was logged with what the other server said.
+            // It was logged with the text of the other server.
             ProtoErr::ErrReceived => {}
             ProtoErr::Refused(reason) => conn_event!(DEBUG, &self.conn, "{}", reason.as_str()),
             _ => {
@@ -389,9 +390,9 @@ impl Machine for Route {
         error.closes().unwrap_or(ClosedReason::ProtocolViolation)
     }
 
-    /// Leaves the mesh. The other server may come again at once: what was learnt of it on this
-    /// connection counts no more, since nobody delivers to one that is closed, and is removed by
-    /// [`forget`](Machine::forget).
+    /// Leaves the mesh. The other server may connect again at once: its interest on this connection
+    /// has no effect any more, because no message goes to a closed connection;
+    /// [`forget`](Machine::forget) removes it.
     fn close(&mut self, reason: ClosedReason, delivery: &mut Delivery) {
         let now = delivery.now;
         let known = std::mem::take(&mut *self.conn.subscriptions());
@@ -444,7 +445,7 @@ impl Machine for Route {
 }
 
 impl Route {
-    /// PONG says that nothing comes any more for interest that the other server has withdrawn.
+    /// PONG promises that no message follows for interest withdrawn by the other server.
     fn handle_ping(&mut self, delivery: &mut Delivery) {
         self.pong_owed = self.grace.is_some_and(|grace| !delivery.turn.is_over(grace, &self.conn));
         if !self.pong_owed {
@@ -453,7 +454,7 @@ impl Route {
         }
     }
 
-    /// Looks whether the other server still gives a sign of life, if it has been sent something.
+    /// Checks that the other server still gives a sign of life, if messages went to it.
     fn look(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         let now = delivery.now;
         let (sent, progress) = (self.conn.received().out_msgs, self.conn.progress());
@@ -483,7 +484,7 @@ impl Route {
         }
     }
 
-    /// Compresses as suits the round trip time, if that is what is configured.
+    /// Adapts the compression to the round trip time, if so configured.
     fn adapt_compression(&mut self, rtt: Duration, settings: &Settings) {
         if let Some(Agreed::S2(now)) = self.agreed
             && let Some(level) = settings.routes.cluster.compression.level(rtt)
@@ -556,15 +557,14 @@ impl Route {
         self.ok(delivery);
     }
 
-    /// The account in which its traffic is counted: the one that it carries alone, else the global
-    /// one.
+    /// The account that counts its traffic: the one that it carries alone, else the global one.
     fn counted_by<'a>(&self, settings: &'a Settings) -> &'a Account {
         let about = self.conn.about();
         let account = settings.accounts.find(about.account().as_bytes());
         account.unwrap_or(settings.accounts.global())
     }
 
-    /// Sets the account that an op is about. Nothing counts before CONNECT.
+    /// Sets the account of an op. Nothing counts before CONNECT.
     ///
     /// nats: server/route.go `processRemoteSub`: interest in an unknown account is not kept.
     #[inline]
@@ -582,10 +582,10 @@ impl Route {
         }
     }
 
-    /// A message on `subject` may come in. All interest that was announced is allowed, but may be
-    /// wider than what is denied.
+    /// True if a message on `subject` may come in. All announced interest is allowed, but may be
+    /// wider than a denied subject.
     ///
-    /// nats-differs: the real server delivers what is denied to wider subscriptions.
+    /// nats-differs: the real server delivers denied subjects to wider subscriptions.
     #[inline]
     fn imports(subject: &[u8], settings: &Settings) -> bool {
         settings.routes.permissions.as_ref().is_none_or(|import| !import.denies_publish(subject))
@@ -599,7 +599,7 @@ impl Route {
 }
 
 impl Open {
-    /// Links the accounts that it carries and that are not linked yet, and begins to announce their
+    /// Links accounts that it carries and has not linked yet, and begins to announce their
     /// interest.
     fn link_new(&mut self, settings: &Settings, conn: &Arc<Conn>) {
         let count = settings.accounts.count();

@@ -1,4 +1,4 @@
-//! Handshake of two servers: CONNECT from the one that dialled, INFO from both, compression if they
+//! Handshake of two servers: CONNECT from the dialling one, INFO from both, compression if they
 //! agree on it, then a place in the mesh.
 //!
 //! nats: server/route.go `processRouteConnect`, `processRouteInfo`, `sendRouteConnect`
@@ -24,7 +24,7 @@ use crate::route::mesh::{Dial, Place, Unregistered};
 use crate::route::{Open, Role, Route, State};
 
 impl Route {
-    /// Says who we are to a server that we dialled.
+    /// Sends CONNECT to a dialled server.
     pub(super) fn send_connect(&self, dial: &Dial, delivery: &mut Delivery) {
         let (cluster, cluster_dynamic) = self.mesh.cluster_name();
         let login = dial.login.as_ref();
@@ -44,7 +44,7 @@ impl Route {
         conn_event!(DEBUG, &self.conn, "Route connect msg sent");
     }
 
-    /// nats-differs: a second CONNECT is not looked at.
+    /// nats-differs: a second CONNECT is ignored.
     pub(super) fn handle_connect(
         &mut self,
         json: &[u8],
@@ -58,7 +58,7 @@ impl Route {
         self.log_in(connect, verdict, delivery)
     }
 
-    /// Goes on with a CONNECT, or waits until it is known whether its credentials are right.
+    /// Goes on with a CONNECT, or waits for the check of its credentials.
     pub(super) fn log_in(
         &mut self,
         connect: RouteConnect,
@@ -96,8 +96,7 @@ impl Route {
         RouteErr::ClusterName { theirs: theirs.into(), ours: ours.into() }
     }
 
-    /// Whether the other server knows what the cluster's authorization asks for, and asks for no
-    /// account.
+    /// Checks the credentials of the other server, and that it names no account.
     fn check_login(connect: &RouteConnect, settings: &Settings) -> Verdict {
         let credentials = Credentials {
             user: connect.user.clone(),
@@ -162,7 +161,7 @@ impl Route {
         self.register(info, delivery)
     }
 
-    /// The INFO of the other server is complete: takes it in.
+    /// Registers the other server by its complete INFO.
     fn register(&mut self, info: &Info, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         let now = delivery.now;
         let dial = match &self.role {
@@ -203,7 +202,7 @@ impl Route {
         conn_event!(DEBUG, &self.conn, "Registering remote route {:?}", info.server_id);
         self.handshake_due = Moment::NEVER;
         if open.spare {
-            // The other server has let go of one of the two by then, if that is for it to do.
+            // By then the other server has closed one of the two, if that is its part.
             let patience = match self.mesh.yields_to(&open.server_id) {
                 true if registered.crossed => Duration::ZERO,
                 true => ROUTE_SPARE_MAX,
@@ -218,17 +217,17 @@ impl Route {
             delivery.staging.add_proto(&self.conn, encoder::PING);
         }
         self.state = State::Open(open);
-        // Interest is announced in turns of their own, not to overtake the INFO that is staged.
+        // Later turns announce interest, so that it does not overtake the staged INFO.
         self.conn.wake();
         Ok(())
     }
 
-    /// The other server takes headers, or not.
+    /// Stores whether the other server takes headers.
     fn take_headers(&self, theirs: bool, settings: &Settings) {
         self.conn.set_headers(theirs && !settings.options.no_header_support);
     }
 
-    /// How INFO names the compression.
+    /// The name of the compression in INFO.
     pub(super) fn compression(&self, settings: &Settings) -> &'static str {
         let configured = &settings.routes.cluster.compression;
         self.agreed.map_or(configured.as_str(), |agreed| configured.as_str_agreed(agreed))

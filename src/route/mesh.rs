@@ -1,15 +1,15 @@
-//! `Mesh`: the servers of the cluster as this one knows them, and whom to dial when.
+//! `Mesh`: the servers of the cluster known to this one, and the next dials.
 //!
 //! Another server is known by its id, and may have several connections to us, each in a *place* of
-//! its own: an index of the pool, or an account. Who comes second in a place is a *spare*: it is
-//! heard, but told of no interest, and takes the place when the first one ends. When both sides
-//! dial each other at the same time, each may have made the other's first the second; as messages
-//! follow the interest that came by a connection, both go on working until the one with the smaller
-//! id lets go of its spare. Between two dialtones that is at once, before anybody relies on them;
-//! a nats-server may just be closing the other one.
+//! its own: an index of the pool, or an account. A second connection in a place is a *spare*: its
+//! input counts, but no interest is announced on it; it takes the place when the first one ends.
+//! With simultaneous dials the two sides may number the two connections in opposite order. Messages
+//! follow the interest announced on a connection, so both work until the server with the smaller id
+//! closes its spare. Between two dialtones that happens at once, before clients rely on them; a
+//! nats-server may just be closing the other one.
 //!
-//! Knows no socket and no resolver: an address is text, the time an argument. All of it is behind
-//! one lock, which is taken when a connection comes or goes, never for a message.
+//! Knows no socket and no resolver: an address is text, the time an argument. One lock protects all
+//! of it, taken when a connection comes or goes, never for a message.
 //! nats: server/route.go `addRoute`, `removeRoute`
 
 mod gossip;
@@ -42,36 +42,36 @@ pub struct Mesh {
 }
 
 struct State {
-    /// What INFO says on every route of this server.
+    /// The INFO of this server on all routes.
     info: Info,
     servers: BTreeMap<Box<str>, Other>,
     /// Accepted connections that are not registered yet, the oldest first.
     newcomers: VecDeque<Arc<Conn>>,
     dials: Dials,
-    /// Port that the listener for other servers got.
+    /// Port of the listener for other servers.
     port: u16,
-    /// Addresses that turned out to be our own, the last ones.
+    /// The addresses last found to be our own.
     own_addresses: VecDeque<Box<str>>,
     waker: Option<Waker>,
     stopped: bool,
 }
 
-/// Lines by which other servers learn of one, and the connections on which they go out.
+/// Lines about a server for others, with their connections.
 pub type Gossip = Vec<(Arc<Conn>, Vec<u8>)>;
 
-/// What registering a connection has led to.
+/// The result of registering a connection.
 pub struct Registered {
-    /// Where it is.
+    /// Its place.
     pub place: Place,
-    /// Both servers have a pool.
+    /// True if both servers have a pool.
     pub pooled: bool,
-    /// Another connection has the place: no interest is announced on this one for now.
+    /// True if another connection has the place: no interest is announced on this one for now.
     pub spare: bool,
-    /// It is a spare because both servers, two dialtones, dialled each other at the same time.
+    /// True for a spare of two dialtones that dialled each other at the same time.
     pub crossed: bool,
     /// Lines to be sent to other servers.
     pub gossip: Gossip,
-    /// After the answer to a PING there is more to dial: see [`Mesh::confirmed`].
+    /// True if more dials follow the answer to a PING: see [`Mesh::confirmed`].
     pub confirm: bool,
 }
 
@@ -102,18 +102,18 @@ impl Mesh {
         Arc::new(Mesh { registry, state })
     }
 
-    /// Who waits for [`next_due`](Mesh::next_due) to come earlier than it was.
+    /// Sets the waker to call when [`next_due`](Mesh::next_due) becomes earlier.
     pub fn set_waker(&self, waker: &Waker) {
         self.state.lock().waker = Some(waker.clone());
     }
 
-    /// When to ask for the next dial; `NEVER` while there is none.
+    /// The time to ask for the next dial; `NEVER` while there is none.
     pub fn next_due(&self) -> Moment {
         let state = self.state.lock();
         if state.stopped { Moment::NEVER } else { state.dials.next_due() }
     }
 
-    /// Whom to dial now. Several may be under way at the same time.
+    /// The next dial that is due. Several may be under way at the same time.
     pub fn next_dial(&self, now: Moment) -> Option<Dial> {
         let mut state = self.state.lock();
         let State { servers, dials, stopped, .. } = &mut *state;
@@ -126,13 +126,13 @@ impl Mesh {
         })
     }
 
-    /// An address that turned out to be this server's own, text of a socket address: not to be
-    /// tried again. If a dial has no other, it is [`dial_failed`](Mesh::dial_failed).
+    /// True for an address found to be this server's own, text of a socket address: not to be tried
+    /// again. A dial without another address is [`dial_failed`](Mesh::dial_failed).
     pub fn is_self(&self, address: &str) -> bool {
         self.state.lock().own_addresses.iter().any(|own| **own == *address)
     }
 
-    /// Nobody was reached. Tells whether it is worth an error in the log, and which attempt it was.
+    /// Handles a dial that reached no server. Returns facts for the log.
     pub fn dial_failed(&self, dial: &Dial, now: Moment) -> Failure {
         let mut state = self.state.lock();
         let failure = state.dials.failed(dial, now);
@@ -140,19 +140,19 @@ impl Mesh {
         failure
     }
 
-    /// No more dials from now on: the server stops.
+    /// Stops all further dials, because the server stops.
     pub fn stop(&self) {
         self.state.lock().stopped = true;
     }
 
-    /// The name of the cluster, and whether it was generated.
+    /// The name of the cluster, and true if it is generated.
     pub fn cluster_name(&self) -> (String, bool) {
         let state = self.state.lock();
         (state.info.cluster.clone(), state.info.cluster_dynamic)
     }
 
-    /// Accepts the cluster that another server names in CONNECT or INFO, perhaps by taking over its
-    /// name; then routes of the old one are closed. False if the two do not belong together.
+    /// Accepts the cluster named by another server in CONNECT or INFO, perhaps by taking over its
+    /// name; then routes of the old one are closed. False if the names conflict.
     ///
     /// nats: server/route.go `processRouteConnect`, `removeAllRoutesExcept`
     pub fn accept_cluster(&self, theirs: &str, dynamic: bool, server_id: &str) -> bool {
@@ -177,8 +177,8 @@ impl Mesh {
         true
     }
 
-    /// Somebody has connected. If too many have who did not say yet who they are, the oldest of
-    /// them has to go: a server says so at once, so that strangers who say nothing keep none out.
+    /// Adds an accepted connection. If too many have not yet sent INFO, closes the oldest of them:
+    /// a server sends it at once, so silent strangers keep no server out.
     ///
     /// nats-differs: the real server keeps all of them, for as long as a handshake may take.
     pub fn welcome(&self, conn: &Arc<Conn>) {
@@ -192,17 +192,17 @@ impl Mesh {
         }
     }
 
-    /// Somebody who had connected has ended, unregistered.
+    /// Removes an accepted connection that ended unregistered.
     pub fn turned_away(&self, conn: &Arc<Conn>) {
         self.state.lock().forget_newcomer(conn);
     }
 
-    /// Registers a connection whose INFO has come. One that we dialled gets our own, which is
-    /// appended to its queue before anybody else finds the connection here: to the other server the
-    /// first INFO tells who we are, all others are gossip.
+    /// Registers a connection whose INFO has come. A dialled one gets ours, appended to its queue
+    /// before other threads find the connection here: the other server takes the first INFO as
+    /// ours, and all later ones as gossip.
     ///
     /// # Errors
-    /// It does not fit: it has to be closed.
+    /// It does not fit: the caller has to close it.
     pub fn register(
         &self,
         conn: &Arc<Conn>,
@@ -252,7 +252,7 @@ impl Mesh {
             other.spares.push(Spare { place: place.clone(), member, forwarded });
         } else {
             gossip = state.insert(&place, member, &forwarded);
-            // Nobody else here may have heard of its pool, if that is missing.
+            // If its pool is missing, no other server may know of it.
             let forwarded = Info { gossip_mode: GOSSIP_OVERRIDE, ..forwarded };
             self.seek(state, &info.server_id, &forwarded, now);
         }
@@ -262,13 +262,13 @@ impl Mesh {
         if is_new {
             self.change_client_urls(state);
         }
-        // A dial less is under way.
+        // One dial less is under way.
         state.wake_dialler();
         let confirm = dial.is_some() && pooled && !spare;
         Ok(Registered { place, pooled, spare, crossed, gossip, confirm })
     }
 
-    /// A server that we dialled has answered: the connections that are still missing may follow.
+    /// Handles the answer of a dialled server: schedules dials for the missing connections.
     pub fn confirmed(&self, dial: &Dial, server_id: &str, now: Moment) {
         let mut state = self.state.lock();
         let State { servers, dials, .. } = &mut *state;
@@ -285,20 +285,20 @@ impl Mesh {
         state.wake_dialler();
     }
 
-    /// The connection is not a spare any more: it has the place now.
+    /// True if the connection has its place, and is not a spare.
     pub fn is_member(&self, conn: &Conn, server_id: &str) -> bool {
         let state = self.state.lock();
         let other = state.servers.get(server_id);
         other.is_some_and(|other| other.members.values().any(|member| member.conn.cid == conn.cid))
     }
 
-    /// Which of two servers lets go of its spare: the one with the smaller id.
+    /// True if this server closes its spare: the one with the smaller id does.
     pub fn yields_to(&self, server_id: &str) -> bool {
         self.registry.server_id.as_str() < server_id
     }
 
-    /// A connection that was registered has ended. If a spare takes its place, the other server may
-    /// have been away for everybody, and others are told of it again.
+    /// Removes a registered connection. If a spare takes its place, the other server may have been
+    /// away for all, and gossip about it goes out again.
     ///
     /// nats-differs: the real server has no spares.
     pub fn closed(&self, conn: &Conn, server_id: &str, now: Moment) -> Gossip {
@@ -330,7 +330,7 @@ impl Mesh {
         Gossip::new()
     }
 
-    /// A connection has ended before it was registered.
+    /// Handles the end of a connection before it was registered.
     pub fn failed(&self, conn: &Conn, dial: &Dial, end: Unregistered, now: Moment) {
         let mut state = self.state.lock();
         match end {
@@ -376,7 +376,7 @@ impl Mesh {
         routes
     }
 
-    /// A connection is compressed in another way from now on, as monitoring names it.
+    /// Stores the new compression of a connection, as monitoring names it.
     pub fn compresses(&self, conn: &Conn, server_id: &str, compression: &'static str) {
         let mut state = self.state.lock();
         let other = state.servers.get_mut(server_id);
@@ -385,25 +385,25 @@ impl Mesh {
         }
     }
 
-    /// The port where other servers can connect.
+    /// The port for other servers.
     pub fn port(&self) -> u16 {
         self.state.lock().port
     }
 
-    /// How many other servers are connected.
+    /// The number of other servers connected.
     pub fn server_count(&self) -> usize {
         self.state.lock().servers.len()
     }
 }
 
-/// How a connection ended that never was registered.
+/// The end of a connection that was never registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unregistered {
-    /// It is worth another attempt.
+    /// Worth another attempt.
     Retry,
     /// One of the two servers has no pool, so there are no connections for single accounts.
     NotDedicated,
-    /// This server was at the other end as well.
+    /// This server itself was at the other end.
     OwnServer,
 }
 
@@ -420,8 +420,8 @@ impl State {
         }
     }
 
-    /// Puts a connection into its place. Gives what others are to be told: a pool with its first
-    /// connection, each connection for an account.
+    /// Puts a connection into its place. Returns the gossip about it: for the first connection of a
+    /// pool, and for each connection of an account.
     fn insert(&mut self, place: &Place, member: Member, forwarded: &Info) -> Gossip {
         let Some(other) = self.servers.get_mut(forwarded.server_id.as_str()) else {
             return Gossip::new();
@@ -446,7 +446,7 @@ fn pool_index(account: &str, pool_size: usize) -> usize {
     hash as usize % pool_size
 }
 
-/// Tells whether an account belongs on a connection in that place.
+/// True if a connection in that place carries the account.
 pub fn carries(place: &Place, pooled: bool, account: &str, routes: &RouteSettings) -> bool {
     if !pooled {
         return true;
@@ -460,7 +460,7 @@ pub fn carries(place: &Place, pooled: bool, account: &str, routes: &RouteSetting
     }
 }
 
-/// Where a connection belongs.
+/// The place of a connection.
 fn place(
     dial: Option<&Dial>,
     info: &Info,
@@ -506,7 +506,7 @@ const GENERATED_NAME_LEN: usize = 22;
 mod tests {
     use super::*;
 
-    /// As two real servers were seen to do.
+    /// Observed between two real servers.
     #[test]
     fn accounts_have_the_real_servers_place_in_a_pool() {
         for (account, places) in [("$G", [0, 2, 0, 3, 8]), ("$SYS", [0; 5])] {

@@ -13,9 +13,9 @@ use crate::route::dials::{Dial, Place};
 /// Another server.
 pub(super) struct Other {
     pub(super) name: Box<str>,
-    /// Its own pool size; 0 without a pool, be it its or ours that is missing.
+    /// The size of the pool; 0 if either server has none.
     pub(super) pool_size: usize,
-    /// Where its clients can connect; empty once it is about to stop.
+    /// Its addresses for clients; empty once it is about to stop.
     pub(super) connect_urls: Vec<String>,
     pub(super) members: BTreeMap<Place, Member>,
     pub(super) spares: Vec<Spare>,
@@ -25,15 +25,15 @@ pub(super) struct Other {
 pub(super) struct Spare {
     pub(super) place: Place,
     pub(super) member: Member,
-    /// The INFO that others are forwarded if it gets that.
+    /// The INFO to forward about it if it gets its place.
     pub(super) forwarded: Info,
 }
 
-/// A connection that is registered.
+/// A registered connection.
 #[derive(Clone)]
 pub(super) struct Member {
     pub(super) conn: Arc<Conn>,
-    /// The dial that it came from; none if the other server dialled.
+    /// The dial that made it; none if the other server dialled.
     pub(super) dial: Option<Dial>,
     pub(super) compression: &'static str,
     pub(super) import: Option<Subjects>,
@@ -41,7 +41,7 @@ pub(super) struct Member {
 }
 
 impl Other {
-    /// One whose first INFO has come, without connections.
+    /// A server after its first INFO, without connections.
     pub(super) fn new(info: &Info) -> Other {
         Other {
             name: info.server_name.as_str().into(),
@@ -52,13 +52,13 @@ impl Other {
         }
     }
 
-    /// The first connection of its pool, or the only one where there is no pool.
+    /// The first connection of its pool, or the only one without a pool.
     pub(super) fn of_pool(&self) -> Option<&Member> {
         let mut members = self.members.iter();
         members.find(|(place, _)| matches!(place, Place::Pool(_))).map(|(_, member)| member)
     }
 
-    /// Members and spares, with the place that each has or waits for.
+    /// Members and spares, each with its place, taken or awaited.
     pub(super) fn all(&self) -> impl Iterator<Item = (&Place, &Member)> {
         let spares = self.spares.iter().map(|spare| (&spare.place, &spare.member));
         self.members.iter().chain(spares)
@@ -79,7 +79,7 @@ impl Other {
     }
 }
 
-/// INFO as it is forwarded to others: with an address to dial, and the account of the connection.
+/// INFO in the form for other servers: with an address to dial, and the account of the connection.
 pub(super) fn forwarded_info(info: &Info, conn: &Conn, place: &Place) -> Info {
     let mut forwarded = info.clone();
     forwarded.nonce.clear();
@@ -95,7 +95,7 @@ pub(super) fn forwarded_info(info: &Info, conn: &Conn, place: &Place) -> Info {
     forwarded
 }
 
-/// Where a server's clients can connect, as many addresses as are taken from one.
+/// A server's addresses for clients, up to the limit for one server.
 fn connect_urls(info: &Info) -> Vec<String> {
     let urls = info.connect_urls.iter().filter(|url| url.len() <= CONNECT_URL_LEN_MAX);
     urls.take(CONNECT_URLS_MAX).cloned().collect()

@@ -1,4 +1,4 @@
-//! Clusters in memory: whatever happens to them, they become whole again.
+//! Clusters in memory: they become whole again after any disturbance.
 
 mod accounts;
 mod forming;
@@ -54,8 +54,8 @@ fn a_cluster_forms() {
     play.publish_all();
 }
 
-/// One of two connections that crossed has messages of one side and interest of the other. When it
-/// went after a second, some of both were lost, of clients who had come to rely on it.
+/// Regression: one of two crossed connections carries messages of one side and interest of the
+/// other. When it was closed after a second, some of both were lost, although clients relied on it.
 #[test]
 fn connections_that_crossed_are_sorted_out_at_once() {
     for seed in 0..100 {
@@ -102,7 +102,7 @@ fn all_servers_are_replaced_one_by_one_and_at_once() {
     play.publish_all();
 }
 
-/// A server to which others connect, played line by line.
+/// A server that others connect to, played line by line.
 struct Acceptor {
     bench: Bench,
     mesh: Arc<Mesh>,
@@ -137,7 +137,7 @@ impl Acceptor {
         Other { session: Session::new(route, &self.bench.delivery.settings), wire }
     }
 
-    /// Handles what another server says.
+    /// Handles input of another server.
     fn hear(&mut self, other: &mut Other, lines: &str) {
         self.try_hear(other, lines).unwrap();
     }
@@ -152,7 +152,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Another server that has connected and said who it is.
+    /// Another server that has connected and sent INFO.
     fn join(&mut self) -> Other {
         let mut other = self.accept();
         self.hear(&mut other, &[LINES[0], LINES[5]].concat());
@@ -160,7 +160,7 @@ impl Acceptor {
         other
     }
 
-    /// A second passes, in which others that stand still say nothing.
+    /// Lets a second pass, in which the `others` stand still.
     fn pass_second(&mut self, others: &mut [&mut Other]) -> Result<(), ProtoErr> {
         self.bench.delivery.now = self.bench.delivery.now + Duration::from_secs(1);
         let now = self.bench.delivery.now;
@@ -173,7 +173,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// How many messages to a group each of two others gets.
+    /// The numbers of messages to a group that two others get.
     fn spread(&mut self, others: [&Other; 2]) -> [usize; 2] {
         let text = |other: &Other| String::from_utf8(other.wire.take()).unwrap();
         others.iter().for_each(|other| drop(text(other)));
@@ -186,7 +186,7 @@ impl Acceptor {
         other.session.machine.close(ClosedReason::ReadError, &mut self.bench.delivery);
     }
 
-    /// How much interest of other servers is listed.
+    /// The number of listed subscriptions of other servers.
     fn remote_count(&self) -> usize {
         let global = &self.bench.registry.global();
         global.with_sublist(|list| {
@@ -220,7 +220,7 @@ fn another_server_waits_until_its_password_is_checked() {
     }
 }
 
-/// A PONG says that no message follows for interest that was withdrawn before the PING.
+/// A PONG promises that no message follows for interest withdrawn before the PING.
 #[test]
 fn nothing_comes_behind_the_pong_that_follows_a_withdrawal() {
     let mut acceptor = Acceptor::new(1);
@@ -236,8 +236,8 @@ fn nothing_comes_behind_the_pong_that_follows_a_withdrawal() {
     assert_eq!(other.wire.take(), b"PONG\r\n");
 }
 
-/// A server that is heard of, or connects, by its connection for `$SYS` alone is dialled a second
-/// later, unless its pool has come by then.
+/// A server known only by its connection for `$SYS` is dialled a second later, unless its pool has
+/// come by then.
 #[test]
 fn whom_only_the_system_account_tells_of_is_dialled_later() {
     let about = |id: &str| {
@@ -262,10 +262,10 @@ fn whom_only_the_system_account_tells_of_is_dialled_later() {
     assert_eq!(places, [&Place::FIRST, &Place::FIRST]);
 }
 
-/// So many that of a fair coin both sides come up.
+/// Enough for a fair coin to show both sides.
 const MESSAGES: usize = 40;
 
-/// Strangers who connect and say nothing keep no server out.
+/// Strangers that connect and send nothing keep no server out.
 #[test]
 fn newcomers_are_bounded() {
     let mut acceptor = Acceptor::new(0);
@@ -277,13 +277,13 @@ fn newcomers_are_bounded() {
     assert_eq!(closed(&strangers[0]), Some(ClosedReason::MaxConnectionsExceeded));
     assert_eq!(strangers.iter().filter_map(closed).count(), 1);
     assert_eq!((closed(&server), acceptor.mesh.server_count()), (None, 1));
-    // Who leaves makes room.
+    // A connection that ends makes room.
     acceptor.lose(&mut strangers[7]);
     strangers.push(acceptor.accept());
     assert_eq!(strangers.iter().filter_map(closed).count(), 2);
 }
 
-/// A stranger who knows how servers speak may be as many of them as there is room for.
+/// A stranger that speaks the protocol may play as many servers as there is room for.
 #[test]
 fn connections_to_other_servers_are_bounded() {
     let mut acceptor = Acceptor::new(0);
@@ -334,8 +334,8 @@ fn own_addresses_are_bounded() {
     assert!(!mesh.is_self("127.0.0.1:1") && mesh.is_self("127.0.0.1:2"));
 }
 
-/// A server is lost that had announced a lot, and comes again with a part of it before all that is
-/// forgotten: what it did not announce again counts from the first moment on for nobody.
+/// A lost server comes again with a part of its interest before all of the old is removed: interest
+/// that it does not announce again has no effect from the first moment on.
 #[test]
 fn what_a_lost_server_announced_is_forgotten_in_pieces() {
     let mut acceptor = Acceptor::new(1);
@@ -405,7 +405,8 @@ fn names(list: &[String], subject: &str, queue: Option<&str>) -> bool {
     })
 }
 
-/// A server bound by these, with a client that may not subscribe to `denied` and a free one.
+/// A server with these permissions, a client that may not subscribe to `denied`, and one without
+/// permissions.
 fn bound_acceptor(export: &SubjectPermission, import: &[String], denied: &[String]) -> Acceptor {
     let deny = |list: &[String]| SubjectPermission { allow: None, deny: list.to_vec() };
     let permissions =
@@ -425,8 +426,8 @@ fn bound_acceptor(export: &SubjectPermission, import: &[String], denied: &[Strin
     acceptor
 }
 
-/// Interest is often wider than what is denied: each message is looked at by itself, whether it
-/// leaves for another server, comes from one, or stays here.
+/// Interest is often wider than a denied subject: each message is checked, to another server, from
+/// one, or local.
 #[test]
 fn denials_hold_against_wider_interest_on_all_ways() {
     let mut random = fastrand::Rng::with_seed(14);
@@ -439,7 +440,7 @@ fn denials_hold_against_wider_interest_on_all_ways() {
         denied.extend(random_list(&mut random, 2).iter().map(|subject| format!("{subject} l")));
         let mut acceptor = bound_acceptor(&export, &import, &denied);
         let mut other = acceptor.join();
-        // What counts of the other server's interest, and of a client's: subject and queue.
+        // The allowed interest of the other server, and of a client: subject and queue.
         let (mut theirs, mut ours) = (Vec::new(), Vec::new());
         for sid in 0..random.usize(1..5) {
             let (subject, queue) = (random_subject(&mut random, true), random.bool());
@@ -492,7 +493,8 @@ fn denials_hold_against_wider_interest_on_all_ways() {
     assert!(left > 200 && came > 200, "{left} left, {came} came");
 }
 
-/// Of a group half of the messages were lost with a server that stood still, for 88 seconds.
+/// Regression: half of a group's messages went to a server that stood still, and were lost, for 88
+/// seconds.
 #[test]
 fn a_server_that_stands_still_is_passed_over_then_given_up() {
     let mut acceptor = Acceptor::new(1);
@@ -506,7 +508,7 @@ fn a_server_that_stands_still_is_passed_over_then_given_up() {
         acceptor.hear(&mut other, "RS+ $G a q 1\r\n");
         let counts = acceptor.spread([&still, &other]);
         assert_eq!(counts[0] > 0, second < 4, "{counts:?} after {second} s");
-        // Better one that is silent than nobody.
+        // A silent member is better than none.
         acceptor.hear(&mut other, "RS- $G a q\r\n");
         assert_eq!(acceptor.spread([&still, &other]), [MESSAGES, 0]);
         let result = acceptor.pass_second(&mut [&mut still, &mut other]);
@@ -534,7 +536,7 @@ fn who_is_heard_of_again_is_passed_over_no_more() {
     }
 }
 
-/// A client that is told when nobody gets its request.
+/// A client that wants 503 for a request without responders.
 const HEARS_NONE: &[u8] =
     b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB in in\r\n";
 
@@ -550,7 +552,7 @@ fn fuzz_mesh_corpus_and_seeded() {
     });
 }
 
-/// What another server may say, and what it may not.
+/// Lines of another server, allowed and not.
 const LINES: [&str; 30] = [
     "CONNECT {\"name\":\"NB\",\"cluster\":\"c\",\"headers\":true}\r\n",
     "CONNECT {\"name\":\"NB\",\"cluster\":\"c\",\"user\":\"u\",\"pass\":\"p\"}\r\n",
@@ -592,7 +594,7 @@ fn fuzz_route_corpus_and_seeded() {
         }
         let mut bytes = vec![random.u8(..8)];
         if random.u8(..4) > 0 {
-            // So that most of them get further.
+            // So that most inputs get past the handshake.
             bytes.extend_from_slice(LINES[random.usize(..2)].as_bytes());
             bytes.extend_from_slice(LINES[random.usize(5..9)].as_bytes());
         }

@@ -6,7 +6,7 @@ use crate::codec::info::Subjects;
 use crate::conn::Conn;
 use crate::route::dials::Place;
 
-/// One connection, as it is registered.
+/// One registered connection.
 pub struct RouteView {
     /// The connection.
     pub conn: Arc<Conn>,
@@ -14,13 +14,13 @@ pub struct RouteView {
     pub server_id: Box<str>,
     /// Its name.
     pub server_name: Box<str>,
-    /// We dialled.
+    /// True if we dialled.
     pub solicited: bool,
-    /// The configuration names the other server.
+    /// True if the configuration names the other server.
     pub configured: bool,
-    /// What it carries.
+    /// Its place.
     pub place: Place,
-    /// How it is compressed, as INFO names it.
+    /// Its compression, as INFO names it.
     pub compression: &'static str,
     /// Subjects whose interest the other server announces; none means all.
     pub import: Option<Subjects>,

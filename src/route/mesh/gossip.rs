@@ -1,4 +1,4 @@
-//! INFO between servers: about this one, and gossip about others; addresses that clients are told.
+//! INFO between servers: about this one, and gossip about others; addresses for clients.
 //!
 //! nats: server/route.go `processImplicitRoute`, `forwardNewRouteInfoToKnownServers`
 
@@ -14,8 +14,9 @@ use crate::route::dials::{Dial, Place};
 use crate::route::mesh::{Gossip, Mesh, State};
 
 impl Mesh {
-    /// Where other servers reach this one, once the port is bound: `port` stands for the configured
-    /// one. Also the address for clients, `host:port`, that other servers tell theirs.
+    /// Sets the addresses of this server: the bound `port` for other servers, in place of the
+    /// configured one, and the addresses for clients, `host:port`, that other servers forward to
+    /// theirs.
     pub fn listening(&self, port: u16, client_urls: Vec<String>) {
         let base = self.registry.info();
         let settings = self.registry.settings();
@@ -56,26 +57,26 @@ impl Mesh {
         self.change_client_urls(&state);
     }
 
-    /// What INFO says on a route.
+    /// The INFO for a route.
     ///
-    /// nats-differs: no nonce, which nobody would sign.
+    /// nats-differs: no nonce, which no server would sign.
     pub fn info(&self, place: &Place, compression: &str, gossip_mode: u8) -> Info {
         self.state.lock().info(place, compression, gossip_mode)
     }
 
-    /// An INFO about another server than the one at the end of the connection, which is `source`,
-    /// or about one connection to it.
+    /// Handles gossip: an INFO about another server than `source`, the one at the end of the
+    /// connection, or about one connection to it.
     pub fn handle_gossip(&self, source: &str, info: &Info, now: Moment) {
         if info.server_id != self.registry.server_id.as_str() {
             self.seek(&mut self.state.lock(), source, info, now);
         }
     }
 
-    /// Has a server dialled for what is missing: the connection that INFO tells of, and the first
-    /// of its pool. Where INFO is about another one, somebody tells of the pool, too, or it comes
-    /// by itself: it is given a second for that.
+    /// Schedules dials to a server for missing connections: the one that INFO names, and the first
+    /// of its pool. If INFO names another one, the pool has a second to come by itself or by
+    /// gossip.
     ///
-    /// nats-differs: the real server waits for ever, though that word may have been lost.
+    /// nats-differs: the real server waits without end, although that gossip may be lost.
     pub(super) fn seek(&self, state: &mut State, source: &str, info: &Info, now: Moment) {
         let account = &*info.route_account;
         let settings = self.registry.settings();
@@ -104,7 +105,8 @@ impl Mesh {
         }
     }
 
-    /// The other server is about to stop: nobody is sent there any more.
+    /// Handles the lame duck mode of another server: its addresses are not given to clients any
+    /// more.
     pub fn lame_duck(&self, server_id: &str) {
         let mut state = self.state.lock();
         if let Some(other) = state.servers.get_mut(server_id) {
@@ -113,7 +115,7 @@ impl Mesh {
         }
     }
 
-    /// Tells clients where they can connect, if that has changed.
+    /// Sends clients the addresses of the cluster, if they have changed.
     pub(super) fn change_client_urls(&self, state: &State) {
         let mut urls = state.info.connect_urls.clone();
         if !self.registry.settings().routes.cluster.no_advertise {
@@ -125,7 +127,7 @@ impl Mesh {
         }
         let cluster = &state.info.cluster;
         let known = self.registry.info();
-        // The own ones are told from when there are others.
+        // The own addresses are included once there are others.
         if known.connect_urls.is_empty() && urls.len() == state.info.connect_urls.len() {
             urls.clear();
         }
@@ -150,8 +152,9 @@ impl State {
         info
     }
 
-    /// Lines by which other servers learn of a new one, or of its connection for an account. Who
-    /// has only such connections here is told of no pool: others hear of it when its own comes.
+    /// Gossip about a new server, or about its connection for an account, for the other servers. A
+    /// server with account connections only gets none about a pool: that follows when its own pool
+    /// comes.
     pub(super) fn gossip(&self, dial: Option<&Dial>, info: &Info) -> Gossip {
         let explicit = dial.map(|dial| dial.explicit);
         let implicit =
@@ -163,7 +166,7 @@ impl State {
         let others = || self.servers.iter().filter(|(id, _)| ***id != *forwarded.server_id);
         let account = forwarded.route_account.clone();
         let of_account = !account.is_empty();
-        // As long as nobody else has one, all of them are still to come.
+        // As long as no other server has one, all of them are still to come.
         if of_account && !others().any(|(_, other)| other.dedicated(&account).is_some()) {
             return Gossip::new();
         }

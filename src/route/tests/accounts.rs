@@ -9,14 +9,14 @@ use crate::client::fuzz::with_accounts;
 use crate::config::options::Cluster;
 use crate::route::fuzz::world::{Plan, Server, World};
 
-/// A server learns of these accounts, each with a user of the same name.
+/// Adds these accounts to a server, each with a user of the same name.
 fn bring_accounts(Server { bench, .. }: &mut Server, names: &[&str]) {
     let options = bench.registry.settings().options.clone();
     bench.registry.change_settings(with_accounts(options, names));
     bench.delivery.renew_settings(&bench.registry);
 }
 
-/// A client that logs in as a user and says this. Gives its number.
+/// Adds a client that logs in as a user and sends these lines. Returns its number.
 fn log_in(Server { bench, .. }: &mut Server, user: &str, lines: &str) -> usize {
     bench.add();
     let at = bench.ends.len() - 1;
@@ -47,7 +47,7 @@ fn accounts_that_come_later_are_announced_and_do_not_hear_each_other() {
         world.servers.iter_mut().for_each(|server| bring_accounts(server, &["A"]));
         log_in(&mut world.servers[0], "A", "SUB s 1\r\nSUB s q 2\r\n");
         world.settle();
-        // Interest is there before the routes know of the account, and while they are told.
+        // There is interest before the routes know of the account, and more while it is announced.
         world.servers.iter_mut().for_each(|server| bring_accounts(server, &["A", "B"]));
         log_in(&mut world.servers[0], "B", "SUB s 1\r\n");
         let publisher = log_in(&mut world.servers[1], "A", "PUB s 1\r\nx\r\n");

@@ -1,18 +1,18 @@
-//! Clusters in which everybody lists only the first server, of dialtones and of nats-servers as
-//! their [model](crate::route::fuzz) has them: however they start, and whatever happens to them,
-//! all find each other.
+//! Clusters in which all list only the first server, of dialtones and of
+//! [modelled](crate::route::fuzz) nats-servers: all find each other, after any start and any
+//! disturbance.
 
 use std::time::Duration;
 
 use super::pooled;
 use crate::route::fuzz::world::{Plan, World};
 
-/// So many servers; those whose bit is set are nats-servers.
+/// `count` servers; those with their bit set are nats-servers.
 fn plan(count: usize, nats_servers: u32) -> Plan {
     Plan { count, settings: pooled, nats_servers, listed: 1 }
 }
 
-/// Prints what fails.
+/// Prints the failing plan.
 struct Shown(Plan, u64);
 
 impl Drop for Shown {
@@ -37,7 +37,7 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
 }
 
 /// Two servers come at once, and their first connections are registered in every order: those of
-/// the pool and those for `$SYS`, which a nats-server dials at the same time.
+/// the pool and those for `$SYS`, both dialled at once by a nats-server.
 #[test]
 fn the_first_connections_of_two_newcomers_come_in_any_order() {
     for nats_servers in 0..8 {
@@ -70,7 +70,7 @@ fn start(world: &mut World) {
     }
 }
 
-/// Time passes, and bytes come when they come.
+/// Lets time pass, with bytes arriving at random.
 fn stumble(world: &mut World, steps: usize) {
     for _ in 0..steps {
         if world.cables.is_empty() || world.random.u8(..8) == 0 {
@@ -98,8 +98,8 @@ fn all_mixtures_form() {
     }
 }
 
-/// Servers are replaced, connections are lost, and some servers are cut off for a while, before all
-/// is whole and after it.
+/// Servers are replaced, connections are lost, and some servers are cut off for a while, before the
+/// cluster is whole and after it.
 #[test]
 fn all_mixtures_heal() {
     for count in 3..=4 {
@@ -118,8 +118,9 @@ fn all_mixtures_heal() {
     }
 }
 
-/// A server comes back before the first one has missed it, while a nats-server has given it up. The
-/// latter was not told of it again, since its new connections only took the places of the old.
+/// Regression: a server came back before the first one had missed it, but after a nats-server had
+/// given it up. The latter got no gossip about it, because its new connections only took the places
+/// of the old.
 #[test]
 fn who_comes_back_before_it_is_missed_is_told_of() {
     let mut world = World::new(plan(3, 0b100), 1);
@@ -153,7 +154,7 @@ fn who_comes_back_before_it_is_missed_is_told_of() {
     world.settle();
 }
 
-/// Something happens, and time passes until it is over.
+/// Disturbs the cluster, and lets time pass until that is over.
 fn harm(world: &mut World) {
     let count = world.servers.len();
     match world.random.u8(..3) {
@@ -178,8 +179,8 @@ fn harm(world: &mut World) {
     stumble(world, 200);
 }
 
-/// Some servers cannot reach the others. At first only one of two may notice, unless that can part
-/// them for ever: two nats-servers, or any two of which a nats-server has to tell.
+/// Cuts some servers off from the others. At first only one of two may notice, except where that
+/// could part them forever: two nats-servers, or two that depend on gossip of a nats-server.
 fn part(world: &mut World) {
     let nats_servers = world.plan.nats_servers;
     let at_once = nats_servers & 1 == 1 || nats_servers.count_ones() > 1;
