@@ -1,10 +1,10 @@
 //! `Drive`: the task of one connection, a hand-written future over the machine of its kind.
 //!
-//! Each poll: finish what the socket did not take, see what is due, read a few times into the
-//! worker's scratch, handle the ops in it, hand what they staged to its receivers, inline. A turn
-//! ends when it has taken long, whatever it was that took long. While there may be more to do, the
-//! task queues itself again behind the others and behind a look at the sockets, so that no
-//! connection starves its neighbours; those that go on for more than a turn stand in a lane.
+//! Each poll writes pending bytes, handles deadlines, reads a few times into the worker's scratch,
+//! handles the ops there, and hands their frames to the receivers, inline. A turn is limited by
+//! work of any kind. While work remains, the task queues itself again after the other tasks and
+//! after a poll of the sockets, so that no connection starves the others; tasks with more work than
+//! a turn stand in a lane.
 //!
 //! nats: server/client.go `readLoop`, `writeLoop`, `flushClients`
 
@@ -44,16 +44,16 @@ use crate::registry::settings::Settings;
 
 pub(crate) use shared::Shared;
 
-/// The turn of a task that had nothing to do before. Any number of them may have one at once.
+/// The turn of a task after idleness. Any number of tasks may have one at once.
 const FIRST_TURN: Budget = Budget { work_ns_max: 500_000 / SLOWER, splits: false };
 
-/// A turn of a task that goes on. Few have one at once, and what it stages is worth its writes.
+/// A turn of a task that goes on. Few have one at once, and it stages enough frames per write.
 const LONG_TURN: Budget = Budget { work_ns_max: 2_000_000 / SLOWER, splits: true };
 
-/// How many times as long as others a debug build takes, about.
+/// Slowdown of a debug build, about.
 const SLOWER: usize = if cfg!(debug_assertions) { 10 } else { 1 };
 
-/// Reads of one poll at most, and work, in portions worth a write, after which it reads no more.
+/// Most reads of one poll, and the work, in portions worth a write, after which it reads no more.
 const READS_MAX: usize = 4;
 const READ_ON_NS_MAX: usize = 64_000;
 
@@ -76,36 +76,37 @@ const _: () = assert!(size_of::<Drive<Client>>() + 104 <= 256);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The first poll, in which the server speaks first.
+    /// Before the first poll, in which the server sends INFO.
     Start {
         surplus: bool,
     },
     Open,
-    /// Publishing pauses: a receiver is far behind.
+    /// Publishing pauses because a receiver is far behind.
     Stalled,
-    /// Nothing is handled any more; it is not its turn to end yet.
+    /// No input is handled any more; the task waits for its turn to end.
     Leaving,
-    /// It ends; what is pending is still written.
+    /// The connection ends; pending bytes are still written.
     Closing,
-    /// All is written and our half of the stream has ended; the other side's end is awaited.
+    /// All is written and our half of the stream has ended; the task waits for the other side's
+    /// end.
     Ended,
 }
 
-/// How far the handling of input got.
+/// The progress of handling input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Handled {
-    /// There is nothing more to handle now; more input or the end of a pause wakes the task.
+    /// All is handled; more input or the end of a pause wakes the task.
     All,
-    /// There may be more: the task has to come again.
+    /// More may remain: the task has to come again.
     Part,
-    /// The machine or a layer is waiting, and has the task woken when it goes on.
+    /// The machine or a layer is waiting, and wakes the task when it can go on.
     UpToAnswer,
-    /// What follows has to go through this layer.
+    /// The rest of the input has to go through this layer.
     UpToLayer(Layer),
 }
 
 impl<M: Machine> Drive<M> {
-    /// The task of a connection; one in `surplus` is told so and closed.
+    /// The task of a connection; one in `surplus` gets an error and is closed.
     pub(crate) fn new(
         shared: Arc<Shared>,
         stream: Arc<Stream>,
@@ -143,7 +144,7 @@ impl<M: Machine> Drive<M> {
                 self.fail((&ProtoErr::MaxConnections).into(), &mut worker.delivery);
             }
             self.commit(&mut worker.delivery);
-            // By then CONNECT has brought the first PING near. This look in time is cheaper than a
+            // By then CONNECT has brought the first PING near. An early wake-up is cheaper than a
             // second entry in the sweep, which would stay there for minutes.
             self.arm_at(worker.delivery.now + FIRST_PING_MAX);
         }
@@ -173,7 +174,7 @@ impl<M: Machine> Drive<M> {
         Poll::Pending
     }
 
-    /// Ready when the task may have a turn, which is a long one if it goes on with something.
+    /// Ready when the task may have a turn: a long one if it goes on with earlier work.
     fn poll_lane(&mut self, cx: &mut Context<'_>) -> Poll<Budget> {
         let Some(behind) = &mut self.behind else { return Poll::Ready(FIRST_TURN) };
         let begun = behind.has_begun();
@@ -188,8 +189,8 @@ impl<M: Machine> Drive<M> {
         place.poll(cx, &self.shared.long).map(|()| LONG_TURN)
     }
 
-    /// Reads and handles, hands what that staged to its receivers, and has the task woken for what
-    /// is left.
+    /// Reads and handles input, hands the staged frames to their receivers, and schedules the task
+    /// again for remaining work.
     fn take_turn(&mut self, cx: &mut Context<'_>, worker: &mut Worker) {
         let Worker { scratch, delivery } = worker;
         let heard_before = self.session.machine.heard_at();
@@ -206,8 +207,8 @@ impl<M: Machine> Drive<M> {
         self.end_turn(cx, handled, paused || full);
     }
 
-    /// Has the task woken for what is left, in its place in the lane. A place is given back behind
-    /// the others, too: who is in it next comes at once.
+    /// Schedules the task again for remaining work, in its place in the lane. It also gives a place
+    /// back only after the other tasks, because the next owner of the place runs at once.
     fn end_turn(&mut self, cx: &mut Context<'_>, handled: Handled, paused: bool) {
         let unwritten = self.has_unwritten();
         let held_up = paused || handled == Handled::UpToAnswer;
@@ -250,7 +251,7 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Reads and handles until nothing is left to read, or others should have their turn.
+    /// Reads and handles until nothing is left to read, or the turn is over.
     fn read_on(
         &mut self,
         cx: &mut Context<'_>,
@@ -283,7 +284,7 @@ impl<M: Machine> Drive<M> {
             if handled != Handled::All {
                 return handled;
             }
-            // What is staged in small portions goes out together with what the next read brings.
+            // Small staged portions go out together with those of the next read.
             if delivery.staging.is_thin() {
                 continue;
             }
@@ -297,7 +298,7 @@ impl<M: Machine> Drive<M> {
         Handled::Part
     }
 
-    /// Handles what was read.
+    /// Handles the bytes of a read.
     #[inline]
     fn handle_read(
         &mut self,
@@ -318,7 +319,7 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Goes on where the last turn ended.
+    /// Goes on with the work that the last turn left.
     fn go_on(&mut self, delivery: &mut Delivery) -> Handled {
         if self.write_on(delivery) == Handled::Part || self.deliver_on(delivery) == Handled::Part {
             return Handled::Part;
@@ -326,7 +327,7 @@ impl<M: Machine> Drive<M> {
         self.handle_kept(Handled::All, delivery)
     }
 
-    /// Writes what this task has appended for others.
+    /// Writes frames that this task has appended for other connections.
     fn write_on(&mut self, delivery: &mut Delivery) -> Handled {
         let unwritten = &mut self.behind().unwritten;
         while let Some(receiver) = unwritten.pop() {
@@ -343,7 +344,7 @@ impl<M: Machine> Drive<M> {
         self.behind.as_ref().is_some_and(|behind| !behind.unwritten.is_empty())
     }
 
-    /// Goes on with the message that the last turn did not deliver to everybody.
+    /// Goes on with the message that the last turn did not deliver to all its receivers.
     fn deliver_on(&mut self, delivery: &mut Delivery) -> Handled {
         let Some(ongoing) = self.behind().ongoing.take() else { return Handled::All };
         match delivery.resume(ongoing) {
@@ -363,7 +364,7 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Goes on with what was read before and is kept, when so much was `handled`.
+    /// Goes on with kept input of earlier reads, after progress `handled`.
     fn handle_kept(&mut self, mut handled: Handled, delivery: &mut Delivery) -> Handled {
         loop {
             match handled {
@@ -379,8 +380,8 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Handles the ops in `input`; what takes too long, or is behind an op without its answer, is
-    /// left in the backlog.
+    /// Handles the ops in `input`; the rest, after the end of the turn or after an unanswered op,
+    /// goes to the backlog.
     fn handle(&mut self, input: &[u8], delivery: &mut Delivery) -> Handled {
         self.session.machine.heard(delivery.now);
         let mut rest = input;
@@ -413,7 +414,7 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Has the check made that the machine waits for, if it waits for one.
+    /// Queues the check that the machine waits for, if there is one.
     fn begin_check(&mut self) {
         if let Some(check) = self.session.machine.take_check() {
             let ticket = self.shared.checks.add(check, self.conn());
@@ -426,13 +427,14 @@ impl<M: Machine> Drive<M> {
         self.end(reason, false, delivery);
     }
 
-    /// Ends the connection; what is staged goes out before.
+    /// Ends the connection, after committing the staged frames.
     fn end(&mut self, reason: ClosedReason, discard: bool, delivery: &mut Delivery) {
         self.commit(delivery);
         self.conn().close(reason, discard);
     }
 
-    /// Hands what is staged to its receivers, and keeps what the turn has no time for.
+    /// Hands the staged frames to their receivers, and keeps the writes that the turn has no time
+    /// for.
     fn commit(&mut self, delivery: &mut Delivery) {
         delivery.commit(self.conn());
         if delivery.has_left() {
@@ -442,7 +444,7 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Writes what the socket did not take before.
+    /// Writes pending bytes that the socket did not take before.
     fn poll_flush(&mut self, cx: &mut Context<'_>, delivery: &Delivery) {
         let policy = &delivery.settings.policy;
         loop {
@@ -463,7 +465,8 @@ impl<M: Machine> Drive<M> {
             match self.conn().flush(policy, delivery.now) {
                 Flushed::Idle => {}
                 Flushed::Part => return come_again(cx),
-                // Only who has just been refused will hear of it when there is room again.
+                // Writability is edge-triggered: only after a refused write does the socket report
+                // room again.
                 Flushed::Blocked => match self.stream.poll_write_ready(cx) {
                     Poll::Pending => return,
                     Poll::Ready(Ok(())) => {}
@@ -498,7 +501,7 @@ impl<M: Machine> Drive<M> {
         self.commit(delivery);
     }
 
-    /// The verdict of the check that the machine waits for, if it is there.
+    /// The verdict of the check that the machine waits for, once it is known.
     #[inline]
     fn take_verdict(&mut self) -> Option<Verdict> {
         let behind = self.behind.as_mut()?;
@@ -507,8 +510,8 @@ impl<M: Machine> Drive<M> {
         Some(verdict)
     }
 
-    /// Ends a connection whose other side has left before its check was made: so it does not take
-    /// the place of those who wait. Not if there is something to be done behind the login.
+    /// Ends a connection whose other side has left before its check was made, so that it does not
+    /// take the place of waiting ones. Not if there is more input after the login.
     fn watch_end(&mut self, cx: &mut Context<'_>, delivery: &mut Delivery) {
         if let Some(behind) = &self.behind
             && behind.check.is_some()
@@ -519,7 +522,7 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Sees to it that the task is woken for its next deadline.
+    /// Makes the sweep wake the task for its next deadline.
     fn arm(&mut self, settings: &Settings) {
         let mut due = self.session.machine.deadline(settings);
         if let Some(behind) = &self.behind {
@@ -540,8 +543,9 @@ impl<M: Machine> Drive<M> {
     }
 }
 
-/// Has the task polled again, behind the others and behind a look at the sockets: if a task wakes
-/// itself, the thread looks there only now and then, and the other ones may be asleep.
+/// Schedules another poll of the task, after the other tasks and after a poll of the sockets. A
+/// task that wakes itself would let the thread poll the sockets only now and then, while the other
+/// threads may sleep.
 fn come_again(cx: &mut Context<'_>) {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }

@@ -1,4 +1,4 @@
-//! `Behind`: what a task remembers of a connection that is more than open and idle.
+//! `Behind`: the state of a connection that is more than open and idle.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,25 +16,25 @@ use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::lane::Place;
 use crate::net::layer::Inflow;
 
-/// What a task has to remember only while it is behind, with handling or with writing, or when its
-/// connection has layers or rests.
+/// State of a task that is behind, with handling or with writing, or whose connection has layers or
+/// rests.
 #[derive(Default)]
 pub(super) struct Behind {
-    /// Input that was read and is not handled yet, because its handling would have taken too long,
-    /// a receiver is far behind, or the machine is waiting.
+    /// Input read and not handled yet, because that would take too long, a receiver is far behind,
+    /// or the machine is waiting.
     pub(super) backlog: Vec<u8>,
-    /// The message before that, which is not delivered to everybody yet.
+    /// The message before that, which is not yet delivered to all its receivers.
     pub(super) ongoing: Option<Box<Ongoing>>,
-    /// Who has got frames of this task that it still has to write.
+    /// Connections with frames of this task that it still has to write.
     pub(super) unwritten: Vec<Unwritten>,
-    /// Where it stands in the lane of those that go on, or of those that end.
+    /// Its place in the lane of tasks that go on, or of connections that end.
     pub(super) place: Option<Place>,
-    /// The receiver for which publishing pauses, and until when at most.
+    /// The receiver for which publishing pauses, and the latest end of the pause.
     pub(super) stalled: Option<(Arc<Conn>, Moment)>,
     /// The check that the machine waits for.
     pub(super) check: Option<Ticket>,
     pub(super) write: Option<WriteDeadline>,
-    /// From the socket to the parser.
+    /// The layers, from the socket to the parser.
     pub(super) layers: Vec<LayerInput>,
     /// The writing half of the layer that compresses, which may get another level.
     pub(super) compressed: Option<Arc<Compressed>>,
@@ -43,22 +43,22 @@ pub(super) struct Behind {
     pub(super) linger: Option<Pin<Box<Sleep>>>,
 }
 
-/// One layer, as far as reading goes.
+/// The reading half of one layer.
 pub(super) struct LayerInput {
     pub(super) inflow: Box<dyn Inflow>,
-    /// Input that has yet to go through it, behind all that is kept above it.
+    /// Input that has yet to go through it, after all input kept above it.
     pub(super) kept: Vec<u8>,
 }
 
 impl Behind {
-    /// Puts a layer on top of the others. What waits for the parser has to go through it.
+    /// Puts a layer on top of the others. Input that waits for the parser has to go through it.
     pub(super) fn add_layer(&mut self, inflow: Box<dyn Inflow>) {
         let kept = std::mem::take(&mut self.backlog);
         self.layers.push(LayerInput { inflow, kept });
     }
 
-    /// Takes the first of the input that waits, with the index of the layer it waits for, which is
-    /// beyond them if it waits for the parser.
+    /// Takes the first waiting input, with the index of the layer that it waits for; the number of
+    /// layers stands for the parser.
     pub(super) fn take_kept(&mut self) -> Option<(usize, Vec<u8>)> {
         if !self.backlog.is_empty() {
             return Some((self.layers.len(), std::mem::take(&mut self.backlog)));
@@ -68,23 +68,23 @@ impl Behind {
         Some((index, std::mem::take(&mut layer.kept)))
     }
 
-    /// No input waits, but for a PING perhaps.
+    /// True if no input waits, except perhaps a PING.
     pub(super) fn asks_nothing(&self) -> bool {
         (self.backlog.is_empty() || self.backlog == encoder::PING)
             && self.layers.iter().all(|layer| layer.kept.is_empty())
     }
 
-    /// A message is delivered to some and not to others, and what was found for it is kept.
+    /// True if a message is partly delivered, and its match is kept.
     pub(super) fn has_begun(&self) -> bool {
         self.ongoing.as_ref().is_some_and(|ongoing| ongoing.is_begun())
     }
 
-    /// How much of what was found for such a message is kept: bundles and targets.
+    /// The number of bundles and targets kept for such a message.
     pub(super) fn held_count(&self) -> usize {
         self.ongoing.as_ref().map_or(0, |ongoing| ongoing.held_count())
     }
 
-    /// Nothing is left to be remembered.
+    /// True if all of it is empty.
     pub(super) fn is_over(&self) -> bool {
         let Behind { backlog, ongoing, unwritten, place, .. } = self;
         let Behind { stalled, check, write, layers, resting, linger, .. } = self;
@@ -100,7 +100,7 @@ impl Behind {
             && linger.is_none()
     }
 
-    /// When the task has to look again.
+    /// The next time for the task to run.
     pub(super) fn due(&self) -> Moment {
         let write = self.write.map_or(Moment::NEVER, |deadline| deadline.due);
         self.stalled.as_ref().map_or(write, |&(_, until)| write.min(until))

@@ -1,10 +1,10 @@
-//! The end of a task: its connection is served no more, and what is pending is still written.
+//! The end of a task: it handles no more input, and still writes the pending bytes.
 //!
 //! ```text
 //!   Open --> Leaving -- its turn to end --> Closing -- all written, at a shutdown --> Ended
 //! ```
 //!
-//! A task is over when its connection has hung up and nothing of it is left to be forgotten.
+//! A task is over when its connection has hung up and all its subscriptions are removed.
 //! nats: server/client.go `closeConnection`, `flushAndClose`
 
 use std::future::Future;
@@ -22,11 +22,11 @@ use crate::net::drive::{Drive, Handled, Phase, READS_MAX, come_again};
 use crate::net::lane::Place;
 use crate::net::worker::Worker;
 
-/// How long a client whose message was too large has to read why, before its connection is reset.
+/// Time for a client with a too large message to read the error, before its connection is reset.
 const RESET_AFTER: Duration = Duration::from_millis(100);
 
 impl<M: Machine> Drive<M> {
-    /// Writes what is pending, for a while, then leaves.
+    /// Writes the pending bytes, for a limited time, then leaves.
     pub(super) fn poll_close(
         &mut self,
         cx: &mut Context<'_>,
@@ -69,8 +69,8 @@ impl<M: Machine> Drive<M> {
         if self.conn().has_hung_up() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Ready when the message that was being delivered when the connection ended is so to all: who
-    /// publishes and leaves is heard by everybody.
+    /// Ready when the message in delivery at the end of the connection has reached all receivers: a
+    /// publisher that leaves loses no message.
     fn poll_last_message(&mut self, cx: &mut Context<'_>, delivery: &mut Delivery) -> Poll<()> {
         if self.behind.as_ref().is_none_or(|behind| behind.ongoing.is_none()) {
             return Poll::Ready(());
@@ -88,7 +88,7 @@ impl<M: Machine> Drive<M> {
     }
 
     /// Ready when it is the connection's turn to end: thousands that end at once do so in order,
-    /// and others come in between. Nobody delivers to it any more, in any case.
+    /// and other tasks run in between. It gets no messages meanwhile.
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Place> {
         let kept = self.behind.as_mut().and_then(|behind| behind.place.take());
         let mut place = kept.filter(|_| self.phase == Phase::Leaving).unwrap_or_default();
@@ -100,11 +100,11 @@ impl<M: Machine> Drive<M> {
         Poll::Pending
     }
 
-    /// Ready when nothing is left to be written or to be waited for, or the time for it is over.
+    /// Ready when all bytes are written and no end is awaited, or the time for that is over.
     ///
-    /// A message that was too large ends in a reset, as if its rest lay unread in the socket. That
-    /// rest is read first, for a moment: a reset may overtake the `-ERR`, and who is still writing
-    /// does not read it.
+    /// A too large message ends in a reset, as if the rest of it lay unread in the socket. The task
+    /// first reads that rest for a moment: a reset may overtake the `-ERR`, and a client that is
+    /// still writing does not read.
     /// nats-differs: there the reset comes at once.
     fn poll_linger(
         &mut self,
@@ -126,12 +126,11 @@ impl<M: Machine> Drive<M> {
         linger.as_mut().poll(cx)
     }
 
-    /// Ends our half of the stream, and drops what comes until the other side has ended its own: a
-    /// socket that is closed over unread input, or gets more of it later, is reset, and what was
-    /// written last may be lost on its way.
+    /// Ends our half of the stream, and drops input until the other side has ended its own: a
+    /// socket closed with unread or later input is reset, and the last written bytes may be lost.
     ///
-    /// A client that sees its end goes on at another server. What it published here is there before
-    /// it, so that the order stays. One that says nothing is not waited for.
+    /// A client that sees its end goes on at another server. Its messages are there before it, so
+    /// that the order stays. A silent client is not waited for.
     fn poll_end(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
         let is_client = self.conn().kind.is_client();
         if is_client && !self.shared.passed_on.load(Ordering::Acquire) {
@@ -145,8 +144,7 @@ impl<M: Machine> Drive<M> {
         self.poll_drop(cx, scratch, is_first && is_client)
     }
 
-    /// Drops what comes. Ready when the other side has ended, or nothing comes of one that is known
-    /// to be `silent`.
+    /// Drops input. Ready when the other side has ended, or is `silent` and sends nothing.
     fn poll_drop(&self, cx: &mut Context<'_>, scratch: &mut [u8], mut silent: bool) -> Poll<()> {
         for _ in 0..READS_MAX {
             match self.stream.poll_read(cx, scratch) {

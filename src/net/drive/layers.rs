@@ -1,5 +1,5 @@
-//! Layers between the socket and the parser of a connection: its input goes through them, and what
-//! they say by themselves goes out.
+//! Layers between the socket and the parser of a connection: passes input through them, and writes
+//! their own frames.
 
 use std::io::ErrorKind;
 use std::task::{Context, Poll, ready};
@@ -19,7 +19,7 @@ impl<M: Machine> Drive<M> {
         self.behind.as_ref().is_some_and(|behind| !behind.layers.is_empty())
     }
 
-    /// Handles `input`, which has come as far as the layer at `index`, or through all of them.
+    /// Handles `input`, which has passed the layers below `index`, or all of them.
     pub(super) fn handle_from(
         &mut self,
         index: usize,
@@ -32,8 +32,8 @@ impl<M: Machine> Drive<M> {
         handled
     }
 
-    /// Handles what is in `input` of the first of `layers`, piece by piece. What is left when that
-    /// has to stop stays below the layer.
+    /// Handles the pieces that the first of `layers` makes of `input`. If that has to stop, the
+    /// rest stays below the layer.
     fn handle_through(
         &mut self,
         layers: &mut [LayerInput],
@@ -70,8 +70,8 @@ impl<M: Machine> Drive<M> {
         Handled::All
     }
 
-    /// Puts a layer on top of those that are there. What is staged still goes out below it; all
-    /// that follows, and all that is read behind the op that brought it, goes through it.
+    /// Puts a layer on top of the others. Staged frames still go out below it; all later output,
+    /// and all input after the op that brought it, goes through it.
     pub(super) fn add_layer(&mut self, layer: Layer, delivery: &mut Delivery) {
         let Layer::Compression(level) = layer;
         if let Some(compressed) = &self.behind().compressed {
@@ -85,8 +85,8 @@ impl<M: Machine> Drive<M> {
         self.session.machine.handle_layer(delivery);
     }
 
-    /// Ready when layers have nothing left to say by themselves. Until then nothing more is read,
-    /// so that they never hold more than what one read makes them say.
+    /// Ready when all frames of the layers themselves are written. Until then nothing more is read,
+    /// so that layers never hold more of them than one read causes.
     pub(super) fn poll_layers(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.is_layered() {
             return Poll::Ready(());

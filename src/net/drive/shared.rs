@@ -1,4 +1,4 @@
-//! `Shared`: what the tasks of a server share, besides what the core knows of.
+//! `Shared`: the state shared by the tasks of a server, outside of the core.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,32 +19,32 @@ use crate::net::sweep::Sweep;
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
 
-/// Connections that end at the same time.
+/// The number of connections that end at the same time.
 const ENDING_COUNT: usize = 1;
 
-/// What all tasks of a server need.
+/// The state shared by all tasks of a server.
 pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     /// None without a cluster.
     pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) sweep: Sweep,
-    /// Those that go on for more than a turn: as many at a time as there are threads.
+    /// The lane of tasks with more work than a turn: as many at a time as there are threads.
     pub(super) long: Lane,
-    /// Those that end.
+    /// The lane of connections that end.
     pub(super) endings: Lane,
     pub(crate) clock: Clock,
     pub(crate) checks: Checks,
     pub(crate) arenas: Arenas,
-    /// A connection is served no more, or has hung up.
+    /// Signals that a connection has left the server, or has hung up.
     pub(crate) left: Notify,
-    /// The server stops, and the other servers have what clients published here.
+    /// True once the server stops and the other servers have all messages of its clients.
     pub(crate) passed_on: AtomicBool,
     pub(crate) addresses: Addresses,
     meter: Mutex<Meter>,
 }
 
 impl Shared {
-    /// To be called in the runtime that serves.
+    /// To be called in the server's runtime.
     pub(crate) fn new(registry: Arc<Registry>, mesh: Option<Arc<Mesh>>, clock: Clock) -> Shared {
         Shared {
             registry,
@@ -62,7 +62,7 @@ impl Shared {
         }
     }
 
-    /// Lends a look at the server as it is now, for whoever shows or answers something of it.
+    /// Lends a view of the server's present state, for monitoring and services.
     pub(crate) fn with_view<R>(&self, look: impl FnOnce(&View<'_>) -> R) -> R {
         let now = self.clock.now();
         look(&View {

@@ -1,4 +1,4 @@
-//! Publishing pauses for a receiver that is far behind: once per read, and for a moment.
+//! Pauses of publishing for a receiver that is far behind: once per read, and for a moment.
 //!
 //! nats: server/client.go `stalledWait`, `resetReadLoopStallTime`
 
@@ -13,16 +13,15 @@ use crate::deliver::Delivery;
 use crate::machine::Machine;
 use crate::net::drive::{Drive, Phase};
 
-/// A pause from which on the log has a word of it.
+/// The shortest pause that is logged.
 const STALL_TOLD_MIN: Duration = Duration::from_millis(5);
 
-/// Targets of a message that is delivered to some only, which may be held over a pause: some
-/// megabytes at most.
+/// Targets of a partly delivered message that may be held over a pause: some megabytes at most.
 const HELD_COUNT_MAX: usize = 64 * 1024;
 
 impl<M: Machine> Drive<M> {
-    /// Publishing still pauses for a receiver that is far behind. For itself a client pauses as
-    /// long as its socket takes something: nobody else has to wait for what it says meanwhile.
+    /// True if publishing still pauses for a receiver that is far behind. A client that is its own
+    /// receiver pauses as long as its socket takes bytes: no other client waits for its messages.
     pub(super) fn is_paused(&mut self, delivery: &Delivery) -> bool {
         if self.phase != Phase::Stalled {
             return false;
@@ -47,7 +46,7 @@ impl<M: Machine> Drive<M> {
     }
 
     /// Pauses if a receiver was found far behind, until it has caught up or for a moment. Not in
-    /// the middle of a message for very many: what was found for it would be held meanwhile.
+    /// the middle of a message for very many: its targets would stay in memory meanwhile.
     pub(super) fn pause(&mut self, cx: &Context<'_>, delivery: &mut Delivery) -> bool {
         let Some(slow) = delivery.staging.take_stalled() else { return false };
         let policy = &delivery.settings.policy;
@@ -64,7 +63,7 @@ impl<M: Machine> Drive<M> {
         true
     }
 
-    /// Warns of a pause that is over and might have lasted `until` then, if it was long.
+    /// Logs the end of a pause that could have lasted `until` then, if it was long.
     ///
     /// nats: server/client.go `resetReadLoopStallTime`
     fn log_stall(&self, until: Moment, now: Moment) {

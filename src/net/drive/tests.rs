@@ -22,7 +22,7 @@ use crate::deliver::listing_ns;
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
 
-/// Takes everything, and as long as there is something to come, more comes with each write.
+/// Takes everything, and appends more with each write, as long as there is more.
 #[derive(Default)]
 struct BusyWire {
     conn: OnceLock<Weak<Conn>>,
@@ -65,16 +65,16 @@ fn add_drive(shared: Arc<Shared>, stream: Arc<Stream>, wire: Arc<dyn Wire>) -> D
     Drive::new(shared, stream, client, false)
 }
 
-/// A stream for a task, and the other end of it.
+/// A stream for a task, and its other end.
 fn local_stream() -> (Arc<Stream>, net::UnixStream) {
     let (ours, theirs) = net::UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     (Arc::new(Stream::Local(UnixStream::from_std(ours).unwrap())), theirs)
 }
 
-/// Who writes for others hands a connection over after some rounds, full socket or not. Its owner
-/// waited for the socket then, before it tried: for an event that nobody owed it, and what was
-/// pending stayed.
+/// Regression: a thread that writes for others hands a connection over after some rounds, with a
+/// full socket or not. Its owner then waited for the socket before it tried to write: no event
+/// came, and the bytes stayed pending.
 #[tokio::test]
 async fn what_is_handed_over_is_written_before_the_socket_is_waited_for() {
     let (mut ours, _theirs) = net::UnixStream::pair().unwrap();
@@ -92,7 +92,7 @@ async fn what_is_handed_over_is_written_before_the_socket_is_waited_for() {
     wire.to_come.store(20, Ordering::SeqCst);
     conn.send(b"first", 1, 5, &shared.registry.settings().policy);
     assert!(conn.progress().blocked, "handed over after some rounds");
-    // One that does not wait comes again by itself, for as long as there is something to write.
+    // A task that does not wait comes again by itself as long as there are bytes to write.
     for _ in 0..3 {
         assert!(Pin::new(&mut drive).poll(&mut cx).is_pending());
     }
@@ -130,7 +130,7 @@ async fn a_resting_connection_is_read_when_its_rest_is_over() {
     task.await.unwrap();
 }
 
-/// What one read brings may take long: it is handled in turns, and the task comes again by itself.
+/// One read may need much work: it is handled in turns, and the task comes again by itself.
 #[tokio::test]
 async fn a_read_that_takes_long_is_handled_in_turns() {
     const COUNT: usize = 3_000;
@@ -153,7 +153,7 @@ async fn a_read_that_takes_long_is_handled_in_turns() {
     assert!(per_turn * 2 < COUNT);
 }
 
-/// A message is delivered to all, although its publisher was closed when only some had got it.
+/// A message reaches all receivers, although its publisher was closed when only some had got it.
 #[tokio::test]
 async fn who_publishes_and_is_closed_is_heard_by_all() {
     const COUNT: u64 = 20_000;
@@ -188,7 +188,7 @@ async fn who_publishes_and_is_closed_is_heard_by_all() {
     assert_eq!(got(), COUNT);
 }
 
-/// Settings are replaced as a whole while clients publish: the next turn goes by the new ones.
+/// Settings are replaced as a whole while clients publish: the next turn uses the new ones.
 #[tokio::test]
 async fn settings_are_replaced_under_traffic() {
     const MESSAGES: usize = 2_000;

@@ -1,4 +1,5 @@
-//! `WriteDeadline`: by when a socket has to take what is pending, and what happens if it does not.
+//! `WriteDeadline`: the time by which a socket has to take the pending bytes, and the end of one
+//! that does not.
 //!
 //! Knows the connection and its queue, not the task and its socket.
 //! nats: server/client.go `flushOutbound`, `handleWriteTimeout`
@@ -12,16 +13,16 @@ use crate::conn::{Conn, Progress, conn_event};
 use crate::deliver::Delivery;
 use crate::machine::Machine;
 
-/// By when what is pending must be written.
+/// A time by which the pending bytes must be written.
 #[derive(Clone, Copy)]
 pub(super) struct WriteDeadline {
     start: Moment,
     pub(super) due: Moment,
-    /// Bytes that had been written at its start.
+    /// Bytes written before its start.
     from: u64,
-    /// Bytes that will have been written when it is met.
+    /// Bytes written when it is met.
     goal: u64,
-    /// One before it was not met, and forgiven.
+    /// True if the one before it was missed, and forgiven.
     pub(super) retried: bool,
 }
 
@@ -37,22 +38,22 @@ impl WriteDeadline {
         WriteDeadline { start: now, due: now + span, from: written, goal, retried }
     }
 
-    /// What was pending at its start is written.
+    /// True if the bytes pending at its start are written.
     pub(super) fn is_met(&self, progress: Progress) -> bool {
         !progress.blocked || progress.written >= self.goal
     }
 
-    /// It has passed before its goal was reached: closes the connection, or starts the next one.
+    /// Handles a missed deadline: closes the connection, or starts the next deadline.
     ///
-    /// To retry helps whoever takes something meanwhile. The first time of a row is forgiven: it
-    /// began with a write of which the socket took a part.
+    /// A retry helps a receiver that takes bytes meanwhile. The first miss in a row is forgiven: it
+    /// began with a write that the socket took in part.
     /// nats: server/client.go `handleWriteTimeout`
     pub(super) fn handle_due<M: Machine>(&mut self, machine: &M, delivery: &Delivery) {
         let conn = machine.conn();
         let options = &delivery.settings.options;
         let retries = M::forgives_slow_writes(options);
         if retries {
-            // What was read of a full socket in small bites has not made it writable for tokio.
+            // Small reads from a full socket have not made it writable for tokio.
             conn.flush(&delivery.settings.policy, delivery.now);
         }
         let progress = conn.progress();

@@ -29,7 +29,7 @@ struct Peer {
     kinds: Vec<Over>,
     inflows: Vec<Box<dyn Inflow>>,
     masks: Vec<Arc<Masked>>,
-    /// What has come through all of them.
+    /// Bytes that have passed all of them.
     plain: Vec<u8>,
     random: fastrand::Rng,
 }
@@ -57,7 +57,7 @@ impl Peer {
         self.masks.iter().map(|mask| mask.pongs.load(Ordering::SeqCst)).sum()
     }
 
-    /// What `text` is on the socket, and how many pings were put into it.
+    /// The bytes of `text` on the socket, and the number of pings among them.
     fn encode(&mut self, text: &[u8]) -> (Vec<u8>, usize) {
         let (mut bytes, mut pings) = (text.to_vec(), 0);
         for kind in self.kinds.iter().rev() {
@@ -83,7 +83,7 @@ impl Peer {
         (bytes, pings)
     }
 
-    /// Reads until `end` has come.
+    /// Reads until `end`.
     fn read_to(&mut self, end: &[u8]) {
         let mut buf = vec![0; 9_000];
         while !self.plain.ends_with(end) {
@@ -95,7 +95,7 @@ impl Peer {
     }
 }
 
-/// Appends what comes of `input` through `layers`.
+/// Appends the output of `layers` for `input`.
 fn unwrap(layers: &mut [Box<dyn Inflow>], input: &mut [u8], plain: &mut Vec<u8>) {
     let Some((layer, above)) = layers.split_first_mut() else {
         return plain.extend_from_slice(input);
@@ -114,7 +114,7 @@ fn unwrap(layers: &mut [Box<dyn Inflow>], input: &mut [u8], plain: &mut Vec<u8>)
     }
 }
 
-/// Puts a layer of that kind on top of a task's. Gives the writing half of a mask.
+/// Puts a layer of that kind on top of a task's. Returns the writing half of a mask.
 fn add_layer<M: Machine>(drive: &mut Drive<M>, kind: Over) -> Option<Arc<Masked>> {
     let conn = Arc::clone(drive.conn());
     match kind {
@@ -131,8 +131,8 @@ fn add_layer<M: Machine>(drive: &mut Drive<M>, kind: Over) -> Option<Arc<Masked>
     }
 }
 
-/// Whatever stops the handling (a check, the end of a turn, a stall), input stays where it is and
-/// goes on from there; and the answers come whole, with those of the layers between them.
+/// Input stays where it is when handling stops (for a check, the end of a turn, a stall), and goes
+/// on from there; the answers come complete, with those of the layers between them.
 #[test]
 fn layers_stack_in_any_order() {
     use Over::{Mask, S2};
@@ -150,7 +150,7 @@ fn layers_stack_in_any_order() {
 
 const PENDING_MAX: usize = 4 * 1024 * 1024;
 
-/// What a client sends, and the messages and the PONG that it gets for that.
+/// The input of a client, and the messages and the PONG expected for it.
 fn conversation(random: &mut fastrand::Rng) -> (Vec<u8>, String) {
     let mut text = b"CONNECT {\"user\":\"u\",\"pass\":\"p\",\"verbose\":false}\r\n".to_vec();
     for n in 0..3_000 {
@@ -183,7 +183,7 @@ async fn play(stack: &[Over], seed: u64) {
         let shared = Arc::clone(&shared);
         async move { shared.sweep.run(Arc::clone(&shared.registry), shared.clock).await }
     });
-    // Somebody who reads nothing has publishers pause.
+    // A receiver that reads nothing makes publishers pause.
     let (deaf, mut deaf_peer) = local_stream();
     let deaf = add_drive(Arc::clone(&shared), Arc::clone(&deaf), deaf);
     let deaf_conn = Arc::clone(deaf.conn());
@@ -224,7 +224,7 @@ async fn play(stack: &[Over], seed: u64) {
     let plain = String::from_utf8(std::mem::take(&mut peer.plain)).unwrap();
     let (info, plain) = plain.split_once("\r\n").unwrap();
     assert!(info.starts_with("INFO {"));
-    // It is asked whether it is still there, if it takes long.
+    // It gets a PING if that takes long.
     assert!(plain.replace("PING\r\n", "") == expected, "{stack:?}");
     assert_eq!(peer.pongs(), pings, "{stack:?}");
     assert_ne!(deaf_conn.received().stalls, 0, "{stack:?}");
@@ -233,7 +233,7 @@ async fn play(stack: &[Over], seed: u64) {
     sweep.abort();
 }
 
-/// What a layer has to say to one that does not read waits, and nothing more is read meanwhile.
+/// A layer's own frames for a client that does not read wait, and nothing more is read meanwhile.
 #[tokio::test]
 async fn a_layer_whose_answers_nobody_reads_is_asked_no_more() {
     let (stream, mut theirs) = local_stream();
@@ -275,7 +275,7 @@ async fn a_layer_whose_answers_nobody_reads_is_asked_no_more() {
     task.await.unwrap();
 }
 
-/// A layer may end the stream, or find it wrong: above it nothing more is handled.
+/// A layer may end the stream, or find an error: above it nothing more is handled.
 #[tokio::test]
 async fn a_layer_ends_the_connection() {
     let cases = [(CLOSE, ClosedReason::ClientClosed), (9, ClosedReason::ProtocolViolation)];
@@ -306,8 +306,8 @@ async fn a_layer_ends_the_connection() {
     }
 }
 
-/// A level that follows the round trip changed while compressed input was being handled. Then that
-/// input was lost behind the PONG, INFO was sent once more, and what was queued went out as it was.
+/// Regression: an automatic level changed while compressed input was being handled. Then the input
+/// after the PONG was lost, INFO was sent again, and queued bytes went out uncompressed.
 #[tokio::test]
 async fn another_level_of_compression_loses_no_input() {
     let (stream, theirs) = local_stream();
@@ -322,7 +322,7 @@ async fn another_level_of_compression_loses_no_input() {
     let mesh = Arc::clone(shared.mesh.as_ref().unwrap());
     let wire = Arc::clone(&stream) as Arc<dyn Wire>;
     let conn = registry.add(|cid, slot| Conn::new(cid, Kind::Route, slot, None, now, wire));
-    // That of a route without compression, until a PING has measured it.
+    // The round trip time of a route without compression, until a PING has measured it.
     conn.set_rtt(1);
     let route = Route::new(Arc::clone(&registry), mesh, Arc::clone(&conn), Role::Accepted);
     let mut drive = Drive::new(shared, stream, route, false);
@@ -345,7 +345,7 @@ async fn another_level_of_compression_loses_no_input() {
 
     let info = poll(&mut drive, &mut peer, b"\r\n").await;
     assert!(info.contains("\"compression\":\"s2_auto\""), "{info}");
-    // All of it in one write: what is behind the first INFO is compressed already.
+    // All of it in one write: the bytes after the first INFO are already compressed.
     let id = "NB".repeat(28);
     let info = format!(
         "INFO {{\"server_id\":\"{id}\",\"server_name\":\"b\",\"cluster\":\"c\",\"headers\":true,\

@@ -1,4 +1,4 @@
-//! A layer of frames with masked bodies, as a browser's are, and the other side of it.
+//! A layer of frames with masked bodies, like those of a browser, and its other side.
 //!
 //! ```text
 //! frame:  kind  length of the body (2 bytes, little endian)  body, masked
@@ -23,10 +23,10 @@ pub(super) const PONG: u8 = 3;
 pub(super) const CLOSE: u8 = 4;
 
 const HEAD_LEN: usize = 3;
-/// Bytes of one frame that is written.
+/// Bytes of one written frame.
 const BODY_LEN_MAX: usize = 1000;
 
-/// Reads frames, unmasks them where they are, and has pings answered.
+/// Reads frames, unmasks them in place, and answers pings.
 pub(super) struct Unmasked {
     head: Vec<u8>,
     /// Bytes of the body that have come.
@@ -39,7 +39,7 @@ pub(super) struct Unmasked {
 pub(super) struct Masked {
     below: Arc<dyn Wire>,
     held: Mutex<Held>,
-    /// How many have come.
+    /// The number of answers to pings.
     pub(super) pongs: AtomicUsize,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Masks or unmasks bytes that stand at that place of a body.
+/// Masks or unmasks bytes at that position of a body.
 pub(super) fn mask(bytes: &mut [u8], at: usize) {
     for (n, byte) in bytes.iter_mut().enumerate() {
         *byte ^= 0x5a ^ (at + n) as u8;
@@ -64,7 +64,7 @@ impl Masked {
         Masked { below, held, pongs: AtomicUsize::default() }
     }
 
-    /// Bytes that it has to say and that are not out.
+    /// Bytes of its own frames that are not written.
     pub(super) fn held_len(&self) -> usize {
         self.held.lock().bytes.len()
     }
