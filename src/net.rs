@@ -1,5 +1,4 @@
-//! The edge to the operating system: sockets, threads, signals and the files that tell others of
-//! us.
+//! The edge to the operating system: sockets, threads, signals, and the files for other programs.
 
 pub(crate) mod arenas;
 pub(crate) mod checks;

@@ -1,4 +1,4 @@
-//! The layer of a compressed route: an S2 stream of each batch that is written.
+//! The layer of a compressed route: each written batch becomes an S2 stream.
 //!
 //! nats: server/client.go `flushOutbound`, `collapsePtoNB`, `readLoop`
 
@@ -12,13 +12,13 @@ use crate::conn::Wire;
 use crate::net::layer::{Held, Inflow, LayerError, Next};
 use crate::net::s2::{Compressor, Decompressor};
 
-/// Plain bytes that are compressed at once. More compress hardly better, and wait longer.
+/// Plain bytes compressed at once. Larger batches hardly compress better, and wait longer.
 const BATCH_LEN_MAX: usize = 256 * 1024;
 
-/// Room that is kept between two batches.
+/// Room kept between two batches.
 const KEPT_LEN: usize = 64 * 1024;
 
-/// A wire that is written to through a compressor.
+/// A wire behind a compressor.
 pub(crate) struct Compressed {
     below: Arc<dyn Wire>,
     /// Held over a write, which does not block; only one thread at a time writes anyway.
@@ -28,12 +28,12 @@ pub(crate) struct Compressed {
 struct Outflow {
     compressor: Compressor,
     held: Held,
-    /// Plain bytes that came in several pieces, for the compressor.
+    /// Plain bytes from several pieces, for the compressor.
     batch: Vec<u8>,
 }
 
 impl Compressed {
-    /// Compresses what comes after the next `clear_len` bytes.
+    /// Compresses everything after the next `clear_len` bytes.
     pub(crate) fn new(below: Arc<dyn Wire>, level: Level, clear_len: usize) -> Compressed {
         let held = Held::new(clear_len, KEPT_LEN);
         let outflow = Outflow { compressor: Compressor::new(level), held, batch: Vec::new() };
@@ -58,7 +58,7 @@ impl Wire for Compressed {
     }
 }
 
-/// Makes a stream of the first bytes of `slices`, and tells how many these are.
+/// Makes a stream of the first bytes of `slices`, and returns their number.
 fn compress(
     slices: &[IoSlice<'_>],
     batch: &mut Vec<u8>,
@@ -119,7 +119,7 @@ mod tests {
         plain
     }
 
-    /// What is offered again after a full socket is written once, whatever came behind it since.
+    /// Bytes offered again after a full socket are written once, with any bytes after them.
     #[tokio::test]
     async fn every_byte_arrives_once_through_a_full_socket() {
         let (ours, theirs) = UnixStream::pair().unwrap();

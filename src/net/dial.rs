@@ -1,6 +1,6 @@
-//! Reaching other servers: one task asks the mesh whom to dial, and each dial is a task of its own.
+//! Dialling other servers: one task asks the mesh for dials, and each dial is a task of its own.
 //!
-//! A name is resolved anew for every dial, and some of its addresses are tried, in any order.
+//! Each dial resolves its name anew, and tries some of the addresses, in any order.
 //! nats: server/route.go `connectToRoute`, server/server.go `getRandomIP`
 
 use std::fmt;
@@ -22,7 +22,7 @@ use crate::net::tasks::start_route;
 use crate::route::Role;
 use crate::route::mesh::{Dial, Failure, Mesh};
 
-/// Dials whom the mesh wants dialled, for ever.
+/// Makes the dials of the mesh until the server stops.
 pub(crate) async fn run(shared: Arc<Shared>, mesh: Arc<Mesh>) {
     loop {
         while let Some(dial) = mesh.next_dial(shared.clock.now()) {
@@ -32,7 +32,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mesh: Arc<Mesh>) {
     }
 }
 
-/// Waits until the mesh may have somebody to dial.
+/// Waits until the mesh may have a dial.
 async fn wait_due(shared: &Shared, mesh: &Mesh) {
     loop {
         let due = mesh.next_due();
@@ -69,13 +69,13 @@ async fn attempt(shared: Arc<Shared>, mesh: Arc<Mesh>, dial: Dial) {
     }
 }
 
-/// Why nobody was reached, as Go says it.
+/// The reason that a dial failed, in Go's words.
 enum DialError {
     /// Every address is this server's own.
     NoAddress,
     /// The name has no address.
     Lookup(String, io::Error),
-    /// The last address that was tried did not answer.
+    /// The last address tried did not answer.
     Connect(SocketAddr, io::Error),
     /// It took too long.
     Timeout(String),

@@ -1,14 +1,14 @@
-//! `Inbox`: the stream of a connection that reads what is delivered to it.
+//! `Inbox`: the stream of a connection that reads its own deliveries.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
-/// Bytes that it holds; further ones wait in the queue of the connection.
+/// Most bytes that it holds; further ones wait in the queue of the connection.
 const LEN_MAX: usize = 64 * 1024;
 
-/// What was delivered and is not read yet.
+/// Delivered bytes that are not read yet.
 #[derive(Default)]
 pub(crate) struct Inbox(Mutex<State>);
 
@@ -16,12 +16,12 @@ pub(crate) struct Inbox(Mutex<State>);
 struct State {
     bytes: Vec<u8>,
     ended: bool,
-    /// The task that reads.
+    /// The waker of the reading task.
     reader: Option<Waker>,
 }
 
 impl Inbox {
-    /// Reads into `buf`, or has the task woken when there is something to read. 0 at the end.
+    /// Reads into `buf`, or wakes the task when there are bytes to read. 0 at the end.
     pub(super) fn poll_read(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<usize> {
         let mut state = self.0.lock();
         if state.bytes.is_empty() && !state.ended {
@@ -29,7 +29,7 @@ impl Inbox {
             return Poll::Pending;
         }
         if state.bytes.len() == LEN_MAX {
-            // More may wait in the queue, which the task itself has to bring here.
+            // More may wait in the queue, which the task itself has to flush into the inbox.
             cx.waker().wake_by_ref();
         }
         let len = buf.len().min(state.bytes.len());
@@ -41,12 +41,12 @@ impl Inbox {
         Poll::Ready(len)
     }
 
-    /// Ready when it takes more; else its task will read, and come again by itself.
+    /// Ready when it takes more; else its task will read, and poll again by itself.
     pub(super) fn poll_write_ready(&self) -> Poll<()> {
         if self.0.lock().bytes.len() < LEN_MAX { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Takes what it has room for.
+    /// Takes the bytes that fit.
     ///
     /// # Errors
     /// `WouldBlock` if there is none.
@@ -66,7 +66,7 @@ impl Inbox {
         Ok(written)
     }
 
-    /// Lets whoever reads find the end.
+    /// Marks the end of the stream, and wakes the reader.
     pub(super) fn end(&self) {
         self.0.lock().ended = true;
     }

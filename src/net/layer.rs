@@ -1,13 +1,13 @@
-//! Layers between a socket and a parser, such as compression: any number, one upon the other.
+//! Layers between a socket and a parser, such as compression: any number, one on top of the other.
 //!
 //! ```text
-//!   parser <-- Inflow <-- Inflow <-- socket        the task that reads, on its own
-//!   queue  --> Wire   --> Wire   --> socket        whoever writes, under a lock of each layer
+//!   parser <-- Inflow <-- Inflow <-- socket        the owning task alone
+//!   queue  --> Wire   --> Wire   --> socket        any writing thread, under a lock of each layer
 //! ```
 //!
 //! Each layer has two halves: an [`Inflow`], which the task of the connection owns, and a [`Wire`]
-//! over the wire below. What a layer has to say by itself, its reading half puts into the [`Held`]
-//! of the other one, where it waits for the socket like anything else.
+//! over the wire below. For frames of a layer itself, such as an answer to a ping, the reading half
+//! appends to the [`Held`] of the writing half, where they wait for the socket like other bytes.
 
 use std::io::{self, IoSlice};
 
@@ -16,22 +16,22 @@ use crate::conn::Wire;
 
 /// The reading half of a layer.
 pub(crate) trait Inflow: Send {
-    /// The next piece that `input` has for what is above.
+    /// The next piece of `input` for the layer or parser above.
     ///
-    /// Nothing whole stays inside: behind [`Next::Missing`] only further input brings another
-    /// piece. So the rule of sockets holds for layers too: who has got all that a read brought has
-    /// to wait for the next one.
+    /// No complete piece stays inside: after [`Next::Missing`] only further input brings another
+    /// one. So layers are edge-triggered, too: after the last piece of a read the task waits for
+    /// the next read.
     ///
     /// # Errors
-    /// The connection has to be ended: nothing sensible can be read behind a [`LayerError`].
+    /// The caller has to end the connection: after a [`LayerError`] no input has a meaning.
     fn next_piece<'a>(&'a mut self, input: &'a mut [u8]) -> Result<Next<'a>, LayerError>;
 }
 
-/// The next of an input, for what is above a layer.
+/// The next part of an input, for the layer or parser above.
 pub(crate) enum Next<'a> {
-    /// These bytes, to be changed at will, and how many of the input are used up.
+    /// These bytes, which the caller may change, and the number of bytes of the input used up.
     Piece(&'a mut [u8], usize),
-    /// All of the input is used up; the start of something is kept for the next call.
+    /// All of the input is used up; an incomplete piece is kept for the next call.
     Missing,
     /// Nothing: the other side has ended its stream.
     #[cfg_attr(not(test), expect(dead_code, reason = "S2 streams have no end"))]
@@ -40,28 +40,28 @@ pub(crate) enum Next<'a> {
 
 /// A breach of the rules of a layer.
 pub(crate) struct LayerError {
-    /// Why the connection ends.
+    /// The reason to close the connection.
     pub(crate) reason: ClosedReason,
     /// For the log.
     pub(crate) text: String,
 }
 
-/// The bytes that the writing half of a layer has made and the wire below has not taken yet.
+/// The bytes made by the writing half of a layer that the wire below has not taken yet.
 ///
-/// Bytes of the queue count as written only when all is out that was made of them; until then the
-/// socket is full. So the queue still has what stands here, and nobody else has to know.
+/// Bytes of the queue count as written only when all bytes made of them are written; until then the
+/// socket is full. So the queue still has the bytes that stand here, and no other code has to know.
 ///
-/// Invariant: `queued_len` bytes stand first in what the next call brings.
+/// Invariant: the next call offers the same `queued_len` bytes first.
 pub(crate) struct Held {
-    /// Bytes that were queued below the layer.
+    /// Bytes queued below the layer.
     clear_len: usize,
-    /// The layer appends what it says by itself.
+    /// The layer appends its own frames here.
     pub(crate) bytes: Vec<u8>,
-    /// Bytes of `bytes` that are out.
+    /// Bytes of `bytes` that are written.
     written: usize,
-    /// Bytes of the queue that `bytes` were made of.
+    /// Bytes of the queue that `bytes` are made of.
     queued_len: usize,
-    /// Room that is kept while nothing is held.
+    /// Room kept while nothing is held.
     kept_len: usize,
 }
 
@@ -71,8 +71,8 @@ impl Held {
         Held { clear_len, bytes: Vec::new(), written: 0, queued_len: 0, kept_len }
     }
 
-    /// Writes `slices` as [`Wire::try_write`] does. Unless something is held of them, `make`
-    /// appends what their first bytes become, and tells how many these are.
+    /// Writes `slices` as [`Wire::try_write`] does. Unless some of them are held, `make` encodes
+    /// their first bytes, appends the result, and returns the number of bytes encoded.
     pub(crate) fn try_write(
         &mut self,
         below: &dyn Wire,
@@ -93,7 +93,7 @@ impl Held {
         Ok(std::mem::take(&mut self.queued_len))
     }
 
-    /// Writes what is held, as [`Wire::try_flush`] does.
+    /// Writes the held bytes, as [`Wire::try_flush`] does.
     pub(crate) fn try_flush(&mut self, below: &dyn Wire) -> io::Result<()> {
         if self.clear_len > 0 {
             return Ok(());

@@ -1,4 +1,4 @@
-//! `Listener`: a port, from its binding until it is stopped.
+//! `Listener`: a port, from its binding to its end.
 //!
 //! nats: server/server.go `AcceptLoop`, `acceptConnections`; server/route.go `startRouteAcceptLoop`
 
@@ -16,37 +16,37 @@ use crate::config::options::Listen;
 use crate::net::drive::Shared;
 use crate::net::tasks::TaskKind;
 
-/// Connections that are accepted before others have their turn, those included that have just come.
+/// Connections accepted before other tasks get a turn, the new ones among them.
 const ACCEPTS_PER_TURN: u32 = 16;
 
-/// Connections that the kernel completes ahead of us.
+/// Connections that the kernel completes before the server accepts them.
 const BACKLOG: i32 = 4096;
 
-/// A port that is served until it is [stopped](Listener::stop).
+/// A port, served until [`stop`](Listener::stop).
 pub(crate) struct Listener {
     accepting: JoinHandle<()>,
 }
 
 impl Listener {
-    /// Serves a port: takes in who connects to its `socket`, in a task of the entered runtime.
+    /// Serves a port: accepts connections of its `socket`, in a task of the entered runtime.
     pub(crate) fn start(socket: TcpListener, kind: TaskKind, shared: Arc<Shared>) -> Listener {
         Listener { accepting: tokio::spawn(accept(socket, kind, shared)) }
     }
 
-    /// Closes the port. When that is done nobody is taken in any more: who comes is refused, who
-    /// waits to be accepted is reset. Those that were accepted stay.
+    /// Closes the port. After that new connections are refused, and those waiting for an accept are
+    /// reset. Accepted ones stay.
     pub(crate) async fn stop(self) {
         self.accepting.abort();
-        // The task lets go of its socket when it ends, which may be after its turn.
+        // The task drops its socket when it ends, which may be after its turn.
         let _ = self.accepting.await;
     }
 }
 
-/// Binds where `listen` says. `0.0.0.0` means every address of the machine, IPv6 too, as far as the
+/// Binds the address in `listen`. `0.0.0.0` means every address of the machine, with IPv6 if the
 /// machine has it.
 ///
 /// # Errors
-/// The name has no address, or the kernel refuses the one it has.
+/// The name has no address, or the kernel refuses it.
 pub(crate) fn bind(listen: &Listen) -> io::Result<TcpListener> {
     let port = listen.port.bind_number();
     if listen.host == "0.0.0.0" {
@@ -78,7 +78,7 @@ fn bind_address(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener
     TcpListener::from_std(socket.into())
 }
 
-/// Takes in who connects, for ever.
+/// Accepts connections until the task is aborted.
 async fn accept(socket: TcpListener, kind: TaskKind, shared: Arc<Shared>) {
     let mut pause = ACCEPT_PAUSE_MIN;
     let mut accepted = 0_u32;
@@ -102,7 +102,7 @@ async fn accept(socket: TcpListener, kind: TaskKind, shared: Arc<Shared>) {
     }
 }
 
-/// An IPv4 address as such, also where the listener takes both kinds.
+/// An IPv4 address in its own form, also from a listener for both kinds.
 fn canonical(remote: SocketAddr) -> SocketAddr {
     SocketAddr::new(remote.ip().to_canonical(), remote.port())
 }
@@ -114,13 +114,13 @@ mod tests {
 
     use super::*;
 
-    /// Who waits to be accepted would else hold a connection that nobody serves.
+    /// Otherwise a client that waits for an accept would hold a connection without a server.
     #[tokio::test]
     async fn a_port_that_is_stopped_refuses_and_resets() {
         let bound = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = bound.local_addr().unwrap();
         let accepting = tokio::spawn(async move {
-            // Too busy to accept anybody.
+            // Too busy to accept a connection.
             let _bound = bound;
             std::future::pending::<()>().await;
         });

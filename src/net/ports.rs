@@ -1,11 +1,11 @@
-//! The ports of a server: for whom, and where.
+//! The ports of a server: their purposes and their addresses.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use parking_lot::Mutex;
 
-/// For whom a server listens on a port, as [`StartError::Listen`](crate::StartError::Listen) tells.
+/// The purpose of a port, as [`StartError::Listen`](crate::StartError::Listen) reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum PortFor {
@@ -17,7 +17,7 @@ pub enum PortFor {
     Routes,
 }
 
-/// Where a server listens.
+/// The addresses of a server's open ports.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses(Mutex<BTreeMap<PortFor, SocketAddr>>);
 
@@ -27,7 +27,7 @@ impl Addresses {
         self.0.lock().get(&port_for).copied()
     }
 
-    /// Notes where a port is open, or that it is not.
+    /// Stores the address of an open port; none for a closed one.
     pub(crate) fn set(&self, port_for: PortFor, addr: Option<SocketAddr>) {
         let mut addresses = self.0.lock();
         match addr {

@@ -1,10 +1,10 @@
-//! The socket of a client: the owning task reads from it, anybody writes to it.
+//! The socket of a connection: the owning task reads from it, any thread writes to it.
 //!
 //! One allocation, shared; no halves with owners of their own. A read that does not fill the buffer
-//! has drained the socket, which tokio is told at once: so a wake-up costs one system call for
-//! reading and not two. Writing goes through `try_write`, from any thread. The kernel calls a full
-//! socket writable again only when a third of its buffer is free, and tokio does not try before; so
-//! what tokio refuses is tried once more without it.
+//! has drained the socket, and tokio learns that at once: so a wake-up costs one system call for
+//! reading and not two. Writing goes through `try_write`, from any thread. The kernel reports a
+//! full socket writable only when a third of its buffer is free, and tokio does not try before; so
+//! a write refused by tokio is tried once more without it.
 
 use std::ffi::c_int;
 use std::io::{self, IoSlice, Read};
@@ -21,7 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::conn::Wire;
 use crate::net::inbox::Inbox;
 
-/// Bytes that have to be there before the kernel says that there are any.
+/// Bytes that must have arrived before the kernel reports the socket readable.
 #[derive(Clone, Copy)]
 struct LowWater;
 
@@ -29,9 +29,9 @@ type SetInt<'a> = SetStruct<'a, c_int>;
 
 nix::setsockopt_impl!(LowWater, libc::SOL_SOCKET, libc::SO_RCVLOWAT, c_int, SetInt<'_>);
 
-/// The socket of one client.
+/// The socket of one connection.
 pub(crate) enum Stream {
-    /// A client over TCP.
+    /// A client or a route over TCP.
     Tcp(TcpStream),
     /// A client within the process.
     Local(UnixStream),
@@ -40,7 +40,7 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Reads into `buf`, or has the task woken when there is something to read. 0 at the end.
+    /// Reads into `buf`, or wakes the task when there are bytes to read. 0 at the end.
     pub(crate) fn poll_read(
         &self,
         cx: &mut Context<'_>,
@@ -63,8 +63,8 @@ impl Stream {
         }
     }
 
-    /// Ready if the other side has ended and left nothing to be read. Else has the task woken when
-    /// something comes, but not if something is there already.
+    /// Ready if the other side has ended and all bytes are read. Else wakes the task when bytes
+    /// arrive, but not for bytes that are there already.
     pub(crate) fn poll_eof(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut next = [MaybeUninit::uninit()];
         loop {
@@ -77,8 +77,8 @@ impl Stream {
         }
     }
 
-    /// Ready with what `attempt` gives when something may be there to read; tokio forgets that if
-    /// it is `WouldBlock`.
+    /// Ready with the result of `attempt` when there may be bytes to read; after `WouldBlock` tokio
+    /// waits for new ones.
     #[inline]
     fn poll_readable<T>(
         &self,
@@ -100,11 +100,11 @@ impl Stream {
         }
     }
 
-    /// Has the task woken when `len` bytes or the end are there, and not before; at once, if they
-    /// are there already.
+    /// Sets SO_RCVLOWAT: the socket becomes readable only once `len` bytes, or the end, have
+    /// arrived.
     ///
     /// # Errors
-    /// Of the kernel, and for a client within the process, whose socket cannot do it.
+    /// Those of the kernel, and for a client within the process, whose socket does not support it.
     pub(crate) fn set_low_water(&self, len: usize) -> io::Result<()> {
         let len = c_int::try_from(len).map_err(io::Error::other)?;
         match self {
@@ -113,16 +113,16 @@ impl Stream {
         }
     }
 
-    /// Resets the connection: the other side learns that not all it sent was read. What it has
-    /// not received yet is lost.
+    /// Resets the connection: the other side learns that its last bytes were not read. Bytes on
+    /// their way to it are lost.
     pub(crate) fn reset(&self) {
         if let Stream::Tcp(stream) = self {
-            // It fails only if the other side is gone already.
+            // It fails only if the other side has ended.
             let _ = rustix::net::connect_unspec(stream);
         }
     }
 
-    /// Ready when the socket may take more, else has the task woken then.
+    /// Ready when the socket may take more; else wakes the task then.
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
@@ -131,9 +131,9 @@ impl Stream {
         }
     }
 
-    /// Ends our half of the stream: the other side finds its end behind the last bytes.
+    /// Ends our half of the stream: the other side sees its end after the last bytes.
     pub(crate) fn end(&self) {
-        // It fails only if the other side is gone already.
+        // It fails only if the other side has ended.
         let _ = match self {
             Stream::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
             Stream::Local(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
@@ -143,8 +143,8 @@ impl Stream {
 }
 
 impl Drop for Stream {
-    /// Ends the stream before it is closed: a client that has sent what nobody will read then still
-    /// sees its end behind the last bytes, and not a reset.
+    /// Ends the stream before it is closed: so a client whose last bytes are not read sees its end
+    /// after the last bytes, and no reset.
     fn drop(&mut self) {
         self.end();
     }
@@ -167,8 +167,8 @@ impl Wire for Stream {
     }
 }
 
-/// Receives once. Tokio forgets that the socket is readable when it is told `WouldBlock`: that is
-/// what it is told of a read that leaves room in `buf` too, whose length is in `read`.
+/// Receives once. After `WouldBlock` tokio takes the socket as not readable: so this is also the
+/// result of a read that leaves room in `buf`; its length is in `read`.
 fn receive(socket: &SockRef<'_>, buf: &mut [u8], read: &mut Option<usize>) -> io::Result<()> {
     let len = Read::read(&mut &**socket, buf)?;
     *read = Some(len);
@@ -187,14 +187,14 @@ mod tests {
 
     use super::*;
 
-    /// The kernel would wake the task now.
+    /// True if the kernel would wake the task now.
     fn is_readable(stream: &Stream) -> bool {
         let Stream::Tcp(stream) = stream else { unreachable!("only TCP is tested here") };
         let mut fds = [PollFd::new(stream, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).unwrap() == 1
     }
 
-    /// Waits until `len` bytes are there, woken by nobody.
+    /// Waits until `len` bytes have arrived, without a wake-up.
     async fn wait_for(stream: &Stream, len: usize) {
         let Stream::Tcp(stream) = stream else { unreachable!("only TCP is tested here") };
         let mut buf = [0; 2048];

@@ -1,10 +1,10 @@
 //! Deadlines of all connections, in one task: no connection has a timer of its own.
 //!
 //! A connection, known by its slot, has at most a few entries here; one that comes too early, or
-//! after another connection got the slot, does no harm. Waking is all that happens: what is due is
-//! the connection's business.
+//! after another connection got the slot, does no harm. The sweep only wakes: the connection knows
+//! its deadlines.
 //!
-//! It gives idle memory of the outbound queues back to the system as well.
+//! It also gives idle memory of the outbound queues back to the system.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -22,25 +22,25 @@ use crate::clock::Clock;
 use crate::conn::outbound;
 use crate::registry::Registry;
 
-/// Longest sleep of the sweep: how long spare memory may go unseen.
+/// Longest sleep of the sweep: spare memory may stay that long.
 const SLEEP_MAX: Duration = Duration::from_secs(10);
 
-/// Spare memory that nobody needed for so long is given back.
+/// Spare memory goes back after so long without use.
 const SPARE_MAX: Duration = Duration::from_secs(1);
 
-/// Connections woken before others have their turn: any number may be due at once.
+/// Connections woken before other tasks get a turn: any number may be due at once.
 const WAKES_PER_TURN: usize = 1024;
 
 /// The earliest deadlines first.
 #[derive(Default)]
 pub(crate) struct Sweep {
     heap: Mutex<BinaryHeap<Reverse<(Moment, u32)>>>,
-    /// A deadline was added that is earlier than all others.
+    /// Signals a deadline that is earlier than all others.
     earlier: Notify,
 }
 
 impl Sweep {
-    /// Has the connection in `slot` woken at `due`.
+    /// Makes the sweep wake the connection in `slot` at `due`.
     pub(crate) fn add(&self, due: Moment, slot: u32) {
         let mut heap = self.heap.lock();
         let earliest = heap.peek().is_none_or(|Reverse((first, _))| due < *first);
@@ -51,7 +51,7 @@ impl Sweep {
         }
     }
 
-    /// Wakes connections when they are due, and has spare memory given back, for ever.
+    /// Wakes connections when they are due, and gives spare memory back, until the server stops.
     pub(crate) async fn run(&self, registry: Arc<Registry>, clock: Clock) {
         let mut trim_at = Moment::START;
         loop {

@@ -1,4 +1,4 @@
-//! `TaskKind`: starts the task of a connection, of whatever kind.
+//! `TaskKind`: the kinds of connections that a port accepts, and the start of their tasks.
 //!
 //! nats: server/server.go `createClient`; server/route.go `createRoute`
 
@@ -22,18 +22,18 @@ use crate::net::stream::Stream;
 use crate::route::{Role, Route};
 use crate::system::System;
 
-/// The task of whoever connects to a port.
+/// The kind of task for the connections of a port.
 pub(crate) enum TaskKind {
-    /// A client that comes this way.
+    /// A client, connected in this way.
     Client(ConnectionType),
     /// Another server.
     Route(Role),
-    /// Somebody who asks for monitoring pages.
+    /// A reader of monitoring pages.
     Monitor(Arc<Endpoint>),
 }
 
 impl TaskKind {
-    /// As the log calls it.
+    /// Its name in the log.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
             TaskKind::Client(_) => "Client",
@@ -42,11 +42,11 @@ impl TaskKind {
         }
     }
 
-    /// Starts it for a connection.
+    /// Starts the task of an accepted connection.
     pub(super) async fn start(&self, stream: TcpStream, remote: SocketAddr, shared: &Arc<Shared>) {
         match self {
             TaskKind::Client(connection_type) => {
-                // It fails for a socket that is gone already, which its first read notices.
+                // It fails for a closed socket, which its first read notices.
                 let _ = stream.set_nodelay(true);
                 start_client(Stream::Tcp(stream), Some(remote), *connection_type, shared);
             }
@@ -76,7 +76,7 @@ fn start_client(
     tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus));
 }
 
-/// Starts the task of another server, whichever side has dialled.
+/// Starts the task of a connection to another server, dialled by either side.
 pub(super) fn start_route(stream: TcpStream, remote: SocketAddr, role: Role, shared: &Arc<Shared>) {
     let Some(mesh) = &shared.mesh else { return };
     watch_closely(&stream, shared.registry.settings().routes.cluster.silence_max);
@@ -85,7 +85,7 @@ pub(super) fn start_route(stream: TcpStream, remote: SocketAddr, role: Role, sha
     tokio::spawn(Drive::new(Arc::clone(shared), stream, route, false));
 }
 
-/// Starts the server's own client.
+/// Starts the task of the server's own client.
 pub(crate) fn start_system(shared: &Arc<Shared>) {
     let (stream, conn) = add(Kind::System, Stream::Inbox(Inbox::default()), None, shared);
     conn.set_headers(true);
@@ -111,10 +111,10 @@ fn add(
     (stream, conn)
 }
 
-/// Has the kernel notice within `silence_max` that nothing of the other side arrives any more,
-/// whether there is something to send or not.
+/// Makes the kernel notice within `silence_max` that nothing arrives from the other side any more,
+/// during traffic and without.
 fn watch_closely(stream: &TcpStream, silence_max: Duration) {
-    // Without these a socket works all the same, and pings notice later.
+    // Without these options a socket works, too, and PINGs notice later.
     let _ = stream.set_nodelay(true);
     let socket = SockRef::from(stream);
     let keepalive =
@@ -123,8 +123,8 @@ fn watch_closely(stream: &TcpStream, silence_max: Duration) {
     let _ = socket.set_tcp_user_timeout(Some(silence_max));
 }
 
-/// 11 random bytes as 15 characters of base64url. Who could foresee them could have them signed
-/// before: they come from the system.
+/// 11 random bytes as 15 characters of base64url. They come from the system, because an attacker
+/// who could predict them could get them signed in advance.
 ///
 /// nats: server/nkey.go `generateNonce`
 fn nonce() -> Box<str> {

@@ -1,4 +1,4 @@
-//! What one worker thread owns: the buffer that all its connections read into, and its delivery.
+//! `Worker`: the state of one thread: the read buffer of all its connections, and its delivery.
 //!
 //! It is lent to a connection for one poll. A thread makes it when it first polls a connection.
 
@@ -12,19 +12,18 @@ use crate::net::arenas::Arenas;
 use crate::registry::Registry;
 use crate::registry::turns::Turn;
 
-/// Bytes that one read takes at most. What a read and the writes it leads to cost by themselves,
-/// above all the wake-ups of those who wait for them, is shared by as many messages. Twice as much
-/// brings little more and leaves the processor's cache.
+/// The most bytes of one read. Its messages share the fixed cost of the read and of its writes,
+/// above all of the wake-ups. Twice as much gains little, and does not fit into the processor's
+/// cache.
 pub(crate) const READ_LEN: usize = 256 * 1024;
 
-/// Subscriptions removed after which the memory that they had is put in order: some 100
-/// microseconds.
+/// Removed subscriptions after which their memory is consolidated: some 100 microseconds.
 const REMOVED_MAX: usize = 1024;
 
-/// The belongings of one thread.
+/// The state of one thread.
 pub(crate) struct Worker {
-    /// Where connections read into; nothing stays here between two polls. A mapping, and not from
-    /// the allocator, which would fill it: so what no read has reached takes no memory.
+    /// The read buffer; empty between two polls. A mapping, because the allocator would fill it: so
+    /// pages that no read has reached take no memory.
     pub(crate) scratch: MmapMut,
     /// Match cache, staging and counters.
     pub(crate) delivery: Delivery,

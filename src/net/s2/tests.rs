@@ -1,4 +1,4 @@
-//! Streams of the real server, and streams that nobody should send.
+//! Streams of the real server, and invalid ones.
 
 use crate::base::fuzzing;
 use crate::config::compression::Level;
