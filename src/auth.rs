@@ -32,7 +32,7 @@ pub struct Authenticator(Accepted);
 /// The result of authentication.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Name, public nkey, or `[REDACTED]` for a token, as monitoring shows it. If everybody is
+    /// Name, public nkey, or `[REDACTED]` for a token, as monitoring shows it. If all clients are
     /// admitted, the name that the client gave.
     pub name: Option<Box<str>>,
     /// Name of its account; none means the global one.

@@ -153,7 +153,7 @@ impl Permissions {
         at_most_u16(self.subscribe.looks())
     }
 
-    /// What the options said of the user; entries with a queue come last.
+    /// The user's options; entries with a queue come last.
     pub fn to_options(&self) -> options::Permissions {
         options::Permissions {
             publish: self.publish.to_options(),

@@ -17,7 +17,7 @@ impl fmt::Display for Cid {
     }
 }
 
-/// What stands at the other end of a connection; decides which verbs it may send.
+/// The kind of a connection's other side; decides which verbs it may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A NATS client on the client port, over TCP, TLS or WebSocket.
@@ -29,10 +29,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// How many have sockets, which counters tell apart. They come first.
+    /// The number of kinds with sockets, which have counters of their own. They come first.
     pub const COUNT: usize = Self::Route as usize + 1;
 
-    /// It is no server, which passes on what others publish and subscribe to.
+    /// True for a client: it publishes and subscribes for itself, not for others.
     #[must_use]
     pub fn is_client(self) -> bool {
         match self {
@@ -41,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// Who this is at the beginning of a line of the log.
+    /// Its name at the beginning of a line of the log.
     #[must_use]
     pub fn log_name(self) -> &'static str {
         match self {

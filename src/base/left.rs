@@ -1,11 +1,11 @@
-//! `Left`: whether a bounded piece of work was the last one.
+//! `Left`: the rest of a bounded piece of work, some or none.
 
-/// What a bounded piece of work has left to be done.
+/// The rest of a bounded piece of work.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
-    /// There is more: who asked for this piece asks for the next one.
+    /// More remains: the caller asks for the next piece.
     More,
-    /// All is done, or somebody sees to it that the task is woken for the rest.
+    /// All is done, or another event wakes the task for the rest.
     Nothing,
 }

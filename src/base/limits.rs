@@ -50,7 +50,7 @@ pub const MAX_PENDING_DEFAULT: usize = 64 * MIB;
 pub const STALL_PENDING_PERCENT: usize = 75;
 
 /// Time after which a connection whose socket takes nothing stalls publishers no more. Not a limit
-/// of the real server, where one that never reads holds up everybody until it is closed.
+/// of the real server, where one that never reads delays all others until it is closed.
 pub const STALL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Longest pause of a publisher after one read, for connections above [`STALL_PENDING_PERCENT`].
@@ -126,7 +126,7 @@ pub const LAME_DUCK_GRACE_PERIOD_DEFAULT: Duration = Duration::from_secs(10);
 /// Account of the servers themselves, which have a connection of its own between each other.
 pub const SYSTEM_ACCOUNT: &str = "$SYS";
 
-/// Account of everybody who belongs to no other.
+/// Account of all users without another one.
 pub const GLOBAL_ACCOUNT: &str = "$G";
 
 /// Connections to each other server.
@@ -154,8 +154,8 @@ pub const ROUTE_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest time between two PINGs on a route.
 pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
-/// How many times `max_pending` may wait for a route. Not a limit of the real server, where what
-/// waits for a route has none.
+/// Factor of `max_pending` for a route's queue. Not a limit of the real server, where that queue
+/// has none.
 pub const ROUTE_PENDING_FACTOR: usize = 4;
 
 /// Bytes of requests that may wait for the server's own services; beyond, they are dropped.
@@ -178,7 +178,7 @@ pub const IMPLICIT_ATTEMPTS_MIN: u64 = 10;
 /// of a thousand with a pool each.
 pub const ROUTES_MAX: usize = if cfg!(test) { 64 } else { 4_096 };
 
-/// Addresses of another server that clients are told of, and the bytes of one. Not limits of the
+/// Addresses of another server that clients get, and the bytes of one. Not limits of the
 /// real server.
 pub const CONNECT_URLS_MAX: usize = 64;
 /// See [`CONNECT_URLS_MAX`].
@@ -217,11 +217,11 @@ pub const ROUTE_SPARE_MAX: Duration = Duration::from_secs(1);
 /// Time from registration to the first PING on a route.
 pub const ROUTE_FIRST_PING: Duration = Duration::from_secs(1);
 
-/// How many times `max_control_line` a line between servers may have.
+/// Factor of `max_control_line` for lines between servers.
 pub const ROUTE_CONTROL_LINE_FACTOR: usize = 16;
 
-/// The longest message between servers is what may wait for a client, but not less than this: other
-/// servers may let their clients publish more than this one. Not a limit of the real server.
+/// Least value for the longest message between servers, which is `max_pending`: other servers may
+/// let their clients publish more than this one. Not a limit of the real server.
 pub const ROUTE_PAYLOAD_MAX_MIN: usize = MAX_PENDING_DEFAULT;
 
 /// `proto` in INFO between servers: 2 means that RS+ and RMSG name accounts.

@@ -32,7 +32,7 @@ impl Counter {
     }
 }
 
-/// What one writer counts. Aligned to two cache lines, which processors fetch as a pair: beside
+/// The counters of one writer. Aligned to two cache lines, which processors fetch as a pair: beside
 /// another writer's counters the addition would cost ten times as much.
 ///
 /// Bytes are those of payload and headers, without the protocol line.
@@ -166,7 +166,7 @@ pub struct Snapshot {
     pub cache: CacheStats,
 }
 
-/// What one or several match caches have counted.
+/// The counters of one or several match caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
     pub num_cache: u64,
@@ -176,7 +176,7 @@ pub struct CacheStats {
     pub fanout_max: u64,
 }
 
-/// What connections have carried.
+/// The traffic of connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     pub in_msgs: u64,

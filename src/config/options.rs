@@ -58,7 +58,7 @@ pub struct Options {
     pub max_pending: usize,
     /// Longest protocol line, bytes.
     pub max_control_line: usize,
-    /// Clients at the same time. 0 admits nobody.
+    /// Clients at the same time. 0 admits no client.
     pub max_connections: usize,
     /// Subscriptions of one connection; 0 means unlimited.
     pub max_subscriptions: usize,

@@ -162,7 +162,7 @@ impl<'a> Apply<'a> {
                 options.max_control_line = value;
             }
             "max_pending" => options.max_pending = field.count_or(limits::MAX_PENDING_DEFAULT)?,
-            // 0 and negative numbers admit nobody, as in the real server.
+            // 0 and negative numbers admit no client, as in the real server.
             "max_connections" | "max_conn" => options.max_connections = field.count_or_none()?,
             "max_subscriptions" | "max_subs" => {
                 options.max_subscriptions = field.count_or_none()?;

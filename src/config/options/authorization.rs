@@ -27,7 +27,7 @@ impl Default for Authorization {
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Login {
-    /// Everybody.
+    /// All clients.
     #[default]
     Open,
     /// One user without permissions of its own.
