@@ -15,7 +15,7 @@ mod usage;
 
 use std::sync::Arc;
 
-use crate::auth::permissions::Permissions;
+use crate::auth::permissions::CompiledPermissions;
 use crate::base::errors::ProtoErr;
 use crate::base::left::Left;
 use crate::base::sync::{Mutex, RwLock, rank};
@@ -54,7 +54,7 @@ pub struct Link {
     /// The route.
     pub conn: Arc<Conn>,
     /// Limits the interest that it gets to subjects it may import.
-    pub import: Option<Arc<Permissions>>,
+    pub import: Option<Arc<CompiledPermissions>>,
     /// True if it carries this account alone, and so does not name it.
     pub dedicated: bool,
 }

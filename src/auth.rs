@@ -1,4 +1,4 @@
-//! Authentication: the credentials of a CONNECT to a [`User`], or to a refusal.
+//! Authentication: the credentials of a CONNECT to an [`Identity`], or to a refusal.
 //!
 //! Holds the configured users with their permissions compiled. Knows no connection; makes no nonce.
 //! Not supported: JWTs (operator mode), users mapped from certificates, authentication callout.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::auth::permissions::Permissions;
+use crate::auth::permissions::CompiledPermissions;
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::codec::connect::{Connect, Credentials};
 use crate::config::options::{self, ConnectionType, Login, Options};
@@ -31,20 +31,20 @@ pub struct Authenticator(Accepted);
 
 /// The result of authentication.
 #[derive(Clone, Debug)]
-pub struct User {
+pub struct Identity {
     /// Name, public nkey, or `[REDACTED]` for a token, as monitoring shows it. If all clients are
     /// admitted, the name that the client gave.
     pub name: Option<Box<str>>,
     /// Name of its account; none means the global one.
     pub account: Option<Arc<str>>,
     /// Its permissions; none means everything.
-    pub permissions: Option<Arc<Permissions>>,
+    pub permissions: Option<Arc<CompiledPermissions>>,
 }
 
 /// The result of checking a CONNECT.
 pub enum Verdict {
     /// The client is this user.
-    Admitted(User),
+    Admitted(Identity),
     /// The client is no user, for any reason: it must not learn which.
     Refused,
     /// The check of a hash decides, which takes too long for a turn.
@@ -56,7 +56,7 @@ pub struct Check {
     hash: Hash,
     given: Box<str>,
     /// The user with this password.
-    user: User,
+    user: Identity,
 }
 
 /// The credentials that are accepted.
@@ -76,7 +76,7 @@ enum Accepted {
 #[derive(Debug)]
 struct Users {
     /// By name or public nkey.
-    entries: HashMap<Box<str>, Entry, foldhash::fast::RandomState>,
+    entries: HashMap<Box<str>, ConfiguredUser, foldhash::fast::RandomState>,
     /// Some have an nkey; else the nkey of a CONNECT is not looked at.
     have_nkeys: bool,
     /// The user for connections without credentials.
@@ -85,10 +85,10 @@ struct Users {
 
 /// One configured user.
 #[derive(Debug)]
-struct Entry {
+struct ConfiguredUser {
     proof: Proof,
     account: Option<Arc<str>>,
-    permissions: Option<Arc<Permissions>>,
+    permissions: Option<Arc<CompiledPermissions>>,
     /// Empty means all.
     connection_types: Box<[ConnectionType]>,
 }
@@ -124,8 +124,8 @@ impl Authenticator {
     }
 
     /// The user that every connection is from its start; none if CONNECT decides.
-    pub fn anybody(&self) -> Option<User> {
-        matches!(self.0, Accepted::Open).then(|| User::unrestricted(None))
+    pub fn anybody(&self) -> Option<Identity> {
+        matches!(self.0, Accepted::Open).then(|| Identity::unrestricted(None))
     }
 
     /// True if INFO must carry a nonce for clients to sign.
@@ -151,25 +151,25 @@ impl Authenticator {
     /// The user for a client whose first op is not CONNECT; none if it had to be.
     ///
     /// nats: server/parser.go `parse`. An nkey user is not accepted there, and so neither here.
-    pub fn no_auth_user(&self, connection_type: ConnectionType) -> Option<User> {
+    pub fn no_auth_user(&self, connection_type: ConnectionType) -> Option<Identity> {
         let Accepted::Users(users) = &self.0 else { return None };
         let name = users.no_auth_user.as_deref()?;
         let entry = users.find(name, connection_type)?;
-        matches!(entry.proof, Proof::Password(_)).then(|| entry.user(name))
+        matches!(entry.proof, Proof::Password(_)).then(|| entry.identity(name))
     }
 
     /// Decides about credentials; none means refused.
     fn decide(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<Verdict> {
         let password = given.pass.as_deref().unwrap_or_default();
         match &self.0 {
-            Accepted::Open => Some(Verdict::Admitted(User::unrestricted(claimed_name(given)))),
+            Accepted::Open => Some(Verdict::Admitted(Identity::unrestricted(claimed_name(given)))),
             Accepted::Single { user, password: secret } => {
                 let claims = given.user.as_ref() == Some(user);
-                claims.then(|| secret.check(password, User::unrestricted(Some(user))))
+                claims.then(|| secret.check(password, Identity::unrestricted(Some(user))))
             }
             Accepted::Token(secret) => {
                 let token = given.auth_token.as_deref()?;
-                Some(secret.check(token, User::unrestricted(Some(TOKEN_NAME))))
+                Some(secret.check(token, Identity::unrestricted(Some(TOKEN_NAME))))
             }
             Accepted::Users(users) => users.decide(given, nonce, by),
         }
@@ -178,7 +178,7 @@ impl Authenticator {
 
 impl Secret {
     /// Decides whether a client that gave this text is `user`.
-    fn check(&self, given: &str, user: User) -> Verdict {
+    fn check(&self, given: &str, user: Identity) -> Verdict {
         match self {
             Secret::Plain(text) if text.is(given) => Verdict::Admitted(user),
             Secret::Plain(_) => Verdict::Refused,
@@ -202,7 +202,7 @@ impl Check {
 impl Users {
     fn new(users: &[options::User], no_auth_user: Option<&str>) -> Self {
         let entries: HashMap<_, _, _> =
-            users.iter().map(|user| (user.name().into(), Entry::new(user))).collect();
+            users.iter().map(|user| (user.name().into(), ConfiguredUser::new(user))).collect();
         Self {
             have_nkeys: entries.values().any(|entry| matches!(entry.proof, Proof::Nkey(_))),
             entries,
@@ -210,8 +210,8 @@ impl Users {
         }
     }
 
-    fn find(&self, name: &str, by: ConnectionType) -> Option<&Entry> {
-        let open = |entry: &&Entry| {
+    fn find(&self, name: &str, by: ConnectionType) -> Option<&ConfiguredUser> {
+        let open = |entry: &&ConfiguredUser| {
             entry.connection_types.is_empty() || entry.connection_types.contains(&by)
         };
         self.entries.get(name).filter(open)
@@ -229,25 +229,25 @@ impl Users {
         let name = nkey.or(user.as_deref());
         let Some(name) = name else {
             let name = no_auth_user.filter(|_| pass.is_none() && auth_token.is_none())?;
-            return self.find(name, by).map(|entry| Verdict::Admitted(entry.user(name)));
+            return self.find(name, by).map(|entry| Verdict::Admitted(entry.identity(name)));
         };
         let entry = self.find(name, by)?;
         match (&entry.proof, nkey) {
             (Proof::Password(secret), None) => {
-                Some(secret.check(pass.as_deref().unwrap_or_default(), entry.user(name)))
+                Some(secret.check(pass.as_deref().unwrap_or_default(), entry.identity(name)))
             }
             // A client that would become this user without credentials need not sign.
             (Proof::Nkey(key), Some(_)) => {
                 let signed = || sig.as_deref().is_some_and(|sig| key.signed(nonce, sig));
                 let proven = no_auth_user == Some(name) || signed();
-                proven.then(|| Verdict::Admitted(entry.user(name)))
+                proven.then(|| Verdict::Admitted(entry.identity(name)))
             }
             (Proof::Password(_), Some(_)) | (Proof::Nkey(_), None) => None,
         }
     }
 }
 
-impl Entry {
+impl ConfiguredUser {
     fn new(user: &options::User) -> Self {
         Self {
             proof: match &user.credential {
@@ -257,18 +257,18 @@ impl Entry {
                 options::Credential::Nkey(key) => Proof::Nkey(PublicKey::new(key)),
             },
             account: user.account.as_deref().filter(|name| *name != GLOBAL_ACCOUNT).map(Into::into),
-            permissions: user.permissions.as_ref().map(|p| Arc::new(Permissions::new(p))),
+            permissions: user.permissions.as_ref().map(|p| Arc::new(CompiledPermissions::new(p))),
             connection_types: user.allowed_connection_types.as_slice().into(),
         }
     }
 
-    fn user(&self, name: &str) -> User {
+    fn identity(&self, name: &str) -> Identity {
         let (account, permissions) = (self.account.clone(), self.permissions.clone());
-        User { account, permissions, ..User::unrestricted(Some(name)) }
+        Identity { account, permissions, ..Identity::unrestricted(Some(name)) }
     }
 }
 
-impl User {
+impl Identity {
     fn unrestricted(name: Option<&str>) -> Self {
         Self { name: name.map(Into::into), account: None, permissions: None }
     }

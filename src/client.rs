@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::Account;
-use crate::auth::permissions::{self, Permissions};
+use crate::auth::permissions::{self, CompiledPermissions};
 use crate::auth::{Check, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::{Denied, ProtoErr};
@@ -42,8 +42,8 @@ use crate::config::options::{AccountLimits, ConnectionType, Options, WriteTimeou
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
 use crate::deliver::{Delivery, Publisher, Row, listing_ns};
-use crate::machine::{Login, Machine};
-use crate::parser::{Followers, Op, Publish, Refused, Rest, Rules, parse_size};
+use crate::machine::{Machine, PendingLogin};
+use crate::parser::{ClientRules, Followers, Op, Publish, Refused, Rest, parse_size};
 use crate::registry::settings::Settings;
 use crate::registry::turns::Grace;
 use crate::registry::{Closed, Registry};
@@ -74,7 +74,7 @@ enum State {
 /// The user of a client, as its ops need it.
 struct Admitted {
     account: Arc<Account>,
-    permissions: Option<Arc<Permissions>>,
+    permissions: Option<Arc<CompiledPermissions>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,7 @@ struct Rare {
     /// The answer that waits.
     owed: Option<Answer>,
     /// The CONNECT whose credentials are being checked.
-    login: Option<Box<Login<Connect>>>,
+    login: Option<Box<PendingLogin<Connect>>>,
 }
 
 /// Former subscriptions of a client that its account still lists.
@@ -172,7 +172,7 @@ impl Client {
 }
 
 impl Machine for Client {
-    type Rules = Rules;
+    type Rules = ClientRules;
 
     const STALLS: bool = true;
     const LINGER_MAX: Duration = Duration::from_secs(1);
@@ -182,10 +182,10 @@ impl Machine for Client {
         &self.conn
     }
 
-    fn rules(&self, settings: &Settings) -> Rules {
+    fn rules(&self, settings: &Settings) -> ClientRules {
         let options = &settings.options;
         let max_payload = usize::try_from(options.max_payload).unwrap_or(usize::MAX);
-        Rules {
+        ClientRules {
             max_control_line: options.max_control_line,
             max_payload: self.limits().max_payload.unwrap_or(max_payload).min(max_payload),
             headers: self.asked.headers,
@@ -260,7 +260,7 @@ impl Machine for Client {
         let mut once = verbose || pedantic || traced;
         if admitted.is_publish_checked(publish) {
             let permissions = admitted.permissions.as_deref();
-            delivery.staging.add_work(permissions.map_or(0, Permissions::publish_ns));
+            delivery.staging.add_work(permissions.map_or(0, CompiledPermissions::publish_ns));
             match self.check_publish(admitted, publish, delivery.now) {
                 Ok(allowed) => once |= allowed == Allowed::Once,
                 Err(denied) => {
@@ -598,7 +598,7 @@ impl Client {
     ) -> Result<(), ProtoErr> {
         let Admitted { account, permissions } = self.admitted()?;
         let permissions = permissions.as_deref();
-        delivery.staging.add_work(permissions.map_or(0, Permissions::subscribe_ns));
+        delivery.staging.add_work(permissions.map_or(0, CompiledPermissions::subscribe_ns));
         if permissions.is_some_and(|permissions| !permissions.can_subscribe(subject, queue))
             || queue.is_some_and(permissions::is_reserved_queue)
         {

@@ -20,7 +20,7 @@ use std::ops::DerefMut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::auth::permissions::Permissions;
+use crate::auth::permissions::CompiledPermissions;
 use crate::base::ids::{Cid, Kind};
 use crate::base::moment::Moment;
 use crate::base::stats::{Counter, Traffic};
@@ -278,7 +278,7 @@ impl Conn {
     }
 
     /// Sets the permissions of its user; `None` for everything.
-    pub fn set_access(&self, permissions: Option<Arc<Permissions>>) {
+    pub fn set_access(&self, permissions: Option<Arc<CompiledPermissions>>) {
         let access = permissions.map(|permissions| Box::new(Access::new(permissions)));
         let answers = access.as_ref().is_some_and(|access| access.answers());
         self.answers.store(answers, Ordering::Relaxed);
@@ -286,7 +286,7 @@ impl Conn {
     }
 
     /// The permissions of its user; `None` for everything.
-    pub fn permissions(&self) -> Option<Arc<Permissions>> {
+    pub fn permissions(&self) -> Option<Arc<CompiledPermissions>> {
         self.state.lock().access.as_ref().map(|access| access.permissions())
     }
 

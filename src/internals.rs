@@ -9,7 +9,7 @@ pub use crate::conn::{Conn, Wire};
 pub use crate::deliver::Delivery;
 pub use crate::machine::Machine;
 pub use crate::machine::session::{Session, Step};
-pub use crate::parser::{Grammar, Parser, RouteRules, Rules};
+pub use crate::parser::{ClientRules, Grammar, Parser, RouteRules};
 pub use crate::registry::Registry;
 pub use crate::route::mesh::Mesh;
 pub use crate::route::{Role, Route};

@@ -75,4 +75,6 @@ pub use server::Server;
 pub use server::builder::Builder;
 pub use server::start_error::StartError;
 pub use tool::line_client::server_op::ServerOpErr;
-pub use tool::line_client::{LineClient, LineErr, LineOptions, Message, Publish, Subscription};
+pub use tool::line_client::{
+    LineClient, LineErr, LineOptions, Message, OutboundMessage, Subscriber,
+};

@@ -38,7 +38,7 @@ use tracing_subscriber::registry::Registry;
 use self::file::LogFile;
 use self::format::{Format, Label};
 use self::lines::{Lines, Sink};
-use self::repeats::{Cause, Verdict};
+use self::repeats::{Cause, Printing};
 use crate::base::os_error::OsError;
 use crate::base::quoted::Quoted;
 use crate::config::options;
@@ -140,12 +140,12 @@ impl<S: Subscriber> Layer<S> for Logger {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         let lines = &self.0.lines;
-        let mut verdict = Verdict::Print;
+        let mut printing = Printing::Print;
         // Debug and trace lines were requested, one by one.
         let cause = (*metadata.level() <= Level::INFO).then(|| cause(event)).flatten();
         if let Some(cause) = &cause {
-            verdict = lines.judge(cause);
-            if verdict == Verdict::Withhold {
+            printing = lines.judge(cause);
+            if printing == Printing::Withhold {
                 return;
             }
         }
@@ -161,7 +161,7 @@ impl<S: Subscriber> Layer<S> for Logger {
         };
         let text = fields.to_string();
         lines.push(label, &text);
-        if let (Some(cause), Verdict::PrintLast) = (cause, verdict) {
+        if let (Some(cause), Printing::PrintLast) = (cause, printing) {
             lines.remember(cause, label, text);
         }
     }

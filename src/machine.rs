@@ -28,7 +28,7 @@ pub type OpOf<'a, M> = <<M as Machine>::Rules as Grammar>::Op<'a>;
 pub type MsgOf<'a, M> = <<M as Machine>::Rules as Grammar>::Plain<'a>;
 
 /// A CONNECT whose credentials are being checked.
-pub struct Login<C> {
+pub struct PendingLogin<C> {
     /// Its options.
     pub connect: C,
     /// The check, until a caller takes it to run it.

@@ -1,5 +1,5 @@
-//! Resumable parser of a port: bytes in, ops out. The [`Grammar`] defines the ops: [`Rules`] for
-//! the client port, [`RouteRules`] for the route port.
+//! Resumable parser of a port: bytes in, ops out. The [`Grammar`] defines the ops: [`ClientRules`]
+//! for the client port, [`RouteRules`] for the route port.
 //!
 //! Works in place on the input. Only an op that is cut by the end of the input is copied, into
 //! [`Unfinished`], which is freed as soon as the op is whole: an idle connection holds nothing.
@@ -33,7 +33,7 @@ use memchr::memchr;
 
 use crate::base::errors::ProtoErr;
 
-pub use client::{Op, Publish, Rules, Tail};
+pub use client::{ClientRules, Op, Publish, Tail};
 pub use line::{Alike, parse_size};
 pub use refused::Refused;
 pub use route::{Queues, RouteOp, RouteRules, RoutedMsg};
@@ -76,7 +76,7 @@ pub trait Grammar: Sized {
 
 /// The parser of one connection: its rules and at most one unfinished op.
 #[derive(Debug)]
-pub struct Parser<G: Grammar = Rules> {
+pub struct Parser<G: Grammar = ClientRules> {
     /// Current limits; read for each op.
     pub rules: G,
     unfinished: Option<Box<Unfinished<G::Extra>>>,
@@ -84,7 +84,7 @@ pub struct Parser<G: Grammar = Rules> {
 
 /// The input behind a plain message, from which its machine may take more of the same kind.
 #[derive(Debug)]
-pub struct Rest<'p, 'a, G: Grammar = Rules> {
+pub struct Rest<'p, 'a, G: Grammar = ClientRules> {
     rules: &'p G,
     /// That message.
     text: &'a [u8],

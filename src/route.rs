@@ -48,7 +48,7 @@ use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
 use crate::deliver::{Delivery, Row, listing_ns};
 use crate::machine::pings::Pings;
-use crate::machine::{Layer, Login, Machine};
+use crate::machine::{Layer, Machine, PendingLogin};
 use crate::parser::{Followers, Refused, Rest, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
@@ -95,7 +95,7 @@ pub struct Route {
     /// True if a PONG waits for the end of the grace period.
     pong_owed: bool,
     /// The CONNECT whose credentials are being checked.
-    login: Option<Login<RouteConnect>>,
+    login: Option<PendingLogin<RouteConnect>>,
     /// Account of the last line; none if the line did not count.
     account: Option<Arc<Account>>,
 }

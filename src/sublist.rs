@@ -33,7 +33,7 @@ use crate::base::table::Table;
 use crate::sublist::cache::Cached;
 use crate::sublist::epochs::Epochs;
 use crate::sublist::result::MatchResult;
-use crate::sublist::sets::{ALONE, Left, Sets};
+use crate::sublist::sets::{ALONE, Removed, Sets};
 use crate::sublist::trie::Trie;
 
 pub use crate::sublist::sets::UNLISTED;
@@ -279,25 +279,25 @@ impl<E: Entry> Sublist<E> {
         let Self { literals, sets, random, .. } = self;
         let hash_of = |head: &E| hash(random, head.subject());
         let same = |head: &E| head.subject() == entry.subject();
-        let mut left = Left::Nothing;
+        let mut removed = Removed::Nothing;
         let leaves = |head: &mut E| {
-            left = sets.leave(head, entry);
-            if let Left::Head(next) = &left {
+            removed = sets.leave(head, entry);
+            if let Removed::Head(next) = &removed {
                 *head = next.clone();
             }
-            matches!(left, Left::LastHead)
+            matches!(removed, Removed::LastHead)
         };
         literals.remove_if(hash_of(entry), same, leaves, hash_of);
-        !matches!(left, Left::Nothing)
+        !matches!(removed, Removed::Nothing)
     }
 
     fn remove_pattern(&mut self, entry: &E) -> bool {
         let Some(head) = self.patterns.head_mut(entry.subject()) else { return false };
         match self.sets.leave(head, entry) {
-            Left::Nothing => return false,
-            Left::Member => {}
-            Left::Head(next) => *head = next,
-            Left::LastHead => self.patterns.remove(entry.subject()),
+            Removed::Nothing => return false,
+            Removed::Member => {}
+            Removed::Head(next) => *head = next,
+            Removed::LastHead => self.patterns.remove(entry.subject()),
         }
         true
     }

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use dialtone::internals::{Grammar, Parser, RouteRules, Rules};
+use dialtone::internals::{ClientRules, Grammar, Parser, RouteRules};
 
 use super::{Prepared, READ_LEN, stream};
 

@@ -1,10 +1,9 @@
 //! Permissions of one user to publish and subscribe: allow and deny lists, compiled once per user.
 //!
-//! Knows no connection and no account. A connection holds its user's [`Permissions`] in an `Arc`
-//! and, if the user may answer requests, [`Replies`] of its own.
-//! Invariant: a subject in both lists is denied. The lists fail closed: the allow list must *cover*
-//! a subscription, wildcards understood, while the deny list takes the subscription's wildcards as
-//! bytes and so refuses more.
+//! Knows no connection and no account. A connection holds its user's [`CompiledPermissions`] in an
+//! `Arc` and, if the user may answer requests, [`Replies`] of its own. Invariant: a subject in both
+//! lists is denied. The lists fail closed: the allow list must *cover* a subscription, wildcards
+//! understood, while the deny list takes the subscription's wildcards as bytes and so refuses more.
 //! nats: server/client.go `setPermissions`, `canSubscribe`, `pubAllowed`, `checkDenySub`
 
 use hashbrown::HashMap;
@@ -23,7 +22,7 @@ const SCANNED_COUNT_MAX: usize = 8;
 
 /// The compiled permissions of one user, shared by its connections.
 #[derive(Debug)]
-pub struct Permissions {
+pub struct CompiledPermissions {
     /// Subjects to publish to.
     publish: Rules,
     /// Subjects to subscribe to.
@@ -68,7 +67,7 @@ struct Patterns {
     looks: usize,
 }
 
-impl Permissions {
+impl CompiledPermissions {
     /// Compiles the options of a user.
     pub fn new(permissions: &options::Permissions) -> Self {
         let options::Permissions { publish, subscribe, allow_responses } = permissions;
@@ -79,12 +78,12 @@ impl Permissions {
         }
     }
 
-    /// Time for [`can_publish`](Permissions::can_publish), in nanoseconds about.
+    /// Time for [`can_publish`](CompiledPermissions::can_publish), in nanoseconds about.
     pub fn publish_ns(&self) -> usize {
         RULE_NS * self.publish.looks()
     }
 
-    /// Time to decide on a subscription and on its [filters](Permissions::filters), in
+    /// Time to decide on a subscription and on its [filters](CompiledPermissions::filters), in
     /// nanoseconds about.
     pub fn subscribe_ns(&self) -> usize {
         RULE_NS * (self.subscribe.looks() + self.subscribe.deny.len())
@@ -112,8 +111,8 @@ impl Permissions {
         allow.is_none_or(|allow| allow.allows(subject, queue)) && self.can_deliver(subject, queue)
     }
 
-    /// The number of rules, about, that [`Permissions::can_deliver`] must check at each delivery to
-    /// this permitted subscription, because it is wider than a denied subject; else 0.
+    /// The number of rules, about, that [`CompiledPermissions::can_deliver`] must check at each
+    /// delivery to this permitted subscription, because it is wider than a denied subject; else 0.
     ///
     /// nats: server/client.go `loadMsgDenyFilterIfNeeded`
     pub fn filters(&self, subject: &[u8], queue: Option<&[u8]>) -> u16 {
@@ -135,7 +134,7 @@ impl Permissions {
 
     /// True if a message on `subject` may go to another server, or its interest in `subject`
     /// counts. Such interest may be wider than the permission: see
-    /// [`export_rules`](Permissions::export_rules).
+    /// [`export_rules`](CompiledPermissions::export_rules).
     ///
     /// nats: server/route.go `canExport`
     pub fn can_export(&self, subject: &[u8]) -> bool {
@@ -143,8 +142,8 @@ impl Permissions {
         self.subscribe.allow.as_ref().is_none_or(names) && self.can_deliver(subject, None)
     }
 
-    /// The number of rules, about, that [`can_export`](Permissions::can_export) must check for each
-    /// message for such interest: 0 if all matching messages may go there.
+    /// The number of rules, about, that [`can_export`](CompiledPermissions::can_export) must check
+    /// for each message for such interest: 0 if all matching messages may go there.
     pub fn export_rules(&self, subject: &[u8]) -> u16 {
         let covered = |allow: &List| allow.plain.any(subject, covers);
         if self.subscribe.allow.as_ref().is_none_or(covered) {

@@ -36,7 +36,7 @@ fn verdict(authenticator: &Authenticator, connect: &str) -> Verdict {
 }
 
 /// The user for a TCP client with this CONNECT.
-fn user(authenticator: &Authenticator, connect: &str) -> Option<User> {
+fn user(authenticator: &Authenticator, connect: &str) -> Option<Identity> {
     let decided = match verdict(authenticator, connect) {
         Verdict::Pending(check) => check.run(),
         decided => decided,
@@ -242,7 +242,7 @@ fn connections_of_a_user_share_its_permissions() {
     let Login::Users(users) = &mut options.authorization.login else { unreachable!() };
     users[0].permissions = Some(PermissionOptions::default());
     let authenticator = Authenticator::new(&options);
-    let permissions = |user: Option<User>| user.and_then(|user| user.permissions).unwrap();
+    let permissions = |user: Option<Identity>| user.and_then(|user| user.permissions).unwrap();
     let one = permissions(authenticator.no_auth_user(ConnectionType::Standard));
     let other = permissions(authenticator.no_auth_user(ConnectionType::Standard));
     assert!(Arc::ptr_eq(&one, &other));

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::auth::permissions::Permissions;
-use crate::auth::{User, Verdict};
+use crate::auth::permissions::CompiledPermissions;
+use crate::auth::{Identity, Verdict};
 use crate::base::errors::ProtoErr;
 use crate::base::left::Left;
 use crate::base::moment::Moment;
@@ -16,7 +16,7 @@ use crate::client::{Admitted, Asked, Client, Greeting, State};
 use crate::codec::connect::{Connect, Credentials};
 use crate::conn::{About, conn_event};
 use crate::deliver::Delivery;
-use crate::machine::Login;
+use crate::machine::PendingLogin;
 use crate::registry::settings::Settings;
 
 impl Client {
@@ -65,7 +65,7 @@ impl Client {
                 return Err(ProtoErr::AuthorizationViolation);
             }
             Verdict::Pending(check) => {
-                let login = Login { connect, check: Some(check) };
+                let login = PendingLogin { connect, check: Some(check) };
                 self.rare.get_or_insert_default().login = Some(Box::new(login));
                 return Ok(());
             }
@@ -75,7 +75,7 @@ impl Client {
             return Err(error);
         }
         let Connect { name, lang, version, protocol, .. } = connect;
-        let User { name: user, account, .. } = user;
+        let Identity { name: user, account, .. } = user;
         let again = self.greeting != Greeting::ExpectConnect;
         if !again {
             self.greeting = Greeting::ExpectPing;
@@ -116,7 +116,7 @@ impl Client {
     ///
     /// # Errors
     /// The account is at its limit, or does not exist.
-    fn admit(&mut self, user: &User, settings: &Settings) -> Result<(), ProtoErr> {
+    fn admit(&mut self, user: &Identity, settings: &Settings) -> Result<(), ProtoErr> {
         let account = settings.accounts.of_user(user.account.as_deref());
         let account = account.ok_or(ProtoErr::AuthorizationViolation)?;
         account.admit(&self.conn, self.account(settings))?;
@@ -125,7 +125,11 @@ impl Client {
     }
 
     /// Opens it with that account and these permissions.
-    pub(super) fn open(&mut self, account: Arc<Account>, permissions: Option<Arc<Permissions>>) {
+    pub(super) fn open(
+        &mut self,
+        account: Arc<Account>,
+        permissions: Option<Arc<CompiledPermissions>>,
+    ) {
         self.conn.set_access(permissions.clone());
         self.state = State::Open(Admitted { account, permissions });
     }

@@ -20,11 +20,11 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-pub use client::{Action, Client, Credentials, ServerUrl};
+pub use client::{Action, ClientCommand, ServerUrl, UrlCredentials};
 pub use help::help;
 
 use crate::base::limits;
-use crate::config::cli::flag::{Layer, Override};
+use crate::config::cli::flag::{Overlay, Override};
 use crate::config::conf::{self, ConfError, Problem, Severity, Sources};
 use crate::config::options::check::OptionsError;
 use crate::config::options::{Login, Options, Port};
@@ -44,7 +44,7 @@ pub enum Command {
         process: String,
     },
     /// Act as a client.
-    Client(Client),
+    Client(ClientCommand),
     /// Print [`help`](mod@help).
     Help,
     /// Print [`version_line`].
@@ -120,7 +120,7 @@ pub fn parse(
             .map_err(|error| CliError { word: Some(word), ..error });
     }
     let mut words = Words::new(args);
-    let mut server = Server::default();
+    let mut server = ServerFlags::default();
     while let Some(written) = words.next_flag()? {
         let flag = flags::find(written.name).ok_or_else(|| {
             CliError::flag(format!("flag provided but not defined: -{}", written.name))
@@ -145,7 +145,7 @@ pub fn version_line() -> String {
 
 /// The flags of a server while they are read.
 #[derive(Default)]
-struct Server {
+struct ServerFlags {
     flags: Flags,
     help: bool,
     version: bool,
@@ -153,7 +153,7 @@ struct Server {
     signal: Option<String>,
 }
 
-impl Server {
+impl ServerFlags {
     fn command(self) -> Result<Command, CliError> {
         if self.version {
             return Ok(Command::Version);
@@ -219,9 +219,9 @@ impl Flags {
     }
 
     fn lay_over(&self, options: &mut Options) -> Result<(), String> {
-        let mut layer = Layer::new(options);
-        self.overrides.iter().try_for_each(|flag| flag.lay(&mut layer))?;
-        layer.finish()
+        let mut overlay = Overlay::new(options);
+        self.overrides.iter().try_for_each(|flag| flag.lay(&mut overlay))?;
+        overlay.finish()
     }
 }
 

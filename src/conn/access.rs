@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
-use crate::auth::permissions::{Permissions, Replies};
+use crate::auth::permissions::{CompiledPermissions, Replies};
 use crate::base::ids::Kind;
 use crate::base::moment::Moment;
 
 /// The permissions of its user, and the replies that it may publish now.
 pub(super) struct Access {
-    permissions: Arc<Permissions>,
+    permissions: Arc<CompiledPermissions>,
     replies: Option<Box<Replies>>,
 }
 
 impl Access {
     /// The access of a user with these permissions.
-    pub(super) fn new(permissions: Arc<Permissions>) -> Access {
+    pub(super) fn new(permissions: Arc<CompiledPermissions>) -> Access {
         let replies = permissions.replies().map(Box::new);
         Access { permissions, replies }
     }
 
     /// The permissions of its user.
-    pub(super) fn permissions(&self) -> Arc<Permissions> {
+    pub(super) fn permissions(&self) -> Arc<CompiledPermissions> {
         Arc::clone(&self.permissions)
     }
 

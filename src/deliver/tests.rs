@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::auth::permissions::Permissions;
+use crate::auth::permissions::CompiledPermissions;
 use crate::base::ids::{Kind, ServerId};
 use crate::base::subject;
 use crate::config::options::{self, Options, SubjectPermission};
 use crate::conn::taken::Taken;
 use crate::deliver::finder::BRANCH_NS;
 use crate::deliver::matched::{GROUP_NS, OFFER_NS};
-use crate::parser::{Followers, Op, Parser, Rules};
+use crate::parser::{ClientRules, Followers, Op, Parser};
 use crate::registry::Registry;
 
-const RULES: Rules =
-    Rules { max_control_line: 1 << 12, max_payload: 1 << 20, headers: true, connect_first: false };
+const RULES: ClientRules = ClientRules {
+    max_control_line: 1 << 12,
+    max_payload: 1 << 20,
+    headers: true,
+    connect_first: false,
+};
 
 /// A server without clients' machines: connections, subscriptions, one delivery.
 struct Bench {
@@ -270,7 +274,7 @@ fn a_deny_list_filters_what_a_wildcard_would_get() {
     let (publisher, reader) = (bench.connect(), bench.connect());
     let subscribe = SubjectPermission { allow: None, deny: vec!["denied".into()] };
     let permissions = options::Permissions { subscribe, ..Default::default() };
-    reader.set_access(Some(Arc::new(Permissions::new(&permissions))));
+    reader.set_access(Some(Arc::new(CompiledPermissions::new(&permissions))));
     bench.subscribe(&reader, "* 1");
     assert!(!bench.publish(&publisher, true, "PUB denied 0\r\n\r\n"));
     assert!(bench.publish(&publisher, true, "PUB allowed 0\r\n\r\n"));

@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::file::LogFile;
 use super::format::{Format, Label};
-use super::repeats::{Cause, Repeats, SPAN, Verdict, Withheld};
+use super::repeats::{Cause, Printing, Repeats, SPAN, Withheld};
 use crate::base::os_error::OsError;
 use crate::clock::Clock;
 
@@ -88,7 +88,7 @@ impl Lines {
     }
 
     /// Decides on one more line of a cause.
-    pub(super) fn judge(&self, cause: &Cause) -> Verdict {
+    pub(super) fn judge(&self, cause: &Cause) -> Printing {
         let now = self.clock.now();
         self.queue.lock().repeats.judge(cause, now)
     }

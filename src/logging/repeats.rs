@@ -37,7 +37,7 @@ const ANY: u64 = 0;
 
 /// The decision on a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Printing {
     Print,
     /// The last one of this span: the caller keeps its text for the count.
     PrintLast,
@@ -67,7 +67,7 @@ struct Counts {
 
 impl Repeats {
     /// Decides on one more line of a cause.
-    pub(super) fn judge(&mut self, cause: &Cause, now: Moment) -> Verdict {
+    pub(super) fn judge(&mut self, cause: &Cause, now: Moment) -> Printing {
         let known = self.causes.contains_key(cause);
         let cause = match known || self.causes.len() < CAUSES_MAX {
             true => cause.clone(),
@@ -80,10 +80,10 @@ impl Repeats {
         }
         if counts.printed == BURST {
             counts.withheld += 1;
-            return Verdict::Withhold;
+            return Printing::Withhold;
         }
         counts.printed += 1;
-        if counts.printed == BURST { Verdict::PrintLast } else { Verdict::Print }
+        if counts.printed == BURST { Printing::PrintLast } else { Printing::Print }
     }
 
     /// Keeps the text of the last line printed for a cause.
@@ -143,19 +143,19 @@ mod tests {
         let mut repeats = Repeats::default();
         let now = Moment::START;
         for number in 1..=BURST {
-            let wanted = if number == BURST { Verdict::PrintLast } else { Verdict::Print };
+            let wanted = if number == BURST { Printing::PrintLast } else { Printing::Print };
             assert_eq!(repeats.judge(&cause(1), now), wanted);
         }
         repeats.remember(&cause(1), Label::Error, "a".repeat(LAST_LEN_MAX + 1));
         for _ in 0..48_123 {
-            assert_eq!(repeats.judge(&cause(1), now), Verdict::Withhold);
+            assert_eq!(repeats.judge(&cause(1), now), Printing::Withhold);
         }
-        assert_eq!(repeats.judge(&cause(2), now), Verdict::Print, "somebody else");
+        assert_eq!(repeats.judge(&cause(2), now), Printing::Print, "somebody else");
         assert!(repeats.take_due(now, false).is_empty());
         let due = repeats.take_due(now + SPAN, false);
         assert_eq!((due.len(), due[0].count, due[0].text.len()), (1, 48_123, LAST_LEN_MAX));
         assert!(repeats.is_empty());
-        assert_eq!(repeats.judge(&cause(1), now + SPAN), Verdict::Print, "a new span");
+        assert_eq!(repeats.judge(&cause(1), now + SPAN), Printing::Print, "a new span");
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
         let mut repeats = Repeats::default();
         let mut now = Moment::START;
         for _ in 0..3 * BURST {
-            assert_ne!(repeats.judge(&cause(1), now), Verdict::Withhold);
+            assert_ne!(repeats.judge(&cause(1), now), Printing::Withhold);
             now = now + SPAN / 5;
         }
     }
@@ -173,7 +173,7 @@ mod tests {
         let mut repeats = Repeats::default();
         let count = CAUSES_MAX as u64 + 1000;
         let judged = (1..=count).map(|conn| repeats.judge(&cause(conn), Moment::START));
-        let printed = judged.filter(|verdict| *verdict != Verdict::Withhold).count();
+        let printed = judged.filter(|printing| *printing != Printing::Withhold).count();
         assert_eq!(printed, CAUSES_MAX + BURST as usize);
         assert_eq!(repeats.causes.len(), CAUSES_MAX + 1);
     }

@@ -37,7 +37,7 @@ pub struct Query {
     /// Only this connection.
     pub cid: Option<Cid>,
     /// Open ones, closed ones, or both.
-    pub state: State,
+    pub state: ConnState,
     /// Only those of this user, unless empty.
     pub user: String,
     /// Only those of this account, unless empty.
@@ -68,7 +68,7 @@ pub enum Sort {
 
 /// The connections to list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum State {
+pub enum ConnState {
     #[default]
     Open,
     Closed,
@@ -166,7 +166,7 @@ impl Query {
         let offset = params.above_zero("offset")?.unwrap_or(0);
         let limit = params.above_zero("limit")?;
         let cid = params.uint64("cid")?;
-        let state = State::read(params.get("state"))?;
+        let state = ConnState::read(params.get("state"))?;
         Ok(Query {
             sort: Sort::read(params.get("sort"))?,
             auth,
@@ -204,12 +204,12 @@ impl Sort {
     }
 }
 
-impl State {
-    fn read(word: &str) -> Result<State, QueryError> {
+impl ConnState {
+    fn read(word: &str) -> Result<ConnState, QueryError> {
         Ok(match word.to_lowercase().as_str() {
-            "" | "open" => State::Open,
-            "closed" => State::Closed,
-            "any" | "all" => State::Any,
+            "" | "open" => ConnState::Open,
+            "closed" => ConnState::Closed,
+            "any" | "all" => ConnState::Any,
             _ => return Err(QueryError(format!("Error decoding state for {word}"))),
         })
     }
@@ -220,7 +220,7 @@ impl State {
 /// # Errors
 /// [`QueryError`] for an order that the listed connections do not have.
 pub fn connz<'a>(view: &'a View<'a>, query: Query) -> Result<Connz<'a>, QueryError> {
-    if query.state != State::Closed {
+    if query.state != ConnState::Closed {
         let word = match query.sort {
             Sort::Stop => Some("stop"),
             Sort::Reason => Some("reason"),
@@ -267,12 +267,12 @@ pub fn connz<'a>(view: &'a View<'a>, query: Query) -> Result<Connz<'a>, QueryErr
 }
 
 /// The connections of clients in that state.
-fn candidates(view: &View<'_>, state: State) -> Vec<Listed> {
+fn candidates(view: &View<'_>, state: ConnState) -> Vec<Listed> {
     let mut listed: Vec<Listed> = Vec::new();
-    if state != State::Closed {
+    if state != ConnState::Closed {
         listed.extend(view.registry.clients().into_iter().map(Listed::Open));
     }
-    if state != State::Open {
+    if state != ConnState::Open {
         listed.extend(view.registry.closed().into_iter().map(Listed::Closed));
     }
     listed.retain(|listed| listed.conn().kind.is_client());

@@ -178,15 +178,15 @@ impl<M: Machine> Drive<M> {
     fn poll_lane(&mut self, cx: &mut Context<'_>) -> Poll<Budget> {
         let Some(behind) = &mut self.behind else { return Poll::Ready(FIRST_TURN) };
         let begun = behind.has_begun();
-        behind.place.take_if(|place| place.is_over());
+        behind.lane.take_if(|entry| entry.is_over());
         if begun {
-            behind.place.get_or_insert_default();
+            behind.lane.get_or_insert_default();
         }
-        let Some(place) = &mut behind.place else { return Poll::Ready(FIRST_TURN) };
+        let Some(entry) = &mut behind.lane else { return Poll::Ready(FIRST_TURN) };
         if !begun {
-            place.leave();
+            entry.leave();
         }
-        place.poll(cx, &self.shared.long).map(|()| LONG_TURN)
+        entry.poll(cx, &self.shared.long).map(|()| LONG_TURN)
     }
 
     /// Reads and handles input, hands the staged frames to their receivers, and schedules the task
@@ -207,23 +207,23 @@ impl<M: Machine> Drive<M> {
         self.end_turn(cx, handled, paused || full);
     }
 
-    /// Schedules the task again for remaining work, in its place in the lane. It also gives a place
-    /// back only after the other tasks, because the next owner of the place runs at once.
+    /// Schedules the task again for remaining work, in the order of the lane. It also leaves the
+    /// lane only after the other tasks, because the next task in it runs at once.
     fn end_turn(&mut self, cx: &mut Context<'_>, handled: Handled, paused: bool) {
         let unwritten = self.has_unwritten();
         let held_up = paused || handled == Handled::UpToAnswer;
         if unwritten || handled == Handled::Part && !held_up {
-            self.behind().place.get_or_insert_default();
+            self.behind().lane.get_or_insert_default();
             come_again(cx);
         }
         let Some(behind) = &mut self.behind else { return };
         if held_up {
-            behind.place = None;
+            behind.lane = None;
         } else if handled != Handled::Part
             && !unwritten
-            && let Some(place) = &mut behind.place
+            && let Some(entry) = &mut behind.lane
         {
-            place.end();
+            entry.end();
             come_again(cx);
         }
     }

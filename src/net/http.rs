@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::codec::http_head::{AnswerWriter, Rejected, RequestHead, head_len};
 use crate::monitor::Page;
 use crate::net::drive::Shared;
-use crate::net::http::crowd::{Crowd, Entered, Place};
+use crate::net::http::crowd::{Crowd, Entered, Seat};
 use crate::net::http::lists::List;
 
 /// Connections at the same time.
@@ -61,12 +61,12 @@ pub(crate) struct Endpoint {
 
 /// Serves a connection until it ends or gives way.
 async fn serve_one(stream: TcpStream, endpoint: Arc<Endpoint>, entered: Entered) {
-    let Entered { mut place, evicted, room: _room } = entered;
-    place.wait();
+    let Entered { mut seat, evicted, room: _room } = entered;
+    seat.wait();
     // A closed socket fails here, and its first read reports that.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_LEN);
-    let mut connection = Connection { stream, endpoint, place, input: Vec::new(), searched: 0 };
+    let mut connection = Connection { stream, endpoint, seat, input: Vec::new(), searched: 0 };
     tokio::select! {
         served = connection.serve() => {
             if let Err(error) = served {
@@ -81,7 +81,7 @@ async fn serve_one(stream: TcpStream, endpoint: Arc<Endpoint>, entered: Entered)
 struct Connection {
     stream: TcpStream,
     endpoint: Arc<Endpoint>,
-    place: Place,
+    seat: Seat,
     /// Read and not handled.
     input: Vec<u8>,
     /// Bytes of it that were searched for the end of a head.
@@ -97,7 +97,7 @@ impl Connection {
             let keep_alive = match request? {
                 None => return Ok(()),
                 Some(Ok(request)) => {
-                    self.place.wait();
+                    self.seat.wait();
                     self.respond(request).await?
                 }
                 Some(Err(rejected)) => {
@@ -108,7 +108,7 @@ impl Connection {
             if !keep_alive {
                 return self.hang_up().await;
             }
-            self.place.wait();
+            self.seat.wait();
         }
     }
 
@@ -165,16 +165,16 @@ impl Connection {
     }
 
     async fn respond_with_list(&mut self, page: Page, request: RequestHead) -> io::Result<bool> {
-        let Entered { mut place, evicted, room } = self.endpoint.lists.enter().await;
+        let Entered { mut seat, evicted, room } = self.endpoint.lists.enter().await;
         let List { mut pieces, made } =
             List::start(Arc::clone(&self.endpoint), page, request, room);
         let write = async {
             while let Some(piece) = pieces.recv().await {
-                self.place.wait();
-                place.wait();
+                self.seat.wait();
+                seat.wait();
                 write(&mut self.stream, &piece).await?;
-                self.place.work();
-                place.work();
+                self.seat.work();
+                seat.work();
             }
             made.await?
         };

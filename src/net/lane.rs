@@ -1,7 +1,7 @@
 //! `Lane`: tasks that have much to do, in order.
 //!
-//! Such a task has a [`Place`] in a lane. A few of them are in at a time, the others wait in the
-//! order of their coming. So a task woken by its socket waits for few turns, even if many tasks
+//! Such a task has a [`LaneEntry`] in a lane. A few of them are in at a time, the others wait in
+//! the order of their coming. So a task woken by its socket waits for few turns, even if many tasks
 //! have much to do.
 
 use std::future::Future;
@@ -16,7 +16,7 @@ pub(crate) struct Lane(Arc<Semaphore>);
 
 /// The position of a task.
 #[derive(Default)]
-pub(crate) struct Place {
+pub(crate) struct LaneEntry {
     state: State,
     over: bool,
 }
@@ -40,7 +40,7 @@ impl Lane {
     }
 }
 
-impl Place {
+impl LaneEntry {
     /// Ready when the task is in; else wakes it then.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, lane: &Lane) -> Poll<()> {
         if let State::Out = self.state {
@@ -82,14 +82,14 @@ mod tests {
 
     use super::*;
 
-    fn is_in(place: &mut Place, lane: &Lane) -> bool {
-        place.poll(&mut Context::from_waker(Waker::noop()), lane).is_ready()
+    fn is_in(entry: &mut LaneEntry, lane: &Lane) -> bool {
+        entry.poll(&mut Context::from_waker(Waker::noop()), lane).is_ready()
     }
 
     #[tokio::test]
     async fn who_leaves_stands_behind_all_others() {
         let lane = Lane::new(1);
-        let [mut one, mut two, mut three] = [(); 3].map(|()| Place::default());
+        let [mut one, mut two, mut three] = [(); 3].map(|()| LaneEntry::default());
         assert!(is_in(&mut one, &lane));
         assert!(!is_in(&mut two, &lane));
         assert!(!is_in(&mut three, &lane));
@@ -102,6 +102,6 @@ mod tests {
         assert!(is_in(&mut three, &lane));
         drop(one);
         drop(three);
-        assert!(is_in(&mut Place::default(), &lane), "who is gone waits no more");
+        assert!(is_in(&mut LaneEntry::default(), &lane), "who is gone waits no more");
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::base::errors::ProtoErr;
 use crate::parser::line::{
-    Alike, Args, Limits, args, bare, cut, plain_line, plain_publish, size, split, tail_of,
+    Alike, Args, LineLimits, args, bare, cut, plain_line, plain_publish, size, split, tail_of,
     whole_line, with_payload,
 };
 use crate::parser::{Bare, Found, Grammar, Publication};
@@ -94,7 +94,7 @@ pub struct Tail<'a> {
 
 /// Facts about the connection that the parser needs; the client changes them after CONNECT.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
+pub struct ClientRules {
     /// Longest argument text of one control line, in bytes.
     pub max_control_line: usize,
     /// Largest message (header block and payload), in bytes; `usize::MAX` for unlimited.
@@ -105,7 +105,7 @@ pub struct Rules {
     pub connect_first: bool,
 }
 
-impl Grammar for Rules {
+impl Grammar for ClientRules {
     type Op<'a> = Op<'a>;
     type Plain<'a> = Publish<'a>;
     type Extra = ();
@@ -201,9 +201,9 @@ impl Grammar for Rules {
     }
 }
 
-impl Rules {
-    fn limits(&self) -> Limits {
-        Limits { line: self.max_control_line, payload: self.max_payload }
+impl ClientRules {
+    fn limits(&self) -> LineLimits {
+        LineLimits { line: self.max_control_line, payload: self.max_payload }
     }
 
     /// Checks the size of a publication and gives it out when its payload is whole.
@@ -215,14 +215,14 @@ impl Rules {
         if publication.message.len() > self.max_payload {
             return Err(ProtoErr::MaxPayload);
         }
-        with_payload::<Rules>(buf, publication, ())
+        with_payload::<ClientRules>(buf, publication, ())
     }
 }
 
 /// A whole PUB or HPUB in the form of every client library: single blanks, CRLF, nothing unusual.
-/// Everything else, wrong or only cut off, is left to [`Rules::find`].
+/// Everything else, wrong or only cut off, is left to [`ClientRules::find`].
 #[inline]
-fn plain_pub<'a>(buf: &'a [u8], rules: &Rules) -> Option<(Publish<'a>, usize)> {
+fn plain_pub<'a>(buf: &'a [u8], rules: &ClientRules) -> Option<(Publish<'a>, usize)> {
     if rules.connect_first {
         return None;
     }

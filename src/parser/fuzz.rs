@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::parser::{
-    Followers, Grammar, Op, Parser, Publish, RouteOp, RouteRules, RoutedMsg, Rules,
+    ClientRules, Followers, Grammar, Op, Parser, Publish, RouteOp, RouteRules, RoutedMsg,
 };
 
 /// Small limits, so that short inputs reach them.
@@ -35,7 +35,7 @@ trait Checked: Grammar + Copy {
 /// come first.
 pub fn fuzz_parser(bytes: &[u8]) {
     let Some((&flags, input)) = bytes.split_first() else { return };
-    let rules = Rules {
+    let rules = ClientRules {
         max_control_line: MAX_CONTROL_LINE,
         max_payload: MAX_PAYLOAD,
         headers: flags & 1 != 0,
@@ -153,7 +153,7 @@ fn check_op<G: Checked>(rules: &mut G, op: &G::Op<'_>) -> String {
     G::check(op)
 }
 
-impl Checked for Rules {
+impl Checked for ClientRules {
     fn check(op: &Op<'_>) -> String {
         match op {
             Op::Publish(publish) => {

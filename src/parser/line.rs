@@ -250,7 +250,7 @@ pub(super) fn plain_publish<'a>(
     blanks: &[usize],
     end: usize,
     has_header: bool,
-    limits: Limits,
+    limits: LineLimits,
 ) -> Option<Publish<'a>> {
     let (size_at, blanks) = match blanks {
         [header @ .., size] if has_header => (size + 1, header),
@@ -303,7 +303,7 @@ fn plain_tail(
 
 /// Limits of a plain line and its payload, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct LineLimits {
     pub(super) line: usize,
     pub(super) payload: usize,
 }
@@ -320,7 +320,7 @@ pub struct Alike<'a> {
     len: usize,
     /// Offset of the arguments in `head`.
     start: usize,
-    limits: Limits,
+    limits: LineLimits,
 }
 
 impl<'a> Alike<'a> {
@@ -331,7 +331,7 @@ impl<'a> Alike<'a> {
         first: &Publish<'_>,
         text: &'a [u8],
         start: usize,
-        limits: Limits,
+        limits: LineLimits,
     ) -> Option<Alike<'a>> {
         if !first.reply.is_empty() || first.header_len.is_some() {
             return None;

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::base::errors::ProtoErr;
 use crate::parser::client::{hpub_line, pub_line};
 use crate::parser::line::{
-    Alike, Args, Limits, args, bare, cut, is_separator, parse_size, plain_line, plain_publish,
+    Alike, Args, LineLimits, args, bare, cut, is_separator, parse_size, plain_line, plain_publish,
     size, split, tail_of, whole_line, with_payload, words,
 };
 use crate::parser::{Bare, Found, Grammar, Publication, Publish};
@@ -203,8 +203,8 @@ impl Grammar for RouteRules {
 type MsgLine = Result<(Publication, Routed), ProtoErr>;
 
 impl RouteRules {
-    fn limits(&self) -> Limits {
-        Limits { line: self.max_control_line, payload: self.max_payload }
+    fn limits(&self) -> LineLimits {
+        LineLimits { line: self.max_control_line, payload: self.max_payload }
     }
 
     /// `RS+` or `RS-`; `LS+` or `LS-`, which are ignored.

@@ -5,10 +5,14 @@ use fastrand::Rng;
 use crate::base::errors::ProtoErr;
 use crate::base::fuzzing;
 use crate::parser::fuzz::fuzz_parser;
-use crate::parser::{Followers, Grammar, Op, Parser, Publish, Rules};
+use crate::parser::{ClientRules, Followers, Grammar, Op, Parser, Publish};
 
-const RULES: Rules =
-    Rules { max_control_line: 4096, max_payload: 1 << 20, headers: true, connect_first: false };
+const RULES: ClientRules = ClientRules {
+    max_control_line: 4096,
+    max_payload: 1 << 20,
+    headers: true,
+    connect_first: false,
+};
 
 const UNKNOWN: Result<(), ProtoErr> = Err(ProtoErr::UnknownOp);
 
@@ -72,16 +76,16 @@ fn what_clients_usually_write_takes_the_short_way() {
     for (input, len) in lens {
         assert_eq!(parser.next_plain(input.as_bytes()).map(|(_, len)| len), len, "{input:?}");
     }
-    let headerless = Rules { headers: false, ..RULES };
+    let headerless = ClientRules { headers: false, ..RULES };
     assert!(Parser::new(headerless).next_plain(b"HPUB a 2 5\r\nhello\r\n").is_none());
-    let one_too_many = Rules { max_control_line: 4, ..RULES };
+    let one_too_many = ClientRules { max_control_line: 4, ..RULES };
     assert!(Parser::new(one_too_many).next_plain(b"PUB ab 5\r\nhello\r\n").is_some());
     assert!(Parser::new(one_too_many).next_plain(b"PUB abc 5\r\nhello\r\n").is_none());
 }
 
 #[test]
 fn messages_alike_stand_in_a_row() {
-    let parser = Parser::new(Rules { max_control_line: 6, max_payload: 11, ..RULES });
+    let parser = Parser::new(ClientRules { max_control_line: 6, max_payload: 11, ..RULES });
     let lens = [
         ("PUB a 2\r\nok\r\n", Some(13)),
         ("PUB a 0\r\n\r\nPING\r\n", Some(11)),
@@ -128,7 +132,7 @@ fn verdict(input: &str) -> Result<(), ProtoErr> {
     verdict
 }
 
-impl Shown for Rules {
+impl Shown for ClientRules {
     fn show(op: &Op<'_>) -> String {
         let or_none = |bytes: &Option<&[u8]>| bytes.map_or("-".to_owned(), text);
         match op {
@@ -261,7 +265,7 @@ fn wrong_arguments() {
             }
         }
     }
-    let rules = Rules { headers: false, ..RULES };
+    let rules = ClientRules { headers: false, ..RULES };
     let verdict = parse_with(rules, b"HPUB foo 0 2\r\nhi\r\n").1;
     assert_eq!(verdict, Err(ProtoErr::HeadersNotSupported));
 }
@@ -307,7 +311,7 @@ fn blanks_behind_the_name_cost_neither_memory_nor_limit() {
         );
     }
     let (op, _) = parser.next(b"foo 2\r\nhi\r\n").unwrap();
-    assert_eq!(Rules::show(&op.unwrap()), "PUB foo [] 2 hi");
+    assert_eq!(ClientRules::show(&op.unwrap()), "PUB foo [] 2 hi");
 }
 
 /// Regression: blanks within a text that stands behind INFO without a blank were taken for those
@@ -322,7 +326,7 @@ fn blanks_within_a_text_are_kept() {
 
 #[test]
 fn the_payload_limit_is_checked_before_the_payload() {
-    let rules = Rules { max_payload: 10, ..RULES };
+    let rules = ClientRules { max_payload: 10, ..RULES };
     assert_eq!(parse_with(rules, b"PUB a 11\r\n").1, Err(ProtoErr::MaxPayload));
     assert_eq!(parse_with(rules, b"HPUB a 5 11\r\n").1, Err(ProtoErr::MaxPayload));
     assert_eq!(parse_with(rules, b"PUB a 10\r\n0123456789\r\n").0.len(), 1);
@@ -330,7 +334,7 @@ fn the_payload_limit_is_checked_before_the_payload() {
 
 #[test]
 fn whatever_is_not_connect_is_asked_about_where_connect_has_to_come_first() {
-    let rules = Rules { connect_first: true, ..RULES };
+    let rules = ClientRules { connect_first: true, ..RULES };
     for input in ["PING\r\n", "P", "SUB a 1\r\n", "PUB a 0\r\n\r\n", "\r\n", "INFO {}\r\n", "X"] {
         let mut parser = Parser::new(rules);
         assert!(parser.next_plain(input.as_bytes()).is_none());

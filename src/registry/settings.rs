@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::Authenticator;
-use crate::auth::permissions::Permissions;
+use crate::auth::permissions::CompiledPermissions;
 use crate::base::limits;
 use crate::config::options::{Authorization, Cluster, Options};
 use crate::conn::outbound::Policy;
@@ -34,7 +34,7 @@ pub struct RouteSettings {
     /// The block of the configuration; its defaults without a cluster.
     pub cluster: Cluster,
     /// Permissions of import and export: other servers publish and subscribe here.
-    pub permissions: Option<Arc<Permissions>>,
+    pub permissions: Option<Arc<CompiledPermissions>>,
     /// Decides on the CONNECT of other servers.
     pub authenticator: Authenticator,
     /// Accounts with connections of their own.
@@ -75,7 +75,10 @@ impl RouteSettings {
         let authorization =
             Authorization { login: cluster.login.clone(), ..Authorization::default() };
         RouteSettings {
-            permissions: cluster.permissions.as_ref().map(|p| Arc::new(Permissions::new(p))),
+            permissions: cluster
+                .permissions
+                .as_ref()
+                .map(|p| Arc::new(CompiledPermissions::new(p))),
             authenticator: Authenticator::new(&Options { authorization, ..Options::default() }),
             dedicated: cluster.dedicated_accounts(options.no_system_account),
             cluster,

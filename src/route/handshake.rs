@@ -18,7 +18,7 @@ use crate::config::compression::Agreed;
 use crate::config::options::ConnectionType;
 use crate::conn::{About, conn_event};
 use crate::deliver::Delivery;
-use crate::machine::Login;
+use crate::machine::PendingLogin;
 use crate::registry::settings::Settings;
 use crate::route::mesh::{Dial, Place, Unregistered};
 use crate::route::{Open, Role, Route, State};
@@ -69,7 +69,7 @@ impl Route {
             Verdict::Admitted(_) => {}
             Verdict::Refused => return Err(ProtoErr::AuthorizationViolation),
             Verdict::Pending(check) => {
-                self.login = Some(Login { connect, check: Some(check) });
+                self.login = Some(PendingLogin { connect, check: Some(check) });
                 return Ok(());
             }
         }

@@ -30,7 +30,7 @@ use crate::conn::Conn;
 use crate::registry::Registry;
 use crate::registry::settings::{RouteSettings, Settings};
 use crate::route::dials::Dials;
-use crate::route::other::{Member, Other, Spare, forwarded_info};
+use crate::route::other::{Other, RouteConn, Spare, forwarded_info};
 use crate::route::view::RouteView;
 
 pub use crate::route::dials::{Dial, Failure, Place};
@@ -233,7 +233,7 @@ impl Mesh {
         if pooled {
             other.pool_size = routes.pool_size(info.route_pool_size);
         }
-        let member = Member {
+        let member = RouteConn {
             conn: Arc::clone(conn),
             dial: dial.cloned(),
             compression: agreed.as_str(),
@@ -305,7 +305,7 @@ impl Mesh {
         let mut state = self.state.lock();
         let State { servers, dials, .. } = &mut *state;
         let Some(other) = servers.get_mut(server_id) else { return Gossip::new() };
-        let its = |member: &Member| member.conn.cid == conn.cid;
+        let its = |member: &RouteConn| member.conn.cid == conn.cid;
         if let Some(at) = other.spares.iter().position(|spare| its(&spare.member)) {
             other.spares.swap_remove(at);
             return Gossip::new();
@@ -422,7 +422,7 @@ impl State {
 
     /// Puts a connection into its place. Returns the gossip about it: for the first connection of a
     /// pool, and for each connection of an account.
-    fn insert(&mut self, place: &Place, member: Member, forwarded: &Info) -> Gossip {
+    fn insert(&mut self, place: &Place, member: RouteConn, forwarded: &Info) -> Gossip {
         let Some(other) = self.servers.get_mut(forwarded.server_id.as_str()) else {
             return Gossip::new();
         };

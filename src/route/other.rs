@@ -17,21 +17,21 @@ pub(super) struct Other {
     pub(super) pool_size: usize,
     /// Its addresses for clients; empty once it is about to stop.
     pub(super) connect_urls: Vec<String>,
-    pub(super) members: BTreeMap<Place, Member>,
+    pub(super) members: BTreeMap<Place, RouteConn>,
     pub(super) spares: Vec<Spare>,
 }
 
 /// A connection that waits for its place.
 pub(super) struct Spare {
     pub(super) place: Place,
-    pub(super) member: Member,
+    pub(super) member: RouteConn,
     /// The INFO to forward about it if it gets its place.
     pub(super) forwarded: Info,
 }
 
 /// A registered connection.
 #[derive(Clone)]
-pub(super) struct Member {
+pub(super) struct RouteConn {
     pub(super) conn: Arc<Conn>,
     /// The dial that made it; none if the other server dialled.
     pub(super) dial: Option<Dial>,
@@ -53,19 +53,19 @@ impl Other {
     }
 
     /// The first connection of its pool, or the only one without a pool.
-    pub(super) fn of_pool(&self) -> Option<&Member> {
+    pub(super) fn of_pool(&self) -> Option<&RouteConn> {
         let mut members = self.members.iter();
         members.find(|(place, _)| matches!(place, Place::Pool(_))).map(|(_, member)| member)
     }
 
     /// Members and spares, each with its place, taken or awaited.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Place, &Member)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Place, &RouteConn)> {
         let spares = self.spares.iter().map(|spare| (&spare.place, &spare.member));
         self.members.iter().chain(spares)
     }
 
     /// The connection that carries this account alone.
-    pub(super) fn dedicated(&self, account: &str) -> Option<&Member> {
+    pub(super) fn dedicated(&self, account: &str) -> Option<&RouteConn> {
         self.members.get(&Place::Account(account.into()))
     }
 
@@ -73,7 +73,7 @@ impl Other {
         self.members.len() + self.spares.len()
     }
 
-    pub(super) fn find_mut(&mut self, conn: &Conn) -> Option<&mut Member> {
+    pub(super) fn find_mut(&mut self, conn: &Conn) -> Option<&mut RouteConn> {
         let spares = self.spares.iter_mut().map(|spare| &mut spare.member);
         self.members.values_mut().chain(spares).find(|member| member.conn.cid == conn.cid)
     }

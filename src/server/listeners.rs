@@ -262,7 +262,7 @@ mod tests {
     use crate::config::route_url::RouteUrl;
     use crate::server::Server;
     use crate::server::builder::Builder;
-    use crate::tool::line_client::{LineClient, LineOptions, Subscription};
+    use crate::tool::line_client::{LineClient, LineOptions, Subscriber};
 
     const HOST: &str = "127.0.0.1";
 
@@ -301,7 +301,7 @@ mod tests {
     }
 
     /// A message from a client of one server to a client of the other.
-    async fn carry(sender: &LineClient, heard: &mut Subscription, text: &'static str) {
+    async fn carry(sender: &LineClient, heard: &mut Subscriber, text: &'static str) {
         sender.publish("carried", text).await.unwrap();
         while heard.next().await.unwrap().payload != text {}
     }

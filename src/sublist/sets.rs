@@ -51,7 +51,7 @@ struct Members<E> {
 }
 
 /// The result of removing an entry.
-pub(super) enum Left<E> {
+pub(super) enum Removed<E> {
     /// It was not there.
     Nothing,
     /// It was a member of the set.
@@ -86,27 +86,27 @@ impl<E: Entry> Sets<E> {
     }
 
     /// Takes `entry` away from the subject of `head`; the caller replaces or removes the head.
-    pub(super) fn leave(&mut self, head: &E, entry: &E) -> Left<E> {
+    pub(super) fn leave(&mut self, head: &E, entry: &E) -> Removed<E> {
         let number = head.slot();
-        let left = match (head.is_same(entry), number) {
-            (true, ALONE) => Left::LastHead,
+        let removed = match (head.is_same(entry), number) {
+            (true, ALONE) => Removed::LastHead,
             (true, _) => {
                 let next = self.pop(number);
                 next.set_slot(number);
-                Left::Head(next)
+                Removed::Head(next)
             }
-            (false, ALONE) => Left::Nothing,
-            (false, _) if self.take_member(number, entry) => Left::Member,
-            (false, _) => Left::Nothing,
+            (false, ALONE) => Removed::Nothing,
+            (false, _) if self.take_member(number, entry) => Removed::Member,
+            (false, _) => Removed::Nothing,
         };
         if number != ALONE {
             let set = &self.sets[number as usize];
             if set.plain.entries.is_empty() && set.groups.is_empty() {
                 self.release(number);
-                if let Left::Head(head) = &left { head } else { head }.set_slot(ALONE);
+                if let Removed::Head(head) = &removed { head } else { head }.set_slot(ALONE);
             }
         }
-        left
+        removed
     }
 
     /// The plain entries beside `head`, then its groups, each under one queue name.

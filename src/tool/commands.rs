@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use crate::base::os_error::OsError;
 use crate::base::subject::is_valid_publish;
 use crate::codec::headers;
-use crate::config::cli::{Action, Client, Credentials, ServerUrl};
+use crate::config::cli::{Action, ClientCommand, ServerUrl, UrlCredentials};
 use crate::tool::line_client::{
-    CONNECT_TIMEOUT, LineClient, LineErr, LineOptions, Message, Publish, Subscription,
+    CONNECT_TIMEOUT, LineClient, LineErr, LineOptions, Message, OutboundMessage, Subscriber,
 };
 
 /// Bytes that a body from standard input may have. No server takes as many by default.
@@ -81,7 +81,7 @@ impl From<io::Error> for CommandErr {
 /// # Errors
 /// [`CommandErr`], among others if a request is not answered.
 pub async fn run(
-    client: &Client,
+    client: &ClientCommand,
     input: Option<impl Read>,
     out: &mut impl Write,
 ) -> Result<(), CommandErr> {
@@ -113,12 +113,12 @@ fn read_body(input: impl Read) -> Result<Vec<u8>, CommandErr> {
 async fn connect(server: &ServerUrl) -> Result<LineClient, CommandErr> {
     let mut options = LineOptions { name: Some("dialtone".into()), ..LineOptions::default() };
     match &server.credentials {
-        Credentials::None => {}
-        Credentials::User { user, password } => {
+        UrlCredentials::None => {}
+        UrlCredentials::User { user, password } => {
             options.user = Some(user.clone());
             options.pass = Some(password.clone());
         }
-        Credentials::Token(token) => options.token = Some(token.clone()),
+        UrlCredentials::Token(token) => options.token = Some(token.clone()),
     }
     let line = LineClient::connect_tcp((server.host.as_str(), server.port), &options).await;
     line.map_err(|err| CommandErr::Connect(format!("{}:{}", server.host, server.port), err))
@@ -126,7 +126,7 @@ async fn connect(server: &ServerUrl) -> Result<LineClient, CommandErr> {
 
 async fn run_action(
     line: &LineClient,
-    client: &Client,
+    client: &ClientCommand,
     piped: &[u8],
     out: &mut impl Write,
 ) -> Result<(), CommandErr> {
@@ -137,22 +137,22 @@ async fn run_action(
             if !is_valid_publish(subject) {
                 return Err(CommandErr::Subject(String::from_utf8_lossy(subject).into_owned()));
             }
-            line.send(&publish(subject, headers, body)).await?;
+            line.send(&message(subject, headers, body)).await?;
             line.flush().await?;
             write!(out, "Published {} bytes to ", body.len())?;
             show_quoted(subject, "\n", out)?;
         }
         Action::Subscribe { subject, queue, count } => {
-            let mut subscription = subscribe(line, subject, queue.as_deref(), out).await?;
+            let mut subscriber = subscribe(line, subject, queue.as_deref(), out).await?;
             for number in 1..=count.unwrap_or(u64::MAX) {
-                show(number, &next(line, &mut subscription).await?, out)?;
+                show(number, &next(line, &mut subscriber).await?, out)?;
             }
         }
         Action::Request { subject, body, timeout } => {
             write!(out, "Sending request on ")?;
             show_quoted(subject, "\n", out)?;
             let sent_at = Instant::now();
-            let request = publish(subject, headers, body.as_deref().unwrap_or(piped));
+            let request = message(subject, headers, body.as_deref().unwrap_or(piped));
             let refused = async {
                 match line.flush().await {
                     Ok(()) => std::future::pending().await,
@@ -170,12 +170,12 @@ async fn run_action(
             show_content(&answer, out)?;
         }
         Action::Reply { subject, body, queue, count } => {
-            let mut subscription = subscribe(line, subject, queue.as_deref(), out).await?;
+            let mut subscriber = subscribe(line, subject, queue.as_deref(), out).await?;
             for number in 1..=count.unwrap_or(u64::MAX) {
-                let request = next(line, &mut subscription).await?;
+                let request = next(line, &mut subscriber).await?;
                 show(number, &request, out)?;
                 match &request.reply {
-                    Some(reply) => line.send(&publish(reply, headers, body)).await?,
+                    Some(reply) => line.send(&message(reply, headers, body)).await?,
                     None => writeln!(out, "(no reply subject, so no answer)")?,
                 }
             }
@@ -184,12 +184,12 @@ async fn run_action(
     Ok(())
 }
 
-fn publish<'a>(
+fn message<'a>(
     subject: &'a [u8],
     headers: &'a [(String, String)],
     payload: &'a [u8],
-) -> Publish<'a> {
-    Publish { subject, reply: None, headers, payload }
+) -> OutboundMessage<'a> {
+    OutboundMessage { subject, reply: None, headers, payload }
 }
 
 async fn subscribe(
@@ -197,8 +197,8 @@ async fn subscribe(
     subject: &[u8],
     queue: Option<&str>,
     out: &mut impl Write,
-) -> Result<Subscription, CommandErr> {
-    let subscription = line.subscribe(subject, queue).await?;
+) -> Result<Subscriber, CommandErr> {
+    let subscriber = line.subscribe(subject, queue).await?;
     line.flush().await?;
     write!(out, "Subscribing on ")?;
     match queue {
@@ -206,11 +206,11 @@ async fn subscribe(
         None => show_quoted(subject, "\n", out)?,
     }
     out.flush()?;
-    Ok(subscription)
+    Ok(subscriber)
 }
 
-async fn next(line: &LineClient, subscription: &mut Subscription) -> Result<Message, CommandErr> {
-    match subscription.next().await {
+async fn next(line: &LineClient, subscriber: &mut Subscriber) -> Result<Message, CommandErr> {
+    match subscriber.next().await {
         Some(message) => Ok(message),
         None => Err(line.closed().await.into()),
     }
@@ -270,7 +270,7 @@ mod tests {
         serve: impl Future<Output = ()>,
     ) -> Result<String, CommandErr> {
         let server = ServerUrl::parse("localhost").unwrap();
-        let client = Client { server, headers: Vec::new(), action };
+        let client = ClientCommand { server, headers: Vec::new(), action };
         let mut out = Vec::new();
         let (result, ()) = tokio::join!(run_action(line, &client, b"", &mut out), serve);
         result.map(|()| String::from_utf8(out).unwrap())

@@ -31,7 +31,7 @@ use crate::codec::headers;
 use crate::codec::info::Info;
 
 use server_op::{ServerOp, ServerOpErr, ServerOps};
-use shared::{Delivery, Shared, State, run_reader, run_writer};
+use shared::{Channel, Shared, State, run_reader, run_writer};
 
 pub use server_op::Message;
 
@@ -150,7 +150,7 @@ impl From<ServerOpErr> for LineErr {
 /// ```
 /// use std::time::Duration;
 ///
-/// use dialtone::{LineErr, LineOptions, Publish, Server};
+/// use dialtone::{LineErr, LineOptions, OutboundMessage, Server};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -164,7 +164,7 @@ impl From<ServerOpErr> for LineErr {
 ///         let request = requests.next().await.expect("somebody asks");
 ///         let reply = request.reply.as_ref().expect("it is a request");
 ///         let headers = [("Zone".to_owned(), request.header("zone").is_some().to_string())];
-///         let mut answer = Publish::new(reply, "ten past four");
+///         let mut answer = OutboundMessage::new(reply, "ten past four");
 ///         answer.headers = &headers;
 ///         client.send(&answer).await
 ///     }
@@ -238,17 +238,17 @@ impl LineClient {
         subject: impl AsRef<[u8]>,
         payload: impl AsRef<[u8]>,
     ) -> Result<(), LineErr> {
-        self.send(&Publish::new(&subject, &payload)).await
+        self.send(&OutboundMessage::new(&subject, &payload)).await
     }
 
     /// Publishes with a reply subject or headers.
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
-    pub async fn send(&self, publish: &Publish<'_>) -> Result<(), LineErr> {
+    pub async fn send(&self, message: &OutboundMessage<'_>) -> Result<(), LineErr> {
         let mut header_block = Vec::new();
-        publish.check(&self.shared.state().info, &mut header_block)?;
-        let Publish { subject, reply, payload, .. } = *publish;
+        message.check(&self.shared.state().info, &mut header_block)?;
+        let OutboundMessage { subject, reply, payload, .. } = *message;
         let write = |state: &mut State| {
             let out = &mut state.outbound;
             if header_block.is_empty() {
@@ -269,23 +269,23 @@ impl LineClient {
         &self,
         subject: impl AsRef<[u8]>,
         queue: Option<&str>,
-    ) -> Result<Subscription, LineErr> {
+    ) -> Result<Subscriber, LineErr> {
         let subject = subject.as_ref();
         let queue = queue.map(str::as_bytes);
         check_word(subject)?;
         queue.map_or(Ok(()), check_word)?;
         let (sender, receiver) = mpsc::channel(SUBSCRIPTION_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
-        let delivery = Delivery { sender, dropped: Arc::clone(&dropped), received: 0, max: None };
-        let sid = self.shared.add_subscription(delivery);
-        // From here on, dropping the subscription cleans up after a failure.
-        let subscription = Subscription { sid, receiver, dropped, client: self.clone() };
+        let channel = Channel { sender, dropped: Arc::clone(&dropped), received: 0, max: None };
+        let sid = self.shared.add_subscription(channel);
+        // From here on, dropping the subscriber cleans up after a failure.
+        let subscriber = Subscriber { sid, receiver, dropped, client: self.clone() };
         let sid = sid.to_string();
         let write = |state: &mut State| {
             encoder::write_sub(&mut state.outbound, subject, queue, sid.as_bytes());
         };
         self.shared.write(write).await?;
-        Ok(subscription)
+        Ok(subscriber)
     }
 
     /// Publishes and waits for the first answer.
@@ -299,7 +299,7 @@ impl LineClient {
         payload: impl AsRef<[u8]>,
         patience: Duration,
     ) -> Result<Message, LineErr> {
-        self.send_request(&Publish::new(&subject, &payload), patience).await
+        self.send_request(&OutboundMessage::new(&subject, &payload), patience).await
     }
 
     /// Publishes with headers and waits for the first answer. The reply subject is this client's.
@@ -308,14 +308,14 @@ impl LineClient {
     /// As [`request`](Self::request).
     pub async fn send_request(
         &self,
-        publish: &Publish<'_>,
+        message: &OutboundMessage<'_>,
         patience: Duration,
     ) -> Result<Message, LineErr> {
         let (sender, receiver) = oneshot::channel();
         let (token, reply) = self.shared.add_request(sender);
         let request = Request { token, shared: &self.shared };
         let answer = async {
-            self.send(&Publish { reply: Some(reply.as_bytes()), ..*publish }).await?;
+            self.send(&OutboundMessage { reply: Some(reply.as_bytes()), ..*message }).await?;
             receiver.await.map_err(|_| self.shared.end())
         };
         let answer = timeout(patience, answer).await.map_err(|_| LineErr::TimedOut)?;
@@ -375,10 +375,11 @@ impl fmt::Debug for LineClient {
     }
 }
 
-/// A publication with everything it may have, for [`LineClient::send`], whose page shows one.
+/// A message to publish, with all that it may have, for [`LineClient::send`]; [`LineClient`] shows
+/// one.
 #[derive(Clone, Copy, Default)]
 #[non_exhaustive]
-pub struct Publish<'a> {
+pub struct OutboundMessage<'a> {
     /// The subject.
     pub subject: &'a [u8],
     /// The reply subject, to request an answer.
@@ -389,17 +390,17 @@ pub struct Publish<'a> {
     pub payload: &'a [u8],
 }
 
-impl fmt::Debug for Publish<'_> {
+impl fmt::Debug for OutboundMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publish")
+        f.debug_struct("OutboundMessage")
             .field("subject", &self.subject.escape_ascii().to_string())
             .field("payload_len", &self.payload.len())
             .finish_non_exhaustive()
     }
 }
 
-impl<'a> Publish<'a> {
-    /// A publication without reply subject and headers.
+impl<'a> OutboundMessage<'a> {
+    /// A message without reply subject and headers.
     pub fn new(
         subject: &'a (impl AsRef<[u8]> + ?Sized),
         payload: &'a (impl AsRef<[u8]> + ?Sized),
@@ -441,14 +442,14 @@ fn check_word(word: &[u8]) -> Result<(), LineErr> {
 
 /// Messages of one subscription, from [`LineClient::subscribe`]. Unsubscribes when dropped.
 #[derive(Debug)]
-pub struct Subscription {
+pub struct Subscriber {
     sid: u64,
     receiver: mpsc::Receiver<Message>,
     dropped: Arc<AtomicU64>,
     client: LineClient,
 }
 
-impl Subscription {
+impl Subscriber {
     /// The next message; `None` after the last one, when the subscription or the connection has
     /// ended. May be cancelled without losing a message.
     pub async fn next(&mut self) -> Option<Message> {
@@ -467,7 +468,7 @@ impl Subscription {
     }
 }
 
-impl Drop for Subscription {
+impl Drop for Subscriber {
     fn drop(&mut self) {
         self.client.shared.unsubscribe(self.sid, None);
     }

@@ -19,8 +19,8 @@ async fn client(server: &Server) -> LineClient {
     server.client(&LineOptions::default()).await.unwrap()
 }
 
-async fn next(subscription: &mut dialtone::Subscription) -> dialtone::Message {
-    timeout(PATIENCE, subscription.next()).await.expect("in time").expect("a message")
+async fn next(subscriber: &mut dialtone::Subscriber) -> dialtone::Message {
+    timeout(PATIENCE, subscriber.next()).await.expect("in time").expect("a message")
 }
 
 /// The text of a failed start, and true if it has a source.

@@ -15,17 +15,17 @@ fn side(allow: Option<&[&str]>, deny: &[&str]) -> SubjectPermission {
     SubjectPermission { allow: allow.map(owned), deny: owned(deny) }
 }
 
-fn publish(allow: Option<&[&str]>, deny: &[&str]) -> Permissions {
+fn publish(allow: Option<&[&str]>, deny: &[&str]) -> CompiledPermissions {
     let publish = side(allow, deny);
-    Permissions::new(&options::Permissions { publish, ..Default::default() })
+    CompiledPermissions::new(&options::Permissions { publish, ..Default::default() })
 }
 
-fn subscribe(allow: Option<&[&str]>, deny: &[&str]) -> Permissions {
+fn subscribe(allow: Option<&[&str]>, deny: &[&str]) -> CompiledPermissions {
     let subscribe = side(allow, deny);
-    Permissions::new(&options::Permissions { subscribe, ..Default::default() })
+    CompiledPermissions::new(&options::Permissions { subscribe, ..Default::default() })
 }
 
-fn assert_publish(permissions: &Permissions, table: &[(&str, bool)]) {
+fn assert_publish(permissions: &CompiledPermissions, table: &[(&str, bool)]) {
     for (subject, expected) in table {
         assert_eq!(permissions.can_publish(subject.as_bytes()), *expected, "PUB {subject}");
     }
@@ -37,7 +37,7 @@ fn arguments(line: &str) -> (&[u8], Option<&[u8]>) {
     (subject.as_bytes(), queue.map(str::as_bytes))
 }
 
-fn assert_subscribe(permissions: &Permissions, table: &[(&str, bool)]) {
+fn assert_subscribe(permissions: &CompiledPermissions, table: &[(&str, bool)]) {
     for (line, expected) in table {
         let (subject, queue) = arguments(line);
         assert_eq!(permissions.can_subscribe(subject, queue), *expected, "SUB {line}");
@@ -45,7 +45,7 @@ fn assert_subscribe(permissions: &Permissions, table: &[(&str, bool)]) {
 }
 
 /// True if a message on `subject` reaches the subscription, checked as a caller does.
-fn reaches(permissions: &Permissions, line: &str, published: &str) -> bool {
+fn reaches(permissions: &CompiledPermissions, line: &str, published: &str) -> bool {
     let (subject, queue) = arguments(line);
     assert!(permissions.can_subscribe(subject, queue), "{line}");
     subject::matches(subject, published.as_bytes())
@@ -55,7 +55,7 @@ fn reaches(permissions: &Permissions, line: &str, published: &str) -> bool {
 
 #[test]
 fn without_lists_everything_is_allowed() {
-    let permissions = Permissions::new(&options::Permissions::default());
+    let permissions = CompiledPermissions::new(&options::Permissions::default());
     assert_publish(&permissions, &[("a", true), ("a.b", true), ("a..b", true)]);
     assert_subscribe(&permissions, &[(">", true), ("a q", true)]);
     assert_eq!(permissions.filters(b">", None), 0);
@@ -259,7 +259,7 @@ fn reserved_names_are_those_of_the_real_server() {
 fn replies(max: i64, expires: Option<Duration>) -> Replies {
     let rule = AllowResponses { max, expires };
     let permissions = options::Permissions { allow_responses: Some(rule), ..Default::default() };
-    Permissions::new(&permissions).replies().unwrap()
+    CompiledPermissions::new(&permissions).replies().unwrap()
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn lists_agree_with_a_naive_oracle() {
         };
         let (allow, deny) = (list(30), list(if round % 2 == 0 { 4 } else { 20 }));
         let lists = SubjectPermission { allow: Some(allow.clone()), deny: deny.clone() };
-        let permissions = Permissions::new(&options::Permissions {
+        let permissions = CompiledPermissions::new(&options::Permissions {
             publish: lists.clone(),
             subscribe: lists,
             allow_responses: None,

@@ -24,7 +24,7 @@ pub(super) const WORDS: [&str; 4] = ["pub", "sub", "req", "reply"];
 
 /// One action as a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
+pub struct ClientCommand {
     /// The server to connect to.
     pub server: ServerUrl,
     /// Headers of each message sent, name and value.
@@ -82,12 +82,12 @@ pub struct ServerUrl {
     /// TCP port.
     pub port: u16,
     /// The credentials.
-    pub credentials: Credentials,
+    pub credentials: UrlCredentials,
 }
 
 /// The credentials of a client.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
+pub enum UrlCredentials {
     /// Nothing.
     None,
     /// A name and a password.
@@ -237,7 +237,7 @@ pub(super) fn parse(
     let server = draft.server.take().or_else(|| environment("NATS_URL"));
     let server = ServerUrl::parse(server.as_deref().unwrap_or(URL_DEFAULT))?;
     let headers = std::mem::take(&mut draft.headers);
-    Ok(Command::Client(Client { server, headers, action: draft.action(word)? }))
+    Ok(Command::Client(ClientCommand { server, headers, action: draft.action(word)? }))
 }
 
 impl Action {
@@ -316,14 +316,14 @@ impl ServerUrl {
         let rest = rest.trim_end_matches('/');
         let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
         let credentials = match login.split_once(':') {
-            _ if login.is_empty() => Credentials::None,
-            Some((user, password)) => Credentials::User {
+            _ if login.is_empty() => UrlCredentials::None,
+            Some((user, password)) => UrlCredentials::User {
                 user: percent_decoded(user).map_err(|_| wrong("bad % in the user"))?,
                 password: percent_decoded(password).map_err(|_| wrong("bad % in the password"))?,
             },
-            None => {
-                Credentials::Token(percent_decoded(login).map_err(|_| wrong("bad % in the token"))?)
-            }
+            None => UrlCredentials::Token(
+                percent_decoded(login).map_err(|_| wrong("bad % in the token"))?,
+            ),
         };
         let (host, port) =
             HostPort::split(address).ok_or_else(|| wrong("expected HOST or HOST:PORT"))?;
@@ -339,7 +339,7 @@ impl ServerUrl {
 }
 
 // Passwords and tokens never reach a log by way of `{:?}`.
-impl fmt::Debug for Credentials {
+impl fmt::Debug for UrlCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("None"),

@@ -14,24 +14,24 @@ pub(super) static FLAGS: [Flag<Effect>; 6] = [
         argument: "URL",
         help: "nats://[USER:PASSWORD@]HOST:PORT for other servers\n\
                (-1 any free port; empty: no cluster)",
-        effect: Effect::Url(|layer, url| listen(url, &mut layer.cluster)),
+        effect: Effect::Url(|overlay, url| listen(url, &mut overlay.cluster)),
     },
     Flag {
         names: &["--cluster_name"],
         argument: "NAME",
         help: "name that all its servers share (default: generated)",
-        effect: Effect::Text(|layer, name| replace(&mut layer.cluster.name, name)),
+        effect: Effect::Text(|overlay, name| replace(&mut overlay.cluster.name, name)),
     },
     Flag {
         names: &["--routes"],
         argument: "URL,...",
         help: "other servers to connect to, nats://HOST:PORT",
-        effect: Effect::Url(|layer, urls| {
-            layer.has_routes = !urls.is_empty();
+        effect: Effect::Url(|overlay, urls| {
+            overlay.has_routes = !urls.is_empty();
             let urls = urls.split(',').filter(|url| !url.trim().is_empty());
             let read: Result<_, RouteUrlError> = urls.map(RouteUrl::parse).collect();
             // nats-differs: the real server starts with URLs that it can never dial.
-            layer.cluster.routes = read.map_err(|error| error.to_string())?;
+            overlay.cluster.routes = read.map_err(|error| error.to_string())?;
             Ok(())
         }),
     },
@@ -39,20 +39,20 @@ pub(super) static FLAGS: [Flag<Effect>; 6] = [
         names: &["--cluster_advertise"],
         argument: "HOST[:PORT]",
         help: "address that other servers are told",
-        effect: Effect::Text(|layer, address| replace(&mut layer.cluster.advertise, address)),
+        effect: Effect::Text(|overlay, address| replace(&mut overlay.cluster.advertise, address)),
     },
     Flag {
         names: &["--no_advertise"],
         argument: "",
         help: "keep client addresses from the other servers",
-        effect: Effect::Switch(|layer, on| layer.cluster.no_advertise = on),
+        effect: Effect::Switch(|overlay, on| overlay.cluster.no_advertise = on),
     },
     Flag {
         names: &["--connect_retries"],
         argument: "N",
         help: "further attempts to reach a server heard of (default 0)",
-        effect: Effect::Number(|layer, count| {
-            layer.cluster.connect_retries = usize::try_from(count).unwrap_or(0);
+        effect: Effect::Number(|overlay, count| {
+            overlay.cluster.connect_retries = usize::try_from(count).unwrap_or(0);
         }),
     },
 ];

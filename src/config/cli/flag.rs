@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::cli::{CliError, Server, Words, Written};
+use crate::config::cli::{CliError, ServerFlags, Words, Written};
 use crate::config::options::{Cluster, Options, Port};
 
 /// A flag, and `A`: its effect.
@@ -41,17 +41,17 @@ pub(super) struct Section<A: 'static> {
 
 /// The effect of a flag of a server, by the kind of its value.
 pub(super) enum Effect {
-    Text(fn(&mut Layer<'_>, &str)),
+    Text(fn(&mut Overlay<'_>, &str)),
     /// The same for a value that may be invalid.
-    Url(fn(&mut Layer<'_>, &str) -> Result<(), String>),
+    Url(fn(&mut Overlay<'_>, &str) -> Result<(), String>),
     /// None if the value is empty.
-    Path(fn(&mut Layer<'_>, Option<PathBuf>)),
+    Path(fn(&mut Overlay<'_>, Option<PathBuf>)),
     /// None if the value is 0.
-    Port(fn(&mut Layer<'_>, Option<Port>)),
-    Number(fn(&mut Layer<'_>, i64)),
-    Switch(fn(&mut Layer<'_>, bool)),
+    Port(fn(&mut Overlay<'_>, Option<Port>)),
+    Number(fn(&mut Overlay<'_>, i64)),
+    Switch(fn(&mut Overlay<'_>, bool)),
     /// Does something else than set options.
-    Ask(for<'a> fn(&mut Server, Written<'a>, &mut Words<'a>) -> Result<(), CliError>),
+    Ask(for<'a> fn(&mut ServerFlags, Written<'a>, &mut Words<'a>) -> Result<(), CliError>),
     /// Accepted for compatibility, without effect; the reason.
     Nothing(Form, &'static str),
     /// Accepted only if it is off; the reason.
@@ -84,7 +84,7 @@ enum Value {
 }
 
 /// Options while flags are laid over them, one after the other.
-pub(super) struct Layer<'a> {
+pub(super) struct Overlay<'a> {
     pub(super) options: &'a mut Options,
     pub(super) cluster: Cluster,
     /// True if a flag gives some.
@@ -103,7 +103,7 @@ impl Flag<Effect> {
         &'static self,
         written: Written<'a>,
         words: &mut Words<'a>,
-        server: &mut Server,
+        server: &mut ServerFlags,
     ) -> Result<(), CliError> {
         let value = match self.effect {
             Effect::Text(_) | Effect::Url(_) => Value::Text(words.text(written)?),
@@ -139,14 +139,14 @@ impl Override {
     ///
     /// # Errors
     /// An invalid URL, in the real server's words.
-    pub(super) fn lay(&self, layer: &mut Layer<'_>) -> Result<(), String> {
+    pub(super) fn lay(&self, overlay: &mut Overlay<'_>) -> Result<(), String> {
         match (&self.flag.effect, &self.value) {
-            (Effect::Text(set), Value::Text(text)) => set(layer, text),
-            (Effect::Url(set), Value::Text(text)) => set(layer, text)?,
-            (Effect::Path(set), Value::Path(path)) => set(layer, filled(path)),
-            (Effect::Port(set), Value::Port(port)) => set(layer, *port),
-            (Effect::Number(set), Value::Number(number)) => set(layer, *number),
-            (Effect::Switch(set), Value::Switch(on)) => set(layer, *on),
+            (Effect::Text(set), Value::Text(text)) => set(overlay, text),
+            (Effect::Url(set), Value::Text(text)) => set(overlay, text)?,
+            (Effect::Path(set), Value::Path(path)) => set(overlay, filled(path)),
+            (Effect::Port(set), Value::Port(port)) => set(overlay, *port),
+            (Effect::Number(set), Value::Number(number)) => set(overlay, *number),
+            (Effect::Switch(set), Value::Switch(on)) => set(overlay, *on),
             _ => debug_assert!(self.notice().is_some(), "`Flag::read` keeps what is laid here"),
         }
         Ok(())
@@ -165,7 +165,7 @@ impl PartialEq for Override {
     }
 }
 
-impl<'a> Layer<'a> {
+impl<'a> Overlay<'a> {
     pub(super) fn new(options: &'a mut Options) -> Self {
         let cluster = options.cluster.take().unwrap_or_default();
         let (user, password, token) = (String::new(), String::new(), String::new());

@@ -4,7 +4,7 @@
 //! nats: main.go, server/opts.go `ConfigureOptions`
 
 use crate::base::limits;
-use crate::config::cli::flag::{Effect, Flag, Form, Layer, Section, filled};
+use crate::config::cli::flag::{Effect, Flag, Form, Overlay, Section, filled};
 use crate::config::cli::{apply_login, cluster};
 use crate::config::options::{Listen, Port};
 
@@ -21,38 +21,38 @@ static SERVER: [Flag<Effect>; 10] = [
         names: &["-a", "--addr", "--net"],
         argument: "HOST",
         help: "address for clients (default 0.0.0.0)",
-        effect: Effect::Text(|layer, host| {
-            layer.options.host = some(host).unwrap_or_else(|| limits::HOST_DEFAULT.to_owned());
+        effect: Effect::Text(|overlay, host| {
+            overlay.options.host = some(host).unwrap_or_else(|| limits::HOST_DEFAULT.to_owned());
         }),
     },
     Flag {
         names: &["-p", "--port"],
         argument: "N",
         help: "port for clients (default 4222, -1 any free one)",
-        effect: Effect::Port(|layer, port| {
-            layer.options.port = port.unwrap_or(Port::Number(limits::PORT_DEFAULT));
+        effect: Effect::Port(|overlay, port| {
+            overlay.options.port = port.unwrap_or(Port::Number(limits::PORT_DEFAULT));
         }),
     },
     Flag {
         names: &["-n", "--name", "--server_name"],
         argument: "NAME",
         help: "server name (default: the server's id)",
-        effect: Effect::Text(|layer, name| layer.options.server_name = some(name)),
+        effect: Effect::Text(|overlay, name| overlay.options.server_name = some(name)),
     },
     Flag {
         names: &["-m", "--http_port"],
         argument: "N",
         help: "port for monitoring (default off, -1 any free one)",
-        effect: Effect::Port(|layer, port| {
-            let host = layer.options.http.take().map(|http| http.host).unwrap_or_default();
-            layer.options.http = port.map(|port| Listen { host, port });
+        effect: Effect::Port(|overlay, port| {
+            let host = overlay.options.http.take().map(|http| http.host).unwrap_or_default();
+            overlay.options.http = port.map(|port| Listen { host, port });
         }),
     },
     Flag {
         names: &["--client_advertise"],
         argument: "HOST[:PORT]",
         help: "address that clients are told",
-        effect: Effect::Text(|layer, address| layer.options.client_advertise = some(address)),
+        effect: Effect::Text(|overlay, address| overlay.options.client_advertise = some(address)),
     },
     Flag {
         names: &["-c", "--config"],
@@ -76,13 +76,13 @@ static SERVER: [Flag<Effect>; 10] = [
         names: &["-P", "--pid"],
         argument: "FILE",
         help: "file to write the process id to",
-        effect: Effect::Path(|layer, path| layer.options.pid_file = path),
+        effect: Effect::Path(|overlay, path| overlay.options.pid_file = path),
     },
     Flag {
         names: &["--ports_file_dir"],
         argument: "DIR",
         help: "folder for the list of addresses the server got",
-        effect: Effect::Path(|layer, path| layer.options.ports_file_dir = path),
+        effect: Effect::Path(|overlay, path| overlay.options.ports_file_dir = path),
     },
     Flag {
         names: &["-sl", "--signal"],
@@ -101,19 +101,19 @@ static LOGIN: [Flag<Effect>; 3] = [
         names: &["--user"],
         argument: "NAME",
         help: "",
-        effect: Effect::Text(|layer, user| user.clone_into(&mut layer.user)),
+        effect: Effect::Text(|overlay, user| user.clone_into(&mut overlay.user)),
     },
     Flag {
         names: &["--pass"],
         argument: "PASSWORD",
         help: "the one user that may connect",
-        effect: Effect::Text(|layer, password| password.clone_into(&mut layer.password)),
+        effect: Effect::Text(|overlay, password| password.clone_into(&mut overlay.password)),
     },
     Flag {
         names: &["--auth"],
         argument: "TOKEN",
         help: "the token that clients must know",
-        effect: Effect::Text(|layer, token| token.clone_into(&mut layer.token)),
+        effect: Effect::Text(|overlay, token| token.clone_into(&mut overlay.token)),
     },
 ];
 
@@ -122,27 +122,27 @@ static LOG: [Flag<Effect>; 10] = [
         names: &["-l", "--log"],
         argument: "FILE",
         help: "file to log to (default: standard error)",
-        effect: Effect::Path(|layer, path| layer.options.log.log_file = path),
+        effect: Effect::Path(|overlay, path| overlay.options.log.log_file = path),
     },
     Flag {
         names: &["--log_size_limit"],
         argument: "BYTES",
         help: "size at which the file is rotated (default: never)",
-        effect: Effect::Number(|layer, limit| {
-            layer.options.log.log_size_limit = u64::try_from(limit).unwrap_or(0);
+        effect: Effect::Number(|overlay, limit| {
+            overlay.options.log.log_size_limit = u64::try_from(limit).unwrap_or(0);
         }),
     },
     Flag {
         names: &["-T", "--logtime"],
         argument: "[=false]",
         help: "time in front of each line (default true)",
-        effect: Effect::Switch(|layer, on| layer.options.log.logtime = on),
+        effect: Effect::Switch(|overlay, on| overlay.options.log.logtime = on),
     },
     Flag {
         names: &["--logtime_utc"],
         argument: "",
         help: "that time in UTC",
-        effect: Effect::Switch(|layer, on| layer.options.log.logtime_utc = on),
+        effect: Effect::Switch(|overlay, on| overlay.options.log.logtime_utc = on),
     },
     Flag {
         names: &["-D", "--debug"],
@@ -166,26 +166,26 @@ static LOG: [Flag<Effect>; 10] = [
         names: &["-DV"],
         argument: "",
         help: "",
-        effect: Effect::Switch(|layer, on| {
-            debug(layer, on);
-            trace(layer, on);
+        effect: Effect::Switch(|overlay, on| {
+            debug(overlay, on);
+            trace(overlay, on);
         }),
     },
     Flag {
         names: &["-DVV"],
         argument: "",
         help: "--debug with -V, with -VV",
-        effect: Effect::Switch(|layer, on| {
-            debug(layer, on);
-            trace_verbose(layer, on);
+        effect: Effect::Switch(|overlay, on| {
+            debug(overlay, on);
+            trace_verbose(overlay, on);
         }),
     },
     Flag {
         names: &["--max_traced_msg_len"],
         argument: "BYTES",
         help: "longest message shown by --trace (default: all)",
-        effect: Effect::Number(|layer, len| {
-            layer.options.log.max_traced_msg_len = usize::try_from(len).unwrap_or(0);
+        effect: Effect::Number(|overlay, len| {
+            overlay.options.log.max_traced_msg_len = usize::try_from(len).unwrap_or(0);
         }),
     },
 ];
@@ -244,7 +244,7 @@ pub(super) fn find(name: &str) -> Option<&'static Flag<Effect>> {
     shown.chain(&ABSENT).find(|flag| flag.is_called(name))
 }
 
-impl Layer<'_> {
+impl Overlay<'_> {
     /// Completes settings that several flags form together.
     ///
     /// # Errors
@@ -257,17 +257,17 @@ impl Layer<'_> {
     }
 }
 
-fn debug(layer: &mut Layer<'_>, on: bool) {
-    layer.options.log.debug = on;
+fn debug(overlay: &mut Overlay<'_>, on: bool) {
+    overlay.options.log.debug = on;
 }
 
-fn trace(layer: &mut Layer<'_>, on: bool) {
-    layer.options.log.trace = on;
+fn trace(overlay: &mut Overlay<'_>, on: bool) {
+    overlay.options.log.trace = on;
 }
 
-fn trace_verbose(layer: &mut Layer<'_>, on: bool) {
-    layer.options.log.trace = on;
-    layer.options.log.trace_verbose = on;
+fn trace_verbose(overlay: &mut Overlay<'_>, on: bool) {
+    overlay.options.log.trace = on;
+    overlay.options.log.trace_verbose = on;
 }
 
 fn some(text: &str) -> Option<String> {

@@ -158,7 +158,7 @@ fn flags_without_effect_are_accepted() {
     assert!(texts[1].starts_with("--profile has no effect"), "{texts:?}");
 }
 
-fn client(line: &str) -> Client {
+fn client(line: &str) -> ClientCommand {
     match parsed(line) {
         Ok(Command::Client(client)) => client,
         other => panic!("{line}: {other:?}"),
@@ -172,7 +172,7 @@ fn client_actions() {
     assert_eq!(publish.action, Action::Publish { subject: subject.clone(), body });
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(publish.headers, [header("X", "1"), header("Y", "2")]);
-    let credentials = Credentials::User { user: "u".to_owned(), password: "p@".to_owned() };
+    let credentials = UrlCredentials::User { user: "u".to_owned(), password: "p@".to_owned() };
     assert_eq!(publish.server, ServerUrl { host: "h".to_owned(), port: 1, credentials });
 
     let action = client("sub --queue q a.b --count 3").action;
@@ -206,7 +206,7 @@ fn the_environment_names_the_server() {
     let args = ["sub", "a"].map(OsString::from);
     let environment = |name: &str| (name == "NATS_URL").then(|| "token@[::1]:7".to_owned());
     let Ok(Command::Client(client)) = parse(&args, &environment) else { panic!("client") };
-    let credentials = Credentials::Token("token".to_owned());
+    let credentials = UrlCredentials::Token("token".to_owned());
     assert_eq!(client.server, ServerUrl { host: "::1".to_owned(), port: 7, credentials });
     let Ok(Command::Client(client)) = parse(&args, &|_| None) else { panic!("client") };
     assert_eq!((client.server.host.as_str(), client.server.port), ("127.0.0.1", 4222));

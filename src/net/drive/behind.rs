@@ -13,7 +13,7 @@ use crate::net::checks::Ticket;
 use crate::net::compressed::Compressed;
 use crate::net::drive::resting::Resting;
 use crate::net::drive::write_deadline::WriteDeadline;
-use crate::net::lane::Place;
+use crate::net::lane::LaneEntry;
 use crate::net::layer::Inflow;
 
 /// State of a task that is behind, with handling or with writing, or whose connection has layers or
@@ -28,7 +28,7 @@ pub(super) struct Behind {
     /// Connections with frames of this task that it still has to write.
     pub(super) unwritten: Vec<Unwritten>,
     /// Its place in the lane of tasks that go on, or of connections that end.
-    pub(super) place: Option<Place>,
+    pub(super) lane: Option<LaneEntry>,
     /// The receiver for which publishing pauses, and the latest end of the pause.
     pub(super) stalled: Option<(Arc<Conn>, Moment)>,
     /// The check that the machine waits for.
@@ -86,12 +86,12 @@ impl Behind {
 
     /// True if all of it is empty.
     pub(super) fn is_over(&self) -> bool {
-        let Behind { backlog, ongoing, unwritten, place, .. } = self;
+        let Behind { backlog, ongoing, unwritten, lane, .. } = self;
         let Behind { stalled, check, write, layers, resting, linger, .. } = self;
         backlog.is_empty()
             && ongoing.is_none()
             && unwritten.is_empty()
-            && place.is_none()
+            && lane.is_none()
             && stalled.is_none()
             && check.is_none()
             && write.is_none()

@@ -19,7 +19,7 @@ use crate::base::left::Left;
 use crate::deliver::Delivery;
 use crate::machine::Machine;
 use crate::net::drive::{Drive, Handled, Phase, READS_MAX, come_again};
-use crate::net::lane::Place;
+use crate::net::lane::LaneEntry;
 use crate::net::worker::Worker;
 
 /// Time for a client with a too large message to read the error, before its connection is reset.
@@ -35,10 +35,10 @@ impl<M: Machine> Drive<M> {
     ) -> Poll<()> {
         let Worker { scratch, delivery } = worker;
         // Kept for this poll.
-        let mut place = None;
+        let mut entry = None;
         if !matches!(self.phase, Phase::Closing | Phase::Ended) {
             ready!(self.poll_last_message(cx, delivery));
-            place = Some(ready!(self.poll_leave(cx)));
+            entry = Some(ready!(self.poll_leave(cx)));
             self.phase = Phase::Closing;
             if let Some(behind) = &mut self.behind {
                 behind.check = None;
@@ -65,7 +65,7 @@ impl<M: Machine> Drive<M> {
             come_again(cx);
             return Poll::Pending;
         }
-        drop(place);
+        drop(entry);
         if self.conn().has_hung_up() { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -80,7 +80,7 @@ impl<M: Machine> Drive<M> {
         let handled = self.deliver_on(delivery);
         self.commit(delivery);
         if handled == Handled::Part {
-            self.behind().place.get_or_insert_default();
+            self.behind().lane.get_or_insert_default();
             come_again(cx);
             return Poll::Pending;
         }
@@ -89,14 +89,14 @@ impl<M: Machine> Drive<M> {
 
     /// Ready when it is the connection's turn to end: thousands that end at once do so in order,
     /// and other tasks run in between. It gets no messages meanwhile.
-    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Place> {
-        let kept = self.behind.as_mut().and_then(|behind| behind.place.take());
-        let mut place = kept.filter(|_| self.phase == Phase::Leaving).unwrap_or_default();
+    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<LaneEntry> {
+        let kept = self.behind.as_mut().and_then(|behind| behind.lane.take());
+        let mut entry = kept.filter(|_| self.phase == Phase::Leaving).unwrap_or_default();
         self.phase = Phase::Leaving;
-        if place.poll(cx, &self.shared.endings).is_ready() {
-            return Poll::Ready(place);
+        if entry.poll(cx, &self.shared.endings).is_ready() {
+            return Poll::Ready(entry);
         }
-        self.behind().place = Some(place);
+        self.behind().lane = Some(entry);
         Poll::Pending
     }
 

@@ -147,7 +147,7 @@ async fn a_read_that_takes_long_is_handled_in_turns() {
         assert!(Pin::new(&mut drive).poll(&mut cx).is_pending());
         let before = std::mem::replace(&mut handled, conn.subscriptions().len());
         assert!(handled - before <= per_turn, "{before} to {handled}");
-        let goes_on = drive.behind.as_ref().is_some_and(|behind| behind.place.is_some());
+        let goes_on = drive.behind.as_ref().is_some_and(|behind| behind.lane.is_some());
         assert!(handled == 0 || goes_on, "at {handled}");
     }
     assert!(per_turn * 2 < COUNT);

@@ -1,7 +1,7 @@
-//! `Crowd`: a few places, whose holders give way when another one comes.
+//! `Crowd`: a few seats, whose holders give way when another one comes.
 //!
-//! A place is never refused: the holder whose other side has been waited for longest gives way, as
-//! soon as that is [`STEP_MIN`]. A holder that makes progress renews its place with every step, and
+//! A seat is never refused: the holder whose other side has been waited for longest gives way, as
+//! soon as that is [`STEP_MIN`]. A holder that makes progress renews its seat with every step, and
 //! so outlives all that stand still; a newcomer waits for few of these.
 
 use std::collections::BTreeMap;
@@ -17,14 +17,14 @@ use tokio::time::{Instant, timeout_at};
 /// Time that each holder has for a step although others wait.
 const STEP_MIN: Duration = Duration::from_millis(100);
 
-/// The holders of places.
+/// The holders of seats.
 pub(super) struct Crowd {
     room: Arc<Semaphore>,
-    places: Mutex<Places>,
+    seats: Mutex<Seats>,
 }
 
 #[derive(Default)]
-struct Places {
+struct Seats {
     /// Holders by their last step; one that is dropped from here gives way.
     by_step: BTreeMap<u64, Step>,
     steps: u64,
@@ -39,22 +39,22 @@ struct Step {
 /// A holder's part of the crowd.
 pub(super) struct Entered {
     /// Its other side is not waited for yet.
-    pub(super) place: Place,
-    /// Ends when the place has to be left.
+    pub(super) seat: Seat,
+    /// Ends when the seat has to be left.
     pub(super) evicted: oneshot::Receiver<()>,
     /// The room that is taken up, until it is dropped.
     pub(super) room: OwnedSemaphorePermit,
 }
 
-/// A place among the others.
-pub(super) struct Place {
+/// A seat among the others.
+pub(super) struct Seat {
     crowd: Arc<Crowd>,
     stand: Stand,
 }
 
 /// The side that a holder waits for.
 enum Stand {
-    /// Only itself: this place is left to its holder.
+    /// Only itself: this seat is left to its holder.
     Busy(oneshot::Sender<()>),
     /// The other side, since that step.
     Waiting(u64),
@@ -64,26 +64,26 @@ enum Stand {
 
 impl Crowd {
     /// Room for so many.
-    pub(super) fn new(places: usize) -> Arc<Crowd> {
-        Arc::new(Crowd { room: Arc::new(Semaphore::new(places)), places: Mutex::default() })
+    pub(super) fn new(seats: usize) -> Arc<Crowd> {
+        Arc::new(Crowd { room: Arc::new(Semaphore::new(seats)), seats: Mutex::default() })
     }
 
-    /// Takes a place, once the holder that gives way for it has gone.
+    /// Takes a seat, once the holder that gives way for it has gone.
     pub(super) async fn enter(self: &Arc<Crowd>) -> Entered {
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => room,
             Err(_) => self.wait().await,
         };
         let (evict, evicted) = oneshot::channel();
-        let place = Place { crowd: Arc::clone(self), stand: Stand::Busy(evict) };
-        Entered { place, evicted, room }
+        let seat = Seat { crowd: Arc::clone(self), stand: Stand::Busy(evict) };
+        Entered { seat, evicted, room }
     }
 
     /// Waits for room. Evicts one that stands still, and again if others were first.
     async fn wait(&self) -> OwnedSemaphorePermit {
         let mut freed = pin!(Arc::clone(&self.room).acquire_owned());
         loop {
-            let next = self.places.lock().evict(Instant::now());
+            let next = self.seats.lock().evict(Instant::now());
             if let Ok(room) = timeout_at(next, &mut freed).await {
                 return room.expect("the semaphore is never closed");
             }
@@ -91,7 +91,7 @@ impl Crowd {
     }
 }
 
-impl Places {
+impl Seats {
     fn add(&mut self, evict: oneshot::Sender<()>) -> u64 {
         self.steps += 1;
         self.by_step.insert(self.steps, Step { time: Instant::now(), evict });
@@ -112,12 +112,12 @@ impl Places {
     }
 }
 
-impl Place {
+impl Seat {
     /// Waits for the other side from now on: all that wait already give way before this one.
     pub(super) fn wait(&mut self) {
         self.work();
         self.stand = match mem::replace(&mut self.stand, Stand::Evicted) {
-            Stand::Busy(evict) => Stand::Waiting(self.crowd.places.lock().add(evict)),
+            Stand::Busy(evict) => Stand::Waiting(self.crowd.seats.lock().add(evict)),
             stand => stand,
         };
     }
@@ -125,13 +125,13 @@ impl Place {
     /// Ends the wait: the other side has done its step.
     pub(super) fn work(&mut self) {
         if let Stand::Waiting(step) = self.stand {
-            let step = self.crowd.places.lock().by_step.remove(&step);
+            let step = self.crowd.seats.lock().by_step.remove(&step);
             self.stand = step.map_or(Stand::Evicted, |step| Stand::Busy(step.evict));
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.work();
     }
@@ -146,13 +146,13 @@ mod tests {
         let crowd = Crowd::new(2);
         let mut first = crowd.enter().await;
         let mut second = crowd.enter().await;
-        first.place.wait();
-        second.place.wait();
-        first.place.wait();
+        first.seat.wait();
+        second.seat.wait();
+        first.seat.wait();
         let (third, ()) = tokio::join!(crowd.enter(), async {
-            let Entered { place, evicted, room } = second;
+            let Entered { seat, evicted, room } = second;
             assert!(evicted.await.is_err());
-            drop((place, room));
+            drop((seat, room));
         });
         assert!(
             first
@@ -163,10 +163,10 @@ mod tests {
         drop(third);
         // There is room again, and no holder has to give way.
         let mut fourth = crowd.enter().await;
-        fourth.place.wait();
-        assert_eq!(crowd.places.lock().by_step.len(), 2);
+        fourth.seat.wait();
+        assert_eq!(crowd.seats.lock().by_step.len(), 2);
         drop((first, fourth));
-        assert_eq!(crowd.places.lock().by_step.len(), 0);
+        assert_eq!(crowd.seats.lock().by_step.len(), 0);
     }
 
     /// Regression: of many that came at once, those that had to wait never gave way, and the ones
@@ -178,13 +178,13 @@ mod tests {
             let crowd = Arc::clone(&crowd);
             tokio::spawn(async move {
                 let mut entered = crowd.enter().await;
-                entered.place.wait();
+                entered.seat.wait();
                 // It stands still until it has to go.
                 assert!(entered.evicted.await.is_err());
             });
         }
         tokio::task::yield_now().await;
-        assert_eq!(crowd.places.lock().by_step.len(), 2);
+        assert_eq!(crowd.seats.lock().by_step.len(), 2);
         crowd.enter().await;
     }
 }

@@ -40,7 +40,7 @@ const ROUTE_PORT: u16 = 6222;
 pub(crate) struct World {
     pub(crate) random: Rng,
     pub(crate) now: Moment,
-    pub(crate) servers: Vec<Server>,
+    pub(crate) servers: Vec<WorldServer>,
     pub(crate) cables: Vec<Cable>,
     /// Messages that have crossed a cable.
     pub(crate) crossed: Vec<Crossing>,
@@ -64,7 +64,7 @@ pub(crate) struct Plan {
 }
 
 /// One server with its clients, which a nats-server does not have.
-pub(crate) struct Server {
+pub(crate) struct WorldServer {
     pub(crate) id: String,
     pub(crate) bench: Bench,
     brain: Brain,
@@ -171,7 +171,7 @@ impl World {
         world
     }
 
-    fn start(&mut self, index: usize) -> Server {
+    fn start(&mut self, index: usize) -> WorldServer {
         let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         let mut id = "N".to_owned();
         let letter = || char::from(*self.random.choice(letters).expect("there are some"));
@@ -199,14 +199,14 @@ impl World {
         let mesh = Mesh::new(Arc::clone(&bench.registry), self.random.u64(..));
         mesh.listening(ROUTE_PORT, vec![format!("client.{index}:4222")]);
         if !is_nats_server {
-            return Server { id, bench, brain: Brain::Dialtone(mesh) };
+            return WorldServer { id, bench, brain: Brain::Dialtone(mesh) };
         }
         let mut info = mesh.info(&Place::FIRST, "off", 0);
         info.go = "go1.27.2".to_owned();
         let mut listed = bench.registry.settings().routes.cluster.routes.clone();
         listed.retain(|url| url.host != host(index));
         let server = NatsServer::new(info, listed, self.now, self.random.fork());
-        Server { id, bench, brain: Brain::NatsServer(Arc::new(server)) }
+        WorldServer { id, bench, brain: Brain::NatsServer(Arc::new(server)) }
     }
 
     /// Ends a server at once, with all its connections, and starts another one in its place.
@@ -285,7 +285,7 @@ impl World {
     }
 
     fn end(&mut self, index: usize, role: Role, remote: String) -> End {
-        let Server { bench, brain, .. } = &mut self.servers[index];
+        let WorldServer { bench, brain, .. } = &mut self.servers[index];
         let wire = Arc::new(Queue::default());
         let remote = remote.parse().ok();
         let conn = bench.registry.add(|cid, slot| {
@@ -437,9 +437,10 @@ impl World {
 
     /// True if each server has all the connections to each other one, and no spare ones.
     pub(crate) fn is_whole(&self) -> bool {
-        let cluster = |server: &Server| server.bench.registry.settings().options.cluster.clone();
-        let size = |server: &Server| cluster(server).and_then(|cluster| cluster.pool_size);
-        let accounts = |server: &Server| {
+        let cluster =
+            |server: &WorldServer| server.bench.registry.settings().options.cluster.clone();
+        let size = |server: &WorldServer| cluster(server).and_then(|cluster| cluster.pool_size);
+        let accounts = |server: &WorldServer| {
             cluster(server).map_or(0, |cluster| cluster.dedicated_accounts(false).len())
         };
         self.servers.iter().enumerate().all(|(at, server)| {
@@ -485,7 +486,7 @@ const SETTLED: Duration = Duration::from_secs(6);
 /// Time for a mesh to become whole: a stale connection is noticed and dialled anew.
 const SETTLE_MAX: Duration = Duration::from_secs(180);
 
-impl Server {
+impl WorldServer {
     /// The mesh of a dialtone.
     pub(crate) fn mesh(&self) -> &Mesh {
         match &self.brain {

@@ -7,17 +7,17 @@ use crate::base::ids::Kind;
 use crate::base::stats::Traffic;
 use crate::client::fuzz::with_accounts;
 use crate::config::options::Cluster;
-use crate::route::fuzz::world::{Plan, Server, World};
+use crate::route::fuzz::world::{Plan, World, WorldServer};
 
 /// Adds these accounts to a server, each with a user of the same name.
-fn bring_accounts(Server { bench, .. }: &mut Server, names: &[&str]) {
+fn bring_accounts(WorldServer { bench, .. }: &mut WorldServer, names: &[&str]) {
     let options = bench.registry.settings().options.clone();
     bench.registry.change_settings(with_accounts(options, names));
     bench.delivery.renew_settings(&bench.registry);
 }
 
 /// Adds a client that logs in as a user and sends these lines. Returns its number.
-fn log_in(Server { bench, .. }: &mut Server, user: &str, lines: &str) -> usize {
+fn log_in(WorldServer { bench, .. }: &mut WorldServer, user: &str, lines: &str) -> usize {
     bench.add();
     let at = bench.ends.len() - 1;
     let connect = format!("CONNECT {{\"verbose\":false,\"user\":\"{user}\"}}\r\n{lines}");
@@ -25,7 +25,7 @@ fn log_in(Server { bench, .. }: &mut Server, user: &str, lines: &str) -> usize {
     at
 }
 
-fn text(server: &Server, at: usize) -> String {
+fn text(server: &WorldServer, at: usize) -> String {
     String::from_utf8(server.bench.take(at)).unwrap()
 }
 

@@ -46,7 +46,7 @@ pub enum ServerOp {
     },
 }
 
-/// A message as it was delivered, from a [`Subscription`](crate::Subscription) or a request.
+/// A message as it was delivered, from a [`Subscriber`](crate::Subscriber) or a request.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {

@@ -41,7 +41,7 @@ pub(super) struct State {
     pub(super) pongs: VecDeque<oneshot::Sender<()>>,
     /// First `-ERR` since the last flush.
     pub(super) refused: Option<Box<str>>,
-    subscriptions: HashMap<u64, Delivery>,
+    subscriptions: HashMap<u64, Channel>,
     last_sid: u64,
     requests: HashMap<u64, oneshot::Sender<Message>>,
     last_token: u64,
@@ -52,7 +52,7 @@ pub(super) struct State {
 }
 
 /// The channel for the messages of one subscription.
-pub(super) struct Delivery {
+pub(super) struct Channel {
     /// Has room for each message that may wait.
     pub(super) sender: mpsc::Sender<Message>,
     /// Messages that found no room.
@@ -116,12 +116,12 @@ impl Shared {
     }
 
     /// Adds a subscription; its SUB is still to be written.
-    pub(super) fn add_subscription(&self, delivery: Delivery) -> u64 {
+    pub(super) fn add_subscription(&self, channel: Channel) -> u64 {
         let mut state = self.state.lock();
         let sid = state.next_sid();
         // After the end a subscription is empty from the start: its sender is dropped here.
         if state.end.is_none() {
-            state.subscriptions.insert(sid, delivery);
+            state.subscriptions.insert(sid, channel);
         }
         sid
     }
@@ -130,9 +130,9 @@ impl Shared {
     /// there are no more such lines than subscriptions.
     pub(super) fn unsubscribe(&self, sid: u64, max: Option<u64>) {
         let mut state = self.state.lock();
-        let Some(delivery) = state.subscriptions.get_mut(&sid) else { return };
-        delivery.max = max;
-        if max.is_none_or(|max| delivery.received >= max) {
+        let Some(channel) = state.subscriptions.get_mut(&sid) else { return };
+        channel.max = max;
+        if max.is_none_or(|max| channel.received >= max) {
             state.subscriptions.remove(&sid);
         }
         encoder::write_unsub(&mut state.outbound, sid.to_string().as_bytes(), max);
@@ -248,11 +248,11 @@ impl State {
             return;
         }
         // Messages under way when the subscription ended are dropped.
-        let Some(delivery) = self.subscriptions.get_mut(&sid) else { return };
-        delivery.received += 1;
-        let last = delivery.max.is_some_and(|max| delivery.received >= max);
-        if delivery.sender.try_send(message).is_err() {
-            delivery.dropped.fetch_add(1, Relaxed);
+        let Some(channel) = self.subscriptions.get_mut(&sid) else { return };
+        channel.received += 1;
+        let last = channel.max.is_some_and(|max| channel.received >= max);
+        if channel.sender.try_send(message).is_err() {
+            channel.dropped.fetch_add(1, Relaxed);
         }
         if last {
             self.subscriptions.remove(&sid);

@@ -89,8 +89,9 @@ async fn publications_are_written_in_order() {
     let (client, mut server) = connected().await;
     client.publish("a.b", "hi").await.unwrap();
     let headers = [("A".into(), "1".into())];
-    let publish = Publish { subject: b"c", reply: Some(b"r"), headers: &headers, payload: b"x" };
-    client.send(&publish).await.unwrap();
+    let message =
+        OutboundMessage { subject: b"c", reply: Some(b"r"), headers: &headers, payload: b"x" };
+    client.send(&message).await.unwrap();
     for line in ["PUB a.b 2", "hi", "HPUB c r 18 19", "NATS/1.0", "A: 1", "", "x"] {
         server.expect(line).await;
     }
@@ -105,8 +106,8 @@ async fn what_would_break_the_protocol_is_not_sent() {
     }
     assert!(matches!(client.subscribe("a", Some("q q")).await, Err(LineErr::InvalidSubject)));
     let headers = [("A".into(), "1\r\nB: 2".into())];
-    let publish = Publish { subject: b"c", reply: None, headers: &headers, payload: b"" };
-    assert!(matches!(client.send(&publish).await, Err(LineErr::InvalidHeader)));
+    let message = OutboundMessage { subject: b"c", reply: None, headers: &headers, payload: b"" };
+    assert!(matches!(client.send(&message).await, Err(LineErr::InvalidHeader)));
     let large = client.publish("a", [0; 101]).await;
     assert!(matches!(large, Err(LineErr::PayloadTooLarge(100))));
     client.publish("done", "").await.unwrap();
