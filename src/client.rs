@@ -123,6 +123,8 @@ struct Rare {
     owed: Option<Answer>,
     /// The CONNECT whose credentials are being checked.
     login: Option<Box<PendingLogin<Connect>>>,
+    /// When its handshake was done, until it is taken in.
+    encrypted_at: Option<Moment>,
 }
 
 /// Former subscriptions of a client that its account still lists.
@@ -322,6 +324,12 @@ impl Machine for Client {
     #[inline]
     fn continue_work(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
         if self.rare.is_some() { self.go_on(delivery) } else { Ok(Left::Nothing) }
+    }
+
+    fn handle_encrypted(&mut self, delivery: &mut Delivery) {
+        if matches!(self.state, State::ExpectConnect) {
+            self.rare.get_or_insert_default().encrypted_at = Some(delivery.now);
+        }
     }
 
     fn deadline(&self, settings: &Settings) -> Moment {
@@ -712,6 +720,9 @@ impl Client {
     fn info(&self) -> Info {
         let mut info = self.registry.info();
         info.client_id = self.conn.cid.0;
+        if info.tls_required && self.connection_type == ConnectionType::InProcess {
+            (info.tls_required, info.tls_available) = (false, true);
+        }
         info.client_ip =
             self.conn.remote().map(|remote| remote.ip().to_string()).unwrap_or_default();
         info.nonce = self.rare.as_ref().map(|rare| rare.nonce.to_string()).unwrap_or_default();
@@ -735,13 +746,14 @@ impl Admitted {
 impl Rare {
     /// True if all of it is empty.
     fn is_over(&self) -> bool {
-        let Rare { nonce, credentials, leaving, grace, owed, login } = self;
+        let Rare { nonce, credentials, leaving, grace, owed, login, encrypted_at } = self;
         nonce.is_empty()
             && credentials.is_none()
             && leaving.is_none()
             && grace.is_none()
             && owed.is_none()
             && login.is_none()
+            && encrypted_at.is_none()
     }
 }
 

@@ -38,8 +38,8 @@ pub use compression::{Compression, CompressionError, Level, Thresholds};
 pub use conf::{ConfError, Position, Problem, Severity, Sources, load};
 pub use options::check::OptionsError;
 pub use options::{
-    AccountLimits, AccountOptions, AllowResponses, Authorization, Cluster, ConnectionType,
-    Credential, Listen, Log, Login, Options, Permissions, Port, SubjectPermission, User,
-    WriteTimeout,
+    AccountLimits, AccountOptions, AllowResponses, Authorization, CertFiles, CipherSuite, Cluster,
+    ConnectionType, Credential, Curve, HandshakeFirst, Listen, Log, Login, Options, Permissions,
+    Port, SubjectPermission, Tls, TlsVersion, User, WriteTimeout,
 };
 pub use route_url::{RouteLogin, RouteUrl, RouteUrlError};

@@ -7,6 +7,7 @@
 
 mod about;
 mod access;
+mod encryption;
 mod event;
 mod flow;
 mod flush;
@@ -18,7 +19,7 @@ pub(crate) mod taken;
 use core::net::{IpAddr, SocketAddr};
 use std::ops::DerefMut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crate::auth::permissions::CompiledPermissions;
 use crate::base::ids::{Cid, Kind};
@@ -32,6 +33,7 @@ use crate::conn::flow::Flow;
 use crate::conn::subscription::{Subscription, Subscriptions};
 
 pub use crate::conn::about::About;
+pub use crate::conn::encryption::Encryption;
 pub(crate) use crate::conn::event::conn_event;
 pub use crate::conn::flow::{Flushed, Progress, Sent, Wire};
 
@@ -60,16 +62,16 @@ pub struct Conn {
     headers: AtomicBool,
     /// True if its user has `allow_responses`.
     answers: AtomicBool,
-    /// True for a route that carries one account only.
-    dedicated: AtomicBool,
+    /// [`DEDICATED`] and [`SILENT`], of a route.
+    of_route: AtomicU8,
     /// `closed` of the flow, readable without its lock.
     is_closed: AtomicBool,
-    /// True for a route whose other side gives no sign of life.
-    is_silent: AtomicBool,
     /// True if monitoring wants its round trip time.
     rtt_wanted: AtomicBool,
     /// True if settings or INFO have changed.
     news: AtomicBool,
+    /// How it is encrypted, as a code.
+    encryption: AtomicU8,
     flow: Mutex<Flow, { rank::FLOW }>,
     state: Mutex<State, { rank::STATE }>,
 }
@@ -77,6 +79,11 @@ pub struct Conn {
 // With the counts of its `Arc` and a word of the allocator 240 bytes: with glibc, just what fits
 // between two tasks, which are aligned to 128. One word more costs some 130 for each connection.
 const _: () = assert!(size_of::<Conn>() <= 216);
+
+/// The bit of a route that carries one account only.
+const DEDICATED: u8 = 1;
+/// The bit of a route whose other side gives no sign of life.
+const SILENT: u8 = 2;
 
 /// The subscriptions, and the permissions of the user.
 #[derive(Default)]
@@ -139,11 +146,11 @@ impl Conn {
             rtt: AtomicU64::new(0),
             headers: AtomicBool::new(false),
             answers: AtomicBool::new(false),
-            dedicated: AtomicBool::new(false),
+            of_route: AtomicU8::new(0),
             is_closed: AtomicBool::new(false),
-            is_silent: AtomicBool::new(false),
             rtt_wanted: AtomicBool::new(false),
             news: AtomicBool::new(false),
+            encryption: AtomicU8::new(0),
             flow: Mutex::new(Flow { wire: Some(wire), ..Flow::default() }),
             state: Mutex::default(),
         }
@@ -161,12 +168,16 @@ impl Conn {
 
     /// True for a route whose other side gives no sign of life: others are preferred.
     pub fn is_silent(&self) -> bool {
-        self.is_silent.load(Ordering::Relaxed)
+        self.of_route.load(Ordering::Relaxed) & SILENT != 0
     }
 
     /// Stores whether its other side gives no sign of life.
     pub fn set_silent(&self, silent: bool) {
-        self.is_silent.store(silent, Ordering::Relaxed);
+        if silent {
+            self.of_route.fetch_or(SILENT, Ordering::Relaxed);
+        } else {
+            self.of_route.fetch_and(!SILENT, Ordering::Relaxed);
+        }
     }
 
     /// Its output so far.
@@ -187,6 +198,16 @@ impl Conn {
         Traffic { in_msgs, in_bytes, out_msgs, out_bytes }
     }
 
+    /// Its encryption, if it has any.
+    pub fn encryption(&self) -> Option<Encryption> {
+        Encryption::of_code(self.encryption.load(Ordering::Relaxed))
+    }
+
+    /// Stores its encryption.
+    pub fn set_encryption(&self, encryption: Encryption) {
+        self.encryption.store(encryption.code(), Ordering::Relaxed);
+    }
+
     /// True if it takes HMSG.
     pub fn headers(&self) -> bool {
         self.headers.load(Ordering::Relaxed)
@@ -199,12 +220,12 @@ impl Conn {
 
     /// True for a route that carries one account only, which its lines do not name.
     pub fn is_dedicated(&self) -> bool {
-        self.dedicated.load(Ordering::Relaxed)
+        self.of_route.load(Ordering::Relaxed) & DEDICATED != 0
     }
 
     /// Marks a route that carries one account only.
     pub fn set_dedicated(&self) {
-        self.dedicated.store(true, Ordering::Relaxed);
+        self.of_route.fetch_or(DEDICATED, Ordering::Relaxed);
     }
 
     /// The time of its last message in either direction, or change of interest.

@@ -19,4 +19,5 @@ pub mod signals;
 pub(crate) mod stream;
 pub(crate) mod sweep;
 pub(crate) mod tasks;
+pub(crate) mod tls;
 pub(crate) mod worker;

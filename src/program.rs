@@ -20,6 +20,7 @@ use crate::config::options::Options;
 use crate::logging::Logger;
 use crate::net::files;
 use crate::net::signals::{self, Signals, Trapped};
+use crate::net::tls::TlsPort;
 use crate::server::Server;
 use crate::tool::commands;
 
@@ -90,8 +91,17 @@ fn misused(error: &CliError) -> ExitCode {
     code
 }
 
+/// Reads the options, and the certificates that they name.
+fn load(flags: &Flags) -> Result<Loaded, String> {
+    let loaded = flags.load(SOURCES).map_err(|error| error.to_string())?;
+    if let Some(tls) = &loaded.options.tls {
+        TlsPort::load(tls, loaded.options.allow_non_tls)?;
+    }
+    Ok(loaded)
+}
+
 fn check_config(flags: &Flags) -> ExitCode {
-    let loaded = match flags.load(SOURCES) {
+    let loaded = match load(flags) {
         Ok(loaded) => loaded,
         Err(error) => return failed(error),
     };
@@ -106,7 +116,7 @@ fn check_config(flags: &Flags) -> ExitCode {
 }
 
 async fn serve(flags: &Flags) -> ExitCode {
-    let Loaded { options, problems } = match flags.load(SOURCES) {
+    let Loaded { options, problems } = match load(flags) {
         Ok(loaded) => loaded,
         Err(error) => return failed(error),
     };
@@ -150,7 +160,7 @@ async fn obey(signals: &mut Signals, flags: &Flags, server: &Server, logger: &Lo
             }
             Trapped::Abort => return ExitCode::from(ABORTED),
             Trapped::ReopenLog => logger.reopen(),
-            Trapped::Reload => match flags.load(SOURCES) {
+            Trapped::Reload => match load(flags) {
                 Ok(_) => warn!("Reload is not supported yet: the configuration is valid, restart"),
                 Err(error) => error!("Failed to reload server configuration: {error}"),
             },

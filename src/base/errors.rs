@@ -29,6 +29,8 @@ pub enum ProtoErr {
     MaxConnections,
     /// The account is at its limit of connections.
     MaxAccountConnections,
+    /// Too many handshakes have begun in this second.
+    TooManyHandshakes,
     /// The connection or account is at its limit of subscriptions. Stays open.
     MaxSubscriptions,
     /// A control line longer than `max_control_line`.
@@ -140,7 +142,7 @@ impl ProtoErr {
             Self::ErrReceived => Some(R::ParseError),
             Self::AuthorizationViolation => Some(R::AuthenticationViolation),
             Self::AuthenticationTimeout => Some(R::AuthenticationTimeout),
-            Self::MaxConnections => Some(R::MaxConnectionsExceeded),
+            Self::MaxConnections | Self::TooManyHandshakes => Some(R::MaxConnectionsExceeded),
             Self::MaxAccountConnections => Some(R::MaxAccountConnectionsExceeded),
             Self::MaxControlLine => Some(R::MaxControlLineExceeded),
             Self::MaxPayload => Some(R::MaxPayloadExceeded),
@@ -199,6 +201,7 @@ impl fmt::Display for ProtoErr {
             Self::AuthenticationTimeout => "Authentication Timeout",
             Self::MaxConnections => "maximum connections exceeded",
             Self::MaxAccountConnections => "maximum account active connections exceeded",
+            Self::TooManyHandshakes => "Connection throttling is active. Please try again later.",
             Self::MaxSubscriptions => "maximum subscriptions exceeded",
             Self::MaxControlLine => "maximum control line exceeded",
             Self::MaxPayload => "Maximum Payload Violation",

@@ -74,6 +74,15 @@ pub const FORGET_COUNT: usize = if cfg!(test) { 2 } else { 256 };
 /// Time from accept to a CONNECT that convinces.
 pub const AUTH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 
+/// Time for a TLS handshake.
+pub const TLS_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+
+/// Time that a login may take longer than a handshake, unless it is set.
+pub const AUTH_AFTER_TLS: Duration = Duration::from_secs(1);
+
+/// Time that a client has to begin the handshake, where it may also wait for INFO.
+pub const TLS_FIRST_WITHIN: Duration = Duration::from_millis(50);
+
 /// Authentication timeout above which the server warns at start.
 pub const AUTH_TIMEOUT_DISCOURAGED: Duration = Duration::from_secs(60);
 

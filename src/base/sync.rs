@@ -30,10 +30,12 @@ pub(crate) mod rank {
     pub(crate) const FLOW: u8 = 7;
     /// `Compressed.outflow`.
     pub(crate) const COMPRESSED: u8 = 8;
+    /// `Encrypted.session`, below what is compressed.
+    pub(crate) const ENCRYPTED: u8 = 9;
     /// `Registry.closed`, `counters` and `http_requests`, and locks whose holder takes no other.
-    pub(crate) const LEAF: u8 = 9;
+    pub(crate) const LEAF: u8 = 10;
     /// `Conn.free_slots`, taken when the last reference to a connection is dropped.
-    pub(crate) const FREE_SLOTS: u8 = 10;
+    pub(crate) const FREE_SLOTS: u8 = 11;
 }
 
 /// A lock of that rank.

@@ -130,6 +130,9 @@ impl Client {
         account: Arc<Account>,
         permissions: Option<Arc<CompiledPermissions>>,
     ) {
+        if let Some(rare) = &mut self.rare {
+            rare.encrypted_at = None;
+        }
         self.conn.set_access(permissions.clone());
         self.state = State::Open(Admitted { account, permissions });
     }
@@ -169,7 +172,11 @@ impl Client {
     /// The time by which the client must have logged in.
     pub(super) fn auth_due(&self, settings: &Settings) -> Moment {
         match self.state {
-            State::ExpectConnect => self.conn.start + settings.options.authorization.timeout,
+            State::ExpectConnect => {
+                let encrypted_at = self.rare.as_ref().and_then(|rare| rare.encrypted_at);
+                let from = encrypted_at.unwrap_or(self.conn.start);
+                from + settings.options.authorization.timeout
+            }
             State::Open(_) => Moment::NEVER,
         }
     }

@@ -14,6 +14,7 @@ mod flags;
 mod help;
 #[cfg(test)]
 mod manual;
+mod tls;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

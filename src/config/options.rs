@@ -9,6 +9,7 @@ mod authorization;
 pub mod check;
 mod cluster;
 mod listen;
+mod tls;
 mod write_timeout;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use authorization::{
 };
 pub use cluster::Cluster;
 pub use listen::{Listen, Port};
+pub use tls::{CertFiles, CipherSuite, Curve, HandshakeFirst, Tls, TlsVersion};
 pub use write_timeout::WriteTimeout;
 
 /// Everything that can be set. `Options::default()` is the real server without a file;
@@ -86,6 +88,10 @@ pub struct Options {
     pub authorization: Authorization,
     /// The accounts besides `$G` and `$SYS`.
     pub accounts: Vec<AccountOptions>,
+    /// Encryption of the port for clients; none means that there is none.
+    pub tls: Option<Tls>,
+    /// Lets clients choose whether they encrypt.
+    pub allow_non_tls: bool,
     /// Servers that form one subject space with this one; none means alone.
     pub cluster: Option<Cluster>,
 
@@ -164,6 +170,8 @@ impl Default for Options {
             no_system_account: false,
             authorization: Authorization::default(),
             accounts: Vec::new(),
+            tls: None,
+            allow_non_tls: false,
             cluster: None,
             log: Log::default(),
             pid_file: None,

@@ -14,7 +14,7 @@ use crate::base::duration;
 use crate::base::ids::Cid;
 use crate::base::moment::Moment;
 use crate::codec::info::is_default;
-use crate::conn::Conn;
+use crate::conn::{Conn, Encryption};
 use crate::monitor::json::{Date, Uptime};
 use crate::monitor::params::{Params, Subs};
 use crate::monitor::subsz::{self, DetailList, Known, SubjectList};
@@ -135,6 +135,12 @@ pub struct ConnInfo {
     pub lang: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cipher_suite: Option<&'static str>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls_first: bool,
     /// nats-differs: the proven user; there, a user that CONNECT merely names may win.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorized_user: Option<Box<str>>,
@@ -342,6 +348,7 @@ impl Listed {
         let conn = self.conn();
         let about = conn.about();
         let received = conn.received();
+        let encryption = conn.encryption();
         let until = self.until(view.now);
         let is_open = matches!(self, Listed::Open(_));
         // Of closed ones, only configured accounts are shown.
@@ -375,6 +382,9 @@ impl Listed {
             name: about.name,
             lang: about.lang,
             version: about.version,
+            tls_version: encryption.map(Encryption::version),
+            tls_cipher_suite: encryption.map(Encryption::suite),
+            tls_first: encryption.is_some_and(|encryption| encryption.first),
             authorized_user: about.user.filter(|_| query.auth),
             account: about.account.filter(|_| query.auth),
             subscriptions_list,

@@ -47,6 +47,10 @@ pub struct Varz {
     pub port: u16,
     #[serde(skip_serializing_if = "is_default")]
     pub auth_required: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls_required: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls_verify: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connect_urls: Vec<String>,
     /// -1 if no client may connect.
@@ -177,6 +181,8 @@ pub fn varz(view: &View<'_>) -> Varz {
         port: info.port,
         // In INFO it is false if there is a `no_auth_user`.
         auth_required: options.authorization.login != Login::Open,
+        tls_required: info.tls_required,
+        tls_verify: info.tls_verify,
         connect_urls: info.connect_urls,
         max_connections: match options.max_connections {
             0 => -1,
@@ -202,7 +208,7 @@ pub fn varz(view: &View<'_>) -> Varz {
         mqtt: Empty {},
         websocket: Empty {},
         jetstream: Empty {},
-        tls_timeout: TLS_TIMEOUT,
+        tls_timeout: options.tls.as_ref().map_or(TLS_TIMEOUT, |tls| seconds(tls.timeout)),
         write_deadline: nanos(options.write_deadline),
         write_timeout: write_timeout(options.write_timeout),
         start,

@@ -50,7 +50,9 @@ impl Wire for Compressed {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut outflow = self.outflow.lock();
         let Outflow { compressor, held, batch } = &mut *outflow;
-        held.try_write(&*self.below, slices, |slices, out| compress(slices, batch, compressor, out))
+        held.try_write(&*self.below, slices, |slices, out| {
+            Ok(compress(slices, batch, compressor, out))
+        })
     }
 
     fn try_flush(&self) -> io::Result<()> {

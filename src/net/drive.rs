@@ -10,6 +10,7 @@
 
 mod behind;
 mod closing;
+mod handshake;
 mod layers;
 mod resting;
 mod shared;
@@ -24,7 +25,6 @@ use std::time::Duration;
 
 use crate::auth::Verdict;
 use crate::base::closed_reason::ClosedReason;
-use crate::base::errors::ProtoErr;
 use crate::base::left::Left;
 use crate::base::limits::FIRST_PING_MAX;
 use crate::base::moment::Moment;
@@ -34,10 +34,12 @@ use crate::deliver::{Budget, Delivery, Resumed};
 use crate::machine::session::{Session, Step};
 use crate::machine::{Layer, Machine};
 use crate::net::drive::behind::Behind;
+use crate::net::drive::handshake::Handshake;
 use crate::net::drive::resting::Resting;
 use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::pace::Pace;
 use crate::net::stream::Stream;
+use crate::net::tls::TlsPort;
 use crate::net::worker::{self, Worker};
 use crate::parser::Refused;
 use crate::registry::settings::Settings;
@@ -80,6 +82,8 @@ enum Phase {
     Start {
         surplus: bool,
     },
+    /// It is going to be encrypted: nothing of NATS is read.
+    Handshake,
     Open,
     /// Publishing pauses because a receiver is far behind.
     Stalled,
@@ -125,6 +129,14 @@ impl<M: Machine> Drive<M> {
         }
     }
 
+    /// The same on a port with TLS, which the other side has to begin.
+    pub(crate) fn encrypted(mut self, port: Option<Arc<TlsPort>>) -> Drive<M> {
+        if let Some(port) = port {
+            self.behind().handshake = Some(Handshake::new(port));
+        }
+        self
+    }
+
     fn conn(&self) -> &Arc<Conn> {
         self.session.machine.conn()
     }
@@ -137,12 +149,8 @@ impl<M: Machine> Drive<M> {
         worker.delivery.now = self.shared.clock.now();
         worker.delivery.staging.start_turn(FIRST_TURN);
         if let Phase::Start { surplus } = self.phase {
-            self.phase = Phase::Open;
             self.conn().set_owner(cx.waker());
-            self.session.machine.start(&mut worker.delivery);
-            if surplus {
-                self.fail((&ProtoErr::MaxConnections).into(), &mut worker.delivery);
-            }
+            self.start(surplus, &mut worker.delivery);
             self.commit(&mut worker.delivery);
             // By then CONNECT has brought the first PING near. An early wake-up is cheaper than a
             // second entry in the sweep, which would stay there for minutes.
@@ -151,6 +159,15 @@ impl<M: Machine> Drive<M> {
         self.poll_flush(cx, &worker.delivery);
         if let Some(reason) = self.conn().closed() {
             return self.poll_close(cx, reason, worker);
+        }
+        if self.phase == Phase::Handshake && self.poll_handshake(cx, worker).is_pending() {
+            return match self.conn().closed() {
+                Some(reason) => self.poll_close(cx, reason, worker),
+                None => {
+                    self.arm_at(self.behind.as_ref().map_or(Moment::NEVER, |b| b.due()));
+                    Poll::Pending
+                }
+            };
         }
         self.handle_deadlines(cx, &mut worker.delivery);
         if self.poll_layers(cx).is_pending()

@@ -9,7 +9,9 @@
 //! over the wire below. For frames of a layer itself, such as an answer to a ping, the reading half
 //! appends to the [`Held`] of the writing half, where they wait for the socket like other bytes.
 
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
+
+use smallvec::SmallVec;
 
 use crate::base::closed_reason::ClosedReason;
 use crate::conn::Wire;
@@ -25,6 +27,9 @@ pub(crate) trait Inflow: Send {
     /// # Errors
     /// The caller has to end the connection: after a [`LayerError`] no input has a meaning.
     fn next_piece<'a>(&'a mut self, input: &'a mut [u8]) -> Result<Next<'a>, LayerError>;
+
+    /// Says that our stream ends, behind what is written. To say it again does nothing.
+    fn end(&mut self) {}
 }
 
 /// The next part of an input, for the layer or parser above.
@@ -34,7 +39,6 @@ pub(crate) enum Next<'a> {
     /// All of the input is used up; an incomplete piece is kept for the next call.
     Missing,
     /// Nothing: the other side has ended its stream.
-    #[cfg_attr(not(test), expect(dead_code, reason = "S2 streams have no end"))]
     End,
 }
 
@@ -77,7 +81,7 @@ impl Held {
         &mut self,
         below: &dyn Wire,
         slices: &[IoSlice<'_>],
-        make: impl FnOnce(&[IoSlice<'_>], &mut Vec<u8>) -> usize,
+        mut make: impl FnMut(&[IoSlice<'_>], &mut Vec<u8>) -> io::Result<usize>,
     ) -> io::Result<usize> {
         if self.clear_len > 0 {
             let Some(first) = slices.iter().find(|slice| !slice.is_empty()) else { return Ok(0) };
@@ -86,11 +90,23 @@ impl Held {
             self.clear_len -= written;
             return Ok(written);
         }
-        if self.queued_len == 0 {
-            self.queued_len = make(slices, &mut self.bytes);
+        let mut written = 0;
+        loop {
+            if self.queued_len == 0 {
+                let rest = behind(slices, written);
+                if rest.is_empty() {
+                    return Ok(written);
+                }
+                self.queued_len = make(&rest, &mut self.bytes)?;
+            }
+            match self.try_flush(below) {
+                Ok(()) => written += std::mem::take(&mut self.queued_len),
+                Err(error) if error.kind() == ErrorKind::WouldBlock && written > 0 => {
+                    return Ok(written);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        self.try_flush(below)?;
-        Ok(std::mem::take(&mut self.queued_len))
     }
 
     /// Writes the held bytes, as [`Wire::try_flush`] does.
@@ -106,4 +122,17 @@ impl Held {
         self.written = 0;
         Ok(())
     }
+}
+
+/// What is left of `slices` behind `len` bytes; the empty ones are left out.
+fn behind<'a>(slices: &'a [IoSlice<'_>], mut len: usize) -> SmallVec<[IoSlice<'a>; 1]> {
+    let mut rest = SmallVec::new();
+    for slice in slices {
+        let skipped = len.min(slice.len());
+        len -= skipped;
+        if skipped < slice.len() {
+            rest.push(IoSlice::new(&slice[skipped..]));
+        }
+    }
+    rest
 }

@@ -73,7 +73,9 @@ fn start_client(
     let (stream, conn) = add(Kind::Client, stream, remote, shared);
     let nonce = if settings.authenticator.needs_nonce() { nonce() } else { Box::default() };
     let client = Client::new(Arc::clone(registry), conn, connection_type, nonce);
-    tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus));
+    let is_remote = connection_type == ConnectionType::Standard;
+    let tls = is_remote.then(|| shared.tls.lock().clone()).flatten();
+    tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus).encrypted(tls));
 }
 
 /// Starts the task of a connection to another server, dialled by either side.

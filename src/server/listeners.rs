@@ -100,6 +100,10 @@ impl Listeners {
         let kind = match port_for {
             PortFor::Clients => {
                 tracing::info!("Listening for client connections on {}", shown(&listen));
+                if let Some(tls) = &*self.shared.tls.lock() {
+                    let how = if tls.allow_non_tls { "available" } else { "required" };
+                    tracing::info!("TLS {how} for client connections");
+                }
                 TaskKind::Client(ConnectionType::Standard)
             }
             PortFor::Routes => {

@@ -14,10 +14,11 @@ use crate::base::ids::ServerId;
 use crate::base::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION};
 use crate::clock::Clock;
 use crate::codec::info::Info;
-use crate::config::options::{Credential, Login, Options};
+use crate::config::options::{Credential, HandshakeFirst, Login, Options};
 use crate::net::drive::Shared;
 use crate::net::files::PortsFile;
 use crate::net::ports::PortFor;
+use crate::net::tls::TlsPort;
 use crate::net::{dial, files, tasks};
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
@@ -58,7 +59,10 @@ impl Server {
         let options = &settings.options;
         let mesh = (options.cluster.is_some())
             .then(|| Mesh::new(Arc::clone(&registry), fastrand::u64(..)));
+        let tls = options.tls.as_ref().map(|tls| TlsPort::load(tls, options.allow_non_tls));
+        let tls = tls.transpose().map_err(StartError::Tls)?;
         let shared = Arc::new(Shared::new(registry, mesh, clock));
+        *shared.tls.lock() = tls.map(Arc::new);
         let mut listeners = Listeners::new(Arc::clone(&shared));
         let bound = listeners.bind_all(options)?;
         listeners.announce();
@@ -119,6 +123,11 @@ fn log_start(options: &Options, server_id: &ServerId) {
     }
     tracing::info!("  Name:     {name}");
     tracing::info!("  ID:       {server_id}");
+    if options.tls.as_ref().is_some_and(|tls| tls.handshake_first == HandshakeFirst::Yes) {
+        tracing::warn!(
+            "Clients that are not using \"TLS Handshake First\" option will fail to connect"
+        );
+    }
     if has_plain_password(&options.authorization.login) {
         tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
     }
@@ -165,6 +174,9 @@ fn info(registry: &Registry) -> Info {
         server_id: id,
         version: PROTOCOL_VERSION.to_owned(),
         proto: PROTO,
+        tls_required: options.tls.is_some() && !options.allow_non_tls,
+        tls_verify: options.tls.as_ref().is_some_and(|tls| tls.verify),
+        tls_available: options.tls.is_some() && options.allow_non_tls,
         git_commit: option_env!("DIALTONE_COMMIT").map(str::to_owned),
         go: Info::GO.to_owned(),
         headers: !options.no_header_support,

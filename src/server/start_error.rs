@@ -40,6 +40,8 @@ pub enum StartError {
         /// Why not.
         error: io::Error,
     },
+    /// A certificate, or a key, or what goes with them cannot be used.
+    Tls(String),
     /// A file cannot be written.
     File {
         /// Purpose of the file.
@@ -83,6 +85,7 @@ impl fmt::Display for StartError {
                     }
                 }
             }
+            StartError::Tls(why) => f.write_str(why),
             StartError::File { what, path, error } => {
                 let error = OsError(error);
                 write!(f, "Could not write {what} file {}: {error}", path.display())
@@ -97,7 +100,7 @@ impl Error for StartError {
         match self {
             StartError::Config(error) => Some(error),
             StartError::Options(error) => Some(error),
-            StartError::Contradiction(..) => None,
+            StartError::Contradiction(..) | StartError::Tls(_) => None,
             StartError::Listen { error, .. }
             | StartError::File { error, .. }
             | StartError::Runtime(error) => Some(error),

@@ -32,4 +32,5 @@ mod sessions;
 mod shutdown;
 mod slow_consumer;
 mod soak;
+mod tls;
 mod transcripts;

@@ -10,6 +10,7 @@ pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod remote;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 pub(crate) use client::Client;
 pub(crate) use cluster::{Cluster, Flavor};

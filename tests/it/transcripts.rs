@@ -2,7 +2,8 @@
 //!
 //! The file is the specification: dialtone has to answer as written, and the real server, where it
 //! is installed, has to agree. `transcripts/README.md` explains the format. Each case is played
-//! whole, in random pieces, and byte by byte, unless it is marked `[whole]`.
+//! whole, in random pieces, and byte by byte, unless it is marked `[whole]`; and to dialtone over
+//! TLS, unless it shows INFO.
 //!
 //! `TRANSCRIPTS_RECORD=1` rewrites the answers from the real server; `TRANSCRIPTS_ONLY=words` plays
 //! the cases whose name contains the words; `TRANSCRIPTS_SEED=n` repeats a cutting.
@@ -22,6 +23,7 @@ use play::Cut;
 use crate::support::Which;
 use crate::support::random::seed_from_env;
 use crate::support::server::Setup;
+use crate::support::tls;
 
 /// Names the files; each becomes a module with a test per server.
 macro_rules! transcripts {
@@ -116,8 +118,15 @@ fn play_group(group: &Group, which: Which, seed: u64) -> Vec<String> {
         }
         if !failures.is_empty() {
             // The other passes would repeat them.
-            break;
+            return failures;
         }
+    }
+    if which == Which::Dialtone {
+        let server = setup(group).more_conf(&tls::conf("handshake_first: true")).start(which);
+        let alike = shared.iter().filter(|case| !case.shows_info());
+        failures.extend(
+            alike.filter_map(|case| play::play(group, case, &server, &mut Cut::Encrypted).err()),
+        );
     }
     failures
 }

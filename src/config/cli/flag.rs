@@ -92,6 +92,17 @@ pub(super) struct Overlay<'a> {
     pub(super) user: String,
     pub(super) password: String,
     pub(super) token: String,
+    pub(super) tls: TlsFlags,
+}
+
+/// The values of the flags of TLS.
+#[derive(Default)]
+pub(super) struct TlsFlags {
+    pub(super) on: bool,
+    pub(super) verify: bool,
+    pub(super) cert_file: Option<PathBuf>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 impl Flag<Effect> {
@@ -169,7 +180,8 @@ impl<'a> Overlay<'a> {
     pub(super) fn new(options: &'a mut Options) -> Self {
         let cluster = options.cluster.take().unwrap_or_default();
         let (user, password, token) = (String::new(), String::new(), String::new());
-        Self { options, cluster, has_routes: false, user, password, token }
+        let tls = TlsFlags::default();
+        Self { options, cluster, has_routes: false, user, password, token, tls }
     }
 }
 

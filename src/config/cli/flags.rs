@@ -5,14 +5,15 @@
 
 use crate::base::limits;
 use crate::config::cli::flag::{Effect, Flag, Form, Overlay, Section, filled};
-use crate::config::cli::{apply_login, cluster};
+use crate::config::cli::{apply_login, cluster, tls};
 use crate::config::options::{Listen, Port};
 
 /// The first sections of the help; [`LAST`] ends it.
-pub(super) static SECTIONS: [Section<Effect>; 4] = [
+pub(super) static SECTIONS: [Section<Effect>; 5] = [
     Section { title: "Server", flags: &SERVER },
     Section { title: "Cluster", flags: &cluster::FLAGS },
     Section { title: "Login", flags: &LOGIN },
+    Section { title: "TLS", flags: &tls::FLAGS },
     Section { title: "Log", flags: &LOG },
 ];
 
@@ -216,12 +217,11 @@ pub(super) static LAST: Section<Effect> = Section {
 };
 
 /// Flags of the real server for features absent here; the help does not name them.
-static ABSENT: [Flag<Effect>; 8] = [
+static ABSENT: [Flag<Effect>; 7] = [
     absent(&["-sd", "--store_dir"], Effect::Nothing(Form::Word, NO_JETSTREAM)),
     absent(&["-js", "--jetstream"], Effect::Nothing(Form::Switch, NO_JETSTREAM)),
     absent(&["--profile"], Effect::Nothing(Form::Number, "there is no Go profiler here")),
-    absent(&["--tls", "--tlsverify", "--help_tls"], Effect::Refused(Form::Switch, NO_TLS)),
-    absent(&["--tlscert", "--tlskey", "--tlscacert"], Effect::Refused(Form::Word, NO_TLS)),
+    absent(&["--help_tls"], Effect::Refused(Form::Switch, "see conf/tls.conf")),
     absent(
         &["-ms", "--https_port"],
         Effect::Refused(Form::Word, "monitoring over TLS is not supported yet"),
@@ -231,7 +231,6 @@ static ABSENT: [Flag<Effect>; 8] = [
 ];
 
 const NO_JETSTREAM: &str = "nothing is stored, there is no JetStream here";
-const NO_TLS: &str = "TLS is not supported yet";
 const NO_SYSLOG: &str = "syslog is not supported, use --log";
 
 const fn absent(names: &'static [&'static str], effect: Effect) -> Flag<Effect> {
@@ -250,8 +249,9 @@ impl Overlay<'_> {
     /// # Errors
     /// The flags conflict with each other, or with the file.
     pub(super) fn finish(self) -> Result<(), String> {
-        let Self { options, cluster, has_routes, user, password, token } = self;
+        let Self { options, cluster, has_routes, user, password, token, tls: flags } = self;
         options.cluster = cluster::finish(cluster, has_routes)?;
+        tls::lay(flags, options)?;
         let login = &mut options.authorization.login;
         apply_login(login, &user, &password, &token).map_err(str::to_owned)
     }

@@ -118,7 +118,7 @@ fn errors_say_what_is_wrong() {
         ("-t", "must specify [-c, --config] option to check configuration file syntax"),
         ("--signal foo=1", "unknown signal \"foo\""),
         ("--signal ldm", "--signal ldm needs a process id or a pid file: ldm=PID"),
-        ("--tls", "-tls: TLS is not supported yet"),
+        ("--help_tls", "-help_tls: see conf/tls.conf"),
         ("--tlscert", "flag needs an argument: -tlscert"),
     ] {
         assert_eq!(parsed(line), Err(wanted.to_owned()), "{line}");

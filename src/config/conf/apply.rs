@@ -9,6 +9,7 @@
 mod accounts;
 mod authorization;
 mod cluster;
+mod tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,33 +22,29 @@ use crate::config::options::{Listen, Options, Port, WriteTimeout};
 use crate::config::route_url::HostPort;
 
 /// Settings that are refused with any value, and the reason.
-const REFUSED: [(&[&str], &str); 2] = [
-    (&["tls"], "TLS is not supported yet"),
-    (
-        &[
-            "operator",
-            "operators",
-            "root",
-            "roots",
-            "root_operator",
-            "root_operators",
-            "trusted",
-            "trusted_keys",
-            "resolver",
-            "account_resolver",
-            "accounts_resolver",
-            "resolver_tls",
-            "resolver_preload",
-            "resolver_pinned_accounts",
-            "default_sentinel",
-        ],
-        "operator mode (JWT) is not supported",
-    ),
-];
+const REFUSED: [(&[&str], &str); 1] = [(
+    &[
+        "operator",
+        "operators",
+        "root",
+        "roots",
+        "root_operator",
+        "root_operators",
+        "trusted",
+        "trusted_keys",
+        "resolver",
+        "account_resolver",
+        "accounts_resolver",
+        "resolver_tls",
+        "resolver_preload",
+        "resolver_pinned_accounts",
+        "default_sentinel",
+    ],
+    "operator mode (JWT) is not supported",
+)];
 
 /// Settings that are refused unless they are off.
-const NOT_SUPPORTED: [(&[&str], &str); 8] = [
-    (&["allow_non_tls"], "TLS is not supported yet"),
+const NOT_SUPPORTED: [(&[&str], &str); 7] = [
     (&["proxy_protocol"], "the PROXY protocol is not supported"),
     (&["ocsp", "ocsp_cache"], "OCSP stapling is not supported"),
     (&["https", "https_port"], "monitoring over TLS is not supported yet"),
@@ -78,7 +75,19 @@ pub(super) fn apply(root: &Map, options: &mut Options) -> Vec<Problem> {
     }
     let Apply { options, accounts, mut problems } = apply;
     accounts.apply(options, &mut problems);
+    // A login comes behind the handshake.
+    if let Some(tls) = &options.tls
+        && !has_login_timeout(root)
+    {
+        options.authorization.timeout = tls.timeout + limits::AUTH_AFTER_TLS;
+    }
     problems
+}
+
+fn has_login_timeout(root: &Map) -> bool {
+    let has = |map: &Map, key: &str| map.fields().iter().any(|field| field.key() == key);
+    let mut blocks = root.fields().into_iter().filter(|field| field.key() == "authorization");
+    blocks.any(|block| block.map().is_ok_and(|map| has(map, "timeout")))
 }
 
 struct Apply<'a> {
@@ -258,6 +267,8 @@ impl<'a> Apply<'a> {
                 authorization.login = block.login(field, &mut self.problems)?;
             }
             "accounts" => self.accounts = accounts::read(field, &mut self.problems)?,
+            "tls" => self.options.tls = Some(tls::read(field, &mut self.problems)?),
+            "allow_non_tls" => self.options.allow_non_tls = field.bool()?,
             "no_auth_user" => self.options.authorization.no_auth_user = field.some_text()?,
             "cluster" => {
                 self.options.cluster = Some(cluster::read(field, &mut self.problems)?);

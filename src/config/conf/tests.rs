@@ -294,7 +294,6 @@ fn grammar_errors_end_the_reading() {
 #[test]
 fn what_restricts_access_is_never_ignored() {
     for (text, wanted) in [
-        ("tls { cert_file: x }", "c.conf:1:0: TLS is not supported yet"),
         ("accounts { A { exports: [] } }", "c.conf:1:15: exports of an account: not supported yet"),
         (
             "accounts { $SYS { users: [] } }",
@@ -316,7 +315,6 @@ fn what_restricts_access_is_never_ignored() {
             "c.conf:1:41: Duplicate user \"a\" detected",
         ),
         ("operator: x", "c.conf:1:0: operator mode (JWT) is not supported"),
-        ("allow_non_tls: true", "c.conf:1:0: TLS is not supported yet"),
         ("proxy_protocol: true", "c.conf:1:0: the PROXY protocol is not supported"),
         ("mappings { a: b }", "c.conf:1:0: subject mappings are not supported yet"),
         ("gateway { name: a }", "c.conf:1:0: gateways are not supported"),
@@ -332,10 +330,60 @@ fn what_restricts_access_is_never_ignored() {
             "c.conf:1:34: trusted proxies are not supported",
         ),
         ("syslog: true", "c.conf:1:0: syslog is not supported, use log_file"),
-        ("tls {}", "c.conf:1:0: TLS is not supported yet"),
         ("operator: \"\"", "c.conf:1:0: operator mode (JWT) is not supported"),
     ] {
         assert_eq!(refusal(text), wanted, "{text}");
+    }
+}
+
+#[test]
+fn tls_that_would_refuse_everybody_or_nobody_is_refused() {
+    const PAIR: &str = "cert_file: c, key_file: k";
+    let of_key = "error parsing tls config, 'pinned_certs' key abc does not look like hex-encoded \
+                  sha256 of DER encoded SubjectPublicKeyInfo";
+    for (block, wanted) in [
+        ("{}", "tls without a certificate: set 'cert_file' and 'key_file'"),
+        ("{ cert_file: c }", "missing 'key_file' in TLS configuration"),
+        ("{ key_file: k }", "missing 'cert_file' in TLS configuration"),
+        ("{ cert_file: 5 }", "error parsing tls config, expected 'cert_file' to be filename"),
+        ("{ verify: x }", "error parsing tls config, expected 'verify' to be a boolean"),
+        ("{ verify_and_map: true }", "users are not found by their certificates yet"),
+        (
+            "{ verify_cert_and_check_known_urls: true }",
+            "verify_cert_and_check_known_urls not supported in this context",
+        ),
+        ("{ timeout: \"x\" }", "error parsing tls config, 'timeout' time: invalid duration \"x\""),
+        ("{ timeout: -1 }", "error parsing tls config, 'timeout' is out of range"),
+        ("{ min_version: \"1.1\" }", "error parsing tls config: unsupported TLS version: TLS 1.1"),
+        ("{ min_version: \"1.4\" }", "error parsing tls config: unknown version: 1.4"),
+        ("{ cipher_suites: [] }", "error parsing tls config, 'cipher_suites' cannot be empty"),
+        (
+            "{ curve_preferences: [CurveP521] }",
+            "unrecognized curve preference CurveP521; there are X25519, CurveP256, CurveP384",
+        ),
+        ("{ pinned_certs: [abc] }", of_key),
+        ("{ handshake_first: x }", "field \"handshake_first\"'s value \"x\" is invalid"),
+        ("{ ocsp_peer: true }", "certificates are not checked by OCSP"),
+        ("{ bogus: 1 }", "error parsing tls config, unknown field \"bogus\""),
+        (
+            "{ certs: [{cert_file: c}] }",
+            "certificates config: both 'cert_file' and 'key_file' options are required",
+        ),
+    ] {
+        let text = refusal(&format!("tls {block}"));
+        assert!(text.contains(wanted), "{block}: {text}");
+    }
+    for (more, wanted) in [
+        ("certs: [{cert_file: c, key_file: k}]", "cannot combine 'cert_file' option with 'certs'"),
+        ("verify: true", "'verify' without 'ca_file'"),
+        ("pinned_certs: []", ""),
+        ("cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]", "unrecognized cipher"),
+    ] {
+        let text = format!("tls {{ {PAIR}, {more} }}");
+        match wanted {
+            "" => assert_eq!(options(&text).tls.unwrap().certs.len(), 1),
+            wanted => assert!(refusal(&text).contains(wanted), "{}", refusal(&text)),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::conn::Conn;
 use crate::deliver::{Ongoing, Unwritten};
 use crate::net::checks::Ticket;
 use crate::net::compressed::Compressed;
+use crate::net::drive::handshake::Handshake;
 use crate::net::drive::resting::Resting;
 use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::lane::LaneEntry;
@@ -34,6 +35,8 @@ pub(super) struct Behind {
     /// The check that the machine waits for.
     pub(super) check: Option<Ticket>,
     pub(super) write: Option<WriteDeadline>,
+    /// The TLS handshake that comes before anything of NATS.
+    pub(super) handshake: Option<Handshake>,
     /// The layers, from the socket to the parser.
     pub(super) layers: Vec<LayerInput>,
     /// The writing half of the layer that compresses, which may get another level.
@@ -87,7 +90,7 @@ impl Behind {
     /// True if all of it is empty.
     pub(super) fn is_over(&self) -> bool {
         let Behind { backlog, ongoing, unwritten, lane, .. } = self;
-        let Behind { stalled, check, write, layers, resting, linger, .. } = self;
+        let Behind { stalled, check, write, handshake, layers, resting, linger, .. } = self;
         backlog.is_empty()
             && ongoing.is_none()
             && unwritten.is_empty()
@@ -95,6 +98,7 @@ impl Behind {
             && stalled.is_none()
             && check.is_none()
             && write.is_none()
+            && handshake.is_none()
             && layers.is_empty()
             && resting.is_none()
             && linger.is_none()
@@ -103,6 +107,8 @@ impl Behind {
     /// The next time for the task to run.
     pub(super) fn due(&self) -> Moment {
         let write = self.write.map_or(Moment::NEVER, |deadline| deadline.due);
-        self.stalled.as_ref().map_or(write, |&(_, until)| write.min(until))
+        let stalled = self.stalled.as_ref().map_or(Moment::NEVER, |&(_, until)| until);
+        let handshake = self.handshake.as_ref().map_or(Moment::NEVER, |handshake| handshake.due);
+        write.min(stalled).min(handshake)
     }
 }

@@ -114,7 +114,7 @@ impl<M: Machine> Drive<M> {
     ) -> Poll<()> {
         let (rest, max) = match reason {
             _ if self.conn().progress().pending_bytes > 0 => (Poll::Pending, M::LINGER_MAX),
-            _ if self.poll_layers(cx).is_pending() => (Poll::Pending, M::LINGER_MAX),
+            _ if self.poll_layers_end(cx).is_pending() => (Poll::Pending, M::LINGER_MAX),
             ClosedReason::ServerShutdown => (self.poll_end(cx, scratch), M::LINGER_MAX),
             ClosedReason::MaxPayloadExceeded => (self.poll_drop(cx, scratch, false), RESET_AFTER),
             _ => return Poll::Ready(()),

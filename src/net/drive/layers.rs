@@ -16,7 +16,9 @@ use crate::net::s2::Decompressor;
 
 impl<M: Machine> Drive<M> {
     pub(super) fn is_layered(&self) -> bool {
-        self.behind.as_ref().is_some_and(|behind| !behind.layers.is_empty())
+        self.behind
+            .as_ref()
+            .is_some_and(|behind| !behind.layers.is_empty() || behind.handshake.is_some())
     }
 
     /// Handles `input`, which has passed the layers below `index`, or all of them.
@@ -104,5 +106,12 @@ impl<M: Machine> Drive<M> {
                 return Poll::Ready(());
             }
         }
+    }
+
+    /// Ready when all layers have said that our stream ends.
+    pub(super) fn poll_layers_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let layers = self.behind.as_mut().map(|behind| &mut behind.layers);
+        layers.into_iter().flatten().rev().for_each(|layer| layer.inflow.end());
+        self.poll_layers(cx)
     }
 }

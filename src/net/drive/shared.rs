@@ -16,6 +16,7 @@ use crate::net::lane::Lane;
 use crate::net::ports::{Addresses, PortFor};
 use crate::net::process::Meter;
 use crate::net::sweep::Sweep;
+use crate::net::tls::TlsPort;
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
 
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     /// None without a cluster.
     pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) sweep: Sweep,
+    /// The encryption of clients that come from now on, if there is any.
+    pub(crate) tls: Mutex<Option<Arc<TlsPort>>>,
     /// The lane of tasks with more work than a turn: as many at a time as there are threads.
     pub(super) long: Lane,
     /// The lane of connections that end.
@@ -50,6 +53,7 @@ impl Shared {
             registry,
             mesh,
             sweep: Sweep::default(),
+            tls: Mutex::default(),
             long: Lane::new(Handle::current().metrics().num_workers()),
             endings: Lane::new(ENDING_COUNT),
             clock,

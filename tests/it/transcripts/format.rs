@@ -90,6 +90,12 @@ impl Case {
         !(self.whole || self.real_whole && which == Which::Real)
     }
 
+    /// INFO is among its answers.
+    pub(super) fn shows_info(&self) -> bool {
+        let is_info = |(_, line): &(usize, Expected)| line.text.starts_with("INFO ");
+        self.turns.iter().any(|turn| turn.expected.iter().any(is_info))
+    }
+
     pub(super) fn only(&self) -> Option<bool> {
         self.differs.as_ref().map(|(which, _)| *which == Which::Real)
     }

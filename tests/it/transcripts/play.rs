@@ -12,11 +12,14 @@ use super::format::{Case, Expected, Group, Open, Turn};
 use super::text::{canonical_info, escape, fits, unescape};
 use crate::support::client::Arrived;
 use crate::support::frames;
+use crate::support::tls::{self, Means};
 use crate::support::{Client, PATIENCE, Server};
 
 /// The cuts of a turn's bytes into writes.
 pub(super) enum Cut {
     Whole,
+    /// Whole, over TLS.
+    Encrypted,
     Pieces(Rng),
     Bytes,
 }
@@ -83,6 +86,7 @@ fn compare(case: &Case, turn: &Turn, cut: &Cut, answer: Answer) -> Result<(), St
         Cut::Whole => "whole",
         Cut::Pieces(_) => "in pieces",
         Cut::Bytes => "byte by byte",
+        Cut::Encrypted => "over TLS",
     };
     let conn = turn.conn;
     let mut text = format!("{}: {} ({cut})\n", case.line, case.name);
@@ -138,10 +142,13 @@ impl Party {
     /// Opens the connection and sends the bytes of the turn, without a fence; returns it.
     pub(super) fn speak(&mut self, turn: &Turn, server: &Server, cut: &mut Cut) -> &mut Member {
         let member = self.clients.entry(turn.conn).or_insert_with(|| {
-            let client = match turn.open {
-                Open::Quiet => Client::open(server),
-                Open::Shown => Client::silent(server.port()),
+            let mut client = match cut {
+                Cut::Encrypted => tls::connect(server.port(), &Means::first()).unwrap(),
+                _ => Client::silent(server.port()),
             };
+            if turn.open == Open::Quiet {
+                client.frame();
+            }
             Member { client, sids: Vec::new(), unfenced: false }
         });
         member.note_sids(&turn.sent);
@@ -201,7 +208,7 @@ impl Member {
         let mut rest = bytes;
         while !rest.is_empty() {
             let len = match cut {
-                Cut::Whole => rest.len(),
+                Cut::Whole | Cut::Encrypted => rest.len(),
                 Cut::Pieces(random) => {
                     1 + random.usize(..rest.len().min(40)) * (1 + bytes.len() / 999)
                 }

@@ -76,7 +76,7 @@ impl Wire for Masked {
             let all = slices.iter().flat_map(|slice| slice.iter());
             let body: Vec<u8> = all.take(BODY_LEN_MAX).copied().collect();
             out.extend(frame(DATA, &body));
-            body.len()
+            Ok(body.len())
         })
     }
 

@@ -1,0 +1,63 @@
+//! The flags of TLS, and their effect: together they replace the block of the configuration file.
+//!
+//! nats: server/opts.go `overrideTLS`
+
+use crate::base::limits;
+use crate::config::cli::flag::{Effect, Flag, TlsFlags};
+use crate::config::options::{Options, Tls};
+
+/// In the order of the help.
+pub(super) static FLAGS: [Flag<Effect>; 5] = [
+    Flag {
+        names: &["--tls"],
+        argument: "",
+        help: "encrypt the port for clients",
+        effect: Effect::Switch(|layer, on| layer.tls.on = on),
+    },
+    Flag {
+        names: &["--tlscert"],
+        argument: "FILE",
+        help: "certificate of the server",
+        effect: Effect::Path(|layer, file| layer.tls.cert_file = file),
+    },
+    Flag {
+        names: &["--tlskey"],
+        argument: "FILE",
+        help: "its private key",
+        effect: Effect::Path(|layer, file| layer.tls.key_file = file),
+    },
+    Flag {
+        names: &["--tlscacert"],
+        argument: "FILE",
+        help: "authorities of clients' certificates",
+        effect: Effect::Path(|layer, file| layer.tls.ca_file = file),
+    },
+    Flag {
+        names: &["--tlsverify"],
+        argument: "",
+        help: "encrypt it, for clients with a certificate only",
+        effect: Effect::Switch(|layer, on| layer.tls.verify = on),
+    },
+];
+
+/// Replaces the block of the file, if a flag asks for TLS.
+///
+/// # Errors
+/// A file is missing, in the real server's words where it has some.
+pub(super) fn lay(flags: TlsFlags, options: &mut Options) -> Result<(), String> {
+    let TlsFlags { on, verify, cert_file, key_file, ca_file } = flags;
+    if !on && !verify {
+        return Ok(());
+    }
+    let cert_file = cert_file.ok_or("TLS Server certificate must be present and valid")?;
+    let key_file = key_file.ok_or("TLS Server private key must be present and valid")?;
+    if verify && ca_file.is_none() {
+        return Err("--tlsverify needs --tlscacert".to_owned());
+    }
+    let tls = Tls { verify, ca_file, ..Tls::new(cert_file, key_file) };
+    if options.tls.is_none() && options.authorization.timeout == limits::AUTH_TIMEOUT_DEFAULT {
+        options.authorization.timeout = tls.timeout + limits::AUTH_AFTER_TLS;
+    }
+    options.tls = Some(tls);
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! `Tls`: the settings of connections that are encrypted.
+//!
+//! Names files and reads none.
+//! nats: server/opts.go `TLSConfigOpts`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::limits;
+
+/// The encryption of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tls {
+    /// Certificates with their keys, at least one. A client gets the first one that fits the name
+    /// it asks for, else the first one that it can use.
+    pub certs: Vec<CertFiles>,
+    /// PEM file of the authorities whose certificates clients have.
+    pub ca_file: Option<PathBuf>,
+    /// Asks each client for a certificate, and refuses one without.
+    pub verify: bool,
+    /// SHA-256 of the public keys (DER, SubjectPublicKeyInfo) that clients may have; empty means
+    /// any.
+    pub pinned_certs: Vec<[u8; 32]>,
+    /// Time for a handshake.
+    pub timeout: Duration,
+    /// Who speaks first, the client or the server.
+    pub handshake_first: HandshakeFirst,
+    /// Older versions are refused.
+    pub min_version: TlsVersion,
+    /// What is offered of TLS 1.2; empty means all that there is. TLS 1.3 has its own.
+    pub cipher_suites: Vec<CipherSuite>,
+    /// What is offered, the best first; empty means all that there is.
+    pub curve_preferences: Vec<Curve>,
+    /// Handshakes that may begin in a second; none means any number.
+    pub connection_rate_limit: Option<u32>,
+    /// The place in the configuration file that errors name.
+    pub place: Option<String>,
+}
+
+/// A certificate and its private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertFiles {
+    /// PEM file of the certificate and those between it and the authority.
+    pub cert_file: PathBuf,
+    /// PEM file of the key, not encrypted.
+    pub key_file: PathBuf,
+}
+
+/// Who speaks first on a port with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFirst {
+    /// The server says INFO in the clear, and the handshake follows.
+    No,
+    /// The client begins the handshake, and INFO follows.
+    Yes,
+    /// The client, but if it is silent for so long, the server.
+    Within(Duration),
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// A name that a configuration uses, and its value.
+type Named<T> = (&'static str, T);
+
+/// A cipher suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum CipherSuite {
+    Aes128Gcm,
+    Aes256Gcm,
+    Chacha20Poly1305,
+    EcdheEcdsaAes128Gcm,
+    EcdheEcdsaAes256Gcm,
+    EcdheEcdsaChacha20Poly1305,
+    EcdheRsaAes128Gcm,
+    EcdheRsaAes256Gcm,
+    EcdheRsaChacha20Poly1305,
+}
+
+/// A group in which keys are exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Curve {
+    X25519,
+    P256,
+    P384,
+}
+
+impl CipherSuite {
+    /// All there are. The first three are of TLS 1.3.
+    pub(crate) const NAMES: [Named<CipherSuite>; 9] = [
+        ("TLS_AES_128_GCM_SHA256", CipherSuite::Aes128Gcm),
+        ("TLS_AES_256_GCM_SHA384", CipherSuite::Aes256Gcm),
+        ("TLS_CHACHA20_POLY1305_SHA256", CipherSuite::Chacha20Poly1305),
+        ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", CipherSuite::EcdheEcdsaAes128Gcm),
+        ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", CipherSuite::EcdheEcdsaAes256Gcm),
+        ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::EcdheEcdsaChacha20Poly1305),
+        ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CipherSuite::EcdheRsaAes128Gcm),
+        ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", CipherSuite::EcdheRsaAes256Gcm),
+        ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::EcdheRsaChacha20Poly1305),
+    ];
+}
+
+impl Curve {
+    /// All there are.
+    pub(crate) const NAMES: [Named<Curve>; 3] =
+        [("X25519", Curve::X25519), ("CurveP256", Curve::P256), ("CurveP384", Curve::P384)];
+}
+
+impl Tls {
+    /// A port with one certificate, and the defaults.
+    pub fn new(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Tls {
+        let files = CertFiles { cert_file: cert_file.into(), key_file: key_file.into() };
+        Tls { certs: vec![files], ..Tls::without_certificate() }
+    }
+
+    /// The defaults.
+    pub(crate) fn without_certificate() -> Tls {
+        Tls {
+            certs: Vec::new(),
+            ca_file: None,
+            verify: false,
+            pinned_certs: Vec::new(),
+            timeout: limits::TLS_TIMEOUT_DEFAULT,
+            handshake_first: HandshakeFirst::No,
+            min_version: TlsVersion::V1_2,
+            cipher_suites: Vec::new(),
+            curve_preferences: Vec::new(),
+            connection_rate_limit: None,
+            place: None,
+        }
+    }
+}

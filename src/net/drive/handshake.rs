@@ -1,0 +1,201 @@
+//! The TLS handshake of a client, before anything of NATS is read.
+//!
+//! ```text
+//!   handshake_first        auto: nobody has begun in time        else
+//!         |                     |                                 |
+//!         |                     +------------> INFO <-------------+
+//!         v                                     |  \
+//!     handshake <-------------------------------+   \ allow_non_tls, and no TLS
+//!         |                                          v
+//!         +--- INFO, if it is not out -----------> open
+//! ```
+//!
+//! nats: server/client.go `doTLSServerHandshake`, server/server.go `createClientEx`
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::base::closed_reason::ClosedReason;
+use crate::base::errors::ProtoErr;
+use crate::base::moment::Moment;
+use crate::config::options::HandshakeFirst;
+use crate::conn::{Encryption, conn_event};
+use crate::deliver::Delivery;
+use crate::machine::Machine;
+use crate::net::drive::{Drive, Phase};
+use crate::net::tls::{Agreed, Decrypted, Encrypted, Failure, TlsPort};
+use crate::net::worker::Worker;
+
+/// The first byte of TLS, and of nothing that a client says.
+const HANDSHAKE_RECORD: u8 = 0x16;
+
+/// A handshake that is awaited or under way.
+pub(super) struct Handshake {
+    port: Arc<TlsPort>,
+    /// There once the client has begun.
+    decrypted: Option<Box<Decrypted>>,
+    /// INFO is out.
+    introduced: bool,
+    /// When the client has to have begun, or to be done.
+    pub(super) due: Moment,
+}
+
+/// How far a handshake got.
+enum Advanced {
+    /// The client has to say more.
+    Waits,
+    /// There may be more to read.
+    On,
+    /// NATS follows.
+    Open,
+}
+
+impl Handshake {
+    pub(super) fn new(port: Arc<TlsPort>) -> Handshake {
+        Handshake { port, decrypted: None, introduced: false, due: Moment::NEVER }
+    }
+}
+
+impl<M: Machine> Drive<M> {
+    /// Says INFO, or waits for the handshake that comes before it.
+    pub(super) fn start(&mut self, surplus: bool, delivery: &mut Delivery) {
+        self.phase = Phase::Open;
+        let handshake = self.behind.as_mut().and_then(|behind| behind.handshake.take());
+        let Some(mut handshake) = handshake else {
+            self.session.machine.start(delivery);
+            if surplus {
+                self.fail((&ProtoErr::MaxConnections).into(), delivery);
+            }
+            return;
+        };
+        let (now, first) = (delivery.now, handshake.port.first);
+        let turn = handshake.port.begin(now);
+        if turn.refused_before > 0 {
+            let count = turn.refused_before;
+            tracing::warn!("Rejected {count} connections due to TLS rate limiting");
+        }
+        let refused = match surplus {
+            true => Some(ProtoErr::MaxConnections),
+            false => (!turn.may_begin).then_some(ProtoErr::TooManyHandshakes),
+        };
+        if first == HandshakeFirst::No || first != HandshakeFirst::Yes && refused.is_some() {
+            self.introduce(&mut handshake, delivery);
+        }
+        if let Some(refused) = refused {
+            return self.fail((&refused).into(), delivery);
+        }
+        handshake.due = match first {
+            HandshakeFirst::Within(time) => now + time,
+            HandshakeFirst::Yes | HandshakeFirst::No => now + handshake.port.timeout,
+        };
+        self.phase = Phase::Handshake;
+        self.behind().handshake = Some(handshake);
+    }
+
+    /// Ready when NATS follows.
+    pub(super) fn poll_handshake(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
+        let Worker { scratch, delivery } = worker;
+        while let Some(mut handshake) = self.behind().handshake.take() {
+            let advanced = self.advance(cx, &mut handshake, scratch, delivery);
+            if let Ok(Advanced::Open) = advanced {
+                self.phase = Phase::Open;
+                break;
+            }
+            self.behind().handshake = Some(handshake);
+            if let Err(failure) = &advanced {
+                self.fail_handshake(failure, delivery);
+            }
+            if !matches!(advanced, Ok(Advanced::On)) || self.poll_layers(cx).is_pending() {
+                let _ = self.poll_layers(cx);
+                return Poll::Pending;
+            }
+        }
+        self.commit(delivery);
+        Poll::Ready(())
+    }
+
+    fn advance(
+        &mut self,
+        cx: &mut Context<'_>,
+        handshake: &mut Handshake,
+        scratch: &mut [u8],
+        delivery: &mut Delivery,
+    ) -> Result<Advanced, Failure> {
+        let (now, port) = (delivery.now, Arc::clone(&handshake.port));
+        let begun = handshake.decrypted.is_some();
+        let may_be_clear = port.allow_non_tls && handshake.introduced && !begun;
+        if now >= handshake.due {
+            if may_be_clear {
+                return Ok(Advanced::Open);
+            }
+            if begun || handshake.introduced || port.first == HandshakeFirst::Yes {
+                return Err(Failure::Timeout);
+            }
+            self.introduce(handshake, delivery);
+            handshake.due = now + port.timeout;
+        }
+        let read = match self.stream.poll_read(cx, scratch) {
+            Poll::Pending => return Ok(Advanced::Waits),
+            Poll::Ready(read) => &scratch[..read.unwrap_or(0)],
+        };
+        if may_be_clear && read.first() != Some(&HANDSHAKE_RECORD) {
+            self.behind().backlog.extend_from_slice(read);
+            return Ok(Advanced::Open);
+        }
+        if read.is_empty() {
+            return Err(Failure::Ended);
+        }
+        let mut decrypted = match handshake.decrypted.take() {
+            Some(decrypted) => decrypted,
+            None => {
+                conn_event!(DEBUG, self.conn(), "Starting TLS client connection handshake");
+                handshake.due = now + port.timeout;
+                let state = port.accept().map_err(Failure::Tls)?;
+                let rewired = |below, clear_len| Encrypted::new(below, state, clear_len);
+                Box::new(Decrypted::new(self.conn().rewire(rewired).ok_or(Failure::Ended)?))
+            }
+        };
+        let Some(agreed) = decrypted.handshake(read, &port)? else {
+            handshake.decrypted = Some(decrypted);
+            return Ok(Advanced::On);
+        };
+        self.handle_agreed(&agreed, !handshake.introduced, delivery);
+        self.behind().add_layer(decrypted);
+        self.behind().backlog = agreed.plain;
+        self.introduce(handshake, delivery);
+        Ok(Advanced::Open)
+    }
+
+    /// Says INFO, unless it is out.
+    fn introduce(&mut self, handshake: &mut Handshake, delivery: &mut Delivery) {
+        if !std::mem::replace(&mut handshake.introduced, true) {
+            self.session.machine.start(delivery);
+            self.commit(delivery);
+        }
+    }
+
+    /// The connection is encrypted from here on.
+    fn handle_agreed(&mut self, agreed: &Agreed, first: bool, delivery: &mut Delivery) {
+        let encryption = Encryption { version: agreed.version, suite: agreed.suite, first };
+        conn_event!(DEBUG, self.conn(), "TLS handshake complete");
+        let (version, suite) = (encryption.version(), encryption.suite());
+        conn_event!(DEBUG, self.conn(), "TLS version {version}, cipher suite {suite}");
+        self.conn().set_encryption(encryption);
+        self.session.machine.handle_encrypted(delivery);
+    }
+
+    fn fail_handshake(&mut self, failure: &Failure, delivery: &mut Delivery) {
+        match failure {
+            Failure::Timeout => {
+                conn_event!(DEBUG, self.conn(), "TLS handshake error: {failure}");
+                conn_event!(DEBUG, self.conn(), "TLS handshake timeout");
+            }
+            _ if failure.is_clear_text() => {
+                conn_event!(DEBUG, self.conn(), "TLS handshake error: {failure}");
+            }
+            _ => conn_event!(ERROR, self.conn(), "TLS handshake error: {failure}"),
+        }
+        // Whoever does not know of TLS is sent nothing.
+        self.end(ClosedReason::TlsHandshakeError, failure.is_clear_text(), delivery);
+    }
+}

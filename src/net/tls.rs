@@ -1,0 +1,353 @@
+//! Encryption: a port that asks for it, and the layer of one connection.
+//!
+//! ```text
+//! record:  type  version (2 bytes)  length (2 bytes)  body
+//! ```
+//!
+//! The library keeps one state for both directions, so it stands under a lock: held over a piece of
+//! input, and over a write that does not block. It holds no bytes; what it has to say goes into
+//! [`Held`], and a record that is not whole yet is kept here.
+//! nats: server/client.go `doTLSServerHandshake`
+
+mod failure;
+mod port;
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::{Error, ProtocolVersion};
+
+use crate::base::closed_reason::ClosedReason;
+use crate::base::sync::{Mutex, rank};
+use crate::config::options::{CipherSuite, TlsVersion};
+use crate::conn::Wire;
+use crate::net::layer::{Held, Inflow, LayerError, Next};
+
+pub(crate) use failure::Failure;
+pub(crate) use port::TlsPort;
+
+/// Bytes of a record before its body.
+const HEAD_LEN: usize = 5;
+
+/// What a record may add to the bytes in it.
+const RECORD_EXTRA_LEN: usize = 64;
+
+/// Plain bytes of a record that is written.
+const RECORD_LEN: usize = 16 * 1024;
+
+/// Plain bytes that are handed on at once: several records, so that messages stand in rows.
+const PIECE_LEN: usize = 64 * 1024;
+
+/// Bytes of the queue that are encrypted at once.
+const BATCH_LEN_MAX: usize = 64 * 1024;
+
+/// Bytes of a handshake, or of a record, that are kept until they are whole.
+const KEPT_LEN_MAX: usize = 64 * 1024;
+
+/// The writing half, and the state of both.
+pub(crate) struct Encrypted {
+    below: Arc<dyn Wire>,
+    session: Mutex<Session, { rank::ENCRYPTED }>,
+}
+
+/// The state of the library, and what goes in and out of it.
+///
+/// Invariant: the library is always shown what it was shown before and has not discarded. That is
+/// `kept`, which never holds a whole record that was not read.
+struct Session {
+    state: UnbufferedServerConnection,
+    held: Held,
+    /// The start of what is not whole yet: a record, or a message of several.
+    kept: Vec<u8>,
+    /// Nothing more can be read or written.
+    broken: bool,
+}
+
+/// The reading half.
+pub(crate) struct Decrypted {
+    wire: Arc<Encrypted>,
+    /// What was given out last.
+    plain: Vec<u8>,
+}
+
+/// The result of a handshake.
+pub(crate) struct Agreed {
+    pub(crate) version: TlsVersion,
+    pub(crate) suite: CipherSuite,
+    /// What was read behind it, and is decrypted already.
+    pub(crate) plain: Vec<u8>,
+}
+
+/// How far input was read.
+struct Read {
+    used: usize,
+    /// The other side has ended its stream.
+    ended: bool,
+}
+
+impl Encrypted {
+    /// A connection in that state; the next `clear_len` bytes are written as they are.
+    pub(crate) fn new(
+        below: Arc<dyn Wire>,
+        state: UnbufferedServerConnection,
+        clear_len: usize,
+    ) -> Encrypted {
+        let held = Held::new(clear_len, 0);
+        let session = Session { state, held, kept: Vec::new(), broken: false };
+        Encrypted { below, session: Mutex::new(session) }
+    }
+}
+
+impl Wire for Encrypted {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut session = self.session.lock();
+        let Session { state, held, kept, broken } = &mut *session;
+        held.try_write(&*self.below, slices, |slices, out| match broken {
+            false => encrypt(state, kept, slices, out),
+            true => Err(io::ErrorKind::NotConnected.into()),
+        })
+    }
+
+    fn try_flush(&self) -> io::Result<()> {
+        self.session.lock().held.try_flush(&*self.below)?;
+        self.below.try_flush()
+    }
+}
+
+impl Decrypted {
+    pub(crate) fn new(wire: Arc<Encrypted>) -> Decrypted {
+        Decrypted { wire, plain: Vec::new() }
+    }
+
+    /// Goes on with the handshake. Gives what was agreed on when it is done.
+    ///
+    /// # Errors
+    /// [`Failure`]; an alert that tells the other side is held.
+    pub(crate) fn handshake(
+        &mut self,
+        input: &[u8],
+        port: &TlsPort,
+    ) -> Result<Option<Agreed>, Failure> {
+        let mut session = self.wire.session.lock();
+        session.kept.extend_from_slice(input);
+        let read = session.read_kept(&mut self.plain, usize::MAX).map_err(Failure::Tls)?;
+        if session.state.is_handshaking() {
+            let too_much = session.kept.len() > KEPT_LEN_MAX;
+            return if read.ended || too_much { Err(Failure::Ended) } else { Ok(None) };
+        }
+        let leaf = session.state.peer_certificates().and_then(<[_]>::first);
+        if !port.is_pinned(leaf) {
+            return Err(Failure::NotPinned);
+        }
+        let version = match session.state.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => TlsVersion::V1_3,
+            _ => TlsVersion::V1_2,
+        };
+        let suite = session.state.negotiated_cipher_suite();
+        let suite = suite.and_then(port::suite).unwrap_or(CipherSuite::Aes128Gcm);
+        Ok(Some(Agreed { version, suite, plain: std::mem::take(&mut self.plain) }))
+    }
+}
+
+impl Inflow for Decrypted {
+    fn next_piece<'a>(&'a mut self, input: &'a mut [u8]) -> Result<Next<'a>, LayerError> {
+        self.plain.clear();
+        let mut session = self.wire.session.lock();
+        let Read { used, ended } = session.read(input, &mut self.plain).map_err(|error| {
+            let text = format!("read error: {}", Failure::Tls(error));
+            LayerError { reason: ClosedReason::ReadError, text }
+        })?;
+        if !self.plain.is_empty() {
+            return Ok(Next::Piece(&mut self.plain, used));
+        }
+        session.kept.shrink_to_fit();
+        self.plain = Vec::new();
+        if ended { Ok(Next::End) } else { Ok(Next::Missing) }
+    }
+
+    fn end(&mut self) {
+        let mut session = self.wire.session.lock();
+        let Session { state, held, kept, broken } = &mut *session;
+        if *broken {
+            return;
+        }
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
+            state.process_tls_records(kept).state
+        {
+            // If it can say no more, the other side sees the end of the socket.
+            let _ =
+                append(&mut held.bytes, RECORD_EXTRA_LEN, |out| traffic.queue_close_notify(out));
+        }
+    }
+}
+
+impl Session {
+    /// Reads what is whole of `input`, behind what is kept, up to a piece. The start of what is not
+    /// whole is kept.
+    fn read(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<Read, Error> {
+        let mut used = 0;
+        while !self.kept.is_empty() && used < input.len() && plain.len() < PIECE_LEN {
+            let missing = match missing_len(&self.kept) {
+                // A message goes on in the next record.
+                0 => RECORD_LEN,
+                missing => missing,
+            };
+            let len = missing.min(input.len() - used);
+            self.kept.extend_from_slice(&input[used..used + len]);
+            used += len;
+            if missing_len(&self.kept) > 0 {
+                continue;
+            }
+            if self.read_kept(plain, PIECE_LEN)?.ended {
+                return Ok(Read { used, ended: true });
+            }
+            if self.kept.len() > KEPT_LEN_MAX {
+                self.broken = true;
+                return Err(Error::General("a message that never ends".to_owned()));
+            }
+        }
+        if !self.kept.is_empty() || used == input.len() || plain.len() >= PIECE_LEN {
+            return Ok(Read { used, ended: false });
+        }
+        let read = self.read_records(&mut input[used..], plain, PIECE_LEN)?;
+        used += read.used;
+        if !read.ended && plain.len() < PIECE_LEN {
+            self.kept.extend_from_slice(&input[used..]);
+            used = input.len();
+        }
+        Ok(Read { used, ended: read.ended })
+    }
+
+    /// Reads what is whole of what is kept.
+    fn read_kept(&mut self, plain: &mut Vec<u8>, plain_len: usize) -> Result<Read, Error> {
+        let mut kept = std::mem::take(&mut self.kept);
+        let read = self.read_records(&mut kept, plain, plain_len)?;
+        kept.drain(..read.used);
+        self.kept = kept;
+        Ok(read)
+    }
+
+    /// Reads the records that are whole, and appends what is in them to `plain` until there is
+    /// `plain_len` of it.
+    fn read_records(
+        &mut self,
+        records: &mut [u8],
+        plain: &mut Vec<u8>,
+        plain_len: usize,
+    ) -> Result<Read, Error> {
+        let mut used = 0;
+        loop {
+            let UnbufferedStatus { mut discard, state } =
+                self.state.process_tls_records(&mut records[used..]);
+            let (mut goes_on, mut ended) = (true, false);
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        plain.extend_from_slice(record.payload);
+                        discard += record.discard;
+                    }
+                    goes_on = plain.len() < plain_len;
+                }
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => ended = true,
+                Ok(state) => goes_on = say(state, &mut self.held.bytes),
+                Err(error) => {
+                    self.broken = true;
+                    self.say_why(&mut records[used + discard..]);
+                    return Err(error);
+                }
+            }
+            used += discard;
+            if ended || !goes_on {
+                return Ok(Read { used, ended });
+            }
+        }
+    }
+
+    /// Says the alert of an error, which these records led to. It is not asked once more for them.
+    fn say_why(&mut self, records: &mut [u8]) {
+        while self.state.wants_write() {
+            let UnbufferedStatus { state, .. } = self.state.process_tls_records(records);
+            if !state.is_ok_and(|state| say(state, &mut self.held.bytes)) {
+                return;
+            }
+        }
+    }
+}
+
+/// Appends what the library has to say. False when it waits for the other side, or for bytes to
+/// encrypt.
+fn say(state: ConnectionState<'_, '_, ServerConnectionData>, out: &mut Vec<u8>) -> bool {
+    match state {
+        ConnectionState::EncodeTlsData(mut data) => {
+            if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
+                let len = out.len();
+                out.resize(len + size.required_size, 0);
+                data.encode(&mut out[len..]).expect("it has got the room that it asked for");
+            }
+            true
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Appends records of the first bytes of `slices`, and tells how many these are.
+fn encrypt(
+    state: &mut UnbufferedServerConnection,
+    kept: &mut [u8],
+    slices: &[IoSlice<'_>],
+    out: &mut Vec<u8>,
+) -> io::Result<usize> {
+    let mut encrypted = 0;
+    loop {
+        // Of what is kept nothing is read, so nothing is discarded.
+        let UnbufferedStatus { discard: 0, state } = state.process_tls_records(kept) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let mut traffic = match state.map_err(io::Error::other)? {
+            ConnectionState::WriteTraffic(traffic) => traffic,
+            ConnectionState::PeerClosed => continue,
+            state @ (ConnectionState::EncodeTlsData(_) | ConnectionState::TransmitTlsData(_)) => {
+                say(state, out);
+                continue;
+            }
+            _ => return Err(io::ErrorKind::NotConnected.into()),
+        };
+        for slice in slices {
+            let plain = &slice[..slice.len().min(BATCH_LEN_MAX - encrypted)];
+            let len_max = plain.len() + plain.len().div_ceil(RECORD_LEN) * RECORD_EXTRA_LEN;
+            append(out, len_max, |out| traffic.encrypt(plain, out))
+                .map_err(|error| io::Error::other(error.to_string()))?;
+            encrypted += plain.len();
+        }
+        return Ok(encrypted);
+    }
+}
+
+/// Appends what `write` writes, which is not longer than `len_max`.
+fn append<E>(
+    out: &mut Vec<u8>,
+    len_max: usize,
+    write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+) -> Result<(), E> {
+    let len = out.len();
+    out.resize(len + len_max, 0);
+    let written = write(&mut out[len..]);
+    out.truncate(len + written.as_ref().map_or(0, |written| *written));
+    written.map(|_| ())
+}
+
+/// Bytes of the first record in `kept` that are still to come: of its head, or of its body.
+fn missing_len(kept: &[u8]) -> usize {
+    let Some(&[_, _, _, high, low]) = kept.first_chunk() else { return HEAD_LEN - kept.len() };
+    (HEAD_LEN + usize::from(u16::from_be_bytes([high, low]))).saturating_sub(kept.len())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Why a handshake failed, in the words of Go where it has some.
+//!
+//! nats: server/client.go `doTLSHandshake`; crypto/tls
+
+use std::fmt;
+
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+
+/// Why a handshake failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// What was sent, or what one side thinks of the other.
+    Tls(Error),
+    /// The connection ended before it was done.
+    Ended,
+    /// It took too long.
+    Timeout,
+    /// The client's key is not one of those that may be used.
+    NotPinned,
+}
+
+impl Failure {
+    /// The first record was none: the other side does not know of TLS.
+    pub(crate) fn is_clear_text(&self) -> bool {
+        matches!(self, Failure::Tls(Error::InvalidMessage(message)) if is_clear_text(message))
+    }
+}
+
+fn is_clear_text(message: &InvalidMessage) -> bool {
+    matches!(
+        message,
+        InvalidMessage::InvalidContentType
+            | InvalidMessage::UnknownProtocolVersion
+            | InvalidMessage::MessageTooLarge
+            | InvalidMessage::InvalidEmptyPayload
+    )
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = match self {
+            Failure::Ended => return f.write_str("EOF"),
+            Failure::Timeout => return f.write_str("i/o timeout"),
+            Failure::NotPinned => return f.write_str("certificate not pinned"),
+            Failure::Tls(error) => error,
+        };
+        match error {
+            Error::InvalidMessage(message) if is_clear_text(message) => {
+                f.write_str("tls: first record does not look like a TLS handshake")
+            }
+            Error::NoCertificatesPresented => {
+                f.write_str("tls: client didn't provide a certificate")
+            }
+            Error::InvalidCertificate(error) => {
+                f.write_str("tls: failed to verify certificate: x509: ")?;
+                match error {
+                    CertificateError::UnknownIssuer => {
+                        f.write_str("certificate signed by unknown authority")
+                    }
+                    CertificateError::Expired
+                    | CertificateError::ExpiredContext { .. }
+                    | CertificateError::NotValidYet
+                    | CertificateError::NotValidYetContext { .. } => {
+                        f.write_str("certificate has expired or is not yet valid")
+                    }
+                    CertificateError::InvalidPurpose
+                    | CertificateError::InvalidPurposeContext { .. } => {
+                        f.write_str("certificate specifies an incompatible key usage")
+                    }
+                    error => write!(f, "{error}"),
+                }
+            }
+            Error::PeerIncompatible(
+                PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::Tls13RequiredForQuic
+                | PeerIncompatible::SupportedVersionsExtensionRequired,
+            ) => f.write_str("tls: client offered only unsupported versions"),
+            Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
+                f.write_str("tls: no cipher suite supported by both client and server")
+            }
+            Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
+                f.write_str("tls: no key exchanges supported by both client and server")
+            }
+            Error::AlertReceived(alert) => write!(f, "remote error: tls: {}", said(*alert)),
+            error => write!(f, "tls: {error}"),
+        }
+    }
+}
+
+/// An alert as Go says it.
+fn said(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::BadCertificate => "bad certificate".to_owned(),
+        AlertDescription::CertificateExpired => "expired certificate".to_owned(),
+        AlertDescription::CertificateUnknown => "unknown certificate".to_owned(),
+        AlertDescription::UnknownCA => "unknown certificate authority".to_owned(),
+        AlertDescription::HandshakeFailure => "handshake failure".to_owned(),
+        AlertDescription::ProtocolVersion => "protocol version not supported".to_owned(),
+        alert => format!("alert {}", u8::from(alert)),
+    }
+}

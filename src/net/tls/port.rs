@@ -1,0 +1,292 @@
+//! A port with TLS: its files read, and what the library needs of them.
+//!
+//! nats: server/opts.go `GenTLSConfig`, server/client.go `matchesPinnedCert`,
+//! server/rate_counter.go
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
+    UnbufferedServerConnection, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    Error, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme, SupportedCipherSuite,
+    version,
+};
+use sha2::{Digest, Sha256};
+
+use crate::base::moment::Moment;
+use crate::base::os_error::OsError;
+use crate::config::options::{CertFiles, CipherSuite, Curve, HandshakeFirst, Tls, TlsVersion};
+
+/// The spans in which handshakes are counted.
+const RATE_SPAN: Duration = Duration::from_secs(1);
+
+/// A port with TLS.
+pub(crate) struct TlsPort {
+    config: Arc<ServerConfig>,
+    pinned_certs: Vec<[u8; 32]>,
+    rate: Option<Rate>,
+    /// Time for a handshake.
+    pub(crate) timeout: Duration,
+    /// Who speaks first.
+    pub(crate) first: HandshakeFirst,
+    /// Whoever does not encrypt is served, too.
+    pub(crate) allow_non_tls: bool,
+}
+
+/// Handshakes that may begin in a second.
+struct Rate {
+    max: u32,
+    begun: Mutex<Begun>,
+}
+
+/// Those of the second that began at `since`.
+struct Begun {
+    since: Moment,
+    count: u32,
+    refused: u32,
+}
+
+/// The answer to a handshake that is about to begin.
+pub(crate) struct Turn {
+    /// It may.
+    pub(crate) may_begin: bool,
+    /// So many might not in the second before this one.
+    pub(crate) refused_before: u32,
+}
+
+impl TlsPort {
+    /// Reads the files of a block.
+    ///
+    /// # Errors
+    /// One of them cannot be used; the text says which, and where the block stands.
+    pub(crate) fn load(tls: &Tls, allow_non_tls: bool) -> Result<TlsPort, String> {
+        let config = server_config(tls).map_err(|text| match &tls.place {
+            Some(place) => format!("{place}: {text}"),
+            None => text,
+        })?;
+        let begun = Begun { since: Moment::START, count: 0, refused: 0 };
+        Ok(TlsPort {
+            config: Arc::new(config),
+            pinned_certs: tls.pinned_certs.clone(),
+            rate: tls.connection_rate_limit.map(|max| Rate { max, begun: Mutex::new(begun) }),
+            timeout: tls.timeout,
+            first: tls.handshake_first,
+            allow_non_tls,
+        })
+    }
+
+    /// The state of a new connection.
+    pub(crate) fn accept(&self) -> Result<UnbufferedServerConnection, Error> {
+        UnbufferedServerConnection::new(Arc::clone(&self.config))
+    }
+
+    /// The key of that certificate may be used.
+    pub(crate) fn is_pinned(&self, leaf: Option<&CertificateDer<'_>>) -> bool {
+        let key = || ParsedCertificate::try_from(leaf?).ok();
+        let hash = || Some(Sha256::digest(key()?.subject_public_key_info()).into());
+        self.pinned_certs.is_empty() || hash().is_some_and(|hash| self.pinned_certs.contains(&hash))
+    }
+
+    /// Counts a handshake that is about to begin.
+    pub(crate) fn begin(&self, now: Moment) -> Turn {
+        let Some(rate) = &self.rate else { return Turn { may_begin: true, refused_before: 0 } };
+        let mut begun = rate.begun.lock();
+        let mut refused_before = 0;
+        if begun.count == 0 || now - begun.since >= RATE_SPAN {
+            refused_before = begun.refused;
+            *begun = Begun { since: now, count: 0, refused: 0 };
+        }
+        let may_begin = begun.count < rate.max;
+        if may_begin {
+            begun.count += 1;
+        } else {
+            begun.refused += 1;
+        }
+        Turn { may_begin, refused_before }
+    }
+}
+
+fn server_config(tls: &Tls) -> Result<ServerConfig, String> {
+    let provider = Arc::new(provider(tls));
+    let versions: &[_] = match tls.min_version {
+        TlsVersion::V1_2 => &[&version::TLS12, &version::TLS13],
+        TlsVersion::V1_3 => &[&version::TLS13],
+    };
+    let certs = Certs::load(&tls.certs, &provider)?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .map_err(|error| format!("error parsing tls config, {error}"))?;
+    let builder = match &tls.ca_file {
+        Some(file) if tls.verify => {
+            let roots = Arc::new(roots(file)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(certs));
+    // Sessions are resumed by tickets, of which a server remembers nothing.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
+    config.send_tls13_tickets = 1;
+    // The first of ours is the fastest here; clients that are not sure name it later.
+    config.ignore_client_order = true;
+    Ok(config)
+}
+
+/// What the library may use.
+fn provider(tls: &Tls) -> CryptoProvider {
+    let mut provider = ring::default_provider();
+    let preference = |suite: &SupportedCipherSuite| {
+        CipherSuite::NAMES.iter().position(|(_, named)| named.rustls() == *suite)
+    };
+    provider.cipher_suites.sort_by_key(preference);
+    if !tls.cipher_suites.is_empty() {
+        let named = |suite: &SupportedCipherSuite| {
+            suite.tls13().is_some()
+                || tls.cipher_suites.iter().any(|named| named.rustls() == *suite)
+        };
+        provider.cipher_suites.retain(named);
+    }
+    if !tls.curve_preferences.is_empty() {
+        provider.kx_groups = tls.curve_preferences.iter().map(|curve| curve.rustls()).collect();
+    }
+    provider
+}
+
+impl CipherSuite {
+    fn rustls(self) -> SupportedCipherSuite {
+        use ring::cipher_suite as suites;
+        match self {
+            CipherSuite::Aes128Gcm => suites::TLS13_AES_128_GCM_SHA256,
+            CipherSuite::Aes256Gcm => suites::TLS13_AES_256_GCM_SHA384,
+            CipherSuite::Chacha20Poly1305 => suites::TLS13_CHACHA20_POLY1305_SHA256,
+            CipherSuite::EcdheEcdsaAes128Gcm => suites::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            CipherSuite::EcdheEcdsaAes256Gcm => suites::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            CipherSuite::EcdheEcdsaChacha20Poly1305 => {
+                suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            }
+            CipherSuite::EcdheRsaAes128Gcm => suites::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            CipherSuite::EcdheRsaAes256Gcm => suites::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+            CipherSuite::EcdheRsaChacha20Poly1305 => {
+                suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+            }
+        }
+    }
+}
+
+impl Curve {
+    fn rustls(self) -> &'static dyn rustls::crypto::SupportedKxGroup {
+        match self {
+            Curve::X25519 => ring::kx_group::X25519,
+            Curve::P256 => ring::kx_group::SECP256R1,
+            Curve::P384 => ring::kx_group::SECP384R1,
+        }
+    }
+}
+
+/// The authorities in a file.
+fn roots(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for cert in certificates(file)? {
+        // One of many that is of no use does no harm.
+        let _ = roots.add(cert);
+    }
+    if roots.is_empty() { Err("failed to parse root ca certificate".to_owned()) } else { Ok(roots) }
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    read.map_err(|error| unread(file, error))
+}
+
+/// Why a file cannot be used, as Go says it.
+fn unread(file: &Path, error: pem::Error) -> String {
+    let shown = file.display();
+    match error {
+        pem::Error::Io(error) => format!("open {shown}: {}", OsError(&error)),
+        pem::Error::NoItemsFound => format!("tls: failed to find any PEM data in {shown}"),
+        error => format!("{shown}: {error}"),
+    }
+}
+
+/// The certificates of a port.
+#[derive(Debug)]
+struct Certs(Vec<Arc<CertifiedKey>>);
+
+impl Certs {
+    fn load(files: &[CertFiles], provider: &CryptoProvider) -> Result<Certs, String> {
+        let of_several = |index| match files.len() {
+            1 => String::new(),
+            count => format!(" {}/{count}", index + 1),
+        };
+        let load = |(index, files)| {
+            load_pair(files, provider).map(Arc::new).map_err(|why| {
+                format!("error parsing X509 certificate/key pair{}: {why}", of_several(index))
+            })
+        };
+        files.iter().enumerate().map(load).collect::<Result<_, _>>().map(Certs)
+    }
+}
+
+fn load_pair(files: &CertFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+    let chain = certificates(&files.cert_file)?;
+    if chain.is_empty() {
+        return Err(unread(&files.cert_file, pem::Error::NoItemsFound));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| match error {
+        pem::Error::NoItemsFound => format!(
+            "no private key in {}; one that is encrypted has to be decrypted first",
+            files.key_file.display()
+        ),
+        error => unread(&files.key_file, error),
+    })?;
+    CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            "tls: private key does not match public key".to_owned()
+        }
+        error => format!("tls: {error}"),
+    })
+}
+
+impl ResolvesServerCert for Certs {
+    /// The first that fits the name and the client, else the first that fits the client.
+    ///
+    /// nats: crypto/tls `getCertificate`
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+        let is_usable = |cert: &&Arc<CertifiedKey>| can_sign(cert, hello.signature_schemes());
+        let is_named = |cert: &&Arc<CertifiedKey>| {
+            let leaf = cert.end_entity_cert().ok().and_then(|leaf| leaf.try_into().ok());
+            name.as_ref()
+                .zip(leaf)
+                .is_some_and(|(name, leaf)| verify_server_name(&leaf, name).is_ok())
+        };
+        let mut named = self.0.iter().filter(is_named).peekable();
+        let of_that_name = named.peek().is_some();
+        let found = named.find(is_usable);
+        // A name that only others are called by is no reason to show another certificate.
+        let any = || (!of_that_name).then(|| self.0.iter().find(is_usable)).flatten();
+        found.or_else(any).cloned()
+    }
+}
+
+fn can_sign(cert: &CertifiedKey, schemes: &[SignatureScheme]) -> bool {
+    cert.key.choose_scheme(schemes).is_some()
+}
+
+/// The suite by which a configuration calls one of the library's.
+pub(super) fn suite(suite: SupportedCipherSuite) -> Option<CipherSuite> {
+    let all = CipherSuite::NAMES.iter().map(|(_, named)| *named);
+    { all }.find(|named| named.rustls() == suite)
+}

@@ -1,0 +1,117 @@
+//! Clients that encrypt: a thread stands between a [`Client`], which does not, and the server.
+//!
+//! The certificates are those of `tests/it/tls`, where `make` made them.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use tokio::io::copy_bidirectional;
+use tokio_rustls::TlsConnector;
+
+use super::{Client, PATIENCE};
+
+/// How a client encrypts.
+#[derive(Clone)]
+pub(crate) struct Means {
+    /// It begins the handshake before INFO.
+    pub(crate) first: bool,
+    /// It shows the certificate of that name.
+    pub(crate) cert: Option<&'static str>,
+    /// The name that it wants the server to have.
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static SupportedProtocolVersion,
+}
+
+impl Default for Means {
+    fn default() -> Means {
+        Means { first: false, cert: None, name: "localhost", version: &version::TLS13 }
+    }
+}
+
+impl Means {
+    /// Begins the handshake before INFO.
+    pub(crate) fn first() -> Means {
+        Means { first: true, ..Means::default() }
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate("ca")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[self.version])
+            .unwrap()
+            .with_root_certificates(roots);
+        match self.cert {
+            None => builder.with_no_client_auth(),
+            Some(name) => {
+                let key = PrivateKeyDer::from_pem_file(file(&format!("{name}.key"))).unwrap();
+                builder.with_client_auth_cert(vec![certificate(name)], key).unwrap()
+            }
+        }
+    }
+}
+
+/// A file of the tests.
+pub(crate) fn file(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/it/tls", name].iter().collect()
+}
+
+/// The certificate of that name.
+pub(crate) fn certificate(name: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(file(&format!("{name}.pem"))).unwrap()
+}
+
+/// A `tls` block with the certificate of the server and further settings.
+pub(crate) fn conf(more: &str) -> String {
+    let (cert, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+    format!("tls {{ cert_file: {cert:?}, key_file: {key:?}, ca_file: {ca:?}, {more} }}\n")
+}
+
+/// Connects by `means`; unless the client is first, its INFO is the first that the client reads.
+///
+/// # Errors
+/// The handshake fails on this side, and why.
+pub(crate) fn connect(port: u16, means: &Means) -> Result<Client, String> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut info = Vec::new();
+    while !means.first && info.last() != Some(&b'\n') {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).map_err(|error| error.to_string())?;
+        info.push(byte[0]);
+    }
+    let meeting = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let near = TcpStream::connect(meeting.local_addr().unwrap()).unwrap();
+    let mut far = meeting.accept().unwrap().0;
+    far.write_all(&info).unwrap();
+    let connector = TlsConnector::from(Arc::new(means.config()));
+    let name = ServerName::try_from(means.name).unwrap();
+    let (done, handshake) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let [socket, mut far] = [socket, far].map(|socket| {
+                socket.set_nonblocking(true).unwrap();
+                tokio::net::TcpStream::from_std(socket).unwrap()
+            });
+            match connector.connect(name, socket).await {
+                Err(error) => done.send(Err(error.to_string())).unwrap(),
+                Ok(mut tls) => {
+                    done.send(Ok(())).unwrap();
+                    // It ends when one side has; which, the client sees.
+                    let _ = copy_bidirectional(&mut tls, &mut far).await;
+                }
+            }
+        });
+    });
+    handshake.recv_timeout(PATIENCE).expect("a handshake ends")?;
+    Ok(Client::from_stream(near))
+}

@@ -1,0 +1,226 @@
+//! Clients that encrypt, and those that do not where they should.
+
+use std::fs;
+
+use data_encoding::HEXLOWER;
+use rustls::version;
+use serde_json::Value;
+
+use crate::support::tls::{self, Means};
+use crate::support::{Client, Server, Which, http};
+
+fn start(which: Which, more: &str) -> Server {
+    Server::with().conf(tls::conf(more)).flags(["-D"]).monitored().start(which)
+}
+
+/// Reads INFO.
+fn info(client: &mut Client) -> Value {
+    let info = client.frame();
+    serde_json::from_slice(&info["INFO ".len()..]).unwrap()
+}
+
+fn connect(server: &Server, means: &Means) -> Client {
+    let mut client = tls::connect(server.port(), means).unwrap();
+    assert_eq!(info(&mut client)["tls_required"], true);
+    client.send("CONNECT {\"verbose\":false}\r\n");
+    client
+}
+
+/// It is closed without a byte.
+fn expect_nothing(mut client: Client) {
+    client.expect_closed();
+}
+
+/// Sends a message to itself that takes several records, and back.
+fn echo(client: &mut Client) {
+    let payload = "x".repeat(100_000);
+    client.send(&format!("SUB a 1\r\nPUB a 100000\r\n{payload}\r\nPING\r\n"));
+    client.expect(&format!("MSG a 1 100000\r\n{payload}\r\nPONG\r\n"));
+}
+
+for_both! {
+    fn clients_encrypt_after_info(which) {
+        let server = start(which, "");
+        for (version, wanted) in [(&version::TLS13, "1.3"), (&version::TLS12, "1.2")] {
+            let mut client = connect(&server, &Means { version, ..Means::default() });
+            echo(&mut client);
+            let connz = http::json(&server, "/connz");
+            let shown = connz["connections"].as_array().unwrap().last().unwrap().clone();
+            assert_eq!(shown["tls_version"], wanted);
+            assert!(shown["tls_cipher_suite"].as_str().unwrap().ends_with("AES_128_GCM_SHA256"));
+            assert_eq!(shown.get("tls_first"), None);
+        }
+        let varz = http::json(&server, "/varz");
+        assert_eq!((&varz["tls_required"], &varz["tls_timeout"]), (&true.into(), &2.into()));
+        assert_eq!(varz["auth_timeout"], 3);
+        server.wait_log("TLS required for client connections");
+        server.wait_log("TLS handshake complete");
+        server.wait_log("TLS version 1.2, cipher suite TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
+    }
+
+    fn clear_text_and_silence_are_sent_nothing(which) {
+        let server = start(which, "timeout: 0.5");
+        let mut clear = Client::open(&server);
+        clear.send("CONNECT {}\r\nPING\r\n");
+        expect_nothing(clear);
+        server.wait_log("TLS handshake error: tls: first record does not look like a TLS");
+        expect_nothing(Client::open(&server));
+        server.wait_log("i/o timeout");
+        server.wait_log("TLS handshake timeout");
+        server.wait_log("Client connection closed: TLS Handshake Failure");
+    }
+
+    fn who_leaves_before_the_handshake_is_an_error(which) {
+        let server = start(which, "");
+        drop(Client::open(&server));
+        server.wait_log("TLS handshake error: EOF");
+    }
+
+    fn clients_begin(which) {
+        let server = start(which, "handshake_first: true, timeout: 0.5");
+        server.wait_log("Clients that are not using \"TLS Handshake First\" option will fail");
+        echo(&mut connect(&server, &Means::first()));
+        let mut clear = Client::silent(server.port());
+        clear.send("CONNECT {}\r\nPING\r\n");
+        expect_nothing(clear);
+        expect_nothing(Client::silent(server.port()));
+        let connz = http::json(&server, "/connz?state=closed&sort=cid");
+        assert_eq!(connz["connections"][1]["reason"], "TLS Handshake Failure");
+    }
+
+    fn clients_begin_or_wait(which) {
+        let server = start(which, "handshake_first: \"300ms\"");
+        let mut first = connect(&server, &Means::first());
+        echo(&mut first);
+        assert_eq!(http::json(&server, "/connz")["connections"][0]["tls_first"], true);
+        echo(&mut connect(&server, &Means::default()));
+    }
+
+    fn clients_may_stay_clear(which) {
+        let conf = tls::conf("") + "allow_non_tls: true\n";
+        let server = Server::with().conf(conf).start(which);
+        let mut clear = Client::silent(server.port());
+        let info = info(&mut clear);
+        assert_eq!((info.get("tls_required"), &info["tls_available"]), (None, &true.into()));
+        clear.send("CONNECT {\"verbose\":false}\r\n");
+        echo(&mut clear);
+        let mut client = tls::connect(server.port(), &Means::default()).unwrap();
+        client.frame();
+        client.send("CONNECT {\"verbose\":false}\r\n");
+        echo(&mut client);
+        server.wait_log("TLS available for client connections");
+    }
+
+    fn clients_show_certificates(which) {
+        let server = start(which, "verify: true");
+        let known = Means { cert: Some("client"), ..Means::default() };
+        echo(&mut connect(&server, &known));
+        let unknown = Means { version: &version::TLS12, ..Means::default() };
+        assert!(tls::connect(server.port(), &unknown).is_err());
+        server.wait_log("TLS handshake error: tls: client didn't provide a certificate");
+        let varz = http::json(&server, "/varz");
+        assert_eq!(varz["tls_verify"], true);
+    }
+
+    fn only_pinned_keys_are_taken(which) {
+        let spki = |name: &str| {
+            use sha2::{Digest, Sha256};
+            let certificate = tls::certificate(name);
+            let certificate = rustls::server::ParsedCertificate::try_from(&certificate).unwrap();
+            HEXLOWER.encode(&Sha256::digest(certificate.subject_public_key_info()))
+        };
+        let (pinned, other) = (spki("client"), spki("other"));
+        let known = Means { cert: Some("client"), ..Means::default() };
+        let server = start(which, &format!("verify: true, pinned_certs: [{pinned:?}]"));
+        echo(&mut connect(&server, &known));
+        let server = start(which, &format!("verify: true, pinned_certs: [{other:?}]"));
+        let mut client = tls::connect(server.port(), &known).unwrap();
+        client.frame();
+        expect_nothing(client);
+        server.wait_log("TLS handshake error: certificate not pinned");
+    }
+
+    fn certificates_are_chosen_by_name(which) {
+        let pair = |name: &str| {
+            let [cert, key] = ["pem", "key"].map(|end| tls::file(&format!("{name}.{end}")));
+            format!("{{cert_file: {cert:?}, key_file: {key:?}}}")
+        };
+        let conf = format!("tls {{ certs: [{}, {}] }}\n", pair("server"), pair("other"));
+        let server = Server::with().conf(conf).start(which);
+        for (name, known) in [
+            ("localhost", true),
+            ("other.local", true),
+            ("one.many.local", true),
+            ("127.0.0.1", true),
+            ("nobody.local", false),
+        ] {
+            let connected = tls::connect(server.port(), &Means { name, ..Means::default() });
+            assert_eq!(connected.is_ok(), known, "{name}: {:?}", connected.err());
+        }
+    }
+
+    fn handshakes_are_counted(which) {
+        let server = start(which, "connection_rate_limit: 1");
+        let _first = Client::open(&server);
+        let mut second = Client::open(&server);
+        second.expect("-ERR 'Connection throttling is active. Please try again later.'\r\n");
+    }
+
+    fn versions_may_be_refused(which) {
+        let server = start(which, "min_version: \"1.3\"");
+        echo(&mut connect(&server, &Means::default()));
+        let old = Means { version: &version::TLS12, ..Means::default() };
+        assert!(tls::connect(server.port(), &old).is_err());
+        server.wait_log("TLS handshake error: tls: client offered only unsupported versions");
+    }
+
+    fn the_flags_do_it_too(which) {
+        let file = |name| tls::file(name).into_os_string().into_string().unwrap();
+        let [cert, key] = ["server.pem", "server.key"].map(file);
+        let files = ["--tlscert", &cert, "--tlskey", &key];
+        let server = Server::with().flags(["--tls"]).flags(files).start(which);
+        echo(&mut connect(&server, &Means::default()));
+    }
+}
+
+/// Faults of the block and of its files: nothing starts, and the check of a file says the same.
+#[test]
+fn what_cannot_be_used_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.conf");
+    let [cert, key, other, ca] = ["server.pem", "server.key", "other.key", "ca.pem"].map(tls::file);
+    let pair = |cert, key| format!("tls {{ cert_file: {cert:?}, key_file: {key:?} }}");
+    for (conf, wanted) in [
+        (
+            pair(&cert, &other),
+            ":1:0: error parsing X509 certificate/key pair: tls: private key does not match",
+        ),
+        (
+            pair(&key, &key),
+            ": error parsing X509 certificate/key pair: tls: failed to find any PEM data",
+        ),
+        (pair(&cert, &ca), "no private key in"),
+        (
+            format!("tls {{ cert_file: \"/nope\", key_file: {key:?} }}"),
+            "open /nope: no such file or directory",
+        ),
+        (format!("tls {{ cert_file: {cert:?} }}"), "missing 'key_file' in TLS configuration"),
+        (tls::conf("verify: true").replace("ca.pem", "ca.nope"), "no such file or directory"),
+        (
+            tls::conf("verify: true").replace("ca.pem", "server.key"),
+            "failed to parse root ca certificate",
+        ),
+    ] {
+        fs::write(&path, &conf).unwrap();
+        for check in [true, false] {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dialtone"));
+            command.arg("-c").arg(&path).args(["-a", "127.0.0.1", "-p", "-1"]);
+            if check {
+                command.arg("-t");
+            }
+            let output = command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && said.contains(wanted), "{conf}: {said}");
+        }
+    }
+}
