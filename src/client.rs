@@ -43,7 +43,7 @@ use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
 use crate::deliver::{Delivery, Publisher, Row, listing_ns};
 use crate::machine::{Machine, PendingLogin};
-use crate::parser::{ClientRules, Followers, Op, Publish, Refused, Rest, parse_size};
+use crate::parser::{ClientRules, Followers, Op, Publish, Refused, Remaining, parse_size};
 use crate::registry::settings::Settings;
 use crate::registry::turns::Grace;
 use crate::registry::{Closed, Registry};
@@ -244,12 +244,12 @@ impl Machine for Client {
         }
     }
 
-    /// The `rest` is let be when each message takes more than to be delivered.
+    /// The `remaining` input is let be when each message takes more than to be delivered.
     #[inline]
     fn handle_msg<'a>(
         &mut self,
         publish: &Publish<'a>,
-        mut rest: Option<Rest<'_, 'a>>,
+        mut remaining: Option<Remaining<'_, 'a>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
         let traced = trace::publish(&self.conn, publish, &delivery.settings.options.log);
@@ -274,9 +274,9 @@ impl Machine for Client {
         }
         self.ok(delivery);
         if once {
-            rest = None;
+            remaining = None;
         }
-        let followers = Followers::new(rest, publish);
+        let followers = Followers::new(remaining, publish);
         let publisher = Publisher { conn: &self.conn, echo };
         let row = delivery.deliver(&admitted.account, publish, followers, publisher);
         delivery.count_in(&self.conn, row);

@@ -18,7 +18,7 @@ use crate::config::compression::Level;
 use crate::config::options::Options;
 use crate::conn::Conn;
 use crate::deliver::Delivery;
-use crate::parser::{Grammar, Publish, Refused, Rest};
+use crate::parser::{Grammar, Publish, Refused, Remaining};
 use crate::registry::settings::Settings;
 
 /// An op as the machine `M` takes it.
@@ -76,15 +76,15 @@ pub trait Machine: Unpin + Send + 'static {
     /// The caller has to end the connection with the returned error.
     fn handle_op(&mut self, op: &OpOf<'_, Self>, delivery: &mut Delivery) -> Result<(), ProtoErr>;
 
-    /// Handles a message, and the messages like it at the start of `rest`, the remaining input, if
-    /// it is given.
+    /// Handles a message, and the messages like it at the start of the `remaining` input, if that
+    /// is given.
     ///
     /// # Errors
     /// As [`handle_op`](Machine::handle_op).
     fn handle_msg<'a>(
         &mut self,
         msg: &MsgOf<'a, Self>,
-        rest: Option<Rest<'_, 'a, Self::Rules>>,
+        remaining: Option<Remaining<'_, 'a, Self::Rules>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr>;
 

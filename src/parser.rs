@@ -84,14 +84,15 @@ pub struct Parser<G: Grammar = ClientRules> {
 
 /// The input behind a plain message, from which its machine may take more of the same kind.
 #[derive(Debug)]
-pub struct Rest<'p, 'a, G: Grammar = ClientRules> {
+pub struct Remaining<'p, 'a, G: Grammar = ClientRules> {
     rules: &'p G,
     /// That message.
     text: &'a [u8],
     input: &'p mut &'a [u8],
 }
 
-/// Messages like a plain one, directly behind it. Those that are not taken stay in the input.
+/// Messages like a plain one, directly behind it. Those that are not taken stay in the input. Each
+/// is parsed where it is staged, so that a row is one walk over the input and no list.
 #[derive(Debug)]
 pub struct Followers<'p, 'a>(Option<(Alike<'a>, &'p mut &'a [u8])>);
 
@@ -226,10 +227,14 @@ impl<G: Grammar> Parser<G> {
     /// Takes the plain message that [`next_plain`](Parser::next_plain) found off the start of
     /// `input`, its first `len` bytes, and gives the input behind it.
     #[inline]
-    pub fn rest<'p, 'a>(&'p self, input: &'p mut &'a [u8], len: usize) -> Rest<'p, 'a, G> {
+    pub fn take_plain<'p, 'a>(
+        &'p self,
+        input: &'p mut &'a [u8],
+        len: usize,
+    ) -> Remaining<'p, 'a, G> {
         let (text, rest) = input.split_at(len);
         *input = rest;
-        Rest { rules: &self.rules, text, input }
+        Remaining { rules: &self.rules, text, input }
     }
 
     /// The op that [`next`](Parser::next) has just refused, as far as it has arrived: at the start
@@ -319,14 +324,16 @@ impl<G: Grammar> Parser<G> {
 }
 
 impl<'p, 'a> Followers<'p, 'a> {
-    /// The messages in `rest` that are like `first`, the plain one in front of it.
+    /// The messages in `remaining` that are like `first`, the plain one in front of it.
     #[inline]
     pub fn new<G: Grammar>(
-        rest: Option<Rest<'p, 'a, G>>,
+        remaining: Option<Remaining<'p, 'a, G>>,
         first: &G::Plain<'_>,
     ) -> Followers<'p, 'a> {
-        let row = |rest: Rest<'p, 'a, G>| Some((rest.rules.alike(first, rest.text)?, rest.input));
-        Followers(rest.and_then(row))
+        let row = |remaining: Remaining<'p, 'a, G>| {
+            Some((remaining.rules.alike(first, remaining.text)?, remaining.input))
+        };
+        Followers(remaining.and_then(row))
     }
 }
 

@@ -49,7 +49,7 @@ use crate::conn::{Conn, conn_event};
 use crate::deliver::{Delivery, Row, listing_ns};
 use crate::machine::pings::Pings;
 use crate::machine::{Layer, Machine, PendingLogin};
-use crate::parser::{Followers, Refused, Rest, RouteOp, RouteRules, RoutedMsg};
+use crate::parser::{Followers, Refused, Remaining, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::registry::turns::Grace;
@@ -257,13 +257,13 @@ impl Machine for Route {
     fn handle_msg<'a>(
         &mut self,
         msg: &RoutedMsg<'a>,
-        mut rest: Option<Rest<'_, 'a, RouteRules>>,
+        mut remaining: Option<Remaining<'_, 'a, RouteRules>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
         if self.verbose {
-            rest = None;
+            remaining = None;
         }
-        let followers = Followers::new(rest, msg);
+        let followers = Followers::new(remaining, msg);
         self.set_account(msg.account, &delivery.settings);
         let row = match &self.account {
             Some(account) if Route::imports(msg.publish.subject, &delivery.settings) => {

@@ -38,7 +38,7 @@ use crate::machine::Machine;
 use crate::monitor::View;
 use crate::monitor::json::{Date, Document};
 use crate::monitor::varz::FEATURE_FLAGS;
-use crate::parser::{Publish, Refused, Rest, RouteOp, RouteRules, RoutedMsg};
+use crate::parser::{Publish, Refused, Remaining, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::system::request::Request;
@@ -221,7 +221,7 @@ impl Machine for System {
     fn handle_msg<'a>(
         &mut self,
         msg: &RoutedMsg<'a>,
-        _rest: Option<Rest<'_, 'a, RouteRules>>,
+        _remaining: Option<Remaining<'_, 'a, RouteRules>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
         self.answer(msg, delivery);

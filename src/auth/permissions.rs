@@ -8,7 +8,7 @@
 
 use hashbrown::HashMap;
 
-use crate::base::subject::{covers, has_empty_token, is_literal, overlaps, rest_matches, tokens};
+use crate::base::subject::{covers, has_empty_token, is_literal, matches_from, overlaps, tokens};
 use crate::config::options;
 
 pub use replies::Replies;
@@ -314,7 +314,7 @@ impl Patterns {
 
 /// Matches a subject without empty token, its bytes taken literally.
 fn tokens_match(pattern: &[u8], subject: &[u8]) -> bool {
-    rest_matches(Some(pattern), Some(subject))
+    matches_from(Some(pattern), Some(subject))
 }
 
 /// Matches a queue name. It need not have the form of a subject: a final `>` may stand for any

@@ -76,12 +76,12 @@ pub fn is_valid_publish(subject: &[u8]) -> bool {
 /// The tokens of `subject` are bytes without meaning: `foo.*` matches the subject `foo.*` and also
 /// `foo.>`. A subject with an empty token matches nothing.
 pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
-    !has_empty_token(subject) && rest_matches(Some(pattern), Some(subject))
+    !has_empty_token(subject) && matches_from(Some(pattern), Some(subject))
 }
 
 /// [`matches()`] for the rest of both after equally many tokens, `None` if nothing is left; the
 /// subject is known to have no empty token.
-pub fn rest_matches(mut pattern: Option<&[u8]>, mut subject: Option<&[u8]>) -> bool {
+pub fn matches_from(mut pattern: Option<&[u8]>, mut subject: Option<&[u8]>) -> bool {
     loop {
         let (Some(wanted), Some(given)) = (pattern, subject) else {
             return pattern.is_none() && subject.is_none();

@@ -84,7 +84,7 @@ impl Bench {
         let parser = Parser::new(RULES);
         let mut input = text.as_bytes();
         while let Some((publish, len)) = parser.next_plain(input) {
-            let followers = Followers::new(Some(parser.rest(&mut input, len)), &publish);
+            let followers = Followers::new(Some(parser.take_plain(&mut input, len)), &publish);
             self.delivery.deliver(&account, &publish, followers, Publisher { conn, echo });
         }
         assert!(input.is_empty(), "{text} is no publication");

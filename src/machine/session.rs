@@ -49,7 +49,7 @@ impl<M: Machine> Session<M> {
     #[inline]
     pub fn step(&mut self, input: &mut &[u8], delivery: &mut Delivery) -> Result<Step, ProtoErr> {
         if let Some((msg, used)) = self.parser.next_plain(input) {
-            self.machine.handle_msg(&msg, Some(self.parser.rest(input, used)), delivery)?;
+            self.machine.handle_msg(&msg, Some(self.parser.take_plain(input, used)), delivery)?;
             return Ok(Step::Handled);
         }
         self.step_any(input, delivery)

@@ -10,9 +10,9 @@
 
 mod behind;
 mod closing;
+mod coalescing;
 mod handshake;
 mod layers;
-mod resting;
 mod shared;
 mod stall;
 mod write_deadline;
@@ -34,8 +34,8 @@ use crate::deliver::{Budget, Delivery, Resumed};
 use crate::machine::session::{Session, Step};
 use crate::machine::{Layer, Machine};
 use crate::net::drive::behind::Behind;
+use crate::net::drive::coalescing::CoalescedReads;
 use crate::net::drive::handshake::Handshake;
-use crate::net::drive::resting::Resting;
 use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::pace::Pace;
 use crate::net::stream::Stream;
@@ -69,7 +69,7 @@ pub(crate) struct Drive<M: Machine> {
     armed: Moment,
     pace: Pace,
     /// `None` most of the time: input is handled at once, nothing waits to be written, there are no
-    /// layers, and nothing rests.
+    /// layers, and no reads are coalesced.
     behind: Option<Box<Behind>>,
 }
 
@@ -212,12 +212,12 @@ impl<M: Machine> Drive<M> {
         let Worker { scratch, delivery } = worker;
         let heard_before = self.session.machine.heard_at();
         let handled_before = delivery.counters.in_msgs.load();
-        self.wake(cx);
+        self.end_hold(cx);
         let handled = self.read_on(cx, scratch, delivery);
         self.commit(delivery);
         if let Some(heard_before) = heard_before {
             let messages = delivery.counters.in_msgs.load() - handled_before;
-            self.rest(cx, delivery.now, delivery.now - heard_before, messages);
+            self.coalesce(cx, delivery.now, delivery.now - heard_before, messages);
         }
         let paused = self.pause(cx, delivery);
         let full = self.poll_layers(cx).is_pending();
@@ -245,26 +245,27 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Ends a rest whose time is over.
-    fn wake(&mut self, cx: &mut Context<'_>) {
+    /// Ends a hold whose time is over.
+    fn end_hold(&mut self, cx: &mut Context<'_>) {
         if let Some(behind) = &mut self.behind {
-            behind.resting.take_if(|resting| resting.poll_alarm(cx, &self.stream));
+            behind.coalescing.take_if(|reads| reads.poll_alarm(cx, &self.stream));
         }
     }
 
-    /// Lets a hurried connection rest. A turn has just brought `messages`, `gap` after the last.
+    /// Coalesces the reads of a hurried connection. A turn has just brought `messages`, `gap` after
+    /// the last.
     #[inline]
-    fn rest(&mut self, cx: &mut Context<'_>, now: Moment, gap: Duration, messages: u64) {
+    fn coalesce(&mut self, cx: &mut Context<'_>, now: Moment, gap: Duration, messages: u64) {
         let sent = || self.session.machine.conn().traffic().out_msgs;
         if let Some(behind) = &mut self.behind
-            && behind.resting.is_some()
+            && behind.coalescing.is_some()
         {
-            behind.resting.take_if(|resting| {
-                resting.handle_turn(cx, (&self.stream, &mut self.pace), (now, messages), sent)
+            behind.coalescing.take_if(|reads| {
+                reads.handle_reads(cx, (&self.stream, &mut self.pace), (now, messages), sent)
             });
-        } else if self.pace.handle_turn(gap, messages) {
-            let resting = Resting::new(cx, now, sent());
-            self.behind().resting = Some(Box::new(resting));
+        } else if self.pace.count_turn(gap, messages) {
+            let reads = CoalescedReads::new(cx, now, sent());
+            self.behind().coalescing = Some(Box::new(reads));
         }
     }
 

@@ -1,17 +1,18 @@
-//! `Pace`: finds connections that are *hurried*; `Rests`: coalesces their reads.
+//! `Pace`: finds connections that are *hurried*; `Coalescing`: coalesces their reads.
 //!
 //! A client that writes each message by itself, as fast as it can, wakes its task for every few of
-//! them, and a wake-up costs many times as much as a message. So such a connection rests: for a
-//! moment it wakes no task, and its bytes gather, to be read at once and sent on together. They
-//! gather on the client's side already: its kernel allows only so many packets on their way before
-//! they are acknowledged, which a read does; those that wait become one large packet.
+//! them, and a wake-up costs many times as much as a message. So its reads are coalesced: for a
+//! moment, a *hold*, it wakes no task, and its bytes gather, to be read at once and sent on
+//! together. They gather on the client's side already: its kernel allows only so many packets on
+//! their way before they are acknowledged, which a read does; those that wait become one large
+//! packet.
 //!
-//! Between two rests some turns are taken as they come. Some kernels (BBR) adapt the number of
+//! Between two holds some turns are taken as they come. Some kernels (BBR) adapt the number of
 //! packets on their way to the bytes acknowledged at once, and would soon send each small packet by
 //! itself again; these turns bring the number down.
 //!
-//! A client that waits for answers does not rest. That is one that gets about as many messages as
-//! it sends. And if messages come slower with rests than without, it waits for answers in some
+//! A client that waits for answers is not held. That is one that gets about as many messages as
+//! it sends. And if messages come slower with holds than without, it waits for answers in some
 //! other way: then the next try is twice as far off.
 //!
 //! Knows counts and moments. Knows no socket, no clock and no thread.
@@ -20,15 +21,15 @@ use std::time::Duration;
 
 use crate::base::moment::Moment;
 
-/// Length of a rest, in the milliseconds of tokio's timers.
-pub(crate) const REST: Duration = Duration::from_millis(1);
+/// Longest hold, in the milliseconds of tokio's timers.
+pub(crate) const HOLD_MAX: Duration = Duration::from_millis(1);
 
-/// A client that has not sent enough for another rest by then is not hurried any more.
-pub(crate) const CALM: Duration = Duration::from_millis(100);
+/// A client that has not sent enough for another hold by then is not hurried any more.
+pub(crate) const CALM_AFTER: Duration = Duration::from_millis(100);
 
-/// Bytes that end a rest early. A socket's buffer holds twice as many; a larger value would make
+/// Bytes that end a hold early. A socket's buffer holds twice as many; a larger value would make
 /// the kernel change it.
-pub(crate) const PLENTY: usize = 64 * 1024;
+pub(crate) const HOLD_LEN: usize = 64 * 1024;
 
 /// Turns that bring more messages are worth their wake-up.
 const FEW_MAX: u64 = 32;
@@ -39,18 +40,18 @@ const GAP_MAX: Duration = Duration::from_micros(50);
 /// Messages with larger gaps are not many. Request and reply in turns are slower.
 const INTERVAL_MAX: Duration = Duration::from_micros(12);
 
-/// Turns without rest between two rests: enough to make the client's kernel forget the effect of
-/// the rest.
+/// Turns without hold between two holds: enough to make the client's kernel forget the effect of
+/// the hold.
 const TURNS: u32 = 16;
 
-/// Messages may come so many times slower with rests. Rests that hold up a client slow it far
+/// Messages may come so many times slower with holds. Holds that hinder a client slow it far
 /// more.
 const SLOWER_MAX: u32 = 2;
 
 /// A client that gets one message for so many of its own, or more, may wait for each of them.
 const ANSWERED_MIN: u64 = 8;
 
-/// Hurried turns before rests are tried: to begin with, and at most.
+/// Hurried turns before holds are tried: to begin with, and at most.
 const PATIENCE_MIN: u16 = 16;
 const PATIENCE_MAX: u16 = 32 * 1024;
 
@@ -59,7 +60,7 @@ const PATIENCE_MAX: u16 = 32 * 1024;
 pub(crate) struct Pace {
     /// Hurried turns; each other turn takes one away.
     hurried: u16,
-    /// Hurried turns at which rests are tried.
+    /// Hurried turns at which holds are tried.
     patience: u16,
 }
 
@@ -70,8 +71,8 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Counts a turn with `messages`, `gap` after the one before. True if rests should be tried.
-    pub(crate) fn handle_turn(&mut self, gap: Duration, messages: u64) -> bool {
+    /// Counts a turn with `messages`, `gap` after the one before. True if holds should be tried.
+    pub(crate) fn count_turn(&mut self, gap: Duration, messages: u64) -> bool {
         if messages == 0 {
             return false;
         }
@@ -88,72 +89,72 @@ impl Pace {
         true
     }
 
-    /// Notes that rests have held up the client.
-    pub(crate) fn handle_harm(&mut self) {
+    /// Puts the next try off: holds have hindered the client.
+    pub(crate) fn delay_next_try(&mut self) {
         self.patience = self.patience.saturating_mul(2).min(PATIENCE_MAX);
     }
 
-    /// Notes that rests were worth it.
-    pub(crate) fn handle_gain(&mut self) {
+    /// Brings the next try near: holds were worth it.
+    pub(crate) fn reset_delay(&mut self) {
         self.patience = PATIENCE_MIN;
     }
 }
 
-/// The rests of one hurried connection, from one to the next.
+/// The holds of one hurried connection, from one to the next.
 #[derive(Debug)]
-pub(crate) struct Rests {
-    rests: bool,
-    /// Start of the last rest, or, without one so far, of the first of the turns.
+pub(crate) struct Coalescing {
+    holding: bool,
+    /// Start of the last hold, or, without one so far, of the first of the turns.
     start: Moment,
-    /// Turns since the last rest.
+    /// Turns since the last hold.
     turns: u32,
     /// Messages since `start`.
     messages: u64,
     /// Messages sent to the client by then.
     sent_before: u64,
-    /// Longest time per message that rests may take; unknown before the first one.
+    /// Longest time per message that holds may take; unknown before the first one.
     interval_max: Option<Duration>,
 }
 
 /// The result of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Advice {
     /// Nothing to change.
-    Go,
-    /// A rest is due; `proven` if those before were worth it.
-    Rest { proven: bool },
-    /// Rests hold up the client, or would, or it is not hurried any more.
-    Harm,
+    Read,
+    /// A hold is due; `proven` if those before were worth it.
+    Hold { proven: bool },
+    /// Holds hinder the client, or would, or it is not hurried any more.
+    Stop,
 }
 
-impl Rests {
-    /// No rest so far. `sent` messages have been sent to the client.
-    pub(crate) fn new(now: Moment, sent: u64) -> Rests {
-        let (rests, turns, messages) = (false, 0, 0);
-        Rests { rests, start: now, turns, messages, sent_before: sent, interval_max: None }
+impl Coalescing {
+    /// No hold so far. `sent` messages have been sent to the client.
+    pub(crate) fn new(now: Moment, sent: u64) -> Coalescing {
+        let (holding, turns, messages) = (false, 0, 0);
+        Coalescing { holding, start: now, turns, messages, sent_before: sent, interval_max: None }
     }
 
-    /// True if the connection rests, and has to be woken.
-    pub(crate) fn is_resting(&self) -> bool {
-        self.rests
+    /// True during a hold, which has to be ended.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.holding
     }
 
-    /// Ends the rest.
-    pub(crate) fn wake(&mut self) {
-        self.rests = false;
+    /// Ends the hold.
+    pub(crate) fn end_hold(&mut self) {
+        self.holding = false;
     }
 
     /// Counts a turn with `messages`. `sent` gives the number sent to the client.
-    pub(crate) fn handle_turn(
+    pub(crate) fn count_turn(
         &mut self,
         now: Moment,
         messages: u64,
         sent: impl FnOnce() -> u64,
-    ) -> Verdict {
+    ) -> Advice {
         self.messages += messages;
-        self.turns += u32::from(!self.rests && messages > 0);
+        self.turns += u32::from(!self.holding && messages > 0);
         if self.turns < TURNS {
-            return Verdict::Go;
+            return Advice::Read;
         }
         let interval = (now - self.start) / u32::try_from(self.messages).unwrap_or(u32::MAX);
         let proven = self.interval_max.is_some();
@@ -161,11 +162,11 @@ impl Rests {
         let interval_max = self.interval_max.unwrap_or(hurried * SLOWER_MAX);
         let sent = sent();
         if interval > interval_max || (sent - self.sent_before) * ANSWERED_MIN >= self.messages {
-            return Verdict::Harm;
+            return Advice::Stop;
         }
         let interval_max = Some(interval_max);
-        *self = Rests { rests: true, interval_max, ..Rests::new(now, sent) };
-        Verdict::Rest { proven }
+        *self = Coalescing { holding: true, interval_max, ..Coalescing::new(now, sent) };
+        Advice::Hold { proven }
     }
 }
 
@@ -177,33 +178,33 @@ mod tests {
         Duration::from_micros(micros)
     }
 
-    /// Turns until rests are tried, `most` at most.
+    /// Turns until holds are tried, `most` at most.
     fn turns_until_tried(pace: &mut Pace, gap: u64, messages: u64, most: u32) -> Option<u32> {
-        (1..=most).find(|_| pace.handle_turn(micros(gap), messages))
+        (1..=most).find(|_| pace.count_turn(micros(gap), messages))
     }
 
     /// A connection with a clock.
     struct Client {
-        rests: Rests,
+        coalescing: Coalescing,
         now: Moment,
         sent: u64,
     }
 
     impl Client {
         fn new() -> Client {
-            Client { rests: Rests::new(Moment::START, 0), now: Moment::START, sent: 0 }
+            Client { coalescing: Coalescing::new(Moment::START, 0), now: Moment::START, sent: 0 }
         }
 
-        fn turn(&mut self, gap: u64, messages: u64) -> Verdict {
+        fn turn(&mut self, gap: u64, messages: u64) -> Advice {
             self.now = self.now + micros(gap);
-            self.rests.handle_turn(self.now, messages, || self.sent)
+            self.coalescing.count_turn(self.now, messages, || self.sent)
         }
 
         /// Turns until the first with a result.
-        fn turns(&mut self, gap: u64, messages: u64) -> (u32, Verdict) {
+        fn turns(&mut self, gap: u64, messages: u64) -> (u32, Advice) {
             (1..)
                 .map(|turn| (turn, self.turn(gap, messages)))
-                .find(|&(_, v)| v != Verdict::Go)
+                .find(|&(_, v)| v != Advice::Read)
                 .unwrap()
         }
     }
@@ -215,7 +216,7 @@ mod tests {
         assert_eq!(turns_until_tried(&mut Pace::default(), 12, 1, 100), min);
         let mut pace = Pace::default();
         let tried =
-            (0..100).any(|turn| pace.handle_turn(micros(if turn % 3 == 0 { 60 } else { 5 }), 2));
+            (0..100).any(|turn| pace.count_turn(micros(if turn % 3 == 0 { 60 } else { 5 }), 2));
         assert!(tried, "some are not");
     }
 
@@ -230,48 +231,44 @@ mod tests {
     }
 
     #[test]
-    fn rests_go_on_while_they_bring_as_much() {
+    fn holds_go_on_while_they_bring_as_much() {
         let mut client = Client::new();
-        assert_eq!(client.turns(20, 4), (TURNS, Verdict::Rest { proven: false }));
+        assert_eq!(client.turns(20, 4), (TURNS, Advice::Hold { proven: false }));
         for _ in 0..100 {
-            assert!(client.rests.is_resting());
-            assert_eq!(client.turn(500, 100), Verdict::Go, "plenty came");
-            assert_eq!(client.turn(500, 0), Verdict::Go);
-            client.rests.wake();
-            assert_eq!(client.turns(20, 4), (TURNS, Verdict::Rest { proven: true }));
+            assert!(client.coalescing.is_holding());
+            assert_eq!(client.turn(500, 100), Advice::Read, "plenty came");
+            assert_eq!(client.turn(500, 0), Advice::Read);
+            client.coalescing.end_hold();
+            assert_eq!(client.turns(20, 4), (TURNS, Advice::Hold { proven: true }));
         }
     }
 
     #[test]
-    fn rests_end_where_they_hold_up_the_client() {
+    fn holds_end_where_they_hinder_the_client() {
         let mut client = Client::new();
-        assert_eq!(client.turns(10, 10), (TURNS, Verdict::Rest { proven: false }));
-        client.rests.wake();
-        assert_eq!(client.turn(1000, 100), Verdict::Go, "100 outstanding requests, all answered");
-        assert_eq!(client.turns(10, 10), (TURNS - 1, Verdict::Harm));
+        assert_eq!(client.turns(10, 10), (TURNS, Advice::Hold { proven: false }));
+        client.coalescing.end_hold();
+        assert_eq!(client.turn(1000, 100), Advice::Read, "100 outstanding requests, all answered");
+        assert_eq!(client.turns(10, 10), (TURNS - 1, Advice::Stop));
     }
 
     #[test]
-    fn who_has_become_slow_does_not_rest() {
-        assert_eq!(Client::new().turns(5000, 4), (TURNS, Verdict::Harm), "before the first rest");
+    fn who_has_become_slow_is_not_held() {
+        assert_eq!(Client::new().turns(5000, 4), (TURNS, Advice::Stop), "before the first hold");
         let mut client = Client::new();
-        assert_eq!(client.turns(20, 4), (TURNS, Verdict::Rest { proven: false }));
-        client.rests.wake();
-        assert_eq!(client.turns(5000, 4), (TURNS, Verdict::Harm), "after it");
+        assert_eq!(client.turns(20, 4), (TURNS, Advice::Hold { proven: false }));
+        client.coalescing.end_hold();
+        assert_eq!(client.turns(5000, 4), (TURNS, Advice::Stop), "after it");
     }
 
     #[test]
-    fn who_is_answered_does_not_rest() {
+    fn who_is_answered_is_not_held() {
         let mut client = Client::new();
         client.sent = 3 * u64::from(TURNS);
-        assert_eq!(client.turns(10, 10), (TURNS, Verdict::Harm));
+        assert_eq!(client.turns(10, 10), (TURNS, Advice::Stop));
         let mut client = Client::new();
         client.sent = u64::from(TURNS);
-        assert_eq!(
-            client.turns(10, 10),
-            (TURNS, Verdict::Rest { proven: false }),
-            "a few are none"
-        );
+        assert_eq!(client.turns(10, 10), (TURNS, Advice::Hold { proven: false }), "a few are none");
     }
 
     #[test]
@@ -280,9 +277,9 @@ mod tests {
         for tries in 0..20 {
             let patience = (u32::from(PATIENCE_MIN) << tries).min(u32::from(PATIENCE_MAX));
             assert_eq!(turns_until_tried(&mut pace, 10, 10, u32::MAX), Some(patience));
-            pace.handle_harm();
+            pace.delay_next_try();
         }
-        pace.handle_gain();
+        pace.reset_delay();
         assert_eq!(turns_until_tried(&mut pace, 10, 10, 100), Some(u32::from(PATIENCE_MIN)));
     }
 }

@@ -129,7 +129,7 @@ fn check_alike<G: Checked>(parser: &Parser<G>, plain: &G::Plain<'_>, piece: &[u8
     let padded = [piece, &[b'.'; WORD_LEN]].concat();
     let find = |mut input: &[u8]| {
         let before = input.len();
-        let tail = Followers::new(Some(parser.rest(&mut input, len)), plain).next();
+        let tail = Followers::new(Some(parser.take_plain(&mut input, len)), plain).next();
         tail.map(|tail| (tail.text.to_vec(), tail.len, before - len - input.len()))
     };
     let start = |plain: &G::Plain<'_>, text: &[u8]| {

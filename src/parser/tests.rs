@@ -108,7 +108,7 @@ fn messages_alike_stand_in_a_row() {
         let input = format!("PUB a 2\r\nhi\r\n{behind}");
         let mut rest = input.as_bytes();
         let (first, first_len) = parser.next_plain(rest).unwrap();
-        let tail = Followers::new(Some(parser.rest(&mut rest, first_len)), &first).next();
+        let tail = Followers::new(Some(parser.take_plain(&mut rest, first_len)), &first).next();
         assert_eq!(tail.map(|_| behind.len() - rest.len()), len, "{behind:?}");
         assert_eq!(rest.len(), behind.len() - len.unwrap_or(0), "{behind:?}");
     }
@@ -118,7 +118,7 @@ fn messages_alike_stand_in_a_row() {
         let (first, len) = parser.next_plain(input.as_bytes()).unwrap();
         let mut rest = input.as_bytes();
         assert_eq!(
-            Followers::new(Some(parser.rest(&mut rest, len)), &first).next(),
+            Followers::new(Some(parser.take_plain(&mut rest, len)), &first).next(),
             None,
             "{with_more:?}"
         );

@@ -400,7 +400,7 @@ fn random_list(random: &mut fastrand::Rng, max: usize) -> Vec<String> {
 fn names(list: &[String], subject: &str, queue: Option<&str>) -> bool {
     list.iter().any(|entry| {
         let (pattern, of) = entry.split_once(' ').map_or((&**entry, None), |(p, q)| (p, Some(q)));
-        subject::rest_matches(Some(pattern.as_bytes()), Some(subject.as_bytes()))
+        subject::matches_from(Some(pattern.as_bytes()), Some(subject.as_bytes()))
             && (of.is_none() || of == queue)
     })
 }

@@ -25,7 +25,7 @@ use std::ops::ControlFlow;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use crate::base::subject::{has_empty_token, rest_matches, split_first};
+use crate::base::subject::{has_empty_token, matches_from, split_first};
 use crate::base::table::Table;
 use crate::sublist::Entry;
 
@@ -56,10 +56,10 @@ struct Branch {
     parent: u32,
     /// The pattern that ends here.
     here: Child,
-    /// The pattern that ends in `>` next.
-    rest: Child,
-    /// The child by the token `*`.
-    star: Child,
+    /// The pattern that ends in `>` next, the full wildcard.
+    fwc: Child,
+    /// The child by the token `*`, the partial wildcard.
+    pwc: Child,
     /// The number of children by literal tokens.
     literals: u32,
     /// All literal children xored: this is the only child if there is one, without a list of them.
@@ -136,8 +136,8 @@ type Pending<'a> = (u32, Option<&'a [u8]>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Edge<'a> {
     Here,
-    Rest,
-    Star,
+    Fwc,
+    Pwc,
     Literal(&'a [u8]),
 }
 
@@ -147,8 +147,8 @@ impl<'a> Edge<'a> {
         let Some(rest) = pattern.get(offset..) else { return (Self::Here, offset) };
         let (token, _) = split_first(rest);
         let edge = match token {
-            b">" => Self::Rest,
-            b"*" => Self::Star,
+            b">" => Self::Fwc,
+            b"*" => Self::Pwc,
             _ => Self::Literal(token),
         };
         (edge, offset + token.len() + 1)
@@ -262,7 +262,7 @@ impl<E: Entry> Trie<E> {
                 }
                 continue;
             };
-            if let ChildKind::Leaf(leaf) = branch.rest.kind() {
+            if let ChildKind::Leaf(leaf) = branch.fwc.kind() {
                 visit(&self.leaves[leaf].head)?;
             }
             let (token, rest) = split_first(rest);
@@ -270,14 +270,14 @@ impl<E: Entry> Trie<E> {
                 0 => Child::NONE,
                 _ => self.child(at, Edge::Literal(token)),
             };
-            for (child, len) in [(literal, token.len()), (branch.star, 1)] {
+            for (child, len) in [(literal, token.len()), (branch.pwc, 1)] {
                 match child.kind() {
                     ChildKind::None => {}
                     ChildKind::Branch(child) => pending.push((child, rest)),
                     ChildKind::Leaf(leaf) => {
                         let Leaf { head, offset, .. } = &self.leaves[leaf];
                         let wanted = head.subject().get(*offset as usize + len + 1..);
-                        if rest_matches(wanted, rest) {
+                        if matches_from(wanted, rest) {
                             visit(head)?;
                         }
                     }
@@ -370,8 +370,8 @@ impl<E: Entry> Trie<E> {
         let branch = &self.branches[at as usize];
         match edge {
             Edge::Here => branch.here,
-            Edge::Rest => branch.rest,
-            Edge::Star => branch.star,
+            Edge::Fwc => branch.fwc,
+            Edge::Pwc => branch.pwc,
             Edge::Literal(token) => {
                 let is_it = |child: &Child| self.hangs_by(*child) == (at, token);
                 let hash = hash(&self.random, at, token);
@@ -385,8 +385,8 @@ impl<E: Entry> Trie<E> {
         let branch = &mut self.branches[at as usize];
         match edge {
             Edge::Here => branch.here = child,
-            Edge::Rest => branch.rest = child,
-            Edge::Star => branch.star = child,
+            Edge::Fwc => branch.fwc = child,
+            Edge::Pwc => branch.pwc = child,
             Edge::Literal(token) => {
                 branch.literals += 1;
                 branch.literals_xor ^= child.0;
@@ -404,8 +404,8 @@ impl<E: Entry> Trie<E> {
         let branch = &mut self.branches[at as usize];
         match edge {
             Edge::Here => branch.here = to,
-            Edge::Rest => branch.rest = to,
-            Edge::Star => branch.star = to,
+            Edge::Fwc => branch.fwc = to,
+            Edge::Pwc => branch.pwc = to,
             Edge::Literal(token) => {
                 branch.literals_xor ^= from.0 ^ to.0;
                 let hash = hash(&self.random, at, token);
@@ -424,8 +424,8 @@ impl<E: Entry> Trie<E> {
         let branch = &mut branches[*parent as usize];
         match Edge::at(head.subject(), *offset as usize).0 {
             Edge::Here => branch.here = Child::NONE,
-            Edge::Rest => branch.rest = Child::NONE,
-            Edge::Star => branch.star = Child::NONE,
+            Edge::Fwc => branch.fwc = Child::NONE,
+            Edge::Pwc => branch.pwc = Child::NONE,
             Edge::Literal(token) => {
                 branch.literals -= 1;
                 branch.literals_xor ^= child.0;
@@ -463,8 +463,8 @@ impl Branch {
             token: Token::new(token),
             parent,
             here: Child::NONE,
-            rest: Child::NONE,
-            star: Child::NONE,
+            fwc: Child::NONE,
+            pwc: Child::NONE,
             literals: 0,
             literals_xor: 0,
         }
@@ -473,7 +473,7 @@ impl Branch {
     /// The child of a branch that has one only.
     fn only_child(&self) -> Child {
         let literal = if self.literals == 1 { Child(self.literals_xor) } else { Child::NONE };
-        let mut children = [self.here, self.rest, self.star, literal]
+        let mut children = [self.here, self.fwc, self.pwc, literal]
             .into_iter()
             .filter(|&child| child != Child::NONE);
         match (self.literals, children.next(), children.next()) {

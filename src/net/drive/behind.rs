@@ -11,14 +11,14 @@ use crate::conn::Conn;
 use crate::deliver::{Ongoing, Unwritten};
 use crate::net::checks::Ticket;
 use crate::net::compressed::Compressed;
+use crate::net::drive::coalescing::CoalescedReads;
 use crate::net::drive::handshake::Handshake;
-use crate::net::drive::resting::Resting;
 use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::lane::LaneEntry;
 use crate::net::layer::Inflow;
 
 /// State of a task that is behind, with handling or with writing, or whose connection has layers or
-/// rests.
+/// coalesced reads.
 #[derive(Default)]
 pub(super) struct Behind {
     /// Input read and not handled yet, because that would take too long, a receiver is far behind,
@@ -41,7 +41,7 @@ pub(super) struct Behind {
     pub(super) layers: Vec<LayerInput>,
     /// The writing half of the layer that compresses, which may get another level.
     pub(super) compressed: Option<Arc<Compressed>>,
-    pub(super) resting: Option<Box<Resting>>,
+    pub(super) coalescing: Option<Box<CoalescedReads>>,
     /// Ends the closing of a connection whose other side does not read.
     pub(super) linger: Option<Pin<Box<Sleep>>>,
 }
@@ -90,7 +90,7 @@ impl Behind {
     /// True if all of it is empty.
     pub(super) fn is_over(&self) -> bool {
         let Behind { backlog, ongoing, unwritten, lane, .. } = self;
-        let Behind { stalled, check, write, handshake, layers, resting, linger, .. } = self;
+        let Behind { stalled, check, write, handshake, layers, coalescing, linger, .. } = self;
         backlog.is_empty()
             && ongoing.is_none()
             && unwritten.is_empty()
@@ -100,7 +100,7 @@ impl Behind {
             && write.is_none()
             && handshake.is_none()
             && layers.is_empty()
-            && resting.is_none()
+            && coalescing.is_none()
             && linger.is_none()
     }
 

@@ -100,22 +100,22 @@ async fn what_is_handed_over_is_written_before_the_socket_is_waited_for() {
     assert_eq!(wire.taken.load(Ordering::SeqCst) - before, 5 + 20 * 4);
 }
 
-/// Nothing but its alarm wakes a resting connection for a few bytes.
+/// Nothing but its alarm wakes a connection that is held for a few bytes.
 #[tokio::test]
-async fn a_resting_connection_is_read_when_its_rest_is_over() {
+async fn a_connection_is_read_when_its_hold_is_over() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let stream = Arc::new(Stream::Tcp(listener.accept().await.unwrap().0));
     let mut drive = new_drive(Arc::clone(&stream), stream);
     let mut cx = Context::from_waker(Waker::noop());
-    let mut resting = Resting::new(&mut cx, Moment::START, 0);
+    let mut reads = CoalescedReads::new(&mut cx, Moment::START, 0);
     let mut turn = || {
         let parts = (&*drive.stream, &mut drive.pace);
-        resting.handle_turn(&mut cx, parts, (Moment::START, 1), || 0);
-        resting.is_resting()
+        reads.handle_reads(&mut cx, parts, (Moment::START, 1), || 0);
+        reads.is_holding()
     };
     while !turn() {}
-    drive.behind().resting = Some(Box::new(resting));
+    drive.behind().coalescing = Some(Box::new(reads));
     let task = tokio::spawn(drive);
 
     let mut line = String::new();

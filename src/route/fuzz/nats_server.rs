@@ -28,7 +28,7 @@ use crate::config::route_url::RouteUrl;
 use crate::conn::Conn;
 use crate::deliver::Delivery;
 use crate::machine::Machine;
-use crate::parser::{Refused, Rest, RouteOp, RouteRules, RoutedMsg};
+use crate::parser::{Refused, Remaining, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::route::Role;
@@ -423,7 +423,7 @@ impl Machine for NatsRoute {
     fn handle_msg<'a>(
         &mut self,
         _msg: &RoutedMsg<'a>,
-        _rest: Option<Rest<'_, 'a, RouteRules>>,
+        _remaining: Option<Remaining<'_, 'a, RouteRules>>,
         _delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
         Ok(())
