@@ -48,7 +48,7 @@ pub trait Machine: Unpin + Send + 'static {
     /// The grammar of its parser.
     type Rules: Grammar<Extra: Send> + Unpin + Send;
 
-    /// True if it pauses when a receiver is far behind.
+    /// True if it pauses when a receiver is lagging.
     const STALLS: bool;
 
     /// Time for a closing connection to write its pending bytes, and for the other side to end.

@@ -171,8 +171,8 @@ fn figures(server: &Server, cpu_ns: u64, count: usize, told: &str) -> io::Result
 
 /// The number behind the last of a label, which is written in one of two ways.
 fn number_after(told: &str, label: &str, other: &str) -> io::Result<f64> {
-    let behind = told.rsplit_once(label).or_else(|| told.rsplit_once(other));
-    let digits = behind.map(|(_, text)| {
+    let after = told.rsplit_once(label).or_else(|| told.rsplit_once(other));
+    let digits = after.map(|(_, text)| {
         let text = text.trim_start();
         let end = text.find(|c: char| !matches!(c, '0'..='9' | ',' | '.')).unwrap_or(text.len());
         text[..end].replace(',', "")

@@ -11,7 +11,7 @@ use crate::conn::Slot;
 use crate::conn::outbound::Policy;
 use crate::conn::taken::Taken;
 
-const POLICY: Policy = Policy { pending_bytes_max: 1 << 30, drop_when_far_behind: false };
+const POLICY: Policy = Policy { pending_bytes_max: 1 << 30, drop_when_lagging: false };
 const THREADS: u64 = 3;
 const STEPS: usize = 4000;
 

@@ -189,8 +189,8 @@ impl<'a> HostPort<'a> {
     /// Either part may be empty. None if it is neither.
     pub fn split(text: &'a str) -> Option<(&'a str, Option<&'a str>)> {
         if let Some(rest) = text.strip_prefix('[') {
-            let (host, behind) = rest.split_once(']')?;
-            let port = if behind.is_empty() { None } else { Some(behind.strip_prefix(':')?) };
+            let (host, after) = rest.split_once(']')?;
+            let port = if after.is_empty() { None } else { Some(after.strip_prefix(':')?) };
             return Some((host, port));
         }
         match text.rsplit_once(':') {

@@ -101,8 +101,8 @@ impl Packed {
     pub(super) fn about(&self) -> About {
         let mut rest = &self.0.slice;
         let [name, lang, version, user] = self.0.header.header.map(|len| {
-            let (text, behind) = rest.split_at(len as usize);
-            rest = behind;
+            let (text, after) = rest.split_at(len as usize);
+            rest = after;
             text_of(text)
         });
         let (account, rest) = split(rest).unwrap_or_default();

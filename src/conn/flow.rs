@@ -102,8 +102,10 @@ impl Flow {
         !self.flushing && !self.blocked
     }
 
-    pub(super) fn is_far_behind(&self, policy: &Policy) -> bool {
-        self.closed.is_none() && self.blocked && self.outbound.pending_bytes() > policy.far_behind()
+    pub(super) fn is_lagging(&self, policy: &Policy) -> bool {
+        self.closed.is_none()
+            && self.blocked
+            && self.outbound.pending_bytes() > policy.stall_pending()
     }
 }
 
@@ -121,7 +123,7 @@ pub enum Sent {
     Done,
     /// Waiting for the sender to [`send`](crate::conn::Conn::send) again.
     Appended,
-    /// Waiting, and the connection is far behind: publishers should pause.
+    /// Waiting, and the connection is lagging: publishers should pause.
     Stall,
     /// Dropped by the policy.
     Dropped,

@@ -247,7 +247,7 @@ impl Conn {
             let before = flow.written();
             let (again, result) = self.write_batch(flow);
             flow = again;
-            let caught_up = flow.outbound.pending_bytes() <= policy.far_behind();
+            let caught_up = flow.outbound.pending_bytes() <= policy.stall_pending();
             let moved = flow.written() > before;
             if let Some(lag) = &mut flow.lag {
                 if moved {
@@ -278,12 +278,12 @@ impl Conn {
         }
     }
 
-    /// True if `publisher` should pause: the connection is far behind but worth waiting for;
+    /// True if `publisher` should pause: the connection is lagging but worth waiting for;
     /// `publisher` is woken when less is pending. A connection whose socket has taken nothing for
     /// `STALL_PATIENCE` makes no publisher wait.
     pub fn stall(&self, publisher: &Waker, policy: &Policy, now: Moment) -> bool {
         let mut flow = self.flow.lock();
-        if !flow.is_far_behind(policy) {
+        if !flow.is_lagging(policy) {
             return false;
         }
         let lag = flow.lag.get_or_insert_default();
@@ -301,14 +301,14 @@ impl Conn {
     }
 
     /// True if it waits for its socket, and so much is pending that publishers should pause.
-    pub fn is_far_behind(&self, policy: &Policy) -> bool {
-        self.flow.lock().is_far_behind(policy)
+    pub fn is_lagging(&self, policy: &Policy) -> bool {
+        self.flow.lock().is_lagging(policy)
     }
 
-    /// True if it is far behind, but its socket takes bytes now and then.
+    /// True if it is lagging, but its socket takes bytes now and then.
     pub fn is_catching_up(&self, policy: &Policy, now: Moment) -> bool {
         let flow = self.flow.lock();
-        flow.is_far_behind(policy) && flow.lag.as_ref().is_none_or(|lag| !lag.is_stuck(now))
+        flow.is_lagging(policy) && flow.lag.as_ref().is_none_or(|lag| !lag.is_stuck(now))
     }
 
     /// Ends the connection, for the first reason given, and wakes its owner. Pending bytes are

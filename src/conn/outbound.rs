@@ -37,8 +37,8 @@ const BATCH_CHUNKS_MAX: usize = 16;
 pub struct Policy {
     /// Bytes that may wait; with more, the receiver is a slow consumer.
     pub pending_bytes_max: usize,
-    /// Frames for a receiver far behind are dropped instead of stalling publishers.
-    pub drop_when_far_behind: bool,
+    /// Frames for a lagging receiver are dropped instead of stalling publishers.
+    pub drop_when_lagging: bool,
 }
 
 /// The verdict of a [`Policy`].
@@ -55,8 +55,8 @@ pub enum Admission {
 }
 
 impl Policy {
-    /// The number of waiting bytes that makes a receiver far behind.
-    pub fn far_behind(&self) -> usize {
+    /// Pending bytes beyond which a receiver lags, and stalls its publishers.
+    pub fn stall_pending(&self) -> usize {
         self.pending_bytes_max / 100 * STALL_PENDING_PERCENT
     }
 
@@ -78,8 +78,8 @@ impl Policy {
             let fits = pending_bytes + len <= pending_max;
             return if fits { Admission::Append } else { Admission::Drop };
         }
-        if pending_bytes > self.far_behind() {
-            if self.drop_when_far_behind {
+        if pending_bytes > self.stall_pending() {
+            if self.drop_when_lagging {
                 return Admission::Drop;
             }
             if pending_bytes + len <= pending_max {
@@ -207,7 +207,7 @@ impl Outbound {
     /// Puts counted frames, of which some bytes are `written`, in front of the queue, none of which
     /// is written yet.
     pub fn prepend(&mut self, frames: Frames<'_>, written: usize) {
-        let behind = self.chunks.take();
+        let after = self.chunks.take();
         match frames.shared {
             None => self.append(&frames[written..]),
             Some(shared) => {
@@ -215,9 +215,9 @@ impl Outbound {
                 self.chunks = Some(Box::new(Chunks { list, written }));
             }
         }
-        if let Some(behind) = behind {
-            debug_assert_eq!(behind.written, 0, "nobody writes what stands behind these frames");
-            self.list().extend(behind.list);
+        if let Some(after) = after {
+            debug_assert_eq!(after.written, 0, "nobody writes what stands after these frames");
+            self.list().extend(after.list);
         }
     }
 
@@ -330,12 +330,12 @@ mod tests {
 
     #[test]
     fn policy_stalls_drops_and_closes() {
-        let policy = Policy { pending_bytes_max: 1000, drop_when_far_behind: false };
+        let policy = Policy { pending_bytes_max: 1000, drop_when_lagging: false };
         assert_eq!(policy.admission(Kind::Client, 0, 1000), Admission::Append);
         assert_eq!(policy.admission(Kind::Client, 0, 1001), Admission::Overflow);
         assert_eq!(policy.admission(Kind::Client, 751, 10), Admission::AppendAndStall);
         assert_eq!(policy.admission(Kind::Client, 751, 250), Admission::Overflow);
-        let policy = Policy { drop_when_far_behind: true, ..policy };
+        let policy = Policy { drop_when_lagging: true, ..policy };
         assert_eq!(policy.admission(Kind::Client, 751, 250), Admission::Drop);
         assert_eq!(policy.admission(Kind::Client, 700, 350), Admission::Overflow);
         let max = REQUESTS_PENDING_MAX;

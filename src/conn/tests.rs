@@ -18,7 +18,7 @@ use crate::conn::outbound::{Frames, Policy, SHARED_LEN_MIN};
 /// Time that a test waits for an event that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const POLICY: Policy = Policy { pending_bytes_max: 1 << 20, drop_when_far_behind: false };
+const POLICY: Policy = Policy { pending_bytes_max: 1 << 20, drop_when_lagging: false };
 
 /// A socket of the test: the bytes that it took, and the number that it takes next.
 struct TestWire {
@@ -234,7 +234,7 @@ fn who_lets_too_much_wait_is_closed() {
 
 #[test]
 fn messages_are_dropped_where_publishers_are_not_stalled_but_answers_are_not() {
-    let policy = Policy { pending_bytes_max: 1000, drop_when_far_behind: true };
+    let policy = Policy { pending_bytes_max: 1000, drop_when_lagging: true };
     let (conn, _) = conn_on(&TestWire::new(0));
     assert_eq!(conn.send(&[b'x'; 800], 1, 800, &policy), Sent::Done);
     assert_eq!(conn.send(b"MSG", 1, 3, &policy), Sent::Dropped);
@@ -283,11 +283,11 @@ fn a_publisher_that_stalls_again_is_noted_once() {
     assert_eq!(conn.received().stalls, 100);
     wire.set_room(100);
     conn.flush(&policy, Moment::START);
-    assert_eq!(publisher.take(), 0, "still far behind");
+    assert_eq!(publisher.take(), 0, "still lagging");
     wire.set_room(100);
     conn.flush(&policy, Moment::START);
     assert_eq!(publisher.take(), 1);
-    assert!(!stall(), "no longer far behind");
+    assert!(!stall(), "no longer lagging");
 }
 
 /// Regression: each of any number of publishers searched all the others again and again.

@@ -205,7 +205,7 @@ impl<'a> Offer<'a> {
         }
     }
 
-    /// Commits in the middle of a message, and ends the turn if a receiver is far behind.
+    /// Commits in the middle of a message, and ends the turn if a receiver is lagging.
     #[cold]
     #[inline(never)]
     fn commit(&mut self) {

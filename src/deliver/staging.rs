@@ -41,7 +41,7 @@ use crate::parser::Tail;
 /// Bytes held after which a worker commits before the end of its read.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// It also commits at a quarter of `max_pending`: a receiver that is not far behind can always take
+/// It also commits at a quarter of `max_pending`: a receiver that does not lag can always take
 /// that much, so stalls come before an overflow.
 const HELD_SHARE: usize = 4;
 
@@ -94,7 +94,7 @@ pub struct Unwritten {
     len: usize,
 }
 
-/// A connection that is far behind, for which its publisher pauses.
+/// A connection that is lagging, for which its publisher pauses.
 pub type Stalled = Arc<Conn>;
 
 /// Frames by receiver.
@@ -227,12 +227,12 @@ impl Staging {
         self.held_bytes >= self.held_bytes_max
     }
 
-    /// True if a connection was found far behind.
+    /// True if a connection was found lagging.
     pub fn has_stalled(&self) -> bool {
         self.stalled.is_some()
     }
 
-    /// A connection that was found far behind since the last call.
+    /// A connection that was found lagging since the last call.
     pub fn take_stalled(&mut self) -> Option<Stalled> {
         self.stalled.take()
     }
@@ -259,7 +259,7 @@ impl Staging {
         let stage = &mut self.stages[at];
         let start = stage.frames.len();
         write(&mut stage.frames);
-        if self.policy.drop_when_far_behind {
+        if self.policy.drop_when_lagging {
             let end = stage.frames.len();
             match stage.protos.last_mut() {
                 Some(last) if last.end == start => last.end = end,

@@ -8,9 +8,9 @@
 //!
 //! nats: server/client.go `readLoop`, `writeLoop`, `flushClients`
 
-mod behind;
 mod closing;
 mod coalescing;
+mod extras;
 mod handshake;
 mod layers;
 mod shared;
@@ -33,8 +33,8 @@ use crate::conn::{Conn, Flushed};
 use crate::deliver::{Budget, Delivery, Resumed};
 use crate::machine::session::{Session, Step};
 use crate::machine::{Layer, Machine};
-use crate::net::drive::behind::Behind;
 use crate::net::drive::coalescing::CoalescedReads;
+use crate::net::drive::extras::Extras;
 use crate::net::drive::handshake::Handshake;
 use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::pace::Pace;
@@ -70,7 +70,7 @@ pub(crate) struct Drive<M: Machine> {
     pace: Pace,
     /// `None` most of the time: input is handled at once, nothing waits to be written, there are no
     /// layers, and no reads are coalesced.
-    behind: Option<Box<Behind>>,
+    extras: Option<Box<Extras>>,
 }
 
 // Tokio adds 104 bytes and rounds up to 128: one byte more here is 128 more for each connection.
@@ -85,7 +85,7 @@ enum Phase {
     /// It is going to be encrypted: nothing of NATS is read.
     Handshake,
     Open,
-    /// Publishing pauses because a receiver is far behind.
+    /// Publishing pauses because a receiver is lagging.
     Stalled,
     /// No input is handled any more; the task waits for its turn to end.
     Leaving,
@@ -125,14 +125,14 @@ impl<M: Machine> Drive<M> {
             phase: Phase::Start { surplus },
             armed: Moment::NEVER,
             pace: Pace::default(),
-            behind: None,
+            extras: None,
         }
     }
 
     /// The same on a port with TLS, which the other side has to begin.
     pub(crate) fn encrypted(mut self, port: Option<Arc<TlsPort>>) -> Drive<M> {
         if let Some(port) = port {
-            self.behind().handshake = Some(Handshake::new(port));
+            self.extras().handshake = Some(Handshake::new(port));
         }
         self
     }
@@ -141,8 +141,8 @@ impl<M: Machine> Drive<M> {
         self.session.machine.conn()
     }
 
-    fn behind(&mut self) -> &mut Behind {
-        self.behind.get_or_insert_default()
+    fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
     }
 
     fn poll_with(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
@@ -164,7 +164,7 @@ impl<M: Machine> Drive<M> {
             return match self.conn().closed() {
                 Some(reason) => self.poll_close(cx, reason, worker),
                 None => {
-                    self.arm_at(self.behind.as_ref().map_or(Moment::NEVER, |b| b.due()));
+                    self.arm_at(self.extras.as_ref().map_or(Moment::NEVER, |b| b.due()));
                     Poll::Pending
                 }
             };
@@ -174,7 +174,7 @@ impl<M: Machine> Drive<M> {
             || self.is_paused(&worker.delivery)
             || self.session.machine.is_waiting()
         {
-            if self.behind.is_some() && self.write_on(&mut worker.delivery) == Handled::Part {
+            if self.extras.is_some() && self.write_on(&mut worker.delivery) == Handled::Part {
                 come_again(cx);
             }
         } else if !self.conn().is_closed()
@@ -193,13 +193,13 @@ impl<M: Machine> Drive<M> {
 
     /// Ready when the task may have a turn: a long one if it goes on with earlier work.
     fn poll_lane(&mut self, cx: &mut Context<'_>) -> Poll<Budget> {
-        let Some(behind) = &mut self.behind else { return Poll::Ready(FIRST_TURN) };
-        let begun = behind.has_begun();
-        behind.lane.take_if(|entry| entry.is_over());
+        let Some(extras) = &mut self.extras else { return Poll::Ready(FIRST_TURN) };
+        let begun = extras.has_begun();
+        extras.lane.take_if(|entry| entry.is_over());
         if begun {
-            behind.lane.get_or_insert_default();
+            extras.lane.get_or_insert_default();
         }
-        let Some(entry) = &mut behind.lane else { return Poll::Ready(FIRST_TURN) };
+        let Some(entry) = &mut extras.lane else { return Poll::Ready(FIRST_TURN) };
         if !begun {
             entry.leave();
         }
@@ -230,15 +230,15 @@ impl<M: Machine> Drive<M> {
         let unwritten = self.has_unwritten();
         let held_up = paused || handled == Handled::UpToAnswer;
         if unwritten || handled == Handled::Part && !held_up {
-            self.behind().lane.get_or_insert_default();
+            self.extras().lane.get_or_insert_default();
             come_again(cx);
         }
-        let Some(behind) = &mut self.behind else { return };
+        let Some(extras) = &mut self.extras else { return };
         if held_up {
-            behind.lane = None;
+            extras.lane = None;
         } else if handled != Handled::Part
             && !unwritten
-            && let Some(entry) = &mut behind.lane
+            && let Some(entry) = &mut extras.lane
         {
             entry.end();
             come_again(cx);
@@ -247,8 +247,8 @@ impl<M: Machine> Drive<M> {
 
     /// Ends a hold whose time is over.
     fn end_hold(&mut self, cx: &mut Context<'_>) {
-        if let Some(behind) = &mut self.behind {
-            behind.coalescing.take_if(|reads| reads.poll_alarm(cx, &self.stream));
+        if let Some(extras) = &mut self.extras {
+            extras.coalescing.take_if(|reads| reads.poll_alarm(cx, &self.stream));
         }
     }
 
@@ -257,15 +257,15 @@ impl<M: Machine> Drive<M> {
     #[inline]
     fn coalesce(&mut self, cx: &mut Context<'_>, now: Moment, gap: Duration, messages: u64) {
         let sent = || self.session.machine.conn().traffic().out_msgs;
-        if let Some(behind) = &mut self.behind
-            && behind.coalescing.is_some()
+        if let Some(extras) = &mut self.extras
+            && extras.coalescing.is_some()
         {
-            behind.coalescing.take_if(|reads| {
+            extras.coalescing.take_if(|reads| {
                 reads.handle_reads(cx, (&self.stream, &mut self.pace), (now, messages), sent)
             });
         } else if self.pace.count_turn(gap, messages) {
             let reads = CoalescedReads::new(cx, now, sent());
-            self.behind().coalescing = Some(Box::new(reads));
+            self.extras().coalescing = Some(Box::new(reads));
         }
     }
 
@@ -276,7 +276,7 @@ impl<M: Machine> Drive<M> {
         scratch: &mut [u8],
         delivery: &mut Delivery,
     ) -> Handled {
-        if self.behind.is_some() {
+        if self.extras.is_some() {
             let handled = self.go_on(delivery);
             if handled != Handled::All {
                 return handled;
@@ -324,7 +324,7 @@ impl<M: Machine> Drive<M> {
         read: &mut [u8],
         delivery: &mut Delivery,
     ) -> Handled {
-        if self.behind.is_some() && self.is_layered() {
+        if self.extras.is_some() && self.is_layered() {
             let handled = self.handle_from(0, read, delivery);
             return match self.handle_kept(handled, delivery) {
                 Handled::All if self.poll_layers(cx).is_pending() => Handled::UpToAnswer,
@@ -347,7 +347,7 @@ impl<M: Machine> Drive<M> {
 
     /// Writes frames that this task has appended for other connections.
     fn write_on(&mut self, delivery: &mut Delivery) -> Handled {
-        let unwritten = &mut self.behind().unwritten;
+        let unwritten = &mut self.extras().unwritten;
         while let Some(receiver) = unwritten.pop() {
             delivery.staging.write(&receiver);
             if delivery.staging.is_turn_over() {
@@ -359,15 +359,15 @@ impl<M: Machine> Drive<M> {
     }
 
     fn has_unwritten(&self) -> bool {
-        self.behind.as_ref().is_some_and(|behind| !behind.unwritten.is_empty())
+        self.extras.as_ref().is_some_and(|extras| !extras.unwritten.is_empty())
     }
 
     /// Goes on with the message that the last turn did not deliver to all its receivers.
     fn deliver_on(&mut self, delivery: &mut Delivery) -> Handled {
-        let Some(ongoing) = self.behind().ongoing.take() else { return Handled::All };
+        let Some(ongoing) = self.extras().ongoing.take() else { return Handled::All };
         match delivery.resume(ongoing) {
             Resumed::Part(ongoing) => {
-                self.behind().ongoing = Some(ongoing);
+                self.extras().ongoing = Some(ongoing);
                 Handled::Part
             }
             Resumed::All(delivered) => {
@@ -393,7 +393,7 @@ impl<M: Machine> Drive<M> {
             if self.conn().is_closed() {
                 return Handled::All;
             }
-            let Some((index, mut kept)) = self.behind().take_kept() else { return Handled::All };
+            let Some((index, mut kept)) = self.extras().take_kept() else { return Handled::All };
             handled = self.handle_from(index, &mut kept, delivery);
         }
     }
@@ -407,12 +407,12 @@ impl<M: Machine> Drive<M> {
             match self.session.step(&mut rest, delivery) {
                 Ok(Step::Handled) => {}
                 Ok(Step::Layer(layer)) => {
-                    self.behind().backlog.extend_from_slice(rest);
+                    self.extras().backlog.extend_from_slice(rest);
                     return Handled::UpToLayer(layer);
                 }
                 Ok(Step::Unanswered) => {
                     self.begin_check();
-                    self.behind().backlog.extend_from_slice(rest);
+                    self.extras().backlog.extend_from_slice(rest);
                     return Handled::UpToAnswer;
                 }
                 Ok(Step::Missing) => return Handled::All,
@@ -425,7 +425,7 @@ impl<M: Machine> Drive<M> {
             if delivery.staging.is_full() {
                 self.commit(delivery);
                 if delivery.staging.is_turn_over() || M::STALLS && delivery.staging.has_stalled() {
-                    self.behind().backlog.extend_from_slice(rest);
+                    self.extras().backlog.extend_from_slice(rest);
                     return Handled::Part;
                 }
             }
@@ -436,7 +436,7 @@ impl<M: Machine> Drive<M> {
     fn begin_check(&mut self) {
         if let Some(check) = self.session.machine.take_check() {
             let ticket = self.shared.checks.add(check, self.conn());
-            self.behind().check = Some(ticket);
+            self.extras().check = Some(ticket);
         }
     }
 
@@ -456,9 +456,9 @@ impl<M: Machine> Drive<M> {
     fn commit(&mut self, delivery: &mut Delivery) {
         delivery.commit(self.conn());
         if delivery.has_left() {
-            let behind = self.behind();
-            behind.unwritten.append(&mut delivery.staging.take_unwritten());
-            behind.ongoing = delivery.take_ongoing().or(behind.ongoing.take());
+            let extras = self.extras();
+            extras.unwritten.append(&mut delivery.staging.take_unwritten());
+            extras.ongoing = delivery.take_ongoing().or(extras.ongoing.take());
         }
     }
 
@@ -467,8 +467,8 @@ impl<M: Machine> Drive<M> {
         let policy = &delivery.settings.policy;
         loop {
             let progress = self.conn().progress();
-            if let Some(behind) = &mut self.behind
-                && let Some(deadline) = behind.write.take_if(|deadline| deadline.is_met(progress))
+            if let Some(extras) = &mut self.extras
+                && let Some(deadline) = extras.write.take_if(|deadline| deadline.is_met(progress))
                 && deadline.retried
                 && self.conn().closed().is_none()
             {
@@ -478,7 +478,7 @@ impl<M: Machine> Drive<M> {
                 return;
             }
             let span = M::write_deadline(&delivery.settings.options);
-            let deadline = &mut self.behind.get_or_insert_default().write;
+            let deadline = &mut self.extras.get_or_insert_default().write;
             deadline.get_or_insert_with(|| WriteDeadline::new(delivery.now, span, progress, false));
             match self.conn().flush(policy, delivery.now) {
                 Flushed::Idle => {}
@@ -501,8 +501,8 @@ impl<M: Machine> Drive<M> {
         if delivery.now >= self.armed {
             self.armed = Moment::NEVER;
         }
-        if let Some(behind) = &mut self.behind
-            && let Some(deadline) = &mut behind.write
+        if let Some(extras) = &mut self.extras
+            && let Some(deadline) = &mut extras.write
             && delivery.now >= deadline.due
         {
             deadline.handle_due(&self.session.machine, delivery);
@@ -522,18 +522,18 @@ impl<M: Machine> Drive<M> {
     /// The verdict of the check that the machine waits for, once it is known.
     #[inline]
     fn take_verdict(&mut self) -> Option<Verdict> {
-        let behind = self.behind.as_mut()?;
-        let verdict = behind.check.as_ref()?.take_verdict()?;
-        behind.check = None;
+        let extras = self.extras.as_mut()?;
+        let verdict = extras.check.as_ref()?.take_verdict()?;
+        extras.check = None;
         Some(verdict)
     }
 
     /// Ends a connection whose other side has left before its check was made, so that it does not
     /// take the place of waiting ones. Not if there is more input after the login.
     fn watch_end(&mut self, cx: &mut Context<'_>, delivery: &mut Delivery) {
-        if let Some(behind) = &self.behind
-            && behind.check.is_some()
-            && behind.asks_nothing()
+        if let Some(extras) = &self.extras
+            && extras.check.is_some()
+            && extras.asks_nothing()
             && self.stream.poll_eof(cx).is_ready()
         {
             self.end(ClosedReason::ClientClosed, false, delivery);
@@ -543,11 +543,11 @@ impl<M: Machine> Drive<M> {
     /// Makes the sweep wake the task for its next deadline.
     fn arm(&mut self, settings: &Settings) {
         let mut due = self.session.machine.deadline(settings);
-        if let Some(behind) = &self.behind {
-            if behind.is_over() {
-                self.behind = None;
+        if let Some(extras) = &self.extras {
+            if extras.is_over() {
+                self.extras = None;
             } else {
-                due = due.min(behind.due());
+                due = due.min(extras.due());
             }
         }
         self.arm_at(due);

@@ -93,7 +93,7 @@ impl Held {
         let mut written = 0;
         loop {
             if self.queued_len == 0 {
-                let rest = behind(slices, written);
+                let rest = rest_of(slices, written);
                 if rest.is_empty() {
                     return Ok(written);
                 }
@@ -125,7 +125,7 @@ impl Held {
 }
 
 /// What is left of `slices` behind `len` bytes; the empty ones are left out.
-fn behind<'a>(slices: &'a [IoSlice<'_>], mut len: usize) -> SmallVec<[IoSlice<'a>; 1]> {
+fn rest_of<'a>(slices: &'a [IoSlice<'_>], mut len: usize) -> SmallVec<[IoSlice<'a>; 1]> {
     let mut rest = SmallVec::new();
     for slice in slices {
         let skipped = len.min(slice.len());

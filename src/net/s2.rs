@@ -260,8 +260,8 @@ fn take<'a>(
     len: usize,
 ) -> Option<Option<&'a mut [u8]>> {
     let wanted = (len - kept.len()).min(rest.len());
-    let (front, behind) = std::mem::take(rest).split_at_mut(wanted);
-    *rest = behind;
+    let (front, after) = std::mem::take(rest).split_at_mut(wanted);
+    *rest = after;
     if kept.is_empty() && front.len() == len {
         return Some(Some(front));
     }

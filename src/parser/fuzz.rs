@@ -72,8 +72,8 @@ fn fuzz_cuts(input: &[u8], rules: impl Checked) {
         let mut random = fastrand::Rng::with_seed(input.len() as u64 + round);
         let mut rest = input;
         let pieces = std::iter::from_fn(|| {
-            let (piece, behind) = rest.split_at(random.usize(..=rest.len().min(40)));
-            rest = behind;
+            let (piece, after) = rest.split_at(random.usize(..=rest.len().min(40)));
+            rest = after;
             (!piece.is_empty() || !rest.is_empty()).then_some(piece)
         });
         assert_same(&whole, &ops(pieces, rules), usize::MAX);

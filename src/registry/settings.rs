@@ -60,7 +60,7 @@ impl Settings {
             authenticator: Authenticator::new(&options),
             policy: Policy {
                 pending_bytes_max: options.max_pending,
-                drop_when_far_behind: options.no_fast_producer_stall,
+                drop_when_lagging: options.no_fast_producer_stall,
             },
             routes: RouteSettings::new(&options),
             accounts,

@@ -178,7 +178,7 @@ impl<E: Entry> Trie<E> {
         let (mut at, mut offset) = (ROOT, 0);
         let mut other = None;
         loop {
-            let (edge, behind) = Edge::at(pattern, offset);
+            let (edge, after) = Edge::at(pattern, offset);
             match self.child(at, edge).kind() {
                 ChildKind::None => {
                     // Doubling would waste half of the memory; an eighth still amortises.
@@ -191,14 +191,14 @@ impl<E: Entry> Trie<E> {
                     self.link(at, edge, leaf);
                     return None;
                 }
-                ChildKind::Branch(branch) => (at, offset) = (branch, behind),
+                ChildKind::Branch(branch) => (at, offset) = (branch, after),
                 // Comparing once only keeps this linear, however many tokens are shared.
                 ChildKind::Leaf(leaf) => {
                     if other != Some(leaf) && self.leaves[leaf].head.subject() == pattern {
                         return Some(&self.leaves[leaf].head);
                     }
                     other = Some(leaf);
-                    (at, offset) = (self.split(leaf), behind);
+                    (at, offset) = (self.split(leaf), after);
                 }
             }
         }
@@ -291,10 +291,10 @@ impl<E: Entry> Trie<E> {
     fn find(&self, pattern: &[u8]) -> Option<usize> {
         let (mut at, mut offset) = (ROOT, 0);
         loop {
-            let (edge, behind) = Edge::at(pattern, offset);
+            let (edge, after) = Edge::at(pattern, offset);
             match self.child(at, edge).kind() {
                 ChildKind::None => return None,
-                ChildKind::Branch(branch) => (at, offset) = (branch, behind),
+                ChildKind::Branch(branch) => (at, offset) = (branch, after),
                 ChildKind::Leaf(leaf) => {
                     return (self.leaves[leaf].head.subject() == pattern).then_some(leaf);
                 }
@@ -306,7 +306,7 @@ impl<E: Entry> Trie<E> {
     fn split(&mut self, leaf: usize) -> u32 {
         let Leaf { head, parent, offset } = &self.leaves[leaf];
         let (head, parent) = (head.clone(), *parent);
-        let (edge, behind) = Edge::at(head.subject(), *offset as usize);
+        let (edge, after) = Edge::at(head.subject(), *offset as usize);
         let token = if let Edge::Literal(token) = edge { token } else { b"" };
         let branch = Branch::new(parent, token);
         let at = match self.free.pop() {
@@ -324,8 +324,8 @@ impl<E: Entry> Trie<E> {
         };
         self.relink(parent, edge, Child::leaf(leaf as u32), Child(at));
         let below = &mut self.leaves[leaf];
-        (below.parent, below.offset) = (at, behind as u32);
-        self.link(at, Edge::at(head.subject(), behind).0, Child::leaf(leaf as u32));
+        (below.parent, below.offset) = (at, after as u32);
+        self.link(at, Edge::at(head.subject(), after).0, Child::leaf(leaf as u32));
         at
     }
 

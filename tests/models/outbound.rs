@@ -38,7 +38,7 @@ impl Policy {
         Admission::Append
     }
 
-    pub(crate) fn far_behind(&self) -> usize {
+    pub(crate) fn stall_pending(&self) -> usize {
         usize::MAX
     }
 

@@ -40,14 +40,14 @@ impl<M: Machine> Drive<M> {
             ready!(self.poll_last_message(cx, delivery));
             entry = Some(ready!(self.poll_leave(cx)));
             self.phase = Phase::Closing;
-            if let Some(behind) = &mut self.behind {
-                behind.check = None;
+            if let Some(extras) = &mut self.extras {
+                extras.check = None;
             }
             self.session.machine.close(reason, delivery);
             self.commit(delivery);
             self.shared.left.notify_one();
         }
-        if self.behind.is_some() && self.write_on(delivery) == Handled::Part {
+        if self.extras.is_some() && self.write_on(delivery) == Handled::Part {
             come_again(cx);
             return Poll::Pending;
         }
@@ -72,7 +72,7 @@ impl<M: Machine> Drive<M> {
     /// Ready when the message in delivery at the end of the connection has reached all receivers: a
     /// publisher that leaves loses no message.
     fn poll_last_message(&mut self, cx: &mut Context<'_>, delivery: &mut Delivery) -> Poll<()> {
-        if self.behind.as_ref().is_none_or(|behind| behind.ongoing.is_none()) {
+        if self.extras.as_ref().is_none_or(|extras| extras.ongoing.is_none()) {
             return Poll::Ready(());
         }
         let budget = ready!(self.poll_lane(cx));
@@ -80,7 +80,7 @@ impl<M: Machine> Drive<M> {
         let handled = self.deliver_on(delivery);
         self.commit(delivery);
         if handled == Handled::Part {
-            self.behind().lane.get_or_insert_default();
+            self.extras().lane.get_or_insert_default();
             come_again(cx);
             return Poll::Pending;
         }
@@ -90,13 +90,13 @@ impl<M: Machine> Drive<M> {
     /// Ready when it is the connection's turn to end: thousands that end at once do so in order,
     /// and other tasks run in between. It gets no messages meanwhile.
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<LaneEntry> {
-        let kept = self.behind.as_mut().and_then(|behind| behind.lane.take());
+        let kept = self.extras.as_mut().and_then(|extras| extras.lane.take());
         let mut entry = kept.filter(|_| self.phase == Phase::Leaving).unwrap_or_default();
         self.phase = Phase::Leaving;
         if entry.poll(cx, &self.shared.endings).is_ready() {
             return Poll::Ready(entry);
         }
-        self.behind().lane = Some(entry);
+        self.extras().lane = Some(entry);
         Poll::Pending
     }
 
@@ -122,7 +122,7 @@ impl<M: Machine> Drive<M> {
         if rest.is_ready() {
             return rest;
         }
-        let linger = self.behind().linger.get_or_insert_with(|| Box::pin(sleep(max)));
+        let linger = self.extras().linger.get_or_insert_with(|| Box::pin(sleep(max)));
         linger.as_mut().poll(cx)
     }
 

@@ -60,7 +60,7 @@ impl<M: Machine> Drive<M> {
     /// Says INFO, or waits for the handshake that comes before it.
     pub(super) fn start(&mut self, surplus: bool, delivery: &mut Delivery) {
         self.phase = Phase::Open;
-        let handshake = self.behind.as_mut().and_then(|behind| behind.handshake.take());
+        let handshake = self.extras.as_mut().and_then(|extras| extras.handshake.take());
         let Some(mut handshake) = handshake else {
             self.session.machine.start(delivery);
             if surplus {
@@ -89,19 +89,19 @@ impl<M: Machine> Drive<M> {
             HandshakeFirst::Yes | HandshakeFirst::No => now + handshake.port.timeout,
         };
         self.phase = Phase::Handshake;
-        self.behind().handshake = Some(handshake);
+        self.extras().handshake = Some(handshake);
     }
 
     /// Ready when NATS follows.
     pub(super) fn poll_handshake(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
         let Worker { scratch, delivery } = worker;
-        while let Some(mut handshake) = self.behind().handshake.take() {
+        while let Some(mut handshake) = self.extras().handshake.take() {
             let advanced = self.advance(cx, &mut handshake, scratch, delivery);
             if let Ok(Advanced::Open) = advanced {
                 self.phase = Phase::Open;
                 break;
             }
-            self.behind().handshake = Some(handshake);
+            self.extras().handshake = Some(handshake);
             if let Err(failure) = &advanced {
                 self.fail_handshake(failure, delivery);
             }
@@ -139,7 +139,7 @@ impl<M: Machine> Drive<M> {
             Poll::Ready(read) => &scratch[..read.unwrap_or(0)],
         };
         if may_be_clear && read.first() != Some(&HANDSHAKE_RECORD) {
-            self.behind().backlog.extend_from_slice(read);
+            self.extras().backlog.extend_from_slice(read);
             return Ok(Advanced::Open);
         }
         if read.is_empty() {
@@ -160,8 +160,8 @@ impl<M: Machine> Drive<M> {
             return Ok(Advanced::On);
         };
         self.handle_agreed(&agreed, !handshake.introduced, delivery);
-        self.behind().add_layer(decrypted);
-        self.behind().backlog = agreed.plain;
+        self.extras().add_layer(decrypted);
+        self.extras().backlog = agreed.plain;
         self.introduce(handshake, delivery);
         Ok(Advanced::Open)
     }

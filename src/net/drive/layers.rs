@@ -9,16 +9,16 @@ use crate::conn::conn_event;
 use crate::deliver::Delivery;
 use crate::machine::{Layer, Machine};
 use crate::net::compressed::Compressed;
-use crate::net::drive::behind::LayerInput;
+use crate::net::drive::extras::LayerInput;
 use crate::net::drive::{Drive, Handled};
 use crate::net::layer::Next;
 use crate::net::s2::Decompressor;
 
 impl<M: Machine> Drive<M> {
     pub(super) fn is_layered(&self) -> bool {
-        self.behind
+        self.extras
             .as_ref()
-            .is_some_and(|behind| !behind.layers.is_empty() || behind.handshake.is_some())
+            .is_some_and(|extras| !extras.layers.is_empty() || extras.handshake.is_some())
     }
 
     /// Handles `input`, which has passed the layers below `index`, or all of them.
@@ -28,9 +28,9 @@ impl<M: Machine> Drive<M> {
         input: &mut [u8],
         delivery: &mut Delivery,
     ) -> Handled {
-        let mut layers = std::mem::take(&mut self.behind().layers);
+        let mut layers = std::mem::take(&mut self.extras().layers);
         let handled = self.handle_through(&mut layers[index..], input, delivery);
-        self.behind().layers = layers;
+        self.extras().layers = layers;
         handled
     }
 
@@ -76,14 +76,14 @@ impl<M: Machine> Drive<M> {
     /// and all input after the op that brought it, goes through it.
     pub(super) fn add_layer(&mut self, layer: Layer, delivery: &mut Delivery) {
         let Layer::Compression(level) = layer;
-        if let Some(compressed) = &self.behind().compressed {
+        if let Some(compressed) = &self.extras().compressed {
             compressed.set_level(level);
             return;
         }
         self.commit(delivery);
         let rewired = |below, clear_len| Compressed::new(below, level, clear_len);
-        self.behind().compressed = self.conn().rewire(rewired);
-        self.behind().add_layer(Box::new(Decompressor::new()));
+        self.extras().compressed = self.conn().rewire(rewired);
+        self.extras().add_layer(Box::new(Decompressor::new()));
         self.session.machine.handle_layer(delivery);
     }
 
@@ -110,7 +110,7 @@ impl<M: Machine> Drive<M> {
 
     /// Ready when all layers have said that our stream ends.
     pub(super) fn poll_layers_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let layers = self.behind.as_mut().map(|behind| &mut behind.layers);
+        let layers = self.extras.as_mut().map(|extras| &mut extras.layers);
         layers.into_iter().flatten().rev().for_each(|layer| layer.inflow.end());
         self.poll_layers(cx)
     }

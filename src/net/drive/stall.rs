@@ -1,4 +1,4 @@
-//! Pauses of publishing for a receiver that is far behind: once per read, and for a moment.
+//! Pauses of publishing for a receiver that is lagging: once per read, and for a moment.
 //!
 //! nats: server/client.go `stalledWait`, `resetReadLoopStallTime`
 
@@ -20,7 +20,7 @@ const STALL_TOLD_MIN: Duration = Duration::from_millis(5);
 const HELD_COUNT_MAX: usize = 64 * 1024;
 
 impl<M: Machine> Drive<M> {
-    /// True if publishing still pauses for a receiver that is far behind. A client that is its own
+    /// True if publishing still pauses for a receiver that is lagging. A client that is its own
     /// receiver pauses as long as its socket takes bytes: no other client waits for its messages.
     pub(super) fn is_paused(&mut self, delivery: &Delivery) -> bool {
         if self.phase != Phase::Stalled {
@@ -28,16 +28,16 @@ impl<M: Machine> Drive<M> {
         }
         let (now, policy) = (delivery.now, &delivery.settings.policy);
         let own = self.session.machine.conn();
-        if let Some(behind) = &mut self.behind {
-            if let Some((slow, until)) = &mut behind.stalled {
+        if let Some(extras) = &mut self.extras {
+            if let Some((slow, until)) = &mut extras.stalled {
                 if Arc::ptr_eq(slow, own) && slow.is_catching_up(policy, now) {
                     *until = now + STALL_PER_READ_MAX;
                 }
-                if now < *until && slow.is_far_behind(policy) {
+                if now < *until && slow.is_lagging(policy) {
                     return true;
                 }
             }
-            if let Some((_, until)) = behind.stalled.take() {
+            if let Some((_, until)) = extras.stalled.take() {
                 self.log_stall(until, now);
             }
         }
@@ -45,12 +45,12 @@ impl<M: Machine> Drive<M> {
         false
     }
 
-    /// Pauses if a receiver was found far behind, until it has caught up or for a moment. Not in
+    /// Pauses if a receiver was found lagging, until it has caught up or for a moment. Not in
     /// the middle of a message for very many: its targets would stay in memory meanwhile.
     pub(super) fn pause(&mut self, cx: &Context<'_>, delivery: &mut Delivery) -> bool {
         let Some(slow) = delivery.staging.take_stalled() else { return false };
         let policy = &delivery.settings.policy;
-        let held_count = self.behind.as_ref().map_or(0, |behind| behind.held_count());
+        let held_count = self.extras.as_ref().map_or(0, |extras| extras.held_count());
         if !M::STALLS
             || held_count > HELD_COUNT_MAX
             || !slow.stall(cx.waker(), policy, delivery.now)
@@ -58,7 +58,7 @@ impl<M: Machine> Drive<M> {
             return false;
         }
         delivery.counters.stalled_clients.add(1);
-        self.behind().stalled = Some((slow, delivery.now + STALL_PER_READ_MAX));
+        self.extras().stalled = Some((slow, delivery.now + STALL_PER_READ_MAX));
         self.phase = Phase::Stalled;
         true
     }

@@ -115,7 +115,7 @@ async fn a_connection_is_read_when_its_hold_is_over() {
         reads.is_holding()
     };
     while !turn() {}
-    drive.behind().coalescing = Some(Box::new(reads));
+    drive.extras().coalescing = Some(Box::new(reads));
     let task = tokio::spawn(drive);
 
     let mut line = String::new();
@@ -147,7 +147,7 @@ async fn a_read_that_takes_long_is_handled_in_turns() {
         assert!(Pin::new(&mut drive).poll(&mut cx).is_pending());
         let before = std::mem::replace(&mut handled, conn.subscriptions().len());
         assert!(handled - before <= per_turn, "{before} to {handled}");
-        let goes_on = drive.behind.as_ref().is_some_and(|behind| behind.lane.is_some());
+        let goes_on = drive.extras.as_ref().is_some_and(|extras| extras.lane.is_some());
         assert!(handled == 0 || goes_on, "at {handled}");
     }
     assert!(per_turn * 2 < COUNT);
@@ -168,7 +168,7 @@ async fn who_publishes_and_is_closed_is_heard_by_all() {
         tokio::task::yield_now().await;
         Pin::new(drive).poll(&mut Context::from_waker(Waker::noop()))
     };
-    while reader.conn().subscriptions().len() < COUNT as usize || reader.behind.is_some() {
+    while reader.conn().subscriptions().len() < COUNT as usize || reader.extras.is_some() {
         assert!(poll(&mut reader).await.is_pending());
     }
     let _theirs = writing.join().unwrap();

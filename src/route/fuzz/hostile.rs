@@ -58,8 +58,8 @@ pub fn fuzz_route(bytes: &[u8]) {
     let names_password = |two: &[u8]| two.eq_ignore_ascii_case(b"pa") || two[0] == b'\\';
     let is_stranger = needs_login && !solicits && !input.windows(2).any(names_password);
     while !input.is_empty() && !conn.is_closed() {
-        let (piece, behind) = input.split_at(random.usize(1..=input.len().min(60)));
-        input = behind;
+        let (piece, after) = input.split_at(random.usize(1..=input.len().min(60)));
+        input = after;
         bench.delivery.now = bench.delivery.now + Duration::from_millis(random.u64(..300));
         let mut rest = piece;
         let result = loop {

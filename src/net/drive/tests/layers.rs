@@ -65,8 +65,8 @@ impl Peer {
             let mut rest = &bytes[..];
             while !rest.is_empty() {
                 let len_max = if matches!(kind, Over::S2) { 200_000 } else { 3_000 };
-                let (piece, behind) = rest.split_at(self.random.usize(..len_max).min(rest.len()));
-                rest = behind;
+                let (piece, after) = rest.split_at(self.random.usize(..len_max).min(rest.len()));
+                rest = after;
                 match kind {
                     Over::S2 => Compressor::new(Level::Fast).compress(piece, &mut out),
                     Over::Mask => {
@@ -120,12 +120,12 @@ fn add_layer<M: Machine>(drive: &mut Drive<M>, kind: Over) -> Option<Arc<Masked>
     match kind {
         Over::S2 => {
             conn.rewire(|below, clear_len| Compressed::new(below, Level::Fast, clear_len)).unwrap();
-            drive.behind().add_layer(Box::new(Decompressor::new()));
+            drive.extras().add_layer(Box::new(Decompressor::new()));
             None
         }
         Over::Mask => {
             let masked = conn.rewire(Masked::new).unwrap();
-            drive.behind().add_layer(Box::new(Unmasked::new(Arc::clone(&masked))));
+            drive.extras().add_layer(Box::new(Unmasked::new(Arc::clone(&masked))));
             Some(masked)
         }
     }
@@ -210,9 +210,9 @@ async fn play(stack: &[Over], seed: u64) {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let (piece, behind) = rest.split_at(random.usize(1..20_000).min(rest.len()));
+            let (piece, after) = rest.split_at(random.usize(1..20_000).min(rest.len()));
             writer.write_all(piece).unwrap();
-            rest = behind;
+            rest = after;
         }
     });
     let peer = tokio::task::spawn_blocking(move || {

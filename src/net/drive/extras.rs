@@ -1,4 +1,4 @@
-//! `Behind`: the state of a connection that is more than open and idle.
+//! `Extras`: the state of a connection that is more than open and idle.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::lane::LaneEntry;
 use crate::net::layer::Inflow;
 
-/// State of a task that is behind, with handling or with writing, or whose connection has layers or
-/// coalesced reads.
+/// State of a task that has something left to handle or to write, or whose connection has layers
+/// or coalesced reads.
 #[derive(Default)]
-pub(super) struct Behind {
-    /// Input read and not handled yet, because that would take too long, a receiver is far behind,
+pub(super) struct Extras {
+    /// Input read and not handled yet, because that would take too long, a receiver is lagging,
     /// or the machine is waiting.
     pub(super) backlog: Vec<u8>,
     /// The message before that, which is not yet delivered to all its receivers.
@@ -53,7 +53,7 @@ pub(super) struct LayerInput {
     pub(super) kept: Vec<u8>,
 }
 
-impl Behind {
+impl Extras {
     /// Puts a layer on top of the others. Input that waits for the parser has to go through it.
     pub(super) fn add_layer(&mut self, inflow: Box<dyn Inflow>) {
         let kept = std::mem::take(&mut self.backlog);
@@ -89,8 +89,8 @@ impl Behind {
 
     /// True if all of it is empty.
     pub(super) fn is_over(&self) -> bool {
-        let Behind { backlog, ongoing, unwritten, lane, .. } = self;
-        let Behind { stalled, check, write, handshake, layers, coalescing, linger, .. } = self;
+        let Extras { backlog, ongoing, unwritten, lane, .. } = self;
+        let Extras { stalled, check, write, handshake, layers, coalescing, linger, .. } = self;
         backlog.is_empty()
             && ongoing.is_none()
             && unwritten.is_empty()
