@@ -32,7 +32,7 @@ pub struct Registry {
     pub server_id: ServerId,
     /// The turns of the workers.
     pub turns: Arc<Turns>,
-    settings: RwLock<Arc<Settings>, { rank::LEAF }>,
+    settings: RwLock<Arc<Settings>, { rank::SETTINGS }>,
     /// The version of the settings, readable without the lock.
     settings_version: AtomicU64,
     info: RwLock<Info, { rank::INFO }>,
