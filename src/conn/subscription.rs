@@ -41,6 +41,9 @@ struct Head {
     interest: Interest,
 }
 
+// A million subscriptions are a million of these.
+const _: () = assert!(size_of::<Head>() <= 40);
+
 /// The outcome of one delivery to a subscription with a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
