@@ -8,8 +8,12 @@ use super::{Prepared, READ_LEN, stream};
 
 const OPS: usize = 1000;
 
-const RULES: Rules =
-    Rules { max_control_line: 4096, max_payload: 1024 * 1024, headers: true, connect_first: false };
+const RULES: ClientRules = ClientRules {
+    max_control_line: 4096,
+    max_payload: 1024 * 1024,
+    headers: true,
+    connect_first: false,
+};
 
 const ROUTE_RULES: RouteRules = RouteRules {
     max_control_line: 16 * 4096,

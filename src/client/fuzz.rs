@@ -12,9 +12,10 @@ use crate::base::ids::{Kind, ServerId};
 use crate::base::left::Left;
 use crate::base::subject;
 use crate::client::Client;
+#[cfg(test)]
+use crate::config::options::AccountOptions;
 use crate::config::options::{
-    AccountOptions, ConnectionType, Credential, Login, Options, Permissions, SubjectPermission,
-    User,
+    ConnectionType, Credential, Login, Options, Permissions, SubjectPermission, User,
 };
 use crate::conn::Conn;
 use crate::conn::taken::Taken;
