@@ -20,7 +20,7 @@ use crate::config::route_url::HostPort;
 use crate::net::drive::Shared;
 use crate::net::tasks::start_route;
 use crate::route::Role;
-use crate::route::mesh::{Dial, Failure, Mesh};
+use crate::route::mesh::{Dial, DialFailure, Mesh};
 
 /// Makes the dials of the mesh until the server stops.
 pub(crate) async fn run(shared: Arc<Shared>, mesh: Arc<Mesh>) {
@@ -58,7 +58,7 @@ async fn attempt(shared: Arc<Shared>, mesh: Arc<Mesh>, dial: Dial) {
             start_route(stream, remote, Role::Solicited(dial), &shared);
         }
         Err(error) => {
-            let Failure { report, attempt } = mesh.dial_failed(&dial, shared.clock.now());
+            let DialFailure { report, attempt } = mesh.dial_failed(&dial, shared.clock.now());
             let text = "Error trying to connect to route (attempt";
             if report {
                 tracing::error!("{text} {attempt}): {error}");

@@ -103,7 +103,7 @@ struct Pending {
 
 /// Facts about a failed dial, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Failure {
+pub struct DialFailure {
     /// True if it is worth an error in the log.
     pub report: bool,
     /// The number of the attempt, from 1.
@@ -335,10 +335,10 @@ impl Dials {
 
     /// Handles a failed dial. It is tried again, if it is of the configuration or has attempts
     /// left.
-    pub(super) fn failed(&mut self, dial: &Dial, now: Moment) -> Failure {
+    pub(super) fn failed(&mut self, dial: &Dial, now: Moment) -> DialFailure {
         let jitter = self.jitter();
         let Some(pending) = self.dials.get_mut(&dial.key()) else {
-            return Failure { report: false, attempt: 0 };
+            return DialFailure { report: false, attempt: 0 };
         };
         pending.failures += 1;
         let attempt = pending.failures;
@@ -350,7 +350,7 @@ impl Dials {
             self.drop_target(dial.target);
         }
         let report = reached || attempt == 1 || attempt.is_multiple_of(REPORT_EVERY);
-        Failure { report, attempt }
+        DialFailure { report, attempt }
     }
 
     /// Drops a dial for good.
@@ -427,7 +427,7 @@ mod tests {
                 let dial = next(&mut dials, now).unwrap();
                 assert_eq!(next(&mut dials, now), None, "under way");
                 let failure = dials.failed(&dial, now);
-                assert_eq!(failure, Failure { report: count == 1, attempt: count });
+                assert_eq!(failure, DialFailure { report: count == 1, attempt: count });
                 assert_eq!(pause(&dials, now), wanted);
                 now = dials.next_due();
             }

@@ -33,7 +33,7 @@ use crate::route::dials::Dials;
 use crate::route::other::{Other, RouteConn, Spare, forwarded_info};
 use crate::route::view::RouteView;
 
-pub use crate::route::dials::{Dial, Failure, Place};
+pub use crate::route::dials::{Dial, DialFailure, Place};
 
 /// All that is known of the cluster, behind one lock.
 pub struct Mesh {
@@ -133,7 +133,7 @@ impl Mesh {
     }
 
     /// Handles a dial that reached no server. Returns facts for the log.
-    pub fn dial_failed(&self, dial: &Dial, now: Moment) -> Failure {
+    pub fn dial_failed(&self, dial: &Dial, now: Moment) -> DialFailure {
         let mut state = self.state.lock();
         let failure = state.dials.failed(dial, now);
         state.wake_dialler();

@@ -57,7 +57,7 @@ struct Begun {
 }
 
 /// The answer to a handshake that is about to begin.
-pub(crate) struct Turn {
+pub(crate) struct HandshakeStart {
     /// It may.
     pub(crate) may_begin: bool,
     /// So many might not in the second before this one.
@@ -98,8 +98,10 @@ impl TlsPort {
     }
 
     /// Counts a handshake that is about to begin.
-    pub(crate) fn begin(&self, now: Moment) -> Turn {
-        let Some(rate) = &self.rate else { return Turn { may_begin: true, refused_before: 0 } };
+    pub(crate) fn begin(&self, now: Moment) -> HandshakeStart {
+        let Some(rate) = &self.rate else {
+            return HandshakeStart { may_begin: true, refused_before: 0 };
+        };
         let mut begun = rate.begun.lock();
         let mut refused_before = 0;
         if begun.count == 0 || now - begun.since >= RATE_SPAN {
@@ -112,7 +114,7 @@ impl TlsPort {
         } else {
             begun.refused += 1;
         }
-        Turn { may_begin, refused_before }
+        HandshakeStart { may_begin, refused_before }
     }
 }
 
