@@ -70,7 +70,7 @@ pub struct Conn {
     rtt_wanted: AtomicBool,
     /// True if settings or INFO have changed.
     news: AtomicBool,
-    /// How it is encrypted, as a code.
+    /// Its encryption, as a code.
     encryption: AtomicU8,
     flow: Mutex<Flow, { rank::FLOW }>,
     state: Mutex<State, { rank::STATE }>,

@@ -1,21 +1,21 @@
-//! `Encryption`: how a connection is encrypted, for monitoring.
+//! `Encryption`: the encryption of a connection, for monitoring.
 //!
 //! nats: server/monitor.go `ConnInfo`
 
 use crate::config::options::{CipherSuite, TlsVersion};
 
-/// How a connection is encrypted.
+/// The encryption of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encryption {
     /// The version of TLS.
     pub version: TlsVersion,
     /// The cipher suite.
     pub suite: CipherSuite,
-    /// It was so before INFO.
+    /// True if the handshake came before INFO.
     pub first: bool,
 }
 
-/// Set in each code; in that of a connection that is not encrypted nothing is.
+/// Set in each code; the code of an unencrypted connection is 0.
 const SOME: u8 = 1 << 7;
 const V1_3: u8 = 1 << 6;
 const FIRST: u8 = 1 << 5;
@@ -46,7 +46,7 @@ impl Encryption {
         SOME | version | first | self.suite_index() as u8
     }
 
-    /// Reads such a byte.
+    /// Reads that byte.
     pub(super) fn of_code(code: u8) -> Option<Encryption> {
         let &(_, suite) = CipherSuite::NAMES.get(usize::from(code & (FIRST - 1)))?;
         let version = if code & V1_3 != 0 { TlsVersion::V1_3 } else { TlsVersion::V1_2 };

@@ -82,7 +82,7 @@ enum Phase {
     Start {
         surplus: bool,
     },
-    /// It is going to be encrypted: nothing of NATS is read.
+    /// Before or in the TLS handshake: no NATS op is read.
     Handshake,
     Open,
     /// Publishing pauses because a receiver is lagging.

@@ -124,7 +124,7 @@ impl Held {
     }
 }
 
-/// What is left of `slices` behind `len` bytes; the empty ones are left out.
+/// The rest of `slices` after `len` bytes, without empty ones.
 fn rest_of<'a>(slices: &'a [IoSlice<'_>], mut len: usize) -> SmallVec<[IoSlice<'a>; 1]> {
     let mut rest = SmallVec::new();
     for slice in slices {

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The library keeps one state for both directions, so it stands under a lock: held over a piece of
-//! input, and over a write that does not block. It holds no bytes; what it has to say goes into
-//! [`Held`], and a record that is not whole yet is kept here.
+//! input, and over a write that does not block. It holds no bytes: its output goes into [`Held`],
+//! and an incomplete record is kept here.
 //! nats: server/client.go `doTLSServerHandshake`
 
 mod failure;
@@ -31,19 +31,19 @@ pub(crate) use port::TlsPort;
 /// Bytes of a record before its body.
 const HEAD_LEN: usize = 5;
 
-/// What a record may add to the bytes in it.
+/// Most bytes that a record adds to its content.
 const RECORD_EXTRA_LEN: usize = 64;
 
-/// Plain bytes of a record that is written.
+/// Plain bytes of a written record.
 const RECORD_LEN: usize = 16 * 1024;
 
-/// Plain bytes that are handed on at once: several records, so that messages stand in rows.
+/// Plain bytes handed on at once: several records, so that messages stand in rows.
 const PIECE_LEN: usize = 64 * 1024;
 
-/// Bytes of the queue that are encrypted at once.
+/// Bytes of the queue encrypted at once.
 const BATCH_LEN_MAX: usize = 64 * 1024;
 
-/// Bytes of a handshake, or of a record, that are kept until they are whole.
+/// Most bytes kept of an incomplete handshake or record.
 const KEPT_LEN_MAX: usize = 64 * 1024;
 
 /// The writing half, and the state of both.
@@ -52,23 +52,23 @@ pub(crate) struct Encrypted {
     session: Mutex<Session, { rank::ENCRYPTED }>,
 }
 
-/// The state of the library, and what goes in and out of it.
+/// The state of the library, with its input and output.
 ///
-/// Invariant: the library is always shown what it was shown before and has not discarded. That is
-/// `kept`, which never holds a whole record that was not read.
+/// Invariant: the library is always shown again all bytes that it has seen and not discarded. These
+/// are `kept`, which never holds a complete unread record.
 struct Session {
     state: UnbufferedServerConnection,
     held: Held,
-    /// The start of what is not whole yet: a record, or a message of several.
+    /// The start of an incomplete record, or of a message in several records.
     kept: Vec<u8>,
-    /// Nothing more can be read or written.
+    /// True if nothing more can be read or written.
     broken: bool,
 }
 
 /// The reading half.
 pub(crate) struct Decrypted {
     wire: Arc<Encrypted>,
-    /// What was given out last.
+    /// The piece returned last.
     plain: Vec<u8>,
 }
 
@@ -76,19 +76,19 @@ pub(crate) struct Decrypted {
 pub(crate) struct Agreed {
     pub(crate) version: TlsVersion,
     pub(crate) suite: CipherSuite,
-    /// What was read behind it, and is decrypted already.
+    /// Input after the handshake, already decrypted.
     pub(crate) plain: Vec<u8>,
 }
 
-/// How far input was read.
+/// The result of reading input.
 struct Read {
     used: usize,
-    /// The other side has ended its stream.
+    /// True if the other side has ended its stream.
     ended: bool,
 }
 
 impl Encrypted {
-    /// A connection in that state; the next `clear_len` bytes are written as they are.
+    /// A connection in that state; the next `clear_len` bytes are written in the clear.
     pub(crate) fn new(
         below: Arc<dyn Wire>,
         state: UnbufferedServerConnection,
@@ -121,10 +121,10 @@ impl Decrypted {
         Decrypted { wire, plain: Vec::new() }
     }
 
-    /// Goes on with the handshake. Gives what was agreed on when it is done.
+    /// Goes on with the handshake. Returns its result when it is done.
     ///
     /// # Errors
-    /// [`Failure`]; an alert that tells the other side is held.
+    /// [`Failure`]; the alert for the other side is held.
     pub(crate) fn handshake(
         &mut self,
         input: &[u8],
@@ -176,7 +176,7 @@ impl Inflow for Decrypted {
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
             state.process_tls_records(kept).state
         {
-            // If it can say no more, the other side sees the end of the socket.
+            // If it can send no more, the other side sees the end of the socket.
             let _ =
                 append(&mut held.bytes, RECORD_EXTRA_LEN, |out| traffic.queue_close_notify(out));
         }
@@ -184,8 +184,8 @@ impl Inflow for Decrypted {
 }
 
 impl Session {
-    /// Reads what is whole of `input`, behind what is kept, up to a piece. The start of what is not
-    /// whole is kept.
+    /// Reads the complete records of `input`, after the kept bytes, up to a piece. Keeps the start
+    /// of an incomplete one.
     fn read(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<Read, Error> {
         let mut used = 0;
         while !self.kept.is_empty() && used < input.len() && plain.len() < PIECE_LEN {
@@ -220,7 +220,7 @@ impl Session {
         Ok(Read { used, ended: read.ended })
     }
 
-    /// Reads what is whole of what is kept.
+    /// Reads the complete records of the kept bytes.
     fn read_kept(&mut self, plain: &mut Vec<u8>, plain_len: usize) -> Result<Read, Error> {
         let mut kept = std::mem::take(&mut self.kept);
         let read = self.read_records(&mut kept, plain, plain_len)?;
@@ -229,8 +229,7 @@ impl Session {
         Ok(read)
     }
 
-    /// Reads the records that are whole, and appends what is in them to `plain` until there is
-    /// `plain_len` of it.
+    /// Reads complete records, and appends their content to `plain` up to `plain_len` bytes.
     fn read_records(
         &mut self,
         records: &mut [u8],
@@ -266,7 +265,7 @@ impl Session {
         }
     }
 
-    /// Says the alert of an error, which these records led to. It is not asked once more for them.
+    /// Writes the alert for an error in these records. The library does not get them again.
     fn say_why(&mut self, records: &mut [u8]) {
         while self.state.wants_write() {
             let UnbufferedStatus { state, .. } = self.state.process_tls_records(records);
@@ -277,7 +276,7 @@ impl Session {
     }
 }
 
-/// Appends what the library has to say. False when it waits for the other side, or for bytes to
+/// Appends the library's own output. False when it waits for the other side, or for bytes to
 /// encrypt.
 fn say(state: ConnectionState<'_, '_, ServerConnectionData>, out: &mut Vec<u8>) -> bool {
     match state {
@@ -297,7 +296,7 @@ fn say(state: ConnectionState<'_, '_, ServerConnectionData>, out: &mut Vec<u8>) 
     }
 }
 
-/// Appends records of the first bytes of `slices`, and tells how many these are.
+/// Appends records of the first bytes of `slices`, and returns their number.
 fn encrypt(
     state: &mut UnbufferedServerConnection,
     kept: &mut [u8],
@@ -306,7 +305,7 @@ fn encrypt(
 ) -> io::Result<usize> {
     let mut encrypted = 0;
     loop {
-        // Of what is kept nothing is read, so nothing is discarded.
+        // None of the kept bytes is read, so none is discarded.
         let UnbufferedStatus { discard: 0, state } = state.process_tls_records(kept) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
@@ -330,7 +329,7 @@ fn encrypt(
     }
 }
 
-/// Appends what `write` writes, which is not longer than `len_max`.
+/// Appends the output of `write`, at most `len_max` bytes.
 fn append<E>(
     out: &mut Vec<u8>,
     len_max: usize,
@@ -343,7 +342,7 @@ fn append<E>(
     written.map(|_| ())
 }
 
-/// Bytes of the first record in `kept` that are still to come: of its head, or of its body.
+/// Missing bytes of the first record in `kept`: of its head, or of its body.
 fn missing_len(kept: &[u8]) -> usize {
     let Some(&[_, _, _, high, low]) = kept.first_chunk() else { return HEAD_LEN - kept.len() };
     (HEAD_LEN + usize::from(u16::from_be_bytes([high, low]))).saturating_sub(kept.len())

@@ -35,12 +35,12 @@ pub enum StartError {
     Listen {
         /// The kind of connections.
         port_for: PortFor,
-        /// Where.
+        /// Its address.
         listen: Listen,
-        /// Why not.
+        /// The error of the system.
         error: io::Error,
     },
-    /// A certificate, or a key, or what goes with them cannot be used.
+    /// A certificate, a key or a file beside them cannot be used.
     Tls(String),
     /// A file cannot be written.
     File {
@@ -48,7 +48,7 @@ pub enum StartError {
         what: &'static str,
         /// Its path.
         path: PathBuf,
-        /// Why not.
+        /// The error of the system.
         error: io::Error,
     },
     /// The system gives no threads.

@@ -1,4 +1,4 @@
-//! `Tls`: the settings of connections that are encrypted.
+//! `Tls`: the settings of encrypted connections.
 //!
 //! Names files and reads none.
 //! nats: server/opts.go `TLSConfigOpts`
@@ -15,7 +15,7 @@ pub struct Tls {
     /// Certificates with their keys, at least one. A client gets the first one that fits the name
     /// it asks for, else the first one that it can use.
     pub certs: Vec<CertFiles>,
-    /// PEM file of the authorities whose certificates clients have.
+    /// PEM file of the authorities for certificates of clients.
     pub ca_file: Option<PathBuf>,
     /// Asks each client for a certificate, and refuses one without.
     pub verify: bool,
@@ -24,13 +24,13 @@ pub struct Tls {
     pub pinned_certs: Vec<[u8; 32]>,
     /// Time for a handshake.
     pub timeout: Duration,
-    /// Who speaks first, the client or the server.
+    /// The side that speaks first.
     pub handshake_first: HandshakeFirst,
     /// Older versions are refused.
     pub min_version: TlsVersion,
-    /// What is offered of TLS 1.2; empty means all that there is. TLS 1.3 has its own.
+    /// Suites of TLS 1.2 to offer; empty means all. TLS 1.3 has its own.
     pub cipher_suites: Vec<CipherSuite>,
-    /// What is offered, the best first; empty means all that there is.
+    /// Curves to offer, the best first; empty means all.
     pub curve_preferences: Vec<Curve>,
     /// Handshakes that may begin in a second; none means any number.
     pub connection_rate_limit: Option<u32>,
@@ -47,10 +47,10 @@ pub struct CertFiles {
     pub key_file: PathBuf,
 }
 
-/// Who speaks first on a port with TLS.
+/// The side that speaks first on a port with TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeFirst {
-    /// The server says INFO in the clear, and the handshake follows.
+    /// The server sends INFO in the clear, and the handshake follows.
     No,
     /// The client begins the handshake, and INFO follows.
     Yes,

@@ -11,7 +11,7 @@ use crate::base::moment::Moment;
 use crate::net::pace::{Advice, CALM_AFTER, Coalescing, HOLD_LEN, HOLD_MAX, Pace};
 use crate::net::stream::Stream;
 
-/// There from the moment a connection is found hurried until it is so no more.
+/// State of a hurried connection, until it is calm.
 pub(super) struct CoalescedReads {
     coalescing: Coalescing,
     alarm: Pin<Box<Sleep>>,
@@ -70,10 +70,10 @@ impl CoalescedReads {
         self.coalescing.is_holding()
     }
 
-    /// Has the task woken after `span`.
+    /// Makes the alarm wake the task after `span`.
     fn set_alarm(&mut self, cx: &mut Context<'_>, span: Duration) {
         self.alarm.as_mut().reset(Instant::now() + span);
-        // A timer counts from when it is first polled.
+        // A timer counts from its first poll.
         let _ = self.alarm.as_mut().poll(cx);
     }
 }

@@ -26,23 +26,23 @@ use crate::net::drive::{Drive, Phase};
 use crate::net::tls::{Agreed, Decrypted, Encrypted, Failure, TlsPort};
 use crate::net::worker::Worker;
 
-/// The first byte of TLS, and of nothing that a client says.
+/// The first byte of TLS, and of no NATS op.
 const HANDSHAKE_RECORD: u8 = 0x16;
 
-/// A handshake that is awaited or under way.
+/// An awaited handshake, or one under way.
 pub(super) struct Handshake {
     port: Arc<TlsPort>,
-    /// There once the client has begun.
+    /// Some once the client has begun.
     decrypted: Option<Box<Decrypted>>,
-    /// INFO is out.
+    /// True if INFO is sent.
     introduced: bool,
-    /// When the client has to have begun, or to be done.
+    /// The time by which the client must have begun, or be done.
     pub(super) due: Moment,
 }
 
-/// How far a handshake got.
+/// The progress of a handshake.
 enum Advanced {
-    /// The client has to say more.
+    /// Waits for more of the client's handshake.
     Waits,
     /// There may be more to read.
     On,
@@ -57,7 +57,7 @@ impl Handshake {
 }
 
 impl<M: Machine> Drive<M> {
-    /// Says INFO, or waits for the handshake that comes before it.
+    /// Sends INFO, or waits for the handshake before it.
     pub(super) fn start(&mut self, surplus: bool, delivery: &mut Delivery) {
         self.phase = Phase::Open;
         let handshake = self.extras.as_mut().and_then(|extras| extras.handshake.take());
@@ -166,7 +166,7 @@ impl<M: Machine> Drive<M> {
         Ok(Advanced::Open)
     }
 
-    /// Says INFO, unless it is out.
+    /// Sends INFO, unless it is sent.
     fn introduce(&mut self, handshake: &mut Handshake, delivery: &mut Delivery) {
         if !std::mem::replace(&mut handshake.introduced, true) {
             self.session.machine.start(delivery);
@@ -174,7 +174,7 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// The connection is encrypted from here on.
+    /// Puts the encryption into the connection.
     fn handle_agreed(&mut self, agreed: &Agreed, first: bool, delivery: &mut Delivery) {
         let encryption = Encryption { version: agreed.version, suite: agreed.suite, first };
         conn_event!(DEBUG, self.conn(), "TLS handshake complete");
@@ -195,7 +195,7 @@ impl<M: Machine> Drive<M> {
             }
             _ => conn_event!(ERROR, self.conn(), "TLS handshake error: {failure}"),
         }
-        // Whoever does not know of TLS is sent nothing.
+        // A client without TLS gets no alert.
         self.end(ClosedReason::TlsHandshakeError, failure.is_clear_text(), delivery);
     }
 }

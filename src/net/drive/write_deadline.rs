@@ -75,7 +75,7 @@ impl WriteDeadline {
         conn.close(ClosedReason::SlowConsumerWriteDeadline, true);
     }
 
-    /// Tells that it was met, after one that was not.
+    /// Logs that it was met, after a missed one.
     pub(super) fn log_recovered(&self, conn: &Conn, now: Moment) {
         conn_event!(
             INFO,

@@ -1,4 +1,4 @@
-//! Why a handshake failed, in the words of Go where it has some.
+//! `Failure`: the reason that a handshake failed, in Go's words where it has some.
 //!
 //! nats: server/client.go `doTLSHandshake`; crypto/tls
 
@@ -6,21 +6,21 @@ use std::fmt;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
-/// Why a handshake failed.
+/// The reason that a handshake failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// What was sent, or what one side thinks of the other.
+    /// An error of the library, or an alert.
     Tls(Error),
     /// The connection ended before it was done.
     Ended,
-    /// It took too long.
+    /// The handshake took too long.
     Timeout,
-    /// The client's key is not one of those that may be used.
+    /// The client's key is not one of the pinned ones.
     NotPinned,
 }
 
 impl Failure {
-    /// The first record was none: the other side does not know of TLS.
+    /// True if the first bytes were no record: the other side does not use TLS.
     pub(crate) fn is_clear_text(&self) -> bool {
         matches!(self, Failure::Tls(Error::InvalidMessage(message)) if is_clear_text(message))
     }

@@ -1,4 +1,4 @@
-//! A port with TLS: its files read, and what the library needs of them.
+//! `TlsPort`: a port with TLS: its files, read for the library.
 //!
 //! nats: server/opts.go `GenTLSConfig`, server/client.go `matchesPinnedCert`,
 //! server/rate_counter.go
@@ -27,7 +27,7 @@ use crate::base::moment::Moment;
 use crate::base::os_error::OsError;
 use crate::config::options::{CertFiles, CipherSuite, Curve, HandshakeFirst, Tls, TlsVersion};
 
-/// The spans in which handshakes are counted.
+/// The span in which handshakes are counted.
 const RATE_SPAN: Duration = Duration::from_secs(1);
 
 /// A port with TLS.
@@ -37,9 +37,9 @@ pub(crate) struct TlsPort {
     rate: Option<Rate>,
     /// Time for a handshake.
     pub(crate) timeout: Duration,
-    /// Who speaks first.
+    /// The side that speaks first.
     pub(crate) first: HandshakeFirst,
-    /// Whoever does not encrypt is served, too.
+    /// True if clients without TLS are served, too.
     pub(crate) allow_non_tls: bool,
 }
 
@@ -58,9 +58,9 @@ struct Begun {
 
 /// The answer to a handshake that is about to begin.
 pub(crate) struct HandshakeStart {
-    /// It may.
+    /// True if it may begin.
     pub(crate) may_begin: bool,
-    /// So many might not in the second before this one.
+    /// The number refused in the second before.
     pub(crate) refused_before: u32,
 }
 
@@ -68,7 +68,7 @@ impl TlsPort {
     /// Reads the files of a block.
     ///
     /// # Errors
-    /// One of them cannot be used; the text says which, and where the block stands.
+    /// One of them cannot be used; the text names it, and the place of the block.
     pub(crate) fn load(tls: &Tls, allow_non_tls: bool) -> Result<TlsPort, String> {
         let config = server_config(tls).map_err(|text| match &tls.place {
             Some(place) => format!("{place}: {text}"),
@@ -90,7 +90,7 @@ impl TlsPort {
         UnbufferedServerConnection::new(Arc::clone(&self.config))
     }
 
-    /// The key of that certificate may be used.
+    /// True if the key of that certificate may be used.
     pub(crate) fn is_pinned(&self, leaf: Option<&CertificateDer<'_>>) -> bool {
         let key = || ParsedCertificate::try_from(leaf?).ok();
         let hash = || Some(Sha256::digest(key()?.subject_public_key_info()).into());
@@ -137,7 +137,7 @@ fn server_config(tls: &Tls) -> Result<ServerConfig, String> {
         _ => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(certs));
-    // Sessions are resumed by tickets, of which a server remembers nothing.
+    // Tickets resume sessions; the server stores nothing for them.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
     config.send_tls13_tickets = 1;
@@ -146,7 +146,7 @@ fn server_config(tls: &Tls) -> Result<ServerConfig, String> {
     Ok(config)
 }
 
-/// What the library may use.
+/// The suites and curves that the library may use.
 fn provider(tls: &Tls) -> CryptoProvider {
     let mut provider = ring::default_provider();
     let preference = |suite: &SupportedCipherSuite| {
@@ -201,7 +201,7 @@ impl Curve {
 fn roots(file: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for cert in certificates(file)? {
-        // One of many that is of no use does no harm.
+        // One useless certificate among many does no harm.
         let _ = roots.add(cert);
     }
     if roots.is_empty() { Err("failed to parse root ca certificate".to_owned()) } else { Ok(roots) }
@@ -212,7 +212,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     read.map_err(|error| unread(file, error))
 }
 
-/// Why a file cannot be used, as Go says it.
+/// The reason that a file cannot be used, in Go's words.
 fn unread(file: &Path, error: pem::Error) -> String {
     let shown = file.display();
     match error {
@@ -277,7 +277,7 @@ impl ResolvesServerCert for Certs {
         let mut named = self.0.iter().filter(is_named).peekable();
         let of_that_name = named.peek().is_some();
         let found = named.find(is_usable);
-        // A name that only others are called by is no reason to show another certificate.
+        // If only unusable certificates have the name, no other one is shown.
         let any = || (!of_that_name).then(|| self.0.iter().find(is_usable)).flatten();
         found.or_else(any).cloned()
     }

@@ -1,4 +1,4 @@
-//! The layer against a client of the library, over bytes that are cut anywhere.
+//! The layer against a client of the library, over bytes cut anywhere.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -22,11 +22,11 @@ struct Pair {
     taken: Arc<Taken>,
     wire: Arc<Encrypted>,
     decrypted: Decrypted,
-    /// What the client has sent, up to where it has not been read.
+    /// Bytes of the client that are not read yet.
     sent: Vec<u8>,
-    /// What came through to the server.
+    /// Plain bytes that have reached the server.
     plain: Vec<u8>,
-    /// And to the client.
+    /// Plain bytes that have reached the client.
     heard: Vec<u8>,
     ended: bool,
     random: fastrand::Rng,
@@ -55,7 +55,7 @@ impl Pair {
         Pair { client, port, taken, wire, decrypted, sent, plain, heard, ended: false, random }
     }
 
-    /// Takes what the client has to say.
+    /// Takes the client's output.
     fn say(&mut self) {
         while self.client.wants_write() {
             self.client.write_tls(&mut self.sent).unwrap();
@@ -81,7 +81,7 @@ impl Pair {
         }
     }
 
-    /// A piece of what was sent and not read.
+    /// A piece of the unread bytes.
     fn cut(&mut self) -> Vec<u8> {
         let len = self.random.usize(1..=self.sent.len());
         let len = if self.random.bool() { len.min(40) } else { len };
@@ -103,7 +103,7 @@ impl Pair {
         }
     }
 
-    /// Reads what was sent through the layer.
+    /// Reads the sent bytes through the layer.
     fn read(&mut self) {
         while !self.sent.is_empty() {
             let mut piece = self.cut();
@@ -174,7 +174,7 @@ fn every_byte_arrives_however_it_is_cut() {
     }
 }
 
-/// Nobody who has not shaken hands makes the server keep more than this.
+/// A client before the end of its handshake makes the server keep no more than this.
 #[test]
 fn a_handshake_that_never_ends_is_bounded() {
     let mut pair = Pair::new(&version::TLS13, 1);
@@ -203,8 +203,8 @@ fn failures_read_as_in_go() {
     }
 }
 
-/// What the library is shown is checked here: shown something else than before, it panics. Whoever
-/// writes meanwhile shows it what is kept, and so does the end of the connection.
+/// The library panics if it is not shown the same bytes again. A writing thread shows it the kept
+/// bytes meanwhile, and so does the end of the connection.
 #[test]
 fn nothing_that_a_client_sends_makes_it_panic() {
     for seed in 0..400 {
