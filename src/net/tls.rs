@@ -43,8 +43,8 @@ const PIECE_LEN: usize = 64 * 1024;
 /// Bytes of the queue encrypted at once.
 const BATCH_LEN_MAX: usize = 64 * 1024;
 
-/// Most bytes kept of an incomplete handshake or record.
-const KEPT_LEN_MAX: usize = 64 * 1024;
+/// Most bytes kept of an incomplete message or record; before the login the server keeps no more.
+const KEPT_LEN_MAX: usize = 32 * 1024;
 
 /// The writing half, and the state of both.
 pub(crate) struct Encrypted {

@@ -14,6 +14,9 @@ use crate::net::drive::{Drive, Handled};
 use crate::net::layer::Next;
 use crate::net::s2::Decompressor;
 
+/// Bytes that a layer makes in a nanosecond, about.
+const BYTES_PER_NS: usize = 2;
+
 impl<M: Machine> Drive<M> {
     pub(super) fn is_layered(&self) -> bool {
         self.extras
@@ -51,6 +54,7 @@ impl<M: Machine> Drive<M> {
                 Ok(Next::Missing) => break,
                 Ok(Next::Piece(piece, len)) => {
                     used += len;
+                    delivery.staging.add_work(piece.len() / BYTES_PER_NS);
                     piece
                 }
                 Ok(Next::End) => {
