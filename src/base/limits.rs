@@ -56,6 +56,9 @@ pub const STALL_PATIENCE: Duration = Duration::from_secs(1);
 /// Longest pause of a publisher after one read, for connections above [`STALL_PENDING_PERCENT`].
 pub const STALL_PER_READ_MAX: Duration = Duration::from_millis(10);
 
+/// Bytes that count as one read in this: all that the real server reads at once.
+pub const STALL_READ_LEN: u64 = 64 * 1024;
+
 /// Time for one write to make full progress.
 pub const WRITE_DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 

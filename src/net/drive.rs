@@ -36,6 +36,7 @@ use crate::machine::{Layer, Machine};
 use crate::net::drive::coalescing::CoalescedReads;
 use crate::net::drive::extras::Extras;
 use crate::net::drive::handshake::Handshake;
+use crate::net::drive::stall::Published;
 use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::pace::Pace;
 use crate::net::stream::Stream;
@@ -211,15 +212,19 @@ impl<M: Machine> Drive<M> {
     fn take_turn(&mut self, cx: &mut Context<'_>, worker: &mut Worker) {
         let Worker { scratch, delivery } = worker;
         let heard_before = self.session.machine.heard_at();
-        let handled_before = delivery.counters.in_msgs.load();
+        let (in_msgs, in_bytes) = (&delivery.counters.in_msgs, &delivery.counters.in_bytes);
+        let (msgs_before, bytes_before) = (in_msgs.load(), in_bytes.load());
         self.end_hold(cx);
         let handled = self.read_on(cx, scratch, delivery);
         self.commit(delivery);
+        let published = Published {
+            msgs: delivery.counters.in_msgs.load() - msgs_before,
+            bytes: delivery.counters.in_bytes.load() - bytes_before,
+        };
         if let Some(heard_before) = heard_before {
-            let messages = delivery.counters.in_msgs.load() - handled_before;
-            self.coalesce(cx, delivery.now, delivery.now - heard_before, messages);
+            self.coalesce(cx, delivery.now, delivery.now - heard_before, published.msgs);
         }
-        let paused = self.pause(cx, delivery);
+        let paused = self.pause(cx, &published, delivery);
         let full = self.poll_layers(cx).is_pending();
         self.end_turn(cx, handled, paused || full);
     }

@@ -7,12 +7,12 @@ use tokio::time::Sleep;
 
 use crate::base::moment::Moment;
 use crate::codec::encoder;
-use crate::conn::Conn;
 use crate::deliver::{Ongoing, Unwritten};
 use crate::net::checks::Ticket;
 use crate::net::compressed::Compressed;
 use crate::net::drive::coalescing::CoalescedReads;
 use crate::net::drive::handshake::Handshake;
+use crate::net::drive::stall::Stall;
 use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::lane::LaneEntry;
 use crate::net::layer::Inflow;
@@ -30,8 +30,8 @@ pub(super) struct Extras {
     pub(super) unwritten: Vec<Unwritten>,
     /// Its place in the lane of tasks that go on, or of connections that end.
     pub(super) lane: Option<LaneEntry>,
-    /// The receiver for which publishing pauses, and the latest end of the pause.
-    pub(super) stalled: Option<(Arc<Conn>, Moment)>,
+    /// Publishing pauses for a receiver.
+    pub(super) stalled: Option<Stall>,
     /// The check that the machine waits for.
     pub(super) check: Option<Ticket>,
     pub(super) write: Option<WriteDeadline>,
@@ -107,7 +107,7 @@ impl Extras {
     /// The next time for the task to run.
     pub(super) fn due(&self) -> Moment {
         let write = self.write.map_or(Moment::NEVER, |deadline| deadline.due);
-        let stalled = self.stalled.as_ref().map_or(Moment::NEVER, |&(_, until)| until);
+        let stalled = self.stalled.as_ref().map_or(Moment::NEVER, |stall| stall.until);
         let handshake = self.handshake.as_ref().map_or(Moment::NEVER, |handshake| handshake.due);
         write.min(stalled).min(handshake)
     }
