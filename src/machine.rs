@@ -107,23 +107,35 @@ pub trait Machine: Unpin + Send + 'static {
 
     /// True while the answer to an op is still to come. Until then no other op is handled, and
     /// nothing more is read; deadlines and the machine's own work go on.
-    fn is_waiting(&self) -> bool;
+    #[inline]
+    fn is_waiting(&self) -> bool {
+        false
+    }
 
     /// The check that it waits for, to be run by the caller.
-    fn take_check(&mut self) -> Option<Check>;
+    fn take_check(&mut self) -> Option<Check> {
+        None
+    }
 
     /// Handles the result of the check.
     ///
     /// # Errors
     /// As [`handle_op`](Machine::handle_op).
-    fn handle_verdict(&mut self, verdict: Verdict, delivery: &mut Delivery)
-    -> Result<(), ProtoErr>;
+    fn handle_verdict(
+        &mut self,
+        _verdict: Verdict,
+        _delivery: &mut Delivery,
+    ) -> Result<(), ProtoErr> {
+        Ok(())
+    }
 
     /// Does a bounded piece of its own work, or writes the answer that it waits for.
     ///
     /// # Errors
     /// The caller has to end the connection with the returned error.
-    fn continue_work(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr>;
+    fn continue_work(&mut self, _delivery: &mut Delivery) -> Result<Left, ProtoErr> {
+        Ok(Left::Nothing)
+    }
 
     /// The time of its last op, if its reads may be coalesced.
     #[inline]
@@ -132,7 +144,9 @@ pub trait Machine: Unpin + Send + 'static {
     }
 
     /// The next time for [`handle_deadline`](Machine::handle_deadline).
-    fn deadline(&self, settings: &Settings) -> Moment;
+    fn deadline(&self, _settings: &Settings) -> Moment {
+        Moment::NEVER
+    }
 
     /// Handles a change of settings or INFO.
     fn handle_news(&mut self, _delivery: &mut Delivery) {}
@@ -141,7 +155,9 @@ pub trait Machine: Unpin + Send + 'static {
     ///
     /// # Errors
     /// The caller has to end the connection with the returned error.
-    fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr>;
+    fn handle_deadline(&mut self, _delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        Ok(())
+    }
 
     /// Handles a write that has missed its deadline.
     fn handle_slow_write(&self, _settings: &Settings) {}

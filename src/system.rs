@@ -22,13 +22,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::account::Account;
-use crate::auth::{Check, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
 use crate::base::left::Left;
 use crate::base::limits::{REQUESTS_PENDING_MAX, ROUTE_CONTROL_LINE_FACTOR};
-use crate::base::moment::Moment;
 use crate::codec::headers::Requester;
 use crate::config::options::Options;
 use crate::conn::subscription::{Subscription, Subscriptions};
@@ -225,34 +223,6 @@ impl Machine for System {
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
         self.answer(msg, delivery);
-        Ok(())
-    }
-
-    fn is_waiting(&self) -> bool {
-        false
-    }
-
-    fn take_check(&mut self) -> Option<Check> {
-        None
-    }
-
-    fn handle_verdict(
-        &mut self,
-        _verdict: Verdict,
-        _delivery: &mut Delivery,
-    ) -> Result<(), ProtoErr> {
-        Ok(())
-    }
-
-    fn continue_work(&mut self, _delivery: &mut Delivery) -> Result<Left, ProtoErr> {
-        Ok(Left::Nothing)
-    }
-
-    fn deadline(&self, _settings: &Settings) -> Moment {
-        Moment::NEVER
-    }
-
-    fn handle_deadline(&mut self, _delivery: &mut Delivery) -> Result<(), ProtoErr> {
         Ok(())
     }
 

@@ -13,7 +13,6 @@ use std::time::Duration;
 use fastrand::Rng;
 use parking_lot::Mutex;
 
-use crate::auth::{Check, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::Cid;
@@ -427,34 +426,6 @@ impl Machine for NatsRoute {
         _delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
         Ok(())
-    }
-
-    fn deadline(&self, _settings: &Settings) -> Moment {
-        Moment::NEVER
-    }
-
-    fn handle_deadline(&mut self, _delivery: &mut Delivery) -> Result<(), ProtoErr> {
-        Ok(())
-    }
-
-    fn is_waiting(&self) -> bool {
-        false
-    }
-
-    fn take_check(&mut self) -> Option<Check> {
-        None
-    }
-
-    fn handle_verdict(
-        &mut self,
-        _verdict: Verdict,
-        _delivery: &mut Delivery,
-    ) -> Result<(), ProtoErr> {
-        Ok(())
-    }
-
-    fn continue_work(&mut self, _delivery: &mut Delivery) -> Result<Left, ProtoErr> {
-        Ok(Left::Nothing)
     }
 
     fn fail(&self, refused: Refused<'_>, _delivery: &mut Delivery) -> ClosedReason {
