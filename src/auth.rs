@@ -79,8 +79,17 @@ struct Users {
     entries: HashMap<Box<str>, ConfiguredUser, foldhash::fast::RandomState>,
     /// Some have an nkey; else the nkey of a CONNECT is not looked at.
     have_nkeys: bool,
-    /// The user for connections without credentials.
-    no_auth_user: Option<Box<str>>,
+    without_credentials: WithoutCredentials,
+}
+
+/// The place of a connection without credentials among users.
+#[derive(Debug)]
+enum WithoutCredentials {
+    Refused,
+    /// It is this user.
+    User(Box<str>),
+    /// It is nobody, in the global account.
+    Anonymous,
 }
 
 /// One configured user.
@@ -103,24 +112,25 @@ enum Proof {
 impl Authenticator {
     /// Compiles the options of authorization.
     pub fn new(options: &Options) -> Self {
-        let options::Authorization { login, timeout: _, no_auth_user } = &options.authorization;
-        Self(match login {
+        let authorization = &options.authorization;
+        Self(match &authorization.login {
             Login::Open => Accepted::Open,
             Login::Single { user, password } => {
                 Accepted::Single { user: user.as_str().into(), password: Secret::new(password) }
             }
             Login::Token(token) => Accepted::Token(Secret::new(token)),
-            Login::Users(users) => Accepted::Users(Users::new(users, no_auth_user.as_deref())),
+            Login::Users(users) => Accepted::Users(Users::new(users, authorization)),
         })
     }
 
-    /// True if a CONNECT must carry credentials: `auth_required` in INFO.
+    /// True if credentials are checked: `auth_required` in INFO.
     pub fn required(&self) -> bool {
-        match &self.0 {
-            Accepted::Open => false,
-            Accepted::Single { .. } | Accepted::Token(_) => true,
-            Accepted::Users(users) => users.no_auth_user.is_none(),
-        }
+        !matches!(self.0, Accepted::Open)
+    }
+
+    /// True if there is a user for clients without credentials.
+    pub fn has_no_auth_user(&self) -> bool {
+        matches!(&self.0, Accepted::Users(users) if users.no_auth_user().is_some())
     }
 
     /// The user that every connection is from its start; none if CONNECT decides.
@@ -153,9 +163,11 @@ impl Authenticator {
     /// nats: server/parser.go `parse`. An nkey user is not accepted there, and so neither here.
     pub fn no_auth_user(&self, connection_type: ConnectionType) -> Option<Identity> {
         let Accepted::Users(users) = &self.0 else { return None };
-        let name = users.no_auth_user.as_deref()?;
-        let entry = users.find(name, connection_type)?;
-        matches!(entry.proof, Proof::Password(_)).then(|| entry.identity(name))
+        let is_nkey = |name| users.entries.get(name).is_some_and(ConfiguredUser::is_nkey);
+        if users.no_auth_user().is_some_and(is_nkey) {
+            return None;
+        }
+        users.without_credentials(connection_type)
     }
 
     /// Decides about credentials; none means refused.
@@ -200,13 +212,33 @@ impl Check {
 }
 
 impl Users {
-    fn new(users: &[options::User], no_auth_user: Option<&str>) -> Self {
+    fn new(users: &[options::User], authorization: &options::Authorization) -> Self {
         let entries: HashMap<_, _, _> =
             users.iter().map(|user| (user.name().into(), ConfiguredUser::new(user))).collect();
         Self {
-            have_nkeys: entries.values().any(|entry| matches!(entry.proof, Proof::Nkey(_))),
+            have_nkeys: entries.values().any(ConfiguredUser::is_nkey),
             entries,
-            no_auth_user: no_auth_user.map(Into::into),
+            without_credentials: match &authorization.no_auth_user {
+                Some(name) => WithoutCredentials::User(name.as_str().into()),
+                None if authorization.admits_anonymous => WithoutCredentials::Anonymous,
+                None => WithoutCredentials::Refused,
+            },
+        }
+    }
+
+    fn no_auth_user(&self) -> Option<&str> {
+        match &self.without_credentials {
+            WithoutCredentials::User(name) => Some(name),
+            WithoutCredentials::Refused | WithoutCredentials::Anonymous => None,
+        }
+    }
+
+    /// Decides about a connection without credentials; none means refused.
+    fn without_credentials(&self, by: ConnectionType) -> Option<Identity> {
+        match &self.without_credentials {
+            WithoutCredentials::Refused => None,
+            WithoutCredentials::User(name) => self.find(name, by).map(|entry| entry.identity(name)),
+            WithoutCredentials::Anonymous => Some(Identity::unrestricted(None)),
         }
     }
 
@@ -224,12 +256,11 @@ impl Users {
     /// is then compared with itself as if it were the password.
     fn decide(&self, given: &Credentials, nonce: &[u8], by: ConnectionType) -> Option<Verdict> {
         let Credentials { user, pass, auth_token, nkey, sig, .. } = given;
-        let no_auth_user = self.no_auth_user.as_deref();
         let nkey = nkey.as_deref().filter(|_| self.have_nkeys);
         let name = nkey.or(user.as_deref());
         let Some(name) = name else {
-            let name = no_auth_user.filter(|_| pass.is_none() && auth_token.is_none())?;
-            return self.find(name, by).map(|entry| Verdict::Admitted(entry.identity(name)));
+            let has_none = pass.is_none() && auth_token.is_none();
+            return self.without_credentials(by).filter(|_| has_none).map(Verdict::Admitted);
         };
         let entry = self.find(name, by)?;
         match (&entry.proof, nkey) {
@@ -239,7 +270,7 @@ impl Users {
             // A client that would become this user without credentials need not sign.
             (Proof::Nkey(key), Some(_)) => {
                 let signed = || sig.as_deref().is_some_and(|sig| key.signed(nonce, sig));
-                let proven = no_auth_user == Some(name) || signed();
+                let proven = self.no_auth_user() == Some(name) || signed();
                 proven.then(|| Verdict::Admitted(entry.identity(name)))
             }
             (Proof::Password(_), Some(_)) | (Proof::Nkey(_), None) => None,
@@ -260,6 +291,10 @@ impl ConfiguredUser {
             permissions: user.permissions.as_ref().map(|p| Arc::new(CompiledPermissions::new(p))),
             connection_types: user.allowed_connection_types.as_slice().into(),
         }
+    }
+
+    fn is_nkey(&self) -> bool {
+        matches!(self.proof, Proof::Nkey(_))
     }
 
     fn identity(&self, name: &str) -> Identity {

@@ -202,7 +202,9 @@ impl Machine for Client {
 
     fn start(&mut self, delivery: &mut Delivery) {
         conn_event!(DEBUG, &self.conn, "Client connection created");
-        let info = self.info();
+        let mut info = self.info();
+        // Whoever need not log in is told so first; later INFOs tell what is checked.
+        info.auth_required &= !delivery.settings.authenticator.has_no_auth_user();
         delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
     }
 
@@ -542,6 +544,8 @@ impl Client {
                 let mut info = self.info();
                 info.connect_info = true;
                 info.remote_account = account.name.to_string();
+                let options = &delivery.settings.options;
+                info.acc_is_sys = options.system_account() == Some(&account.name);
                 delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
             }
             self.greeting = Greeting::Done;

@@ -145,7 +145,7 @@ impl Route {
         let auth_required = accepted && routes.authenticator.required();
         let patience = match &role {
             Role::Solicited(dial) if !dial.explicit => IMPLICIT_PATIENCE.min(routes.stale_after()),
-            _ if auth_required => routes.cluster.auth_timeout,
+            _ if auth_required => routes.cluster.auth_timeout(),
             _ => routes.stale_after(),
         };
         conn.set_access(routes.permissions.clone());

@@ -264,7 +264,7 @@ mod tests {
         let hash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
         let mut options = Options { workers: Some(WORKERS), ..Options::default() };
         options.authorization.login = Login::Token(hash.to_owned());
-        options.authorization.timeout = Duration::from_secs(60);
+        options.authorization.timeout = Some(Duration::from_secs(60));
         let server = Server::builder().options(options).port(0).start().await.unwrap();
         let addr = SocketAddr::from(([127, 0, 0, 1], server.client_addr().unwrap().port()));
         let clients = (0..30).map(|_| {

@@ -138,7 +138,7 @@ fn users_admit_by_password() {
 #[test]
 fn no_auth_user_is_for_those_without_credentials() {
     let authenticator = Authenticator::new(&users(&[("a", "x"), ("b", "y")], Some("a")));
-    assert!(!authenticator.required() && authenticator.anybody().is_none());
+    assert!(authenticator.has_no_auth_user() && authenticator.anybody().is_none());
     let anonymous = authenticator.no_auth_user(ConnectionType::Standard).unwrap();
     assert_eq!(anonymous.name.as_deref(), Some("a"));
     assert_admitted(
@@ -256,7 +256,7 @@ fn the_example_does_what_it_says() {
     let mut options = Options::default();
     assert_eq!(conf::load(Path::new("auth.conf"), sources, &mut options), Ok(Vec::new()));
     let authenticator = Authenticator::new(&options);
-    assert!(authenticator.needs_nonce() && !authenticator.required());
+    assert!(authenticator.needs_nonce() && authenticator.has_no_auth_user());
 
     let permissions = |connect: &str| user(&authenticator, connect).unwrap().permissions.unwrap();
     let operator = permissions(r#"{"user":"operator","pass":"change-me"}"#);

@@ -175,7 +175,7 @@ impl Client {
             State::ExpectConnect => {
                 let encrypted_at = self.rare.as_ref().and_then(|rare| rare.encrypted_at);
                 let from = encrypted_at.unwrap_or(self.conn.start);
-                from + settings.options.authorization.timeout
+                from + settings.options.auth_timeout()
             }
             State::Open(_) => Moment::NEVER,
         }

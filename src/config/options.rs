@@ -81,7 +81,9 @@ pub struct Options {
     pub no_fast_producer_stall: bool,
     /// Offers no headers to clients.
     pub no_header_support: bool,
-    /// The account `$SYS` does not exist.
+    /// Name of the system account, one of `accounts` or `$SYS`; none means `$SYS`.
+    pub system_account: Option<String>,
+    /// The account `$SYS` does not exist, unless it is named elsewhere.
     pub no_system_account: bool,
 
     /// Credentials of clients, and the time to present them.
@@ -167,6 +169,7 @@ impl Default for Options {
             write_timeout: WriteTimeout::Default,
             no_fast_producer_stall: false,
             no_header_support: false,
+            system_account: None,
             no_system_account: false,
             authorization: Authorization::default(),
             accounts: Vec::new(),
@@ -217,9 +220,16 @@ impl Options {
         HostPort::read(written, port).map(|HostPort(host, port)| (host.to_owned(), port))
     }
 
+    /// Login timeout of clients.
+    pub(crate) fn auth_timeout(&self) -> Duration {
+        tls::auth_timeout(self.authorization.timeout, self.tls.as_ref())
+    }
+
     /// The name of the system account, if there is one.
-    pub(crate) fn system_account(&self) -> Option<&'static str> {
-        (!self.no_system_account).then_some(limits::SYSTEM_ACCOUNT)
+    pub(crate) fn system_account(&self) -> Option<&str> {
+        let is_listed = || self.accounts.iter().any(|one| one.name == limits::SYSTEM_ACCOUNT);
+        let default = || (!self.no_system_account || is_listed()).then_some(limits::SYSTEM_ACCOUNT);
+        self.system_account.as_deref().or_else(default)
     }
 
     /// The names of all accounts.

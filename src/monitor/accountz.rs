@@ -21,7 +21,7 @@ pub struct Accountz<'a> {
     pub server_id: &'a str,
     pub now: Date,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub system_account: Option<&'static str>,
+    pub system_account: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accounts: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -80,7 +80,7 @@ impl RouteSettings {
                 .as_ref()
                 .map(|p| Arc::new(CompiledPermissions::new(p))),
             authenticator: Authenticator::new(&Options { authorization, ..Options::default() }),
-            dedicated: cluster.dedicated_accounts(options.no_system_account),
+            dedicated: cluster.dedicated_accounts(options.system_account()),
             cluster,
         }
     }

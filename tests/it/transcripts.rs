@@ -44,6 +44,7 @@ macro_rules! transcripts {
 }
 
 transcripts! {
+    accounts
     connect
     delivery
     first_op

@@ -2,7 +2,6 @@
 //!
 //! nats: server/opts.go `overrideTLS`
 
-use crate::base::limits;
 use crate::config::cli::flag::{Effect, Flag, TlsFlags};
 use crate::config::options::{Options, Tls};
 
@@ -12,31 +11,31 @@ pub(super) static FLAGS: [Flag<Effect>; 5] = [
         names: &["--tls"],
         argument: "",
         help: "encrypt the port for clients",
-        effect: Effect::Switch(|layer, on| layer.tls.on = on),
+        effect: Effect::Switch(|overlay, on| overlay.tls.on = on),
     },
     Flag {
         names: &["--tlscert"],
         argument: "FILE",
         help: "certificate of the server",
-        effect: Effect::Path(|layer, file| layer.tls.cert_file = file),
+        effect: Effect::Path(|overlay, file| overlay.tls.cert_file = file),
     },
     Flag {
         names: &["--tlskey"],
         argument: "FILE",
         help: "its private key",
-        effect: Effect::Path(|layer, file| layer.tls.key_file = file),
+        effect: Effect::Path(|overlay, file| overlay.tls.key_file = file),
     },
     Flag {
         names: &["--tlscacert"],
         argument: "FILE",
         help: "authorities of clients' certificates",
-        effect: Effect::Path(|layer, file| layer.tls.ca_file = file),
+        effect: Effect::Path(|overlay, file| overlay.tls.ca_file = file),
     },
     Flag {
         names: &["--tlsverify"],
         argument: "",
         help: "encrypt it, for clients with a certificate only",
-        effect: Effect::Switch(|layer, on| layer.tls.verify = on),
+        effect: Effect::Switch(|overlay, on| overlay.tls.verify = on),
     },
 ];
 
@@ -54,10 +53,6 @@ pub(super) fn lay(flags: TlsFlags, options: &mut Options) -> Result<(), String> 
     if verify && ca_file.is_none() {
         return Err("--tlsverify needs --tlscacert".to_owned());
     }
-    let tls = Tls { verify, ca_file, ..Tls::new(cert_file, key_file) };
-    if options.tls.is_none() && options.authorization.timeout == limits::AUTH_TIMEOUT_DEFAULT {
-        options.authorization.timeout = tls.timeout + limits::AUTH_AFTER_TLS;
-    }
-    options.tls = Some(tls);
+    options.tls = Some(Tls { verify, ca_file, ..Tls::new(cert_file, key_file) });
     Ok(())
 }

@@ -74,20 +74,9 @@ pub(super) fn apply(root: &Map, options: &mut Options) -> Vec<Problem> {
         }
     }
     let Apply { options, accounts, mut problems } = apply;
-    accounts.apply(options, &mut problems);
-    // A login comes behind the handshake.
-    if let Some(tls) = &options.tls
-        && !has_login_timeout(root)
-    {
-        options.authorization.timeout = tls.timeout + limits::AUTH_AFTER_TLS;
-    }
+    let has_authorization = root.fields().iter().any(|field| field.key() == "authorization");
+    accounts.apply(has_authorization, options, &mut problems);
     problems
-}
-
-fn has_login_timeout(root: &Map) -> bool {
-    let has = |map: &Map, key: &str| map.fields().iter().any(|field| field.key() == key);
-    let mut blocks = root.fields().into_iter().filter(|field| field.key() == "authorization");
-    blocks.any(|block| block.map().is_ok_and(|map| has(map, "timeout")))
 }
 
 struct Apply<'a> {
@@ -286,11 +275,7 @@ impl<'a> Apply<'a> {
                 self.problems.push(field.node.problem(Severity::Notice, text));
             }
             "jetstream" => {}
-            "system_account" | "system" => {
-                if field.text()? != limits::SYSTEM_ACCOUNT {
-                    return Err(field.error("accounts are not supported yet"));
-                }
-            }
+            "system_account" | "system" => self.options.system_account = field.some_text()?,
             _ => return Ok(false),
         }
         Ok(true)

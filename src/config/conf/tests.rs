@@ -294,10 +294,13 @@ fn grammar_errors_end_the_reading() {
 #[test]
 fn what_restricts_access_is_never_ignored() {
     for (text, wanted) in [
-        ("accounts { A { exports: [] } }", "c.conf:1:15: exports of an account: not supported yet"),
         (
-            "accounts { $SYS { users: [] } }",
-            "c.conf:1:11: users of the system account are not supported yet",
+            "accounts { A { exports: [x] } }",
+            "c.conf:1:15: exports of an account: not supported yet",
+        ),
+        (
+            "accounts { A { nkey: U } }",
+            "c.conf:1:15: Not a valid public nkey for an account: \"U\"",
         ),
         ("accounts { $G { users: [] } }", "c.conf:1:11: \"$G\" is a Reserved Account"),
         ("accounts [ A, A ]", "c.conf:1:14: Duplicate Account Entry: A"),
@@ -459,7 +462,7 @@ fn users_and_permissions() {
         "#,
     );
     let authorization = &options.authorization;
-    assert_eq!(authorization.timeout, Duration::from_millis(500));
+    assert_eq!(authorization.timeout, Some(Duration::from_millis(500)));
     assert_eq!(authorization.no_auth_user.as_deref(), Some("b"));
     let Login::Users(users) = &authorization.login else { panic!("users") };
     assert_eq!(

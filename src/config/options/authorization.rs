@@ -6,21 +6,19 @@ use std::time::Duration;
 use crate::base::limits;
 
 /// The credentials of clients, and the time to present them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Authorization {
     /// The credentials that are accepted.
     pub login: Login,
-    /// Login timeout, from accept to a valid CONNECT.
-    pub timeout: Duration,
+    /// Login timeout, from accept or the end of the TLS handshake to a valid CONNECT. None means
+    /// 2 s, or with TLS a second more than a handshake may take.
+    pub timeout: Option<Duration>,
     /// User for connections without credentials; one of [`Login::Users`].
     pub no_auth_user: Option<String>,
-}
-
-impl Default for Authorization {
-    fn default() -> Self {
-        Self { login: Login::Open, timeout: limits::AUTH_TIMEOUT_DEFAULT, no_auth_user: None }
-    }
+    /// Connections without credentials belong to `$G` although there are users. A file that gives
+    /// users to the system account alone asks for this.
+    pub admits_anonymous: bool,
 }
 
 /// The credentials that are accepted, one kind at a time.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::base::duration;
+use crate::base::limits;
 use crate::config::options::Options;
 use crate::config::options::authorization::Login;
 use crate::config::options::cluster::Cluster;
@@ -41,6 +42,8 @@ pub enum OptionsError {
         /// Name of the account.
         account: String,
     },
+    /// The system account is not defined.
+    SystemAccountUnknown(String),
     /// The server name contains a space.
     ServerNameHasSpaces,
     /// The cluster's name contains a space.
@@ -88,6 +91,9 @@ impl fmt::Display for OptionsError {
             ),
             Self::AccountUnknown { user, account } => {
                 write!(f, "account {account:?} of user {user:?} is not defined")
+            }
+            Self::SystemAccountUnknown(name) => {
+                write!(f, "error resolving system account: {name:?} is not defined")
             }
             Self::ServerNameHasSpaces => f.write_str("server name cannot contain spaces"),
             Self::ClusterNameHasSpaces => f.write_str("cluster name cannot contain spaces"),
@@ -147,10 +153,11 @@ impl Options {
             return Err(OptionsError::ServerNameHasSpaces);
         }
         check_advertised("client_advertise", self.client_advertise.as_deref())?;
-        self.cluster.as_ref().map_or(Ok(()), |cluster| cluster.check(self.no_system_account))
+        self.cluster.as_ref().map_or(Ok(()), |cluster| cluster.check(self.system_account()))
     }
 
-    /// Checks that the accounts of users and those with connections of their own are defined.
+    /// Checks that the system account, the accounts of users and those with connections of their
+    /// own are defined.
     ///
     /// nats-differs: the real server starts, and all others refuse its connections for the account.
     fn check_accounts(&self) -> Result<(), OptionsError> {
@@ -165,6 +172,11 @@ impl Options {
                 }
             }
         }
+        let is_listed = |name: &&String| self.accounts.iter().any(|one| one.name == **name);
+        let system = self.system_account.as_ref().filter(|name| *name != limits::SYSTEM_ACCOUNT);
+        if let Some(name) = system.filter(|name| !is_listed(name)) {
+            return Err(OptionsError::SystemAccountUnknown(name.clone()));
+        }
         let mut pinned = self.cluster.iter().flat_map(|cluster| &cluster.accounts);
         match pinned.find(|name| !names.contains(name.as_str())) {
             Some(name) => Err(OptionsError::PinnedAccountUnknown(name.clone())),
@@ -175,7 +187,7 @@ impl Options {
 
 impl Cluster {
     /// nats: server/server.go `validateCluster`
-    fn check(&self, no_system_account: bool) -> Result<(), OptionsError> {
+    fn check(&self, system_account: Option<&str>) -> Result<(), OptionsError> {
         if self.name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err(OptionsError::ClusterNameHasSpaces);
         }
@@ -185,7 +197,7 @@ impl Cluster {
         }
         for (index, account) in self.accounts.iter().enumerate() {
             if self.accounts[..index].contains(account) {
-                let accounts = self.dedicated_accounts(no_system_account);
+                let accounts = self.dedicated_accounts(system_account);
                 let account = account.clone();
                 return Err(OptionsError::AccountTwice { account, accounts });
             }
@@ -207,7 +219,7 @@ fn check_advertised(name: &'static str, address: Option<&str>) -> Result<(), Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::limits;
+    use crate::config::options::AccountOptions;
     use crate::config::options::authorization::{Credential, User};
 
     #[test]
@@ -268,6 +280,20 @@ mod tests {
     }
 
     #[test]
+    fn the_system_account_is_defined() {
+        let mut options = Options::default();
+        for defined in [None, Some("$SYS".to_owned())] {
+            options.system_account = defined;
+            assert_eq!(options.check(), Ok(()));
+        }
+        options.system_account = Some("x".to_owned());
+        let text = options.check().unwrap_err().to_string();
+        assert_eq!(text, "error resolving system account: \"x\" is not defined");
+        options.accounts.push(AccountOptions::new("x"));
+        assert_eq!((options.check(), options.system_account()), (Ok(()), Some("x")));
+    }
+
+    #[test]
     fn a_cluster_that_cannot_be_started() {
         let text = |cluster: Cluster| {
             let options = Options { cluster: Some(cluster), ..Options::default() };
@@ -288,8 +314,8 @@ mod tests {
             "found duplicate account name \"$G\" in pinned accounts list [\"$G\" \"$G\" \"$SYS\"]"
         );
         let single = Cluster { accounts: Vec::new(), ..alone };
-        assert_eq!(single.dedicated_accounts(false), [""; 0]);
-        assert_eq!(Cluster::default().dedicated_accounts(false), ["$SYS"]);
-        assert_eq!(Cluster::default().dedicated_accounts(true), [""; 0]);
+        assert_eq!(single.dedicated_accounts(Some("$SYS")), [""; 0]);
+        assert_eq!(Cluster::default().dedicated_accounts(Some("$SYS")), ["$SYS"]);
+        assert_eq!(Cluster::default().dedicated_accounts(None), [""; 0]);
     }
 }

@@ -6,6 +6,7 @@ use crate::base::limits;
 use crate::config::compression::Compression;
 use crate::config::options::authorization::{Login, Permissions};
 use crate::config::options::listen::Listen;
+use crate::config::options::tls;
 use crate::config::options::write_timeout::WriteTimeout;
 use crate::config::route_url::RouteUrl;
 
@@ -25,8 +26,8 @@ pub struct Cluster {
     pub no_advertise: bool,
     /// Credentials of other servers: [`Login::Open`] or [`Login::Single`].
     pub login: Login,
-    /// Time for the other server to send CONNECT.
-    pub auth_timeout: Duration,
+    /// Time for the other server to send CONNECT; none means 2 s.
+    pub auth_timeout: Option<Duration>,
     /// Further attempts to reach a server known only by gossip.
     pub connect_retries: usize,
     /// Waits longer after each failed attempt, up to 30 s.
@@ -61,7 +62,7 @@ impl Default for Cluster {
             advertise: None,
             no_advertise: false,
             login: Login::Open,
-            auth_timeout: limits::AUTH_TIMEOUT_DEFAULT,
+            auth_timeout: None,
             connect_retries: 0,
             connect_backoff: false,
             permissions: None,
@@ -78,13 +79,20 @@ impl Default for Cluster {
 }
 
 impl Cluster {
+    /// Time for the other server to send CONNECT.
+    pub(crate) fn auth_timeout(&self) -> Duration {
+        tls::auth_timeout(self.auth_timeout, None)
+    }
+
     /// The accounts with a connection of their own to each other server that has a pool too.
-    /// `$SYS` is one of them, if it exists.
-    pub(crate) fn dedicated_accounts(&self, no_system_account: bool) -> Vec<String> {
+    /// The system account is one of them, if there is one.
+    pub(crate) fn dedicated_accounts(&self, system_account: Option<&str>) -> Vec<String> {
         let mut accounts = self.accounts.clone();
-        let is_there = accounts.iter().any(|name| name == limits::SYSTEM_ACCOUNT);
-        if self.pool_size.is_some() && !no_system_account && !is_there {
-            accounts.push(limits::SYSTEM_ACCOUNT.to_owned());
+        if self.pool_size.is_some()
+            && let Some(system) = system_account
+            && !accounts.iter().any(|name| name == system)
+        {
+            accounts.push(system.to_owned());
         }
         accounts
     }

@@ -115,6 +115,15 @@ impl Curve {
         [("X25519", Curve::X25519), ("CurveP256", Curve::P256), ("CurveP384", Curve::P384)];
 }
 
+/// The login timeout of a port, which may be set.
+///
+/// nats: server/opts.go `getDefaultAuthTimeout`
+pub(crate) fn auth_timeout(set: Option<Duration>, tls: Option<&Tls>) -> Duration {
+    let default =
+        tls.map_or(limits::AUTH_TIMEOUT_DEFAULT, |tls| tls.timeout + limits::AUTH_AFTER_TLS);
+    set.unwrap_or(default)
+}
+
 impl Tls {
     /// A port with one certificate, and the defaults.
     pub fn new(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Tls {

@@ -441,7 +441,7 @@ impl World {
             |server: &WorldServer| server.bench.registry.settings().options.cluster.clone();
         let size = |server: &WorldServer| cluster(server).and_then(|cluster| cluster.pool_size);
         let accounts = |server: &WorldServer| {
-            cluster(server).map_or(0, |cluster| cluster.dedicated_accounts(false).len())
+            cluster(server).map_or(0, |cluster| cluster.dedicated_accounts(Some("$SYS")).len())
         };
         self.servers.iter().enumerate().all(|(at, server)| {
             let mut counts = server.brain.connections();

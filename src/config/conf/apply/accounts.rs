@@ -1,16 +1,16 @@
 //! The block `accounts`: subject spaces of their own, and their users.
 //!
-//! All other settings of an account are refused by name: without them, messages would not go where
-//! the file says.
+//! Settings that are not supported yet are refused by name: without them, messages would not go
+//! where the file says.
 //! nats: server/opts.go `parseAccounts`
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
-use super::{authorization, unknown_field};
-use crate::base::limits::{GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
-use crate::config::conf::Problem;
+use super::{authorization, is_jetstream_enabled, is_off, unknown_field};
+use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::config::conf::value::{Field, Map, Value};
+use crate::config::conf::{Problem, Severity};
 use crate::config::options::{AccountLimits, AccountOptions, Login, Options, User};
 
 /// The content of the block; [`Block::apply`] follows when the rest of the file is known.
@@ -54,7 +54,6 @@ impl<'a> Block<'a> {
     fn add(&mut self, name: &str, field: Field<'_>) -> Result<(), Problem> {
         match name {
             GLOBAL_ACCOUNT => Err(field.error(format!("{name:?} is a Reserved Account"))),
-            SYSTEM_ACCOUNT => Err(field.error("users of the system account are not supported yet")),
             _ => match self.accounts.entry(name.to_owned()) {
                 Entry::Vacant(entry) => {
                     entry.insert(AccountLimits::default());
@@ -66,43 +65,66 @@ impl<'a> Block<'a> {
     }
 
     fn account(&mut self, name: &str, map: &'a Map, problems: &mut Vec<Problem>) {
+        let (mut users, mut default_permissions) = (None, None);
         for field in map.fields() {
-            match field.key().as_str() {
-                "users" => match authorization::users(field, problems) {
-                    Ok(users) if users.is_empty() => {}
-                    Ok(mut users) => {
-                        users.iter_mut().for_each(|user| user.account = Some(name.to_owned()));
-                        self.users.push((field, users));
+            let read = match field.key().as_str() {
+                "users" => authorization::users(field, problems)
+                    .map(|list| users = Some((field, list)).filter(|(_, list)| !list.is_empty())),
+                "default_permissions" => authorization::permissions(field, problems)
+                    .map(|permissions| default_permissions = Some(permissions)),
+                "limits" => read_limits(field, problems).map(|limits| {
+                    self.accounts.insert(name.to_owned(), limits);
+                }),
+                "nkey" => check_nkey(field),
+                "jetstream" => is_jetstream_enabled(field).map(|enabled| {
+                    if enabled {
+                        let text = "jetstream of an account has no effect: nothing is stored";
+                        problems.push(field.node.problem(Severity::Notice, text));
                     }
-                    Err(problem) => problems.push(problem),
-                },
-                "limits" => match read_limits(field, problems) {
-                    Ok(limits) => {
-                        self.accounts.insert(name.to_owned(), limits);
+                }),
+                "imports" | "exports" | "mappings" | "maps" | "msg_trace" | "trace_dest" => {
+                    match is_off(&field.node.value) {
+                        true => Ok(()),
+                        false => {
+                            Err(field
+                                .error(format!("{} of an account: not supported yet", field.name)))
+                        }
                     }
-                    Err(problem) => problems.push(problem),
-                },
-                "nkey"
-                | "imports"
-                | "exports"
-                | "jetstream"
-                | "default_permissions"
-                | "mappings"
-                | "maps"
-                | "msg_trace"
-                | "trace_dest" => {
-                    let text = format!("{} of an account: not supported yet", field.name);
-                    problems.push(field.error(text));
                 }
-                _ => unknown_field(field, problems),
+                _ => {
+                    unknown_field(field, problems);
+                    Ok(())
+                }
+            };
+            problems.extend(read.err());
+        }
+        let Some((field, mut users)) = users else { return };
+        for user in &mut users {
+            user.account = Some(name.to_owned());
+            if user.permissions.is_none() {
+                user.permissions.clone_from(&default_permissions);
             }
         }
+        self.users.push((field, users));
     }
 
     /// Sets the accounts, and adds their users to those of the block `authorization`.
-    pub(super) fn apply(self, options: &mut Options, problems: &mut Vec<Problem>) {
+    ///
+    /// nats: server/server.go `configureAccounts`
+    pub(super) fn apply(
+        self,
+        has_authorization: bool,
+        options: &mut Options,
+        problems: &mut Vec<Problem>,
+    ) {
         let account = |(name, limits)| AccountOptions { name, limits };
         options.accounts = self.accounts.into_iter().map(account).collect();
+        let is_system = |one: &AccountOptions| options.system_account() == Some(&one.name);
+        let only_system = matches!(&*options.accounts, [one] if is_system(one));
+        if only_system && !has_authorization && options.authorization.no_auth_user.is_none() {
+            options.authorization.login = Login::Users(Vec::new());
+            options.authorization.admits_anonymous = true;
+        }
         let Some((first, _)) = self.users.first() else { return };
         let login = &mut options.authorization.login;
         if *login == Login::Open {
@@ -124,6 +146,15 @@ impl<'a> Block<'a> {
             all.extend(users);
         }
     }
+}
+
+/// The identity of an account, which nobody asks for.
+fn check_nkey(field: Field<'_>) -> Result<(), Problem> {
+    let key = field.text()?;
+    if key.starts_with('A') && nkeys::KeyPair::from_public_key(key).is_ok() {
+        return Ok(());
+    }
+    Err(field.error(format!("Not a valid public nkey for an account: {key:?}")))
 }
 
 /// Reads the limits of an account. A negative number is no limit. Leaf nodes, which may be limited

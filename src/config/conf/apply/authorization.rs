@@ -24,7 +24,7 @@ pub(super) struct Block {
     pub(super) users: Option<Vec<User>>,
     /// For users without permissions of their own.
     pub(super) default_permissions: Option<Permissions>,
-    pub(super) timeout: Duration,
+    pub(super) timeout: Option<Duration>,
 }
 
 /// Reads the block. Faults inside go to `problems`.
@@ -38,7 +38,7 @@ pub(super) fn read(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Bloc
         token: String::new(),
         users: None,
         default_permissions: None,
-        timeout: limits::AUTH_TIMEOUT_DEFAULT,
+        timeout: None,
     };
     for entry in field.map()?.fields() {
         if let Err(problem) = block.setting(entry, problems) {
@@ -112,8 +112,8 @@ impl Block {
     }
 }
 
-/// Seconds, with or without fraction, or a duration string.
-fn timeout(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Duration, Problem> {
+/// Seconds, with or without fraction, or a duration string. None if it is 0.
+fn timeout(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Option<Duration>, Problem> {
     let wrong =
         |why: &str| field.error(format!("error parsing authorization config, 'timeout' {why}"));
     let (seconds, shown) = match &field.node.value {
@@ -135,8 +135,7 @@ fn timeout(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Duration, Pr
         problems.push(field.node.problem(Severity::Warning, text));
     }
     match Duration::try_from_secs_f64(seconds) {
-        Ok(Duration::ZERO) => Ok(limits::AUTH_TIMEOUT_DEFAULT),
-        Ok(timeout) => Ok(timeout),
+        Ok(timeout) => Ok(Some(timeout).filter(|timeout| !timeout.is_zero())),
         Err(_) => Err(wrong("is out of range")),
     }
 }
