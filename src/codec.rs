@@ -9,3 +9,5 @@ pub mod escaping;
 pub mod headers;
 pub mod http_head;
 pub mod info;
+pub mod upgrade;
+pub mod websocket;

@@ -32,6 +32,7 @@ pub(crate) mod cli;
 pub(crate) mod compression;
 pub(crate) mod conf;
 pub(crate) mod options;
+pub(crate) mod origin;
 pub(crate) mod route_url;
 
 pub use compression::{Compression, CompressionError, Level, Thresholds};
@@ -40,6 +41,7 @@ pub use options::check::OptionsError;
 pub use options::{
     AccountLimits, AccountOptions, AllowResponses, Authorization, CertFiles, CipherSuite, Cluster,
     ConnectionType, Credential, Curve, HandshakeFirst, Listen, Log, Login, Options, Permissions,
-    Port, SubjectPermission, Tls, TlsVersion, User, WriteTimeout,
+    Port, SubjectPermission, Tls, TlsVersion, User, Websocket, WriteTimeout,
 };
+pub use origin::{Origin, OriginError};
 pub use route_url::{RouteLogin, RouteUrl, RouteUrlError};

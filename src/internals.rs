@@ -22,6 +22,8 @@ pub use crate::sublist::{Entry, Interest, Sublist, UNLISTED};
 pub mod fuzz {
     pub use crate::client::fuzz::fuzz_client;
     pub use crate::codec::connect::fuzz_connect;
+    pub use crate::codec::upgrade::fuzz_upgrade;
+    pub use crate::codec::websocket::fuzz::{fuzz_frames, fuzz_written_frames};
     pub use crate::config::conf::fuzz::fuzz_conf;
     pub use crate::net::s2::fuzz::{fuzz_compress, fuzz_decompress};
     pub use crate::parser::fuzz::{fuzz_parser, fuzz_route_parser};

@@ -86,6 +86,9 @@ pub const AUTH_AFTER_TLS: Duration = Duration::from_secs(1);
 /// Time that a client has to begin the handshake, where it may also wait for INFO.
 pub const TLS_FIRST_WITHIN: Duration = Duration::from_millis(50);
 
+/// Time for a request to upgrade to WebSocket.
+pub const WEBSOCKET_HANDSHAKE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+
 /// Authentication timeout above which the server warns at start.
 pub const AUTH_TIMEOUT_DISCOURAGED: Duration = Duration::from_secs(60);
 

@@ -90,6 +90,17 @@ impl RequestHead {
     /// # Errors
     /// [`Rejected`]; the connection ends after it.
     pub fn read(head: &[u8]) -> Result<RequestHead, Rejected> {
+        RequestHead::read_with(head, |_| ()).map(|(request, ())| request)
+    }
+
+    /// The same, with a look at its header lines.
+    ///
+    /// # Errors
+    /// As [`read`](RequestHead::read).
+    pub fn read_with<T>(
+        head: &[u8],
+        look: impl FnOnce(&Headers<'_>) -> T,
+    ) -> Result<(RequestHead, T), Rejected> {
         const MALFORMED: Rejected = Rejected::Malformed("");
         let line_len = memchr(b'\n', head).ok_or(MALFORMED)?;
         let (line, rest) = (&head[..line_len], &head[line_len + 1..]);
@@ -113,7 +124,7 @@ impl RequestHead {
             Version::Http10 => headers.asks("Connection", "keep-alive"),
             Version::Http11 => !headers.asks("Connection", "close"),
         };
-        Ok(RequestHead {
+        let request = RequestHead {
             method,
             path,
             query,
@@ -124,7 +135,8 @@ impl RequestHead {
                 && !(expects_word && body_len != Some(0))
                 && body_len.is_some(),
             body_len: body_len.unwrap_or(0),
-        })
+        };
+        Ok((request, look(&headers)))
     }
 }
 
@@ -206,16 +218,22 @@ fn escaped_path(path: &[u8]) -> Option<String> {
 }
 
 /// The header lines of a request.
-struct Headers<'a>(&'a [Header<'a>]);
+pub struct Headers<'a>(&'a [Header<'a>]);
 
 impl<'a> Headers<'a> {
-    fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    /// The values of the lines with this name, in their order.
+    pub fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
         let named = self.0.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
         named.map(|header| header.value)
     }
 
+    /// The first of them.
+    pub fn first(&self, name: &'static str) -> Option<&'a [u8]> {
+        self.values(name).next()
+    }
+
     /// True if the values list this word.
-    fn asks(&self, name: &'static str, word: &str) -> bool {
+    pub fn asks(&self, name: &'static str, word: &str) -> bool {
         let mut words = self.values(name).flat_map(|value| value.split(|byte| *byte == b','));
         words.any(|one| one.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
     }
@@ -374,12 +392,15 @@ fn write_to(into: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     into.write_fmt(text).expect("memory takes it");
 }
 
-fn reason(status: u16) -> &'static str {
+/// The words for a status.
+pub fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         307 => "Temporary Redirect",
         400 => "Bad Request",
+        403 => "Forbidden",
         404 => "Not Found",
+        405 => "Method Not Allowed",
         417 => "Expectation Failed",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",

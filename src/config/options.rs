@@ -10,6 +10,7 @@ pub mod check;
 mod cluster;
 mod listen;
 mod tls;
+mod websocket;
 mod write_timeout;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use authorization::{
 pub use cluster::Cluster;
 pub use listen::{Listen, Port};
 pub use tls::{CertFiles, CipherSuite, Curve, HandshakeFirst, Tls, TlsVersion};
+pub use websocket::Websocket;
 pub use write_timeout::WriteTimeout;
 
 /// Everything that can be set. `Options::default()` is the real server without a file;
@@ -96,6 +98,8 @@ pub struct Options {
     pub allow_non_tls: bool,
     /// Servers that form one subject space with this one; none means alone.
     pub cluster: Option<Cluster>,
+    /// Port for clients that come by WebSocket; none means that there is none.
+    pub websocket: Option<Websocket>,
 
     /// Contents and place of the log.
     pub log: Log,
@@ -176,6 +180,7 @@ impl Default for Options {
             tls: None,
             allow_non_tls: false,
             cluster: None,
+            websocket: None,
             log: Log::default(),
             pid_file: None,
             ports_file_dir: None,
