@@ -115,6 +115,8 @@ struct Rare {
     nonce: Box<str>,
     /// Its last credentials; the next CONNECT overlays them.
     credentials: Option<Box<Credentials>>,
+    /// The credentials of its upgrade to WebSocket, for a CONNECT without them.
+    cookies: Option<Box<Credentials>>,
     /// Its subscriptions from before its end, or before another CONNECT.
     leaving: Option<Leaving>,
     /// Until it is over, messages may come for removed subscriptions.
@@ -154,22 +156,31 @@ impl Client {
     ) -> Client {
         let rare = Rare { nonce, ..Rare::default() };
         let settings = registry.settings();
+        let of_clients = settings.clients(connection_type);
         let global = settings.accounts.global();
         global.join(&conn);
         let mut client = Client {
             state: State::ExpectConnect,
             rare: (!rare.nonce.is_empty()).then(|| Box::new(rare)),
-            pings: ClientPings::new(conn.start, settings.options.ping_interval),
+            pings: ClientPings::new(conn.start, of_clients.ping_interval),
             asked: Asked::of(&Connect::default()),
             greeting: Greeting::ExpectConnect,
             connection_type,
             registry,
             conn,
         };
-        if let Some(anybody) = settings.authenticator.anybody() {
+        if let Some(anybody) = of_clients.authenticator.anybody() {
             client.open(Arc::clone(global), anybody.permissions);
         }
         client
+    }
+
+    /// The same with cookies, whose credentials count where CONNECT brings none.
+    pub fn with_cookies(mut self, cookies: Option<Box<Credentials>>) -> Client {
+        if cookies.is_some() {
+            self.rare.get_or_insert_default().cookies = cookies;
+        }
+        self
     }
 }
 
@@ -203,8 +214,12 @@ impl Machine for Client {
     fn start(&mut self, delivery: &mut Delivery) {
         conn_event!(DEBUG, &self.conn, "Client connection created");
         let mut info = self.info();
-        // Whoever need not log in is told so first; later INFOs tell what is checked.
-        info.auth_required &= !delivery.settings.authenticator.has_no_auth_user();
+        // Whoever need not log in is told so first, but not by WebSocket; later INFOs tell what is
+        // checked.
+        if self.connection_type != ConnectionType::Websocket {
+            let of_clients = delivery.settings.clients(self.connection_type);
+            info.auth_required &= !of_clients.authenticator.has_no_auth_user();
+        }
         delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
     }
 
@@ -353,8 +368,8 @@ impl Machine for Client {
         let rtt_wanted = self.conn.take_rtt_wanted() && self.greeting == Greeting::Done;
         if now >= self.pings.due() {
             conn_event!(DEBUG, &self.conn, "Client Ping Timer");
-            let options = &delivery.settings.options;
-            if self.pings.tick(now, options.ping_interval, options.ping_max)? {
+            let interval = delivery.settings.clients(self.connection_type).ping_interval;
+            if self.pings.tick(now, interval, delivery.settings.options.ping_max)? {
                 self.ping(delivery);
             }
         } else if rtt_wanted {
@@ -722,7 +737,8 @@ impl Client {
     }
 
     fn info(&self) -> Info {
-        let mut info = self.registry.info();
+        let by_websocket = self.connection_type == ConnectionType::Websocket;
+        let mut info = self.registry.info().for_clients(by_websocket);
         info.client_id = self.conn.cid.0;
         if info.tls_required && self.connection_type == ConnectionType::InProcess {
             (info.tls_required, info.tls_available) = (false, true);
@@ -750,9 +766,10 @@ impl Admitted {
 impl Rare {
     /// True if all of it is empty.
     fn is_over(&self) -> bool {
-        let Rare { nonce, credentials, leaving, grace, owed, login, encrypted_at } = self;
+        let Rare { nonce, credentials, cookies, leaving, grace, owed, login, encrypted_at } = self;
         nonce.is_empty()
             && credentials.is_none()
+            && cookies.is_none()
             && leaving.is_none()
             && grace.is_none()
             && owed.is_none()

@@ -66,15 +66,20 @@ pub struct Conn {
     of_route: AtomicU8,
     /// `closed` of the flow, readable without its lock.
     is_closed: AtomicBool,
-    /// True if monitoring wants its round trip time.
-    rtt_wanted: AtomicBool,
-    /// True if settings or INFO have changed.
-    news: AtomicBool,
+    /// [`RTT_WANTED`], [`NEWS`] and [`WEBSOCKET`].
+    flags: AtomicU8,
     /// Its encryption, as a code.
     encryption: AtomicU8,
     flow: Mutex<Flow, { rank::FLOW }>,
     state: Mutex<State, { rank::STATE }>,
 }
+
+/// Monitoring wants its RTT.
+const RTT_WANTED: u8 = 1;
+/// The client has to be told that INFO has changed.
+const NEWS: u8 = 2;
+/// It has come by WebSocket.
+const WEBSOCKET: u8 = 4;
 
 // With the counts of its `Arc` and a word of the allocator 240 bytes: with glibc, just what fits
 // between two tasks, which are aligned to 128. One word more costs some 130 for each connection.
@@ -148,8 +153,7 @@ impl Conn {
             answers: AtomicBool::new(false),
             of_route: AtomicU8::new(0),
             is_closed: AtomicBool::new(false),
-            rtt_wanted: AtomicBool::new(false),
-            news: AtomicBool::new(false),
+            flags: AtomicU8::new(0),
             encryption: AtomicU8::new(0),
             flow: Mutex::new(Flow { wire: Some(wire), ..Flow::default() }),
             state: Mutex::default(),
@@ -161,9 +165,10 @@ impl Conn {
         self.remote.map(SocketAddr::from)
     }
 
-    /// Its number, if it is of that kind: the log shows a client's as `cid`, a route's as `rid`.
-    pub(crate) fn number_as(&self, kind: Kind) -> Option<u64> {
-        (self.kind == kind).then_some(self.cid.0)
+    /// Its number, if it is of that kind: the log shows a client's as `cid`, or `wid` if it came by
+    /// WebSocket, and a route's as `rid`.
+    pub(crate) fn number_as(&self, kind: Kind, websocket: bool) -> Option<u64> {
+        (self.kind == kind && self.is_websocket() == websocket).then_some(self.cid.0)
     }
 
     /// True for a route whose other side gives no sign of life: others are preferred.
@@ -250,26 +255,47 @@ impl Conn {
 
     /// Asks the owning task for a PING, if the round trip time is not known yet.
     pub fn want_rtt(&self) {
-        if self.rtt() == 0 && !self.rtt_wanted.swap(true, Ordering::Relaxed) {
+        if self.rtt() == 0 && !self.set_flag(RTT_WANTED) {
             self.wake();
         }
     }
 
     /// For the owning task: true if a PING was requested since the last call.
     pub fn take_rtt_wanted(&self) -> bool {
-        self.rtt_wanted.load(Ordering::Relaxed) && self.rtt_wanted.swap(false, Ordering::Relaxed)
+        self.take_flag(RTT_WANTED)
     }
 
     /// Wakes the owning task because settings or INFO have changed.
     pub fn bring_news(&self) {
-        if !self.news.swap(true, Ordering::Relaxed) {
+        if !self.set_flag(NEWS) {
             self.wake();
         }
     }
 
     /// For the owning task: true if settings or INFO have changed since the last call.
     pub fn take_news(&self) -> bool {
-        self.news.load(Ordering::Relaxed) && self.news.swap(false, Ordering::Relaxed)
+        self.take_flag(NEWS)
+    }
+
+    /// It has come by WebSocket.
+    pub fn is_websocket(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & WEBSOCKET != 0
+    }
+
+    /// Notes that it has come by WebSocket.
+    pub fn set_websocket(&self) {
+        self.set_flag(WEBSOCKET);
+    }
+
+    /// Sets a flag, and tells whether it was set.
+    fn set_flag(&self, flag: u8) -> bool {
+        self.flags.fetch_or(flag, Ordering::Relaxed) & flag != 0
+    }
+
+    /// Clears a flag, and tells whether it was set.
+    fn take_flag(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+            && self.flags.fetch_and(!flag, Ordering::Relaxed) & flag != 0
     }
 
     /// Its subscriptions, locked. Lock the account's sublist first if both are needed.

@@ -6,6 +6,7 @@
 //! ```text
 //! [17] 2026/11/21 01:55:02.870021 [DBG] 127.0.0.1:50322 - cid:5 - "v1.0:go:name" - "A/bob" - text
 //!                                       ^ remote          ^ cid   ^ client         ^ account
+//!                                                           or wid, of a WebSocket
 //!                                                           or rid, of a route
 //! ```
 //!
@@ -184,7 +185,7 @@ impl Visit for About {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if matches!(field.name(), "cid" | "rid") {
+        if matches!(field.name(), "cid" | "wid" | "rid") {
             self.conn = Some(value);
         }
     }
@@ -193,8 +194,10 @@ impl Visit for About {
 /// The fields of an event that a line shows.
 #[derive(Default)]
 struct Fields {
+    forwarded: String,
     remote: String,
     cid: Option<u64>,
+    wid: Option<u64>,
     rid: Option<u64>,
     client: String,
     account: String,
@@ -206,6 +209,7 @@ impl Fields {
     fn text(&mut self, field: &Field) -> Option<&mut String> {
         match field.name() {
             "message" => Some(&mut self.message),
+            "forwarded" => Some(&mut self.forwarded),
             "remote" => Some(&mut self.remote),
             "client" => Some(&mut self.client),
             "account" => Some(&mut self.account),
@@ -230,6 +234,7 @@ impl Visit for Fields {
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
             "cid" => self.cid = Some(value),
+            "wid" => self.wid = Some(value),
             "rid" => self.rid = Some(value),
             _ => {}
         }
@@ -245,14 +250,16 @@ impl Visit for Fields {
 /// The text of the line, behind the label.
 impl fmt::Display for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.forwarded.is_empty() {
+            write!(f, "{}/", self.forwarded)?;
+        }
         if !self.remote.is_empty() {
             write!(f, "{} - ", self.remote)?;
         }
-        if let Some(cid) = self.cid {
-            write!(f, "cid:{cid} - ")?;
-        }
-        if let Some(rid) = self.rid {
-            write!(f, "rid:{rid} - ")?;
+        for (name, number) in [("cid", self.cid), ("wid", self.wid), ("rid", self.rid)] {
+            if let Some(number) = number {
+                write!(f, "{name}:{number} - ")?;
+            }
         }
         for part in [&self.client, &self.account] {
             if !part.is_empty() {

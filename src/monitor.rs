@@ -10,7 +10,7 @@ pub mod connz;
 pub mod healthz;
 pub mod json;
 pub mod params;
-mod paths;
+pub mod paths;
 pub mod routez;
 pub mod subsz;
 #[cfg(test)]
@@ -55,6 +55,8 @@ pub struct View<'a> {
     pub start: SystemTime,
     /// Port of the monitoring endpoint.
     pub http_port: u16,
+    /// Port for clients that come by WebSocket.
+    pub websocket_port: u16,
     /// Measures the resources of the process.
     pub process: &'a dyn Fn() -> Process,
 }

@@ -310,10 +310,19 @@ impl Registry {
         traffic
     }
 
-    /// Changes the INFO of the server, and makes all clients get it.
+    /// Changes the INFO of the server, and makes those clients get it for whom it has changed.
     pub fn change_info(&self, change: impl FnOnce(&mut Info)) {
-        change(&mut self.info.write());
-        self.clients().iter().for_each(|conn| conn.bring_news());
+        let mut info = self.info.write();
+        let before = info.clone();
+        change(&mut info);
+        let for_clients = |by| (before.clone().for_clients(by), info.clone().for_clients(by));
+        let [news, websocket_news] = [false, true].map(for_clients).map(|(old, new)| old != new);
+        drop(info);
+        for conn in self.clients() {
+            if if conn.is_websocket() { websocket_news } else { news } {
+                conn.bring_news();
+            }
+        }
     }
 
     /// The closed connections in the ring, oldest first.

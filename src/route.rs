@@ -19,7 +19,7 @@ mod dials;
 mod gossip_sources;
 mod handshake;
 pub mod mesh;
-mod other;
+pub mod other;
 mod silence;
 pub mod view;
 

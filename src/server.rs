@@ -84,6 +84,12 @@ impl Server {
         self.shared.addresses.get(PortFor::Routes)
     }
 
+    /// The address for clients that come by WebSocket, if there is one.
+    #[must_use]
+    pub fn websocket_addr(&self) -> Option<SocketAddr> {
+        self.shared.addresses.get(PortFor::Websocket)
+    }
+
     /// The public nkey of the server, 56 characters.
     #[must_use]
     pub fn id(&self) -> &str {

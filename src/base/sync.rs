@@ -30,14 +30,16 @@ pub(crate) mod rank {
     pub(crate) const FLOW: u8 = 7;
     /// `Compressed.outflow`.
     pub(crate) const COMPRESSED: u8 = 8;
+    /// `Framed.held`, above what is encrypted.
+    pub(crate) const FRAMED: u8 = 9;
     /// `Encrypted.session`, below what is compressed.
-    pub(crate) const ENCRYPTED: u8 = 9;
+    pub(crate) const ENCRYPTED: u8 = 10;
     /// `Registry.settings`: the limits of accounts change with them.
-    pub(crate) const SETTINGS: u8 = 10;
+    pub(crate) const SETTINGS: u8 = 11;
     /// `Registry.closed`, `counters` and `http_requests`, and locks whose holder takes no other.
-    pub(crate) const LEAF: u8 = 11;
+    pub(crate) const LEAF: u8 = 12;
     /// `Conn.free_slots`, taken when the last reference to a connection is dropped.
-    pub(crate) const FREE_SLOTS: u8 = 12;
+    pub(crate) const FREE_SLOTS: u8 = 13;
 }
 
 /// A lock of that rank.

@@ -26,7 +26,8 @@ impl Client {
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
         let now = delivery.now;
-        self.pings.connected(now, delivery.settings.options.ping_interval);
+        let of_clients = delivery.settings.clients(self.connection_type);
+        self.pings.connected(now, of_clients.ping_interval);
         self.conn.set_last_activity(now);
         if self.conn.rtt() == 0 {
             let nanos = now.since(self.conn.start).as_nanos();
@@ -35,6 +36,7 @@ impl Client {
         let again = self.greeting != Greeting::ExpectConnect;
         let mut connect = self.connect();
         connect.overlay(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
+        self.add_cookies(&mut connect);
         if again {
             self.leave();
             if self.forget_on(delivery) == Left::More {
@@ -42,13 +44,34 @@ impl Client {
             }
         }
         let nonce = self.rare.as_ref().map_or(&b""[..], |rare| rare.nonce.as_bytes());
-        let verdict = delivery.settings.authenticator.check(&connect, nonce, self.connection_type);
+        let verdict = delivery.settings.clients(self.connection_type).authenticator.check(
+            &connect,
+            nonce,
+            self.connection_type,
+        );
         connect.headers &= !delivery.settings.options.no_header_support;
         self.asked = Asked::of(&connect);
         if let Some(credentials) = connect.credentials.take() {
             self.rare.get_or_insert_default().credentials = Some(credentials);
         }
         self.log_in(connect, verdict, delivery)
+    }
+
+    /// Fills in from cookies what CONNECT leaves out.
+    fn add_cookies(&self, connect: &mut Connect) {
+        let cookies = self.rare.as_ref().and_then(|rare| rare.cookies.as_ref());
+        let Some(Credentials { user, pass, auth_token, .. }) = cookies.map(|cookies| &**cookies)
+        else {
+            return;
+        };
+        let given = connect.credentials.get_or_insert_default();
+        for (given, cookie) in
+            [(&mut given.user, user), (&mut given.pass, pass), (&mut given.auth_token, auth_token)]
+        {
+            if given.is_none() {
+                given.clone_from(cookie);
+            }
+        }
     }
 
     /// Logs in the sender of a CONNECT, or waits for the check of its password.
@@ -80,9 +103,11 @@ impl Client {
         if !again {
             self.greeting = Greeting::ExpectPing;
         }
-        let named = again.then(|| self.conn.about().label());
+        let before = self.conn.about();
+        let named = again.then(|| before.label());
         let account = account.as_deref().map(Into::into);
-        self.conn.set_about(&About { name, lang, version, user, account, named });
+        let forwarded = before.forwarded;
+        self.conn.set_about(&About { name, lang, version, user, account, forwarded, named });
         self.set_headers(self.asked.headers)?;
         if !(0..=1).contains(&protocol) {
             return Err(ProtoErr::InvalidProtocol);
@@ -103,12 +128,14 @@ impl Client {
     /// Handles an op before CONNECT: the client becomes `no_auth_user`, or is refused.
     /// nats-differs: logs name it so.
     pub(super) fn admit_without_connect(&mut self, settings: &Settings) -> Result<(), ProtoErr> {
-        let user = settings.authenticator.no_auth_user(self.connection_type);
+        let by = self.connection_type;
+        let user = settings.clients(by).authenticator.no_auth_user(by);
         let user = user.ok_or(ProtoErr::AuthorizationViolation)?;
         self.admit(&user, settings)?;
         self.greeting = Greeting::ExpectPing;
         let account = user.account.as_deref().map(Into::into);
-        self.conn.set_about(&About { user: user.name, account, ..About::default() });
+        let forwarded = self.conn.about().forwarded;
+        self.conn.set_about(&About { user: user.name, account, forwarded, ..About::default() });
         Ok(())
     }
 
@@ -175,7 +202,7 @@ impl Client {
             State::ExpectConnect => {
                 let encrypted_at = self.rare.as_ref().and_then(|rare| rare.encrypted_at);
                 let from = encrypted_at.unwrap_or(self.conn.start);
-                from + settings.options.auth_timeout()
+                from + settings.clients(self.connection_type).auth_timeout
             }
             State::Open(_) => Moment::NEVER,
         }

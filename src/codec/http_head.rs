@@ -85,21 +85,13 @@ pub fn head_len(input: &[u8], searched: usize) -> Option<usize> {
 }
 
 impl RequestHead {
-    /// Reads a whole head.
+    /// Reads a whole head, with a `look` at its header lines.
     ///
     /// # Errors
     /// [`Rejected`]; the connection ends after it.
-    pub fn read(head: &[u8]) -> Result<RequestHead, Rejected> {
-        RequestHead::read_with(head, |_| ()).map(|(request, ())| request)
-    }
-
-    /// The same, with a look at its header lines.
-    ///
-    /// # Errors
-    /// As [`read`](RequestHead::read).
-    pub fn read_with<T>(
+    pub fn read<T>(
         head: &[u8],
-        look: impl FnOnce(&Headers<'_>) -> T,
+        look: impl FnOnce(&RequestHead, &Headers<'_>) -> T,
     ) -> Result<(RequestHead, T), Rejected> {
         const MALFORMED: Rejected = Rejected::Malformed("");
         let line_len = memchr(b'\n', head).ok_or(MALFORMED)?;
@@ -136,7 +128,8 @@ impl RequestHead {
                 && body_len.is_some(),
             body_len: body_len.unwrap_or(0),
         };
-        Ok((request, look(&headers)))
+        let looked = look(&request, &headers);
+        Ok((request, looked))
     }
 }
 

@@ -72,9 +72,12 @@ pub struct Info {
     /// `host:port` of the servers of the cluster, this one first; on a route those of the sender.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connect_urls: Vec<String>,
-    /// The same for websocket clients.
+    /// The same for websocket clients; not sent to clients.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ws_connect_urls: Vec<String>,
+    /// Other values of the above for websocket clients, if there is a port for them.
+    #[serde(skip)]
+    pub(crate) websocket: Option<WebsocketInfo>,
     /// The server is about to stop: reconnect elsewhere.
     #[serde(skip_serializing_if = "is_default")]
     pub ldm: bool,
@@ -113,6 +116,17 @@ pub struct Info {
     pub(crate) gossip_mode: u8,
 }
 
+/// Values in the INFO of clients that come by WebSocket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WebsocketInfo {
+    /// Address of their port, as configured.
+    pub(crate) host: String,
+    /// That port.
+    pub(crate) port: u16,
+    /// CONNECT needs credentials.
+    pub(crate) auth_required: bool,
+}
+
 /// Subjects that may cross between two servers. A subject in both lists may not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -132,6 +146,19 @@ impl Info {
     /// True if the server is a dialtone.
     pub(crate) fn is_dialtone(&self) -> bool {
         self.go.starts_with("dialtone ")
+    }
+
+    /// The form for clients, by the way they come.
+    pub(crate) fn for_clients(mut self, by_websocket: bool) -> Self {
+        let urls = std::mem::take(&mut self.ws_connect_urls);
+        if let Some(websocket) = self.websocket.take().filter(|_| by_websocket) {
+            self.connect_urls = urls;
+            (self.host, self.port) = (websocket.host, websocket.port);
+            self.auth_required = websocket.auth_required;
+            // There is no such port with TLS yet.
+            (self.tls_required, self.tls_available) = (false, false);
+        }
+        self
     }
 
     /// Appends the whole line. There is a space before its CRLF, as in the real server's.

@@ -1,6 +1,6 @@
 //! The request that makes a WebSocket of an HTTP connection, and the answer to it.
 //!
-//! Judges what the request says. Knows no frame, no socket and no user.
+//! Judges the request. Knows no frame, no socket and no user.
 //! nats: server/websocket.go `wsUpgrade`, `wsReturnHTTPError`, `checkOrigin`, `wsAcceptKey`
 
 #[cfg(test)]
@@ -17,7 +17,7 @@ use crate::codec::websocket::Agreed;
 use crate::config::options::Websocket;
 use crate::config::origin::Origin;
 
-/// Follows the key of a request in what is hashed. RFC 6455, 1.3
+/// The hashed text is the key of the request, and this. RFC 6455, 1.3
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 const DEFLATE: &str = "permessage-deflate";
@@ -34,9 +34,9 @@ pub struct Upgrade {
     pub wanted: Wanted,
     /// The protocol of frames.
     pub agreed: Agreed,
-    /// How long frames may be.
+    /// The length of frames to the client.
     pub frame_len_max: FrameLenMax,
-    /// The client, if a proxy in between says who it is; an IPv6 address stands in brackets.
+    /// The address of the client, from a proxy in between; an IPv6 address stands in brackets.
     pub forwarded: Option<Box<str>>,
     /// The credentials in its cookies.
     pub cookies: Option<Box<Credentials>>,
@@ -179,7 +179,7 @@ fn offers_deflate(headers: &Headers<'_>) -> bool {
     words.any(|word| word.trim_ascii().eq_ignore_ascii_case(DEFLATE.as_bytes()))
 }
 
-/// Whoever is no browser has no origin, and could give any.
+/// Only browsers send an origin that can be trusted; a request without one passes.
 fn check_origin(headers: &Headers<'_>, host: &str, options: &Websocket) -> Result<(), String> {
     let Websocket { same_origin, allowed_origins: allowed, .. } = options;
     let names = ["Origin", "Sec-WebSocket-Origin"];
@@ -247,9 +247,9 @@ pub fn fuzz_upgrade(head: &[u8]) {
     let mut options = Websocket::new(Listen { host: String::new(), port: Port::Free });
     (options.same_origin, options.compression) = (true, true);
     options.user_cookie = Some("u".to_owned());
-    let Ok(request) = RequestHead::read(head) else { return };
-    let judge = |headers: &Headers<'_>| Upgrade::read(&request, headers, &options);
-    let (_, judged) = RequestHead::read_with(head, judge).expect("it was read before");
+    let judged =
+        RequestHead::read(head, |request, headers| Upgrade::read(request, headers, &options));
+    let Ok((_, judged)) = judged else { return };
     match judged {
         Ok(upgrade) => {
             let answer = upgrade.answer(std::iter::empty());

@@ -5,8 +5,8 @@
 //!      1 byte       |    1 byte   |          bytes               |   bytes    |
 //! ```
 //!
-//! Knows no socket, and inflates nothing. The payload of a message is given out in the pieces in
-//! which it comes, unmasked where it is; that of a control frame is kept until it is whole.
+//! Knows no socket, and inflates nothing. The payload of a message is given out in pieces as it
+//! arrives, unmasked in place; the payload of a control frame is kept until it is complete.
 //! nats: server/websocket.go `wsReadLoop`, `wsHandleControlFrame`, `wsFillFrameHeader`; RFC 6455
 
 #[cfg(any(test, feature = "fuzz"))]
@@ -42,7 +42,7 @@ const INVALID_PAYLOAD: u16 = 1007;
 /// Reads the frames of a client.
 #[derive(Debug)]
 pub struct FrameReader {
-    /// What was agreed on.
+    /// The result of the upgrade.
     agreed: Agreed,
     /// The head of the next frame, as far as it has come.
     head: [u8; HEAD_LEN_MAX],
@@ -58,7 +58,7 @@ pub struct FrameReader {
 /// The parts of the protocol that the two sides have agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Agreed {
-    /// The client masks what it sends; else its frames have no keys, whatever their bit says.
+    /// The client masks its frames; else they have no keys, whatever the mask bit is.
     pub masked: bool,
     /// Messages may be compressed, on both sides.
     pub compressed: bool,
@@ -72,11 +72,11 @@ struct Open {
     compressed: bool,
     /// Bytes of the payload to come.
     left: u64,
-    /// Begins with what masks the next byte.
+    /// The mask, rotated: its first byte is for the next byte of the payload.
     key: [u8; 4],
 }
 
-/// The next of what a client has sent.
+/// The next frame, or part of one.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// Bytes of a message; none perhaps, at the end of one that is compressed.
@@ -143,7 +143,7 @@ impl FrameReader {
     /// # Errors
     /// [`Violation`] ends the stream: nothing behind it can be understood.
     pub fn next<'a>(
-        &'a mut self,
+        &mut self,
         input: &'a mut [u8],
     ) -> Result<(Option<Frame<'a>>, usize), Violation> {
         let mut used = 0;
@@ -290,7 +290,7 @@ fn is_valid_status(status: u16) -> bool {
     matches!(status, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
-/// Masks or unmasks bytes; `key` begins with what belongs to the first, and then to the next one.
+/// Masks or unmasks bytes, and rotates `key` for the byte after them.
 fn unmask(bytes: &mut [u8], key: &mut [u8; 4]) {
     let word = u32::from_ne_bytes(*key);
     let word = u64::from(word) << 32 | u64::from(word);

@@ -40,7 +40,7 @@ impl Origin {
                     false => return Err(error("invalid URI for request")),
                 }
             }
-            _ if written.starts_with('/') => (String::new(), written),
+            _ if written.starts_with('/') || written == "*" => (String::new(), written),
             _ => return Err(error("invalid URI for request")),
         };
         let authority = rest.strip_prefix("//").unwrap_or_default();
@@ -126,7 +126,7 @@ mod tests {
         for other in ["https://h.com", "ws://h.com", "http://h.com:81", "http://sub.h.com"] {
             assert_ne!(origin(other), origin("http://h.com"), "{other}");
         }
-        for hostless in ["file://", "http:/x", "a:b", "/x"] {
+        for hostless in ["file://", "http:/x", "a:b", "/x", "*"] {
             assert_eq!(origin(hostless).host(), "", "{hostless}");
         }
     }

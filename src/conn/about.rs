@@ -10,7 +10,8 @@ use triomphe::ThinArc;
 use crate::auth::TOKEN_NAME;
 use crate::base::limits::GLOBAL_ACCOUNT;
 
-/// The options of a connection's CONNECT, for monitoring and logs. No field is ever empty text.
+/// The options of a connection's CONNECT, and of its upgrade to WebSocket, for monitoring and logs.
+/// No field is ever empty text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
     /// `name` of CONNECT.
@@ -23,6 +24,8 @@ pub struct About {
     pub user: Option<Box<str>>,
     /// Name of its account; none means the global one.
     pub account: Option<Box<str>>,
+    /// Address of the client, from the proxy in front of this server.
+    pub forwarded: Option<Box<str>>,
     /// Its name in logs from before this CONNECT, if that is not the first: logs keep it.
     pub named: Option<Label>,
 }
@@ -37,8 +40,9 @@ pub struct Label {
 }
 
 /// An [`About`] in one allocation: the lengths of the first four texts, then these; 0 for none.
-/// Then the length of the account and the account, if there is more. Then the earlier name, if
-/// there is one: the length of the label's `client`, and the label's texts.
+/// Then account and forwarded address, each after its length, as far as they or later parts are
+/// there. Then the earlier name, if there is one: the length of the label's `client`, and the
+/// label's texts.
 pub(super) struct Packed(ThinArc<[u32; 4], u8>);
 
 impl About {
@@ -79,15 +83,19 @@ const NKEY_LEN: usize = 56;
 impl Packed {
     /// Packs it; `None` if nothing is known.
     pub(super) fn new(about: &About) -> Option<Packed> {
-        let About { name, lang, version, user, account, named } = about;
+        let About { name, lang, version, user, account, forwarded, named } = about;
         let texts = [name, lang, version, user].map(|text| text.as_deref().unwrap_or_default());
         let mut all = texts.concat().into_bytes();
         let mut extend = |first: &str, rest: &str| {
             all.extend((first.len() as u32).to_ne_bytes());
             all.extend([first, rest].concat().into_bytes());
         };
-        if account.is_some() || named.is_some() {
-            extend(account.as_deref().unwrap_or_default(), "");
+        let has_second = forwarded.is_some() || named.is_some();
+        for (text, follows) in [(account, account.is_some() || has_second), (forwarded, has_second)]
+        {
+            if follows {
+                extend(text.as_deref().unwrap_or_default(), "");
+            }
         }
         if let Some(Label { client, account }) = named {
             let [client, account] = [client, account].map(|t| t.as_deref().unwrap_or_default());
@@ -106,9 +114,11 @@ impl Packed {
             text_of(text)
         });
         let (account, rest) = split(rest).unwrap_or_default();
+        let (forwarded, rest) = split(rest).unwrap_or_default();
         let named = split(rest)
             .map(|(client, account)| Label { client: text_of(client), account: text_of(account) });
-        About { name, lang, version, user, account: text_of(account), named }
+        let (account, forwarded) = (text_of(account), text_of(forwarded));
+        About { name, lang, version, user, account, forwarded, named }
     }
 }
 
@@ -135,7 +145,9 @@ mod tests {
         {
             let (name, lang, version) = (text(name), text(lang), text(version));
             let (user, account) = (text(user), text(account));
-            let about = About { name, lang, version, user, account, named: None };
+            let about = About { name, lang, version, user, account, ..About::default() };
+            assert_eq!(Packed::new(&about).unwrap().about(), about);
+            let about = About { forwarded: text("1.2.3.4"), ..about };
             assert_eq!(Packed::new(&about).unwrap().about(), about);
             let label = about.label();
             let later = About { version: text("2"), named: Some(label.clone()), ..about };

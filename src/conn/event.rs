@@ -5,12 +5,15 @@ macro_rules! conn_event {
     ($level:ident, $conn:expr, $($message:tt)+) => {
         if tracing::enabled!(tracing::Level::$level) {
             let conn: &$crate::conn::Conn = $conn;
-            let label = conn.about().label();
+            let about = conn.about();
+            let label = about.label();
             tracing::event!(
                 tracing::Level::$level,
                 remote = conn.remote().map(tracing::field::display),
-                cid = conn.number_as($crate::base::ids::Kind::Client),
-                rid = conn.number_as($crate::base::ids::Kind::Route),
+                forwarded = about.forwarded.as_deref(),
+                cid = conn.number_as($crate::base::ids::Kind::Client, false),
+                wid = conn.number_as($crate::base::ids::Kind::Client, true),
+                rid = conn.number_as($crate::base::ids::Kind::Route, false),
                 client = label.client,
                 account = label.account,
                 $($message)+

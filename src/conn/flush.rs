@@ -350,6 +350,11 @@ impl Conn {
         self.flow.lock().wire.is_none()
     }
 
+    /// True if its pending bytes were dropped at its end.
+    pub fn is_discarded(&self) -> bool {
+        self.flow.lock().discarded
+    }
+
     /// The reason of its end, if it ends.
     pub fn closed(&self) -> Option<ClosedReason> {
         if !self.is_closed() {

@@ -361,7 +361,7 @@ impl Listed {
         ConnInfo {
             cid: conn.cid.0,
             kind: "Client",
-            client_type: "nats",
+            client_type: if conn.is_websocket() { "websocket" } else { "nats" },
             ip: conn.remote().map_or_else(String::new, |remote| remote.ip().to_string()),
             port: conn.remote().map_or(0, |remote| remote.port()),
             start: view.date(conn.start),

@@ -7,7 +7,7 @@ use crate::codec::http_head::{Method, RequestHead};
 use crate::monitor::{Answer, HTML, TEMPORARY_REDIRECT};
 
 /// A path without empty segments and dots; a slash at its end stays.
-pub(super) fn clean(path: &str) -> String {
+pub fn clean(path: &str) -> String {
     let mut kept = Vec::new();
     for segment in path.split('/') {
         match segment {
@@ -30,7 +30,7 @@ pub(super) fn is_at(path: &str, place: &str) -> bool {
 }
 
 /// Sends the other side to a better path.
-pub(super) fn redirect(request: &RequestHead, path: &str) -> Answer<'static> {
+pub fn redirect(request: &RequestHead, path: &str) -> Answer<'static> {
     let mark = if request.query.is_empty() { "" } else { "?" };
     let url = format!("{path}{mark}{}", request.query);
     let mut answer = Answer::of(TEMPORARY_REDIRECT, None, String::new());

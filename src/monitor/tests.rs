@@ -68,13 +68,14 @@ fn view<'a>(registry: &'a Registry, settings: &'a Settings) -> View<'a> {
         now: second(100),
         start: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_227_495),
         http_port: 8222,
+        websocket_port: 0,
         process: &|| Process { mem: 1 << 20, cpu: 0.5, cores: 2 },
     }
 }
 
 fn get(registry: &Registry, url: &str) -> (u16, String) {
     let head = format!("GET {url} HTTP/1.0\r\n\r\n");
-    let request = RequestHead::read(head.as_bytes()).unwrap();
+    let request = RequestHead::read(head.as_bytes(), |_, _| ()).unwrap().0;
     let settings = registry.settings();
     let view = view(registry, &settings);
     let answer = match view.page(&request) {

@@ -12,8 +12,8 @@ use crate::base::limits;
 use crate::base::moment::Moment;
 use crate::base::stats::PerKind;
 use crate::codec::info::is_default;
-use crate::config::options::Cluster;
-use crate::config::options::{Login, WriteTimeout};
+use crate::config::options::{Cluster, Login, Websocket, WriteTimeout};
+use crate::config::origin::Origin;
 use crate::config::route_url::RouteUrl;
 use crate::monitor::View;
 use crate::monitor::json::{Date, Float, Uptime};
@@ -72,7 +72,7 @@ pub struct Varz {
     pub gateway: Empty,
     pub leaf: Empty,
     pub mqtt: Empty,
-    pub websocket: Empty,
+    pub websocket: WebsocketVarz,
     pub jetstream: Empty,
     pub tls_timeout: Float,
     /// Nanoseconds.
@@ -143,6 +143,32 @@ pub struct ClusterVarz {
     pub write_timeout: Option<&'static str>,
 }
 
+/// The block of the port for WebSocket; empty without one.
+#[derive(Debug, Default, Serialize)]
+pub struct WebsocketVarz {
+    #[serde(skip_serializing_if = "is_default")]
+    pub host: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_auth_user: Option<String>,
+    /// Nanoseconds.
+    #[serde(skip_serializing_if = "is_default")]
+    pub handshake_timeout: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_timeout: Option<Float>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub no_tls: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub same_origin: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_origins: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub compression: bool,
+}
+
 /// A counter for each kind of connection.
 #[derive(Debug, Default, Serialize)]
 pub struct ByKind {
@@ -206,7 +232,9 @@ pub fn varz(view: &View<'_>) -> Varz {
         gateway: Empty {},
         leaf: Empty {},
         mqtt: Empty {},
-        websocket: Empty {},
+        websocket: (options.websocket.as_ref())
+            .map(|websocket| WebsocketVarz::of(websocket, view.websocket_port))
+            .unwrap_or_default(),
         jetstream: Empty {},
         tls_timeout: options.tls.as_ref().map_or(TLS_TIMEOUT, |tls| seconds(tls.timeout)),
         write_deadline: nanos(options.write_deadline),
@@ -267,6 +295,23 @@ fn cluster(mesh: &Mesh, cluster: &Cluster) -> ClusterVarz {
         write_deadline: (write_deadline != limits::WRITE_DEADLINE_DEFAULT)
             .then(|| nanos(write_deadline)),
         write_timeout: write_timeout(cluster.write_timeout),
+    }
+}
+
+impl WebsocketVarz {
+    fn of(websocket: &Websocket, port: u16) -> WebsocketVarz {
+        WebsocketVarz {
+            host: websocket.listen.host.clone(),
+            port,
+            advertise: websocket.advertise.clone(),
+            no_auth_user: websocket.no_auth_user.clone(),
+            handshake_timeout: nanos(websocket.handshake_timeout),
+            auth_timeout: websocket.auth_timeout.map(seconds),
+            no_tls: websocket.no_tls,
+            same_origin: websocket.same_origin,
+            allowed_origins: websocket.allowed_origins.iter().map(Origin::to_string).collect(),
+            compression: websocket.compression,
+        }
     }
 }
 

@@ -38,6 +38,7 @@ use crate::net::drive::extras::Extras;
 use crate::net::drive::handshake::Handshake;
 use crate::net::drive::stall::Published;
 use crate::net::drive::write_deadline::WriteDeadline;
+use crate::net::layer::Inflow;
 use crate::net::pace::Pace;
 use crate::net::stream::Stream;
 use crate::net::tls::TlsPort;
@@ -135,6 +136,12 @@ impl<M: Machine> Drive<M> {
         if let Some(port) = port {
             self.extras().handshake = Some(Handshake::new(port));
         }
+        self
+    }
+
+    /// The same with a layer, whose other half its connection writes through already.
+    pub(crate) fn layered(mut self, inflow: Box<dyn Inflow>) -> Drive<M> {
+        self.extras().add_layer(inflow);
         self
     }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::base::os_error::OsError;
+use crate::net::ports::{Addresses, PortFor};
 
 /// Only the owner needs the target of signals.
 const PID_FILE_MODE: u32 = 0o600;
@@ -28,6 +29,9 @@ pub struct Ports {
     /// For other servers, `nats://127.0.0.1:6222`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cluster: Vec<String>,
+    /// For clients by WebSocket, `ws://127.0.0.1:8080`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub websocket: Vec<String>,
 }
 
 /// A ports file that was written. It stays until [`PortsFile::remove`].
@@ -79,16 +83,15 @@ pub(crate) fn forget(path: &Path) {
 impl Ports {
     /// The URLs of these listeners: one each, or one per address of this machine for a listener on
     /// all of them.
-    pub fn new(
-        client: Option<SocketAddr>,
-        monitor: Option<SocketAddr>,
-        cluster: Option<SocketAddr>,
-    ) -> Self {
-        let of = |scheme, addr: Option<_>| addr.map(|addr| urls(scheme, addr)).unwrap_or_default();
+    pub(crate) fn of(addresses: &Addresses) -> Self {
+        let of = |scheme, port_for| {
+            addresses.get(port_for).map(|addr| urls(scheme, addr)).unwrap_or_default()
+        };
         Self {
-            nats: of("nats", client),
-            monitoring: of("http", monitor),
-            cluster: of("nats", cluster),
+            nats: of("nats", PortFor::Clients),
+            monitoring: of("http", PortFor::Monitor),
+            cluster: of("nats", PortFor::Routes),
+            websocket: of("ws", PortFor::Websocket),
         }
     }
 }
@@ -160,11 +163,14 @@ mod tests {
     #[test]
     fn a_ports_file_comes_and_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let ports = Ports::new("127.0.0.1:4222".parse().ok(), "[::1]:8222".parse().ok(), None);
+        let addresses = Addresses::default();
+        addresses.set(PortFor::Clients, "127.0.0.1:4222".parse().ok());
+        addresses.set(PortFor::Websocket, "[::1]:8222".parse().ok());
+        let ports = Ports::of(&addresses);
         let file = PortsFile::write(dir.path(), &ports).unwrap();
         let path = file.path.clone();
         let text = fs::read_to_string(&path).unwrap();
-        let wanted = r#"{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://[::1]:8222"]}"#;
+        let wanted = r#"{"nats":["nats://127.0.0.1:4222"],"websocket":["ws://[::1]:8222"]}"#;
         assert_eq!(text, wanted);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -175,7 +181,9 @@ mod tests {
 
     #[test]
     fn all_addresses_are_told_one_by_one() {
-        let ports = Ports::new("0.0.0.0:4222".parse().ok(), None, None);
+        let addresses = Addresses::default();
+        addresses.set(PortFor::Clients, "0.0.0.0:4222".parse().ok());
+        let ports = Ports::of(&addresses);
         assert!(ports.nats.contains(&"nats://127.0.0.1:4222".to_owned()), "{ports:?}");
         assert!(!ports.nats.iter().any(|url| url.contains("0.0.0.0")), "{ports:?}");
         assert!(!serde_json::to_string(&ports).unwrap().contains("monitoring"));

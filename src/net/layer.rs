@@ -20,16 +20,17 @@ use crate::conn::Wire;
 pub(crate) trait Inflow: Send {
     /// The next piece of `input` for the layer or parser above.
     ///
-    /// No complete piece stays inside: after [`Next::Missing`] only further input brings another
-    /// one. So layers are edge-triggered, too: after the last piece of a read the task waits for
-    /// the next read.
+    /// No complete piece stays inside: when all of an input is used up, only further input brings
+    /// another one. So layers are edge-triggered, too: after the last piece of a read the task
+    /// waits for the next read.
     ///
     /// # Errors
     /// The caller has to end the connection: after a [`LayerError`] no input has a meaning.
     fn next_piece<'a>(&'a mut self, input: &'a mut [u8]) -> Result<Next<'a>, LayerError>;
 
-    /// Says that our stream ends, behind what is written. To say it again does nothing.
-    fn end(&mut self) {}
+    /// Says that our stream ends, behind what is written, and the reason. To say it again does
+    /// nothing.
+    fn end(&mut self, _reason: ClosedReason) {}
 }
 
 /// The next part of an input, for the layer or parser above.

@@ -15,6 +15,8 @@ pub enum PortFor {
     Monitor,
     /// Other servers.
     Routes,
+    /// Clients that come by WebSocket.
+    Websocket,
 }
 
 /// The addresses of a server's open ports.

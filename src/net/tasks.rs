@@ -12,13 +12,16 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::base::ids::Kind;
 use crate::base::limits::ROUTE_PROBE_INTERVAL;
 use crate::client::Client;
+use crate::codec::upgrade::Upgrade;
 use crate::config::options::ConnectionType;
-use crate::conn::{Conn, Wire};
+use crate::conn::{About, Conn, Wire};
 use crate::monitor::View;
 use crate::net::drive::{Drive, Shared};
 use crate::net::http::Endpoint;
 use crate::net::inbox::Inbox;
 use crate::net::stream::Stream;
+use crate::net::upgrades::Upgrades;
+use crate::net::websocket::{Framed, Unframed};
 use crate::route::{Role, Route};
 use crate::system::System;
 
@@ -28,6 +31,8 @@ pub(crate) enum TaskKind {
     Client(ConnectionType),
     /// Another server.
     Route(Role),
+    /// A client that upgrades to WebSocket first.
+    Websocket(Arc<Upgrades>),
     /// A reader of monitoring pages.
     Monitor(Arc<Endpoint>),
 }
@@ -38,6 +43,7 @@ impl TaskKind {
         match self {
             TaskKind::Client(_) => "Client",
             TaskKind::Route(_) => "Route",
+            TaskKind::Websocket(_) => "WebSocket",
             TaskKind::Monitor(_) => "Monitor",
         }
     }
@@ -51,6 +57,17 @@ impl TaskKind {
                 start_client(Stream::Tcp(stream), Some(remote), *connection_type, shared);
             }
             TaskKind::Route(role) => start_route(stream, remote, role.clone(), shared),
+            TaskKind::Websocket(upgrades) => {
+                let _ = stream.set_nodelay(true);
+                let entered = upgrades.enter().await;
+                let (upgrades, shared) = (Arc::clone(upgrades), Arc::clone(shared));
+                tokio::spawn(async move {
+                    if let Some((stream, upgrade)) = upgrades.upgrade(stream, remote, entered).await
+                    {
+                        start_websocket(stream, remote, upgrade, &shared);
+                    }
+                });
+            }
             TaskKind::Monitor(endpoint) => endpoint.serve(stream).await,
         }
     }
@@ -67,15 +84,42 @@ fn start_client(
     connection_type: ConnectionType,
     shared: &Arc<Shared>,
 ) {
-    let registry = &shared.registry;
-    let settings = registry.settings();
-    let surplus = registry.client_count() >= settings.options.max_connections;
+    let surplus = is_full(shared);
     let (stream, conn) = add(Kind::Client, stream, remote, shared);
-    let nonce = if settings.authenticator.needs_nonce() { nonce() } else { Box::default() };
-    let client = Client::new(Arc::clone(registry), conn, connection_type, nonce);
+    let client = new_client(conn, connection_type, shared);
     let is_remote = connection_type == ConnectionType::Standard;
     let tls = is_remote.then(|| shared.tls.lock().clone()).flatten();
     tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus).encrypted(tls));
+}
+
+/// Starts the task of a client whose connection is a WebSocket now.
+fn start_websocket(
+    stream: TcpStream,
+    remote: SocketAddr,
+    mut upgrade: Upgrade,
+    shared: &Arc<Shared>,
+) {
+    let surplus = is_full(shared);
+    let stream = Arc::new(Stream::Tcp(stream));
+    let framed = Arc::new(Framed::new(Arc::clone(&stream) as Arc<dyn Wire>, &upgrade));
+    let unframed = Box::new(Unframed::new(Arc::clone(&framed), &upgrade));
+    let conn = register(Kind::Client, framed, Some(remote), shared);
+    conn.set_websocket();
+    conn.set_about(&About { forwarded: upgrade.forwarded.take(), ..About::default() });
+    let client = new_client(conn, ConnectionType::Websocket, shared).with_cookies(upgrade.cookies);
+    tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus).layered(unframed));
+}
+
+/// True if no further client has room.
+fn is_full(shared: &Shared) -> bool {
+    shared.registry.client_count() >= shared.registry.settings().options.max_connections
+}
+
+fn new_client(conn: Arc<Conn>, connection_type: ConnectionType, shared: &Shared) -> Client {
+    let registry = &shared.registry;
+    let needs_nonce = registry.settings().clients(connection_type).authenticator.needs_nonce();
+    let nonce = if needs_nonce { nonce() } else { Box::default() };
+    Client::new(Arc::clone(registry), conn, connection_type, nonce)
 }
 
 /// Starts the task of a connection to another server, dialled by either side.
@@ -99,18 +143,26 @@ pub(crate) fn start_system(shared: &Arc<Shared>) {
     tokio::spawn(Drive::new(Arc::clone(shared), stream, system, false));
 }
 
-/// Registers a new connection.
+/// Registers a new connection that writes to its socket.
 fn add(
     kind: Kind,
     stream: Stream,
     remote: Option<SocketAddr>,
     shared: &Shared,
 ) -> (Arc<Stream>, Arc<Conn>) {
-    let start = shared.clock.now();
     let stream = Arc::new(stream);
-    let wire = Arc::clone(&stream) as Arc<dyn Wire>;
-    let conn = shared.registry.add(|cid, slot| Conn::new(cid, kind, slot, remote, start, wire));
+    let conn = register(kind, Arc::clone(&stream) as Arc<dyn Wire>, remote, shared);
     (stream, conn)
+}
+
+fn register(
+    kind: Kind,
+    wire: Arc<dyn Wire>,
+    remote: Option<SocketAddr>,
+    shared: &Shared,
+) -> Arc<Conn> {
+    let start = shared.clock.now();
+    shared.registry.add(|cid, slot| Conn::new(cid, kind, slot, remote, start, wire))
 }
 
 /// Makes the kernel notice within `silence_max` that nothing arrives from the other side any more,

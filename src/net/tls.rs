@@ -167,7 +167,7 @@ impl Inflow for Decrypted {
         if ended { Ok(Next::End) } else { Ok(Next::Missing) }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, _reason: ClosedReason) {
         let mut session = self.wire.session.lock();
         let Session { state, held, kept, broken } = &mut *session;
         if *broken {

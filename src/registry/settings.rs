@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::auth::Authenticator;
 use crate::auth::permissions::CompiledPermissions;
 use crate::base::limits;
-use crate::config::options::{Authorization, Cluster, Options};
+use crate::config::options::{Authorization, Cluster, ConnectionType, Options};
 use crate::conn::outbound::Policy;
 use crate::registry::accounts::Accounts;
 
@@ -19,14 +19,26 @@ pub struct Settings {
     pub version: u64,
     /// The configuration.
     pub options: Options,
-    /// Decides on the CONNECT of clients.
-    pub authenticator: Authenticator,
+    /// What holds for clients.
+    clients: ClientSettings,
+    /// What holds for clients that come by WebSocket, if there is a port for them.
+    websocket: Option<ClientSettings>,
     /// Limits of an outbound queue.
     pub policy: Policy,
     /// Settings of routes.
     pub routes: RouteSettings,
     /// The subject spaces of clients.
     pub accounts: Accounts,
+}
+
+/// Settings of clients, by the way they come.
+pub struct ClientSettings {
+    /// Decides on their CONNECT.
+    pub authenticator: Authenticator,
+    /// Login timeout.
+    pub auth_timeout: Duration,
+    /// Time between two PINGs.
+    pub ping_interval: Duration,
 }
 
 /// Settings of connections to other servers.
@@ -57,7 +69,15 @@ impl Settings {
     fn with(version: u64, accounts: Accounts, options: Options) -> Settings {
         Settings {
             version,
-            authenticator: Authenticator::new(&options),
+            clients: ClientSettings::new(&options),
+            websocket: options.websocket.as_ref().map(|websocket| {
+                ClientSettings::new(&Options {
+                    authorization: websocket.authorization(&options.authorization),
+                    ping_interval: websocket.ping_interval.unwrap_or(options.ping_interval),
+                    tls: options.tls.clone(),
+                    ..Options::default()
+                })
+            }),
             policy: Policy {
                 pending_bytes_max: options.max_pending,
                 drop_when_lagging: options.no_fast_producer_stall,
@@ -65,6 +85,27 @@ impl Settings {
             routes: RouteSettings::new(&options),
             accounts,
             options,
+        }
+    }
+}
+
+impl Settings {
+    /// What holds for clients that come this way.
+    #[inline]
+    pub fn clients(&self, by: ConnectionType) -> &ClientSettings {
+        match &self.websocket {
+            Some(websocket) if by == ConnectionType::Websocket => websocket,
+            _ => &self.clients,
+        }
+    }
+}
+
+impl ClientSettings {
+    fn new(options: &Options) -> ClientSettings {
+        ClientSettings {
+            authenticator: Authenticator::new(options),
+            auth_timeout: options.auth_timeout(),
+            ping_interval: options.ping_interval,
         }
     }
 }

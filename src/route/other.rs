@@ -10,13 +10,22 @@ use crate::codec::info::{Info, Subjects};
 use crate::conn::Conn;
 use crate::route::dials::{Dial, Place};
 
+/// Addresses for clients, `host:port` each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientUrls {
+    /// For most clients.
+    pub standard: Vec<String>,
+    /// For those that come by WebSocket.
+    pub websocket: Vec<String>,
+}
+
 /// Another server.
 pub(super) struct Other {
     pub(super) name: Box<str>,
     /// The size of the pool; 0 if either server has none.
     pub(super) pool_size: usize,
     /// Its addresses for clients; empty once it is about to stop.
-    pub(super) connect_urls: Vec<String>,
+    pub(super) client_urls: ClientUrls,
     pub(super) members: BTreeMap<Place, RouteConn>,
     pub(super) spares: Vec<Spare>,
 }
@@ -46,7 +55,10 @@ impl Other {
         Other {
             name: info.server_name.as_str().into(),
             pool_size: 0,
-            connect_urls: connect_urls(info),
+            client_urls: ClientUrls {
+                standard: accepted(&info.connect_urls),
+                websocket: accepted(&info.ws_connect_urls),
+            },
             members: BTreeMap::new(),
             spares: Vec::new(),
         }
@@ -95,8 +107,8 @@ pub(super) fn forwarded_info(info: &Info, conn: &Conn, place: &Place) -> Info {
     forwarded
 }
 
-/// A server's addresses for clients, up to the limit for one server.
-fn connect_urls(info: &Info) -> Vec<String> {
-    let urls = info.connect_urls.iter().filter(|url| url.len() <= CONNECT_URL_LEN_MAX);
+/// Addresses of a server for clients, up to the limit for one server.
+fn accepted(urls: &[String]) -> Vec<String> {
+    let urls = urls.iter().filter(|url| url.len() <= CONNECT_URL_LEN_MAX);
     urls.take(CONNECT_URLS_MAX).cloned().collect()
 }

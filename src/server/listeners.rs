@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use crate::base::os_error::OsError;
-use crate::config::options::{ConnectionType, Listen, Options, Port};
+use crate::config::options::{ConnectionType, Listen, Options, Port, Websocket};
 use crate::config::route_url::HostPort;
 use crate::net::drive::Shared;
 use crate::net::files::{self, Ports, PortsFile};
@@ -21,13 +21,16 @@ use crate::net::http::Endpoint;
 use crate::net::listener::{self, Listener};
 use crate::net::ports::PortFor;
 use crate::net::tasks::TaskKind;
+use crate::net::upgrades::Upgrades;
 use crate::route::Role;
+use crate::route::other::ClientUrls;
 use crate::server::start_error::StartError;
 
 /// The ports of a server.
 pub(super) struct Listeners {
     shared: Arc<Shared>,
     endpoint: Arc<Endpoint>,
+    upgrades: Arc<Upgrades>,
     /// The runtime that serves them.
     runtime: Handle,
     open: BTreeMap<PortFor, Open>,
@@ -53,7 +56,8 @@ impl Listeners {
     /// A server without ports. To be called in the runtime that serves them.
     pub(super) fn new(shared: Arc<Shared>) -> Listeners {
         let endpoint = Endpoint::new(Arc::clone(&shared));
-        Listeners { shared, endpoint, runtime: Handle::current(), open: BTreeMap::new() }
+        let upgrades = Upgrades::new(Arc::clone(&shared));
+        Listeners { shared, endpoint, upgrades, runtime: Handle::current(), open: BTreeMap::new() }
     }
 
     /// Binds all ports that the options ask for, or none.
@@ -62,8 +66,10 @@ impl Listeners {
     /// One of them cannot be bound.
     pub(super) fn bind_all(&self, options: &Options) -> Result<Vec<Bound>, StartError> {
         let clients = || Listen { host: options.host.clone(), port: options.port };
+        let websocket = options.websocket.as_ref().map(|websocket| websocket.listen.clone());
         let ports = [
             (PortFor::Monitor, options.http_listen()),
+            (PortFor::Websocket, websocket),
             (PortFor::Clients, (!options.no_listener).then(clients)),
             (PortFor::Routes, options.cluster.as_ref().and_then(|cluster| cluster.listen.clone())),
         ];
@@ -109,6 +115,11 @@ impl Listeners {
             PortFor::Routes => {
                 tracing::info!("Listening for route connections on {}", shown(&listen));
                 TaskKind::Route(Role::Accepted)
+            }
+            PortFor::Websocket => {
+                tracing::info!("Listening for websocket clients on ws://{}", shown(&listen));
+                tracing::warn!("Websocket not configured with TLS. DO NOT USE IN PRODUCTION!");
+                TaskKind::Websocket(Arc::clone(&self.upgrades))
             }
             PortFor::Monitor => TaskKind::Monitor(Arc::clone(&self.endpoint)),
         };
@@ -195,11 +206,31 @@ impl Listeners {
         let clients = addresses.get(PortFor::Clients);
         let port = clients.map_or(0, |addr| addr.port());
         let (host, port) = options.advertised(port).unwrap_or_else(|| (options.host.clone(), port));
-        registry.change_info(|info| (info.host, info.port) = (host, port));
+        let websocket = options.websocket.as_ref().zip(addresses.get(PortFor::Websocket));
+        registry.change_info(|info| {
+            (info.host, info.port) = (host, port);
+            if let (Some(told), Some((websocket, addr))) = (&mut info.websocket, websocket) {
+                (told.host, told.port) = (websocket.listen.host.clone(), addr.port());
+            }
+        });
         if let Some(mesh) = mesh {
             let port = addresses.get(PortFor::Routes).map_or(0, |addr| addr.port());
-            let urls = clients.map(|addr| client_urls(options, addr, files::public_ips()));
-            mesh.listening(port, urls.unwrap_or_default());
+            let standard = clients.map(|addr| {
+                client_urls(
+                    &options.host,
+                    options.client_advertise.as_deref(),
+                    addr,
+                    files::public_ips,
+                )
+            });
+            let websocket = websocket.map(|(Websocket { listen, advertise, .. }, addr)| {
+                client_urls(&listen.host, advertise.as_deref(), addr, files::public_ips)
+            });
+            let urls = ClientUrls {
+                standard: standard.unwrap_or_default(),
+                websocket: websocket.unwrap_or_default(),
+            };
+            mesh.listening(port, urls);
         }
     }
 
@@ -210,26 +241,30 @@ impl Listeners {
     pub(super) fn write_ports(&self) -> io::Result<Option<PortsFile>> {
         let settings = self.shared.registry.settings();
         let Some(folder) = &settings.options.ports_file_dir else { return Ok(None) };
-        let [clients, monitor, routes] = [PortFor::Clients, PortFor::Monitor, PortFor::Routes]
-            .map(|port_for| self.shared.addresses.get(port_for));
-        PortsFile::write(folder, &Ports::new(clients, monitor, routes)).map(Some)
+        PortsFile::write(folder, &Ports::of(&self.shared.addresses)).map(Some)
     }
 }
 
 /// Addresses for clients, `host:port` each, in the form that other servers use.
 ///
-/// nats: server/server.go `getClientConnectURLs`
-fn client_urls(options: &Options, addr: SocketAddr, public_ips: Vec<IpAddr>) -> Vec<String> {
-    if options.client_advertise.is_some()
-        && let Some((host, port)) = options.advertised(addr.port())
+/// nats: server/server.go `getConnectURLs`
+fn client_urls(
+    host: &str,
+    advertise: Option<&str>,
+    addr: SocketAddr,
+    public_ips: impl FnOnce() -> Vec<IpAddr>,
+) -> Vec<String> {
+    if let Some(HostPort(host, port)) =
+        advertise.and_then(|written| HostPort::read(written, addr.port()))
     {
-        return vec![shown_addr(&host, port)];
+        return vec![shown_addr(host, port)];
     }
     if !addr.ip().is_unspecified() {
-        return vec![shown_addr(&options.host, addr.port())];
+        return vec![shown_addr(host, addr.port())];
     }
+    let public_ips = public_ips();
     if public_ips.is_empty() {
-        tracing::error!("Address {:?} can not be resolved properly", options.host);
+        tracing::error!("Address {host:?} can not be resolved properly");
     }
     public_ips.into_iter().map(|ip| SocketAddr::new(ip, addr.port()).to_string()).collect()
 }
@@ -403,9 +438,8 @@ mod tests {
     #[test]
     fn clients_are_told_where_they_can_connect() {
         let urls = |host: &str, ips: &[&str]| {
-            let options = Options { host: host.to_owned(), ..Options::default() };
             let addr = SocketAddr::new(host.parse().unwrap(), 4222);
-            client_urls(&options, addr, ips.iter().map(|ip| ip.parse().unwrap()).collect())
+            client_urls(host, None, addr, || ips.iter().map(|ip| ip.parse().unwrap()).collect())
         };
         let public = ["192.0.2.7", "2001:db8::7"];
         assert_eq!(urls("0.0.0.0", &public), ["192.0.2.7:4222", "[2001:db8::7]:4222"]);

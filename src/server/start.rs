@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use crate::base::ids::ServerId;
 use crate::base::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION};
 use crate::clock::Clock;
-use crate::codec::info::Info;
-use crate::config::options::{Credential, HandshakeFirst, Login, Options};
+use crate::codec::info::{Info, WebsocketInfo};
+use crate::config::options::{ConnectionType, Credential, HandshakeFirst, Login, Options};
 use crate::net::drive::Shared;
 use crate::net::files::PortsFile;
 use crate::net::ports::PortFor;
@@ -128,7 +128,8 @@ fn log_start(options: &Options, server_id: &ServerId) {
             "Clients that are not using \"TLS Handshake First\" option will fail to connect"
         );
     }
-    if has_plain_password(&options.authorization.login) {
+    let websocket = options.websocket.as_ref().map(|websocket| &websocket.login);
+    if [&options.authorization.login].into_iter().chain(websocket).any(has_plain_password) {
         tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
     }
     if options.max_payload > MAX_PAYLOAD_DISCOURAGED {
@@ -168,6 +169,7 @@ fn log_cluster(mesh: &Mesh) {
 fn info(registry: &Registry) -> Info {
     let settings = registry.settings();
     let options = &settings.options;
+    let auth_required = |by| settings.clients(by).authenticator.required();
     let id = registry.server_id.to_string();
     Info {
         server_name: options.server_name.clone().unwrap_or_else(|| id.clone()),
@@ -180,7 +182,11 @@ fn info(registry: &Registry) -> Info {
         git_commit: option_env!("DIALTONE_COMMIT").map(str::to_owned),
         go: Info::GO.to_owned(),
         headers: !options.no_header_support,
-        auth_required: settings.authenticator.required(),
+        auth_required: auth_required(ConnectionType::Standard),
+        websocket: options.websocket.is_some().then(|| WebsocketInfo {
+            auth_required: auth_required(ConnectionType::Websocket),
+            ..WebsocketInfo::default()
+        }),
         max_payload: options.max_payload,
         ..Info::default()
     }

@@ -80,6 +80,9 @@ impl fmt::Display for StartError {
                             "Can't start monitoring: can't listen to the monitor port: {cause}"
                         )
                     }
+                    PortFor::Websocket => {
+                        write!(f, "Unable to listen for websocket connections: {cause}")
+                    }
                     PortFor::Routes => {
                         write!(f, "Error listening on router port: {port} - {cause}")
                     }

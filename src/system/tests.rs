@@ -57,6 +57,7 @@ fn system(bench: &Bench, wire: Arc<dyn Wire>) -> System {
             now,
             start: SystemTime::UNIX_EPOCH,
             http_port: 0,
+            websocket_port: 0,
             process: &Process::default,
         });
     };

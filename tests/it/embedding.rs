@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialtone::config::{Cluster, Listen, Log, Port, RouteUrl};
+use dialtone::config::{Cluster, Listen, Log, Port, RouteUrl, Websocket};
 use dialtone::{LineClient, LineErr, LineOptions, Options, Server, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -48,6 +48,21 @@ async fn what_is_built_after_the_options_wins() {
     options.host = "0.0.0.0".to_owned();
     let server = Server::builder().options(options).host("127.0.0.1").port(0).start().await;
     assert!(server.unwrap().client_addr().unwrap().ip().is_loopback());
+}
+
+#[tokio::test]
+async fn a_port_for_websocket_is_one_of_the_options() {
+    let listen = Listen { host: "127.0.0.1".to_owned(), port: Port::Free };
+    let mut websocket = Websocket::new(listen);
+    let mut options = Options::default();
+    options.websocket = Some(websocket.clone());
+    let (text, _) = told(Server::builder().options(options.clone()).start().await);
+    assert_eq!(text, "websocket requires TLS configuration");
+    websocket.no_tls = true;
+    options.websocket = Some(websocket);
+    let server = Server::builder().options(options).host("127.0.0.1").port(0).start().await;
+    let server = server.unwrap();
+    assert_eq!(server.varz()["websocket"]["port"], server.websocket_addr().unwrap().port());
 }
 
 /// A file lies over the options and under what is told by itself.

@@ -34,3 +34,4 @@ mod slow_consumer;
 mod soak;
 mod tls;
 mod transcripts;
+mod websocket;

@@ -11,6 +11,7 @@ pub(crate) mod random;
 pub(crate) mod remote;
 pub(crate) mod server;
 pub(crate) mod tls;
+pub(crate) mod websocket;
 
 pub(crate) use client::Client;
 pub(crate) use cluster::{Cluster, Flavor};

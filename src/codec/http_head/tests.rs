@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 
-fn read(head: &str) -> Result<RequestHead, Rejected> {
-    RequestHead::read(head.as_bytes())
+fn read<Head: AsRef<[u8]> + ?Sized>(head: &Head) -> Result<RequestHead, Rejected> {
+    RequestHead::read(head.as_ref(), |_, _| ()).map(|(request, _)| request)
 }
 
 fn get(target: &str) -> Option<(String, String)> {
@@ -107,7 +107,7 @@ fn whatever_comes_is_read_or_rejected() {
                 _ => drop(head.remove(at)),
             }
         }
-        match RequestHead::read(&head) {
+        match read(&head) {
             Ok(request) => {
                 read_count += 1;
                 assert!(request.path.is_ascii());

@@ -1,11 +1,11 @@
-//! Fuzz bodies of WebSocket frames: cuts do not change what is read, and it is what a reader finds
-//! that has all of it at once; frames that are written are read again.
+//! Fuzz bodies of WebSocket frames: cuts do not change the result, which is that of a naive reader
+//! of all bytes at once; written frames are read again.
 
 use crate::codec::websocket::{
     self, Agreed, Frame, FrameReader, Violation, close_answer, is_valid_status,
 };
 
-/// What was read: the bytes of messages, and a mark where one that is compressed ends.
+/// The result of reading: the bytes of messages, with a mark at the end of a compressed one.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Said {
     data: Vec<(Vec<u8>, bool)>,
@@ -134,7 +134,7 @@ fn read_naively(agreed: Agreed, bytes: &[u8]) -> Said {
     said
 }
 
-/// Reads `bytes`, the first of which chooses what was agreed on, whole, byte by byte, and cut in
+/// Reads `bytes`, the first of which chooses the agreement, whole, byte by byte, and cut in
 /// two at each of the first places.
 pub fn fuzz_frames(bytes: &[u8]) {
     let Some((&choice, bytes)) = bytes.split_first() else { return };

@@ -144,7 +144,7 @@ fn help_version_and_signals() {
 fn a_check_fails_for_warnings_but_not_for_notices() {
     let checked = |file| loaded_with("-t -c f", file).unwrap().is_valid();
     assert!(checked("port: 1"));
-    assert!(checked("websocket { port: 1 }"));
+    assert!(checked("mqtt { port: 1 }"));
     assert!(!checked("ping_interval: 2"));
     assert!(!checked(""));
 }

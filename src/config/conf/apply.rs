@@ -10,6 +10,7 @@ mod accounts;
 mod authorization;
 mod cluster;
 mod tls;
+mod websocket;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,8 +56,7 @@ const NOT_SUPPORTED: [(&[&str], &str); 7] = [
 ];
 
 /// Settings that are accepted with a notice, which names the missing effect.
-const WITHOUT_EFFECT: [(&[&str], &str); 6] = [
-    (&["websocket", "ws"], "no websocket listener is opened yet"),
+const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
     (&["mqtt"], "no MQTT listener is opened"),
     (&["prof_port", "prof_block_rate"], "there is no Go profiler here"),
     (&["default_js_domain"], "there is no JetStream here"),
@@ -261,6 +261,9 @@ impl<'a> Apply<'a> {
             "no_auth_user" => self.options.authorization.no_auth_user = field.some_text()?,
             "cluster" => {
                 self.options.cluster = Some(cluster::read(field, &mut self.problems)?);
+            }
+            "websocket" | "ws" => {
+                self.options.websocket = websocket::read(field, &mut self.problems)?;
             }
             "leafnodes" | "leaf" => {
                 let remotes = field.map()?.fields().into_iter().find(|f| f.key() == "remotes");

@@ -11,6 +11,7 @@ use crate::config::options::{
     AllowResponses, ConnectionType, Credential, Listen, Login, Permissions, Port,
     SubjectPermission, WriteTimeout,
 };
+use crate::config::origin::Origin;
 
 /// Loads `c.conf` from a few texts, with a few environment variables.
 fn load_from(
@@ -394,8 +395,8 @@ fn tls_that_would_refuse_everybody_or_nobody_is_refused() {
 fn what_the_server_can_do_without_is_a_notice() {
     for (text, wanted) in [
         (
-            "websocket { port: -1, no_tls: true }",
-            "c.conf:1:0: websocket has no effect: no websocket listener is opened yet",
+            "websocket { no_tls: true }",
+            "c.conf:1:0: a websocket block without port or listen has no effect",
         ),
         (
             "leafnodes { listen: \"127.0.0.1:-1\" }",
@@ -558,6 +559,84 @@ fn variables_cannot_grow_without_end() {
     assert!(refusal(&text).ends_with("copies too much"));
 }
 
+#[test]
+fn a_block_for_websocket_in_all_its_parts() {
+    let options = options(
+        "ws { host: \"[::1]\", port: 8080, no_tls: true, compress: true, origin: \"http://a.com\"
+            same_origin: true, headers { x: y }, handshake_timeout: 5, ping_interval: \"3s\"
+            user_cookie: u, pass_cookie: p, token_cookie: t, advertise: \"b:1\"
+            authorization { user: a, password: b, timeout: 4 } }",
+    );
+    let websocket = options.websocket.as_ref().unwrap();
+    assert_eq!(options.check(), Ok(()));
+    assert_eq!((&*websocket.listen.host, websocket.listen.port), ("::1", Port::Number(8080)));
+    assert!(websocket.compression && websocket.same_origin);
+    assert_eq!(websocket.allowed_origins, [Origin::parse("HTTP://A.com:80/").unwrap()]);
+    assert_eq!(websocket.headers["x"], "y");
+    let seconds = Duration::from_secs;
+    assert_eq!(websocket.handshake_timeout, seconds(5));
+    assert_eq!(websocket.ping_interval, Some(seconds(3)));
+    let authorization = websocket.authorization(&options.authorization);
+    assert_eq!(authorization.timeout, seconds(4));
+    assert!(matches!(authorization.login, Login::Single { user, .. } if user == "a"));
+    assert_eq!(websocket.token_cookie.as_deref(), Some("t"));
+}
+
+#[test]
+fn a_block_for_websocket_that_cannot_be_is_refused() {
+    const HEADER: &str = "websocket: invalid header";
+    for (block, wanted) in [
+        ("port: -1", "c.conf:1:0: websocket requires TLS configuration"),
+        ("listen: x", "could not parse address string \"x\""),
+        ("bogus: 1", "unknown field \"bogus\""),
+        ("origin: x", "unable to parse allowed origin: parse \"x\": invalid URI for request"),
+        (
+            "origins: \"*\"",
+            "unable to parse allowed origin \"*\": allowed origins must be absolute URLs with http \
+             or https scheme",
+        ),
+        ("origins: [\"http://\"]", "unable to parse allowed origin \"http://\": host is required"),
+        ("headers { Host: x }", &format!("{HEADER} \"Host\" not allowed")),
+        (
+            "headers { Sec-WebSocket-Accept: x }",
+            &format!("{HEADER} \"Sec-WebSocket-Accept\", \"Sec-WebSocket-\" prefix not allowed"),
+        ),
+        ("headers { a: 5 }", "error parsing header key a: unsupported type integer"),
+        ("headers { a: \"b\\r\\nc: d\" }", "\"b\\r\\nc: d\" is no value of a header"),
+        ("headers { \"a b\": c }", "\"a b\" is no name of a header"),
+        (
+            "jwt_cookie: j",
+            "trusted operators or trusted keys configuration is required for JWT authentication \
+             via cookie \"j\"",
+        ),
+        ("authorization { users: [] }", "unknown field \"users\""),
+        ("tls { cert_file: c }", "TLS of websocket is not supported yet"),
+    ] {
+        let text = refusal(&format!("websocket {{ {block} }}"));
+        assert!(text.ends_with(wanted), "{block}: {text}");
+    }
+    let users = "authorization { users: [{user: u, password: p}] }";
+    for (block, wanted) in [
+        (
+            "authorization { user: a }",
+            "websocket authentication username not compatible with presence of users/nkeys",
+        ),
+        (
+            "authorization { token: a }",
+            "websocket authentication token not compatible with presence of users/nkeys",
+        ),
+        (
+            "no_auth_user: z",
+            "no_auth_user: \"z\" not present as user or nkey in authorization block or account \
+             configuration",
+        ),
+        ("advertise: \"x:y\"", "websocket advertise: \"x:y\" is not HOST or HOST:PORT"),
+    ] {
+        let text = format!("{users}\nwebsocket {{ port: -1, no_tls: true, {block} }}");
+        assert_eq!(options(&text).check().unwrap_err().to_string(), wanted);
+    }
+}
+
 /// The forms in the clients' own test suites.
 #[test]
 fn files_of_the_client_suites() {
@@ -571,7 +650,7 @@ fn files_of_the_client_suites() {
         &[],
     )
     .unwrap();
-    assert_eq!(problems.len(), 2);
+    assert_eq!(problems.len(), 1);
     options(
         "port: 4222\nnet: 127.0.0.1\nmax_payload: 1048576, ping_interval: \
          \"100ms\"\nauthorization: { timeout: \"2s\", token: \"x\" }",

@@ -11,6 +11,7 @@ use crate::base::limits;
 use crate::config::options::Options;
 use crate::config::options::authorization::Login;
 use crate::config::options::cluster::Cluster;
+use crate::config::options::websocket::Websocket;
 use crate::config::route_url::HostPort;
 
 /// A combination of options that cannot be started.
@@ -35,6 +36,10 @@ pub enum OptionsError {
     NoAuthUserWithoutUsers(String),
     /// `no_auth_user` names an unknown user.
     NoAuthUserUnknown(String),
+    /// The port for WebSocket has neither TLS nor `no_tls`.
+    WebsocketWithoutTls,
+    /// Its own username or token stands beside users.
+    WebsocketLoginBesideUsers(&'static str),
     /// The account of a user is not defined.
     AccountUnknown {
         /// Name of the user.
@@ -80,6 +85,11 @@ impl fmt::Display for OptionsError {
                 "lame duck grace period ({}) should be strictly lower than lame duck duration ({})",
                 duration::Display(*grace_period),
                 duration::Display(*duration)
+            ),
+            Self::WebsocketWithoutTls => f.write_str("websocket requires TLS configuration"),
+            Self::WebsocketLoginBesideUsers(what) => write!(
+                f,
+                "websocket authentication {what} not compatible with presence of users/nkeys"
             ),
             Self::NoAuthUserWithoutUsers(name) => {
                 write!(f, "no_auth_user: {name:?} present, but users/nkeys are not defined")
@@ -140,7 +150,9 @@ impl Options {
                 duration: self.lame_duck_duration,
             });
         }
-        if let Some(name) = &self.authorization.no_auth_user {
+        let websocket = self.websocket.as_ref();
+        let of_websocket = websocket.and_then(|websocket| websocket.no_auth_user.as_ref());
+        for name in self.authorization.no_auth_user.iter().chain(of_websocket) {
             let Login::Users(users) = &self.authorization.login else {
                 return Err(OptionsError::NoAuthUserWithoutUsers(name.clone()));
             };
@@ -148,6 +160,7 @@ impl Options {
                 return Err(OptionsError::NoAuthUserUnknown(name.clone()));
             }
         }
+        websocket.map_or(Ok(()), |websocket| websocket.check(&self.authorization.login))?;
         self.check_accounts()?;
         if self.server_name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err(OptionsError::ServerNameHasSpaces);
@@ -182,6 +195,21 @@ impl Options {
             Some(name) => Err(OptionsError::PinnedAccountUnknown(name.clone())),
             None => Ok(()),
         }
+    }
+}
+
+impl Websocket {
+    /// nats: server/websocket.go `validateWebsocketOptions`
+    fn check(&self, others: &Login) -> Result<(), OptionsError> {
+        if !self.no_tls {
+            return Err(OptionsError::WebsocketWithoutTls);
+        }
+        let what = match (&self.login, others) {
+            (Login::Single { .. }, Login::Users(_)) => "username",
+            (Login::Token(_), Login::Users(_)) => "token",
+            _ => return check_advertised("websocket advertise", self.advertise.as_deref()),
+        };
+        Err(OptionsError::WebsocketLoginBesideUsers(what))
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::limits;
-use crate::config::options::authorization::Login;
+use crate::config::options::authorization::{Authorization, Login};
 use crate::config::options::listen::Listen;
 use crate::config::origin::Origin;
 
@@ -24,7 +24,7 @@ pub struct Websocket {
     pub same_origin: bool,
     /// The pages from which browsers may connect; empty means all.
     pub allowed_origins: Vec<Origin>,
-    /// Compresses what is sent to clients that want it, and takes what they compress.
+    /// Offers compression, in both directions.
     pub compression: bool,
     /// Headers of the answer to each upgrade.
     pub headers: BTreeMap<String, String>,
@@ -67,5 +67,25 @@ impl Websocket {
             pass_cookie: None,
             token_cookie: None,
         }
+    }
+
+    /// True if it has credentials of its own, or a user for clients without.
+    pub(crate) fn has_own_login(&self) -> bool {
+        self.login != Login::Open || self.no_auth_user.is_some()
+    }
+
+    /// The authorization of its clients; `others` is that of other clients.
+    ///
+    /// nats: server/auth.go `processClientOrLeafAuthentication`
+    pub(crate) fn authorization(&self, others: &Authorization) -> Authorization {
+        let mut authorization = others.clone();
+        if self.has_own_login() {
+            if !matches!(others.login, Login::Users(_)) {
+                authorization.login = self.login.clone();
+            }
+            authorization.no_auth_user.clone_from(&self.no_auth_user);
+        }
+        authorization.timeout = self.auth_timeout.or(others.timeout);
+        authorization
     }
 }

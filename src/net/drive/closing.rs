@@ -1,8 +1,10 @@
 //! The end of a task: it handles no more input, and still writes the pending bytes.
 //!
 //! ```text
-//!   Open --> Leaving -- its turn to end --> Closing -- all written, at a shutdown --> Ended
+//!   Open --> Leaving -- its turn to end --> Closing -- all written --> Ended
 //! ```
+//!
+//! At a shutdown, and with a WebSocket, the other side's end is waited for.
 //!
 //! A task is over when its connection has hung up and all its subscriptions are removed.
 //! nats: server/client.go `closeConnection`, `flushAndClose`
@@ -114,9 +116,12 @@ impl<M: Machine> Drive<M> {
     ) -> Poll<()> {
         let (rest, max) = match reason {
             _ if self.conn().progress().pending_bytes > 0 => (Poll::Pending, M::LINGER_MAX),
-            _ if self.poll_layers_end(cx).is_pending() => (Poll::Pending, M::LINGER_MAX),
+            _ if self.poll_layers_end(cx, reason).is_pending() => (Poll::Pending, M::LINGER_MAX),
             ClosedReason::ServerShutdown => (self.poll_end(cx, scratch), M::LINGER_MAX),
             ClosedReason::MaxPayloadExceeded => (self.poll_drop(cx, scratch, false), RESET_AFTER),
+            _ if self.conn().is_websocket() && !self.conn().is_discarded() => {
+                (self.poll_half_end(cx, scratch, false), M::LINGER_MAX)
+            }
             _ => return Poll::Ready(()),
         };
         if rest.is_ready() {
@@ -126,8 +131,7 @@ impl<M: Machine> Drive<M> {
         linger.as_mut().poll(cx)
     }
 
-    /// Ends our half of the stream, and drops input until the other side has ended its own: a
-    /// socket closed with unread or later input is reset, and the last written bytes may be lost.
+    /// Ends our half of the stream at a shutdown.
     ///
     /// A client that sees its end goes on at another server. Its messages are there before it, so
     /// that the order stays. A silent client is not waited for.
@@ -136,12 +140,26 @@ impl<M: Machine> Drive<M> {
         if is_client && !self.shared.passed_on.load(Ordering::Acquire) {
             return Poll::Pending;
         }
+        self.poll_half_end(cx, scratch, is_client)
+    }
+
+    /// Ends our half of the stream, and drops input until the other side has ended its own, or
+    /// sends nothing and is known to be `silent`: a socket closed with unread or later input is
+    /// reset, and the last written bytes may be lost.
+    ///
+    /// nats-differs: there, WebSocket clients often do not get the reason of the close.
+    fn poll_half_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        silent: bool,
+    ) -> Poll<()> {
         let is_first = self.phase != Phase::Ended;
         if is_first {
             self.phase = Phase::Ended;
             self.stream.end();
         }
-        self.poll_drop(cx, scratch, is_first && is_client)
+        self.poll_drop(cx, scratch, is_first && silent)
     }
 
     /// Drops input. Ready when the other side has ended, or is `silent` and sends nothing.

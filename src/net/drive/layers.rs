@@ -63,11 +63,15 @@ impl<M: Machine> Drive<M> {
                 }
                 Err(error) => {
                     conn_event!(ERROR, self.conn(), "{}", error.text);
-                    self.end(error.reason, true, delivery);
+                    self.end(error.reason, false, delivery);
                     break;
                 }
             };
-            let handled = self.handle_through(above, piece, delivery);
+            let mut handled = self.handle_through(above, piece, delivery);
+            // A read is bounded, the pieces that layers make of it are not.
+            if handled == Handled::All && delivery.staging.is_turn_over() {
+                handled = Handled::Part;
+            }
             if handled != Handled::All {
                 layer.kept.extend_from_slice(&input[used..]);
                 return handled;
@@ -112,10 +116,18 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Ready when all layers have said that our stream ends.
-    pub(super) fn poll_layers_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let layers = self.extras.as_mut().map(|extras| &mut extras.layers);
-        layers.into_iter().flatten().rev().for_each(|layer| layer.inflow.end());
+    /// Ready when all layers have said that our stream ends, and the reason.
+    pub(super) fn poll_layers_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        reason: ClosedReason,
+    ) -> Poll<()> {
+        let count = self.extras.as_ref().map_or(0, |extras| extras.layers.len());
+        for index in (0..count).rev() {
+            self.extras().layers[index].inflow.end(reason);
+            // It goes out through the layers below, whose ends come behind it.
+            ready!(self.poll_layers(cx));
+        }
         self.poll_layers(cx)
     }
 }

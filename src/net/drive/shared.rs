@@ -69,13 +69,15 @@ impl Shared {
     /// Lends a view of the server's present state, for monitoring and services.
     pub(crate) fn with_view<R>(&self, look: impl FnOnce(&View<'_>) -> R) -> R {
         let now = self.clock.now();
+        let port = |port_for| self.addresses.get(port_for).map_or(0, |addr| addr.port());
         look(&View {
             registry: &self.registry,
             settings: &self.registry.settings(),
             mesh: self.mesh.as_deref(),
             now,
             start: self.clock.wall(Moment::START),
-            http_port: self.addresses.get(PortFor::Monitor).map_or(0, |addr| addr.port()),
+            http_port: port(PortFor::Monitor),
+            websocket_port: port(PortFor::Websocket),
             process: &|| self.meter.lock().read(now),
         })
     }

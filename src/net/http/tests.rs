@@ -1,5 +1,6 @@
 //! The endpoint with a registry of its own: its bounds, and the order of giving way.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::base::ids::{Kind, ServerId};
@@ -9,6 +10,7 @@ use crate::config::options::Options;
 use crate::conn::taken::Taken;
 use crate::conn::{About, Conn};
 use crate::net::ports::PortFor;
+use crate::net::requests::{BODY_LEN_MAX, HEAD_LEN_MAX};
 use crate::registry::Registry;
 
 use super::*;

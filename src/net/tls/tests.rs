@@ -167,8 +167,8 @@ fn every_byte_arrives_however_it_is_cut() {
         pair.say();
         pair.read();
         assert!(pair.ended);
-        pair.decrypted.end();
-        pair.decrypted.end();
+        pair.decrypted.end(ClosedReason::ClientClosed);
+        pair.decrypted.end(ClosedReason::ClientClosed);
         pair.hear();
         assert_eq!(pair.client.reader().read(&mut [0]).unwrap(), 0, "the end, and not cut off");
     }
@@ -248,7 +248,7 @@ fn nothing_that_a_client_sends_makes_it_panic() {
                 break;
             }
         }
-        pair.decrypted.end();
+        pair.decrypted.end(ClosedReason::ClientClosed);
         let _ = pair.wire.try_write(&[IoSlice::new(b"-ERR\r\n")]);
         let _ = pair.wire.try_flush();
     }

@@ -17,6 +17,7 @@ use crate::conn::taken::Taken;
 use crate::machine::Machine;
 use crate::machine::session::{Session, Step};
 use crate::route::mesh::Mesh;
+use crate::route::other::ClientUrls;
 use crate::route::{Role, Route};
 use crate::sublist::{Entry, Interest};
 
@@ -40,7 +41,7 @@ pub fn fuzz_route(bytes: &[u8]) {
     let mut bench = Bench::new(Options { cluster: Some(cluster), ..Options::default() }, 1);
     bench.send(0, b"CONNECT {\"verbose\":false}\r\nSUB > 1\r\nSUB a q 2\r\n");
     let mesh = Mesh::new(Arc::clone(&bench.registry), 1);
-    mesh.listening(6222, Vec::new());
+    mesh.listening(6222, ClientUrls::default());
     let role = match mesh.next_dial(Moment::START).filter(|_| solicits) {
         Some(dial) => Role::Solicited(dial),
         None => Role::Accepted,

@@ -28,6 +28,7 @@ use crate::parser::{Parser, RouteOp, RouteRules};
 use crate::registry::Registry;
 use crate::route::fuzz::nats_server::{NatsRoute, NatsServer};
 use crate::route::mesh::{Dial, Mesh, Place};
+use crate::route::other::ClientUrls;
 use crate::route::{Role, Route};
 
 /// Bytes that a wire takes before the other side has to read.
@@ -197,7 +198,8 @@ impl World {
             info.headers = true;
         });
         let mesh = Mesh::new(Arc::clone(&bench.registry), self.random.u64(..));
-        mesh.listening(ROUTE_PORT, vec![format!("client.{index}:4222")]);
+        let standard = vec![format!("client.{index}:4222")];
+        mesh.listening(ROUTE_PORT, ClientUrls { standard, ..ClientUrls::default() });
         if !is_nats_server {
             return WorldServer { id, bench, brain: Brain::Dialtone(mesh) };
         }

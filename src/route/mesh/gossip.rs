@@ -12,12 +12,12 @@ use crate::config::route_url::{HostPort, RouteLogin, RouteUrl};
 use crate::registry::settings::RouteSettings;
 use crate::route::dials::{Dial, Place};
 use crate::route::mesh::{Gossip, Mesh, State};
+use crate::route::other::ClientUrls;
 
 impl Mesh {
     /// Sets the addresses of this server: the bound `port` for other servers, in place of the
-    /// configured one, and the addresses for clients, `host:port`, that other servers forward to
-    /// theirs.
-    pub fn listening(&self, port: u16, client_urls: Vec<String>) {
+    /// configured one, and the addresses for clients that other servers forward to theirs.
+    pub fn listening(&self, port: u16, client_urls: ClientUrls) {
         let base = self.registry.info();
         let settings = self.registry.settings();
         let RouteSettings { cluster, authenticator, .. } = &settings.routes;
@@ -32,6 +32,7 @@ impl Mesh {
             }
         };
         let advertise = !cluster.no_advertise;
+        let client_urls = if advertise { client_urls } else { ClientUrls::default() };
         let mut state = self.state.lock();
         state.port = listen_port;
         let permissions = cluster.permissions.as_ref();
@@ -46,7 +47,8 @@ impl Mesh {
             git_commit: None,
             auth_required: authenticator.required(),
             client_id: 0,
-            connect_urls: if advertise { client_urls } else { Vec::new() },
+            connect_urls: client_urls.standard,
+            ws_connect_urls: client_urls.websocket,
             cluster: state.info.cluster.clone(),
             cluster_dynamic: state.info.cluster_dynamic,
             import: subjects(|permissions| &permissions.publish),
@@ -110,33 +112,48 @@ impl Mesh {
     pub fn lame_duck(&self, server_id: &str) {
         let mut state = self.state.lock();
         if let Some(other) = state.servers.get_mut(server_id) {
-            other.connect_urls.clear();
+            other.client_urls = ClientUrls::default();
             self.change_client_urls(&state);
         }
     }
 
     /// Sends clients the addresses of the cluster, if they have changed.
     pub(super) fn change_client_urls(&self, state: &State) {
-        let mut urls = state.info.connect_urls.clone();
-        if !self.registry.settings().routes.cluster.no_advertise {
-            let mut others: Vec<&String> =
-                state.servers.values().flat_map(|other| &other.connect_urls).collect();
-            others.sort_unstable();
-            others.dedup();
-            urls.extend(others.into_iter().cloned());
-        }
         let cluster = &state.info.cluster;
         let known = self.registry.info();
-        // The own addresses are included once there are others.
-        if known.connect_urls.is_empty() && urls.len() == state.info.connect_urls.len() {
-            urls.clear();
-        }
-        if known.connect_urls != urls || known.cluster != *cluster {
+        let own = [&state.info.connect_urls, &state.info.ws_connect_urls];
+        let urls = self.cluster_urls(state, &known.connect_urls, own[0], |urls| &urls.standard);
+        let ws_urls =
+            self.cluster_urls(state, &known.ws_connect_urls, own[1], |urls| &urls.websocket);
+        let is_news = known.connect_urls != urls || known.ws_connect_urls != ws_urls;
+        if is_news || known.cluster != *cluster {
             self.registry.change_info(|info| {
-                info.connect_urls = urls;
+                (info.connect_urls, info.ws_connect_urls) = (urls, ws_urls);
                 info.cluster.clone_from(cluster);
             });
         }
+    }
+
+    /// The `own` addresses and those of others; `known` are those that clients have now.
+    fn cluster_urls(
+        &self,
+        state: &State,
+        known: &[String],
+        own: &[String],
+        of: fn(&ClientUrls) -> &[String],
+    ) -> Vec<String> {
+        let mut others = Vec::new();
+        if !self.registry.settings().routes.cluster.no_advertise {
+            let urls = state.servers.values().flat_map(|other| of(&other.client_urls));
+            others.extend(urls.cloned());
+            others.sort_unstable();
+            others.dedup();
+        }
+        // The own addresses are included once there are others.
+        if known.is_empty() && others.is_empty() {
+            return Vec::new();
+        }
+        [own, &others].concat()
     }
 }
 

@@ -166,7 +166,8 @@ impl Setup {
             log.follow(child.stderr.take().expect("piped"));
         }
         log.follow(child.stdout.take().expect("piped"));
-        Server { which, child, dir, log, port: 0, monitor_port: None, route_port: None }
+        let (monitor_port, route_port, websocket_port) = (None, None, None);
+        Server { which, child, dir, log, port: 0, monitor_port, route_port, websocket_port }
     }
 }
 
@@ -209,6 +210,7 @@ pub(crate) struct Server {
     port: u16,
     monitor_port: Option<u16>,
     route_port: Option<u16>,
+    websocket_port: Option<u16>,
 }
 
 impl Server {
@@ -261,6 +263,11 @@ impl Server {
     /// The port for routes; the set-up must have had a cluster.
     pub(crate) fn route_port(&self) -> u16 {
         self.route_port.expect("the set-up had a cluster")
+    }
+
+    /// The port for WebSocket; the set-up must have had one.
+    pub(crate) fn websocket_port(&self) -> u16 {
+        self.websocket_port.expect("the set-up had a port for WebSocket")
     }
 
     /// Which of the two it is.
@@ -362,6 +369,7 @@ impl Server {
         self.port = port("nats").expect("a client URL in the ports file");
         self.monitor_port = port("monitoring");
         self.route_port = port("cluster");
+        self.websocket_port = port("websocket");
     }
 }
 

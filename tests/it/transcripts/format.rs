@@ -23,6 +23,16 @@ pub(super) struct Group {
     pub(super) cases: Vec<Case>,
 }
 
+impl Group {
+    /// Its settings tell the ways apart by which clients come, for this case.
+    pub(super) fn tells_ways_apart(&self, case: &Case) -> bool {
+        let conf = self.conf.as_deref().unwrap_or_default();
+        let advertises = self.flags.iter().any(|flag| flag == "--client_advertise");
+        conf.contains("connection_types")
+            || case.shows_info() && (conf.contains("no_auth_user") || advertises)
+    }
+}
+
 /// One conversation.
 pub(super) struct Case {
     pub(super) name: String,
@@ -94,6 +104,11 @@ impl Case {
     pub(super) fn shows_info(&self) -> bool {
         let is_info = |(_, line): &(usize, Expected)| line.text.starts_with("INFO ");
         self.turns.iter().any(|turn| turn.expected.iter().any(is_info))
+    }
+
+    /// The server ends a connection.
+    pub(super) fn closes(&self) -> bool {
+        self.turns.iter().any(|turn| turn.closed)
     }
 
     pub(super) fn only(&self) -> Option<bool> {

@@ -11,9 +11,9 @@ use fastrand::Rng;
 use super::format::{Case, Expected, Group, Open, Turn};
 use super::text::{canonical_info, escape, fits, unescape};
 use crate::support::client::Arrived;
-use crate::support::frames;
 use crate::support::tls::{self, Means};
 use crate::support::{Client, PATIENCE, Server};
+use crate::support::{frames, websocket};
 
 /// The cuts of a turn's bytes into writes.
 pub(super) enum Cut {
@@ -22,6 +22,8 @@ pub(super) enum Cut {
     Encrypted,
     Pieces(Rng),
     Bytes,
+    /// Whole, by WebSocket; there in pieces, if at all.
+    Framed(Option<Rng>),
 }
 
 /// The connections of a case by their letters.
@@ -87,6 +89,7 @@ fn compare(case: &Case, turn: &Turn, cut: &Cut, answer: Answer) -> Result<(), St
         Cut::Pieces(_) => "in pieces",
         Cut::Bytes => "byte by byte",
         Cut::Encrypted => "over TLS",
+        Cut::Framed(_) => "by WebSocket",
     };
     let conn = turn.conn;
     let mut text = format!("{}: {} ({cut})\n", case.line, case.name);
@@ -144,6 +147,9 @@ impl Party {
         let member = self.clients.entry(turn.conn).or_insert_with(|| {
             let mut client = match cut {
                 Cut::Encrypted => tls::connect(server.port(), &Means::first()).unwrap(),
+                Cut::Framed(random) => {
+                    websocket::bridge(server, random.as_mut().map(|random| random.u64(..)))
+                }
                 _ => Client::silent(server.port()),
             };
             if turn.open == Open::Quiet {
@@ -208,7 +214,7 @@ impl Member {
         let mut rest = bytes;
         while !rest.is_empty() {
             let len = match cut {
-                Cut::Whole | Cut::Encrypted => rest.len(),
+                Cut::Whole | Cut::Encrypted | Cut::Framed(_) => rest.len(),
                 Cut::Pieces(random) => {
                     1 + random.usize(..rest.len().min(40)) * (1 + bytes.len() / 999)
                 }

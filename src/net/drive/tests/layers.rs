@@ -5,13 +5,18 @@ use std::io::Read;
 use socket2::SockRef;
 
 use super::*;
+use crate::codec::http_head::RequestHead;
+use crate::codec::upgrade::Upgrade;
+use crate::codec::websocket;
 use crate::config::compression::{Compression, Level};
-use crate::config::options::{Cluster, Credential, Listen, Login, Port, User};
+use crate::config::options::{Cluster, Credential, Listen, Login, Port, User, Websocket};
 use crate::conn::taken::Taken;
 use crate::net::compressed::Compressed;
+use crate::net::deflate::deflate;
 use crate::net::drive::tests::masked::{CLOSE, DATA, Masked, PING, Unmasked, frame};
 use crate::net::layer::{Inflow, Next};
 use crate::net::s2::{Compressor, Decompressor};
+use crate::net::websocket::{Framed, Unframed};
 use crate::net::worker::READ_LEN;
 use crate::route::{Role, Route};
 
@@ -20,6 +25,22 @@ use crate::route::{Role, Route};
 enum Over {
     Mask,
     S2,
+    /// Compressed in parts.
+    WebSocket,
+}
+
+/// What a client asks for that masks nothing.
+fn upgrade() -> Upgrade {
+    let listen = Listen { host: String::new(), port: Port::Free };
+    let mut options = Websocket::new(listen);
+    options.compression = true;
+    let head = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Extensions: permessage-deflate\r\nNats-No-Masking: true\r\n\r\n";
+    RequestHead::read(head, |request, headers| Upgrade::read(request, headers, &options))
+        .unwrap()
+        .1
+        .unwrap()
 }
 
 /// The other side of a task with layers.
@@ -50,6 +71,10 @@ impl Peer {
                 self.masks.push(Arc::clone(&mask));
                 Box::new(Unmasked::new(mask))
             }
+            Over::WebSocket => {
+                let framed = Framed::new(Arc::new(Taken::default()), &upgrade());
+                Box::new(Unframed::new(Arc::new(framed), &upgrade()))
+            }
         });
     }
 
@@ -64,10 +89,17 @@ impl Peer {
             let mut out = Vec::new();
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let len_max = if matches!(kind, Over::S2) { 200_000 } else { 3_000 };
+                let len_max = if matches!(kind, Over::Mask) { 3_000 } else { 200_000 };
                 let (piece, after) = rest.split_at(self.random.usize(..len_max).min(rest.len()));
                 rest = after;
                 match kind {
+                    Over::WebSocket if self.random.bool() => {
+                        let mut payload = Vec::new();
+                        deflate([piece].into_iter(), &mut payload);
+                        let len_max = self.random.usize(1..=payload.len());
+                        websocket::write_compressed(&payload, len_max, &mut out);
+                    }
+                    Over::WebSocket => websocket::write_message([piece].into_iter(), &mut out),
                     Over::S2 => Compressor::new(Level::Fast).compress(piece, &mut out),
                     Over::Mask => {
                         out.extend(frame(DATA, piece));
@@ -128,6 +160,11 @@ fn add_layer<M: Machine>(drive: &mut Drive<M>, kind: Over) -> Option<Arc<Masked>
             drive.extras().add_layer(Box::new(Unmasked::new(Arc::clone(&masked))));
             Some(masked)
         }
+        Over::WebSocket => {
+            let framed = conn.rewire(|below, _| Framed::new(below, &upgrade())).unwrap();
+            drive.extras().add_layer(Box::new(Unframed::new(framed, &upgrade())));
+            None
+        }
     }
 }
 
@@ -135,8 +172,16 @@ fn add_layer<M: Machine>(drive: &mut Drive<M>, kind: Over) -> Option<Arc<Masked>
 /// on from there; the answers come complete, with those of the layers between them.
 #[test]
 fn layers_stack_in_any_order() {
-    use Over::{Mask, S2};
-    let stacks: [&[Over]; 5] = [&[Mask], &[S2], &[Mask, S2], &[S2, Mask], &[Mask, S2, Mask]];
+    use Over::{Mask, S2, WebSocket};
+    let stacks: [&[Over]; 7] = [
+        &[Mask],
+        &[S2],
+        &[WebSocket],
+        &[Mask, S2],
+        &[S2, Mask],
+        &[Mask, WebSocket],
+        &[Mask, S2, Mask],
+    ];
     thread::scope(|scope| {
         for (seed, stack) in stacks.into_iter().enumerate() {
             // A thread serves one server only.

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 const STEP_MIN: Duration = Duration::from_millis(100);
 
 /// The holders of seats.
-pub(super) struct Crowd {
+pub(crate) struct Crowd {
     room: Arc<Semaphore>,
     seats: Mutex<Seats>,
 }
@@ -37,17 +37,17 @@ struct Step {
 }
 
 /// A holder's part of the crowd.
-pub(super) struct Entered {
+pub(crate) struct Entered {
     /// Its other side is not waited for yet.
-    pub(super) seat: Seat,
+    pub(crate) seat: Seat,
     /// Ends when the seat has to be left.
-    pub(super) evicted: oneshot::Receiver<()>,
+    pub(crate) evicted: oneshot::Receiver<()>,
     /// The room that is taken up, until it is dropped.
-    pub(super) room: OwnedSemaphorePermit,
+    pub(crate) room: OwnedSemaphorePermit,
 }
 
 /// A seat among the others.
-pub(super) struct Seat {
+pub(crate) struct Seat {
     crowd: Arc<Crowd>,
     stand: Stand,
 }
@@ -64,12 +64,12 @@ enum Stand {
 
 impl Crowd {
     /// Room for so many.
-    pub(super) fn new(seats: usize) -> Arc<Crowd> {
+    pub(crate) fn new(seats: usize) -> Arc<Crowd> {
         Arc::new(Crowd { room: Arc::new(Semaphore::new(seats)), seats: Mutex::default() })
     }
 
     /// Takes a seat, once the holder that gives way for it has gone.
-    pub(super) async fn enter(self: &Arc<Crowd>) -> Entered {
+    pub(crate) async fn enter(self: &Arc<Crowd>) -> Entered {
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => room,
             Err(_) => self.wait().await,
@@ -114,7 +114,7 @@ impl Seats {
 
 impl Seat {
     /// Waits for the other side from now on: all that wait already give way before this one.
-    pub(super) fn wait(&mut self) {
+    pub(crate) fn wait(&mut self) {
         self.work();
         self.stand = match mem::replace(&mut self.stand, Stand::Evicted) {
             Stand::Busy(evict) => Stand::Waiting(self.crowd.seats.lock().add(evict)),
@@ -123,7 +123,7 @@ impl Seat {
     }
 
     /// Ends the wait: the other side has done its step.
-    pub(super) fn work(&mut self) {
+    pub(crate) fn work(&mut self) {
         if let Stand::Waiting(step) = self.stand {
             let step = self.crowd.seats.lock().by_step.remove(&step);
             self.stand = step.map_or(Stand::Evicted, |step| Stand::Busy(step.evict));
