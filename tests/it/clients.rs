@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, Server};
+use crate::support::{PATIENCE, Server, websocket};
 
 /// Runs on a runtime of its own and fails when it takes too long.
 fn run(test: impl Future<Output = ()>) {
@@ -32,6 +32,26 @@ for_both! {
                 let message = all.next().await.unwrap();
                 assert_eq!(message.payload, format!("{n}"));
                 assert_eq!(message.subject.as_str(), "orders.new");
+            }
+        });
+    }
+
+    fn requests_by_websocket(which) {
+        let server = Server::with().conf(websocket::conf("compression: true")).start(which);
+        run(async {
+            let url = format!("ws://127.0.0.1:{}", server.websocket_port());
+            let client = async_nats::connect(url).await.unwrap();
+            let mut echo = client.subscribe("echo").await.unwrap();
+            client.flush().await.unwrap();
+            let answering = client.clone();
+            tokio::spawn(async move {
+                while let Some(request) = echo.next().await {
+                    answering.publish(request.reply.unwrap(), request.payload).await.unwrap();
+                }
+            });
+            for len in [0, 125, 126, 70_000, 1_000_000] {
+                let answer = client.request("echo", vec![b'x'; len].into()).await.unwrap();
+                assert_eq!(answer.payload.len(), len);
             }
         });
     }
