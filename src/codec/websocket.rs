@@ -79,7 +79,7 @@ struct Open {
 /// The next frame, or part of one.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// Bytes of a message; none perhaps, at the end of one that is compressed.
+    /// Bytes of a message; none perhaps, if a frame has none.
     Data {
         /// Unmasked, and compressed if it says so.
         bytes: &'a mut [u8],
@@ -90,6 +90,8 @@ pub enum Frame<'a> {
     },
     /// To be answered with a PONG that has this payload.
     Ping(Vec<u8>),
+    /// Nothing has to be done.
+    Pong,
     /// To be answered with a CLOSE that has this payload. Nothing counts behind it.
     Close(Vec<u8>),
 }
@@ -138,7 +140,8 @@ impl FrameReader {
         }
     }
 
-    /// The next of `input`, and the number of bytes used up. `None` if it used up all of them.
+    /// The next of `input`, and the number of bytes used up. `None` if it used up all of them. No
+    /// frame is passed over, so that the caller can count the work.
     ///
     /// # Errors
     /// [`Violation`] ends the stream: nothing behind it can be understood.
@@ -171,20 +174,18 @@ impl FrameReader {
                     return Ok((None, used));
                 }
                 let payload = std::mem::take(&mut self.control);
-                match opcode {
-                    PING => return Ok((Some(Frame::Ping(payload)), used)),
-                    CLOSE => return Ok((Some(Frame::Close(close_answer(payload)?)), used)),
-                    _ => continue,
-                }
+                let frame = match opcode {
+                    PING => Frame::Ping(payload),
+                    CLOSE => Frame::Close(close_answer(payload)?),
+                    _ => Frame::Pong,
+                };
+                return Ok((Some(frame), used));
             }
-            let last = fin && left == 0;
-            if len > 0 || last && compressed {
-                let bytes = &mut input[start..used];
-                return Ok((Some(Frame::Data { bytes, compressed, last }), used));
-            }
-            if left > 0 {
+            if len == 0 && left > 0 {
                 return Ok((None, used));
             }
+            let (bytes, last) = (&mut input[start..used], fin && left == 0);
+            return Ok((Some(Frame::Data { bytes, compressed, last }), used));
         }
     }
 

@@ -18,7 +18,8 @@ use crate::conn::Wire;
 
 /// The reading half of a layer.
 pub(crate) trait Inflow: Send {
-    /// The next piece of `input` for the layer or parser above.
+    /// The next piece of `input` for the layer or parser above; an empty one to let the caller
+    /// count the work.
     ///
     /// No complete piece stays inside: when all of an input is used up, only further input brings
     /// another one. So layers are edge-triggered, too: after the last piece of a read the task

@@ -59,11 +59,16 @@ enum Ended {
 /// A compressed message.
 struct Message {
     inflater: Inflater,
-    /// Bytes of it that stand, unmasked, at the start of the next input.
+    /// Bytes of it that are not inflated yet.
+    part: Option<Part>,
+}
+
+/// Bytes of a compressed message, which stand, unmasked, at the start of the next input.
+struct Part {
     left: usize,
     /// The first of them are inflated already.
     spent: usize,
-    /// It ends behind them.
+    /// The message ends behind them.
     last: bool,
 }
 
@@ -103,6 +108,14 @@ impl Framed {
     }
 }
 
+#[cfg(test)]
+impl Framed {
+    /// Bytes that the wire below has not taken.
+    pub(crate) fn held_len(&self) -> usize {
+        self.held.lock().bytes.len()
+    }
+}
+
 impl Wire for Framed {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut held = self.held.lock();
@@ -125,54 +138,64 @@ impl Unframed {
 }
 
 impl Messages {
-    /// The next piece of a message. Control frames on the way to it are answered.
+    /// The next piece of a message; an empty one for a frame without any. Control frames are
+    /// answered.
     fn next_piece<'a>(&'a mut self, input: &'a mut [u8]) -> Result<Next<'a>, Ended> {
-        let mut used = 0;
-        loop {
-            if let Some(message) = &mut self.message {
-                let Message { inflater, left, spent, last } = message;
-                let here = &input[used + *spent..used + *left];
-                let len = inflater
-                    .inflate(here, *last, &mut self.plain)
-                    .map_err(|Corrupt(at)| Ended::Violation(Violation::Corrupt(at)))?;
-                *spent += len;
-                if !self.plain.is_empty() {
-                    // There may be more: who has used up all of an input has got all of it.
-                    let len = if spent == left { left.saturating_sub(1) } else { *spent };
-                    (*left, *spent) = (*left - len, *spent - len);
-                    return Ok(Next::Piece(&mut self.plain, used + len));
-                }
-                used += *left;
-                *left = 0;
-                *spent = 0;
-                if *last {
-                    self.message = None;
-                }
-            }
-            let (frame, len) = self.reader.next(&mut input[used..]).map_err(Ended::Violation)?;
-            used += len;
-            match frame {
-                None => {
-                    self.plain = Vec::new();
-                    return Ok(Next::Missing);
-                }
-                Some(Frame::Data { bytes, compressed: false, .. }) => {
-                    let start = used - bytes.len();
-                    return Ok(Next::Piece(&mut input[start..used], used));
-                }
-                Some(Frame::Data { bytes, last, .. }) => {
-                    let left = bytes.len();
-                    used -= left;
-                    let inflater = self.message.take().map(|message| message.inflater);
-                    let inflater = inflater.unwrap_or_else(Inflater::new);
-                    self.message = Some(Message { inflater, left, spent: 0, last });
-                }
-                Some(Frame::Ping(payload)) => {
-                    websocket::write_pong(&payload, &mut self.wire.held.lock().bytes);
-                }
-                Some(Frame::Close(answer)) => return Err(Ended::Close(answer)),
-            }
+        let inflated = self.inflate(input).map_err(Ended::Violation)?;
+        if !self.plain.is_empty() {
+            return Ok(Next::Piece(&mut self.plain, inflated));
         }
+        let (frame, len) = self.reader.next(&mut input[inflated..]).map_err(Ended::Violation)?;
+        let used = inflated + len;
+        match frame {
+            None => {
+                self.plain = Vec::new();
+                Ok(Next::Missing)
+            }
+            Some(Frame::Data { bytes, compressed: false, .. }) => {
+                let start = used - bytes.len();
+                Ok(Next::Piece(&mut input[start..used], used))
+            }
+            Some(Frame::Data { bytes, last, .. }) => {
+                let left = bytes.len();
+                let inflater = self.message.take().map(|message| message.inflater);
+                let inflater = inflater.unwrap_or_else(Inflater::new);
+                let part = Some(Part { left, spent: 0, last });
+                self.message = Some(Message { inflater, part });
+                let start = used - left;
+                let len = self.inflate(&input[start..]).map_err(Ended::Violation)?;
+                Ok(Next::Piece(&mut self.plain, start + len))
+            }
+            Some(Frame::Ping(payload)) => {
+                websocket::write_pong(&payload, &mut self.wire.held.lock().bytes);
+                Ok(Next::Piece(&mut [], used))
+            }
+            Some(Frame::Pong) => Ok(Next::Piece(&mut [], used)),
+            Some(Frame::Close(answer)) => Err(Ended::Close(answer)),
+        }
+    }
+
+    /// Inflates a piece of the bytes that stand at the start of `input`, and returns how many of
+    /// them are used up: all of them, if the piece is empty.
+    fn inflate(&mut self, input: &[u8]) -> Result<usize, Violation> {
+        self.plain.clear();
+        let Some(Message { inflater, part }) = &mut self.message else { return Ok(0) };
+        let Some(Part { left, spent, last }) = part else { return Ok(0) };
+        let inflated = inflater.inflate(&input[*spent..*left], *last, &mut self.plain);
+        *spent += inflated.map_err(|Corrupt(at)| Violation::Corrupt(at))?;
+        if !self.plain.is_empty() {
+            // There may be more: who has used up all of an input has got all of it.
+            let used = if spent == left { left.saturating_sub(1) } else { *spent };
+            (*left, *spent) = (*left - used, *spent - used);
+            return Ok(used);
+        }
+        let used = *left;
+        if *last {
+            self.message = None;
+        } else {
+            *part = None;
+        }
+        Ok(used)
     }
 }
 

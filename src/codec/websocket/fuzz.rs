@@ -17,6 +17,7 @@ struct Said {
 impl Said {
     fn add(&mut self, bytes: &[u8], ends: bool) {
         match self.data.last_mut() {
+            _ if bytes.is_empty() && !ends => {}
             Some((data, ended)) if !*ended => {
                 data.extend_from_slice(bytes);
                 *ended = ends;
@@ -52,6 +53,7 @@ fn read<'a>(agreed: Agreed, pieces: impl Iterator<Item = &'a [u8]>) -> Said {
                             said.add(bytes, compressed && last);
                         }
                         Frame::Ping(payload) => said.pings.push(payload),
+                        Frame::Pong => {}
                         Frame::Close(answer) => {
                             said.close = Some(answer);
                             return said;
@@ -116,9 +118,7 @@ fn read_naively(agreed: Agreed, bytes: &[u8]) -> Said {
                 let compressed = message.unwrap_or(rsv1);
                 message = (!fin).then_some(compressed);
                 let ends = fin && compressed && is_whole;
-                if !payload.is_empty() || ends {
-                    said.add(&payload, ends);
-                }
+                said.add(&payload, ends);
             }
             9 if is_whole => said.pings.push(payload),
             8 if is_whole => {

@@ -29,6 +29,35 @@ enum Over {
     WebSocket,
 }
 
+impl Over {
+    /// A frame that has to be answered.
+    fn ping(self) -> Vec<u8> {
+        match self {
+            Over::WebSocket => [&b"\x89\x7d"[..], &[b'x'; 125]].concat(),
+            Over::Mask => frame(PING, &[b'x'; 125]),
+            Over::S2 => Vec::new(),
+        }
+    }
+}
+
+/// The writing half of a layer on a task's.
+enum Writing {
+    Masked(Arc<Masked>),
+    Framed(Arc<Framed>),
+    Compressed,
+}
+
+impl Writing {
+    /// Bytes of its own frames that are not written.
+    fn held_len(&self) -> usize {
+        match self {
+            Writing::Masked(masked) => masked.held_len(),
+            Writing::Framed(framed) => framed.held_len(),
+            Writing::Compressed => 0,
+        }
+    }
+}
+
 /// What a client asks for that masks nothing.
 fn upgrade() -> Upgrade {
     let listen = Listen { host: String::new(), port: Port::Free };
@@ -146,24 +175,24 @@ fn unwrap(layers: &mut [Box<dyn Inflow>], input: &mut [u8], plain: &mut Vec<u8>)
     }
 }
 
-/// Puts a layer of that kind on top of a task's. Returns the writing half of a mask.
-fn add_layer<M: Machine>(drive: &mut Drive<M>, kind: Over) -> Option<Arc<Masked>> {
+/// Puts a layer of that kind on top of a task's.
+fn add_layer<M: Machine>(drive: &mut Drive<M>, kind: Over) -> Writing {
     let conn = Arc::clone(drive.conn());
     match kind {
         Over::S2 => {
             conn.rewire(|below, clear_len| Compressed::new(below, Level::Fast, clear_len)).unwrap();
             drive.extras().add_layer(Box::new(Decompressor::new()));
-            None
+            Writing::Compressed
         }
         Over::Mask => {
             let masked = conn.rewire(Masked::new).unwrap();
             drive.extras().add_layer(Box::new(Unmasked::new(Arc::clone(&masked))));
-            Some(masked)
+            Writing::Masked(masked)
         }
         Over::WebSocket => {
             let framed = conn.rewire(|below, _| Framed::new(below, &upgrade())).unwrap();
-            drive.extras().add_layer(Box::new(Unframed::new(framed, &upgrade())));
-            None
+            drive.extras().add_layer(Box::new(Unframed::new(Arc::clone(&framed), &upgrade())));
+            Writing::Framed(framed)
         }
     }
 }
@@ -281,43 +310,84 @@ async fn play(stack: &[Over], seed: u64) {
 /// A layer's own frames for a client that does not read wait, and nothing more is read meanwhile.
 #[tokio::test]
 async fn a_layer_whose_answers_nobody_reads_is_asked_no_more() {
-    let (stream, mut theirs) = local_stream();
-    let mut drive = new_drive(Arc::clone(&stream), stream);
-    let masked = add_layer(&mut drive, Over::Mask).unwrap();
-    theirs.set_nonblocking(true).unwrap();
-    let pings = frame(PING, &[b'x'; 125]).repeat(100);
-    let (mut written, mut refused) = (0, 0);
-    while refused < 20 {
-        match theirs.write(&pings[written % pings.len()..]) {
-            Ok(len) => written += len,
-            Err(error) => {
-                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-                refused += 1;
+    for kind in [Over::Mask, Over::WebSocket] {
+        let (stream, mut theirs) = local_stream();
+        let mut drive = new_drive(Arc::clone(&stream), stream);
+        let layer = add_layer(&mut drive, kind);
+        theirs.set_nonblocking(true).unwrap();
+        let pings = kind.ping().repeat(100);
+        let (mut written, mut refused) = (0, 0);
+        while refused < 20 {
+            match theirs.write(&pings[written % pings.len()..]) {
+                Ok(len) => written += len,
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    refused += 1;
+                }
             }
+            tokio::task::yield_now().await;
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut drive).poll(&mut cx).is_pending());
+            assert!(layer.held_len() <= READ_LEN);
         }
-        tokio::task::yield_now().await;
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(Pin::new(&mut drive).poll(&mut cx).is_pending());
-        assert!(masked.held_len() <= READ_LEN);
-    }
-    assert!(masked.held_len() > 0);
-    let task = tokio::spawn(drive);
+        assert!(layer.held_len() > 0);
+        let task = tokio::spawn(drive);
 
-    let mut peer = Peer::new(theirs, 1);
-    peer.add_layer(Over::Mask);
-    peer.socket.set_nonblocking(false).unwrap();
-    let behind = [&pings[written % pings.len()..], &frame(DATA, b"PING\r\n")].concat();
-    let mut writer = peer.socket.try_clone().unwrap();
-    let writing = thread::spawn(move || writer.write_all(&behind).unwrap());
-    let peer = tokio::task::spawn_blocking(move || {
-        peer.read_to(b"PONG\r\n");
-        peer
-    });
-    let peer = peer.await.unwrap();
-    writing.join().unwrap();
-    assert_eq!(peer.pongs(), (written / pings.len() + 1) * 100);
-    drop(peer);
-    task.await.unwrap();
+        let mut peer = Peer::new(theirs, 1);
+        peer.add_layer(kind);
+        peer.socket.set_nonblocking(false).unwrap();
+        let (last, _) = peer.encode(b"PING\r\n");
+        let behind = [&pings[written % pings.len()..], &last].concat();
+        let mut writer = peer.socket.try_clone().unwrap();
+        let writing = thread::spawn(move || writer.write_all(&behind).unwrap());
+        let peer = tokio::task::spawn_blocking(move || {
+            peer.read_to(b"PONG\r\n");
+            peer
+        });
+        let peer = peer.await.unwrap();
+        writing.join().unwrap();
+        if let Over::Mask = kind {
+            assert_eq!(peer.pongs(), (written / pings.len() + 1) * 100);
+        }
+        drop(peer);
+        task.await.unwrap();
+    }
+}
+
+/// Frames that bring nothing are work, too: those of one read take turns, and cost no more than
+/// lines do.
+#[tokio::test]
+async fn frames_without_bytes_are_read_in_turns() {
+    const COUNT: usize = 100_000;
+    let fragments = |first: &[u8]| [first, &b"\0\0".repeat(COUNT)].concat();
+    for (text, frames) in [
+        ("messages", b"\x82\0".repeat(COUNT)),
+        ("fragments", fragments(b"\x02\0")),
+        ("compressed fragments", fragments(b"\x42\0")),
+        ("answers", b"\x8a\0".repeat(COUNT)),
+        ("pings", b"\x89\0".repeat(COUNT)),
+    ] {
+        let (stream, mut theirs) = local_stream();
+        let mut drive = new_drive(Arc::clone(&stream), stream);
+        let layer = add_layer(&mut drive, Over::WebSocket);
+        theirs.set_nonblocking(true).unwrap();
+        let (mut written, mut polls, mut buf) = (0, 0, vec![0; 300_000]);
+        let mut goes_on = true;
+        while written < frames.len() || goes_on {
+            while let Ok(len @ 1..) = theirs.write(&frames[written..]) {
+                written += len;
+            }
+            tokio::task::yield_now().await;
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut drive).poll(&mut cx).is_pending());
+            while theirs.read(&mut buf).is_ok() {}
+            goes_on = layer.held_len() > 0
+                || drive.extras.as_ref().is_some_and(|extras| extras.lane.is_some());
+            polls += 1;
+        }
+        let frames_per_turn = LONG_TURN.work_ns_max / 100 + 1;
+        assert!(polls > COUNT / frames_per_turn, "{text}: {polls} polls");
+    }
 }
 
 /// A layer may end the stream, or find an error: above it nothing more is handled.
