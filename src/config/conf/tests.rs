@@ -577,7 +577,7 @@ fn a_block_for_websocket_in_all_its_parts() {
     assert_eq!(websocket.handshake_timeout, seconds(5));
     assert_eq!(websocket.ping_interval, Some(seconds(3)));
     let authorization = websocket.authorization(&options.authorization);
-    assert_eq!(authorization.timeout, seconds(4));
+    assert_eq!(authorization.timeout, Some(seconds(4)));
     assert!(matches!(authorization.login, Login::Single { user, .. } if user == "a"));
     assert_eq!(websocket.token_cookie.as_deref(), Some("t"));
 }

@@ -69,17 +69,12 @@ impl Websocket {
         }
     }
 
-    /// True if it has credentials of its own, or a user for clients without.
-    pub(crate) fn has_own_login(&self) -> bool {
-        self.login != Login::Open || self.no_auth_user.is_some()
-    }
-
     /// The authorization of its clients; `others` is that of other clients.
     ///
     /// nats: server/auth.go `processClientOrLeafAuthentication`
     pub(crate) fn authorization(&self, others: &Authorization) -> Authorization {
         let mut authorization = others.clone();
-        if self.has_own_login() {
+        if self.login != Login::Open || self.no_auth_user.is_some() {
             if !matches!(others.login, Login::Users(_)) {
                 authorization.login = self.login.clone();
             }
