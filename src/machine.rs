@@ -102,7 +102,7 @@ pub trait Machine: Unpin + Send + 'static {
     /// Handles a new layer.
     fn handle_layer(&mut self, _delivery: &mut Delivery) {}
 
-    /// Handles the end of the TLS handshake: the login begins.
+    /// Handles the end of the TLS handshake: the time for the login begins.
     fn handle_encrypted(&mut self, _delivery: &mut Delivery) {}
 
     /// True while the answer to an op is still to come. Until then no other op is handled, and

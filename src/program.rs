@@ -94,9 +94,7 @@ fn misused(error: &CliError) -> ExitCode {
 /// Reads the options, and the certificates that they name.
 fn load(flags: &Flags) -> Result<Loaded, String> {
     let loaded = flags.load(SOURCES).map_err(|error| error.to_string())?;
-    if let Some(tls) = &loaded.options.tls {
-        TlsPort::load(tls, loaded.options.allow_non_tls)?;
-    }
+    TlsPort::load_all(&loaded.options)?;
     Ok(loaded)
 }
 

@@ -51,7 +51,7 @@ use crate::machine::pings::Pings;
 use crate::machine::{Layer, Machine, PendingLogin};
 use crate::parser::{Followers, Refused, Remaining, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
-use crate::registry::settings::Settings;
+use crate::registry::settings::{RouteSettings, Settings};
 use crate::registry::turns::Grace;
 use crate::sublist::Entry;
 use crate::sublist::cursor::Cursor;
@@ -142,18 +142,15 @@ impl Route {
         let accepted = matches!(role, Role::Accepted);
         let settings = registry.settings();
         let routes = &settings.routes;
-        let auth_required = accepted && routes.authenticator.required();
-        let patience = match &role {
-            Role::Solicited(dial) if !dial.explicit => IMPLICIT_PATIENCE.min(routes.stale_after()),
-            _ if auth_required => routes.cluster.auth_timeout(),
-            _ => routes.stale_after(),
-        };
         conn.set_access(routes.permissions.clone());
         settings.accounts.global().join(&conn);
-        Route {
+        if accepted {
+            mesh.welcome(&conn);
+        }
+        let mut route = Route {
             state: if accepted { State::ExpectConnect } else { State::ExpectInfo },
-            handshake_due: conn.start + patience,
-            auth_required,
+            handshake_due: Moment::NEVER,
+            auth_required: accepted && routes.authenticator.required(),
             pings: Pings::new(Moment::NEVER),
             silence: Silence::new(),
             verbose: false,
@@ -168,7 +165,19 @@ impl Route {
             mesh,
             conn,
             role,
-        }
+        };
+        route.expect_handshake(route.conn.start, routes);
+        route
+    }
+
+    /// Gives the other server the time for the first step of its handshake.
+    fn expect_handshake(&mut self, now: Moment, routes: &RouteSettings) {
+        let patience = match &self.role {
+            Role::Solicited(dial) if !dial.explicit => IMPLICIT_PATIENCE.min(routes.stale_after()),
+            _ if self.auth_required => routes.cluster.auth_timeout(),
+            _ => routes.stale_after(),
+        };
+        self.handshake_due = now + patience;
     }
 }
 
@@ -204,7 +213,6 @@ impl Machine for Route {
         conn_event!(INFO, &self.conn, "Route connection created");
         match &self.role {
             Role::Accepted => {
-                self.mesh.welcome(&self.conn);
                 let compression = delivery.settings.routes.cluster.compression.as_str();
                 self.send_info(compression, delivery);
             }
@@ -284,6 +292,10 @@ impl Machine for Route {
         if matches!(self.role, Role::Accepted) {
             self.send_info(self.compression(&delivery.settings), delivery);
         }
+    }
+
+    fn handle_encrypted(&mut self, delivery: &mut Delivery) {
+        self.expect_handshake(delivery.now, &delivery.settings.routes);
     }
 
     fn deadline(&self, _settings: &Settings) -> Moment {

@@ -12,16 +12,13 @@ use crate::base::limits;
 use crate::base::moment::Moment;
 use crate::base::stats::PerKind;
 use crate::codec::info::is_default;
-use crate::config::options::{Cluster, Login, Websocket, WriteTimeout};
+use crate::config::options::{Cluster, Login, Tls, Websocket, WriteTimeout};
 use crate::config::origin::Origin;
 use crate::config::route_url::RouteUrl;
 use crate::monitor::View;
 use crate::monitor::json::{Date, Float, Uptime};
 use crate::monitor::unused::Empty;
 use crate::route::mesh::Mesh;
-
-/// Time for a TLS handshake in the real server's defaults, seconds; without TLS it is only shown.
-const TLS_TIMEOUT: Float = Float(2.0);
 
 /// The switches of JetStream's internals in 2.15.1, with their defaults.
 ///
@@ -133,6 +130,10 @@ pub struct ClusterVarz {
     pub urls: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_timeout: Option<Float>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls_required: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls_verify: bool,
     /// Negative without a pool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_size: Option<i64>,
@@ -236,7 +237,7 @@ pub fn varz(view: &View<'_>) -> Varz {
             .map(|websocket| WebsocketVarz::of(websocket, view.websocket_port))
             .unwrap_or_default(),
         jetstream: Empty {},
-        tls_timeout: options.tls.as_ref().map_or(TLS_TIMEOUT, |tls| seconds(tls.timeout)),
+        tls_timeout: tls_timeout(options.tls.as_ref()),
         write_deadline: nanos(options.write_deadline),
         write_timeout: write_timeout(options.write_timeout),
         start,
@@ -290,7 +291,9 @@ fn cluster(mesh: &Mesh, cluster: &Cluster) -> ClusterVarz {
         cluster_port: listen.map(|_| mesh.port()),
         auth_timeout: Some(seconds(cluster.auth_timeout())),
         urls: cluster.routes.iter().map(RouteUrl::to_string).collect(),
-        tls_timeout: Some(TLS_TIMEOUT),
+        tls_timeout: Some(tls_timeout(cluster.tls.as_ref())),
+        tls_required: cluster.tls.is_some(),
+        tls_verify: cluster.tls.is_some(),
         pool_size: Some(cluster.pool_size.map_or(-1, |size| size as i64)),
         write_deadline: (write_deadline != limits::WRITE_DEADLINE_DEFAULT)
             .then(|| nanos(write_deadline)),
@@ -320,6 +323,10 @@ impl From<PerKind<u64>> for ByKind {
         let (clients, routes) = (counts[Kind::Client], counts[Kind::Route]);
         ByKind { clients, routes, ..ByKind::default() }
     }
+}
+
+fn tls_timeout(tls: Option<&Tls>) -> Float {
+    seconds(tls.map_or(limits::TLS_TIMEOUT_DEFAULT, |tls| tls.timeout))
 }
 
 fn write_timeout(write_timeout: WriteTimeout) -> Option<&'static str> {

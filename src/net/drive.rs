@@ -41,7 +41,7 @@ use crate::net::drive::write_deadline::WriteDeadline;
 use crate::net::layer::Inflow;
 use crate::net::pace::Pace;
 use crate::net::stream::Stream;
-use crate::net::tls::TlsPort;
+use crate::net::tls::{Side, TlsPort};
 use crate::net::worker::{self, Worker};
 use crate::parser::Refused;
 use crate::registry::settings::Settings;
@@ -131,10 +131,10 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// The same on a port with TLS, which the other side has to begin.
-    pub(crate) fn encrypted(mut self, port: Option<Arc<TlsPort>>) -> Drive<M> {
+    /// The same with TLS, if the port has it; the side that dials begins.
+    pub(crate) fn encrypted(mut self, port: Option<Arc<TlsPort>>, side: Side) -> Drive<M> {
         if let Some(port) = port {
-            self.extras().handshake = Some(Handshake::new(port));
+            self.extras().handshake = Some(Box::new(Handshake::new(port, side)));
         }
         self
     }

@@ -19,22 +19,31 @@ pub enum PortFor {
     Websocket,
 }
 
-/// The addresses of a server's open ports.
-#[derive(Debug, Default)]
-pub(crate) struct Addresses(Mutex<BTreeMap<PortFor, SocketAddr>>);
+/// Something that only some ports have, by port; replaced while they are open.
+#[derive(Debug)]
+pub(crate) struct PerPort<T>(Mutex<BTreeMap<PortFor, T>>);
 
-impl Addresses {
-    /// The address of a port; none if it is not open.
-    pub(crate) fn get(&self, port_for: PortFor) -> Option<SocketAddr> {
-        self.0.lock().get(&port_for).copied()
+/// The addresses of a server's open ports.
+pub(crate) type Addresses = PerPort<SocketAddr>;
+
+impl<T: Clone> PerPort<T> {
+    /// That of a port, if it has one.
+    pub(crate) fn get(&self, port_for: PortFor) -> Option<T> {
+        self.0.lock().get(&port_for).cloned()
     }
 
-    /// Stores the address of an open port; none for a closed one.
-    pub(crate) fn set(&self, port_for: PortFor, addr: Option<SocketAddr>) {
-        let mut addresses = self.0.lock();
-        match addr {
-            Some(addr) => addresses.insert(port_for, addr),
-            None => addresses.remove(&port_for),
+    /// Stores that of a port; none if it has none any more.
+    pub(crate) fn set(&self, port_for: PortFor, value: Option<T>) {
+        let mut ports = self.0.lock();
+        match value {
+            Some(value) => ports.insert(port_for, value),
+            None => ports.remove(&port_for),
         };
+    }
+}
+
+impl<T> Default for PerPort<T> {
+    fn default() -> PerPort<T> {
+        PerPort(Mutex::default())
     }
 }

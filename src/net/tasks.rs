@@ -19,7 +19,9 @@ use crate::monitor::View;
 use crate::net::drive::{Drive, Shared};
 use crate::net::http::Endpoint;
 use crate::net::inbox::Inbox;
+use crate::net::ports::PortFor;
 use crate::net::stream::Stream;
+use crate::net::tls::Side;
 use crate::net::upgrades::Upgrades;
 use crate::net::websocket::{Framed, Unframed};
 use crate::route::{Role, Route};
@@ -88,8 +90,9 @@ fn start_client(
     let (stream, conn) = add(Kind::Client, stream, remote, shared);
     let client = new_client(conn, connection_type, shared);
     let is_remote = connection_type == ConnectionType::Standard;
-    let tls = is_remote.then(|| shared.tls.lock().clone()).flatten();
-    tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus).encrypted(tls));
+    let tls = is_remote.then(|| shared.tls.get(PortFor::Clients)).flatten();
+    let drive = Drive::new(Arc::clone(shared), stream, client, surplus);
+    tokio::spawn(drive.encrypted(tls, Side::Accepts));
 }
 
 /// Starts the task of a client whose connection is a WebSocket now.
@@ -126,9 +129,14 @@ fn new_client(conn: Arc<Conn>, connection_type: ConnectionType, shared: &Shared)
 pub(super) fn start_route(stream: TcpStream, remote: SocketAddr, role: Role, shared: &Arc<Shared>) {
     let Some(mesh) = &shared.mesh else { return };
     watch_closely(&stream, shared.registry.settings().routes.cluster.silence_max);
+    let side = match &role {
+        Role::Accepted => Side::Accepts,
+        Role::Solicited(dial) => Side::dials(&dial.host, remote.ip()),
+    };
     let (stream, conn) = add(Kind::Route, Stream::Tcp(stream), Some(remote), shared);
     let route = Route::new(Arc::clone(&shared.registry), Arc::clone(mesh), conn, role);
-    tokio::spawn(Drive::new(Arc::clone(shared), stream, route, false));
+    let drive = Drive::new(Arc::clone(shared), stream, route, false);
+    tokio::spawn(drive.encrypted(shared.tls.get(PortFor::Routes), side));
 }
 
 /// Starts the task of the server's own client.

@@ -1,4 +1,4 @@
-//! Encryption: a port that asks for it, and the layer of one connection.
+//! Encryption: a port that asks for it, and the layer of one connection, on either side.
 //!
 //! ```text
 //! record:  type  version (2 bytes)  length (2 bytes)  body
@@ -7,16 +7,16 @@
 //! The library keeps one state for both directions, so it stands under a lock: held over a piece of
 //! input, and over a write that does not block. It holds no bytes: its output goes into [`Held`],
 //! and an incomplete record is kept here.
-//! nats: server/client.go `doTLSServerHandshake`
+//! nats: server/client.go `doTLSHandshake`
 
 mod failure;
 mod port;
+mod state;
+mod verifier;
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{Error, ProtocolVersion};
 
 use crate::base::closed_reason::ClosedReason;
@@ -26,7 +26,10 @@ use crate::conn::Wire;
 use crate::net::layer::{Held, Inflow, LayerError, Next};
 
 pub(crate) use failure::Failure;
-pub(crate) use port::TlsPort;
+pub(crate) use port::{Side, TlsPort};
+pub(crate) use state::State;
+
+use state::Step;
 
 /// Bytes of a record before its body.
 const HEAD_LEN: usize = 5;
@@ -57,7 +60,7 @@ pub(crate) struct Encrypted {
 /// Invariant: the library is always shown again all bytes that it has seen and not discarded. These
 /// are `kept`, which never holds a complete unread record.
 struct Session {
-    state: UnbufferedServerConnection,
+    state: State,
     held: Held,
     /// The start of an incomplete record, or of a message in several records.
     kept: Vec<u8>,
@@ -89,11 +92,7 @@ struct Read {
 
 impl Encrypted {
     /// A connection in that state; the next `clear_len` bytes are written in the clear.
-    pub(crate) fn new(
-        below: Arc<dyn Wire>,
-        state: UnbufferedServerConnection,
-        clear_len: usize,
-    ) -> Encrypted {
+    pub(crate) fn new(below: Arc<dyn Wire>, state: State, clear_len: usize) -> Encrypted {
         let held = Held::new(clear_len, 0);
         let session = Session { state, held, kept: Vec::new(), broken: false };
         Encrypted { below, session: Mutex::new(session) }
@@ -105,7 +104,7 @@ impl Wire for Encrypted {
         let mut session = self.session.lock();
         let Session { state, held, kept, broken } = &mut *session;
         held.try_write(&*self.below, slices, |slices, out| match broken {
-            false => encrypt(state, kept, slices, out),
+            false => state.encrypt(kept, slices, out),
             true => Err(io::ErrorKind::NotConnected.into()),
         })
     }
@@ -121,7 +120,8 @@ impl Decrypted {
         Decrypted { wire, plain: Vec::new() }
     }
 
-    /// Goes on with the handshake. Returns its result when it is done.
+    /// Goes on with the handshake; the side that dials begins it without input. Returns its result
+    /// when it is done.
     ///
     /// # Errors
     /// [`Failure`]; the alert for the other side is held.
@@ -170,15 +170,8 @@ impl Inflow for Decrypted {
     fn end(&mut self, _reason: ClosedReason) {
         let mut session = self.wire.session.lock();
         let Session { state, held, kept, broken } = &mut *session;
-        if *broken {
-            return;
-        }
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
-            state.process_tls_records(kept).state
-        {
-            // If it can send no more, the other side sees the end of the socket.
-            let _ =
-                append(&mut held.bytes, RECORD_EXTRA_LEN, |out| traffic.queue_close_notify(out));
+        if !*broken {
+            state.end(kept, &mut held.bytes);
         }
     }
 }
@@ -238,29 +231,17 @@ impl Session {
     ) -> Result<Read, Error> {
         let mut used = 0;
         loop {
-            let UnbufferedStatus { mut discard, state } =
-                self.state.process_tls_records(&mut records[used..]);
-            let (mut goes_on, mut ended) = (true, false);
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record?;
-                        plain.extend_from_slice(record.payload);
-                        discard += record.discard;
-                    }
-                    goes_on = plain.len() < plain_len;
-                }
-                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => ended = true,
-                Ok(state) => goes_on = say(state, &mut self.held.bytes),
-                Err(error) => {
+            let (len, step) = self.state.step(&mut records[used..], plain, &mut self.held.bytes);
+            used += len;
+            match step {
+                Step::On if plain.len() < plain_len => {}
+                Step::On | Step::Waits => return Ok(Read { used, ended: false }),
+                Step::Ended => return Ok(Read { used, ended: true }),
+                Step::Failed(error) => {
                     self.broken = true;
-                    self.say_why(&mut records[used + discard..]);
+                    self.say_why(&mut records[used..]);
                     return Err(error);
                 }
-            }
-            used += discard;
-            if ended || !goes_on {
-                return Ok(Read { used, ended });
             }
         }
     }
@@ -268,78 +249,12 @@ impl Session {
     /// Writes the alert for an error in these records. The library does not get them again.
     fn say_why(&mut self, records: &mut [u8]) {
         while self.state.wants_write() {
-            let UnbufferedStatus { state, .. } = self.state.process_tls_records(records);
-            if !state.is_ok_and(|state| say(state, &mut self.held.bytes)) {
+            let (_, step) = self.state.step(records, &mut Vec::new(), &mut self.held.bytes);
+            if !matches!(step, Step::On) {
                 return;
             }
         }
     }
-}
-
-/// Appends the library's own output. False when it waits for the other side, or for bytes to
-/// encrypt.
-fn say(state: ConnectionState<'_, '_, ServerConnectionData>, out: &mut Vec<u8>) -> bool {
-    match state {
-        ConnectionState::EncodeTlsData(mut data) => {
-            if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
-                let len = out.len();
-                out.resize(len + size.required_size, 0);
-                data.encode(&mut out[len..]).expect("it has got the room that it asked for");
-            }
-            true
-        }
-        ConnectionState::TransmitTlsData(data) => {
-            data.done();
-            true
-        }
-        _ => false,
-    }
-}
-
-/// Appends records of the first bytes of `slices`, and returns their number.
-fn encrypt(
-    state: &mut UnbufferedServerConnection,
-    kept: &mut [u8],
-    slices: &[IoSlice<'_>],
-    out: &mut Vec<u8>,
-) -> io::Result<usize> {
-    let mut encrypted = 0;
-    loop {
-        // None of the kept bytes is read, so none is discarded.
-        let UnbufferedStatus { discard: 0, state } = state.process_tls_records(kept) else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        let mut traffic = match state.map_err(io::Error::other)? {
-            ConnectionState::WriteTraffic(traffic) => traffic,
-            ConnectionState::PeerClosed => continue,
-            state @ (ConnectionState::EncodeTlsData(_) | ConnectionState::TransmitTlsData(_)) => {
-                say(state, out);
-                continue;
-            }
-            _ => return Err(io::ErrorKind::NotConnected.into()),
-        };
-        for slice in slices {
-            let plain = &slice[..slice.len().min(BATCH_LEN_MAX - encrypted)];
-            let len_max = plain.len() + plain.len().div_ceil(RECORD_LEN) * RECORD_EXTRA_LEN;
-            append(out, len_max, |out| traffic.encrypt(plain, out))
-                .map_err(|error| io::Error::other(error.to_string()))?;
-            encrypted += plain.len();
-        }
-        return Ok(encrypted);
-    }
-}
-
-/// Appends the output of `write`, at most `len_max` bytes.
-fn append<E>(
-    out: &mut Vec<u8>,
-    len_max: usize,
-    write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-) -> Result<(), E> {
-    let len = out.len();
-    out.resize(len + len_max, 0);
-    let written = write(&mut out[len..]);
-    out.truncate(len + written.as_ref().map_or(0, |written| *written));
-    written.map(|_| ())
 }
 
 /// Missing bytes of the first record in `kept`: of its head, or of its body.

@@ -32,6 +32,7 @@ impl Route {
             echo: true,
             user: login.map(|login| login.user.as_str().into()),
             pass: login.map(|login| login.password.as_deref().unwrap_or("").into()),
+            tls_required: self.conn.encryption().is_some(),
             headers: !delivery.settings.options.no_header_support,
             name: Some(self.registry.server_id.as_str().into()),
             cluster: Some(cluster.into()),

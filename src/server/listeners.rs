@@ -106,7 +106,7 @@ impl Listeners {
         let kind = match port_for {
             PortFor::Clients => {
                 tracing::info!("Listening for client connections on {}", shown(&listen));
-                if let Some(tls) = &*self.shared.tls.lock() {
+                if let Some(tls) = self.shared.tls.get(port_for) {
                     let how = if tls.allow_non_tls { "available" } else { "required" };
                     tracing::info!("TLS {how} for client connections");
                 }
@@ -114,6 +114,13 @@ impl Listeners {
             }
             PortFor::Routes => {
                 tracing::info!("Listening for route connections on {}", shown(&listen));
+                let settings = self.shared.registry.settings();
+                if settings.routes.cluster.tls.as_ref().is_some_and(|tls| tls.insecure) {
+                    tracing::warn!(
+                        "TLS certificate chain and hostname of solicited routes will not be \
+                         verified. DO NOT USE IN PRODUCTION!"
+                    );
+                }
                 TaskKind::Route(Role::Accepted)
             }
             PortFor::Websocket => {

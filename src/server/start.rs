@@ -59,10 +59,11 @@ impl Server {
         let options = &settings.options;
         let mesh = (options.cluster.is_some())
             .then(|| Mesh::new(Arc::clone(&registry), fastrand::u64(..)));
-        let tls = options.tls.as_ref().map(|tls| TlsPort::load(tls, options.allow_non_tls));
-        let tls = tls.transpose().map_err(StartError::Tls)?;
+        let tls = TlsPort::load_all(options).map_err(StartError::Tls)?;
         let shared = Arc::new(Shared::new(registry, mesh, clock));
-        *shared.tls.lock() = tls.map(Arc::new);
+        for (port_for, tls) in tls {
+            shared.tls.set(port_for, Some(Arc::new(tls)));
+        }
         let mut listeners = Listeners::new(Arc::clone(&shared));
         let bound = listeners.bind_all(options)?;
         listeners.announce();

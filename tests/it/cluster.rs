@@ -3,6 +3,7 @@
 mod accounts;
 mod chaos;
 mod dialling;
+mod encrypted;
 mod gossip;
 mod groups;
 mod handshake;

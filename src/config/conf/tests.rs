@@ -8,7 +8,7 @@ use super::*;
 use crate::base::fuzzing;
 use crate::config::conf::fuzz::fuzz_conf;
 use crate::config::options::{
-    AllowResponses, ConnectionType, Credential, Listen, Login, Permissions, Port,
+    AllowResponses, ConnectionType, Credential, HandshakeFirst, Listen, Login, Permissions, Port,
     SubjectPermission, WriteTimeout,
 };
 use crate::config::origin::Origin;
@@ -323,7 +323,6 @@ fn what_restricts_access_is_never_ignored() {
         ("mappings { a: b }", "c.conf:1:0: subject mappings are not supported yet"),
         ("gateway { name: a }", "c.conf:1:0: gateways are not supported"),
         ("leafnodes { remotes: [{url: x}] }", "c.conf:1:12: leaf nodes are not supported"),
-        ("cluster { port: 6222, tls { ca_file: x } }", "c.conf:1:22: TLS is not supported yet"),
         (
             "authorization { auth_callout { issuer: A } }",
             "c.conf:1:16: auth_callout is not supported",
@@ -389,11 +388,42 @@ fn tls_that_would_refuse_everybody_or_nobody_is_refused() {
             wanted => assert!(refusal(&text).contains(wanted), "{}", refusal(&text)),
         }
     }
+    for (block, wanted) in [
+        ("{}", "tls of a cluster without 'ca_file': servers check each other's certificates"),
+        ("{ ca_file: a }", "tls without a certificate: set 'cert_file' and 'key_file'"),
+        ("{ cert_file: c, ca_file: a }", "missing 'key_file' in TLS configuration"),
+        ("{ insecure: x }", "error parsing tls config, expected 'insecure' to be a boolean"),
+        ("{ verify_and_map: true }", "verify_and_map of a cluster: not supported yet"),
+        ("{ verify_cert_and_check_known_urls: true }", "of a cluster: not supported yet"),
+    ] {
+        let text = refusal(&format!("cluster {{ port: 1, tls {block} }}"));
+        assert!(text.contains(wanted), "{block}: {text}");
+    }
+}
+
+#[test]
+fn tls_of_a_cluster_is_mutual_and_first() {
+    let cluster = |more: &str| {
+        let tls = format!("tls {{ cert_file: c, key_file: k, ca_file: a, {more} }}");
+        options(&format!("cluster {{ port: 1, {tls} }}")).cluster.unwrap()
+    };
+    let plain = cluster("verify: false, handshake_first: auto");
+    assert_eq!(plain.auth_timeout(), Duration::from_secs(3));
+    let tls = plain.tls.unwrap();
+    assert!(tls.verify && !tls.insecure && tls.handshake_first == HandshakeFirst::Yes);
+    let more = cluster("insecure: true, timeout: 5s");
+    assert_eq!(more.auth_timeout(), Duration::from_secs(6));
+    assert!(more.tls.unwrap().insecure);
 }
 
 #[test]
 fn what_the_server_can_do_without_is_a_notice() {
+    const TLS: &str = "cert_file: c, key_file: k, ca_file: a";
     for (text, wanted) in [
+        (
+            &*format!("cluster {{ port: 1, tls {{ {TLS}, connection_rate_limit: 5 }} }}"),
+            "c.conf:1:19: connection_rate_limit has no effect in a cluster",
+        ),
         (
             "websocket { no_tls: true }",
             "c.conf:1:0: a websocket block without port or listen has no effect",

@@ -6,7 +6,7 @@ use crate::base::limits;
 use crate::config::compression::Compression;
 use crate::config::options::authorization::{Login, Permissions};
 use crate::config::options::listen::Listen;
-use crate::config::options::tls;
+use crate::config::options::tls::{self, Tls};
 use crate::config::options::write_timeout::WriteTimeout;
 use crate::config::route_url::RouteUrl;
 
@@ -26,8 +26,10 @@ pub struct Cluster {
     pub no_advertise: bool,
     /// Credentials of other servers: [`Login::Open`] or [`Login::Single`].
     pub login: Login,
-    /// Time for the other server to send CONNECT; none means 2 s.
+    /// Time for the other server to send CONNECT; none means 2 s, and with TLS its timeout and 1 s.
     pub auth_timeout: Option<Duration>,
+    /// Encryption of these connections; none means that there is none.
+    pub tls: Option<Tls>,
     /// Further attempts to reach a server known only by gossip.
     pub connect_retries: usize,
     /// Waits longer after each failed attempt, up to 30 s.
@@ -63,6 +65,7 @@ impl Default for Cluster {
             no_advertise: false,
             login: Login::Open,
             auth_timeout: None,
+            tls: None,
             connect_retries: 0,
             connect_backoff: false,
             permissions: None,
@@ -81,7 +84,7 @@ impl Default for Cluster {
 impl Cluster {
     /// Time for the other server to send CONNECT.
     pub(crate) fn auth_timeout(&self) -> Duration {
-        tls::auth_timeout(self.auth_timeout, None)
+        tls::auth_timeout(self.auth_timeout, self.tls.as_ref())
     }
 
     /// The accounts with a connection of their own to each other server that has a pool too.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::limits;
 
-/// The encryption of a port.
+/// The encryption of a port; that of other servers is also for dials to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tls {
@@ -34,6 +34,8 @@ pub struct Tls {
     pub curve_preferences: Vec<Curve>,
     /// Handshakes that may begin in a second; none means any number.
     pub connection_rate_limit: Option<u32>,
+    /// Takes any certificate of a server that is dialled. Nobody knows then who that is.
+    pub insecure: bool,
     /// The place in the configuration file that errors name.
     pub place: Option<String>,
 }
@@ -144,7 +146,15 @@ impl Tls {
             cipher_suites: Vec::new(),
             curve_preferences: Vec::new(),
             connection_rate_limit: None,
+            insecure: false,
             place: None,
         }
+    }
+
+    /// The same for other servers, whatever it says: both sides show certificates, the handshake
+    /// comes first, and any number may begin.
+    pub(crate) fn of_routes(&self) -> Tls {
+        let handshake_first = HandshakeFirst::Yes;
+        Tls { verify: true, handshake_first, connection_rate_limit: None, ..self.clone() }
     }
 }

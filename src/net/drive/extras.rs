@@ -36,7 +36,7 @@ pub(super) struct Extras {
     pub(super) check: Option<Ticket>,
     pub(super) write: Option<WriteDeadline>,
     /// The TLS handshake that comes before anything of NATS.
-    pub(super) handshake: Option<Handshake>,
+    pub(super) handshake: Option<Box<Handshake>>,
     /// The layers, from the socket to the parser.
     pub(super) layers: Vec<LayerInput>,
     /// The writing half of the layer that compresses, which may get another level.

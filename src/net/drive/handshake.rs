@@ -1,4 +1,4 @@
-//! The TLS handshake of a client, before anything of NATS is read.
+//! The TLS handshake of a connection, before anything of NATS is read.
 //!
 //! ```text
 //!   handshake_first        auto: nobody has begun in time        else
@@ -10,20 +10,23 @@
 //!         +--- INFO, if it is not out -----------> open
 //! ```
 //!
-//! nats: server/client.go `doTLSServerHandshake`, server/server.go `createClientEx`
+//! Between servers the side that dials begins, and CONNECT follows in place of INFO.
+//! nats: server/client.go `doTLSHandshake`, server/server.go `createClientEx`,
+//! server/route.go `createRoute`
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
+use crate::base::ids::Kind;
 use crate::base::moment::Moment;
 use crate::config::options::HandshakeFirst;
 use crate::conn::{Encryption, conn_event};
 use crate::deliver::Delivery;
 use crate::machine::Machine;
 use crate::net::drive::{Drive, Phase};
-use crate::net::tls::{Agreed, Decrypted, Encrypted, Failure, TlsPort};
+use crate::net::tls::{Agreed, Decrypted, Encrypted, Failure, Side, TlsPort};
 use crate::net::worker::Worker;
 
 /// The first byte of TLS, and of no NATS op.
@@ -32,17 +35,18 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 /// An awaited handshake, or one under way.
 pub(super) struct Handshake {
     port: Arc<TlsPort>,
-    /// Some once the client has begun.
+    side: Side,
+    /// Some once it has begun.
     decrypted: Option<Box<Decrypted>>,
-    /// True if INFO is sent.
+    /// True if the first line of this side is sent.
     introduced: bool,
-    /// The time by which the client must have begun, or be done.
+    /// The time by which it must have begun, or be done.
     pub(super) due: Moment,
 }
 
 /// The progress of a handshake.
 enum Advanced {
-    /// Waits for more of the client's handshake.
+    /// Waits for more of the other side's handshake.
     Waits,
     /// There may be more to read.
     On,
@@ -51,13 +55,13 @@ enum Advanced {
 }
 
 impl Handshake {
-    pub(super) fn new(port: Arc<TlsPort>) -> Handshake {
-        Handshake { port, decrypted: None, introduced: false, due: Moment::NEVER }
+    pub(super) fn new(port: Arc<TlsPort>, side: Side) -> Handshake {
+        Handshake { port, side, decrypted: None, introduced: false, due: Moment::NEVER }
     }
 }
 
 impl<M: Machine> Drive<M> {
-    /// Sends INFO, or waits for the handshake before it.
+    /// Sends the first line of this side, or waits for the handshake before it.
     pub(super) fn start(&mut self, surplus: bool, delivery: &mut Delivery) {
         self.phase = Phase::Open;
         let handshake = self.extras.as_mut().and_then(|extras| extras.handshake.take());
@@ -134,26 +138,24 @@ impl<M: Machine> Drive<M> {
             self.introduce(handshake, delivery);
             handshake.due = now + port.timeout;
         }
-        let read = match self.stream.poll_read(cx, scratch) {
-            Poll::Pending => return Ok(Advanced::Waits),
-            Poll::Ready(read) => &scratch[..read.unwrap_or(0)],
+        let begins = !begun && matches!(handshake.side, Side::Dials(_));
+        let read = match begins {
+            true => &[][..],
+            false => match self.stream.poll_read(cx, scratch) {
+                Poll::Pending => return Ok(Advanced::Waits),
+                Poll::Ready(read) => &scratch[..read.unwrap_or(0)],
+            },
         };
         if may_be_clear && read.first() != Some(&HANDSHAKE_RECORD) {
             self.extras().backlog.extend_from_slice(read);
             return Ok(Advanced::Open);
         }
-        if read.is_empty() {
+        if read.is_empty() && !begins {
             return Err(Failure::Ended);
         }
         let mut decrypted = match handshake.decrypted.take() {
             Some(decrypted) => decrypted,
-            None => {
-                conn_event!(DEBUG, self.conn(), "Starting TLS client connection handshake");
-                handshake.due = now + port.timeout;
-                let state = port.accept().map_err(Failure::Tls)?;
-                let rewired = |below, clear_len| Encrypted::new(below, state, clear_len);
-                Box::new(Decrypted::new(self.conn().rewire(rewired).ok_or(Failure::Ended)?))
-            }
+            None => self.begin_handshake(handshake, now)?,
         };
         let Some(agreed) = decrypted.handshake(read, &port)? else {
             handshake.decrypted = Some(decrypted);
@@ -166,7 +168,26 @@ impl<M: Machine> Drive<M> {
         Ok(Advanced::Open)
     }
 
-    /// Sends INFO, unless it is sent.
+    /// Puts the encryption under all later output, which begins with the handshake.
+    fn begin_handshake(
+        &mut self,
+        handshake: &mut Handshake,
+        now: Moment,
+    ) -> Result<Box<Decrypted>, Failure> {
+        let Handshake { port, side, due, .. } = handshake;
+        let what = match (self.conn().kind, &side) {
+            (Kind::Route, Side::Accepts) => "route server",
+            (Kind::Route, Side::Dials(_)) => "route client",
+            _ => "client connection",
+        };
+        conn_event!(DEBUG, self.conn(), "Starting TLS {what} handshake");
+        *due = now + port.timeout;
+        let state = port.open(side).map_err(Failure::Tls)?;
+        let rewired = |below, clear_len| Encrypted::new(below, state, clear_len);
+        Ok(Box::new(Decrypted::new(self.conn().rewire(rewired).ok_or(Failure::Ended)?)))
+    }
+
+    /// Sends the first line of this side, unless it is sent.
     fn introduce(&mut self, handshake: &mut Handshake, delivery: &mut Delivery) {
         if !std::mem::replace(&mut handshake.introduced, true) {
             self.session.machine.start(delivery);
@@ -184,18 +205,20 @@ impl<M: Machine> Drive<M> {
         self.session.machine.handle_encrypted(delivery);
     }
 
+    /// On the port for other servers every failure is an error: no stranger has a reason to come.
     fn fail_handshake(&mut self, failure: &Failure, delivery: &mut Delivery) {
-        match failure {
-            Failure::Timeout => {
-                conn_event!(DEBUG, self.conn(), "TLS handshake error: {failure}");
-                conn_event!(DEBUG, self.conn(), "TLS handshake timeout");
+        let (conn, timed_out) = (self.conn(), matches!(failure, Failure::Timeout));
+        match conn.kind {
+            Kind::Route => conn_event!(ERROR, conn, "TLS route handshake error: {failure}"),
+            _ if timed_out || failure.is_clear_text() => {
+                conn_event!(DEBUG, conn, "TLS handshake error: {failure}");
             }
-            _ if failure.is_clear_text() => {
-                conn_event!(DEBUG, self.conn(), "TLS handshake error: {failure}");
-            }
-            _ => conn_event!(ERROR, self.conn(), "TLS handshake error: {failure}"),
+            _ => conn_event!(ERROR, conn, "TLS handshake error: {failure}"),
         }
-        // A client without TLS gets no alert.
+        if timed_out {
+            conn_event!(DEBUG, conn, "TLS handshake timeout");
+        }
+        // A side without TLS gets no alert.
         self.end(ClosedReason::TlsHandshakeError, failure.is_clear_text(), delivery);
     }
 }

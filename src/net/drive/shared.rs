@@ -13,7 +13,7 @@ use crate::monitor::View;
 use crate::net::arenas::Arenas;
 use crate::net::checks::Checks;
 use crate::net::lane::Lane;
-use crate::net::ports::{Addresses, PortFor};
+use crate::net::ports::{Addresses, PerPort, PortFor};
 use crate::net::process::Meter;
 use crate::net::sweep::Sweep;
 use crate::net::tls::TlsPort;
@@ -29,8 +29,8 @@ pub(crate) struct Shared {
     /// None without a cluster.
     pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) sweep: Sweep,
-    /// The encryption of clients that come from now on, if there is any.
-    pub(crate) tls: Mutex<Option<Arc<TlsPort>>>,
+    /// The encryption of connections that begin from now on.
+    pub(crate) tls: PerPort<Arc<TlsPort>>,
     /// The lane of tasks with more work than a turn: as many at a time as there are threads.
     pub(super) long: Lane,
     /// The lane of connections that end.
@@ -53,7 +53,7 @@ impl Shared {
             registry,
             mesh,
             sweep: Sweep::default(),
-            tls: Mutex::default(),
+            tls: PerPort::default(),
             long: Lane::new(Handle::current().metrics().num_workers()),
             endings: Lane::new(ENDING_COUNT),
             clock,

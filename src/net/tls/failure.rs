@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 /// The reason that a handshake failed.
@@ -15,7 +16,7 @@ pub(crate) enum Failure {
     Ended,
     /// The handshake took too long.
     Timeout,
-    /// The client's key is not one of the pinned ones.
+    /// The other side's key is not one of the pinned ones.
     NotPinned,
 }
 
@@ -63,6 +64,9 @@ impl fmt::Display for Failure {
                     | CertificateError::NotValidYetContext { .. } => {
                         f.write_str("certificate has expired or is not yet valid")
                     }
+                    CertificateError::NotValidForNameContext { expected, presented } => {
+                        write_name_error(f, expected, presented)
+                    }
                     CertificateError::InvalidPurpose
                     | CertificateError::InvalidPurposeContext { .. } => {
                         f.write_str("certificate specifies an incompatible key usage")
@@ -88,10 +92,34 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The names that a certificate has in place of the one that is wanted.
+///
+/// nats: crypto/x509 `HostnameError`
+fn write_name_error(
+    f: &mut fmt::Formatter<'_>,
+    wanted: &ServerName<'_>,
+    names: &[String],
+) -> fmt::Result {
+    let is_address = matches!(wanted, ServerName::IpAddress(_));
+    let kind = if is_address { "IpAddress(" } else { "DnsName(" };
+    let named = names.iter().filter_map(|name| name.strip_prefix(kind)?.strip_suffix(')'));
+    let named: Vec<&str> = named.map(|name| name.trim_matches('"')).collect();
+    let wanted = wanted.to_str();
+    match named.is_empty() {
+        true if is_address => write!(
+            f,
+            "cannot validate certificate for {wanted} because it doesn't contain any IP SANs"
+        ),
+        true => write!(f, "certificate is not valid for any names, but wanted to match {wanted}"),
+        false => write!(f, "certificate is valid for {}, not {wanted}", named.join(", ")),
+    }
+}
+
 /// An alert as Go says it.
 fn said(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::BadCertificate => "bad certificate".to_owned(),
+        AlertDescription::UnsupportedCertificate => "unsupported certificate".to_owned(),
         AlertDescription::CertificateExpired => "expired certificate".to_owned(),
         AlertDescription::CertificateUnknown => "unknown certificate".to_owned(),
         AlertDescription::UnknownCA => "unknown certificate authority".to_owned(),

@@ -1,14 +1,18 @@
-//! `TlsPort`: a port with TLS: its files, read for the library.
+//! `TlsPort`: a port with TLS, and dials to ports like it: their files, read for the library.
 //!
-//! nats: server/opts.go `GenTLSConfig`, server/client.go `matchesPinnedCert`,
+//! nats: server/opts.go `GenTLSConfig`, server/client.go `doTLSHandshake`, `matchesPinnedCert`,
 //! server/rate_counter.go
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustls::client::verify_server_name;
+use rustls::client::{
+    ResolvesClientCert, Resumption, UnbufferedClientConnection, WebPkiServerVerifier,
+    verify_server_name,
+};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -18,21 +22,29 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{
-    Error, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme, SupportedCipherSuite,
-    version,
+    ClientConfig, Error, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedCipherSuite, SupportedProtocolVersion, version,
 };
 use sha2::{Digest, Sha256};
 
 use crate::base::moment::Moment;
 use crate::base::os_error::OsError;
-use crate::config::options::{CertFiles, CipherSuite, Curve, HandshakeFirst, Tls, TlsVersion};
+use crate::config::options::{
+    CertFiles, CipherSuite, Curve, HandshakeFirst, Options, Tls, TlsVersion,
+};
+use crate::config::route_url::RouteUrl;
+use crate::net::ports::PortFor;
+use crate::net::tls::State;
+use crate::net::tls::verifier::Verifier;
 
 /// The span in which handshakes are counted.
 const RATE_SPAN: Duration = Duration::from_secs(1);
 
 /// A port with TLS.
 pub(crate) struct TlsPort {
-    config: Arc<ServerConfig>,
+    accepting: Arc<ServerConfig>,
+    /// Of the port for other servers, for dials to theirs.
+    dialling: Option<Arc<ClientConfig>>,
     pinned_certs: Vec<[u8; 32]>,
     rate: Option<Rate>,
     /// Time for a handshake.
@@ -41,6 +53,22 @@ pub(crate) struct TlsPort {
     pub(crate) first: HandshakeFirst,
     /// True if clients without TLS are served, too.
     pub(crate) allow_non_tls: bool,
+}
+
+/// The side of a connection that this server is on.
+pub(crate) enum Side {
+    Accepts,
+    /// Dials the server of that name.
+    Dials(Box<ServerName<'static>>),
+}
+
+impl Side {
+    /// Dials a server by that host of its URL, at that address.
+    pub(crate) fn dials(host: &str, address: IpAddr) -> Side {
+        let name = ServerName::try_from(host).map(|name| name.to_owned());
+        // No certificate has any other name, but perhaps the address.
+        Side::Dials(Box::new(name.unwrap_or_else(|_| address.into())))
+    }
 }
 
 /// Handshakes that may begin in a second.
@@ -65,18 +93,36 @@ pub(crate) struct HandshakeStart {
 }
 
 impl TlsPort {
-    /// Reads the files of a block.
+    /// Reads the files of all ports.
     ///
     /// # Errors
-    /// One of them cannot be used; the text names it, and the place of the block.
-    pub(crate) fn load(tls: &Tls, allow_non_tls: bool) -> Result<TlsPort, String> {
-        let config = server_config(tls).map_err(|text| match &tls.place {
+    /// One of them cannot be used; the text names it, and the place of its block.
+    pub(crate) fn load_all(options: &Options) -> Result<Vec<(PortFor, TlsPort)>, String> {
+        let clients =
+            options.tls.as_ref().map(|tls| TlsPort::load(tls, options.allow_non_tls, None));
+        let routes = options.cluster.as_ref().and_then(|cluster| {
+            let tls = cluster.tls.as_ref()?.of_routes();
+            Some(TlsPort::load(&tls, false, Some(&cluster.routes)))
+        });
+        let loaded = [(PortFor::Clients, clients), (PortFor::Routes, routes)];
+        let loaded = loaded.into_iter().filter_map(|(port_for, port)| Some((port_for, port?)));
+        loaded.map(|(port_for, port)| Ok((port_for, port?))).collect()
+    }
+
+    /// Reads the files of a block; with `routes` the one for other servers, also for dials to them.
+    pub(super) fn load(
+        tls: &Tls,
+        allow_non_tls: bool,
+        routes: Option<&[RouteUrl]>,
+    ) -> Result<TlsPort, String> {
+        let (accepting, dialling) = configs(tls, routes).map_err(|text| match &tls.place {
             Some(place) => format!("{place}: {text}"),
             None => text,
         })?;
         let begun = Begun { since: Moment::START, count: 0, refused: 0 };
         Ok(TlsPort {
-            config: Arc::new(config),
+            accepting: Arc::new(accepting),
+            dialling: dialling.map(Arc::new),
             pinned_certs: tls.pinned_certs.clone(),
             rate: tls.connection_rate_limit.map(|max| Rate { max, begun: Mutex::new(begun) }),
             timeout: tls.timeout,
@@ -86,8 +132,17 @@ impl TlsPort {
     }
 
     /// The state of a new connection.
-    pub(crate) fn accept(&self) -> Result<UnbufferedServerConnection, Error> {
-        UnbufferedServerConnection::new(Arc::clone(&self.config))
+    pub(crate) fn open(&self, side: &Side) -> Result<State, Error> {
+        match (side, &self.dialling) {
+            (Side::Accepts, _) => {
+                UnbufferedServerConnection::new(Arc::clone(&self.accepting)).map(State::Accepting)
+            }
+            (Side::Dials(name), Some(config)) => {
+                let name = ServerName::clone(name);
+                UnbufferedClientConnection::new(Arc::clone(config), name).map(State::Dialling)
+            }
+            (Side::Dials(_), None) => Err(Error::General("nobody is dialled".to_owned())),
+        }
     }
 
     /// True if the key of that certificate may be used.
@@ -118,32 +173,89 @@ impl TlsPort {
     }
 }
 
-fn server_config(tls: &Tls) -> Result<ServerConfig, String> {
+/// The configurations of both sides.
+fn configs(
+    tls: &Tls,
+    routes: Option<&[RouteUrl]>,
+) -> Result<(ServerConfig, Option<ClientConfig>), String> {
     let provider = Arc::new(provider(tls));
-    let versions: &[_] = match tls.min_version {
-        TlsVersion::V1_2 => &[&version::TLS12, &version::TLS13],
-        TlsVersion::V1_3 => &[&version::TLS13],
+    let parts = Parts {
+        certs: Arc::new(Certs::load(&tls.certs, &provider)?),
+        provider,
+        versions: match tls.min_version {
+            TlsVersion::V1_2 => vec![&version::TLS12, &version::TLS13],
+            TlsVersion::V1_3 => vec![&version::TLS13],
+        },
+        roots: tls.ca_file.as_deref().map(roots).transpose()?.map(Arc::new),
     };
-    let certs = Certs::load(&tls.certs, &provider)?;
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(versions)
-        .map_err(|error| format!("error parsing tls config, {error}"))?;
-    let builder = match &tls.ca_file {
-        Some(file) if tls.verify => {
-            let roots = Arc::new(roots(file)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    let mut config = builder.with_cert_resolver(Arc::new(certs));
-    // Tickets resume sessions; the server stores nothing for them.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
-    config.send_tls13_tickets = 1;
-    // The first of ours is the fastest here; clients that are not sure name it later.
-    config.ignore_client_order = true;
-    Ok(config)
+    let dialling = routes.map(|routes| parts.dialling(tls.insecure, routes)).transpose()?;
+    Ok((parts.accepting(tls.verify)?, dialling))
+}
+
+/// The parts of a configuration, of either side.
+struct Parts {
+    provider: Arc<CryptoProvider>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    certs: Arc<Certs>,
+    roots: Option<Arc<RootCertStore>>,
+}
+
+impl Parts {
+    fn accepting(self, verify: bool) -> Result<ServerConfig, String> {
+        let Parts { provider, versions, certs, roots } = self;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&versions)
+            .map_err(unfit)?;
+        let builder = match roots {
+            _ if !verify => builder.with_no_client_auth(),
+            None => return Err("'verify' without 'ca_file'".to_owned()),
+            Some(roots) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+                builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
+            }
+        };
+        let mut config = builder.with_cert_resolver(certs);
+        // Tickets resume sessions; the server stores nothing for them.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
+        config.send_tls13_tickets = 1;
+        // The first of ours is the fastest here; clients that are not sure name it later.
+        config.ignore_client_order = true;
+        Ok(config)
+    }
+
+    fn dialling(&self, insecure: bool, routes: &[RouteUrl]) -> Result<ClientConfig, String> {
+        let strict = match &self.roots {
+            _ if insecure => None,
+            None => return Err("'ca_file' is missing".to_owned()),
+            Some(roots) => {
+                let (roots, provider) = (Arc::clone(roots), Arc::clone(&self.provider));
+                let strict = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+                Some(strict.map_err(|error| error.to_string())?)
+            }
+        };
+        let names = routes.iter().flat_map(|url| ServerName::try_from(url.host.as_str()));
+        let mut names = names.filter(|name| matches!(name, ServerName::DnsName(_)));
+        let verifier = Verifier {
+            strict,
+            algorithms: self.provider.signature_verification_algorithms,
+            known_name: names.next().map(|name| name.to_owned()),
+        };
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&self.versions)
+            .map_err(unfit)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::clone(&self.certs) as Arc<dyn ResolvesClientCert>);
+        // A resumed session would not check the certificate anew.
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+}
+
+/// The error about suites and versions that do not fit together.
+fn unfit(error: Error) -> String {
+    format!("error parsing tls config, {error}")
 }
 
 /// The suites and curves that the library may use.
@@ -280,6 +392,21 @@ impl ResolvesServerCert for Certs {
         // If only unusable certificates have the name, no other one is shown.
         let any = || (!of_that_name).then(|| self.0.iter().find(is_usable)).flatten();
         found.or_else(any).cloned()
+    }
+}
+
+impl ResolvesClientCert for Certs {
+    /// The first that fits the other server.
+    fn resolve(
+        &self,
+        _authorities: &[&[u8]],
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        self.0.iter().find(|cert| can_sign(cert, schemes)).cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.0.is_empty()
     }
 }
 

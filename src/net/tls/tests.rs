@@ -1,18 +1,36 @@
-//! The layer against a client of the library, over bytes cut anywhere.
+//! The layer against a client of the library, and against itself, over bytes cut anywhere.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
+use rustls::client::{UnbufferedClientConnection, WantsClientCert};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion, version};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, SupportedProtocolVersion, version,
+};
+use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::config::options::Tls;
+use crate::config::route_url::RouteUrl;
 use crate::conn::taken::Taken;
 
 fn file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/it/tls", name].iter().collect()
+}
+
+fn client_config(
+    version: &'static SupportedProtocolVersion,
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots)
 }
 
 /// Both sides of a connection.
@@ -34,21 +52,14 @@ struct Pair {
 
 impl Pair {
     fn new(version: &'static SupportedProtocolVersion, seed: u64) -> Pair {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = client_config(version).with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
         let client = ClientConnection::new(Arc::new(config), name).unwrap();
         let tls = Tls::new(file("server.pem"), file("server.key"));
-        let port = TlsPort::load(&tls, false).unwrap();
+        let port = TlsPort::load(&tls, false, None).unwrap();
         let taken = Arc::new(Taken::default());
         let below = Arc::clone(&taken) as Arc<dyn Wire>;
-        let wire = Arc::new(Encrypted::new(below, port.accept().unwrap(), 0));
+        let wire = Arc::new(Encrypted::new(below, port.open(&Side::Accepts).unwrap(), 0));
         let decrypted = Decrypted::new(Arc::clone(&wire));
         let random = fastrand::Rng::with_seed(seed);
         let [sent, plain, heard] = [const { Vec::new() }; 3];
@@ -251,5 +262,239 @@ fn nothing_that_a_client_sends_makes_it_panic() {
         pair.decrypted.end(ClosedReason::ClientClosed);
         let _ = pair.wire.try_write(&[IoSlice::new(b"-ERR\r\n")]);
         let _ = pair.wire.try_flush();
+    }
+}
+
+/// One of two servers.
+struct End {
+    port: TlsPort,
+    taken: Arc<Taken>,
+    wire: Arc<Encrypted>,
+    decrypted: Decrypted,
+    agreed: Option<TlsVersion>,
+    plain: Vec<u8>,
+    /// The error that ended it.
+    failure: Option<String>,
+}
+
+impl End {
+    fn new(port: TlsPort, state: State) -> End {
+        let taken = Arc::new(Taken::default());
+        let wire = Encrypted::new(Arc::clone(&taken) as Arc<dyn Wire>, state, 0);
+        let wire = Arc::new(wire);
+        let decrypted = Decrypted::new(Arc::clone(&wire));
+        End { port, taken, wire, decrypted, agreed: None, plain: Vec::new(), failure: None }
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        if self.failure.is_some() {
+            return;
+        }
+        if self.agreed.is_none() {
+            match self.decrypted.handshake(bytes, &self.port) {
+                Ok(None) => {}
+                Ok(Some(agreed)) => {
+                    self.plain.extend(agreed.plain);
+                    self.agreed = Some(agreed.version);
+                }
+                Err(failure) => self.failure = Some(failure.to_string()),
+            }
+            return;
+        }
+        let (mut bytes, mut used) = (bytes.to_vec(), 0);
+        loop {
+            match self.decrypted.next_piece(&mut bytes[used..]) {
+                Ok(Next::Piece(plain, len)) => {
+                    self.plain.extend_from_slice(plain);
+                    used += len;
+                }
+                Ok(_) => return,
+                Err(error) => return self.failure = Some(error.text),
+            }
+        }
+    }
+
+    /// The bytes for the other side.
+    fn output(&self) -> Vec<u8> {
+        self.wire.try_flush().unwrap();
+        self.taken.take()
+    }
+}
+
+/// The port of a server with that certificate and further settings, which dials `routes`.
+fn port_of_routes(cert: &str, routes: &[&str], more: impl FnOnce(&mut Tls)) -> TlsPort {
+    let mut tls = Tls::new(file(&format!("{cert}.pem")), file(&format!("{cert}.key")));
+    tls.ca_file = Some(file("ca.pem"));
+    more(&mut tls);
+    let routes: Vec<_> = routes.iter().map(|url| RouteUrl::parse(url).unwrap()).collect();
+    TlsPort::load(&tls.of_routes(), false, Some(&routes)).unwrap()
+}
+
+/// A server that dials another one by that host, and the other one.
+fn ends(dials: TlsPort, accepts: TlsPort, host: &str) -> [End; 2] {
+    let dialling = dials.open(&Side::dials(host, [192, 0, 2, 1].into())).unwrap();
+    let accepting = accepts.open(&Side::Accepts).unwrap();
+    [End::new(dials, dialling), End::new(accepts, accepting)]
+}
+
+/// Hands each side the output of the other, in pieces, until both are silent.
+fn talk([dials, accepts]: &mut [End; 2], mut cut: impl FnMut(&mut Vec<u8>) -> Vec<u8>) {
+    dials.read(b"");
+    loop {
+        let [mut there, mut back] = [dials.output(), accepts.output()];
+        if there.is_empty() && back.is_empty() {
+            return;
+        }
+        while !there.is_empty() {
+            accepts.read(&cut(&mut there));
+        }
+        while !back.is_empty() {
+            dials.read(&cut(&mut back));
+        }
+    }
+}
+
+#[test]
+fn two_servers_understand_each_other_however_it_is_cut() {
+    let text: Vec<u8> = (0..100_000_u32).map(|n| (n / 7) as u8).collect();
+    for (version, wanted) in
+        [(&version::TLS13, TlsVersion::V1_3), (&version::TLS12, TlsVersion::V1_2)]
+    {
+        for len in [1, 2, 7, 1000, 200_000] {
+            let port = || port_of_routes("server", &[], |_| {});
+            let mut ends = ends(port(), port(), "localhost");
+            if wanted == TlsVersion::V1_2 {
+                let key = PrivateKeyDer::from_pem_file(file("client.key")).unwrap();
+                let chain = vec![CertificateDer::from_pem_file(file("client.pem")).unwrap()];
+                let config = client_config(version).with_client_auth_cert(chain, key).unwrap();
+                let name = ServerName::try_from("localhost").unwrap();
+                let state = UnbufferedClientConnection::new(Arc::new(config), name).unwrap();
+                ends[0] = End::new(port(), State::Dialling(state));
+            }
+            let cut = |bytes: &mut Vec<u8>| bytes.drain(..len.min(bytes.len())).collect();
+            talk(&mut ends, cut);
+            assert_eq!(ends.each_ref().map(|end| end.agreed), [Some(wanted); 2]);
+            for end in &ends {
+                assert_eq!(end.wire.try_write(&[IoSlice::new(&text)]).unwrap(), text.len());
+            }
+            talk(&mut ends, cut);
+            for end in &ends {
+                assert!(end.plain == text);
+                assert_eq!(end.wire.session.lock().kept.capacity(), 0, "idle");
+            }
+        }
+    }
+}
+
+fn own(cert: &str) -> TlsPort {
+    port_of_routes(cert, &[], |_| {})
+}
+
+/// A dial to `host`: the failures of the side that dials and of the other one, empty if there is
+/// none.
+fn dial(dials: TlsPort, accepts: TlsPort, host: &str) -> [String; 2] {
+    let mut ends = ends(dials, accepts, host);
+    talk(&mut ends, std::mem::take);
+    ends.map(|end| end.failure.unwrap_or_default())
+}
+
+const FINE: [&str; 2] = [""; 2];
+
+/// The text of the side that checks.
+fn failed(why: &str) -> String {
+    format!("tls: failed to verify certificate: x509: {why}")
+}
+
+/// The text of the other one.
+fn alert(why: &str) -> String {
+    format!("remote error: tls: {why}")
+}
+
+/// The texts are Go's.
+#[test]
+fn a_dialled_server_has_the_name_of_its_url() {
+    assert_eq!(dial(own("server"), own("server"), "localhost"), FINE);
+    assert_eq!(dial(own("server"), own("server"), "127.0.0.1"), FINE);
+    assert_eq!(dial(own("client"), own("other"), "x.many.local"), FINE, "who dials has any name");
+    let refused = |why: &str| [failed(why), alert("bad certificate")];
+    let other = refused("certificate is valid for other.local, *.many.local, not localhost");
+    assert_eq!(dial(own("server"), own("other"), "localhost"), other);
+    let another_address = refused("certificate is valid for 127.0.0.1, not 127.0.0.2");
+    assert_eq!(dial(own("server"), own("server"), "127.0.0.2"), another_address);
+    let no_address =
+        refused("cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs");
+    assert_eq!(dial(own("server"), own("other"), "127.0.0.1"), no_address);
+
+    let knows = |url: &str| port_of_routes("server", &["nats://127.0.0.1:1", url], |_| {});
+    assert_eq!(dial(knows("nats://other.local:1"), own("other"), "127.0.0.1"), FINE);
+    assert_eq!(dial(knows("nats://third.local:1"), own("other"), "127.0.0.1"), no_address);
+    let careless = port_of_routes("server", &[], |tls| tls.insecure = true);
+    assert_eq!(dial(careless, own("other"), "localhost"), FINE);
+}
+
+#[test]
+fn servers_trust_their_authority_alone() {
+    let of_strangers =
+        |cert: &str| port_of_routes(cert, &[], |tls| tls.ca_file = Some(file("foreign-ca.pem")));
+    let unknown = failed("certificate signed by unknown authority");
+    let of_unknown = alert("unknown certificate authority");
+    assert_eq!(
+        dial(own("server"), of_strangers("foreign"), "localhost"),
+        [unknown.clone(), of_unknown.clone()]
+    );
+    // The side that dials is done before it is checked.
+    assert_eq!(
+        dial(own("foreign"), own("server"), "localhost"),
+        [format!("read error: {of_unknown}"), unknown]
+    );
+    assert_eq!(
+        dial(own("expired"), of_strangers("server"), "localhost"),
+        [
+            format!("read error: {}", alert("expired certificate")),
+            failed("certificate has expired or is not yet valid")
+        ]
+    );
+    assert_eq!(
+        dial(own("server"), own("client"), "localhost"),
+        [
+            failed("certificate specifies an incompatible key usage"),
+            alert("unsupported certificate")
+        ]
+    );
+}
+
+#[test]
+fn servers_have_pinned_keys() {
+    let pins = |pin: [u8; 32]| port_of_routes("server", &[], |tls| tls.pinned_certs = vec![pin]);
+    let cert = CertificateDer::from_pem_file(file("server.pem")).unwrap();
+    let key = ParsedCertificate::try_from(&cert).unwrap().subject_public_key_info();
+    let pin = Sha256::digest(key).into();
+    assert_eq!(dial(pins(pin), pins(pin), "localhost"), FINE);
+    let not_pinned = "certificate not pinned";
+    assert_eq!(dial(pins([0; 32]), own("server"), "localhost"), [not_pinned, ""]);
+    assert_eq!(dial(own("server"), pins([0; 32]), "localhost"), ["", not_pinned]);
+}
+
+/// As [`nothing_that_a_client_sends_makes_it_panic`], for both sides.
+#[test]
+fn nothing_that_a_server_sends_makes_it_panic() {
+    for seed in 0..200 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let port = || port_of_routes("server", &[], |_| {});
+        let mut ends = ends(port(), port(), "localhost");
+        let mut rest = random.usize(..4_000);
+        talk(&mut ends, |bytes| {
+            let mut piece: Vec<u8> = bytes.drain(..random.usize(1..=bytes.len())).collect();
+            if rest < piece.len() {
+                piece[rest] = random.u8(..);
+            }
+            rest = rest.wrapping_sub(piece.len());
+            piece
+        });
+        for end in &mut ends {
+            let _ = end.wire.try_write(&[IoSlice::new(b"PING\r\n")]);
+            end.decrypted.end(ClosedReason::ClientClosed);
+            let _ = end.wire.try_flush();
+        }
     }
 }

@@ -14,7 +14,7 @@ const USERS: [&str; 3] = ["a", "b", "g"];
 #[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
 fn accounts_do_not_hear_each_other_across_servers() {
     let kinds = [Dialtone, Real, Dialtone];
-    for flavor in [Flavor::Default, Flavor::Single] {
+    for flavor in [Flavor::Default, Flavor::Single, Flavor::Encrypted] {
         let cluster = Cluster::start_with(&kinds, flavor, ACCOUNTS);
         let members = |user| format!(r#""user":"{user}","headers":true,"no_responders":true"#);
         // By server, then by user.

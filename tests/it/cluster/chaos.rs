@@ -50,10 +50,19 @@ fn asking(server: &Server) -> Client {
 /// Connections between servers come and go while subscriptions do; in the end all know all.
 #[test]
 fn flapping_leaves_no_ghost() {
+    flap(Flavor::Default);
+}
+
+#[test]
+fn flapping_of_encrypted_routes_leaves_no_ghost() {
+    flap(Flavor::Encrypted);
+}
+
+fn flap(flavor: Flavor) {
     let seed = seed_from_env("DIALTONE_CHAOS_SEED");
     println!("DIALTONE_CHAOS_SEED={seed}");
     let mut random = Rng::with_seed(seed);
-    let mut cluster = Cluster::relayed(&[Dialtone; 3], Flavor::Default);
+    let mut cluster = Cluster::relayed(&[Dialtone; 3], flavor);
     let mut clients = cluster.clients("");
     let mut subjects = vec![Vec::new(); 3];
     for round in 0..60 {

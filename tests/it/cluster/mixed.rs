@@ -18,30 +18,37 @@ clusters! {
     dialtone_single: Single [Dialtone, Dialtone];
     dialtone_compressed: Compressed [Dialtone, Dialtone];
     dialtone_authorized: Authorized [Dialtone, Dialtone];
+    dialtone_encrypted: Encrypted [Dialtone, Dialtone, Dialtone];
     one_and_one_default: Default [Real, Dialtone];
     one_and_one_single: Single [Real, Dialtone];
     one_and_one_compressed: Compressed [Real, Dialtone];
     one_and_one_authorized: Authorized [Real, Dialtone];
+    one_and_one_encrypted: Encrypted [Real, Dialtone];
     one_and_one_dialled_default: Default [Dialtone, Real];
     one_and_one_dialled_single: Single [Dialtone, Real];
     one_and_one_dialled_compressed: Compressed [Dialtone, Real];
     one_and_one_dialled_authorized: Authorized [Dialtone, Real];
+    one_and_one_dialled_encrypted: Encrypted [Dialtone, Real];
     two_and_one_default: Default [Real, Dialtone, Dialtone];
     two_and_one_single: Single [Dialtone, Dialtone, Real];
     two_and_one_compressed: Compressed [Dialtone, Real, Dialtone];
     two_and_one_authorized: Authorized [Dialtone, Real, Dialtone];
+    two_and_one_encrypted: Encrypted [Dialtone, Real, Dialtone];
     one_and_two_default: Default [Real, Dialtone, Real];
     one_and_two_single: Single [Real, Real, Dialtone];
     one_and_two_compressed: Compressed [Dialtone, Real, Real];
     one_and_two_authorized: Authorized [Real, Dialtone, Real];
+    one_and_two_encrypted: Encrypted [Real, Dialtone, Real];
     three_and_three_default: Default [Real, Dialtone, Dialtone, Real, Real, Dialtone];
     three_and_three_single: Single [Dialtone, Real, Real, Dialtone, Real, Dialtone];
     three_and_three_compressed: Compressed [Real, Dialtone, Real, Dialtone, Real, Dialtone];
     three_and_three_authorized: Authorized [Dialtone, Real, Dialtone, Real, Dialtone, Real];
+    three_and_three_encrypted: Encrypted [Dialtone, Real, Real, Dialtone, Real, Dialtone];
     real_default: Default [Real, Real];
     real_single: Single [Real, Real, Real];
     real_compressed: Compressed [Real, Real];
     real_authorized: Authorized [Real, Real, Real];
+    real_encrypted: Encrypted [Real, Real, Real];
 }
 
 fn keeps_its_promises(kinds: &[Which], flavor: Flavor) {

@@ -28,6 +28,7 @@ replacements! {
     real_by_dialtone_single: Single [Real, Real] by [Dialtone, Dialtone];
     real_by_dialtone_authorized: Authorized [Real, Real] by [Dialtone, Dialtone];
     real_by_dialtone_compressed: Compressed [Real, Real] by [Dialtone, Dialtone];
+    real_by_dialtone_encrypted: Encrypted [Real, Real] by [Dialtone, Dialtone];
     real_by_real: Default [Real, Real, Real] by [Real, Real, Real];
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::proxy::Proxy;
 use super::server::Setup;
-use super::{Client, PATIENCE, Server, Which, http};
+use super::{Client, PATIENCE, Server, Which, http, tls};
 
 /// The common settings of the servers of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,23 +21,26 @@ pub(crate) enum Flavor {
     Compressed,
     /// Servers prove themselves by user and password.
     Authorized,
+    /// TLS, and S2 above it.
+    Encrypted,
 }
 
 impl Flavor {
     /// Settings inside the block `cluster`.
-    fn settings(self) -> &'static str {
+    fn settings(self) -> String {
         match self {
-            Flavor::Default => "",
-            Flavor::Single => "pool_size: -1",
-            Flavor::Compressed => "compression: s2_fast",
-            Flavor::Authorized => "authorization { user: mesh, password: secret }",
+            Flavor::Default => String::new(),
+            Flavor::Single => "pool_size: -1".to_owned(),
+            Flavor::Compressed => "compression: s2_fast".to_owned(),
+            Flavor::Authorized => "authorization { user: mesh, password: secret }".to_owned(),
+            Flavor::Encrypted => format!("compression: s2_fast\n{}", tls::conf("")),
         }
     }
 
     fn credentials(self) -> &'static str {
         match self {
             Flavor::Authorized => "mesh:secret@",
-            Flavor::Default | Flavor::Single | Flavor::Compressed => "",
+            Flavor::Default | Flavor::Single | Flavor::Compressed | Flavor::Encrypted => "",
         }
     }
 
@@ -45,7 +48,7 @@ impl Flavor {
     pub(crate) fn route_count(self) -> usize {
         match self {
             Flavor::Single => 1,
-            Flavor::Default | Flavor::Compressed | Flavor::Authorized => 4,
+            Flavor::Default | Flavor::Compressed | Flavor::Authorized | Flavor::Encrypted => 4,
         }
     }
 }
@@ -219,7 +222,7 @@ impl Cluster {
         let lines = [
             "name: mesh",
             &format!("listen: \"127.0.0.1:{port}\""),
-            self.flavor.settings(),
+            &self.flavor.settings(),
             &self.more_settings,
             &advertise,
             &format!("routes: [{}]", routes.join(", ")),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::tls::{self, Means};
 use super::{Client, PATIENCE, Server};
 
 /// One connection of a played server.
@@ -52,6 +53,11 @@ impl Remote {
     /// Connects to the route port and reads INFO.
     pub(crate) fn open(server: &Server) -> Remote {
         Remote::greeted(Client::silent(server.route_port()).steady())
+    }
+
+    /// The same by `means`.
+    pub(crate) fn encrypted(server: &Server, means: &Means) -> Result<Remote, String> {
+        Ok(Remote::greeted(tls::connect(server.route_port(), means)?.steady()))
     }
 
     fn greeted(mut line: Client) -> Remote {

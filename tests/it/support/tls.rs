@@ -71,7 +71,13 @@ pub(crate) fn certificate(name: &str) -> CertificateDer<'static> {
 
 /// A `tls` block with the certificate of the server and further settings.
 pub(crate) fn conf(more: &str) -> String {
-    let (cert, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+    block("server", "ca", more)
+}
+
+/// A `tls` block with these certificates, its own and the authority's, and further settings.
+pub(crate) fn block(cert: &str, ca: &str, more: &str) -> String {
+    let [cert, key, ca] =
+        [format!("{cert}.pem"), format!("{cert}.key"), format!("{ca}.pem")].map(|name| file(&name));
     format!("tls {{ cert_file: {cert:?}, key_file: {key:?}, ca_file: {ca:?}, {more} }}\n")
 }
 

@@ -2,7 +2,7 @@
 //!
 //! nats: server/opts.go `parseCluster`
 
-use super::authorization;
+use super::{authorization, tls};
 use super::{duration_or_seconds, listen, port, unknown_field, write_timeout};
 use crate::base::duration;
 use crate::base::limits;
@@ -101,7 +101,7 @@ impl Block {
                 cluster.write_deadline = duration_or_seconds(field, default, problems)?;
             }
             "write_timeout" => cluster.write_timeout = write_timeout(field)?,
-            "tls" => return Err(field.error("TLS is not supported yet")),
+            "tls" => cluster.tls = Some(tls::read_of_cluster(field, problems)?),
             "accounts" => cluster.accounts = field.texts()?,
             "compression" => cluster.compression = compression(field, problems)?,
             _ => unknown_field(field, problems),

@@ -9,8 +9,8 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::base::duration;
 use crate::base::limits;
-use crate::config::conf::Problem;
 use crate::config::conf::value::{Field, Node, Value};
+use crate::config::conf::{Problem, Severity};
 use crate::config::options::{CertFiles, CipherSuite, Curve, HandshakeFirst, Tls, TlsVersion};
 
 /// Reads the block of a port for clients. Faults inside go to `problems`.
@@ -20,16 +20,27 @@ use crate::config::options::{CertFiles, CipherSuite, Curve, HandshakeFirst, Tls,
 /// # Errors
 /// It is no map, or its parts do not fit together.
 pub(super) fn read(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Tls, Problem> {
-    let mut block = Block {
-        tls: Tls { place: Some(field.node.position.to_string()), ..Tls::without_certificate() },
-        cert_file: None,
-        key_file: None,
-    };
-    for entry in field.map()?.fields() {
-        if let Err(problem) = block.setting(entry, problems) {
-            problems.push(problem);
-        }
+    Block::read(field, false, problems)?.finish(field)
+}
+
+/// Reads the block of a cluster, of which [`Tls::of_routes`] is in force.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_of_cluster(
+    field: Field<'_>,
+    problems: &mut Vec<Problem>,
+) -> Result<Tls, Problem> {
+    let mut block = Block::read(field, true, problems)?;
+    if block.tls.connection_rate_limit.is_some() {
+        let text = "connection_rate_limit has no effect in a cluster";
+        problems.push(field.node.problem(Severity::Notice, text));
     }
+    if block.tls.ca_file.is_none() {
+        let text = "tls of a cluster without 'ca_file': servers check each other's certificates";
+        return Err(field.error(text));
+    }
+    block.tls = block.tls.of_routes();
     block.finish(field)
 }
 
@@ -38,9 +49,30 @@ struct Block {
     tls: Tls,
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
+    /// It is about other servers, and not about clients.
+    of_cluster: bool,
 }
 
 impl Block {
+    fn read(
+        field: Field<'_>,
+        of_cluster: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Block, Problem> {
+        let mut block = Block {
+            tls: Tls { place: Some(field.node.position.to_string()), ..Tls::without_certificate() },
+            cert_file: None,
+            key_file: None,
+            of_cluster,
+        };
+        for entry in field.map()?.fields() {
+            if let Err(problem) = block.setting(entry, problems) {
+                problems.push(problem);
+            }
+        }
+        Ok(block)
+    }
+
     fn setting(&mut self, field: Field<'_>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
         let tls = &mut self.tls;
         match field.key().as_str() {
@@ -49,6 +81,11 @@ impl Block {
             "ca_file" => tls.ca_file = file(field)?,
             "certs" | "certificates" => tls.certs = certs(field)?,
             "verify" => tls.verify = switch(field)?,
+            "verify_and_map" | "verify_cert_and_check_known_urls"
+                if self.of_cluster && switch(field)? =>
+            {
+                return Err(field.error(format!("{} of a cluster: not supported yet", field.name)));
+            }
             "verify_and_map" if switch(field)? => {
                 return Err(field.error("users are not found by their certificates yet"));
             }
@@ -56,10 +93,10 @@ impl Block {
                 let text = "verify_cert_and_check_known_urls not supported in this context";
                 return Err(field.error(text));
             }
-            // It is about servers that are dialled, of which there are none here.
-            "verify_and_map" | "verify_cert_and_check_known_urls" | "insecure" => {
+            "verify_and_map" | "verify_cert_and_check_known_urls" => {
                 switch(field)?;
             }
+            "insecure" => tls.insecure = switch(field)?,
             "timeout" => tls.timeout = timeout(field)?,
             "handshake_first" | "first" | "immediate" => {
                 tls.handshake_first = handshake_first(field)?;
@@ -96,7 +133,7 @@ impl Block {
 
     /// Checks the relations of the parts.
     fn finish(self, field: Field<'_>) -> Result<Tls, Problem> {
-        let Block { mut tls, cert_file, key_file } = self;
+        let Block { mut tls, cert_file, key_file, .. } = self;
         match (cert_file, key_file) {
             (None, None) => {}
             (Some(_), _) | (_, Some(_)) if !tls.certs.is_empty() => {
