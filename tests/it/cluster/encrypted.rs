@@ -2,11 +2,11 @@
 //! becomes of those that do not fit.
 
 use rustls::version;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::handshake::alone;
 use crate::support::cluster::routes;
-use crate::support::remote::{connect_line, info_line};
+use crate::support::remote::{connect_line, info_line, listener};
 use crate::support::tls::{self, Means};
 use crate::support::{Client, Flavor, Remote, Server, Which, http};
 
@@ -24,7 +24,11 @@ fn start(which: Which, settings: &str) -> Server {
 
 /// A server that dials the other one by that host, and has no name but its id.
 fn dialling(which: Which, tls: &str, host: &str, other: &Server) -> Server {
-    let route = format!("routes: [\"nats://{host}:{}\"]", other.route_port());
+    dialling_port(which, tls, host, other.route_port())
+}
+
+fn dialling_port(which: Which, tls: &str, host: &str, port: u16) -> Server {
+    let route = format!("routes: [\"nats://{host}:{port}\"]");
     let cluster = format!("name: mesh\nlisten: \"127.0.0.1:-1\"\n{route}\n{tls}");
     let conf = format!("cluster {{\n{cluster}\n}}\n");
     Server::with().conf(conf).monitored().flags(["-D"]).start(which)
@@ -103,6 +107,24 @@ for_both! {
         let server = start(which, &format!("{authorization}\n{}", tls::conf("")));
         let mut remote = Remote::encrypted(&server, &shows("client")).unwrap();
         assert_eq!(remote.read_to_end(), "-ERR 'Authentication Timeout'\r\n");
+    }
+
+    /// CONNECT comes at once, and says so.
+    fn the_side_that_dials_introduces_itself(which) {
+        let listener = listener();
+        let port = listener.local_addr().unwrap().port();
+        let _server = dialling_port(which, &tls::conf(""), "localhost", port);
+        let frame = tls::accept(&listener, "server").unwrap().frame();
+        let json = frame.strip_prefix(b"CONNECT ").unwrap();
+        let connect: Value = serde_json::from_slice(json).unwrap();
+        assert_eq!(connect["tls_required"], true);
+    }
+
+    /// Regression: routes were told the TLS of clients.
+    fn tls_of_clients_is_not_that_of_routes(which) {
+        let server = alone("").more_conf(&tls::conf("")).start(which);
+        let info = Remote::open(&server).info;
+        assert!(info.get("tls_required").is_none(), "{info}");
     }
 
     fn the_careless_are_warned(which) {

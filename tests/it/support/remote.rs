@@ -1,6 +1,6 @@
 //! Another server, played by a test: it speaks the route protocol line by line.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -88,12 +88,16 @@ impl Remote {
 
     /// Accepts a server that dials this one, without a word.
     pub(crate) fn accept(listener: &TcpListener) -> Client {
+        Client::from_stream(Remote::accept_stream(listener))
+    }
+
+    pub(super) fn accept_stream(listener: &TcpListener) -> TcpStream {
         let deadline = Instant::now() + PATIENCE;
         listener.set_nonblocking(true).unwrap();
         loop {
             if let Ok((stream, _)) = listener.accept() {
                 stream.set_nonblocking(false).unwrap();
-                return Client::from_stream(stream);
+                return stream;
             }
             assert!(Instant::now() < deadline, "nobody dials");
             // Accepting knows no deadline of its own.

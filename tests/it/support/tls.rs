@@ -1,8 +1,10 @@
-//! Clients that encrypt: a thread stands between a [`Client`], which does not, and the server.
+//! Clients that encrypt, and played servers: a thread stands between a [`Client`], which does not,
+//! and the server.
 //!
 //! The certificates are those of `tests/it/tls`, where `make` made them.
 
-use std::io::{Read, Write};
+use std::future::Future;
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,11 +13,11 @@ use std::thread;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
-use tokio::io::copy_bidirectional;
-use tokio_rustls::TlsConnector;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{Client, PATIENCE};
+use super::{Client, PATIENCE, Remote};
 
 /// How a client encrypts.
 #[derive(Clone)]
@@ -94,12 +96,42 @@ pub(crate) fn connect(port: u16, means: &Means) -> Result<Client, String> {
         socket.read_exact(&mut byte).map_err(|error| error.to_string())?;
         info.push(byte[0]);
     }
+    let connector = TlsConnector::from(Arc::new(means.config()));
+    let name = ServerName::try_from(means.name).unwrap();
+    relay(socket, &info, move |socket| connector.connect(name, socket))
+}
+
+/// Accepts a server that dials this one, which has that certificate.
+///
+/// # Errors
+/// As in [`connect`].
+pub(crate) fn accept(listener: &TcpListener, cert: &str) -> Result<Client, String> {
+    let key = PrivateKeyDer::from_pem_file(file(&format!("{cert}.key"))).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate(cert)], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    relay(Remote::accept_stream(listener), b"", move |socket| acceptor.accept(socket))
+}
+
+/// Stands between `socket`, after a handshake there, and a client that has read `before` already.
+fn relay<S, F>(
+    socket: TcpStream,
+    before: &[u8],
+    shake_hands: impl FnOnce(tokio::net::TcpStream) -> F + Send + 'static,
+) -> Result<Client, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = io::Result<S>>,
+{
     let meeting = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let near = TcpStream::connect(meeting.local_addr().unwrap()).unwrap();
     let mut far = meeting.accept().unwrap().0;
-    far.write_all(&info).unwrap();
-    let connector = TlsConnector::from(Arc::new(means.config()));
-    let name = ServerName::try_from(means.name).unwrap();
+    far.write_all(before).unwrap();
     let (done, handshake) = mpsc::channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
@@ -108,7 +140,7 @@ pub(crate) fn connect(port: u16, means: &Means) -> Result<Client, String> {
                 socket.set_nonblocking(true).unwrap();
                 tokio::net::TcpStream::from_std(socket).unwrap()
             });
-            match connector.connect(name, socket).await {
+            match shake_hands(socket).await {
                 Err(error) => done.send(Err(error.to_string())).unwrap(),
                 Ok(mut tls) => {
                     done.send(Ok(())).unwrap();
