@@ -1,6 +1,10 @@
 //! Servers that encrypt their connections: what they say, what they ask of each other, and what
 //! becomes of those that do not fit.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use rustls::version;
 use serde_json::{Value, json};
 
@@ -127,9 +131,61 @@ for_both! {
         assert!(info.get("tls_required").is_none(), "{info}");
     }
 
+    /// The verdict of `-t`; the words are the same.
+    fn bad_blocks_are_refused(which) {
+        check_blocks(which);
+    }
+
     fn the_careless_are_warned(which) {
         let server = encrypted(which, "server", "ca", "insecure: true");
         server.wait_log("TLS certificate chain and hostname of solicited routes will not be");
+    }
+}
+
+fn check_blocks(which: Which) {
+    let [cert, key, ca, other] =
+        ["server.pem", "server.key", "ca.pem", "other.key"].map(|name| tls::file(name));
+    let with_key = |key: &Path| format!("cert_file: {cert:?}, key_file: {key:?}");
+    let pair = with_key(&key);
+    let whole = format!("{pair}, ca_file: {ca:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let check = |block: &str| {
+        let file = folder.path().join("c.conf");
+        fs::write(&file, format!("cluster {{ name: a, port: -1\n tls {block}\n}}")).unwrap();
+        let mut check = Command::new(which.executable());
+        let output = check.arg("-t").arg("-c").arg(&file).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (block, why) in [
+        (format!("{{ cert_file: {cert:?}, ca_file: {ca:?} }}"), "missing 'key_file' in TLS"),
+        (format!("{{ key_file: {key:?}, ca_file: {ca:?} }}"), "missing 'cert_file' in TLS"),
+        (format!("{{ {}, ca_file: {ca:?} }}", with_key(&other)), "tls: private key does not match"),
+        (
+            format!("{{ {}, ca_file: {ca:?} }}", with_key(Path::new("/no"))),
+            "open /no: no such file",
+        ),
+        (format!("{{ {pair}, ca_file: \"/no\" }}"), "open /no: no such file or directory"),
+        (format!("{{ {pair}, ca_file: {key:?} }}"), "failed to parse root ca certificate"),
+        (format!("{{ {whole}, verify: \"x\" }}"), "expected 'verify' to be a boolean"),
+        (format!("{{ {whole}, timeout: \"x\" }}"), "'timeout' time: invalid duration \"x\""),
+        (format!("{{ {whole}, min_version: \"1.1\" }}"), "unsupported TLS version: TLS 1.1"),
+        (format!("{{ {whole}, cipher_suites: [FOO] }}"), "unrecognized cipher FOO"),
+        (format!("{{ {whole}, pinned_certs: [abc] }}"), "'pinned_certs' key abc does not look"),
+        (format!("{{ {whole}, bogus: 1 }}"), "error parsing tls config, unknown field \"bogus\""),
+        (": 1".to_owned(), ""),
+    ] {
+        let (valid, said) = check(&block);
+        assert!(!valid && said.contains(why), "{block}: {said}");
+    }
+    for more in [
+        "verify: false",
+        "insecure: true",
+        "handshake_first: auto",
+        "pinned_certs: []",
+        "connection_rate_limit: 5",
+    ] {
+        let (valid, said) = check(&format!("{{ {whole}, {more} }}"));
+        assert!(valid, "{more}: {said}");
     }
 }
 
