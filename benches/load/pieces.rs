@@ -2,6 +2,7 @@
 //! many, and the figures of an outcome.
 
 use std::io;
+use std::time::Instant;
 
 use crate::flow::{Chunk, Flow, Load, Outcome, Pace, Subscriber};
 use crate::scenario::Metric::{self, Cpu, P50, P99, P999, Peak, Rate, Rss};
@@ -34,6 +35,21 @@ pub(crate) fn figures(outcome: &Outcome, deliveries: f64, stage: &Stage<'_>) -> 
     sample.insert(Rss, stage.server.memory("VmRSS")? as f64 / 1e6);
     sample.insert(Peak, stage.server.memory("VmHWM")? as f64 / 1e6);
     Ok(sample)
+}
+
+/// The result of a piece of work, and the time and CPU of the server that it took.
+pub(crate) fn measured<T>(
+    server: &Server,
+    work: impl FnOnce() -> io::Result<T>,
+) -> io::Result<(Outcome, T)> {
+    let (start, cpu_ns) = (Instant::now(), server.cpu_ns()?);
+    let result = work()?;
+    let outcome = Outcome {
+        seconds: start.elapsed().as_secs_f64(),
+        cpu_ns: (server.cpu_ns()? - cpu_ns) as f64,
+        ..Outcome::default()
+    };
+    Ok((outcome, result))
 }
 
 /// Runs a load and gives the usual figures over all its flows.

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::flow::{Chunk, Flow, Load, Outcome, Pace, Subscriber};
+use crate::flow::{Chunk, Flow, Load, Pace, Subscriber};
 use crate::pieces::{
-    WINDOW_MIN, WRITE_LEN, chunk, counting, figures, flow, run, run_fan_out, stamped_chunk, window,
+    WINDOW_MIN, WRITE_LEN, chunk, counting, figures, flow, measured, run, run_fan_out,
+    stamped_chunk, window,
 };
 use crate::request;
 use crate::routed::routed;
@@ -235,13 +236,7 @@ fn idle(stage: &Stage<'_>) -> io::Result<Sample> {
     let before = server.memory("RssAnon")?;
     let setups: Vec<_> =
         (0..CONNECTIONS).map(|index| format!("SUB idle.{index} 1\r\n").into_bytes()).collect();
-    let (start, cpu_ns) = (Instant::now(), server.cpu_ns()?);
-    let readers = connect_all(server.addr, &setups)?;
-    let outcome = Outcome {
-        seconds: start.elapsed().as_secs_f64(),
-        cpu_ns: (server.cpu_ns()? - cpu_ns) as f64,
-        ..Outcome::default()
-    };
+    let (outcome, readers) = measured(server, || connect_all(server.addr, &setups))?;
     thread::sleep(Duration::from_secs(10));
     let mut sample = figures(&outcome, CONNECTIONS as f64, stage)?;
     let grown = server.memory("RssAnon")?.saturating_sub(before);
@@ -255,24 +250,22 @@ fn million(stage: &Stage<'_>) -> io::Result<Sample> {
     let server = stage.server;
     let mut readers = connect_all(server.addr, &vec![Vec::new(); CONNECTIONS])?;
     let before = server.memory("RssAnon")?;
-    let (start, cpu_ns) = (Instant::now(), server.cpu_ns()?);
     let mut scratch = vec![0; crate::wire::SCRATCH_LEN];
-    for (index, reader) in readers.iter_mut().enumerate() {
-        let mut lines = String::new();
-        for sid in 0..EACH {
-            let number = index * EACH + sid;
-            let line = format!("SUB svc.{}.node.{} {sid}\r\n", number / 1000, number % 1000);
-            lines.push_str(&line);
+    let subscribe = || {
+        for (index, reader) in readers.iter_mut().enumerate() {
+            let mut lines = String::new();
+            for sid in 0..EACH {
+                let number = index * EACH + sid;
+                let line = format!("SUB svc.{}.node.{} {sid}\r\n", number / 1000, number % 1000);
+                lines.push_str(&line);
+            }
+            lines.push_str("PING\r\n");
+            reader.write(lines.as_bytes())?;
+            reader.expect_pong(&mut scratch)?;
         }
-        lines.push_str("PING\r\n");
-        reader.write(lines.as_bytes())?;
-        reader.expect_pong(&mut scratch)?;
-    }
-    let outcome = Outcome {
-        seconds: start.elapsed().as_secs_f64(),
-        cpu_ns: (server.cpu_ns()? - cpu_ns) as f64,
-        ..Outcome::default()
+        Ok(())
     };
+    let (outcome, ()) = measured(server, subscribe)?;
     thread::sleep(Duration::from_secs(2));
     let count = (CONNECTIONS * EACH) as f64;
     let mut sample = figures(&outcome, count, stage)?;
