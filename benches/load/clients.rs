@@ -138,7 +138,7 @@ fn requests(stage: &Stage<'_>, clients: usize) -> io::Result<Sample> {
 
 /// True if requests to `subject` get an answer other than the server's 503.
 fn is_served(server: &Server, subject: &str) -> io::Result<bool> {
-    let mut requestor = connect(server.addr, "SUB load.inbox 1\r\n")?;
+    let mut requestor = connect(&server.endpoint, "SUB load.inbox 1\r\n")?;
     requestor.write(format!("PUB {subject} load.inbox 0\r\n\r\n").as_bytes())?;
     let mut served = None;
     while served.is_none() {
@@ -188,7 +188,7 @@ struct Bench(Child);
 impl Bench {
     fn start(server: &Server, words: &[String]) -> io::Result<Self> {
         let child = Command::new(PROGRAM)
-            .args(["--no-context", "--server", &format!("nats://{}", server.addr)])
+            .args(["--no-context", "--server", &format!("nats://{}", server.endpoint.addr)])
             .args(words)
             .arg("--no-progress")
             .stdin(Stdio::null())

@@ -255,7 +255,8 @@ impl Load {
     }
 }
 
-fn joined<T>(result: thread::Result<io::Result<T>>) -> io::Result<T> {
+/// The result of a thread of the load.
+pub(crate) fn joined<T>(result: thread::Result<io::Result<T>>) -> io::Result<T> {
     result.unwrap_or_else(|_| Err(fault(ErrorKind::Other, "a thread of the load panicked")))
 }
 

@@ -49,7 +49,7 @@ fn ring(stage: &Stage<'_>, connections: usize) -> io::Result<Sample> {
     let mut load = Load::default();
     let mut streams = Vec::new();
     let mut subscribers = Vec::new();
-    for mut reader in connect_all(stage.server.addr, &setups)? {
+    for mut reader in connect_all(&stage.server.endpoint, &setups)? {
         streams.push(reader.twin());
         reader.frame_len = Some(frame_len);
         subscribers.push(Subscriber::new(reader, 0));

@@ -4,10 +4,11 @@
 //! Linux only: CPU and memory come from /proc.
 //!
 //! - `args`: the command line; `target`: a server process; `wire`: frames and connections.
+//! - `transport`: the layer between frames and sockets; `tls`: such a layer.
 //! - `flow`, `request`: the two kinds of load; `pieces`: parts of flows; `relay`: the machine's own
 //!   limit.
-//! - `scenario`: the type of a scenario; `table`, `routed`, `untuned`, `growth`, `clients`: the
-//!   scenarios.
+//! - `scenario`: the type of a scenario; `table`, `routed`, `layered`, `untuned`, `growth`,
+//!   `clients`: the scenarios.
 //! - `record`: results; `floors`: their bounds; `report`, `plot`: text and drawings.
 
 mod args;
@@ -15,6 +16,7 @@ mod clients;
 mod floors;
 mod flow;
 mod growth;
+mod layered;
 mod pieces;
 mod plot;
 mod record;
@@ -25,9 +27,12 @@ mod routed;
 mod scenario;
 mod table;
 mod target;
+mod tls;
+mod transport;
 mod untuned;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -43,6 +48,7 @@ use crate::floors::Floors;
 use crate::record::{Machine, Record, Row, Verdict};
 use crate::scenario::{Sample, Scenario, Stage};
 use crate::target::Target;
+use crate::transport::Transport;
 use crate::wire::Dialect;
 
 /// The dialtone that cargo built for this bench.
@@ -146,6 +152,7 @@ fn all() -> Vec<Scenario> {
     let suites = [
         ("table", table::scenarios()),
         ("untuned", untuned::scenarios()),
+        ("tls", layered::tls()),
         ("growth", growth::scenarios()),
         (clients::SUITE, clients::scenarios()),
     ];
@@ -240,6 +247,7 @@ fn compare(
         command,
         machine: Machine::here(),
         versions: targets.iter().map(|t| (t.name.to_owned(), version(t))).collect(),
+        tls: BTreeMap::new(),
         rounds: args.rounds,
         seconds: args.stretch.as_secs_f64(),
         targets: names,
@@ -247,6 +255,14 @@ fn compare(
     };
     for target in &targets {
         println!("{:<16}{}", target.name, record.versions[target.name]);
+    }
+    if scenarios.iter().any(|scenario| matches!(scenario.transport, Transport::Tls(_))) {
+        for target in targets.iter().filter(|target| target.dialect == Dialect::Server) {
+            // Who does not encrypt fails in these scenarios, not in the others.
+            let agreed = layered::agreed(target).unwrap_or_else(|err| format!("none: {err}"));
+            println!("{:<16}TLS: {agreed}", target.name);
+            record.tls.insert(target.name.to_owned(), agreed);
+        }
     }
     println!("\n{}", report::heads(&record.targets));
     let start = Instant::now();
@@ -288,7 +304,7 @@ fn rounds(
             tell(&format!("{}, round {round} of {rounds}, {}", scenario.title, target.name));
             let started = match scenario.servers {
                 1 if scenario.monitor => target.start_with_monitor(),
-                1 => target.start(&[]),
+                1 => target.start_for(&scenario.transport),
                 servers => target.start_cluster(servers),
             };
             let result = started.and_then(|server| {

@@ -101,7 +101,7 @@ pub(crate) fn window(subscribers: usize, frame_len: usize) -> Pace {
 /// A flow that loses nothing, of one stream.
 pub(crate) fn flow(server: &Server, chunks: Vec<Chunk>, pace: Pace) -> io::Result<Flow> {
     Ok(Flow {
-        streams: vec![connect(server.addr, "")?],
+        streams: vec![connect(&server.endpoint, "")?],
         chunks,
         pace,
         even: false,

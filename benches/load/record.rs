@@ -24,6 +24,8 @@ pub(crate) struct Record {
     pub(crate) machine: Machine,
     /// The output of `--version`, by target.
     pub(crate) versions: BTreeMap<String, String>,
+    /// The TLS that each target agreed on with the load, if it was used.
+    pub(crate) tls: BTreeMap<String, String>,
     /// Rounds of most scenarios.
     pub(crate) rounds: u32,
     /// The measured stretch of most scenarios.
@@ -124,6 +126,9 @@ impl Record {
         for target in &self.targets {
             let _ = writeln!(csv, "# target: {target}, {}", self.versions[target]);
         }
+        for (target, agreed) in &self.tls {
+            let _ = writeln!(csv, "# tls: {target}, {agreed}");
+        }
         for row in &self.rows {
             for failure in &row.failures {
                 let _ = writeln!(csv, "# failed: {}, {failure}", row.name);
@@ -178,6 +183,10 @@ impl Record {
                 let (target, version) = value.split_once(", ")?;
                 self.targets.push(target.to_owned());
                 self.versions.insert(target.to_owned(), version.to_owned());
+            }
+            "tls" => {
+                let (target, agreed) = value.split_once(", ")?;
+                self.tls.insert(target.to_owned(), agreed.to_owned());
             }
             _ => return None,
         }

@@ -25,8 +25,8 @@ const PAYLOAD: &[u8] = &[b'x'; 128];
 /// # Errors
 /// A connection failed, or a reply did not belong to an open request.
 pub(crate) fn run(server: &Server, outstanding: u64, stretch: Duration) -> io::Result<Outcome> {
-    let requestor = connect(server.addr, &format!("SUB {INBOX}.* 1\r\n"))?;
-    let responder = connect(server.addr, "SUB svc.echo 1\r\n")?;
+    let requestor = connect(&server.endpoint, &format!("SUB {INBOX}.* 1\r\n"))?;
+    let responder = connect(&server.endpoint, "SUB svc.echo 1\r\n")?;
     let responder_end = responder.twin();
     let (answered, state) = (AtomicU64::new(0), State::default());
     let dialect = server.dialect;

@@ -21,7 +21,7 @@ pub(crate) fn routed(name: &str, title: &str, servers: usize, subscribers: usize
             // known to the first server after those of the subscribers.
             await_interest(stage.server, peer, "load.joined")?;
             let setups = vec![b"SUB bench 1\r\n".to_vec(); subscribers];
-            readers.extend(connect_all(peer.addr, &setups)?);
+            readers.extend(connect_all(&peer.endpoint, &setups)?);
             await_interest(stage.server, peer, "load.ready")?;
         }
         run_fan_out(readers, 128, stage)
@@ -32,9 +32,9 @@ pub(crate) fn routed(name: &str, title: &str, servers: usize, subscribers: usize
 /// Waits until `server` knows that somebody on `peer` listens to a subject below `subject`: until
 /// then a request gets an answer that nobody responds.
 fn await_interest(server: &Server, peer: &Server, subject: &str) -> io::Result<()> {
-    let subject = format!("{subject}.{}", peer.addr.port());
-    let _listener = connect(peer.addr, &format!("SUB {subject} 1\r\n"))?;
-    let mut requestor = connect(server.addr, "SUB load.inbox 1\r\n")?;
+    let subject = format!("{subject}.{}", peer.endpoint.addr.port());
+    let _listener = connect(&peer.endpoint, &format!("SUB {subject} 1\r\n"))?;
+    let mut requestor = connect(&server.endpoint, "SUB load.inbox 1\r\n")?;
     let request = format!("PUB {subject} load.inbox 0\r\n\r\nPING\r\n");
     let mut scratch = vec![0; SCRATCH_LEN];
     let deadline = Instant::now() + PATIENCE;

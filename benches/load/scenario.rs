@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::target::Server;
+use crate::transport::Transport;
 
 /// A figure of a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -98,12 +99,14 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     /// As in the table.
     pub(crate) title: String,
-    /// Its suite: `table`, `untuned`, `growth` or `clients`.
+    /// Its suite, for `--suite`.
     pub(crate) suite: &'static str,
     /// The relay can stand in for a server.
     pub(crate) relay: bool,
     /// Servers of a cluster, or one.
     pub(crate) servers: usize,
+    /// The transport of its clients; of one server alone.
+    pub(crate) transport: Transport,
     /// The server's monitoring port is open.
     pub(crate) monitor: bool,
     /// Rounds for each that is asked for.
@@ -127,6 +130,7 @@ impl Scenario {
             suite: "",
             relay: false,
             servers: 1,
+            transport: Transport::Bare,
             monitor: false,
             rounds_each: 1,
             rounds_max: u32::MAX,
@@ -143,6 +147,13 @@ impl Scenario {
     /// Runs against a cluster.
     pub(crate) fn with_servers(mut self, servers: usize) -> Self {
         self.servers = servers;
+        self
+    }
+
+    /// Runs with clients of that transport, of which the relay knows none but the bare one.
+    pub(crate) fn with_transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self.relay = false;
         self
     }
 

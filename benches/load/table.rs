@@ -44,7 +44,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("heartbeats", "2,000 clients, 1 msg/s each", heartbeats)
             .with_relay()
             .times_the_rounds(3),
-        Scenario::new("idle-10k", "10,000 idle connections", idle).at_most_rounds(3),
+        idle("idle-10k", "10,000 idle connections", 10_000).at_most_rounds(3),
         Scenario::new("subs-1m", "1,000,000 subscriptions", million).at_most_rounds(3),
         Scenario::new("slow-reader", "one of six never reads", slow_reader).at_most_rounds(3),
         routed("routed-1", "to 1 behind a route, 128 B", 2, 1),
@@ -59,10 +59,10 @@ fn publish_only(stage: &Stage<'_>) -> io::Result<Sample> {
     run(Load { flows, receivers: Vec::new() }, stage)
 }
 
-fn fan_out(name: &str, title: &str, subscribers: usize, payload_len: usize) -> Scenario {
+pub(crate) fn fan_out(name: &str, title: &str, subscribers: usize, payload_len: usize) -> Scenario {
     let run = move |stage: &Stage<'_>| {
         let setups = vec![b"SUB bench 1\r\n".to_vec(); subscribers];
-        run_fan_out(connect_all(stage.server.addr, &setups)?, payload_len, stage)
+        run_fan_out(connect_all(&stage.server.endpoint, &setups)?, payload_len, stage)
     };
     Scenario::new(name, title, run).with_relay()
 }
@@ -73,7 +73,7 @@ fn eight(stage: &Stage<'_>) -> io::Result<Sample> {
     let frame_len = message_len("bench.0", "1", PAYLOAD_LEN);
     for index in 0..8 {
         let subject = format!("bench.{index}");
-        let reader = connect(stage.server.addr, &format!("SUB {subject} 1\r\n"))?;
+        let reader = connect(&stage.server.endpoint, &format!("SUB {subject} 1\r\n"))?;
         subscribers.push(counting(reader, index, frame_len));
         let chunks = vec![chunk(stage.server.dialect, &subject, PAYLOAD_LEN, WRITE_LEN, 1)];
         let pace = Pace::Window((WINDOW_MIN / 8 / frame_len) as u64);
@@ -85,7 +85,8 @@ fn eight(stage: &Stage<'_>) -> io::Result<Sample> {
 
 fn queue_group(stage: &Stage<'_>) -> io::Result<Sample> {
     let frame_len = message_len("bench", "1", PAYLOAD_LEN);
-    let readers = connect_all(stage.server.addr, &vec![b"SUB bench workers 1\r\n".to_vec(); 10])?;
+    let readers =
+        connect_all(&stage.server.endpoint, &vec![b"SUB bench workers 1\r\n".to_vec(); 10])?;
     let receivers = vec![readers.into_iter().map(|r| counting(r, 0, frame_len)).collect()];
     let chunks = vec![chunk(stage.server.dialect, "bench", PAYLOAD_LEN, WRITE_LEN, 1)];
     let flows = vec![flow(stage.server, chunks, window(10, frame_len))?];
@@ -118,7 +119,7 @@ pub(crate) fn subscriptions(name: &str, title: &str, count: usize) -> Scenario {
         }
         let frame_len = message_len(&subject(0), "0000000", payload.len());
         let mut subscribers = Vec::new();
-        for reader in connect_all(stage.server.addr, &setups)? {
+        for reader in connect_all(&stage.server.endpoint, &setups)? {
             subscribers.push(counting(reader, 0, frame_len));
         }
         let flows = vec![flow(stage.server, chunks, window(10, frame_len))?];
@@ -155,7 +156,7 @@ fn churn(stage: &Stage<'_>) -> io::Result<Sample> {
         setup.push_str(&format!("SUB {subject} 1{number}\r\n"));
     }
     let frame_len = message_len("bench.10", "110", PAYLOAD_LEN);
-    let reader = connect(stage.server.addr, &setup)?;
+    let reader = connect(&stage.server.endpoint, &setup)?;
     let every = Pace::Every { interval: Duration::from_millis(1), jitter: false };
     let load = Load {
         flows: vec![
@@ -179,7 +180,7 @@ fn requests(name: &str, title: &str, outstanding: u64) -> Scenario {
 fn one_per_write(stage: &Stage<'_>) -> io::Result<Sample> {
     let frame_len = message_len("bench", "1", PAYLOAD_LEN);
     let chunks = vec![chunk(stage.server.dialect, "bench", PAYLOAD_LEN, 0, 1)];
-    let reader = connect(stage.server.addr, "SUB bench 1\r\n")?;
+    let reader = connect(&stage.server.endpoint, "SUB bench 1\r\n")?;
     let receivers = vec![vec![counting(reader, 0, frame_len)]];
     let flows = vec![flow(stage.server, chunks, window(1, frame_len))?];
     run(Load { flows, receivers }, stage)
@@ -192,8 +193,8 @@ fn probe(stage: &Stage<'_>) -> io::Result<Sample> {
     let frame_len = message_len("bench", "1", PAYLOAD_LEN);
     let bulk = stamped_chunk(dialect, "bench", PAYLOAD_LEN, 200, 1);
     let single = stamped_chunk(dialect, "probe", PAYLOAD_LEN, 1, 1);
-    let bulk_reader = connect(stage.server.addr, "SUB bench 1\r\n")?;
-    let probe_reader = connect(stage.server.addr, "SUB probe 1\r\n")?;
+    let bulk_reader = connect(&stage.server.endpoint, "SUB bench 1\r\n")?;
+    let probe_reader = connect(&stage.server.endpoint, "SUB probe 1\r\n")?;
     let load = Load {
         flows: vec![
             flow(stage.server, vec![bulk], Pace::Every { interval, jitter: false })?,
@@ -210,10 +211,11 @@ fn probe(stage: &Stage<'_>) -> io::Result<Sample> {
 fn heartbeats(stage: &Stage<'_>) -> io::Result<Sample> {
     const CLIENTS: usize = 2000;
     const MONITORS: usize = 5;
-    let monitors = connect_all(stage.server.addr, &vec![b"SUB hb.> 1\r\n".to_vec(); MONITORS])?;
+    let monitors =
+        connect_all(&stage.server.endpoint, &vec![b"SUB hb.> 1\r\n".to_vec(); MONITORS])?;
     let subscribers = monitors.into_iter().map(|reader| Subscriber::stamped(reader, 0)).collect();
     let flow = Flow {
-        streams: connect_all(stage.server.addr, &vec![Vec::new(); CLIENTS])?,
+        streams: connect_all(&stage.server.endpoint, &vec![Vec::new(); CLIENTS])?,
         chunks: (0..CLIENTS)
             .map(|client| {
                 let subject = format!("hb.{client}");
@@ -229,26 +231,28 @@ fn heartbeats(stage: &Stage<'_>) -> io::Result<Sample> {
     run(Load { flows: vec![flow], receivers: vec![subscribers] }, &stage)
 }
 
-fn idle(stage: &Stage<'_>) -> io::Result<Sample> {
-    const CONNECTIONS: usize = 10_000;
-    let server = stage.server;
-    let _first = connect(server.addr, "SUB idle.first 1\r\n")?;
-    let before = server.memory("RssAnon")?;
-    let setups: Vec<_> =
-        (0..CONNECTIONS).map(|index| format!("SUB idle.{index} 1\r\n").into_bytes()).collect();
-    let (outcome, readers) = measured(server, || connect_all(server.addr, &setups))?;
-    thread::sleep(Duration::from_secs(10));
-    let mut sample = figures(&outcome, CONNECTIONS as f64, stage)?;
-    let grown = server.memory("RssAnon")?.saturating_sub(before);
-    sample.insert(Each, grown as f64 / readers.len() as f64);
-    Ok(sample)
+/// `count` connections, each with a subscription, that do nothing more.
+pub(crate) fn idle(name: &str, title: &str, count: usize) -> Scenario {
+    Scenario::new(name, title, move |stage| {
+        let server = stage.server;
+        let _first = connect(&server.endpoint, "SUB idle.first 1\r\n")?;
+        let before = server.memory("RssAnon")?;
+        let setups: Vec<_> =
+            (0..count).map(|index| format!("SUB idle.{index} 1\r\n").into_bytes()).collect();
+        let (outcome, readers) = measured(server, || connect_all(&server.endpoint, &setups))?;
+        thread::sleep(Duration::from_secs(10));
+        let mut sample = figures(&outcome, count as f64, stage)?;
+        let grown = server.memory("RssAnon")?.saturating_sub(before);
+        sample.insert(Each, grown as f64 / readers.len() as f64);
+        Ok(sample)
+    })
 }
 
 fn million(stage: &Stage<'_>) -> io::Result<Sample> {
     const CONNECTIONS: usize = 10;
     const EACH: usize = 100_000;
     let server = stage.server;
-    let mut readers = connect_all(server.addr, &vec![Vec::new(); CONNECTIONS])?;
+    let mut readers = connect_all(&server.endpoint, &vec![Vec::new(); CONNECTIONS])?;
     let before = server.memory("RssAnon")?;
     let mut scratch = vec![0; crate::wire::SCRATCH_LEN];
     let subscribe = || {
@@ -278,7 +282,7 @@ fn slow_reader(stage: &Stage<'_>) -> io::Result<Sample> {
     const HEALTHY: usize = 5;
     let server = stage.server;
     let setups = vec![b"SUB bench 1\r\n".to_vec(); HEALTHY + 1];
-    let mut readers = connect_all(server.addr, &setups)?;
+    let mut readers = connect_all(&server.endpoint, &setups)?;
     let stalled = readers.pop();
     let chunk = stamped_chunk(server.dialect, "bench", PAYLOAD_LEN, 50, HEALTHY as u64);
     let pace = Pace::Every { interval: Duration::from_millis(1), jitter: false };

@@ -11,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::tls;
+use crate::transport::{Endpoint, Transport};
 use crate::wire::{Dialect, fault};
 
 /// Longest wait until a started server accepts.
@@ -71,6 +73,19 @@ impl Target {
         Ok(server)
     }
 
+    /// Starts one server whose clients use `transport`.
+    ///
+    /// # Errors
+    /// As [`Target::start`].
+    pub(crate) fn start_for(&self, transport: &Transport) -> io::Result<Server> {
+        let mut server = match transport {
+            Transport::Bare => self.start(&[])?,
+            Transport::Tls(_) => self.start(&tls::SERVER_ARGS)?,
+        };
+        server.endpoint.transport = transport.clone();
+        Ok(server)
+    }
+
     /// Starts the program on a free loopback port and waits until it accepts.
     ///
     /// # Errors
@@ -88,8 +103,9 @@ impl Target {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|err| fault(err.kind(), &format!("{}: {err}", self.program.display())))?;
+        let endpoint = Endpoint { addr, transport: Transport::Bare };
         let mut server =
-            Server { child, addr, dialect: self.dialect, peers: Vec::new(), monitor: None };
+            Server { child, endpoint, dialect: self.dialect, peers: Vec::new(), monitor: None };
         let deadline = Instant::now() + START_PATIENCE;
         while TcpStream::connect(addr).is_err() {
             if let Some(status) = server.child.try_wait()? {
@@ -118,8 +134,8 @@ fn free_ports(count: usize) -> io::Result<Vec<u16>> {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    /// Its address.
-    pub(crate) addr: SocketAddr,
+    /// Its address for the clients of the load.
+    pub(crate) endpoint: Endpoint,
     /// Its dialect.
     pub(crate) dialect: Dialect,
     /// Clustered with it.

@@ -40,7 +40,7 @@ fn mixed_sizes(stage: &Stage<'_>) -> io::Result<Sample> {
         chunks.push(chunk);
     }
     let readers =
-        connect_all(stage.server.addr, &vec![b"SUB mixed.* 1\r\n".to_vec(); SUBSCRIBERS])?;
+        connect_all(&stage.server.endpoint, &vec![b"SUB mixed.* 1\r\n".to_vec(); SUBSCRIBERS])?;
     let receivers = vec![readers.into_iter().map(|reader| Subscriber::new(reader, 0)).collect()];
     let flow = Flow { even: true, ..flow(stage.server, chunks, window(SUBSCRIBERS, 2048))? };
     run(Load { flows: vec![flow], receivers }, stage)
@@ -50,12 +50,14 @@ fn mixed_sizes(stage: &Stage<'_>) -> io::Result<Sample> {
 fn bursts(stage: &Stage<'_>) -> io::Result<Sample> {
     const SUBSCRIBERS: u64 = 5;
     const PUBLISHERS: usize = 20;
-    let readers =
-        connect_all(stage.server.addr, &vec![b"SUB burst.* 1\r\n".to_vec(); SUBSCRIBERS as usize])?;
+    let readers = connect_all(
+        &stage.server.endpoint,
+        &vec![b"SUB burst.* 1\r\n".to_vec(); SUBSCRIBERS as usize],
+    )?;
     let subscribers = readers.into_iter().map(|reader| Subscriber::stamped(reader, 0)).collect();
     let dialect = stage.server.dialect;
     let flow = Flow {
-        streams: connect_all(stage.server.addr, &vec![Vec::new(); PUBLISHERS])?,
+        streams: connect_all(&stage.server.endpoint, &vec![Vec::new(); PUBLISHERS])?,
         chunks: (0..PUBLISHERS)
             .map(|index| stamped_chunk(dialect, &format!("burst.{index}"), 200, 100, SUBSCRIBERS))
             .collect(),
@@ -79,7 +81,7 @@ fn chat(stage: &Stage<'_>) -> io::Result<Sample> {
         (0..CLIENTS).map(|client| format!("SUB chat.{client} 1\r\n").into_bytes()).collect();
     let mut streams = Vec::new();
     let mut subscribers = Vec::new();
-    for reader in connect_all(stage.server.addr, &setups)? {
+    for reader in connect_all(&stage.server.endpoint, &setups)? {
         streams.push(reader.twin());
         subscribers.push(Subscriber::stamped(reader, 0));
     }
@@ -139,7 +141,7 @@ fn wildcards(stage: &Stage<'_>) -> io::Result<Sample> {
         }
         chunks.push(chunk);
     }
-    let readers = connect_all(stage.server.addr, &setups)?;
+    let readers = connect_all(&stage.server.endpoint, &setups)?;
     let receivers = vec![readers.into_iter().map(|reader| Subscriber::new(reader, 0)).collect()];
     let flows = vec![flow(stage.server, chunks, window(CONNECTIONS as usize, 140))?];
     run(Load { flows, receivers }, stage)
@@ -170,12 +172,12 @@ Content-Type: application/json\r\n\r\n";
         chunk.deliveries += SUBSCRIBERS;
     }
     let mut readers = connect_all(
-        stage.server.addr,
+        &stage.server.endpoint,
         &vec![b"SUB order.* 1\r\n".to_vec(); SUBSCRIBERS as usize - 1],
     )?;
     let plain = "CONNECT {\"verbose\":false,\"headers\":false,\
 \"no_responders\":false,\"protocol\":1}\r\nSUB order.* 1\r\n";
-    readers.push(connect(stage.server.addr, plain)?);
+    readers.push(connect(&stage.server.endpoint, plain)?);
     let receivers = vec![readers.into_iter().map(|reader| Subscriber::new(reader, 0)).collect()];
     let pace = window(SUBSCRIBERS as usize, 500);
     let flow = Flow { even: true, ..flow(stage.server, vec![chunk], pace)? };

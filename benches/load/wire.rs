@@ -4,12 +4,15 @@
 //! Invariant: a [`Reader`] never loses its place; `carry` is the unfinished frame at the end of the
 //! last read, and every frame it steps over is checked to end in LF.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+
+use crate::tls::Tls;
+use crate::transport::{Endpoint, Layer, Transport};
 
 /// The first line of every client of the load, the same as that of the usual client libraries.
 const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\
@@ -88,6 +91,8 @@ pub(crate) struct Brought {
 pub(crate) struct Reader {
     /// Blocking; never set otherwise, since writers share it.
     pub(crate) stream: Arc<TcpStream>,
+    /// Between the stream and the frames.
+    layer: Arc<Layer>,
     /// Held over each write: the reader answers PING, and not in the middle of a message.
     writing: Arc<Mutex<()>>,
     /// Length of every message frame, if all are equal: they are then counted without parsing.
@@ -98,31 +103,52 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// Opens a connection; nothing is read or written yet.
-    pub(crate) fn open(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(addr)?;
+    pub(crate) fn open(endpoint: &Endpoint) -> io::Result<Self> {
+        let stream = TcpStream::connect(endpoint.addr)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let (stream, writing) = (Arc::new(stream), Arc::default());
-        Ok(Self { stream, writing, frame_len: None, carry: Vec::new() })
+        let (stream, layer) = (Arc::new(stream), Arc::new(Layer::Bare));
+        Ok(Self { stream, layer, writing: Arc::default(), frame_len: None, carry: Vec::new() })
     }
 
     /// The same connection once more, for the publishing side; it must not be read from.
     pub(crate) fn twin(&self) -> Self {
-        let (stream, writing) = (Arc::clone(&self.stream), Arc::clone(&self.writing));
-        Self { stream, writing, frame_len: None, carry: Vec::new() }
+        let (stream, layer) = (Arc::clone(&self.stream), Arc::clone(&self.layer));
+        let writing = Arc::clone(&self.writing);
+        Self { stream, layer, writing, frame_len: None, carry: Vec::new() }
     }
 
     /// Writes all of `bytes`, however long that takes.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let _writing = self.writing.lock();
-        (&*self.stream).write_all(bytes)
+        self.layer.write(&self.stream, bytes)
     }
 
-    /// Waits for the server's INFO.
-    pub(crate) fn expect_info(&mut self, scratch: &mut [u8]) -> io::Result<()> {
+    /// Waits for the server's INFO, and begins the transport: TLS after it.
+    pub(crate) fn expect_info(
+        &mut self,
+        transport: &Transport,
+        scratch: &mut [u8],
+    ) -> io::Result<()> {
         while self.read(scratch, |_, _| ())?.infos == 0 {}
+        if let Transport::Tls(config) = transport {
+            self.layer = Arc::new(Layer::Tls(Tls::handshake(&self.stream, config)?.into()));
+        }
         Ok(())
+    }
+
+    /// The state of its TLS, if it has any.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        match &*self.layer {
+            Layer::Tls(tls) => Some(tls),
+            Layer::Bare => None,
+        }
+    }
+
+    /// Closes the connection, as its transport has it.
+    pub(crate) fn close(self) -> io::Result<()> {
+        self.layer.end(&self.stream)
     }
 
     /// Sends CONNECT, `setup` (whole lines, usually SUBs) and PING.
@@ -140,7 +166,7 @@ impl Reader {
     /// and payload of each message; it is not called when `frame_len` is set.
     ///
     /// # Errors
-    /// Those of the socket; the end of the stream, an `-ERR` line, or anything that is no frame.
+    /// Those of the transport; the end of the stream, an `-ERR` line, or anything that is no frame.
     pub(crate) fn read(
         &mut self,
         scratch: &mut [u8],
@@ -148,10 +174,7 @@ impl Reader {
     ) -> io::Result<Brought> {
         let kept = self.carry.len();
         scratch[..kept].copy_from_slice(&self.carry);
-        let len = (&*self.stream).read(&mut scratch[kept..])?;
-        if len == 0 {
-            return Err(fault(ErrorKind::UnexpectedEof, "the server closed a connection"));
-        }
+        let len = self.layer.read(&self.stream, &mut scratch[kept..])?;
         let bytes = &scratch[..kept + len];
         let mut brought = Brought::default();
         let mut at = 0;
@@ -217,7 +240,7 @@ fn message(rest: &[u8]) -> io::Result<Option<(usize, usize)>> {
 
 /// Opens `setups.len()` connections that have each sent their lines and got their PONG. They are
 /// opened in groups, so that the server and the load overlap as they do with real clients.
-pub(crate) fn connect_all(addr: SocketAddr, setups: &[Vec<u8>]) -> io::Result<Vec<Reader>> {
+pub(crate) fn connect_all(endpoint: &Endpoint, setups: &[Vec<u8>]) -> io::Result<Vec<Reader>> {
     /// Connections in progress at one time.
     const GROUP: usize = 100;
     let mut scratch = vec![0; SCRATCH_LEN];
@@ -225,10 +248,10 @@ pub(crate) fn connect_all(addr: SocketAddr, setups: &[Vec<u8>]) -> io::Result<Ve
     for setups in setups.chunks(GROUP) {
         let first = readers.len();
         for _ in setups {
-            readers.push(Reader::open(addr)?);
+            readers.push(Reader::open(endpoint)?);
         }
         for (reader, setup) in readers[first..].iter_mut().zip(setups) {
-            reader.expect_info(&mut scratch)?;
+            reader.expect_info(&endpoint.transport, &mut scratch)?;
             reader.introduce(setup)?;
         }
         for reader in &mut readers[first..] {
@@ -239,10 +262,10 @@ pub(crate) fn connect_all(addr: SocketAddr, setups: &[Vec<u8>]) -> io::Result<Ve
 }
 
 /// One connection, ready; see [`connect_all`].
-pub(crate) fn connect(addr: SocketAddr, setup: &str) -> io::Result<Reader> {
+pub(crate) fn connect(endpoint: &Endpoint, setup: &str) -> io::Result<Reader> {
     let mut scratch = vec![0; SCRATCH_LEN];
-    let mut reader = Reader::open(addr)?;
-    reader.expect_info(&mut scratch)?;
+    let mut reader = Reader::open(endpoint)?;
+    reader.expect_info(&endpoint.transport, &mut scratch)?;
     reader.introduce(setup.as_bytes())?;
     reader.expect_pong(&mut scratch)?;
     Ok(reader)
