@@ -8,7 +8,7 @@ pub(crate) const HELP: &str = "\
 Compares dialtone with nats-server under the same load. Usage: cargo bench --bench load -- [OPTION]
 
   --list             scenarios by name
-  --suite NAME       table (default), untuned, tls, growth, clients or all
+  --suite NAME       table (default), untuned, tls, websocket, growth, clients or all
   --growth           the same as --suite growth
   --only NAME        scenarios whose name is or begins with NAME; may be repeated
   --rounds N         rounds of each scenario, the servers in turn [5]; where tails are judged more

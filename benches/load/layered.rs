@@ -1,4 +1,4 @@
-//! Scenarios of the table once more, through TLS, and handshakes.
+//! Scenarios of the table once more, through TLS and through WebSocket, and handshakes.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -32,6 +32,13 @@ pub(crate) fn tls() -> Vec<Scenario> {
     named(all, "tls", "TLS", &transport)
 }
 
+/// The suite through WebSocket.
+pub(crate) fn websocket() -> Vec<Scenario> {
+    let mut all = of_the_table();
+    all.push(table::idle("idle-10k", "10,000 idle connections", 10_000).at_most_rounds(3));
+    named(all, "websocket", "WS", &Transport::WebSocket)
+}
+
 fn of_the_table() -> Vec<Scenario> {
     let mut all = table::scenarios();
     all.retain(|scenario| OF_THE_TABLE.contains(&scenario.name.as_str()));
@@ -51,7 +58,7 @@ fn named(all: Vec<Scenario>, name: &str, title: &str, transport: &Transport) -> 
 /// Clients that come, log in and go, each at once after the other. They always resume the session
 /// of the visit before, or never do.
 fn handshakes(name: &str, title: &str, resumed: bool) -> Scenario {
-    /// Clients at a time: so the server has work while the load has.
+    /// Clients at the same time, so that the server has work while one of them does its own.
     const CLIENTS: usize = 4;
     let run = move |stage: &Stage<'_>| {
         let configs = [(); CLIENTS].map(|()| match resumed {

@@ -4,7 +4,7 @@
 //! Linux only: CPU and memory come from /proc.
 //!
 //! - `args`: the command line; `target`: a server process; `wire`: frames and connections.
-//! - `transport`: the layer between frames and sockets; `tls`: such a layer.
+//! - `transport`: the layer between frames and sockets; `tls`, `websocket`: two such layers.
 //! - `flow`, `request`: the two kinds of load; `pieces`: parts of flows; `relay`: the machine's own
 //!   limit.
 //! - `scenario`: the type of a scenario; `table`, `routed`, `layered`, `untuned`, `growth`,
@@ -30,6 +30,7 @@ mod target;
 mod tls;
 mod transport;
 mod untuned;
+mod websocket;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -153,6 +154,7 @@ fn all() -> Vec<Scenario> {
         ("table", table::scenarios()),
         ("untuned", untuned::scenarios()),
         ("tls", layered::tls()),
+        ("websocket", layered::websocket()),
         ("growth", growth::scenarios()),
         (clients::SUITE, clients::scenarios()),
     ];

@@ -11,9 +11,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::tls;
+use tempfile::NamedTempFile;
+
 use crate::transport::{Endpoint, Transport};
 use crate::wire::{Dialect, fault};
+use crate::{tls, websocket};
 
 /// Longest wait until a started server accepts.
 const START_PATIENCE: Duration = Duration::from_secs(15);
@@ -81,8 +83,20 @@ impl Target {
         let mut server = match transport {
             Transport::Bare => self.start(&[])?,
             Transport::Tls(_) => self.start(&tls::SERVER_ARGS)?,
+            Transport::WebSocket => self.start_with_websocket()?,
         };
         server.endpoint.transport = transport.clone();
+        Ok(server)
+    }
+
+    /// Starts one server with a port for WebSocket, which no argument opens. That port is bound
+    /// before the one for clients.
+    fn start_with_websocket(&self) -> io::Result<Server> {
+        let port = free_ports(1)?[0];
+        let mut conf = NamedTempFile::new()?;
+        conf.write_all(websocket::conf(port).as_bytes())?;
+        let mut server = self.start(&["-c", &conf.path().to_string_lossy()])?;
+        server.endpoint.addr.set_port(port);
         Ok(server)
     }
 

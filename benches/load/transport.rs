@@ -1,4 +1,4 @@
-//! The transports of clients: NATS on the socket itself, or through TLS.
+//! The transports of clients: NATS on the socket itself, through TLS, or through WebSocket.
 //!
 //! A [`Layer`] stands between the bytes of NATS and those of the socket. Knows no frame of NATS.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use crate::tls::{RECORD_LEN_MAX, Tls};
+use crate::websocket::{self, WebSocket};
 
 /// The way of clients to a server.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub(crate) enum Transport {
     Bare,
     /// TLS from the server's INFO on, with the client's settings.
     Tls(Arc<ClientConfig>),
+    /// WebSocket without TLS, on a port of its own.
+    WebSocket,
 }
 
 /// The address of a server for clients of one transport.
@@ -33,11 +36,12 @@ pub(crate) struct Endpoint {
 pub(crate) enum Layer {
     Bare,
     Tls(Box<Tls>),
+    WebSocket(WebSocket),
 }
 
 impl Layer {
     /// Reads once from the socket, and returns the number of bytes of NATS at the start of
-    /// `scratch`: none perhaps, of a record that is not whole. Nothing is held back that
+    /// `scratch`: none perhaps, of a record or a frame that is not whole. Nothing is held back that
     /// could be read, so the socket alone says when to read again.
     ///
     /// # Errors
@@ -50,6 +54,10 @@ impl Layer {
                 let len = receive(socket, encrypted)?;
                 tls.decrypt(&encrypted[..len], plain)
             }
+            Self::WebSocket(websocket) => {
+                let len = receive(socket, scratch)?;
+                websocket.unframe(&mut scratch[..len])
+            }
         }
     }
 
@@ -58,14 +66,15 @@ impl Layer {
         match self {
             Self::Bare => socket.write_all(bytes),
             Self::Tls(tls) => socket.write_all(&tls.encrypt(bytes)?),
+            Self::WebSocket(_) => socket.write_all(&websocket::frame(bytes)),
         }
     }
 
-    /// Says that nothing more will be written, if the transport has words for that.
+    /// Ends TLS, as clients do; other connections are just closed.
     pub(crate) fn end(&self, mut socket: &TcpStream) -> io::Result<()> {
         match self {
             Self::Tls(tls) => socket.write_all(&tls.end()?),
-            Self::Bare => Ok(()),
+            Self::Bare | Self::WebSocket(_) => Ok(()),
         }
     }
 }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::tls::Tls;
 use crate::transport::{Endpoint, Layer, Transport};
+use crate::websocket::WebSocket;
 
 /// The first line of every client of the load, the same as that of the usual client libraries.
 const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\
@@ -125,12 +126,15 @@ impl Reader {
         self.layer.write(&self.stream, bytes)
     }
 
-    /// Waits for the server's INFO, and begins the transport: TLS after it.
+    /// Waits for the server's INFO, and begins the transport: WebSocket before it, TLS after it.
     pub(crate) fn expect_info(
         &mut self,
         transport: &Transport,
         scratch: &mut [u8],
     ) -> io::Result<()> {
+        if let Transport::WebSocket = transport {
+            self.layer = Arc::new(Layer::WebSocket(WebSocket::upgrade(&self.stream)?));
+        }
         while self.read(scratch, |_, _| ())?.infos == 0 {}
         if let Transport::Tls(config) = transport {
             self.layer = Arc::new(Layer::Tls(Tls::handshake(&self.stream, config)?.into()));
@@ -142,11 +146,11 @@ impl Reader {
     pub(crate) fn tls(&self) -> Option<&Tls> {
         match &*self.layer {
             Layer::Tls(tls) => Some(tls),
-            Layer::Bare => None,
+            Layer::Bare | Layer::WebSocket(_) => None,
         }
     }
 
-    /// Closes the connection, as its transport has it.
+    /// Closes the connection, and ends its TLS before.
     pub(crate) fn close(self) -> io::Result<()> {
         self.layer.end(&self.stream)
     }
