@@ -1,13 +1,15 @@
 //! Authentication: the credentials of a CONNECT to an [`Identity`], or to a refusal.
 //!
 //! Holds the configured users with their permissions compiled. Knows no connection; makes no nonce.
-//! Not supported: JWTs (operator mode), users mapped from certificates, authentication callout.
+//! Not supported: JWTs (operator mode), authentication callout.
 //! nats: server/auth.go `configureAuthorization`, `processClientOrLeafAuthentication`
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::auth::certificate::{CertName, Certificate};
+use crate::auth::distinguished_name::DistinguishedName;
 use crate::auth::permissions::CompiledPermissions;
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::codec::connect::{Connect, Credentials};
@@ -16,6 +18,8 @@ use crate::config::options::{self, ConnectionType, Login, Options};
 use nkey::PublicKey;
 use password::{Hash, Secret};
 
+pub mod certificate;
+mod distinguished_name;
 mod nkey;
 mod password;
 pub mod permissions;
@@ -80,6 +84,20 @@ struct Users {
     /// Some have an nkey; else the nkey of a CONNECT is not looked at.
     have_nkeys: bool,
     without_credentials: WithoutCredentials,
+    mapping: Mapping,
+    /// Those with such a name, if certificates are mapped here.
+    listed: Vec<(DistinguishedName, Box<str>)>,
+}
+
+/// The ports on which the certificate of a client decides which user it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mapping {
+    /// None.
+    Nowhere,
+    /// This one, and perhaps others.
+    Here,
+    /// Another one. Users without a password come by that one only.
+    Elsewhere,
 }
 
 /// The place of a connection without credentials among users.
@@ -92,10 +110,21 @@ enum WithoutCredentials {
     Anonymous,
 }
 
+/// The user that a certificate names.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mapped<'a> {
+    /// The name of the user.
+    pub user: &'a str,
+    /// The kind of the name in the certificate, for the log.
+    pub by: &'static str,
+}
+
 /// One configured user.
 #[derive(Debug)]
 struct ConfiguredUser {
     proof: Proof,
+    /// It has no password. If another port maps certificates, it comes by that one.
+    needs_certificate: bool,
     account: Option<Arc<str>>,
     permissions: Option<Arc<CompiledPermissions>>,
     /// Empty means all.
@@ -109,9 +138,24 @@ enum Proof {
     Nkey(PublicKey),
 }
 
+impl Mapping {
+    /// Whether certificates are mapped on the port of clients.
+    pub fn of(options: &Options) -> Mapping {
+        match &options.tls {
+            Some(tls) if tls.verify_and_map => Mapping::Here,
+            _ => Mapping::Nowhere,
+        }
+    }
+}
+
 impl Authenticator {
-    /// Compiles the options of authorization.
+    /// Compiles the options of authorization for the port of clients.
     pub fn new(options: &Options) -> Self {
+        Self::with_mapping(options, Mapping::of(options))
+    }
+
+    /// Compiles the options of authorization for any port.
+    pub fn with_mapping(options: &Options, mapping: Mapping) -> Self {
         let authorization = &options.authorization;
         Self(match &authorization.login {
             Login::Open => Accepted::Open,
@@ -119,7 +163,7 @@ impl Authenticator {
                 Accepted::Single { user: user.as_str().into(), password: Secret::new(password) }
             }
             Login::Token(token) => Accepted::Token(Secret::new(token)),
-            Login::Users(users) => Accepted::Users(Users::new(users, authorization)),
+            Login::Users(users) => Accepted::Users(Users::new(users, authorization, mapping)),
         })
     }
 
@@ -141,6 +185,23 @@ impl Authenticator {
     /// True if INFO must carry a nonce for clients to sign.
     pub fn needs_nonce(&self) -> bool {
         matches!(&self.0, Accepted::Users(users) if users.have_nkeys)
+    }
+
+    /// True if the certificate of a client that gives these credentials decides who it is.
+    pub fn maps(&self, given: Option<&Credentials>) -> bool {
+        matches!(&self.0, Accepted::Users(users) if users.maps(given))
+    }
+
+    /// The user that a certificate names.
+    pub fn mapped(
+        &self,
+        certificate: &Certificate,
+        connection_type: ConnectionType,
+    ) -> Option<Mapped<'_>> {
+        match &self.0 {
+            Accepted::Users(users) => users.mapped(certificate, connection_type),
+            _ => None,
+        }
     }
 
     /// Decides on a CONNECT that came by `connection_type`; `nonce` is the text that INFO carried.
@@ -212,10 +273,20 @@ impl Check {
 }
 
 impl Users {
-    fn new(users: &[options::User], authorization: &options::Authorization) -> Self {
+    fn new(
+        users: &[options::User],
+        authorization: &options::Authorization,
+        mapping: Mapping,
+    ) -> Self {
         let entries: HashMap<_, _, _> =
             users.iter().map(|user| (user.name().into(), ConfiguredUser::new(user))).collect();
+        let listed = |user: &options::User| {
+            DistinguishedName::parse(user.name()).map(|name| (name, user.name().into()))
+        };
+        let maps = mapping == Mapping::Here;
         Self {
+            mapping,
+            listed: users.iter().filter(|_| maps).filter_map(listed).collect(),
             have_nkeys: entries.values().any(ConfiguredUser::is_nkey),
             entries,
             without_credentials: match &authorization.no_auth_user {
@@ -249,6 +320,46 @@ impl Users {
         self.entries.get(name).filter(open)
     }
 
+    /// An nkey goes before the certificate, even that of `no_auth_user`.
+    fn maps(&self, given: Option<&Credentials>) -> bool {
+        let none = Credentials::default();
+        let Credentials { user, pass, auth_token, nkey, .. } = given.unwrap_or(&none);
+        let anonymous = [user, pass, auth_token, nkey].iter().all(|part| part.is_none());
+        let no_auth_user = self.no_auth_user().filter(|_| anonymous);
+        let entry = no_auth_user.and_then(|name| self.entries.get(name));
+        let by_nkey =
+            nkey.is_some() && self.have_nkeys || entry.is_some_and(ConfiguredUser::is_nkey);
+        self.mapping == Mapping::Here && !by_nkey
+    }
+
+    /// A user that may not come this way is passed over.
+    fn mapped(&self, certificate: &Certificate, by: ConnectionType) -> Option<Mapped<'_>> {
+        certificate.names().find_map(|name| {
+            let user = match &name {
+                CertName::Listed(name) => self.find_listed(name, by),
+                CertName::Email(name) | CertName::Dns(name) | CertName::Uri(name) => {
+                    self.find_named(name, by)
+                }
+                CertName::WithDomain(name) | CertName::Subject(name) => self.find_named(name, by),
+            };
+            user.map(|user| Mapped { user, by: name.kind() })
+        })
+    }
+
+    /// The user with the same parts in its name, at best in the same order.
+    fn find_listed(&self, name: &DistinguishedName, by: ConnectionType) -> Option<&str> {
+        let listed = self.listed.iter().filter(|(_, user)| self.find_named(user, by).is_some());
+        let same = listed.clone().find(|(listed, _)| listed == name);
+        let found = same.or_else(|| { listed }.find(|(listed, _)| listed.has_same_parts(name)));
+        found.map(|(_, user)| &**user)
+    }
+
+    /// The user of that name, if it has a password, perhaps an empty one.
+    fn find_named(&self, name: &str, by: ConnectionType) -> Option<&str> {
+        self.find(name, by).filter(|entry| !entry.is_nkey())?;
+        self.entries.get_key_value(name).map(|(name, _)| &**name)
+    }
+
     /// The same among users. An nkey goes before name and password, and they do not replace a wrong
     /// one.
     ///
@@ -264,6 +375,13 @@ impl Users {
         };
         let entry = self.find(name, by)?;
         match (&entry.proof, nkey) {
+            (Proof::Password(_), None)
+                if self.mapping == Mapping::Elsewhere
+                    && entry.needs_certificate
+                    && self.no_auth_user() != Some(name) =>
+            {
+                None
+            }
             (Proof::Password(secret), None) => {
                 Some(secret.check(pass.as_deref().unwrap_or_default(), entry.identity(name)))
             }
@@ -280,7 +398,10 @@ impl Users {
 
 impl ConfiguredUser {
     fn new(user: &options::User) -> Self {
+        let by = &user.allowed_connection_types;
+        let may_be_mapped = by.is_empty() || by.contains(&ConnectionType::Standard);
         Self {
+            needs_certificate: may_be_mapped && user.has_no_password(),
             proof: match &user.credential {
                 options::Credential::Password { password, .. } => {
                     Proof::Password(Secret::new(password))

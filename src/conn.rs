@@ -213,6 +213,13 @@ impl Conn {
         self.encryption.store(encryption.code(), Ordering::Relaxed);
     }
 
+    /// The certificates that the other side has shown, in DER and its own first; none after the
+    /// end. The layer that encrypts keeps them.
+    pub fn certificates(&self) -> Vec<Vec<u8>> {
+        let wire = self.flow.lock().wire.clone();
+        wire.map(|wire| wire.certificates()).unwrap_or_default()
+    }
+
     /// True if it takes HMSG.
     pub fn headers(&self) -> bool {
         self.headers.load(Ordering::Relaxed)

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use crate::account::Account;
+use crate::auth::certificate::Certificate;
 use crate::auth::permissions::CompiledPermissions;
-use crate::auth::{Identity, Verdict};
+use crate::auth::{Authenticator, Identity, Mapped, Verdict};
 use crate::base::errors::ProtoErr;
 use crate::base::left::Left;
 use crate::base::moment::Moment;
@@ -44,11 +45,8 @@ impl Client {
             }
         }
         let nonce = self.rare.as_ref().map_or(&b""[..], |rare| rare.nonce.as_bytes());
-        let verdict = delivery.settings.clients(self.connection_type).authenticator.check(
-            &connect,
-            nonce,
-            self.connection_type,
-        );
+        let authenticator = &delivery.settings.clients(self.connection_type).authenticator;
+        let verdict = self.check(&mut connect, nonce, authenticator);
         connect.headers &= !delivery.settings.options.no_header_support;
         self.asked = Asked::of(&connect);
         if let Some(credentials) = connect.credentials.take() {
@@ -70,6 +68,65 @@ impl Client {
         {
             if given.is_none() {
                 given.clone_from(cookie);
+            }
+        }
+    }
+
+    /// Decides on a CONNECT. Where certificates name the users, that one replaces its own.
+    fn check(&self, connect: &mut Connect, nonce: &[u8], authenticator: &Authenticator) -> Verdict {
+        let by = self.connection_type;
+        if !authenticator.maps(connect.credentials.as_deref()) {
+            return authenticator.check(connect, nonce, by);
+        }
+        let Some(user) = self.user_of_certificate(authenticator) else { return Verdict::Refused };
+        let given = connect.credentials.clone();
+        let claimed = connect.credentials.get_or_insert_default().user.replace(user.into());
+        if let Some(claimed) = claimed {
+            let claimed = Quoted(claimed.as_bytes());
+            conn_event!(
+                WARN,
+                &self.conn,
+                "User {claimed} found in connect proto, but user required from cert"
+            );
+        }
+        let verdict = authenticator.check(connect, nonce, by);
+        if let Verdict::Admitted(_) = verdict {
+            // Another CONNECT asks the certificate again.
+            connect.credentials = given;
+        }
+        verdict
+    }
+
+    /// The user that the client's certificate names.
+    fn user_of_certificate<'a>(&self, authenticator: &'a Authenticator) -> Option<&'a str> {
+        let miss = |why: &str| conn_event!(DEBUG, &self.conn, "User required in cert, {why}");
+        if self.conn.encryption().is_none() {
+            miss("no TLS connection state");
+            return None;
+        }
+        let shown = self.conn.certificates();
+        let Some(first) = shown.first() else {
+            miss("no peer certificates found");
+            return None;
+        };
+        if shown.len() > 1 {
+            conn_event!(DEBUG, &self.conn, "Multiple peer certificates found, selecting first");
+        }
+        let Some(certificate) = Certificate::read(first).filter(|read| !read.is_nameless()) else {
+            miss("none found");
+            return None;
+        };
+        match authenticator.mapped(&certificate, self.connection_type) {
+            Some(Mapped { user, by }) => {
+                let shown = Quoted(user.as_bytes());
+                conn_event!(DEBUG, &self.conn, "Using {by} for auth [{shown}]");
+                Some(user)
+            }
+            None => {
+                let subject = certificate.plain_subject();
+                let shown = Quoted(subject.as_bytes());
+                conn_event!(DEBUG, &self.conn, "User in cert [{shown}], not found");
+                None
             }
         }
     }
@@ -125,12 +182,22 @@ impl Client {
         self.conn.set_about(&About { name, lang, version, named, ..before });
     }
 
-    /// Handles an op before CONNECT: the client becomes `no_auth_user`, or is refused.
+    /// Handles an op before CONNECT: the client becomes `no_auth_user`, or the user that its
+    /// certificate names, or is refused.
     /// nats-differs: logs name it so.
     pub(super) fn admit_without_connect(&mut self, settings: &Settings) -> Result<(), ProtoErr> {
-        let by = self.connection_type;
-        let user = settings.clients(by).authenticator.no_auth_user(by);
+        let authenticator = &settings.clients(self.connection_type).authenticator;
+        let user = authenticator.no_auth_user(self.connection_type);
         let user = user.ok_or(ProtoErr::AuthorizationViolation)?;
+        let user = match authenticator.maps(None) {
+            false => user,
+            true => match self.check(&mut Connect::default(), b"", authenticator) {
+                Verdict::Admitted(user) => user,
+                Verdict::Refused | Verdict::Pending(_) => {
+                    return Err(ProtoErr::AuthorizationViolation);
+                }
+            },
+        };
         self.admit(&user, settings)?;
         self.greeting = Greeting::ExpectPing;
         let account = user.account.as_deref().map(Into::into);

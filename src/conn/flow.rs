@@ -44,6 +44,11 @@ pub trait Wire: Send + Sync {
     fn try_flush(&self) -> io::Result<()> {
         Ok(())
     }
+
+    /// The certificates that the other side has shown, in DER and its own first.
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
 }
 
 /// The write state and the name in logs, under one lock. Nothing is logged under it.

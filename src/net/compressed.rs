@@ -58,6 +58,10 @@ impl Wire for Compressed {
     fn try_flush(&self) -> io::Result<()> {
         self.below.try_flush()
     }
+
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        self.below.certificates()
+    }
 }
 
 /// Makes a stream of the first bytes of `slices`, and returns their number.

@@ -113,6 +113,12 @@ impl Wire for Encrypted {
         self.session.lock().held.try_flush(&*self.below)?;
         self.below.try_flush()
     }
+
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        let session = self.session.lock();
+        let shown = session.state.peer_certificates().unwrap_or_default();
+        shown.iter().map(|certificate| certificate.to_vec()).collect()
+    }
 }
 
 impl Decrypted {

@@ -126,6 +126,10 @@ impl Wire for Framed {
         self.held.lock().try_flush(&*self.below)?;
         self.below.try_flush()
     }
+
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        self.below.certificates()
+    }
 }
 
 impl Unframed {

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Authenticator;
 use crate::auth::permissions::CompiledPermissions;
+use crate::auth::{Authenticator, Mapping};
 use crate::base::limits;
 use crate::config::options::{Authorization, Cluster, ConnectionType, Options};
 use crate::conn::outbound::Policy;
@@ -69,14 +69,19 @@ impl Settings {
     fn with(version: u64, accounts: Accounts, options: Options) -> Settings {
         Settings {
             version,
-            clients: ClientSettings::new(&options),
+            clients: ClientSettings::new(&options, Mapping::of(&options)),
             websocket: options.websocket.as_ref().map(|websocket| {
-                ClientSettings::new(&Options {
+                let mapping = match Mapping::of(&options) {
+                    Mapping::Nowhere => Mapping::Nowhere,
+                    Mapping::Here | Mapping::Elsewhere => Mapping::Elsewhere,
+                };
+                let options = Options {
                     authorization: websocket.authorization(&options.authorization),
                     ping_interval: websocket.ping_interval.unwrap_or(options.ping_interval),
                     tls: options.tls.clone(),
                     ..Options::default()
-                })
+                };
+                ClientSettings::new(&options, mapping)
             }),
             policy: Policy {
                 pending_bytes_max: options.max_pending,
@@ -101,9 +106,9 @@ impl Settings {
 }
 
 impl ClientSettings {
-    fn new(options: &Options) -> ClientSettings {
+    fn new(options: &Options, mapping: Mapping) -> ClientSettings {
         ClientSettings {
-            authenticator: Authenticator::new(options),
+            authenticator: Authenticator::with_mapping(options, mapping),
             auth_timeout: options.auth_timeout(),
             ping_interval: options.ping_interval,
         }

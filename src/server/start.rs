@@ -14,7 +14,7 @@ use crate::base::ids::ServerId;
 use crate::base::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION};
 use crate::clock::Clock;
 use crate::codec::info::{Info, WebsocketInfo};
-use crate::config::options::{ConnectionType, Credential, HandshakeFirst, Login, Options};
+use crate::config::options::{ConnectionType, Credential, HandshakeFirst, Login, Options, Tls};
 use crate::net::drive::Shared;
 use crate::net::files::PortsFile;
 use crate::net::ports::PortFor;
@@ -178,7 +178,7 @@ fn info(registry: &Registry) -> Info {
         version: PROTOCOL_VERSION.to_owned(),
         proto: PROTO,
         tls_required: options.tls.is_some() && !options.allow_non_tls,
-        tls_verify: options.tls.as_ref().is_some_and(|tls| tls.verify),
+        tls_verify: options.tls.as_ref().is_some_and(Tls::verifies),
         tls_available: options.tls.is_some() && options.allow_non_tls,
         git_commit: option_env!("DIALTONE_COMMIT").map(str::to_owned),
         go: Info::GO.to_owned(),

@@ -1,5 +1,7 @@
 //! Clients that encrypt, and those that do not where they should.
 
+mod mapping;
+
 use std::fs;
 
 use data_encoding::HEXLOWER;
@@ -120,6 +122,18 @@ for_both! {
         server.wait_log("TLS handshake error: tls: client didn't provide a certificate");
         let varz = http::json(&server, "/varz");
         assert_eq!(varz["tls_verify"], true);
+    }
+
+    fn the_system_knows_authorities(which) {
+        let ca = tls::file("users/ca.pem");
+        let named = format!("ca_file: {:?},", tls::file("ca.pem"));
+        let conf = tls::conf("verify: true").replace(&named, "");
+        let server = Server::with().conf(conf).environment("SSL_CERT_FILE", ca).start(which);
+        let known = Means { cert: Some("users/bob"), ..Means::default() };
+        echo(&mut connect(&server, &known));
+        let unknown = Means { cert: Some("client"), version: &version::TLS12, ..known };
+        assert!(tls::connect(server.port(), &unknown).is_err());
+        server.wait_log("certificate signed by unknown authority");
     }
 
     fn only_pinned_keys_are_taken(which) {

@@ -50,9 +50,6 @@ pub(super) fn lay(flags: TlsFlags, options: &mut Options) -> Result<(), String> 
     }
     let cert_file = cert_file.ok_or("TLS Server certificate must be present and valid")?;
     let key_file = key_file.ok_or("TLS Server private key must be present and valid")?;
-    if verify && ca_file.is_none() {
-        return Err("--tlsverify needs --tlscacert".to_owned());
-    }
     options.tls = Some(Tls { verify, ca_file, ..Tls::new(cert_file, key_file) });
     Ok(())
 }

@@ -350,7 +350,7 @@ fn tls_that_would_refuse_everybody_or_nobody_is_refused() {
         ("{ key_file: k }", "missing 'cert_file' in TLS configuration"),
         ("{ cert_file: 5 }", "error parsing tls config, expected 'cert_file' to be filename"),
         ("{ verify: x }", "error parsing tls config, expected 'verify' to be a boolean"),
-        ("{ verify_and_map: true }", "users are not found by their certificates yet"),
+        ("{ verify_and_map: x }", "config, expected 'verify_and_map' to be a boolean"),
         (
             "{ verify_cert_and_check_known_urls: true }",
             "verify_cert_and_check_known_urls not supported in this context",
@@ -378,7 +378,8 @@ fn tls_that_would_refuse_everybody_or_nobody_is_refused() {
     }
     for (more, wanted) in [
         ("certs: [{cert_file: c, key_file: k}]", "cannot combine 'cert_file' option with 'certs'"),
-        ("verify: true", "'verify' without 'ca_file'"),
+        ("verify: true", ""),
+        ("verify_and_map: true, pinned_certs: []", ""),
         ("pinned_certs: []", ""),
         ("cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]", "unrecognized cipher"),
     ] {

@@ -82,6 +82,11 @@ impl User {
             Credential::Nkey(key) => key,
         }
     }
+
+    /// True if its name alone would let it in.
+    pub(crate) fn has_no_password(&self) -> bool {
+        matches!(&self.credential, Credential::Password { password, .. } if password.is_empty())
+    }
 }
 
 /// The credentials of a user.

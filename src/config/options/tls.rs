@@ -15,10 +15,12 @@ pub struct Tls {
     /// Certificates with their keys, at least one. A client gets the first one that fits the name
     /// it asks for, else the first one that it can use.
     pub certs: Vec<CertFiles>,
-    /// PEM file of the authorities for certificates of clients.
+    /// PEM file of the authorities for certificates of clients; none means those of the system.
     pub ca_file: Option<PathBuf>,
     /// Asks each client for a certificate, and refuses one without.
     pub verify: bool,
+    /// Takes clients for the users that their certificates name. Implies `verify`.
+    pub verify_and_map: bool,
     /// SHA-256 of the public keys (DER, SubjectPublicKeyInfo) that clients may have; empty means
     /// any.
     pub pinned_certs: Vec<[u8; 32]>,
@@ -133,12 +135,18 @@ impl Tls {
         Tls { certs: vec![files], ..Tls::without_certificate() }
     }
 
+    /// True if each client has to show a certificate.
+    pub(crate) fn verifies(&self) -> bool {
+        self.verify || self.verify_and_map
+    }
+
     /// The defaults.
     pub(crate) fn without_certificate() -> Tls {
         Tls {
             certs: Vec::new(),
             ca_file: None,
             verify: false,
+            verify_and_map: false,
             pinned_certs: Vec::new(),
             timeout: limits::TLS_TIMEOUT_DEFAULT,
             handshake_first: HandshakeFirst::No,

@@ -55,7 +55,8 @@ impl fmt::Display for Failure {
             Error::InvalidCertificate(error) => {
                 f.write_str("tls: failed to verify certificate: x509: ")?;
                 match error {
-                    CertificateError::UnknownIssuer => {
+                    // An authority of the same name has signed it, but another one.
+                    CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                         f.write_str("certificate signed by unknown authority")
                     }
                     CertificateError::Expired

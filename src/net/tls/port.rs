@@ -179,6 +179,7 @@ fn configs(
     routes: Option<&[RouteUrl]>,
 ) -> Result<(ServerConfig, Option<ClientConfig>), String> {
     let provider = Arc::new(provider(tls));
+    let has_roots = tls.verifies() || tls.ca_file.is_some();
     let parts = Parts {
         certs: Arc::new(Certs::load(&tls.certs, &provider)?),
         provider,
@@ -186,10 +187,10 @@ fn configs(
             TlsVersion::V1_2 => vec![&version::TLS12, &version::TLS13],
             TlsVersion::V1_3 => vec![&version::TLS13],
         },
-        roots: tls.ca_file.as_deref().map(roots).transpose()?.map(Arc::new),
+        roots: has_roots.then(|| roots(tls.ca_file.as_deref())).transpose()?.map(Arc::new),
     };
     let dialling = routes.map(|routes| parts.dialling(tls.insecure, routes)).transpose()?;
-    Ok((parts.accepting(tls.verify)?, dialling))
+    Ok((parts.accepting(tls.verifies())?, dialling))
 }
 
 /// The parts of a configuration, of either side.
@@ -206,9 +207,8 @@ impl Parts {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions)
             .map_err(unfit)?;
-        let builder = match roots {
-            _ if !verify => builder.with_no_client_auth(),
-            None => return Err("'verify' without 'ca_file'".to_owned()),
+        let builder = match roots.filter(|_| verify) {
+            None => builder.with_no_client_auth(),
             Some(roots) => {
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
                 builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
@@ -309,14 +309,20 @@ impl Curve {
     }
 }
 
-/// The authorities in a file.
-fn roots(file: &Path) -> Result<RootCertStore, String> {
+/// The authorities in a file, or those of the system.
+pub(crate) fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for cert in certificates(file)? {
-        // One useless certificate among many does no harm.
-        let _ = roots.add(cert);
+    let certs = match file {
+        Some(file) => certificates(file)?,
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    // One useless certificate among many does no harm.
+    roots.add_parsable_certificates(certs);
+    match file {
+        _ if !roots.is_empty() => Ok(roots),
+        Some(_) => Err("failed to parse root ca certificate".to_owned()),
+        None => Err("the system has no certificates of authorities: set 'ca_file'".to_owned()),
     }
-    if roots.is_empty() { Err("failed to parse root ca certificate".to_owned()) } else { Ok(roots) }
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

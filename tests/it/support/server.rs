@@ -69,6 +69,7 @@ fn behind_script(found: PathBuf) -> PathBuf {
 pub(crate) struct Setup {
     flags: Vec<String>,
     conf: Option<String>,
+    environment: Vec<(&'static str, PathBuf)>,
     log_to_file: bool,
     log_unread: bool,
     port: Option<u16>,
@@ -91,6 +92,12 @@ impl Setup {
     /// Adds to the text of the configuration file.
     pub(crate) fn more_conf(mut self, text: &str) -> Setup {
         self.conf.get_or_insert_default().push_str(text);
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn environment(mut self, name: &'static str, value: PathBuf) -> Setup {
+        self.environment.push((name, value));
         self
     }
 
@@ -158,7 +165,7 @@ impl Setup {
             fs::write(&path, text).expect("the configuration file");
             command.arg("-c").arg(path);
         }
-        command.args(&self.flags).current_dir(dir.path());
+        command.args(&self.flags).current_dir(dir.path()).envs(self.environment);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");
         let log = Arc::new(Log::default());

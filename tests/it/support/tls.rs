@@ -54,7 +54,12 @@ impl Means {
         match self.cert {
             None => builder.with_no_client_auth(),
             Some(name) => {
-                let key = PrivateKeyDer::from_pem_file(file(&format!("{name}.key"))).unwrap();
+                // All certificates of a folder have one key.
+                let key = match name.split_once('/') {
+                    Some((folder, _)) => format!("{folder}/{folder}.key"),
+                    None => format!("{name}.key"),
+                };
+                let key = PrivateKeyDer::from_pem_file(file(&key)).unwrap();
                 builder.with_client_auth_cert(vec![certificate(name)], key).unwrap()
             }
         }

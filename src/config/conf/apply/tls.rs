@@ -86,14 +86,12 @@ impl Block {
             {
                 return Err(field.error(format!("{} of a cluster: not supported yet", field.name)));
             }
-            "verify_and_map" if switch(field)? => {
-                return Err(field.error("users are not found by their certificates yet"));
-            }
+            "verify_and_map" => tls.verify_and_map = switch(field)?,
             "verify_cert_and_check_known_urls" if switch(field)? => {
                 let text = "verify_cert_and_check_known_urls not supported in this context";
                 return Err(field.error(text));
             }
-            "verify_and_map" | "verify_cert_and_check_known_urls" => {
+            "verify_cert_and_check_known_urls" => {
                 switch(field)?;
             }
             "insecure" => tls.insecure = switch(field)?,
@@ -148,9 +146,7 @@ impl Block {
         }
         let text = if tls.certs.is_empty() {
             "tls without a certificate: set 'cert_file' and 'key_file'"
-        } else if tls.verify && tls.ca_file.is_none() {
-            "'verify' without 'ca_file': the authorities of the system are not known here"
-        } else if !tls.verify && !tls.pinned_certs.is_empty() {
+        } else if !tls.verifies() && !tls.pinned_certs.is_empty() {
             "'pinned_certs' without 'verify': no client would show a certificate"
         } else {
             return Ok(tls);
