@@ -144,7 +144,7 @@ for_both! {
 
 fn check_blocks(which: Which) {
     let [cert, key, ca, other] =
-        ["server.pem", "server.key", "ca.pem", "other.key"].map(|name| tls::file(name));
+        ["server.pem", "server.key", "ca.pem", "other.key"].map(tls::file);
     let with_key = |key: &Path| format!("cert_file: {cert:?}, key_file: {key:?}");
     let pair = with_key(&key);
     let whole = format!("{pair}, ca_file: {ca:?}");
