@@ -425,7 +425,8 @@ impl ConfiguredUser {
 }
 
 impl Identity {
-    fn unrestricted(name: Option<&str>) -> Self {
+    /// A user that may do everything.
+    pub fn unrestricted(name: Option<&str>) -> Self {
         Self { name: name.map(Into::into), account: None, permissions: None }
     }
 }

@@ -1,4 +1,5 @@
-//! `Certificate`: the names in a client's certificate, in nats-server's order and words.
+//! `Certificate`: the names in the certificate of a client or server, in nats-server's order and
+//! words.
 //!
 //! Believes what it reads: the handshake has verified it.
 //! nats: server/auth.go `checkClientTLSCertSubject`, `getTLSAuthDCs`; Go's

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use crate::auth::Verdict;
+use crate::auth::certificate::{CertName, Certificate};
+use crate::auth::{Identity, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::{ProtoErr, RouteErr};
 use crate::base::limits::{ROUTE_FIRST_PING, ROUTE_SPARE_MAX};
@@ -15,7 +16,7 @@ use crate::codec::connect::{Connect, Credentials, RouteConnect};
 use crate::codec::encoder;
 use crate::codec::info::Info;
 use crate::config::compression::Agreed;
-use crate::config::options::ConnectionType;
+use crate::config::options::{Cluster, ConnectionType, Login, Tls};
 use crate::conn::{About, conn_event};
 use crate::deliver::Delivery;
 use crate::machine::PendingLogin;
@@ -55,7 +56,7 @@ impl Route {
             return Ok(());
         }
         let connect = RouteConnect::read(json).map_err(|_| ProtoErr::Arguments("CONNECT"))?;
-        let verdict = Route::check_login(&connect, &delivery.settings);
+        let verdict = self.check_login(&connect, &delivery.settings);
         self.log_in(connect, verdict, delivery)
     }
 
@@ -97,8 +98,20 @@ impl Route {
         RouteErr::ClusterName { theirs: theirs.into(), ours: ours.into() }
     }
 
-    /// Checks the credentials of the other server, and that it names no account.
-    fn check_login(connect: &RouteConnect, settings: &Settings) -> Verdict {
+    /// Checks the credentials of the other server, and that it names no account; or in their place
+    /// its certificate.
+    ///
+    /// nats: server/auth.go `isRouterAuthorized`
+    fn check_login(&self, connect: &RouteConnect, settings: &Settings) -> Verdict {
+        let cluster = &settings.routes.cluster;
+        if let Some(tls) = &cluster.tls
+            && (tls.verify_and_map || tls.verify_cert_and_check_known_urls)
+        {
+            return match self.has_known_name(tls, cluster) {
+                true => Verdict::Admitted(Identity::unrestricted(None)),
+                false => Verdict::Refused,
+            };
+        }
         let credentials = Credentials {
             user: connect.user.clone(),
             pass: connect.pass.clone(),
@@ -111,6 +124,36 @@ impl Route {
             ..Connect::default()
         };
         settings.routes.authenticator.check(&connect, b"", ConnectionType::Standard)
+    }
+
+    /// True if a name in the other server's certificate is that of the cluster's user, or of a host
+    /// among the routes.
+    fn has_known_name(&self, tls: &Tls, cluster: &Cluster) -> bool {
+        let shown = self.conn.certificates();
+        let Some(certificate) = shown.first().and_then(|der| Certificate::read(der)) else {
+            return false;
+        };
+        let is_user = |name: &str| {
+            let user = matches!(&cluster.login, Login::Single { user, .. } if user == name);
+            user && tls.verify_and_map
+        };
+        let is_host = |name: &str| {
+            tls.verify_cert_and_check_known_urls
+                && cluster.routes.iter().any(|url| covers(name, &url.host))
+        };
+        let known = certificate.names().any(|name| match &name {
+            CertName::Dns(name) => is_host(name) || is_user(name),
+            CertName::Email(name) | CertName::Uri(name) => is_user(name),
+            CertName::WithDomain(name) | CertName::Subject(name) => is_user(name),
+            // Only its text counts.
+            CertName::Listed(_) => false,
+        });
+        if !known {
+            let subject = certificate.plain_subject();
+            let subject = Quoted(subject.as_bytes());
+            conn_event!(DEBUG, &self.conn, "User in cert [{subject}], not found");
+        }
+        known
     }
 
     pub(super) fn handle_info(
@@ -240,5 +283,30 @@ impl Route {
             Role::Solicited(dial) => self.mesh.info(&dial.place, compression, dial.gossip_mode),
         };
         delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
+    }
+}
+
+/// True if a DNS name in a certificate is that host; a `*` stands for its first label.
+///
+/// nats: server/auth.go `dnsAltNameMatches`
+fn covers(name: &str, host: &str) -> bool {
+    match (name.strip_prefix("*."), host.split_once('.')) {
+        (Some(domain), Some((_, of_host))) => domain.eq_ignore_ascii_case(of_host),
+        _ => name.eq_ignore_ascii_case(host),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_certificates_cover_hosts() {
+        for (name, host) in [("a.b", "A.b"), ("*.b", "a.b"), ("*.b.c", "a.B.c"), ("a", "a")] {
+            assert!(covers(name, host), "{name} {host}");
+        }
+        for (name, host) in [("*.b", "b"), ("*.b", "a.a.b"), ("*.*", "a.b"), ("a.*", "a.b")] {
+            assert!(!covers(name, host), "{name} {host}");
+        }
     }
 }

@@ -390,12 +390,9 @@ fn tls_that_would_refuse_everybody_or_nobody_is_refused() {
         }
     }
     for (block, wanted) in [
-        ("{}", "tls of a cluster without 'ca_file': servers check each other's certificates"),
-        ("{ ca_file: a }", "tls without a certificate: set 'cert_file' and 'key_file'"),
-        ("{ cert_file: c, ca_file: a }", "missing 'key_file' in TLS configuration"),
+        ("{}", "tls without a certificate: set 'cert_file' and 'key_file'"),
+        ("{ cert_file: c }", "missing 'key_file' in TLS configuration"),
         ("{ insecure: x }", "error parsing tls config, expected 'insecure' to be a boolean"),
-        ("{ verify_and_map: true }", "verify_and_map of a cluster: not supported yet"),
-        ("{ verify_cert_and_check_known_urls: true }", "of a cluster: not supported yet"),
     ] {
         let text = refusal(&format!("cluster {{ port: 1, tls {block} }}"));
         assert!(text.contains(wanted), "{block}: {text}");
@@ -405,13 +402,15 @@ fn tls_that_would_refuse_everybody_or_nobody_is_refused() {
 #[test]
 fn tls_of_a_cluster_is_mutual_and_first() {
     let cluster = |more: &str| {
-        let tls = format!("tls {{ cert_file: c, key_file: k, ca_file: a, {more} }}");
+        let tls = format!("tls {{ cert_file: c, key_file: k, {more} }}");
         options(&format!("cluster {{ port: 1, {tls} }}")).cluster.unwrap()
     };
     let plain = cluster("verify: false, handshake_first: auto");
     assert_eq!(plain.auth_timeout(), Duration::from_secs(3));
     let tls = plain.tls.unwrap();
     assert!(tls.verify && !tls.insecure && tls.handshake_first == HandshakeFirst::Yes);
+    let known = cluster("verify_cert_and_check_known_urls: true").tls.unwrap();
+    assert!(known.verify_cert_and_check_known_urls && !known.verify_and_map);
     let more = cluster("insecure: true, timeout: 5s");
     assert_eq!(more.auth_timeout(), Duration::from_secs(6));
     assert!(more.tls.unwrap().insecure);

@@ -21,6 +21,9 @@ pub struct Tls {
     pub verify: bool,
     /// Takes clients for the users that their certificates name. Implies `verify`.
     pub verify_and_map: bool,
+    /// Takes other servers by a DNS name in their certificate, if it is the host of a route. For a
+    /// cluster only.
+    pub verify_cert_and_check_known_urls: bool,
     /// SHA-256 of the public keys (DER, SubjectPublicKeyInfo) that clients may have; empty means
     /// any.
     pub pinned_certs: Vec<[u8; 32]>,
@@ -147,6 +150,7 @@ impl Tls {
             ca_file: None,
             verify: false,
             verify_and_map: false,
+            verify_cert_and_check_known_urls: false,
             pinned_certs: Vec::new(),
             timeout: limits::TLS_TIMEOUT_DEFAULT,
             handshake_first: HandshakeFirst::No,

@@ -227,7 +227,7 @@ impl Parts {
     fn dialling(&self, insecure: bool, routes: &[RouteUrl]) -> Result<ClientConfig, String> {
         let strict = match &self.roots {
             _ if insecure => None,
-            None => return Err("'ca_file' is missing".to_owned()),
+            None => return Err("no authorities".to_owned()),
             Some(roots) => {
                 let (roots, provider) = (Arc::clone(roots), Arc::clone(&self.provider));
                 let strict = WebPkiServerVerifier::builder_with_provider(roots, provider).build();

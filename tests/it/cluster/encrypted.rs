@@ -131,6 +131,36 @@ for_both! {
         assert!(info.get("tls_required").is_none(), "{info}");
     }
 
+    /// The password counts for nothing then.
+    fn certificates_name_the_user_of_the_cluster(which) {
+        for (user, cert, other) in
+            [("localhost", "server", "other"), ("CN=client", "client", "server")]
+        {
+            let authorization = format!("authorization {{ user: \"{user}\", password: secret }}");
+            let tls = tls::conf("verify_and_map: true");
+            let server = start(which, &format!("{authorization}\n{tls}"));
+            expect_known(&server, cert, other);
+        }
+    }
+
+    fn certificates_name_hosts_of_routes(which) {
+        let routes = "routes: [\"nats://one.example:1\", \"nats://x.many.local:1\"]";
+        let tls = tls::conf("verify_cert_and_check_known_urls: true");
+        let server = start(which, &format!("{routes}\n{tls}"));
+        expect_known(&server, "other", "server");
+    }
+
+    fn the_system_has_authorities(which) {
+        let [cert, key] = ["server.pem", "server.key"].map(tls::file);
+        let tls = format!("tls {{ cert_file: {cert:?}, key_file: {key:?} }}");
+        let setup = alone(&tls).monitored().environment("SSL_CERT_FILE", tls::file("ca.pem"));
+        let server = setup.start(which);
+        let _joined = join(&server, "client").unwrap();
+        assert_eq!(routes(&server).len(), 1);
+        let foreign = Means { version: &version::TLS12, ..shows("foreign") };
+        assert!(Remote::encrypted(&server, &foreign).is_err());
+    }
+
     /// The verdict of `-t`; the words are the same.
     fn bad_blocks_are_refused(which) {
         check_blocks(which);
@@ -142,9 +172,28 @@ for_both! {
     }
 }
 
+/// Joins as a server with that certificate, or returns what the other one says at the end.
+fn join(server: &Server, cert: &'static str) -> Result<Remote, String> {
+    let mut remote = Remote::encrypted(server, &shows(cert)).unwrap();
+    remote.send(&connect_line("r", &json!({"tls_required": true})));
+    remote.send(&info_line("r", &json!({})));
+    remote.send("PING\r\n");
+    remote.skip_system();
+    let frame = remote.line.frame();
+    if frame == b"PONG\r\n" { Ok(remote) } else { Err(String::from_utf8(frame).unwrap()) }
+}
+
+/// The first certificate is known, and the other one is not.
+#[track_caller]
+fn expect_known(server: &Server, cert: &'static str, other: &'static str) {
+    drop(join(server, cert).unwrap());
+    let refused = join(server, other).err();
+    assert_eq!(refused.as_deref(), Some("-ERR 'Authorization Violation'\r\n"));
+    server.wait_log("User in cert [\"CN=");
+}
+
 fn check_blocks(which: Which) {
-    let [cert, key, ca, other] =
-        ["server.pem", "server.key", "ca.pem", "other.key"].map(tls::file);
+    let [cert, key, ca, other] = ["server.pem", "server.key", "ca.pem", "other.key"].map(tls::file);
     let with_key = |key: &Path| format!("cert_file: {cert:?}, key_file: {key:?}");
     let pair = with_key(&key);
     let whole = format!("{pair}, ca_file: {ca:?}");

@@ -36,10 +36,6 @@ pub(super) fn read_of_cluster(
         let text = "connection_rate_limit has no effect in a cluster";
         problems.push(field.node.problem(Severity::Notice, text));
     }
-    if block.tls.ca_file.is_none() {
-        let text = "tls of a cluster without 'ca_file': servers check each other's certificates";
-        return Err(field.error(text));
-    }
     block.tls = block.tls.of_routes();
     block.finish(field)
 }
@@ -81,18 +77,13 @@ impl Block {
             "ca_file" => tls.ca_file = file(field)?,
             "certs" | "certificates" => tls.certs = certs(field)?,
             "verify" => tls.verify = switch(field)?,
-            "verify_and_map" | "verify_cert_and_check_known_urls"
-                if self.of_cluster && switch(field)? =>
-            {
-                return Err(field.error(format!("{} of a cluster: not supported yet", field.name)));
-            }
             "verify_and_map" => tls.verify_and_map = switch(field)?,
-            "verify_cert_and_check_known_urls" if switch(field)? => {
-                let text = "verify_cert_and_check_known_urls not supported in this context";
-                return Err(field.error(text));
-            }
             "verify_cert_and_check_known_urls" => {
-                switch(field)?;
+                tls.verify_cert_and_check_known_urls = switch(field)?;
+                if tls.verify_cert_and_check_known_urls && !self.of_cluster {
+                    let text = "verify_cert_and_check_known_urls not supported in this context";
+                    return Err(field.error(text));
+                }
             }
             "insecure" => tls.insecure = switch(field)?,
             "timeout" => tls.timeout = timeout(field)?,
