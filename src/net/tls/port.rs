@@ -26,6 +26,7 @@ use rustls::{
     SupportedCipherSuite, SupportedProtocolVersion, version,
 };
 use sha2::{Digest, Sha256};
+use x509_cert::der::{Decode, Encode};
 
 use crate::base::moment::Moment;
 use crate::base::os_error::OsError;
@@ -402,18 +403,28 @@ impl ResolvesServerCert for Certs {
 }
 
 impl ResolvesClientCert for Certs {
-    /// The first that fits the other server.
+    /// The first of an authority that the other server names, else the first that fits.
+    ///
+    /// nats-differs: there, a server without any of those authorities shows no certificate.
     fn resolve(
         &self,
-        _authorities: &[&[u8]],
+        authorities: &[&[u8]],
         schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        self.0.iter().find(|cert| can_sign(cert, schemes)).cloned()
+        let usable = || self.0.iter().filter(|cert| can_sign(cert, schemes));
+        let is_named = |der| issuer(der).is_some_and(|name| authorities.contains(&&*name));
+        let named = usable().find(|cert| cert.cert.iter().any(is_named));
+        named.or_else(|| usable().next()).cloned()
     }
 
     fn has_certs(&self) -> bool {
         !self.0.is_empty()
     }
+}
+
+/// The name, in DER, of the authority that has signed a certificate.
+fn issuer(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    x509_cert::Certificate::from_der(der).ok()?.tbs_certificate.issuer.to_der().ok()
 }
 
 fn can_sign(cert: &CertifiedKey, schemes: &[SignatureScheme]) -> bool {

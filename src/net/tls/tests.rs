@@ -13,7 +13,7 @@ use rustls::{
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::config::options::Tls;
+use crate::config::options::{CertFiles, Tls};
 use crate::config::route_url::RouteUrl;
 use crate::conn::taken::Taken;
 
@@ -461,6 +461,14 @@ fn servers_trust_their_authority_alone() {
             alert("unsupported certificate")
         ]
     );
+}
+
+#[test]
+fn servers_show_the_certificate_that_is_asked_for() {
+    let several = port_of_routes("foreign", &[], |tls| {
+        tls.certs.push(CertFiles { cert_file: file("server.pem"), key_file: file("server.key") });
+    });
+    assert_eq!(dial(several, own("server"), "localhost"), FINE);
 }
 
 #[test]
