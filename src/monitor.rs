@@ -53,12 +53,25 @@ pub struct View<'a> {
     pub now: Moment,
     /// The date of [`Moment::START`].
     pub start: SystemTime,
+    /// The ends of the lives of certificates.
+    pub cert_ends: CertEnds,
     /// Port of the monitoring endpoint.
     pub http_port: u16,
     /// Port for clients that come by WebSocket.
     pub websocket_port: u16,
     /// Measures the resources of the process.
     pub process: &'a dyn Fn() -> Process,
+}
+
+/// The ends of the lives of certificates, of the ports that have one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CertEnds {
+    /// Of the port for clients.
+    pub clients: Option<SystemTime>,
+    /// Of the port for other servers.
+    pub routes: Option<SystemTime>,
+    /// Of the port for clients that come by WebSocket.
+    pub websocket: Option<SystemTime>,
 }
 
 /// Resources of the machine in use by the process.

@@ -1,15 +1,17 @@
-//! `Certificate`: the names in the certificate of a client or server, in nats-server's order and
-//! words.
+//! `Certificate`: the names in a certificate, in nats-server's order and words, and facts for
+//! monitoring.
 //!
 //! Believes what it reads: the handshake has verified it.
-//! nats: server/auth.go `checkClientTLSCertSubject`, `getTLSAuthDCs`; Go's
-//! crypto/x509/pkix `RDNSequence.String`
+//! nats: server/auth.go `checkClientTLSCertSubject`, `getTLSAuthDCs`; server/monitor.go
+//! `makePeerCerts`; Go's crypto/x509/pkix `Name.String`
 
 use std::fmt::Write;
+use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use x509_cert::der::asn1::{BmpString, ObjectIdentifier};
 use x509_cert::der::oid::db::rfc4519;
-use x509_cert::der::{Any, Decode, Tag, Tagged};
+use x509_cert::der::{Any, Decode, Encode, Tag, Tagged};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
@@ -39,6 +41,10 @@ pub struct Certificate {
     uris: Vec<String>,
     /// The parts of its subject, the least specific first.
     subject: Vec<Vec<Attribute>>,
+    /// The public key in DER (SubjectPublicKeyInfo).
+    public_key: Vec<u8>,
+    /// The end of its life, since the epoch of Unix.
+    not_after: Duration,
 }
 
 struct Attribute {
@@ -73,6 +79,8 @@ impl Certificate {
             dns_names: Vec::new(),
             uris: Vec::new(),
             subject: Vec::new(),
+            public_key: tbs.subject_public_key_info.to_der().ok()?,
+            not_after: tbs.validity.not_after.to_unix_duration(),
         };
         if let Some((_, SubjectAltName(names))) = tbs.get::<SubjectAltName>().ok()? {
             for name in &names {
@@ -117,6 +125,30 @@ impl Certificate {
     pub fn is_nameless(&self) -> bool {
         let names = [&self.emails, &self.dns_names, &self.uris];
         names.iter().all(|names| names.is_empty()) && self.subject.is_empty()
+    }
+
+    /// The text of its subject; unusual attributes come last, with their identifiers.
+    pub fn subject(&self) -> String {
+        let mut text = self.plain_subject();
+        for attribute in self.attributes().rev().filter(|attribute| attribute.usual().is_none()) {
+            let Some(value) = &attribute.text else { continue };
+            if !text.is_empty() {
+                text.push(',');
+            }
+            let _ = write!(text, "{}=", attribute.kind);
+            escape(value, &mut text);
+        }
+        text
+    }
+
+    /// SHA-256 of its public key.
+    pub fn public_key_hash(&self) -> [u8; 32] {
+        Sha256::digest(&self.public_key).into()
+    }
+
+    /// The end of its life, since the epoch of Unix.
+    pub fn not_after(&self) -> Duration {
+        self.not_after
     }
 
     fn attributes(&self) -> impl DoubleEndedIterator<Item = &Attribute> {

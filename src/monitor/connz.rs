@@ -10,6 +10,10 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+use crate::auth::certificate::Certificate;
 use crate::base::duration;
 use crate::base::ids::Cid;
 use crate::base::moment::Moment;
@@ -139,6 +143,8 @@ pub struct ConnInfo {
     pub tls_version: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_cipher_suite: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tls_peer_certs: Vec<TlsPeerCert>,
     #[serde(skip_serializing_if = "is_default")]
     pub tls_first: bool,
     /// nats-differs: the proven user; there, a user that CONNECT merely names may win.
@@ -153,6 +159,15 @@ pub struct ConnInfo {
     pub subscriptions_list_detail: Option<DetailList>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_tag: Option<String>,
+}
+
+/// A certificate that a client has shown.
+#[derive(Serialize)]
+pub struct TlsPeerCert {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    pub spki_sha256: String,
+    pub cert_sha256: String,
 }
 
 /// A connection that may be listed.
@@ -384,6 +399,7 @@ impl Listed {
             version: about.version,
             tls_version: encryption.map(Encryption::version),
             tls_cipher_suite: encryption.map(Encryption::suite),
+            tls_peer_certs: if query.auth { peer_certs(conn) } else { Vec::new() },
             tls_first: encryption.is_some_and(|encryption| encryption.first),
             authorized_user: about.user.filter(|_| query.auth),
             account: about.account.filter(|_| query.auth),
@@ -398,6 +414,21 @@ impl Listed {
             Listed::Closed(closed) => Known::Closed(Arc::clone(closed)),
         }
     }
+}
+
+/// The certificates that a client has shown, its own first.
+///
+/// nats: server/monitor.go `makePeerCerts`
+fn peer_certs(conn: &Conn) -> Vec<TlsPeerCert> {
+    let shown = conn.certificates().into_iter().filter_map(|der| {
+        let certificate = Certificate::read(&der)?;
+        Some(TlsPeerCert {
+            subject: certificate.subject(),
+            spki_sha256: HEXLOWER.encode(&certificate.public_key_hash()),
+            cert_sha256: HEXLOWER.encode(&Sha256::digest(&der)),
+        })
+    });
+    shown.collect()
 }
 
 /// A round trip time; below a millisecond in whole microseconds.

@@ -15,7 +15,7 @@ use crate::config::options::{AccountOptions, Listen, Options, Port};
 use crate::conn::subscription::Subscription;
 use crate::conn::taken::Taken;
 use crate::conn::{About, Conn};
-use crate::monitor::{Process, View};
+use crate::monitor::{CertEnds, Process, View};
 use crate::registry::settings::Settings;
 use crate::registry::{Closed, Registry};
 
@@ -67,6 +67,7 @@ fn view<'a>(registry: &'a Registry, settings: &'a Settings) -> View<'a> {
         mesh: None,
         now: second(100),
         start: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_227_495),
+        cert_ends: CertEnds::default(),
         http_port: 8222,
         websocket_port: 0,
         process: &|| Process { mem: 1 << 20, cpu: 0.5, cores: 2 },

@@ -12,7 +12,7 @@ use crate::base::limits;
 use crate::base::moment::Moment;
 use crate::base::stats::PerKind;
 use crate::codec::info::is_default;
-use crate::config::options::{Cluster, Login, Tls, Websocket, WriteTimeout};
+use crate::config::options::{Login, Tls, Websocket, WriteTimeout};
 use crate::config::origin::Origin;
 use crate::config::route_url::RouteUrl;
 use crate::monitor::View;
@@ -113,6 +113,8 @@ pub struct Varz {
     pub slow_consumer_stats: ByKind,
     pub stale_connection_stats: ByKind,
     pub disk_io_wait_stats: DiskIoWaitStats,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert_not_after: Option<Date>,
 }
 
 /// The block of the cluster; empty without one.
@@ -142,6 +144,8 @@ pub struct ClusterVarz {
     pub write_deadline: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_timeout: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert_not_after: Option<Date>,
 }
 
 /// The block of the port for WebSocket; empty without one.
@@ -168,6 +172,8 @@ pub struct WebsocketVarz {
     pub allowed_origins: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
     pub compression: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert_not_after: Option<Date>,
 }
 
 /// A counter for each kind of connection.
@@ -226,15 +232,12 @@ pub fn varz(view: &View<'_>) -> Varz {
         max_control_line: options.max_control_line,
         max_payload: options.max_payload,
         max_pending: options.max_pending,
-        cluster: view
-            .mesh
-            .map(|mesh| cluster(mesh, &view.settings.routes.cluster))
-            .unwrap_or_default(),
+        cluster: view.mesh.map(|mesh| cluster(mesh, view)).unwrap_or_default(),
         gateway: Empty {},
         leaf: Empty {},
         mqtt: Empty {},
         websocket: (options.websocket.as_ref())
-            .map(|websocket| WebsocketVarz::of(websocket, view.websocket_port))
+            .map(|websocket| WebsocketVarz::of(websocket, view))
             .unwrap_or_default(),
         jetstream: Empty {},
         tls_timeout: tls_timeout(options.tls.as_ref()),
@@ -279,10 +282,12 @@ pub fn varz(view: &View<'_>) -> Varz {
         slow_consumer_stats: ByKind::from(totals.slow),
         stale_connection_stats: ByKind::from(totals.stale),
         disk_io_wait_stats: DiskIoWaitStats::default(),
+        tls_cert_not_after: view.cert_ends.clients.map(Date),
     }
 }
 
-fn cluster(mesh: &Mesh, cluster: &Cluster) -> ClusterVarz {
+fn cluster(mesh: &Mesh, view: &View<'_>) -> ClusterVarz {
+    let cluster = &view.settings.routes.cluster;
     let listen = cluster.listen.as_ref();
     let write_deadline = cluster.write_deadline;
     ClusterVarz {
@@ -298,14 +303,15 @@ fn cluster(mesh: &Mesh, cluster: &Cluster) -> ClusterVarz {
         write_deadline: (write_deadline != limits::WRITE_DEADLINE_DEFAULT)
             .then(|| nanos(write_deadline)),
         write_timeout: write_timeout(cluster.write_timeout),
+        tls_cert_not_after: view.cert_ends.routes.map(Date),
     }
 }
 
 impl WebsocketVarz {
-    fn of(websocket: &Websocket, port: u16) -> WebsocketVarz {
+    fn of(websocket: &Websocket, view: &View<'_>) -> WebsocketVarz {
         WebsocketVarz {
             host: websocket.listen.host.clone(),
-            port,
+            port: view.websocket_port,
             advertise: websocket.advertise.clone(),
             no_auth_user: websocket.no_auth_user.clone(),
             handshake_timeout: nanos(websocket.handshake_timeout),
@@ -314,6 +320,7 @@ impl WebsocketVarz {
             same_origin: websocket.same_origin,
             allowed_origins: websocket.allowed_origins.iter().map(Origin::to_string).collect(),
             compression: websocket.compression,
+            tls_cert_not_after: view.cert_ends.websocket.map(Date),
         }
     }
 }

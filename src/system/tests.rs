@@ -9,7 +9,7 @@ use crate::config::options::AccountOptions;
 use crate::conn::Wire;
 use crate::conn::taken::Taken;
 use crate::machine::session::{Session, Step};
-use crate::monitor::Process;
+use crate::monitor::{CertEnds, Process};
 
 const HEADERS: &str = "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";
 const REQUEST: &[u8] = b"PUB $SYS.REQ.USER.INFO in 0\r\n\r\n";
@@ -56,6 +56,7 @@ fn system(bench: &Bench, wire: Arc<dyn Wire>) -> System {
             mesh: None,
             now,
             start: SystemTime::UNIX_EPOCH,
+            cert_ends: CertEnds::default(),
             http_port: 0,
             websocket_port: 0,
             process: &Process::default,

@@ -6,7 +6,8 @@ use std::fs;
 
 use data_encoding::HEXLOWER;
 use rustls::version;
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::tls::{self, Means};
 use crate::support::{Client, Server, Which, http};
@@ -31,6 +32,13 @@ fn connect(server: &Server, means: &Means) -> Client {
 /// It is closed without a byte.
 fn expect_nothing(mut client: Client) {
     client.expect_closed();
+}
+
+/// SHA-256 of the public key of that certificate.
+fn spki_hash(name: &str) -> [u8; 32] {
+    let certificate = tls::certificate(name);
+    let certificate = rustls::server::ParsedCertificate::try_from(&certificate).unwrap();
+    Sha256::digest(certificate.subject_public_key_info()).into()
 }
 
 /// Sends a message to itself that takes several records, and back.
@@ -124,6 +132,47 @@ for_both! {
         assert_eq!(varz["tls_verify"], true);
     }
 
+    fn monitoring_shows_certificates(which) {
+        let conf = tls::conf("verify: true").replace("/ca.pem", "/users/ca.pem");
+        let server = Server::with().conf(conf).monitored().start(which);
+        let hex = |bytes: [u8; 32]| HEXLOWER.encode(&bytes);
+        let of_domain = "0.9.2342.19200300.100.1.25";
+        for (cert, subject) in [
+            ("users/bob", "CN=bob,OU=OU1+OU=OU2,O=Org,C=US"),
+            ("users/special", r#"CN=J \"x\" \+y\\z,O=Acme\, Inc"#),
+            ("users/several", "CN=mv,O=O4,0.9.2342.19200300.100.1.1=u1"),
+            ("users/unusual", "CN=em,1.2.840.113549.1.9.1=e@x.com"),
+            (
+                "users/domain",
+                &format!("CN=dcbob,O=Org,{of_domain}=example,{of_domain}=com"),
+            ),
+            ("users/nobody", ""),
+        ] {
+            let mut client = connect(&server, &Means { cert: Some(cert), ..Means::default() });
+            // Its own side of the handshake is done first.
+            client.send("PING\r\n");
+            client.expect("PONG\r\n");
+            let shown = |query: &str| {
+                let connz = http::json(&server, query);
+                connz["connections"].as_array().unwrap().last().unwrap()["tls_peer_certs"].clone()
+            };
+            let der = tls::certificate(cert);
+            let mut wanted = json!([{
+                "spki_sha256": hex(spki_hash(cert)),
+                "cert_sha256": hex(Sha256::digest(&der).into()),
+            }]);
+            if !subject.is_empty() {
+                wanted[0]["subject"] = subject.into();
+            }
+            assert_eq!(shown("/connz?auth=1"), wanted);
+            assert_eq!(shown("/connz"), Value::Null);
+        }
+        let not_after = http::json(&server, "/varz")["tls_cert_not_after"].clone();
+        let not_after = not_after.as_str().unwrap();
+        assert_eq!(not_after.len(), "2126-01-02T03:04:05Z".len(), "{not_after}");
+        not_after.parse::<jiff::Timestamp>().unwrap();
+    }
+
     fn the_system_knows_authorities(which) {
         let ca = tls::file("users/ca.pem");
         let named = format!("ca_file: {:?},", tls::file("ca.pem"));
@@ -137,13 +186,7 @@ for_both! {
     }
 
     fn only_pinned_keys_are_taken(which) {
-        let spki = |name: &str| {
-            use sha2::{Digest, Sha256};
-            let certificate = tls::certificate(name);
-            let certificate = rustls::server::ParsedCertificate::try_from(&certificate).unwrap();
-            HEXLOWER.encode(&Sha256::digest(certificate.subject_public_key_info()))
-        };
-        let (pinned, other) = (spki("client"), spki("other"));
+        let [pinned, other] = ["client", "other"].map(|name| HEXLOWER.encode(&spki_hash(name)));
         let known = Means { cert: Some("client"), ..Means::default() };
         let server = start(which, &format!("verify: true, pinned_certs: [{pinned:?}]"));
         echo(&mut connect(&server, &known));

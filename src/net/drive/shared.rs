@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::base::moment::Moment;
 use crate::clock::Clock;
-use crate::monitor::View;
+use crate::monitor::{CertEnds, View};
 use crate::net::arenas::Arenas;
 use crate::net::checks::Checks;
 use crate::net::lane::Lane;
@@ -70,12 +70,18 @@ impl Shared {
     pub(crate) fn with_view<R>(&self, look: impl FnOnce(&View<'_>) -> R) -> R {
         let now = self.clock.now();
         let port = |port_for| self.addresses.get(port_for).map_or(0, |addr| addr.port());
+        let cert_end = |port_for| self.tls.get(port_for).and_then(|tls| tls.cert_end);
         look(&View {
             registry: &self.registry,
             settings: &self.registry.settings(),
             mesh: self.mesh.as_deref(),
             now,
             start: self.clock.wall(Moment::START),
+            cert_ends: CertEnds {
+                clients: cert_end(PortFor::Clients),
+                routes: cert_end(PortFor::Routes),
+                websocket: cert_end(PortFor::Websocket),
+            },
             http_port: port(PortFor::Monitor),
             websocket_port: port(PortFor::Websocket),
             process: &|| self.meter.lock().read(now),

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use rustls::client::{
@@ -28,6 +28,7 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use x509_cert::der::{Decode, Encode};
 
+use crate::auth::certificate::Certificate;
 use crate::base::moment::Moment;
 use crate::base::os_error::OsError;
 use crate::config::options::{
@@ -48,6 +49,8 @@ pub(crate) struct TlsPort {
     dialling: Option<Arc<ClientConfig>>,
     pinned_certs: Vec<[u8; 32]>,
     rate: Option<Rate>,
+    /// The end of the life of its first certificate.
+    pub(crate) cert_end: Option<SystemTime>,
     /// Time for a handshake.
     pub(crate) timeout: Duration,
     /// The side that speaks first.
@@ -116,16 +119,22 @@ impl TlsPort {
         allow_non_tls: bool,
         routes: Option<&[RouteUrl]>,
     ) -> Result<TlsPort, String> {
-        let (accepting, dialling) = configs(tls, routes).map_err(|text| match &tls.place {
+        let in_place = |text| match &tls.place {
             Some(place) => format!("{place}: {text}"),
             None => text,
-        })?;
+        };
+        let parts = Parts::load(tls).map_err(in_place)?;
+        let cert_end = parts.certs.end();
+        let dialling = routes.map(|routes| parts.dialling(tls.insecure, routes));
+        let dialling = dialling.transpose().map_err(in_place)?;
+        let accepting = parts.accepting(tls.verifies()).map_err(in_place)?;
         let begun = Begun { since: Moment::START, count: 0, refused: 0 };
         Ok(TlsPort {
             accepting: Arc::new(accepting),
             dialling: dialling.map(Arc::new),
             pinned_certs: tls.pinned_certs.clone(),
             rate: tls.connection_rate_limit.map(|max| Rate { max, begun: Mutex::new(begun) }),
+            cert_end,
             timeout: tls.timeout,
             first: tls.handshake_first,
             allow_non_tls,
@@ -174,26 +183,6 @@ impl TlsPort {
     }
 }
 
-/// The configurations of both sides.
-fn configs(
-    tls: &Tls,
-    routes: Option<&[RouteUrl]>,
-) -> Result<(ServerConfig, Option<ClientConfig>), String> {
-    let provider = Arc::new(provider(tls));
-    let has_roots = tls.verifies() || tls.ca_file.is_some();
-    let parts = Parts {
-        certs: Arc::new(Certs::load(&tls.certs, &provider)?),
-        provider,
-        versions: match tls.min_version {
-            TlsVersion::V1_2 => vec![&version::TLS12, &version::TLS13],
-            TlsVersion::V1_3 => vec![&version::TLS13],
-        },
-        roots: has_roots.then(|| roots(tls.ca_file.as_deref())).transpose()?.map(Arc::new),
-    };
-    let dialling = routes.map(|routes| parts.dialling(tls.insecure, routes)).transpose()?;
-    Ok((parts.accepting(tls.verifies())?, dialling))
-}
-
 /// The parts of a configuration, of either side.
 struct Parts {
     provider: Arc<CryptoProvider>,
@@ -203,6 +192,20 @@ struct Parts {
 }
 
 impl Parts {
+    fn load(tls: &Tls) -> Result<Parts, String> {
+        let provider = Arc::new(provider(tls));
+        let has_roots = tls.verifies() || tls.ca_file.is_some();
+        Ok(Parts {
+            certs: Arc::new(Certs::load(&tls.certs, &provider)?),
+            provider,
+            versions: match tls.min_version {
+                TlsVersion::V1_2 => vec![&version::TLS12, &version::TLS13],
+                TlsVersion::V1_3 => vec![&version::TLS13],
+            },
+            roots: has_roots.then(|| roots(tls.ca_file.as_deref())).transpose()?.map(Arc::new),
+        })
+    }
+
     fn accepting(self, verify: bool) -> Result<ServerConfig, String> {
         let Parts { provider, versions, certs, roots } = self;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -357,6 +360,11 @@ impl Certs {
             })
         };
         files.iter().enumerate().map(load).collect::<Result<_, _>>().map(Certs)
+    }
+
+    fn end(&self) -> Option<SystemTime> {
+        let certificate = Certificate::read(self.0.first()?.end_entity_cert().ok()?)?;
+        SystemTime::UNIX_EPOCH.checked_add(certificate.not_after())
     }
 }
 

@@ -81,6 +81,7 @@ for_both! {
         assert_eq!(cluster["auth_timeout"], 3);
         assert_eq!(cluster["tls_required"], true);
         assert_eq!(cluster["tls_verify"], true);
+        assert!(cluster["tls_cert_not_after"].is_string());
         assert_eq!(varz.get("tls_required"), None, "clients do not encrypt");
         Client::connect(&server, "").fence();
     }
