@@ -13,7 +13,7 @@ use crate::auth::distinguished_name::DistinguishedName;
 use crate::auth::permissions::CompiledPermissions;
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::codec::connect::{Connect, Credentials};
-use crate::config::options::{self, ConnectionType, Login, Options};
+use crate::config::options::{self, ConnectionType, Login, Options, Tls};
 
 use nkey::PublicKey;
 use password::{Hash, Secret};
@@ -84,20 +84,19 @@ struct Users {
     /// Some have an nkey; else the nkey of a CONNECT is not looked at.
     have_nkeys: bool,
     without_credentials: WithoutCredentials,
-    mapping: Mapping,
+    /// The certificate of a client decides which user it is.
+    maps: bool,
     /// Those with such a name, if certificates are mapped here.
     listed: Vec<(DistinguishedName, Box<str>)>,
 }
 
-/// The ports on which the certificate of a client decides which user it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mapping {
-    /// None.
-    Nowhere,
-    /// This one, and perhaps others.
-    Here,
-    /// Another one. Users without a password come by that one only.
-    Elsewhere,
+/// The ways to come on which the certificate of a client decides which user it is.
+#[derive(Debug, Clone, Default)]
+pub struct Mapping {
+    /// The way of these clients is one of them.
+    here: bool,
+    /// All of them. A user without a password comes by one of them only.
+    by: Vec<ConnectionType>,
 }
 
 /// The place of a connection without credentials among users.
@@ -139,11 +138,20 @@ enum Proof {
 }
 
 impl Mapping {
-    /// Whether certificates are mapped on the port of clients.
-    pub fn of(options: &Options) -> Mapping {
-        match &options.tls {
-            Some(tls) if tls.verify_and_map => Mapping::Here,
-            _ => Mapping::Nowhere,
+    /// That of clients that come by `by`.
+    ///
+    /// nats: server/auth.go `canTLSMap`
+    pub fn of(options: &Options, by: ConnectionType) -> Mapping {
+        let maps = |tls: Option<&Tls>| tls.is_some_and(|tls| tls.verify_and_map);
+        let websocket = options.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref());
+        let [clients, websocket] = [maps(options.tls.as_ref()), maps(websocket)];
+        let ways = [
+            (ConnectionType::Standard, clients && !options.no_listener),
+            (ConnectionType::Websocket, websocket),
+        ];
+        Mapping {
+            here: if by == ConnectionType::Websocket { websocket } else { clients },
+            by: ways.into_iter().filter_map(|(by, maps)| maps.then_some(by)).collect(),
         }
     }
 }
@@ -151,12 +159,12 @@ impl Mapping {
 impl Authenticator {
     /// Compiles the options of authorization for the port of clients.
     pub fn new(options: &Options) -> Self {
-        Self::with_mapping(options, Mapping::of(options))
+        let mapping = Mapping::of(options, ConnectionType::Standard);
+        Self::with_mapping(&options.authorization, &mapping)
     }
 
     /// Compiles the options of authorization for any port.
-    pub fn with_mapping(options: &Options, mapping: Mapping) -> Self {
-        let authorization = &options.authorization;
+    pub fn with_mapping(authorization: &options::Authorization, mapping: &Mapping) -> Self {
         Self(match &authorization.login {
             Login::Open => Accepted::Open,
             Login::Single { user, password } => {
@@ -276,17 +284,18 @@ impl Users {
     fn new(
         users: &[options::User],
         authorization: &options::Authorization,
-        mapping: Mapping,
+        mapping: &Mapping,
     ) -> Self {
-        let entries: HashMap<_, _, _> =
-            users.iter().map(|user| (user.name().into(), ConfiguredUser::new(user))).collect();
+        let entries: HashMap<_, _, _> = users
+            .iter()
+            .map(|user| (user.name().into(), ConfiguredUser::new(user, mapping)))
+            .collect();
         let listed = |user: &options::User| {
             DistinguishedName::parse(user.name()).map(|name| (name, user.name().into()))
         };
-        let maps = mapping == Mapping::Here;
         Self {
-            mapping,
-            listed: users.iter().filter(|_| maps).filter_map(listed).collect(),
+            maps: mapping.here,
+            listed: users.iter().filter(|_| mapping.here).filter_map(listed).collect(),
             have_nkeys: entries.values().any(ConfiguredUser::is_nkey),
             entries,
             without_credentials: match &authorization.no_auth_user {
@@ -329,7 +338,7 @@ impl Users {
         let entry = no_auth_user.and_then(|name| self.entries.get(name));
         let by_nkey =
             nkey.is_some() && self.have_nkeys || entry.is_some_and(ConfiguredUser::is_nkey);
-        self.mapping == Mapping::Here && !by_nkey
+        self.maps && !by_nkey
     }
 
     /// A user that may not come this way is passed over.
@@ -376,9 +385,7 @@ impl Users {
         let entry = self.find(name, by)?;
         match (&entry.proof, nkey) {
             (Proof::Password(_), None)
-                if self.mapping == Mapping::Elsewhere
-                    && entry.needs_certificate
-                    && self.no_auth_user() != Some(name) =>
+                if !self.maps && entry.needs_certificate && self.no_auth_user() != Some(name) =>
             {
                 None
             }
@@ -397,9 +404,9 @@ impl Users {
 }
 
 impl ConfiguredUser {
-    fn new(user: &options::User) -> Self {
-        let by = &user.allowed_connection_types;
-        let may_be_mapped = by.is_empty() || by.contains(&ConnectionType::Standard);
+    fn new(user: &options::User, mapping: &Mapping) -> Self {
+        let allowed = &user.allowed_connection_types;
+        let may_be_mapped = mapping.by.iter().any(|by| allowed.is_empty() || allowed.contains(by));
         Self {
             needs_certificate: may_be_mapped && user.has_no_password(),
             proof: match &user.credential {

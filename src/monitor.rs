@@ -56,7 +56,7 @@ pub struct View<'a> {
     /// The ends of the lives of certificates.
     pub cert_ends: CertEnds,
     /// Port of the monitoring endpoint.
-    pub http_port: u16,
+    pub monitor_port: u16,
     /// Port for clients that come by WebSocket.
     pub websocket_port: u16,
     /// Measures the resources of the process.

@@ -23,6 +23,7 @@ pub(crate) mod stream;
 pub(crate) mod sweep;
 pub(crate) mod tasks;
 pub(crate) mod tls;
+pub(crate) mod transport;
 pub(crate) mod upgrades;
 pub(crate) mod websocket;
 pub(crate) mod worker;

@@ -14,6 +14,8 @@ complete -c dialtone -n 'not __fish_seen_subcommand_from pub sub req reply' -l n
 complete -c dialtone -n 'not __fish_seen_subcommand_from pub sub req reply' -l server_name -x -d 'server name (default: the server\'s id)'
 complete -c dialtone -n 'not __fish_seen_subcommand_from pub sub req reply' -s m -x -d 'port for monitoring (default off, -1 any free one)'
 complete -c dialtone -n 'not __fish_seen_subcommand_from pub sub req reply' -l http_port -x -d 'port for monitoring (default off, -1 any free one)'
+complete -c dialtone -n 'not __fish_seen_subcommand_from pub sub req reply' -o ms -x -d 'the same encrypted, in place of it'
+complete -c dialtone -n 'not __fish_seen_subcommand_from pub sub req reply' -l https_port -x -d 'the same encrypted, in place of it'
 complete -c dialtone -n 'not __fish_seen_subcommand_from pub sub req reply' -l client_advertise -x -d 'address that clients are told'
 complete -c dialtone -n 'not __fish_seen_subcommand_from pub sub req reply' -s c -r -F -d 'configuration file; flags win over it'
 complete -c dialtone -n 'not __fish_seen_subcommand_from pub sub req reply' -l config -r -F -d 'configuration file; flags win over it'

@@ -125,6 +125,8 @@ pub(crate) struct WebsocketInfo {
     pub(crate) port: u16,
     /// CONNECT needs credentials.
     pub(crate) auth_required: bool,
+    /// The port has TLS.
+    pub(crate) encrypted: bool,
 }
 
 /// Subjects that may cross between two servers. A subject in both lists may not.
@@ -155,8 +157,7 @@ impl Info {
             self.connect_urls = urls;
             (self.host, self.port) = (websocket.host, websocket.port);
             self.auth_required = websocket.auth_required;
-            // There is no such port with TLS yet.
-            (self.tls_required, self.tls_available) = (false, false);
+            (self.tls_required, self.tls_available) = (websocket.encrypted, websocket.encrypted);
         }
         self
     }

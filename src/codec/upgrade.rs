@@ -181,7 +181,7 @@ fn offers_deflate(headers: &Headers<'_>) -> bool {
 
 /// Only browsers send an origin that can be trusted; a request without one passes.
 fn check_origin(headers: &Headers<'_>, host: &str, options: &Websocket) -> Result<(), String> {
-    let Websocket { same_origin, allowed_origins: allowed, .. } = options;
+    let Websocket { same_origin, allowed_origins: allowed, tls, .. } = options;
     let names = ["Origin", "Sec-WebSocket-Origin"];
     let given = names.map(|name| headers.first(name).unwrap_or_default());
     let Some(given) = given.into_iter().find(|given| !given.is_empty()) else { return Ok(()) };
@@ -190,7 +190,8 @@ fn check_origin(headers: &Headers<'_>, host: &str, options: &Websocket) -> Resul
     }
     let origin =
         Origin::parse(&String::from_utf8_lossy(given)).map_err(|error| error.to_string())?;
-    if *same_origin && origin != Origin::of_host("http", host) {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if *same_origin && origin != Origin::of_host(scheme, host) {
         return Err("not same origin".to_owned());
     }
     if !allowed.is_empty() && !allowed.contains(&origin) {

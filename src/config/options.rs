@@ -53,6 +53,8 @@ pub struct Options {
     pub client_advertise: Option<String>,
     /// Monitoring endpoint; none means off. An empty host means `host`.
     pub http: Option<Listen>,
+    /// The same encrypted, by the certificates of `tls`. Only one of the two can be on.
+    pub https: Option<Listen>,
     /// Path in front of the monitoring endpoints, begins with a slash.
     pub http_base_path: String,
 
@@ -159,6 +161,7 @@ impl Default for Options {
             server_metadata: BTreeMap::new(),
             client_advertise: None,
             http: None,
+            https: None,
             http_base_path: limits::HTTP_BASE_PATH_DEFAULT.to_owned(),
             max_payload: limits::MAX_PAYLOAD_DEFAULT,
             max_pending: limits::MAX_PENDING_DEFAULT,
@@ -212,10 +215,10 @@ impl Default for Log {
 
 impl Options {
     /// The address of the monitoring endpoint: its own host, else the clients' host.
-    pub(crate) fn http_listen(&self) -> Option<Listen> {
-        let http = self.http.as_ref()?;
-        let host = if http.host.is_empty() { &self.host } else { &http.host };
-        Some(Listen { host: host.clone(), port: http.port })
+    pub(crate) fn monitor_listen(&self) -> Option<Listen> {
+        let monitor = self.http.as_ref().or(self.https.as_ref())?;
+        let host = if monitor.host.is_empty() { &self.host } else { &monitor.host };
+        Some(Listen { host: host.clone(), port: monitor.port })
     }
 
     /// The address that INFO gives clients, if the listener got `port`; `None` if

@@ -68,7 +68,7 @@ fn view<'a>(registry: &'a Registry, settings: &'a Settings) -> View<'a> {
         now: second(100),
         start: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_227_495),
         cert_ends: CertEnds::default(),
-        http_port: 8222,
+        monitor_port: 8222,
         websocket_port: 0,
         process: &|| Process { mem: 1 << 20, cpu: 0.5, cores: 2 },
     }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::base::ids::Kind;
@@ -166,6 +167,8 @@ pub struct WebsocketVarz {
     pub auth_timeout: Option<Float>,
     #[serde(skip_serializing_if = "is_default")]
     pub no_tls: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tls_pinned_certs: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
     pub same_origin: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -224,10 +227,10 @@ pub fn varz(view: &View<'_>) -> Varz {
         max_subscriptions: options.max_subscriptions as u64,
         ping_interval: nanos(options.ping_interval),
         ping_max: options.ping_max,
-        http_host: options.http_listen().map_or_else(String::new, |listen| listen.host),
-        http_port: view.http_port,
+        http_host: options.monitor_listen().map_or_else(String::new, |listen| listen.host),
+        http_port: if options.https.is_none() { view.monitor_port } else { 0 },
         http_base_path: options.http_base_path.trim_end_matches('/').to_owned(),
-        https_port: 0,
+        https_port: if options.https.is_some() { view.monitor_port } else { 0 },
         auth_timeout: seconds(options.auth_timeout()),
         max_control_line: options.max_control_line,
         max_payload: options.max_payload,
@@ -309,6 +312,7 @@ fn cluster(mesh: &Mesh, view: &View<'_>) -> ClusterVarz {
 
 impl WebsocketVarz {
     fn of(websocket: &Websocket, view: &View<'_>) -> WebsocketVarz {
+        let pinned_certs = websocket.tls.iter().flat_map(|tls| &tls.pinned_certs);
         WebsocketVarz {
             host: websocket.listen.host.clone(),
             port: view.websocket_port,
@@ -317,6 +321,7 @@ impl WebsocketVarz {
             handshake_timeout: nanos(websocket.handshake_timeout),
             auth_timeout: websocket.auth_timeout.map(seconds),
             no_tls: websocket.no_tls,
+            tls_pinned_certs: pinned_certs.map(|pin| HEXLOWER.encode(pin)).collect(),
             same_origin: websocket.same_origin,
             allowed_origins: websocket.allowed_origins.iter().map(Origin::to_string).collect(),
             compression: websocket.compression,

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::base::os_error::OsError;
+use crate::config::options::Options;
 use crate::net::ports::{Addresses, PortFor};
 
 /// Only the owner needs the target of signals.
@@ -20,16 +21,16 @@ const PID_FILE_MODE: u32 = 0o600;
 /// Addresses of the listeners, as URLs. A listener that is off has none and is left out.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ports {
-    /// For clients, `nats://127.0.0.1:4222`.
+    /// For clients, `nats://127.0.0.1:4222`, or `tls://` if they have to encrypt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nats: Vec<String>,
-    /// For monitoring, `http://127.0.0.1:8222`.
+    /// For monitoring, `http://127.0.0.1:8222`, or `https://`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub monitoring: Vec<String>,
-    /// For other servers, `nats://127.0.0.1:6222`.
+    /// For other servers, `nats://127.0.0.1:6222`, or `tls://`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cluster: Vec<String>,
-    /// For clients by WebSocket, `ws://127.0.0.1:8080`.
+    /// For clients by WebSocket, `ws://127.0.0.1:8080`, or `wss://`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub websocket: Vec<String>,
 }
@@ -83,15 +84,20 @@ pub(crate) fn forget(path: &Path) {
 impl Ports {
     /// The URLs of these listeners: one each, or one per address of this machine for a listener on
     /// all of them.
-    pub(crate) fn of(addresses: &Addresses) -> Self {
-        let of = |scheme, port_for| {
+    pub(crate) fn of(addresses: &Addresses, options: &Options) -> Self {
+        let of = |port_for, plain, encrypted, is_encrypted| {
+            let scheme = if is_encrypted { encrypted } else { plain };
             addresses.get(port_for).map(|addr| urls(scheme, addr)).unwrap_or_default()
         };
+        let clients_encrypt = options.tls.is_some() && !options.allow_non_tls;
+        let routes_encrypt = options.cluster.as_ref().is_some_and(|cluster| cluster.tls.is_some());
+        let websocket = options.websocket.as_ref();
+        let websocket_encrypts = websocket.is_some_and(|websocket| websocket.tls.is_some());
         Self {
-            nats: of("nats", PortFor::Clients),
-            monitoring: of("http", PortFor::Monitor),
-            cluster: of("nats", PortFor::Routes),
-            websocket: of("ws", PortFor::Websocket),
+            nats: of(PortFor::Clients, "nats", "tls", clients_encrypt),
+            monitoring: of(PortFor::Monitor, "http", "https", options.https.is_some()),
+            cluster: of(PortFor::Routes, "nats", "tls", routes_encrypt),
+            websocket: of(PortFor::Websocket, "ws", "wss", websocket_encrypts),
         }
     }
 }
@@ -166,7 +172,7 @@ mod tests {
         let addresses = Addresses::default();
         addresses.set(PortFor::Clients, "127.0.0.1:4222".parse().ok());
         addresses.set(PortFor::Websocket, "[::1]:8222".parse().ok());
-        let ports = Ports::of(&addresses);
+        let ports = Ports::of(&addresses, &Options::default());
         let file = PortsFile::write(dir.path(), &ports).unwrap();
         let path = file.path.clone();
         let text = fs::read_to_string(&path).unwrap();
@@ -183,7 +189,7 @@ mod tests {
     fn all_addresses_are_told_one_by_one() {
         let addresses = Addresses::default();
         addresses.set(PortFor::Clients, "0.0.0.0:4222".parse().ok());
-        let ports = Ports::of(&addresses);
+        let ports = Ports::of(&addresses, &Options::default());
         assert!(ports.nats.contains(&"nats://127.0.0.1:4222".to_owned()), "{ports:?}");
         assert!(!ports.nats.iter().any(|url| url.contains("0.0.0.0")), "{ports:?}");
         assert!(!serde_json::to_string(&ports).unwrap().contains("monitoring"));

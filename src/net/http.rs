@@ -9,6 +9,7 @@
 mod lists;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ use crate::monitor::Page;
 use crate::net::crowd::{Crowd, Entered, Seat};
 use crate::net::drive::Shared;
 use crate::net::http::lists::List;
+use crate::net::ports::PortFor;
 use crate::net::requests::Requests;
+use crate::net::transport::Transport;
 
 /// Connections at the same time.
 const CONNECTIONS_MAX: usize = 1024;
@@ -31,7 +34,8 @@ const CONNECTIONS_MAX: usize = 1024;
 /// three pieces, and 16 bytes for a connection in it.
 const LISTS_MAX: usize = 64;
 
-/// Time for a request, and for the next one on a connection that is kept.
+/// Time for a request, for the next one on a connection that is kept, and for the TLS handshake
+/// before the first.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer that the kernel may hold for a slow reader; it takes twice as many.
@@ -47,15 +51,27 @@ pub(crate) struct Endpoint {
 }
 
 /// Serves a connection until it ends or gives way.
-async fn serve_one(stream: TcpStream, endpoint: Arc<Endpoint>, entered: Entered) {
+async fn serve_one(
+    stream: TcpStream,
+    remote: SocketAddr,
+    endpoint: Arc<Endpoint>,
+    entered: Entered,
+) {
     let Entered { mut seat, evicted, room: _room } = entered;
     seat.wait();
     // A closed socket fails here, and its first read reports that.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_LEN);
-    let mut connection = Connection { requests: Requests::new(stream), endpoint, seat };
+    let served = async {
+        let tls = endpoint.shared.tls.get(PortFor::Monitor);
+        let opened =
+            Transport::open(stream, remote, tls.as_deref(), HEAD_TIME_MAX, "monitoring").await;
+        let Some(transport) = opened else { return Ok(()) };
+        seat.wait();
+        Connection { requests: Requests::new(transport), endpoint, seat }.serve().await
+    };
     tokio::select! {
-        served = connection.serve() => {
+        served = served => {
             if let Err(error) = served {
                 tracing::debug!("Monitoring connection ended: {error}");
             }
@@ -138,9 +154,9 @@ impl Endpoint {
     }
 
     /// Serves a connection, when there is room.
-    pub(crate) async fn serve(self: &Arc<Endpoint>, stream: TcpStream) {
+    pub(crate) async fn serve(self: &Arc<Endpoint>, stream: TcpStream, remote: SocketAddr) {
         let entered = self.connections.enter().await;
-        tokio::spawn(serve_one(stream, Arc::clone(self), entered));
+        tokio::spawn(serve_one(stream, remote, Arc::clone(self), entered));
     }
 
     /// The requested page, if it is a list.

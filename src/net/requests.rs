@@ -6,11 +6,10 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::codec::http_head::{Headers, Rejected, RequestHead, head_len};
+use crate::net::transport::Transport;
 
 /// Longest request line with its headers, bytes.
 pub(super) const HEAD_LEN_MAX: usize = 16 * 1024;
@@ -21,12 +20,9 @@ pub(super) const BODY_LEN_MAX: u64 = 256 * 1024;
 /// Time for the other side to take a short answer, or a piece of a list.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Time for the other side to read the last answer before its further bytes are refused.
-const LINGER_MAX: Duration = Duration::from_millis(500);
-
 /// The requests of one connection.
 pub(super) struct Requests {
-    stream: TcpStream,
+    transport: Transport,
     /// Read and not handled.
     input: Vec<u8>,
     /// Bytes of it that were searched for the end of a head.
@@ -37,8 +33,8 @@ pub(super) struct Requests {
 pub(super) type Request<T> = Result<(RequestHead, T), Rejected>;
 
 impl Requests {
-    pub(super) fn new(stream: TcpStream) -> Requests {
-        Requests { stream, input: Vec::new(), searched: 0 }
+    pub(super) fn new(transport: Transport) -> Requests {
+        Requests { transport, input: Vec::new(), searched: 0 }
     }
 
     /// Reads a request with its body, which is dropped; none after the last one.
@@ -50,11 +46,15 @@ impl Requests {
             if let Some(len) = head_len(&self.input, self.searched) {
                 break len;
             }
+            // TLS, for example. The end of such a head may never come.
+            if self.input.first().is_some_and(u8::is_ascii_control) {
+                return Ok(Some(Err(Rejected::Malformed(""))));
+            }
             self.searched = self.input.len();
             if self.searched > HEAD_LEN_MAX {
                 return Ok(Some(Err(Rejected::TooLarge)));
             }
-            if self.stream.read_buf(&mut self.input).await? == 0 {
+            if self.transport.read(&mut self.input).await? == 0 {
                 return Ok(None);
             }
         };
@@ -80,7 +80,7 @@ impl Requests {
             if left == 0 {
                 return Ok(());
             }
-            if self.stream.read_buf(&mut self.input).await? == 0 {
+            if self.transport.read(&mut self.input).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -88,17 +88,12 @@ impl Requests {
 
     /// Writes an answer, or a piece of one.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        timeout(WRITE_TIME_MAX, self.stream.write_all(bytes)).await?
+        timeout(WRITE_TIME_MAX, self.transport.write_all(bytes)).await?
     }
 
-    /// Ends the connection so that the last answer arrives: unread bytes would make the kernel
-    /// withdraw it.
+    /// Ends the connection behind the last answer.
     pub(super) async fn hang_up(&mut self) -> io::Result<()> {
-        self.stream.shutdown().await?;
-        let drain =
-            async { while self.stream.read(&mut [0; 1024]).await.is_ok_and(|len| len > 0) {} };
-        let _ = timeout(LINGER_MAX, drain).await;
-        Ok(())
+        self.transport.hang_up().await
     }
 
     /// Something behind the last request was read already.
@@ -107,7 +102,7 @@ impl Requests {
     }
 
     /// The connection behind the last request.
-    pub(super) fn into_stream(self) -> TcpStream {
-        self.stream
+    pub(super) fn into_transport(self) -> Transport {
+        self.transport
     }
 }

@@ -22,6 +22,7 @@ use crate::net::inbox::Inbox;
 use crate::net::ports::PortFor;
 use crate::net::stream::Stream;
 use crate::net::tls::Side;
+use crate::net::transport::Transport;
 use crate::net::upgrades::Upgrades;
 use crate::net::websocket::{Framed, Unframed};
 use crate::route::{Role, Route};
@@ -64,13 +65,13 @@ impl TaskKind {
                 let entered = upgrades.enter().await;
                 let (upgrades, shared) = (Arc::clone(upgrades), Arc::clone(shared));
                 tokio::spawn(async move {
-                    if let Some((stream, upgrade)) = upgrades.upgrade(stream, remote, entered).await
-                    {
-                        start_websocket(stream, remote, upgrade, &shared);
+                    let upgraded = upgrades.upgrade(stream, remote, entered).await;
+                    if let Some((transport, upgrade)) = upgraded {
+                        start_websocket(transport, remote, upgrade, &shared);
                     }
                 });
             }
-            TaskKind::Monitor(endpoint) => endpoint.serve(stream).await,
+            TaskKind::Monitor(endpoint) => endpoint.serve(stream, remote).await,
         }
     }
 }
@@ -97,20 +98,31 @@ fn start_client(
 
 /// Starts the task of a client whose connection is a WebSocket now.
 fn start_websocket(
-    stream: TcpStream,
+    transport: Transport,
     remote: SocketAddr,
     mut upgrade: Upgrade,
     shared: &Arc<Shared>,
 ) {
     let surplus = is_full(shared);
-    let stream = Arc::new(Stream::Tcp(stream));
-    let framed = Arc::new(Framed::new(Arc::clone(&stream) as Arc<dyn Wire>, &upgrade));
+    let (stream, tls) = transport.into_parts();
+    let below = match &tls {
+        Some(tls) => Arc::clone(&tls.wire) as Arc<dyn Wire>,
+        None => Arc::clone(&stream) as Arc<dyn Wire>,
+    };
+    let framed = Arc::new(Framed::new(below, &upgrade));
     let unframed = Box::new(Unframed::new(Arc::clone(&framed), &upgrade));
     let conn = register(Kind::Client, framed, Some(remote), shared);
     conn.set_websocket();
     conn.set_about(&About { forwarded: upgrade.forwarded.take(), ..About::default() });
+    if let Some(tls) = &tls {
+        conn.set_encryption(tls.encryption);
+    }
     let client = new_client(conn, ConnectionType::Websocket, shared).with_cookies(upgrade.cookies);
-    tokio::spawn(Drive::new(Arc::clone(shared), stream, client, surplus).layered(unframed));
+    let mut drive = Drive::new(Arc::clone(shared), stream, client, surplus);
+    if let Some(tls) = tls {
+        drive = drive.layered(tls.inflow);
+    }
+    tokio::spawn(drive.layered(unframed));
 }
 
 /// True if no further client has room.

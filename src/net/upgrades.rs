@@ -18,7 +18,9 @@ use crate::config::options::Websocket;
 use crate::monitor::paths;
 use crate::net::crowd::{Crowd, Entered, Seat};
 use crate::net::drive::Shared;
+use crate::net::ports::PortFor;
 use crate::net::requests::Requests;
+use crate::net::transport::Transport;
 
 /// Connections that have not upgraded, at the same time.
 const UPGRADES_MAX: usize = 4096;
@@ -54,18 +56,34 @@ impl Upgrades {
         stream: TcpStream,
         remote: SocketAddr,
         entered: Entered,
-    ) -> Option<(TcpStream, Upgrade)> {
+    ) -> Option<(Transport, Upgrade)> {
         let Entered { mut seat, evicted, room: _room } = entered;
-        let mut requests = Requests::new(stream);
-        let upgraded = tokio::select! {
-            served = self.serve(&mut requests, remote, &mut seat) => served,
-            _ = evicted => Ok(None),
+        let upgraded = async {
+            seat.wait();
+            let mut requests = Requests::new(self.open(stream, remote).await?);
+            let served = self.serve(&mut requests, remote, &mut seat).await;
+            let upgrade = served.unwrap_or_else(|error| {
+                tracing::debug!(%remote, "websocket handshake ended: {error}");
+                None
+            });
+            Some((requests.into_transport(), upgrade?))
         };
-        let upgrade = upgraded.unwrap_or_else(|error| {
-            tracing::debug!(%remote, "websocket handshake ended: {error}");
-            None
-        });
-        Some((requests.into_stream(), upgrade?))
+        tokio::select! {
+            upgraded = upgraded => upgraded,
+            _ = evicted => None,
+        }
+    }
+
+    /// Begins with the TLS handshake, on a port that has it.
+    ///
+    /// nats-differs: there, neither the rate of handshakes nor a time of their own is known here.
+    async fn open(&self, stream: TcpStream, remote: SocketAddr) -> Option<Transport> {
+        let tls = self.shared.tls.get(PortFor::Websocket);
+        let time_max = tls.as_ref().map(|tls| tls.timeout).unwrap_or_default();
+        if tls.as_ref().is_some_and(|tls| !tls.begin(self.shared.clock.now())) {
+            return None;
+        }
+        Transport::open(stream, remote, tls.as_deref(), time_max, "websocket").await
     }
 
     async fn serve(

@@ -69,19 +69,19 @@ impl Settings {
     fn with(version: u64, accounts: Accounts, options: Options) -> Settings {
         Settings {
             version,
-            clients: ClientSettings::new(&options, Mapping::of(&options)),
+            clients: ClientSettings {
+                authenticator: Authenticator::new(&options),
+                auth_timeout: options.auth_timeout(),
+                ping_interval: options.ping_interval,
+            },
             websocket: options.websocket.as_ref().map(|websocket| {
-                let mapping = match Mapping::of(&options) {
-                    Mapping::Nowhere => Mapping::Nowhere,
-                    Mapping::Here | Mapping::Elsewhere => Mapping::Elsewhere,
-                };
-                let options = Options {
-                    authorization: websocket.authorization(&options.authorization),
+                let authorization = websocket.authorization(&options.authorization);
+                let mapping = Mapping::of(&options, ConnectionType::Websocket);
+                ClientSettings {
+                    authenticator: Authenticator::with_mapping(&authorization, &mapping),
+                    auth_timeout: websocket.auth_timeout.unwrap_or(options.auth_timeout()),
                     ping_interval: websocket.ping_interval.unwrap_or(options.ping_interval),
-                    tls: options.tls.clone(),
-                    ..Options::default()
-                };
-                ClientSettings::new(&options, mapping)
+                }
             }),
             policy: Policy {
                 pending_bytes_max: options.max_pending,
@@ -105,16 +105,6 @@ impl Settings {
     }
 }
 
-impl ClientSettings {
-    fn new(options: &Options, mapping: Mapping) -> ClientSettings {
-        ClientSettings {
-            authenticator: Authenticator::with_mapping(options, mapping),
-            auth_timeout: options.auth_timeout(),
-            ping_interval: options.ping_interval,
-        }
-    }
-}
-
 impl RouteSettings {
     fn new(options: &Options) -> RouteSettings {
         let cluster = options.cluster.clone().unwrap_or_default();
@@ -125,7 +115,7 @@ impl RouteSettings {
                 .permissions
                 .as_ref()
                 .map(|p| Arc::new(CompiledPermissions::new(p))),
-            authenticator: Authenticator::new(&Options { authorization, ..Options::default() }),
+            authenticator: Authenticator::with_mapping(&authorization, &Mapping::default()),
             dedicated: cluster.dedicated_accounts(options.system_account()),
             cluster,
         }

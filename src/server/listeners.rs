@@ -68,7 +68,7 @@ impl Listeners {
         let clients = || Listen { host: options.host.clone(), port: options.port };
         let websocket = options.websocket.as_ref().map(|websocket| websocket.listen.clone());
         let ports = [
-            (PortFor::Monitor, options.http_listen()),
+            (PortFor::Monitor, options.monitor_listen()),
             (PortFor::Websocket, websocket),
             (PortFor::Clients, (!options.no_listener).then(clients)),
             (PortFor::Routes, options.cluster.as_ref().and_then(|cluster| cluster.listen.clone())),
@@ -95,7 +95,9 @@ impl Listeners {
         })?;
         let listen = Listen { port: Port::Number(addr.port()), ..listen };
         if port_for == PortFor::Monitor {
-            tracing::info!("Starting http monitor on {}", shown(&listen));
+            let is_encrypted = self.shared.tls.get(port_for).is_some();
+            let scheme = if is_encrypted { "https" } else { "http" };
+            tracing::info!("Starting {scheme} monitor on {}", shown(&listen));
         }
         Ok(Bound { port_for, socket, listen, addr })
     }
@@ -124,8 +126,12 @@ impl Listeners {
                 TaskKind::Route(Role::Accepted)
             }
             PortFor::Websocket => {
-                tracing::info!("Listening for websocket clients on ws://{}", shown(&listen));
-                tracing::warn!("Websocket not configured with TLS. DO NOT USE IN PRODUCTION!");
+                let is_encrypted = self.shared.tls.get(port_for).is_some();
+                let scheme = if is_encrypted { "wss" } else { "ws" };
+                tracing::info!("Listening for websocket clients on {scheme}://{}", shown(&listen));
+                if !is_encrypted {
+                    tracing::warn!("Websocket not configured with TLS. DO NOT USE IN PRODUCTION!");
+                }
                 TaskKind::Websocket(Arc::clone(&self.upgrades))
             }
             PortFor::Monitor => TaskKind::Monitor(Arc::clone(&self.endpoint)),
@@ -247,8 +253,9 @@ impl Listeners {
     /// It cannot be written.
     pub(super) fn write_ports(&self) -> io::Result<Option<PortsFile>> {
         let settings = self.shared.registry.settings();
-        let Some(folder) = &settings.options.ports_file_dir else { return Ok(None) };
-        PortsFile::write(folder, &Ports::of(&self.shared.addresses)).map(Some)
+        let options = &settings.options;
+        let Some(folder) = &options.ports_file_dir else { return Ok(None) };
+        PortsFile::write(folder, &Ports::of(&self.shared.addresses, options)).map(Some)
     }
 }
 

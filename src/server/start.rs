@@ -184,8 +184,9 @@ fn info(registry: &Registry) -> Info {
         go: Info::GO.to_owned(),
         headers: !options.no_header_support,
         auth_required: auth_required(ConnectionType::Standard),
-        websocket: options.websocket.is_some().then(|| WebsocketInfo {
+        websocket: options.websocket.as_ref().map(|websocket| WebsocketInfo {
             auth_required: auth_required(ConnectionType::Websocket),
+            encrypted: websocket.tls.is_some(),
             ..WebsocketInfo::default()
         }),
         max_payload: options.max_payload,

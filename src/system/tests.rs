@@ -57,7 +57,7 @@ fn system(bench: &Bench, wire: Arc<dyn Wire>) -> System {
             now,
             start: SystemTime::UNIX_EPOCH,
             cert_ends: CertEnds::default(),
-            http_port: 0,
+            monitor_port: 0,
             websocket_port: 0,
             process: &Process::default,
         });

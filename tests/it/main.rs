@@ -18,6 +18,7 @@ mod cluster;
 mod configuration;
 mod drain;
 mod embedding;
+mod https;
 mod hurry;
 mod limits;
 mod liveness;

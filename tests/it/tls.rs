@@ -34,13 +34,6 @@ fn expect_nothing(mut client: Client) {
     client.expect_closed();
 }
 
-/// SHA-256 of the public key of that certificate.
-fn spki_hash(name: &str) -> [u8; 32] {
-    let certificate = tls::certificate(name);
-    let certificate = rustls::server::ParsedCertificate::try_from(&certificate).unwrap();
-    Sha256::digest(certificate.subject_public_key_info()).into()
-}
-
 /// Sends a message to itself that takes several records, and back.
 fn echo(client: &mut Client) {
     let payload = "x".repeat(100_000);
@@ -135,8 +128,7 @@ for_both! {
     fn monitoring_shows_certificates(which) {
         let conf = tls::conf("verify: true").replace("/ca.pem", "/users/ca.pem");
         let server = Server::with().conf(conf).monitored().start(which);
-        let hex = |bytes: [u8; 32]| HEXLOWER.encode(&bytes);
-        let of_domain = "0.9.2342.19200300.100.1.25";
+                let of_domain = "0.9.2342.19200300.100.1.25";
         for (cert, subject) in [
             ("users/bob", "CN=bob,OU=OU1+OU=OU2,O=Org,C=US"),
             ("users/special", r#"CN=J \"x\" \+y\\z,O=Acme\, Inc"#),
@@ -158,8 +150,8 @@ for_both! {
             };
             let der = tls::certificate(cert);
             let mut wanted = json!([{
-                "spki_sha256": hex(spki_hash(cert)),
-                "cert_sha256": hex(Sha256::digest(&der).into()),
+                "spki_sha256": tls::pin(cert),
+                "cert_sha256": HEXLOWER.encode(&Sha256::digest(&der)),
             }]);
             if !subject.is_empty() {
                 wanted[0]["subject"] = subject.into();
@@ -186,7 +178,7 @@ for_both! {
     }
 
     fn only_pinned_keys_are_taken(which) {
-        let [pinned, other] = ["client", "other"].map(|name| HEXLOWER.encode(&spki_hash(name)));
+        let (pinned, other) = (tls::pin("client"), tls::pin("other"));
         let known = Means { cert: Some("client"), ..Means::default() };
         let server = start(which, &format!("verify: true, pinned_certs: [{pinned:?}]"));
         echo(&mut connect(&server, &known));

@@ -3,8 +3,9 @@
 //! The file is the specification: dialtone has to answer as written, and the real server, where it
 //! is installed, has to agree. `transcripts/README.md` explains the format. Each case is played
 //! whole, in random pieces, and byte by byte, unless it is marked `[whole]`; to dialtone over TLS,
-//! unless it shows INFO; and by WebSocket, in frames and compressed messages. There the real server
-//! often loses what it says before it closes, and where messages are cut it says some errors twice.
+//! unless it shows INFO; and by WebSocket, in frames and compressed messages, to dialtone also over
+//! TLS. There the real server often loses what it says before it closes, and where messages are cut
+//! it says some errors twice.
 //!
 //! `TRANSCRIPTS_RECORD=1` rewrites the answers from the real server; `TRANSCRIPTS_ONLY=words` plays
 //! the cases whose name contains the words; `TRANSCRIPTS_SEED=n` repeats a cutting.
@@ -130,12 +131,19 @@ fn play_group(group: &Group, which: Which, seed: u64) -> Vec<String> {
             alike.filter_map(|case| play::play(group, case, &server, &mut Cut::Encrypted).err()),
         );
     }
-    let server = setup(group).more_conf(&websocket::conf("compression: true")).start(which);
     let is_real = which == Which::Real;
-    let lost = |case: &Case| is_real && case.closes();
-    let alike = shared.iter().filter(|case| !group.tells_ways_apart(case) && !lost(case));
-    let mut cut = Cut::Framed((!is_real).then(|| Rng::with_seed(seed)));
-    failures.extend(alike.filter_map(|case| play::play(group, case, &server, &mut cut).err()));
+    let mut ports = vec![(websocket::conf("compression: true"), false)];
+    if !is_real {
+        ports.push((websocket::wss_conf("compression: true", ""), true));
+    }
+    for (conf, encrypted) in ports {
+        let server = setup(group).more_conf(&conf).start(which);
+        let lost = |case: &Case| is_real && case.closes();
+        let other = |case: &Case| group.tells_ways_apart(case) || encrypted && case.shows_info();
+        let alike = shared.iter().filter(|case| !other(case) && !lost(case));
+        let mut cut = Cut::Framed((!is_real).then(|| Rng::with_seed(seed)));
+        failures.extend(alike.filter_map(|case| play::play(group, case, &server, &mut cut).err()));
+    }
     failures
 }
 

@@ -17,7 +17,7 @@ pub(super) static SECTIONS: [Section<Effect>; 5] = [
     Section { title: "Log", flags: &LOG },
 ];
 
-static SERVER: [Flag<Effect>; 10] = [
+static SERVER: [Flag<Effect>; 11] = [
     Flag {
         names: &["-a", "--addr", "--net"],
         argument: "HOST",
@@ -44,10 +44,13 @@ static SERVER: [Flag<Effect>; 10] = [
         names: &["-m", "--http_port"],
         argument: "N",
         help: "port for monitoring (default off, -1 any free one)",
-        effect: Effect::Port(|overlay, port| {
-            let host = overlay.options.http.take().map(|http| http.host).unwrap_or_default();
-            overlay.options.http = port.map(|port| Listen { host, port });
-        }),
+        effect: Effect::Port(|overlay, port| Listen::set_port(&mut overlay.options.http, port)),
+    },
+    Flag {
+        names: &["-ms", "--https_port"],
+        argument: "N",
+        help: "the same encrypted, in place of it",
+        effect: Effect::Port(|overlay, port| Listen::set_port(&mut overlay.options.https, port)),
     },
     Flag {
         names: &["--client_advertise"],
@@ -217,15 +220,11 @@ pub(super) static LAST: Section<Effect> = Section {
 };
 
 /// Flags of the real server for features absent here; the help does not name them.
-static ABSENT: [Flag<Effect>; 7] = [
+static ABSENT: [Flag<Effect>; 6] = [
     absent(&["-sd", "--store_dir"], Effect::Nothing(Form::Word, NO_JETSTREAM)),
     absent(&["-js", "--jetstream"], Effect::Nothing(Form::Switch, NO_JETSTREAM)),
     absent(&["--profile"], Effect::Nothing(Form::Number, "there is no Go profiler here")),
     absent(&["--help_tls"], Effect::Refused(Form::Switch, "see conf/tls.conf")),
-    absent(
-        &["-ms", "--https_port"],
-        Effect::Refused(Form::Word, "monitoring over TLS is not supported yet"),
-    ),
     absent(&["-s", "--syslog"], Effect::Refused(Form::Switch, NO_SYSLOG)),
     absent(&["-r", "--remote_syslog"], Effect::Refused(Form::Word, NO_SYSLOG)),
 ];

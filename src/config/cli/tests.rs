@@ -70,7 +70,9 @@ fn files_and_names() {
     assert_eq!(options.log.log_file.as_deref(), Some(Path::new("/l")));
     assert_eq!((options.log.log_size_limit, options.log.max_traced_msg_len), (5, 7));
     let http = Listen { host: "0.0.0.0".to_owned(), port: Port::Free };
-    assert_eq!(options.http_listen(), Some(http));
+    assert_eq!(options.monitor_listen(), Some(http.clone()));
+    let encrypted = self::options("--tls --tlscert c --tlskey k -ms -1");
+    assert_eq!((encrypted.http, encrypted.https.unwrap().port), (None, http.port));
 }
 
 #[test]
@@ -78,8 +80,8 @@ fn flags_win_over_the_file() {
     let file = "port: 1, http: \"1.2.3.4:5\", debug: true, authorization {user: a, password: b}";
     let options = loaded_with("-c f -p 2 -m 6 -D=false --user c", file).unwrap().options;
     assert_eq!(options.port, Port::Number(2));
-    assert_eq!(options.http_listen().unwrap().host, "1.2.3.4");
-    assert_eq!(options.http_listen().unwrap().port, Port::Number(6));
+    assert_eq!(options.monitor_listen().unwrap().host, "1.2.3.4");
+    assert_eq!(options.monitor_listen().unwrap().port, Port::Number(6));
     assert!(!options.log.debug);
     let login = Login::Single { user: "c".to_owned(), password: "b".to_owned() };
     assert_eq!(options.authorization.login, login);

@@ -45,10 +45,9 @@ const REFUSED: [(&[&str], &str); 1] = [(
 )];
 
 /// Settings that are refused unless they are off.
-const NOT_SUPPORTED: [(&[&str], &str); 7] = [
+const NOT_SUPPORTED: [(&[&str], &str); 6] = [
     (&["proxy_protocol"], "the PROXY protocol is not supported"),
     (&["ocsp", "ocsp_cache"], "OCSP stapling is not supported"),
-    (&["https", "https_port"], "monitoring over TLS is not supported yet"),
     (&["mappings", "maps"], "subject mappings are not supported yet"),
     (&["gateway"], "gateways are not supported"),
     (&["proxies"], "trusted proxies are not supported"),
@@ -127,14 +126,10 @@ impl<'a> Apply<'a> {
                     options.server_metadata.insert(entry.name.to_owned(), entry.text()?.to_owned());
                 }
             }
-            "http" => {
-                let (host, port) = listen(field)?;
-                options.http = port.map(|port| Listen { host, port });
-            }
-            "http_port" | "monitor_port" => {
-                let host = options.http.take().map(|http| http.host).unwrap_or_default();
-                options.http = port(field)?.map(|port| Listen { host, port });
-            }
+            "http" => options.http = endpoint(field)?,
+            "http_port" | "monitor_port" => Listen::set_port(&mut options.http, port(field)?),
+            "https" => options.https = endpoint(field)?,
+            "https_port" => Listen::set_port(&mut options.https, port(field)?),
             "http_base_path" => options.http_base_path = base_path(field.text()?),
             "pid_file" | "pidfile" => options.pid_file = path(field)?,
             "ports_file_dir" => options.ports_file_dir = path(field)?,
@@ -353,6 +348,12 @@ fn path(field: Field<'_>) -> Result<Option<PathBuf>, Problem> {
 fn host_or_default(host: &str) -> String {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() { limits::HOST_DEFAULT.to_owned() } else { host.to_owned() }
+}
+
+/// An address of monitoring, with an empty host perhaps.
+fn endpoint(field: Field<'_>) -> Result<Option<Listen>, Problem> {
+    let (host, port) = listen(field)?;
+    Ok(port.map(|port| Listen { host, port }))
 }
 
 /// Begins with a slash and does not end with one.

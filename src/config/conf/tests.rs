@@ -89,7 +89,7 @@ fn top_level_settings() {
     assert_eq!(options.server_tags, ["a", "b"]);
     assert_eq!(options.server_metadata["k"], "v");
     let http = Listen { host: "::1".to_owned(), port: Port::Number(8222) };
-    assert_eq!(options.http_listen(), Some(http));
+    assert_eq!(options.monitor_listen(), Some(http));
     assert_eq!(options.http_base_path, "/nats");
     assert_eq!((options.max_payload, options.max_pending), (128 * 1024, 2_000_000));
     assert_eq!((options.max_connections, options.max_subscriptions), (0, 0));
@@ -119,7 +119,7 @@ fn zero_means_the_default() {
 fn http_port_alone_listens_at_the_clients_host() {
     let options = options("http_port: -1\nhost: 10.0.0.1");
     let wanted = Listen { host: "10.0.0.1".to_owned(), port: Port::Free };
-    assert_eq!(options.http_listen(), Some(wanted));
+    assert_eq!(options.monitor_listen(), Some(wanted));
 }
 
 /// Digests printed by `nats-server -t` for the same files.
@@ -607,9 +607,42 @@ fn a_block_for_websocket_in_all_its_parts() {
     assert_eq!(websocket.handshake_timeout, seconds(5));
     assert_eq!(websocket.ping_interval, Some(seconds(3)));
     let authorization = websocket.authorization(&options.authorization);
-    assert_eq!(authorization.timeout, Some(seconds(4)));
+    assert_eq!(websocket.auth_timeout, Some(seconds(4)));
     assert!(matches!(authorization.login, Login::Single { user, .. } if user == "a"));
     assert_eq!(websocket.token_cookie.as_deref(), Some("t"));
+}
+
+#[test]
+fn websocket_with_tls_has_one_time_for_handshakes_unless_two_are_set() {
+    let times = |block: &str, more: &str| {
+        let tls = format!("tls {{ cert_file: c, key_file: k, {more} }}");
+        let options = options(&format!("websocket {{ port: 1, {tls}, {block} }}"));
+        assert_eq!(options.check(), Ok(()));
+        let websocket = options.websocket.unwrap();
+        let tls = websocket.tls.unwrap();
+        [tls.timeout, websocket.handshake_timeout].map(|time| time.as_secs())
+    };
+    assert_eq!(times("", ""), [2, 2]);
+    assert_eq!(times("handshake_timeout: 5", "handshake_first: true"), [5, 5]);
+    assert_eq!(times("handshake_timeout: 5", "timeout: 3"), [3, 5]);
+    assert_eq!(times("no_tls: true", "timeout: 3"), [3, 2]);
+}
+
+#[test]
+fn monitoring_is_encrypted_or_not() {
+    let tls = "tls { cert_file: c, key_file: k }";
+    let encrypted = options(&format!("https: \"h:1\", {tls}"));
+    let listen = encrypted.monitor_listen().unwrap();
+    assert_eq!((&*listen.host, listen.port), ("h", Port::Number(1)));
+    assert_eq!(encrypted.check(), Ok(()));
+    assert_eq!(options("https_port: 0").monitor_listen(), None);
+    for (text, wanted) in [
+        ("https_port: -1", "TLS cert and key required for HTTPS"),
+        ("https_port: -1, http_port: 5", "can't specify both HTTP (5) and HTTPs (-1) ports"),
+    ] {
+        let error = options(text).check().unwrap_err().to_string();
+        assert_eq!(error, format!("Can't start monitoring: {wanted}"));
+    }
 }
 
 #[test]
@@ -640,7 +673,11 @@ fn a_block_for_websocket_that_cannot_be_is_refused() {
              via cookie \"j\"",
         ),
         ("authorization { users: [] }", "unknown field \"users\""),
-        ("tls { cert_file: c }", "TLS of websocket is not supported yet"),
+        ("tls { cert_file: c }", "missing 'key_file' in TLS configuration"),
+        (
+            "tls { cert_file: c, key_file: k, handshake_first: auto }",
+            "'handshake_first' of websocket: clients always begin, without a delay",
+        ),
     ] {
         let text = refusal(&format!("websocket {{ {block} }}"));
         assert!(text.ends_with(wanted), "{block}: {text}");

@@ -11,6 +11,7 @@ use crate::base::limits;
 use crate::config::options::Options;
 use crate::config::options::authorization::Login;
 use crate::config::options::cluster::Cluster;
+use crate::config::options::listen::Port;
 use crate::config::options::websocket::Websocket;
 use crate::config::route_url::HostPort;
 
@@ -36,6 +37,10 @@ pub enum OptionsError {
     NoAuthUserWithoutUsers(String),
     /// `no_auth_user` names an unknown user.
     NoAuthUserUnknown(String),
+    /// Monitoring has two ports. Their numbers, -1 for any free one.
+    HttpAndHttps(i32, i32),
+    /// Encrypted monitoring has no certificate.
+    HttpsWithoutTls,
     /// The port for WebSocket has neither TLS nor `no_tls`.
     WebsocketWithoutTls,
     /// Its own username or token stands beside users.
@@ -86,6 +91,13 @@ impl fmt::Display for OptionsError {
                 duration::Display(*grace_period),
                 duration::Display(*duration)
             ),
+            Self::HttpAndHttps(http, https) => write!(
+                f,
+                "Can't start monitoring: can't specify both HTTP ({http}) and HTTPs ({https}) ports"
+            ),
+            Self::HttpsWithoutTls => {
+                f.write_str("Can't start monitoring: TLS cert and key required for HTTPS")
+            }
             Self::WebsocketWithoutTls => f.write_str("websocket requires TLS configuration"),
             Self::WebsocketLoginBesideUsers(what) => write!(
                 f,
@@ -165,6 +177,17 @@ impl Options {
         if self.server_name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err(OptionsError::ServerNameHasSpaces);
         }
+        match (&self.http, &self.https) {
+            (Some(http), Some(https)) => {
+                let [http, https] = [http, https].map(|listen| match listen.port {
+                    Port::Free => -1,
+                    Port::Number(number) => number.into(),
+                });
+                return Err(OptionsError::HttpAndHttps(http, https));
+            }
+            (None, Some(_)) if self.tls.is_none() => return Err(OptionsError::HttpsWithoutTls),
+            _ => {}
+        }
         check_advertised("client_advertise", self.client_advertise.as_deref())?;
         self.cluster.as_ref().map_or(Ok(()), |cluster| cluster.check(self.system_account()))
     }
@@ -201,7 +224,7 @@ impl Options {
 impl Websocket {
     /// nats: server/websocket.go `validateWebsocketOptions`
     fn check(&self, others: &Login) -> Result<(), OptionsError> {
-        if !self.no_tls {
+        if !self.no_tls && self.tls.is_none() {
             return Err(OptionsError::WebsocketWithoutTls);
         }
         let what = match (&self.login, others) {

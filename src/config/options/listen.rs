@@ -9,6 +9,14 @@ pub struct Listen {
     pub port: Port,
 }
 
+impl Listen {
+    /// Sets the port of an address, or takes the address away.
+    pub(crate) fn set_port(listen: &mut Option<Listen>, port: Option<Port>) {
+        let host = listen.take().map(|listen| listen.host).unwrap_or_default();
+        *listen = port.map(|port| Listen { host, port });
+    }
+}
+
 /// A TCP port to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {

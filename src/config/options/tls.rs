@@ -143,6 +143,13 @@ impl Tls {
         self.verify || self.verify_and_map
     }
 
+    /// The same for monitoring, which asks nobody for a certificate, and takes all that come.
+    pub(crate) fn of_monitoring(&self) -> Tls {
+        let (pinned_certs, connection_rate_limit) = (Vec::new(), None);
+        let (verify, verify_and_map) = (false, false);
+        Tls { verify, verify_and_map, pinned_certs, connection_rate_limit, ..self.clone() }
+    }
+
     /// The defaults.
     pub(crate) fn without_certificate() -> Tls {
         Tls {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::base::limits;
 use crate::config::options::authorization::{Authorization, Login};
 use crate::config::options::listen::Listen;
+use crate::config::options::tls::Tls;
 use crate::config::origin::Origin;
 
 /// The port for clients that come by WebSocket.
@@ -18,7 +19,9 @@ pub struct Websocket {
     pub listen: Listen,
     /// `host` or `host:port` that other servers tell their clients.
     pub advertise: Option<String>,
-    /// Opens the port without encryption. There is no other port yet, so it has to be true.
+    /// Encryption of the port.
+    pub tls: Option<Tls>,
+    /// Opens the port without encryption, if `tls` is none. One of the two has to be set.
     pub no_tls: bool,
     /// Refuses browsers whose page comes from another address than the one that they connect to.
     pub same_origin: bool,
@@ -53,6 +56,7 @@ impl Websocket {
         Websocket {
             listen,
             advertise: None,
+            tls: None,
             no_tls: false,
             same_origin: false,
             allowed_origins: Vec::new(),
@@ -80,7 +84,6 @@ impl Websocket {
             }
             authorization.no_auth_user.clone_from(&self.no_auth_user);
         }
-        authorization.timeout = self.auth_timeout.or(others.timeout);
         authorization
     }
 }

@@ -73,14 +73,10 @@ impl<M: Machine> Drive<M> {
             return;
         };
         let (now, first) = (delivery.now, handshake.port.first);
-        let turn = handshake.port.begin(now);
-        if turn.refused_before > 0 {
-            let count = turn.refused_before;
-            tracing::warn!("Rejected {count} connections due to TLS rate limiting");
-        }
+        let may_begin = handshake.port.begin(now);
         let refused = match surplus {
             true => Some(ProtoErr::MaxConnections),
-            false => (!turn.may_begin).then_some(ProtoErr::TooManyHandshakes),
+            false => (!may_begin).then_some(ProtoErr::TooManyHandshakes),
         };
         if first == HandshakeFirst::No || first != HandshakeFirst::Yes && refused.is_some() {
             self.introduce(&mut handshake, delivery);

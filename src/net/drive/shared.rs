@@ -82,7 +82,7 @@ impl Shared {
                 routes: cert_end(PortFor::Routes),
                 websocket: cert_end(PortFor::Websocket),
             },
-            http_port: port(PortFor::Monitor),
+            monitor_port: port(PortFor::Monitor),
             websocket_port: port(PortFor::Websocket),
             process: &|| self.meter.lock().read(now),
         })

@@ -38,8 +38,8 @@ impl Served {
         shared.addresses.set(PortFor::Monitor, Some(address));
         let endpoint = Endpoint::new(shared);
         let serving = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                endpoint.serve(stream).await;
+            while let Ok((stream, remote)) = listener.accept().await {
+                endpoint.serve(stream, remote).await;
             }
         });
         Served { registry, address, serving }

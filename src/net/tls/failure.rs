@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Timeout,
     /// The other side's key is not one of the pinned ones.
     NotPinned,
+    /// The first bytes are a request of HTTP.
+    Http,
 }
 
 impl Failure {
@@ -43,6 +45,9 @@ impl fmt::Display for Failure {
             Failure::Ended => return f.write_str("EOF"),
             Failure::Timeout => return f.write_str("i/o timeout"),
             Failure::NotPinned => return f.write_str("certificate not pinned"),
+            Failure::Http => {
+                return f.write_str("client sent an HTTP request to an HTTPS server");
+            }
             Failure::Tls(error) => error,
         };
         match error {

@@ -88,27 +88,28 @@ struct Begun {
     refused: u32,
 }
 
-/// The answer to a handshake that is about to begin.
-pub(crate) struct HandshakeStart {
-    /// True if it may begin.
-    pub(crate) may_begin: bool,
-    /// The number refused in the second before.
-    pub(crate) refused_before: u32,
-}
-
 impl TlsPort {
     /// Reads the files of all ports.
     ///
     /// # Errors
     /// One of them cannot be used; the text names it, and the place of its block.
     pub(crate) fn load_all(options: &Options) -> Result<Vec<(PortFor, TlsPort)>, String> {
+        let load = |tls: &Tls| TlsPort::load(tls, false, None);
         let clients =
             options.tls.as_ref().map(|tls| TlsPort::load(tls, options.allow_non_tls, None));
+        let monitor = options.https.as_ref().and(options.tls.as_ref());
+        let monitor = monitor.map(|tls| load(&tls.of_monitoring()));
         let routes = options.cluster.as_ref().and_then(|cluster| {
             let tls = cluster.tls.as_ref()?.of_routes();
             Some(TlsPort::load(&tls, false, Some(&cluster.routes)))
         });
-        let loaded = [(PortFor::Clients, clients), (PortFor::Routes, routes)];
+        let websocket = options.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref());
+        let loaded = [
+            (PortFor::Clients, clients),
+            (PortFor::Monitor, monitor),
+            (PortFor::Routes, routes),
+            (PortFor::Websocket, websocket.map(load)),
+        ];
         let loaded = loaded.into_iter().filter_map(|(port_for, port)| Some((port_for, port?)));
         loaded.map(|(port_for, port)| Ok((port_for, port?))).collect()
     }
@@ -162,11 +163,9 @@ impl TlsPort {
         self.pinned_certs.is_empty() || hash().is_some_and(|hash| self.pinned_certs.contains(&hash))
     }
 
-    /// Counts a handshake that is about to begin.
-    pub(crate) fn begin(&self, now: Moment) -> HandshakeStart {
-        let Some(rate) = &self.rate else {
-            return HandshakeStart { may_begin: true, refused_before: 0 };
-        };
+    /// Counts a handshake that is about to begin. True if it may.
+    pub(crate) fn begin(&self, now: Moment) -> bool {
+        let Some(rate) = &self.rate else { return true };
         let mut begun = rate.begun.lock();
         let mut refused_before = 0;
         if begun.count == 0 || now - begun.since >= RATE_SPAN {
@@ -179,7 +178,11 @@ impl TlsPort {
         } else {
             begun.refused += 1;
         }
-        HandshakeStart { may_begin, refused_before }
+        drop(begun);
+        if refused_before > 0 {
+            tracing::warn!("Rejected {refused_before} connections due to TLS rate limiting");
+        }
+        may_begin
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::tls::{self, Means};
 use super::{PATIENCE, Server};
 
 /// One answer.
@@ -18,12 +19,20 @@ pub(crate) struct Page {
 
 /// GETs a path such as `/connz?subs=1`.
 pub(crate) fn page(server: &Server, path: &str) -> Page {
-    page_at(server.monitor_port(), path)
+    let port = server.monitor_port();
+    match server.monitors_encrypted() {
+        true => read_page(tls::bridge(port, &Means::first()).unwrap(), port, path),
+        false => page_at(port, path),
+    }
 }
 
-/// The same, by port.
+/// The same, by port, without TLS.
 pub(crate) fn page_at(port: u16, path: &str) -> Page {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the monitoring port is open");
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the monitoring port is open");
+    read_page(stream, port, path)
+}
+
+fn read_page(mut stream: TcpStream, port: u16, path: &str) -> Page {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // HTTP/1.0: the answer ends with the connection and is never chunked.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n").unwrap();

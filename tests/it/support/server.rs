@@ -4,7 +4,7 @@
 //! file there is no such line, and the ports file is awaited instead.
 //! nats: server/log.go, server/server.go `logPorts`
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -173,8 +173,7 @@ impl Setup {
             log.follow(child.stderr.take().expect("piped"));
         }
         log.follow(child.stdout.take().expect("piped"));
-        let (monitor_port, route_port, websocket_port) = (None, None, None);
-        Server { which, child, dir, log, port: 0, monitor_port, route_port, websocket_port }
+        Server { which, child, dir, log, ports: BTreeMap::new() }
     }
 }
 
@@ -214,10 +213,14 @@ pub(crate) struct Server {
     child: Child,
     dir: TempDir,
     log: Arc<Log>,
+    /// The first URL of each kind.
+    ports: BTreeMap<String, Url>,
+}
+
+/// Scheme and port of a URL.
+struct Url {
+    scheme: String,
     port: u16,
-    monitor_port: Option<u16>,
-    route_port: Option<u16>,
-    websocket_port: Option<u16>,
 }
 
 impl Server {
@@ -237,7 +240,7 @@ impl Server {
 
     /// The client port.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.ports["nats"].port
     }
 
     /// The most memory that it has had so far, in bytes.
@@ -259,22 +262,32 @@ impl Server {
 
     /// The client URL.
     pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://127.0.0.1:{}", self.port())
     }
 
     /// The monitoring port; `monitored` must have been asked for.
     pub(crate) fn monitor_port(&self) -> u16 {
-        self.monitor_port.expect("the set-up was monitored")
+        self.ports.get("monitoring").expect("the set-up was monitored").port
+    }
+
+    /// True if that port has TLS.
+    pub(crate) fn monitors_encrypted(&self) -> bool {
+        self.ports["monitoring"].scheme == "https"
     }
 
     /// The port for routes; the set-up must have had a cluster.
     pub(crate) fn route_port(&self) -> u16 {
-        self.route_port.expect("the set-up had a cluster")
+        self.ports.get("cluster").expect("the set-up had a cluster").port
     }
 
     /// The port for WebSocket; the set-up must have had one.
     pub(crate) fn websocket_port(&self) -> u16 {
-        self.websocket_port.expect("the set-up had a port for WebSocket")
+        self.ports.get("websocket").expect("the set-up had a port for WebSocket").port
+    }
+
+    /// True if that port has TLS.
+    pub(crate) fn has_wss(&self) -> bool {
+        self.ports["websocket"].scheme == "wss"
     }
 
     /// Which of the two it is.
@@ -367,16 +380,12 @@ impl Server {
     fn read_ports_file(&mut self) {
         self.wait_ports_file();
         let ports = self.ports_json().expect("just awaited");
-        let known: HashSet<&str> = ports.as_object().unwrap().keys().map(String::as_str).collect();
-        assert!(known.contains("nats"), "the ports file has a list `nats`: {ports}");
-        let port = |name: &str| {
-            let url = ports[name][0].as_str()?;
-            url.rsplit(':').next()?.parse().ok()
-        };
-        self.port = port("nats").expect("a client URL in the ports file");
-        self.monitor_port = port("monitoring");
-        self.route_port = port("cluster");
-        self.websocket_port = port("websocket");
+        for (name, urls) in ports.as_object().unwrap() {
+            let (scheme, rest) = urls[0].as_str().unwrap().split_once("://").unwrap();
+            let port = rest.rsplit(':').next().unwrap().parse().unwrap();
+            self.ports.insert(name.clone(), Url { scheme: scheme.to_owned(), port });
+        }
+        assert!(self.ports.contains_key("nats"), "the ports file has a list `nats`: {ports}");
     }
 }
 

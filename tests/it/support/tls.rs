@@ -11,9 +11,12 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
+use data_encoding::HEXLOWER;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -76,6 +79,13 @@ pub(crate) fn certificate(name: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(file(&format!("{name}.pem"))).unwrap()
 }
 
+/// The SHA-256 of the public key in that certificate.
+pub(crate) fn pin(name: &str) -> String {
+    let certificate = certificate(name);
+    let certificate = ParsedCertificate::try_from(&certificate).unwrap();
+    HEXLOWER.encode(&Sha256::digest(certificate.subject_public_key_info()))
+}
+
 /// A `tls` block with the certificate of the server and further settings.
 pub(crate) fn conf(more: &str) -> String {
     block("server", "ca", more)
@@ -93,6 +103,11 @@ pub(crate) fn block(cert: &str, ca: &str, more: &str) -> String {
 /// # Errors
 /// The handshake fails on this side, and why.
 pub(crate) fn connect(port: u16, means: &Means) -> Result<Client, String> {
+    bridge(port, means).map(Client::from_stream)
+}
+
+/// The same for a client of any kind.
+pub(crate) fn bridge(port: u16, means: &Means) -> Result<TcpStream, String> {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut info = Vec::new();
@@ -120,7 +135,8 @@ pub(crate) fn accept(listener: &TcpListener, cert: &str) -> Result<Client, Strin
         .with_single_cert(vec![certificate(cert)], key)
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    relay(Remote::accept_stream(listener), b"", move |socket| acceptor.accept(socket))
+    let stream = Remote::accept_stream(listener);
+    relay(stream, b"", move |socket| acceptor.accept(socket)).map(Client::from_stream)
 }
 
 /// Stands between `socket`, after a handshake there, and a client that has read `before` already.
@@ -128,7 +144,7 @@ fn relay<S, F>(
     socket: TcpStream,
     before: &[u8],
     shake_hands: impl FnOnce(tokio::net::TcpStream) -> F + Send + 'static,
-) -> Result<Client, String>
+) -> Result<TcpStream, String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = io::Result<S>>,
@@ -156,5 +172,5 @@ where
         });
     });
     handshake.recv_timeout(PATIENCE).expect("a handshake ends")?;
-    Ok(Client::from_stream(near))
+    Ok(near)
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
 use super::client::{Arrived, shown};
+use super::tls::{self, Means};
 use super::{Client, PATIENCE, Server};
 
 /// The first bytes of frames.
@@ -20,6 +21,12 @@ pub(crate) const PONG: u8 = 0x8a;
 /// A block of the configuration that opens the port, with further settings.
 pub(crate) fn conf(more: &str) -> String {
     format!("websocket {{ listen: \"127.0.0.1:-1\", no_tls: true, {more} }}\n")
+}
+
+/// The same, encrypted, with further settings of its TLS.
+pub(crate) fn wss_conf(more: &str, more_of_tls: &str) -> String {
+    let tls = tls::conf(more_of_tls);
+    format!("websocket {{ listen: \"127.0.0.1:-1\", {more}\n {tls} }}\n")
 }
 
 /// A request for an upgrade, with further header lines.
@@ -42,7 +49,7 @@ impl WebSocket {
     /// Upgrades with these header lines, and reads nothing yet.
     #[track_caller]
     pub(crate) fn upgrade(server: &Server, more: &str) -> WebSocket {
-        let (stream, head) = upgraded(server.websocket_port(), more);
+        let (stream, head) = upgraded(connect(server), more);
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         WebSocket { client: Client::from_stream(stream) }
     }
@@ -114,9 +121,17 @@ impl WebSocket {
     }
 }
 
-/// Connects, asks for an upgrade with these header lines, and reads the head of the answer.
-fn upgraded(port: u16, more: &str) -> (TcpStream, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server accepts");
+/// Connects to the port, encrypted if it is.
+pub(crate) fn connect(server: &Server) -> TcpStream {
+    let port = server.websocket_port();
+    match server.has_wss() {
+        true => tls::bridge(port, &Means::first()).unwrap(),
+        false => TcpStream::connect(("127.0.0.1", port)).expect("the server accepts"),
+    }
+}
+
+/// Asks for an upgrade with these header lines, and reads the head of the answer.
+pub(crate) fn upgraded(mut stream: TcpStream, more: &str) -> (TcpStream, String) {
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(request(more).as_bytes()).unwrap();
@@ -132,7 +147,7 @@ fn upgraded(port: u16, more: &str) -> (TcpStream, String) {
 /// Connects a client that knows of no frames: a thread for each direction stands between it and the
 /// server. Whatever it writes is cut by `seed`, if there is one, and compressed in parts.
 pub(crate) fn bridge(server: &Server, seed: Option<u64>) -> Client {
-    let (theirs, head) = upgraded(server.websocket_port(), DEFLATE);
+    let (theirs, head) = upgraded(connect(server), DEFLATE);
     theirs.set_read_timeout(None).unwrap();
     let may_compress = head.contains("permessage-deflate");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

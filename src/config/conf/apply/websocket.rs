@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use super::authorization;
+use super::{authorization, tls};
 use super::{duration_or_seconds, host_or_default, listen, port, unknown_field};
 use crate::base::limits;
 use crate::config::conf::value::{Field, Value};
 use crate::config::conf::{Problem, Severity};
-use crate::config::options::{Listen, Login, Port, Websocket};
+use crate::config::options::{HandshakeFirst, Listen, Login, Port, Websocket};
 use crate::config::origin::Origin;
 
 /// Headers of the answer that belong to the upgrade itself.
@@ -30,7 +30,12 @@ pub(super) fn read(
         return Err(field.error(format!("Expected websocket to be a map, got {kind}")));
     };
     let listen = Listen { host: String::new(), port: Port::Free };
-    let mut block = Block { websocket: Websocket::new(listen), host: String::new(), port: None };
+    let mut block = Block {
+        websocket: Websocket::new(listen),
+        host: String::new(),
+        port: None,
+        tls_has_timeout: false,
+    };
     let before = problems.len();
     for entry in map.fields() {
         if let Err(problem) = block.setting(entry, problems) {
@@ -46,7 +51,12 @@ pub(super) fn read(
         return Ok(None);
     };
     block.websocket.listen = Listen { host: host_or_default(&block.host), port };
-    if !block.websocket.no_tls && !is_faulty {
+    match &mut block.websocket.tls {
+        // As in the real server, the handshake has the time of the request behind it.
+        Some(tls) if !block.tls_has_timeout => tls.timeout = block.websocket.handshake_timeout,
+        _ => {}
+    }
+    if block.websocket.tls.is_none() && !block.websocket.no_tls && !is_faulty {
         return Err(field.error("websocket requires TLS configuration"));
     }
     Ok(Some(block.websocket))
@@ -57,6 +67,7 @@ struct Block {
     websocket: Websocket,
     host: String,
     port: Option<Port>,
+    tls_has_timeout: bool,
 }
 
 impl Block {
@@ -68,7 +79,7 @@ impl Block {
             "port" => self.port = port(field)?,
             "advertise" => websocket.advertise = field.some_text()?,
             "no_tls" => websocket.no_tls = field.bool()?,
-            "tls" => return Err(field.error("TLS of websocket is not supported yet")),
+            "tls" => self.tls(field, problems)?,
             "same_origin" => websocket.same_origin = field.bool()?,
             "allowed_origins" | "allowed_origin" | "allow_origins" | "allow_origin" | "origins"
             | "origin" => websocket.allowed_origins = origins(field)?,
@@ -98,6 +109,21 @@ impl Block {
             }
             _ => unknown_field(field, problems),
         }
+        Ok(())
+    }
+
+    /// Clients always begin with the handshake, so that nobody can be waited for.
+    ///
+    /// nats-differs: the real server ignores some settings in there, pinned certificates too.
+    fn tls(&mut self, field: Field<'_>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
+        let tls = tls::read(field, problems)?;
+        if let HandshakeFirst::Within(_) = tls.handshake_first {
+            let text = "'handshake_first' of websocket: clients always begin, without a delay";
+            return Err(field.error(text));
+        }
+        let fields = field.map()?.fields();
+        self.tls_has_timeout = fields.iter().any(|entry| entry.key() == "timeout");
+        self.websocket.tls = Some(tls);
         Ok(())
     }
 
