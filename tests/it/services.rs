@@ -111,7 +111,7 @@ for_both! {
     fn thousands_of_requests_are_answered(which) {
         const COUNT: usize = 5_000;
         let server = Server::start(which);
-        let mut client = Client::connect(&server, CONNECT);
+        let mut client = Client::connect(&server, CONNECT).steady();
         client.send(&format!("SUB in 1\r\n{}", REQUEST.repeat(COUNT)));
         for _ in 0..COUNT {
             answer(&mut client);
