@@ -9,6 +9,7 @@ use crate::support::websocket::{
 };
 use crate::support::{Client, PATIENCE, Server, Which};
 
+mod blocks;
 mod encrypted;
 mod ends;
 mod monitoring;
