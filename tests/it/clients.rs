@@ -2,17 +2,33 @@
 
 use std::time::Duration;
 
-use async_nats::{Event, HeaderMap};
+use async_nats::{ConnectOptions, Event, HeaderMap};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, Server, websocket};
+use crate::support::{PATIENCE, Server, tls, websocket};
 
 /// Runs on a runtime of its own and fails when it takes too long.
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { timeout(2 * PATIENCE, test).await.expect("in time") });
+}
+
+/// Requests of its own, which it answers itself: their frames have all kinds of lengths.
+async fn echo(client: async_nats::Client) {
+    let mut echo = client.subscribe("echo").await.unwrap();
+    client.flush().await.unwrap();
+    let answering = client.clone();
+    tokio::spawn(async move {
+        while let Some(request) = echo.next().await {
+            answering.publish(request.reply.unwrap(), request.payload).await.unwrap();
+        }
+    });
+    for len in [0, 125, 126, 70_000, 1_000_000] {
+        let answer = client.request("echo", vec![b'x'; len].into()).await.unwrap();
+        assert_eq!(answer.payload.len(), len);
+    }
 }
 
 async fn connect(server: &Server) -> async_nats::Client {
@@ -40,19 +56,16 @@ for_both! {
         let server = Server::with().conf(websocket::conf("compression: true")).start(which);
         run(async {
             let url = format!("ws://127.0.0.1:{}", server.websocket_port());
-            let client = async_nats::connect(url).await.unwrap();
-            let mut echo = client.subscribe("echo").await.unwrap();
-            client.flush().await.unwrap();
-            let answering = client.clone();
-            tokio::spawn(async move {
-                while let Some(request) = echo.next().await {
-                    answering.publish(request.reply.unwrap(), request.payload).await.unwrap();
-                }
-            });
-            for len in [0, 125, 126, 70_000, 1_000_000] {
-                let answer = client.request("echo", vec![b'x'; len].into()).await.unwrap();
-                assert_eq!(answer.payload.len(), len);
-            }
+            echo(async_nats::connect(url).await.unwrap()).await;
+        });
+    }
+
+    fn requests_by_encrypted_websocket(which) {
+        let server = Server::with().conf(websocket::wss_conf("", "")).start(which);
+        run(async {
+            let url = format!("wss://localhost:{}", server.websocket_port());
+            let trusting = ConnectOptions::new().add_root_certificates(tls::file("ca.pem"));
+            echo(trusting.connect(url).await.unwrap()).await;
         });
     }
 
