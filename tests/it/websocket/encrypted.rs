@@ -163,6 +163,27 @@ fn the_handshake_has_a_time_of_its_own() {
     echo(&mut WebSocket::open(&server, ""));
 }
 
+/// Behind the handshake, who has not upgraded costs little more.
+#[test]
+fn half_a_request_costs_little() {
+    const COUNT: u64 = 200;
+    let conf = wss_conf("handshake_timeout: \"1h\"", "");
+    let server = Server::with().conf(conf).start(Which::Dialtone);
+    echo(&mut WebSocket::open(&server, ""));
+    let before = server.memory();
+    let half = |_| {
+        let mut stream = websocket::connect(&server);
+        let cookie = format!("Cookie: {}", "x".repeat(1_000));
+        stream.write_all(websocket::request(&cookie).trim_end().as_bytes()).unwrap();
+        stream
+    };
+    let halves: Vec<TcpStream> = (0..COUNT).map(half).collect();
+    echo(&mut WebSocket::open(&server, ""));
+    let grown = server.memory().saturating_sub(before);
+    assert!(grown < COUNT * 32 * 1024, "{grown} bytes");
+    drop(halves);
+}
+
 /// Those that have been waited for longest give way, and none costs more than a little.
 #[test]
 fn many_half_handshakes_keep_nobody_out() {
