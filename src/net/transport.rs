@@ -30,8 +30,9 @@ const LINGER_MAX: Duration = Duration::from_millis(500);
 const CLEAR_HTTP: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
-/// Bytes that tell HTTP from other text.
+/// The first bytes of HTTP. As many are waited for before anything is made of them.
 const METHODS: [&[u8]; 5] = [b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO"];
+const METHOD_LEN: usize = METHODS[0].len();
 
 /// A connection that speaks HTTP.
 pub(crate) struct Transport {
@@ -124,8 +125,19 @@ impl Transport {
             if read.is_empty() {
                 return Poll::Ready(Err(Failure::Ended));
             }
-            begun.extend(read.iter().take(METHODS[0].len() - begun.len()));
-            if let Some(done) = inflow.handshake(read, port).transpose() {
+            let done = if begun.len() < METHOD_LEN {
+                begun.extend_from_slice(read);
+                if begun.len() < METHOD_LEN {
+                    continue;
+                }
+                let done = inflow.handshake(begun, port);
+                begun.truncate(METHOD_LEN);
+                begun.shrink_to_fit();
+                done
+            } else {
+                inflow.handshake(read, port)
+            };
+            if let Some(done) = done.transpose() {
                 return Poll::Ready(done);
             }
         }
