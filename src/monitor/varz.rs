@@ -167,6 +167,8 @@ pub struct WebsocketVarz {
     pub auth_timeout: Option<Float>,
     #[serde(skip_serializing_if = "is_default")]
     pub no_tls: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls_map: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tls_pinned_certs: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
@@ -321,6 +323,7 @@ impl WebsocketVarz {
             handshake_timeout: nanos(websocket.handshake_timeout),
             auth_timeout: websocket.auth_timeout.map(seconds),
             no_tls: websocket.no_tls,
+            tls_map: websocket.tls.as_ref().is_some_and(|tls| tls.verify_and_map),
             tls_pinned_certs: pinned_certs.map(|pin| HEXLOWER.encode(pin)).collect(),
             same_origin: websocket.same_origin,
             allowed_origins: websocket.allowed_origins.iter().map(Origin::to_string).collect(),

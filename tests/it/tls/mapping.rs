@@ -3,7 +3,8 @@
 
 use super::info;
 use crate::support::tls::{self, Means};
-use crate::support::{Client, Server, Which, http, websocket};
+use crate::support::websocket::{self, WebSocket};
+use crate::support::{Client, Server, Which, http};
 
 const QUIET: &str = "CONNECT {\"verbose\":false}\r\nPING\r\n";
 
@@ -162,6 +163,38 @@ for_both! {
             let mut client = login(user, pass);
             client.send("PING\r\n");
             client.expect("PONG\r\n");
+        }
+    }
+
+    /// Then a user without a password needs it on the other port.
+    fn certificates_are_mapped_by_websocket_too(which) {
+        const BOB: &str = "CN=bob,OU=OU2,OU=OU1,O=Org,C=US";
+        let users = format!("authorization {{ users: [{{user: {BOB:?}}}, {{user: x, password: y}}, \
+            {{user: near, allowed_connection_types: [STANDARD]}}] }}\n");
+        let block = websocket::wss_conf("", "verify_and_map: true");
+        let conf = block.replace("/ca.pem", "/users/ca.pem") + &users;
+        let server = Server::with().conf(conf).monitored().start(which);
+        let open = |cert| {
+            let means = Means { cert: Some(cert), ..Means::first() };
+            let stream = tls::bridge(server.websocket_port(), &means).unwrap();
+            let (stream, _) = websocket::upgraded(stream, "");
+            let mut socket = WebSocket { client: Client::from_stream(stream) };
+            socket.message();
+            socket.send(QUIET);
+            socket
+        };
+        let mut bob = open("users/bob");
+        bob.expect("PONG\r\n");
+        let connz = http::json(&server, "/connz?auth=1");
+        assert_eq!(connz["connections"][0]["authorized_user"], BOB);
+        assert_eq!(http::json(&server, "/varz")["websocket"]["tls_map"], true);
+        open("users/domain").expect("-ERR 'Authorization Violation'\r\n");
+        for (user, pass, admitted) in [(BOB, "", false), ("x", "y", true), ("near", "", true)] {
+            let mut client = Client::open(&server);
+            let credentials = format!("\"user\":{user:?},\"pass\":{pass:?}");
+            client.send(&format!("CONNECT {{\"verbose\":false,{credentials}}}\r\nPING\r\n"));
+            let refused = "-ERR 'Authorization Violation'\r\n";
+            client.expect(if admitted { "PONG\r\n" } else { refused });
         }
     }
 }
