@@ -57,6 +57,7 @@ mod machine;
 mod monitor;
 mod net;
 mod parser;
+mod pem_files;
 #[doc(hidden)]
 pub mod program;
 mod registry;

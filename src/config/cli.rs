@@ -21,7 +21,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-pub use client::{Action, ClientCommand, ServerUrl, UrlCredentials};
+pub use client::{Action, ClientCommand, KeyFiles, Scheme, ServerUrl, UrlCredentials};
 pub use help::help;
 
 use crate::base::limits;
@@ -45,7 +45,7 @@ pub enum Command {
         process: String,
     },
     /// Act as a client.
-    Client(ClientCommand),
+    Client(Box<ClientCommand>),
     /// Print [`help`](mod@help).
     Help,
     /// Print [`version_line`].

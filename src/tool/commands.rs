@@ -2,11 +2,12 @@
 //! installing a client.
 //!
 //! Messages and errors for people go to the writer that is passed in, and bytes from others
-//! unchanged; errors are returned, for the caller to show and to exit with 1. Not supported: TLS,
-//! nkeys, credentials files, several servers.
+//! unchanged; errors are returned, for the caller to show and to exit with 1. Not supported:
+//! several servers.
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tokio::time::timeout;
@@ -14,10 +15,11 @@ use tokio::time::timeout;
 use crate::base::os_error::OsError;
 use crate::base::subject::is_valid_publish;
 use crate::codec::headers;
-use crate::config::cli::{Action, ClientCommand, ServerUrl, UrlCredentials};
+use crate::config::cli::{Action, ClientCommand, UrlCredentials};
 use crate::tool::line_client::{
     CONNECT_TIMEOUT, LineClient, LineErr, LineOptions, Message, OutboundMessage, Subscriber,
 };
+use crate::tool::transport;
 
 /// Bytes that a body from standard input may have. No server takes as many by default.
 const BODY_LEN_MAX: usize = 64 * 1024 * 1024;
@@ -27,6 +29,10 @@ const BODY_LEN_MAX: usize = 64 * 1024 * 1024;
 pub enum CommandErr {
     /// No connection to this server.
     Connect(String, LineErr),
+    /// This file of keys cannot be read.
+    File(PathBuf, io::Error),
+    /// There is no seed, or no JWT, in it.
+    NoKey(PathBuf),
     /// No answer on this subject.
     Request(String, LineErr),
     /// Nobody can subscribe to this subject.
@@ -45,6 +51,8 @@ impl fmt::Display for CommandErr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(address, err) => write!(f, "cannot connect to {address}: {err}"),
+            Self::File(file, err) => write!(f, "{}: {}", file.display(), OsError(err)),
+            Self::NoKey(file) => write!(f, "{}: no credentials of a user", file.display()),
             Self::Request(subject, LineErr::NoResponders) => {
                 write!(f, "no responders: nobody subscribes to \"{subject}\"")
             }
@@ -91,7 +99,7 @@ pub async fn run(
         }
         _ => Vec::new(),
     };
-    let line = connect(&client.server).await?;
+    let line = connect(client).await?;
     let result = tokio::select! {
         result = run_action(&line, client, &piped, out) => result,
         interrupt = tokio::signal::ctrl_c() => interrupt.map_err(CommandErr::Output),
@@ -110,7 +118,9 @@ fn read_body(input: impl Read) -> Result<Vec<u8>, CommandErr> {
     if body.len() > BODY_LEN_MAX { Err(CommandErr::BodyTooLarge) } else { Ok(body) }
 }
 
-async fn connect(server: &ServerUrl) -> Result<LineClient, CommandErr> {
+async fn connect(client: &ClientCommand) -> Result<LineClient, CommandErr> {
+    let ClientCommand { server, files, .. } = client;
+    let refused = |err| CommandErr::Connect(format!("{}:{}", server.host, server.port), err);
     let mut options = LineOptions { name: Some("dialtone".into()), ..LineOptions::default() };
     match &server.credentials {
         UrlCredentials::None => {}
@@ -120,8 +130,23 @@ async fn connect(server: &ServerUrl) -> Result<LineClient, CommandErr> {
         }
         UrlCredentials::Token(token) => options.token = Some(token.clone()),
     }
-    let line = LineClient::connect_tcp((server.host.as_str(), server.port), &options).await;
-    line.map_err(|err| CommandErr::Connect(format!("{}:{}", server.host, server.port), err))
+    if let Some(file) = &files.nkey {
+        options.seed = Some(word_of(file, "SU")?);
+    }
+    if let Some(file) = &files.creds {
+        options.jwt = Some(word_of(file, "eyJ")?);
+        options.seed = Some(word_of(file, "SU")?);
+    }
+    let line = timeout(CONNECT_TIMEOUT, transport::connect(server, files, &options)).await;
+    line.unwrap_or(Err(LineErr::TimedOut)).map_err(refused)
+}
+
+/// The line of a file of credentials that begins so: seeds and JWTs do.
+fn word_of(file: &Path, start: &str) -> Result<String, CommandErr> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| CommandErr::File(file.to_owned(), error))?;
+    let word = text.lines().map(str::trim).find(|line| line.starts_with(start));
+    word.map(str::to_owned).ok_or_else(|| CommandErr::NoKey(file.to_owned()))
 }
 
 async fn run_action(
@@ -261,6 +286,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::cli::{KeyFiles, ServerUrl};
     use crate::tool::line_client::tests::connected;
 
     /// Runs a command while `serve` plays the server; returns the output.
@@ -270,7 +296,8 @@ mod tests {
         serve: impl Future<Output = ()>,
     ) -> Result<String, CommandErr> {
         let server = ServerUrl::parse("localhost").unwrap();
-        let client = ClientCommand { server, headers: Vec::new(), action };
+        let (files, headers) = (KeyFiles::default(), Vec::new());
+        let client = ClientCommand { server, files, headers, action };
         let mut out = Vec::new();
         let (result, ()) = tokio::join!(run_action(line, &client, b"", &mut out), serve);
         result.map(|()| String::from_utf8(out).unwrap())

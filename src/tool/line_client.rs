@@ -8,7 +8,7 @@
 //! waits; [`SUBSCRIPTION_MAX`] messages wait in a subscription, then further ones are dropped and
 //! counted. A slow subscription never holds up another, nor the answers to PING.
 //!
-//! Not supported: TLS, nkeys and JWTs, reconnecting. Full client libraries have these.
+//! Not supported: TLS of its own, reconnecting. Full client libraries have these.
 
 pub mod server_op;
 mod shared;
@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
+use nkeys::{KeyPair, KeyPairType};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::sync::{mpsc, oneshot};
@@ -65,6 +67,10 @@ pub struct LineOptions {
     pub pass: Option<String>,
     /// Token in place of user and password.
     pub token: Option<String>,
+    /// Seed of the user's nkey (`SU...`), which signs what the server asks for.
+    pub seed: Option<String>,
+    /// User JWT, with its `seed`.
+    pub jwt: Option<String>,
     /// Do not deliver own publications to own subscriptions.
     pub no_echo: bool,
 }
@@ -83,8 +89,14 @@ pub enum LineErr {
     Io(io::Error),
     /// The answer while connecting is no NATS.
     Protocol(ServerOpErr),
-    /// The server wants TLS, which this client does not support.
+    /// The server wants TLS, and the stream is not encrypted.
     TlsRequired,
+    /// TLS was asked for, and the server has none.
+    TlsMissing,
+    /// TLS or WebSocket has failed, or a file of keys cannot be used.
+    Transport(String),
+    /// The seed is not that of a user's nkey.
+    InvalidSeed,
     /// The server said `-ERR` with this text.
     Refused(Box<str>),
     /// The connection has ended, for this reason.
@@ -109,6 +121,9 @@ impl fmt::Display for LineErr {
             Self::Io(err) => OsError(err).fmt(f),
             Self::Protocol(err) => err.fmt(f),
             Self::TlsRequired => f.write_str("the server requires TLS"),
+            Self::TlsMissing => f.write_str("the server does not encrypt"),
+            Self::Transport(text) => f.write_str(text),
+            Self::InvalidSeed => f.write_str("the seed is not that of a user's nkey"),
             Self::Refused(text) => write!(f, "the server refused: {text}"),
             Self::Closed(reason) => write!(f, "connection closed: {reason}"),
             Self::InvalidSubject => f.write_str("subjects must not be empty nor contain blanks"),
@@ -143,8 +158,8 @@ impl From<ServerOpErr> for LineErr {
     }
 }
 
-/// A connection to a server: a small client over any stream of bytes, without TLS, nkeys and
-/// reconnecting, which full client libraries have. Clones share it; it closes when the last clone
+/// A connection to a server: a small client over any stream of bytes, without TLS and reconnecting,
+/// which full client libraries have. Clones share it; it closes when the last clone
 /// and the last subscription are gone.
 ///
 /// ```
@@ -208,12 +223,24 @@ impl LineClient {
     /// # Errors
     /// If the stream fails, the other end is no NATS server, it refuses the credentials, or it
     /// takes longer than 5 seconds.
-    pub async fn connect<S>(mut stream: S, options: &LineOptions) -> Result<Self, LineErr>
+    pub async fn connect<S>(stream: S, options: &LineOptions) -> Result<Self, LineErr>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::connect_over(stream, false, options).await
+    }
+
+    /// Connects over a stream that is `encrypted`, or not.
+    pub(super) async fn connect_over<S>(
+        mut stream: S,
+        encrypted: bool,
+        options: &LineOptions,
+    ) -> Result<Self, LineErr>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let mut ops = ServerOps::default();
-        let handshake = shake_hands(&mut stream, &mut ops, options);
+        let handshake = shake_hands(&mut stream, encrypted, &mut ops, options);
         let info = timeout(CONNECT_TIMEOUT, handshake).await.map_err(|_| LineErr::TimedOut)??;
         let shared = Arc::new(Shared::new(info));
         let (reader, writer) = tokio::io::split(stream);
@@ -497,6 +524,7 @@ impl Drop for CloseOnDrop {
 /// Awaits INFO, sends CONNECT and PING, and awaits PONG.
 async fn shake_hands<S>(
     stream: &mut S,
+    encrypted: bool,
     ops: &mut ServerOps,
     options: &LineOptions,
 ) -> Result<Info, LineErr>
@@ -506,11 +534,11 @@ where
     let ServerOp::Info(info) = next_op(stream, ops).await? else {
         return Err(LineErr::Protocol(ServerOpErr::UnknownVerb));
     };
-    if info.tls_required {
+    if info.tls_required && !encrypted {
         return Err(LineErr::TlsRequired);
     }
     let mut lines = Vec::new();
-    encoder::write_connect(&mut lines, &options.to_connect(info.headers));
+    encoder::write_connect(&mut lines, &options.to_connect(&info)?);
     lines.extend_from_slice(encoder::PING);
     stream.write_all(&lines).await?;
     stream.flush().await?;
@@ -540,27 +568,36 @@ where
 }
 
 impl LineOptions {
-    fn to_connect(&self, headers: bool) -> Connect {
+    fn to_connect(&self, info: &Info) -> Result<Connect, LineErr> {
         let text = |text: &Option<String>| text.as_deref().map(Box::from);
-        let credentials = Credentials {
+        let mut credentials = Credentials {
             user: text(&self.user),
             pass: text(&self.pass),
             auth_token: text(&self.token),
+            jwt: text(&self.jwt),
             ..Credentials::default()
         };
-        Connect {
+        if let Some(seed) = &self.seed {
+            let pair = KeyPair::from_seed(seed).ok();
+            let pair = pair.filter(|pair| matches!(pair.key_pair_type(), KeyPairType::User));
+            let pair = pair.ok_or(LineErr::InvalidSeed)?;
+            let sig = pair.sign(info.nonce.as_bytes()).map_err(|_| LineErr::InvalidSeed)?;
+            credentials.sig = Some(BASE64URL_NOPAD.encode(&sig).into());
+            credentials.nkey = self.jwt.is_none().then(|| pair.public_key().into());
+        }
+        Ok(Connect {
             verbose: false,
             pedantic: false,
             echo: !self.no_echo,
-            headers,
-            no_responders: headers,
+            headers: info.headers,
+            no_responders: info.headers,
             protocol: 1,
             name: text(&self.name),
             lang: Some("dialtone".into()),
             version: Some(env!("CARGO_PKG_VERSION").into()),
             credentials: Some(Box::new(credentials)),
             ..Connect::default()
-        }
+        })
     }
 }
 

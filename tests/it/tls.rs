@@ -1,5 +1,6 @@
 //! Clients that encrypt, and those that do not where they should.
 
+mod commands;
 mod mapping;
 
 use std::fs;
@@ -128,7 +129,7 @@ for_both! {
     fn monitoring_shows_certificates(which) {
         let conf = tls::conf("verify: true").replace("/ca.pem", "/users/ca.pem");
         let server = Server::with().conf(conf).monitored().start(which);
-                let of_domain = "0.9.2342.19200300.100.1.25";
+        let of_domain = "0.9.2342.19200300.100.1.25";
         for (cert, subject) in [
             ("users/bob", "CN=bob,OU=OU1+OU=OU2,O=Org,C=US"),
             ("users/special", r#"CN=J \"x\" \+y\\z,O=Acme\, Inc"#),

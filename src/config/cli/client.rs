@@ -5,12 +5,14 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::flag::{Flag, Section};
 use super::{CliError, Command, Words, Written};
 use crate::base::duration;
 use crate::base::limits;
+use crate::config::options::CertFiles;
 use crate::config::route_url::{HostPort, percent_decoded};
 
 /// The server if neither flag nor environment names one.
@@ -27,6 +29,8 @@ pub(super) const WORDS: [&str; 4] = ["pub", "sub", "req", "reply"];
 pub struct ClientCommand {
     /// The server to connect to.
     pub server: ServerUrl,
+    /// Files of keys and certificates.
+    pub files: KeyFiles,
     /// Headers of each message sent, name and value.
     pub headers: Vec<(String, String)>,
     /// The action.
@@ -74,9 +78,46 @@ pub enum Action {
     },
 }
 
+/// Files of keys and certificates, and their use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyFiles {
+    /// Authorities for the certificate of the server; none means those of the system.
+    pub tls_ca: Option<PathBuf>,
+    /// The client's certificate, with its key.
+    pub tls_pair: Option<CertFiles>,
+    /// Begins the handshake before INFO.
+    pub tls_first: bool,
+    /// A user JWT and the seed of its key.
+    pub creds: Option<PathBuf>,
+    /// The seed of a user's nkey.
+    pub nkey: Option<PathBuf>,
+}
+
+impl KeyFiles {
+    /// True if they have a meaning only for an encrypted connection.
+    pub fn ask_for_tls(&self) -> bool {
+        self.tls_ca.is_some() || self.tls_pair.is_some()
+    }
+}
+
+/// The way to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// TCP, encrypted if the server asks for it.
+    Nats,
+    /// TCP, encrypted.
+    Tls,
+    /// WebSocket.
+    Ws,
+    /// WebSocket, encrypted.
+    Wss,
+}
+
 /// A server and the credentials for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
+    /// The way to it.
+    pub scheme: Scheme,
     /// A name or an address, IPv6 without brackets.
     pub host: String,
     /// TCP port.
@@ -105,6 +146,9 @@ pub enum UrlCredentials {
 #[derive(Default)]
 pub(super) struct Draft {
     server: Option<String>,
+    files: KeyFiles,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     headers: Vec<(String, String)>,
     queue: Option<String>,
     count: Option<u64>,
@@ -118,8 +162,11 @@ pub(super) struct Draft {
 pub(super) struct Effect {
     /// The words with this flag.
     pub(super) words: &'static [&'static str],
-    keep: for<'a> fn(&mut Draft, Written<'a>, &mut Words<'a>) -> Result<(), CliError>,
+    keep: Keep,
 }
+
+/// Keeps the value of a flag.
+type Keep = for<'a> fn(&mut Draft, Written<'a>, &mut Words<'a>) -> Result<(), CliError>;
 
 /// The flags of these words, in the order of the help.
 pub(super) static FLAGS: Section<Effect> = Section {
@@ -129,7 +176,8 @@ pub(super) static FLAGS: Section<Effect> = Section {
         Flag {
             names: &["-s", "--server"],
             argument: "URL",
-            help: "nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]\n\
+            help: "nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT],\n\
+                   tls://..., ws://... or wss://...\n\
                    (default: $NATS_URL, else nats://127.0.0.1:4222)",
             effect: Effect {
                 words: &["pub", "sub", "req", "reply"],
@@ -139,6 +187,38 @@ pub(super) static FLAGS: Section<Effect> = Section {
                 },
             },
         },
+        file(&["--tlsca"], "authorities of the server's certificate", |draft, written, words| {
+            draft.files.tls_ca = Some(words.path(written)?);
+            Ok(())
+        }),
+        file(&["--tlscert"], "certificate of this client", |draft, written, words| {
+            draft.tls_cert = Some(words.path(written)?);
+            Ok(())
+        }),
+        file(&["--tlskey"], "its private key", |draft, written, words| {
+            draft.tls_key = Some(words.path(written)?);
+            Ok(())
+        }),
+        Flag {
+            names: &["--tlsfirst"],
+            argument: "",
+            help: "encrypt before the server says INFO",
+            effect: Effect {
+                words: &WORDS,
+                keep: |draft, written, _| {
+                    draft.files.tls_first = written.bool()?;
+                    Ok(())
+                },
+            },
+        },
+        file(&["--creds"], "credentials: a user JWT and its seed", |draft, written, words| {
+            draft.files.creds = Some(words.path(written)?);
+            Ok(())
+        }),
+        file(&["--nkey"], "seed of the user's nkey", |draft, written, words| {
+            draft.files.nkey = Some(words.path(written)?);
+            Ok(())
+        }),
         Flag {
             names: &["-H", "--header"],
             argument: "NAME:VALUE",
@@ -171,6 +251,11 @@ pub(super) static FLAGS: Section<Effect> = Section {
         },
     ],
 };
+
+/// A flag of all words that names a file.
+const fn file(names: &'static [&'static str], help: &'static str, keep: Keep) -> Flag<Effect> {
+    Flag { names, argument: "FILE", help, effect: Effect { words: &WORDS, keep } }
+}
 
 fn keep_header<'a>(
     draft: &mut Draft,
@@ -237,7 +322,9 @@ pub(super) fn parse(
     let server = draft.server.take().or_else(|| environment("NATS_URL"));
     let server = ServerUrl::parse(server.as_deref().unwrap_or(URL_DEFAULT))?;
     let headers = std::mem::take(&mut draft.headers);
-    Ok(Command::Client(ClientCommand { server, headers, action: draft.action(word)? }))
+    let files = draft.files()?;
+    let command = ClientCommand { server, files, headers, action: draft.action(word)? };
+    Ok(Command::Client(Box::new(command)))
 }
 
 impl Action {
@@ -271,6 +358,16 @@ impl Draft {
         Ok(true)
     }
 
+    fn files(&mut self) -> Result<KeyFiles, CliError> {
+        let mut files = std::mem::take(&mut self.files);
+        files.tls_pair = match (self.tls_cert.take(), self.tls_key.take()) {
+            (Some(cert_file), Some(key_file)) => Some(CertFiles { cert_file, key_file }),
+            (None, None) => None,
+            _ => return Err(CliError::new("--tlscert and --tlskey need each other".to_owned())),
+        };
+        Ok(files)
+    }
+
     fn action(self, word: &str) -> Result<Action, CliError> {
         let Self { queue, count, timeout, words, .. } = self;
         let words_max = if word == "sub" { 1 } else { 2 };
@@ -297,7 +394,7 @@ impl Draft {
 }
 
 impl ServerUrl {
-    /// Reads `[nats://][USER[:PASSWORD]@]HOST[:PORT]`; a user without password is a token.
+    /// Reads `[SCHEME://][USER[:PASSWORD]@]HOST[:PORT]`; a user without password is a token.
     ///
     /// # Errors
     /// Another scheme, or no host.
@@ -307,11 +404,13 @@ impl ServerUrl {
             let shown = url.rsplit_once('@').map_or(url, |(_, address)| address);
             CliError::new(format!("server address {shown:?}: {why}"))
         };
-        let rest = match url.split_once("://") {
-            Some(("nats", rest)) => rest,
-            Some(("tls", _)) => return Err(wrong("TLS is not supported yet")),
-            Some(_) => return Err(wrong("expected nats://HOST:PORT")),
-            None => url,
+        let (scheme, rest) = match url.split_once("://") {
+            Some(("nats", rest)) => (Scheme::Nats, rest),
+            Some(("tls", rest)) => (Scheme::Tls, rest),
+            Some(("ws", rest)) => (Scheme::Ws, rest),
+            Some(("wss", rest)) => (Scheme::Wss, rest),
+            Some(_) => return Err(wrong("expected nats, tls, ws or wss before ://")),
+            None => (Scheme::Nats, url),
         };
         let rest = rest.trim_end_matches('/');
         let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
@@ -332,9 +431,13 @@ impl ServerUrl {
         }
         let port = match port {
             Some(port) => port.parse().map_err(|_| wrong("the port is no number"))?,
-            None => limits::PORT_DEFAULT,
+            None => match scheme {
+                Scheme::Nats | Scheme::Tls => limits::PORT_DEFAULT,
+                Scheme::Ws => 80,
+                Scheme::Wss => 443,
+            },
         };
-        Ok(Self { host: host.to_owned(), port, credentials })
+        Ok(Self { scheme, host: host.to_owned(), port, credentials })
     }
 }
 

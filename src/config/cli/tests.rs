@@ -162,7 +162,7 @@ fn flags_without_effect_are_accepted() {
 
 fn client(line: &str) -> ClientCommand {
     match parsed(line) {
-        Ok(Command::Client(client)) => client,
+        Ok(Command::Client(client)) => *client,
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -175,7 +175,10 @@ fn client_actions() {
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(publish.headers, [header("X", "1"), header("Y", "2")]);
     let credentials = UrlCredentials::User { user: "u".to_owned(), password: "p@".to_owned() };
-    assert_eq!(publish.server, ServerUrl { host: "h".to_owned(), port: 1, credentials });
+    assert_eq!(
+        publish.server,
+        ServerUrl { scheme: Scheme::Nats, host: "h".to_owned(), port: 1, credentials }
+    );
 
     let action = client("sub --queue q a.b --count 3").action;
     let (queue, count) = (Some("q".to_owned()), Some(3));
@@ -196,7 +199,8 @@ fn client_actions() {
         ("pub a --count 1", "flag provided but not defined: -count"),
         ("sub a --count 0", "invalid value \"0\" for flag -count: parse error"),
         ("req a --timeout 5", "invalid value \"5\" for flag -timeout: parse error"),
-        ("pub a -s tls://h", "server address \"tls://h\": TLS is not supported yet"),
+        ("pub a -s x://h", "server address \"x://h\": expected nats, tls, ws or wss before ://"),
+        ("pub a --tlscert c", "--tlscert and --tlskey need each other"),
         ("pub a -s nats://u:secret@h:x", "server address \"h:x\": the port is no number"),
     ] {
         assert_eq!(parsed(line), Err(wanted.to_owned()), "{line}");
@@ -209,7 +213,10 @@ fn the_environment_names_the_server() {
     let environment = |name: &str| (name == "NATS_URL").then(|| "token@[::1]:7".to_owned());
     let Ok(Command::Client(client)) = parse(&args, &environment) else { panic!("client") };
     let credentials = UrlCredentials::Token("token".to_owned());
-    assert_eq!(client.server, ServerUrl { host: "::1".to_owned(), port: 7, credentials });
+    assert_eq!(
+        client.server,
+        ServerUrl { scheme: Scheme::Nats, host: "::1".to_owned(), port: 7, credentials }
+    );
     let Ok(Command::Client(client)) = parse(&args, &|_| None) else { panic!("client") };
     assert_eq!((client.server.host.as_str(), client.server.port), ("127.0.0.1", 4222));
 }

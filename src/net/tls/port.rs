@@ -4,7 +4,6 @@
 //! server/rate_counter.go
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,23 +13,21 @@ use rustls::client::{
     verify_server_name,
 };
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
     UnbufferedServerConnection, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{
-    ClientConfig, Error, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedCipherSuite, SupportedProtocolVersion, version,
+    ClientConfig, Error, RootCertStore, ServerConfig, SignatureScheme, SupportedCipherSuite,
+    SupportedProtocolVersion, version,
 };
 use sha2::{Digest, Sha256};
 use x509_cert::der::{Decode, Encode};
 
 use crate::auth::certificate::Certificate;
 use crate::base::moment::Moment;
-use crate::base::os_error::OsError;
 use crate::config::options::{
     CertFiles, CipherSuite, Curve, HandshakeFirst, Options, Tls, TlsVersion,
 };
@@ -38,6 +35,7 @@ use crate::config::route_url::RouteUrl;
 use crate::net::ports::PortFor;
 use crate::net::tls::State;
 use crate::net::tls::verifier::Verifier;
+use crate::pem_files;
 
 /// The span in which handshakes are counted.
 const RATE_SPAN: Duration = Duration::from_secs(1);
@@ -205,7 +203,10 @@ impl Parts {
                 TlsVersion::V1_2 => vec![&version::TLS12, &version::TLS13],
                 TlsVersion::V1_3 => vec![&version::TLS13],
             },
-            roots: has_roots.then(|| roots(tls.ca_file.as_deref())).transpose()?.map(Arc::new),
+            roots: has_roots
+                .then(|| pem_files::roots(tls.ca_file.as_deref()))
+                .transpose()?
+                .map(Arc::new),
         })
     }
 
@@ -316,37 +317,6 @@ impl Curve {
     }
 }
 
-/// The authorities in a file, or those of the system.
-pub(crate) fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let certs = match file {
-        Some(file) => certificates(file)?,
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    // One useless certificate among many does no harm.
-    roots.add_parsable_certificates(certs);
-    match file {
-        _ if !roots.is_empty() => Ok(roots),
-        Some(_) => Err("failed to parse root ca certificate".to_owned()),
-        None => Err("the system has no certificates of authorities: set 'ca_file'".to_owned()),
-    }
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    read.map_err(|error| unread(file, error))
-}
-
-/// The reason that a file cannot be used, in Go's words.
-fn unread(file: &Path, error: pem::Error) -> String {
-    let shown = file.display();
-    match error {
-        pem::Error::Io(error) => format!("open {shown}: {}", OsError(&error)),
-        pem::Error::NoItemsFound => format!("tls: failed to find any PEM data in {shown}"),
-        error => format!("{shown}: {error}"),
-    }
-}
-
 /// The certificates of a port.
 #[derive(Debug)]
 struct Certs(Vec<Arc<CertifiedKey>>);
@@ -358,7 +328,7 @@ impl Certs {
             count => format!(" {}/{count}", index + 1),
         };
         let load = |(index, files)| {
-            load_pair(files, provider).map(Arc::new).map_err(|why| {
+            pem_files::key_pair(files, provider).map(Arc::new).map_err(|why| {
                 format!("error parsing X509 certificate/key pair{}: {why}", of_several(index))
             })
         };
@@ -369,26 +339,6 @@ impl Certs {
         let certificate = Certificate::read(self.0.first()?.end_entity_cert().ok()?)?;
         SystemTime::UNIX_EPOCH.checked_add(certificate.not_after())
     }
-}
-
-fn load_pair(files: &CertFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
-    let chain = certificates(&files.cert_file)?;
-    if chain.is_empty() {
-        return Err(unread(&files.cert_file, pem::Error::NoItemsFound));
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| match error {
-        pem::Error::NoItemsFound => format!(
-            "no private key in {}; one that is encrypted has to be decrypted first",
-            files.key_file.display()
-        ),
-        error => unread(&files.key_file, error),
-    })?;
-    CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            "tls: private key does not match public key".to_owned()
-        }
-        error => format!("tls: {error}"),
-    })
 }
 
 impl ResolvesServerCert for Certs {

@@ -77,6 +77,37 @@ async fn refused_credentials_are_told() {
 }
 
 #[tokio::test]
+async fn a_seed_signs_the_nonce() {
+    let pair = KeyPair::new_user();
+    let seed = Some(pair.seed().unwrap());
+    for jwt in [None, Some("eyJ.x.y".to_owned())] {
+        let (near, mut server) = pipe();
+        let options = LineOptions { seed: seed.clone(), jwt: jwt.clone(), ..Default::default() };
+        let greet = async {
+            server.say("INFO {\"nonce\":\"abc\"} \r\n").await;
+            let connect = server.hear().await;
+            let mut read = Connect::default();
+            read.overlay(&connect.as_bytes()["CONNECT ".len()..]).unwrap();
+            let credentials = read.credentials.unwrap();
+            assert_eq!(credentials.jwt.as_deref(), jwt.as_deref());
+            let nkey = credentials.nkey.is_some_and(|nkey| *nkey == *pair.public_key());
+            assert_eq!(nkey, jwt.is_none());
+            let sig = BASE64URL_NOPAD.decode(credentials.sig.unwrap().as_bytes()).unwrap();
+            pair.verify(b"abc", &sig).unwrap();
+            server.say("-ERR 'enough'\r\n").await;
+        };
+        let (client, ()) = tokio::join!(LineClient::connect(near, &options), greet);
+        assert!(matches!(client, Err(LineErr::Refused(_))));
+    }
+    let (near, mut server) = pipe();
+    server.say("INFO {\"nonce\":\"abc\"} \r\n").await;
+    let seed = KeyPair::new_account().seed().unwrap();
+    let options = LineOptions { seed: Some(seed), ..Default::default() };
+    let refused = LineClient::connect(near, &options).await;
+    assert!(matches!(refused, Err(LineErr::InvalidSeed)));
+}
+
+#[tokio::test]
 async fn what_is_no_nats_is_told() {
     let (near, mut server) = pipe();
     server.say("SSH-2.0-OpenSSH\r\n").await;
