@@ -29,6 +29,7 @@
 //! | set up a server | [`Builder`], [`Options`] and their blocks in [`config`] |
 //! | read nats-server's configuration files | [`Builder::config_file`], [`config::load`] |
 //! | publish, subscribe, request | [`LineClient`] |
+//! | encrypt | [`Builder::tls`], [`Builder::rustls`] |
 //! | look inside | [`Server::varz`], [`Server::connz`] |
 //! | keep its log | [`Builder::log`]; without it, the log is events of `tracing` |
 //!
@@ -72,6 +73,7 @@ pub use codec::info::Info;
 pub use config::options::Options;
 pub use monitor::QueryError;
 pub use net::ports::PortFor;
+pub use rustls;
 pub use server::Server;
 pub use server::builder::Builder;
 pub use server::start_error::StartError;

@@ -94,7 +94,7 @@ fn misused(error: &CliError) -> ExitCode {
 /// Reads the options, and the certificates that they name.
 fn load(flags: &Flags) -> Result<Loaded, String> {
     let loaded = flags.load(SOURCES).map_err(|error| error.to_string())?;
-    TlsPort::load_all(&loaded.options)?;
+    TlsPort::load_all(&loaded.options, None)?;
     Ok(loaded)
 }
 
@@ -141,7 +141,7 @@ async fn serve(flags: &Flags) -> ExitCode {
 async fn serve_with(flags: &Flags, options: Options, logger: &Logger) -> Result<ExitCode, String> {
     raise_descriptor_limit();
     let mut signals = Signals::listen().map_err(|error| error.to_string())?;
-    let server = Server::start(options).map_err(|error| error.to_string())?;
+    let server = Server::start(options, None).map_err(|error| error.to_string())?;
     Ok(tokio::select! {
         code = obey(&mut signals, flags, &server, logger) => code,
         () = server.stopped() => ExitCode::SUCCESS,

@@ -3,9 +3,12 @@
 //! A configuration file overrides the options, and a setting with its own method overrides both.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
 
 use crate::config::conf::{self, Problem, Sources};
-use crate::config::options::{Cluster, Credential, Listen, Log, Login, Options, Port, User};
+use crate::config::options::{Cluster, Credential, Listen, Log, Login, Options, Port, Tls, User};
 use crate::logging::{LogFileErr, Logger};
 use crate::net::files;
 use crate::server::Server;
@@ -47,6 +50,8 @@ pub struct Builder {
     /// A [`Login::Token`], which hides the token from logs.
     token: Option<Login>,
     cluster: Option<Cluster>,
+    tls: Option<Tls>,
+    rustls: Option<Arc<ServerConfig>>,
     monitor: Option<Port>,
     log: Option<Log>,
 }
@@ -127,6 +132,62 @@ impl Builder {
         self
     }
 
+    /// Encrypts the port for clients, with certificates from files.
+    ///
+    /// ```
+    /// use dialtone::Server;
+    /// use dialtone::config::Tls;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut tls = Tls::new("tests/it/tls/server.pem", "tests/it/tls/server.key");
+    /// tls.ca_file = Some("tests/it/tls/ca.pem".into());
+    /// tls.verify = true;
+    /// let server = Server::builder().host("127.0.0.1").port(0).tls(tls).start().await?;
+    /// assert_eq!(server.varz()["tls_verify"], true);
+    /// # server.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Builder {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Encrypts the port for clients by a configuration made elsewhere: its certificates, suites
+    /// and authorities hold. Of a [`Tls`] only the rest does, such as its timeout, and `verify`,
+    /// by which INFO tells clients that they are asked for a certificate. Early data must be off.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use dialtone::Server;
+    /// use dialtone::rustls::ServerConfig;
+    /// use dialtone::rustls::crypto::ring;
+    /// use dialtone::rustls::pki_types::pem::PemObject;
+    /// use dialtone::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let certificate = CertificateDer::from_pem_file("tests/it/tls/server.pem")?;
+    /// let key = PrivateKeyDer::from_pem_file("tests/it/tls/server.key")?;
+    /// let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    ///     .with_safe_default_protocol_versions()?
+    ///     .with_no_client_auth()
+    ///     .with_single_cert(vec![certificate], key)?;
+    /// let server = Server::builder().host("127.0.0.1").port(0).rustls(config).start().await?;
+    /// assert_eq!(server.varz()["tls_required"], true);
+    /// # server.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn rustls(mut self, config: impl Into<Arc<ServerConfig>>) -> Builder {
+        self.rustls = Some(config.into());
+        self
+    }
+
     /// Port for monitoring over HTTP; 0 for any that is free. It asks for no login.
     #[must_use]
     pub fn monitor(mut self, port: u16) -> Builder {
@@ -151,9 +212,16 @@ impl Builder {
     ///
     /// # Errors
     /// [`StartError`]; then nothing keeps running.
-    pub async fn start(self) -> Result<Server, StartError> {
+    pub async fn start(mut self) -> Result<Server, StartError> {
+        let rustls = self.rustls.take();
         let wants_log = self.log.is_some();
-        let (options, problems) = self.into_options()?;
+        let (mut options, problems) = self.into_options()?;
+        if rustls.is_some() {
+            if options.https.is_some() {
+                return Err(StartError::Contradiction("rustls", "https"));
+            }
+            options.tls.get_or_insert_with(Tls::without_certificate);
+        }
         let wants_log = wants_log || options.log != Log::default();
         let logger = wants_log.then(|| Logger::new(&options.log)).transpose();
         let logger = logger.map_err(|LogFileErr { path, error }| StartError::File {
@@ -167,7 +235,7 @@ impl Builder {
         for problem in problems {
             tracing::warn!("{problem}");
         }
-        let mut server = Server::start(options)?;
+        let mut server = Server::start(options, rustls)?;
         server.logger = logger;
         Ok(server)
     }
@@ -194,6 +262,7 @@ impl Builder {
         options.host = self.host.unwrap_or(options.host);
         options.server_name = self.name.or(options.server_name);
         options.cluster = self.cluster.or(options.cluster);
+        options.tls = self.tls.or(options.tls);
         options.log = self.log.unwrap_or(options.log);
         if let Some(port) = self.monitor {
             let host = options.http.map(|http| http.host).unwrap_or_default();

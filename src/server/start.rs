@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::watch;
 
@@ -27,15 +28,19 @@ use crate::server::listeners::Listeners;
 use crate::server::start_error::StartError;
 
 impl Server {
-    /// Starts a server and leaves the log to the caller.
-    pub(crate) fn start(options: Options) -> Result<Server, StartError> {
+    /// Starts a server and leaves the log to the caller. The encryption `for_clients` may be
+    /// ready-made.
+    pub(crate) fn start(
+        options: Options,
+        for_clients: Option<Arc<ServerConfig>>,
+    ) -> Result<Server, StartError> {
         options.check().map_err(StartError::Options)?;
         let server_id = new_server_id();
         log_start(&options, &server_id);
         let runtime = new_runtime(&options).map_err(StartError::Runtime)?;
         let opened = {
             let _guard = runtime.enter();
-            Server::open(options, server_id)
+            Server::open(options, for_clients, server_id)
         };
         match opened {
             Ok(server) => {
@@ -51,7 +56,11 @@ impl Server {
     }
 
     /// Opens the ports and serves them in the entered runtime, which the caller then stores.
-    fn open(options: Options, server_id: ServerId) -> Result<Server, StartError> {
+    fn open(
+        options: Options,
+        for_clients: Option<Arc<ServerConfig>>,
+        server_id: ServerId,
+    ) -> Result<Server, StartError> {
         let clock = Clock::start();
         let registry = Arc::new(Registry::new(server_id, options));
         registry.set_info(info(&registry));
@@ -59,7 +68,7 @@ impl Server {
         let options = &settings.options;
         let mesh = (options.cluster.is_some())
             .then(|| Mesh::new(Arc::clone(&registry), fastrand::u64(..)));
-        let tls = TlsPort::load_all(options).map_err(StartError::Tls)?;
+        let tls = TlsPort::load_all(options, for_clients).map_err(StartError::Tls)?;
         let shared = Arc::new(Shared::new(registry, mesh, clock));
         for (port_for, tls) in tls {
             shared.tls.set(port_for, Some(Arc::new(tls)));

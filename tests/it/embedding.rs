@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use dialtone::config::{Cluster, Listen, Log, Port, RouteUrl, Websocket};
 use dialtone::{LineClient, LineErr, LineOptions, Options, Server, StartError};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use crate::support::tls::{self, Means};
 use crate::support::{Client, PATIENCE};
 
 /// A server on a free port of the loopback.
@@ -48,6 +52,35 @@ async fn what_is_built_after_the_options_wins() {
     options.host = "0.0.0.0".to_owned();
     let server = Server::builder().options(options).host("127.0.0.1").port(0).start().await;
     assert!(server.unwrap().client_addr().unwrap().ip().is_loopback());
+}
+
+/// A configuration of the library, and a port that encrypts by it.
+#[tokio::test]
+async fn encryption_may_be_ready_made() {
+    let [cert, key] = ["server.pem", "server.key"].map(tls::file);
+    let certificate = CertificateDer::from_pem_file(cert).unwrap();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let builder = Server::builder().host("127.0.0.1").port(0).rustls(Arc::clone(&config));
+    let server = builder.start().await.unwrap();
+    let port = server.client_addr().unwrap().port();
+    let mut client = tls::connect(port, &Means::default()).unwrap();
+    assert!(client.frame().starts_with(b"INFO {"));
+    client.send("CONNECT {\"verbose\":false}\r\nPING\r\n");
+    client.expect("PONG\r\n");
+    assert_eq!(server.connz("").unwrap()["connections"][0]["tls_version"], "1.3");
+
+    let mut options = Options::default();
+    options.https = Some(Listen { host: "127.0.0.1".to_owned(), port: Port::Free });
+    let (text, _) = told(Server::builder().options(options).rustls(config).start().await);
+    assert_eq!(text, "rustls and https exclude each other");
 }
 
 #[tokio::test]

@@ -87,14 +87,20 @@ struct Begun {
 }
 
 impl TlsPort {
-    /// Reads the files of all ports.
+    /// Reads the files of all ports. If there is a configuration `for_clients`, it stands in for
+    /// theirs.
     ///
     /// # Errors
     /// One of them cannot be used; the text names it, and the place of its block.
-    pub(crate) fn load_all(options: &Options) -> Result<Vec<(PortFor, TlsPort)>, String> {
+    pub(crate) fn load_all(
+        options: &Options,
+        for_clients: Option<Arc<ServerConfig>>,
+    ) -> Result<Vec<(PortFor, TlsPort)>, String> {
         let load = |tls: &Tls| TlsPort::load(tls, false, None);
-        let clients =
-            options.tls.as_ref().map(|tls| TlsPort::load(tls, options.allow_non_tls, None));
+        let clients = options.tls.as_ref().map(|tls| match for_clients {
+            Some(config) => Ok(TlsPort::new(tls, options.allow_non_tls, config)),
+            None => TlsPort::load(tls, options.allow_non_tls, None),
+        });
         let monitor = options.https.as_ref().and(options.tls.as_ref());
         let monitor = monitor.map(|tls| load(&tls.of_monitoring()));
         let routes = options.cluster.as_ref().and_then(|cluster| {
@@ -127,17 +133,23 @@ impl TlsPort {
         let dialling = routes.map(|routes| parts.dialling(tls.insecure, routes));
         let dialling = dialling.transpose().map_err(in_place)?;
         let accepting = parts.accepting(tls.verifies()).map_err(in_place)?;
+        let port = TlsPort::new(tls, allow_non_tls, Arc::new(accepting));
+        Ok(TlsPort { dialling: dialling.map(Arc::new), cert_end, ..port })
+    }
+
+    /// A port with these settings, but for those that the configuration of the library holds.
+    fn new(tls: &Tls, allow_non_tls: bool, accepting: Arc<ServerConfig>) -> TlsPort {
         let begun = Begun { since: Moment::START, count: 0, refused: 0 };
-        Ok(TlsPort {
-            accepting: Arc::new(accepting),
-            dialling: dialling.map(Arc::new),
+        TlsPort {
+            accepting,
+            dialling: None,
             pinned_certs: tls.pinned_certs.clone(),
             rate: tls.connection_rate_limit.map(|max| Rate { max, begun: Mutex::new(begun) }),
-            cert_end,
+            cert_end: None,
             timeout: tls.timeout,
             first: tls.handshake_first,
             allow_non_tls,
-        })
+        }
     }
 
     /// The state of a new connection.
