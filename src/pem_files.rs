@@ -41,14 +41,18 @@ pub(crate) fn key_pair(
     }
     let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| match error {
         pem::Error::NoItemsFound => format!(
-            "no private key in {}; one that is encrypted has to be decrypted first",
+            "no private key in {}; one that is encrypted has to be decrypted first (openssl pkey)",
             files.key_file.display()
         ),
         error => unread(&files.key_file, error),
     })?;
     CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            "tls: private key does not match public key".to_owned()
+            format!(
+                "tls: private key does not match public key: {} has another key than {}",
+                files.cert_file.display(),
+                files.key_file.display()
+            )
         }
         error => format!("tls: {error}"),
     })

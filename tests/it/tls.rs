@@ -1,5 +1,6 @@
 //! Clients that encrypt, and those that do not where they should.
 
+mod blocks;
 mod commands;
 mod mapping;
 

@@ -79,6 +79,13 @@ for_both! {
         let port = server.websocket_port();
         expect_published(&format!("ws://127.0.0.1:{port}"), &[], &[]);
         expect_failed(&server.url().replace("nats:", "ws:"), &[], &[], "websocket: ");
+
+        let block = tls::conf("");
+        let conf = format!("websocket {{ listen: \"127.0.0.1:-1\", {block} }}");
+        let server = Server::with().conf(conf).start(which);
+        let url = format!("wss://localhost:{}", server.websocket_port());
+        expect_published(&url, &[("--tlsca", &file("ca.pem"))], &[]);
+        expect_failed(&url, &[], &[], "UnknownIssuer");
     }
 
     fn commands_sign_with_keys(which) {
