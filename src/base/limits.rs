@@ -59,6 +59,10 @@ pub const STALL_PER_READ_MAX: Duration = Duration::from_millis(10);
 /// Bytes that count as one read in this: all that the real server reads at once.
 pub const STALL_READ_LEN: u64 = 64 * 1024;
 
+/// Most bytes that a socket has to take in that time. The real server writes 1,024 buffers at once,
+/// of 512 bytes and more.
+pub const WRITE_DEADLINE_LEN: usize = 512 * 1024;
+
 /// Time for one write to make full progress.
 pub const WRITE_DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 

@@ -51,6 +51,10 @@ impl Origin {
             let port = port.unwrap_or_default();
             return Err(error(&format!("invalid port \":{port}\" after host")));
         }
+        if let Some(wrong) = host.chars().find(|c| " <>\"`^{|}\\".contains(*c)) {
+            let wrong = wrong.to_string();
+            return Err(error(&format!("invalid character {wrong:?} in host name")));
+        }
         if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
             return Err(error("invalid host"));
         }
@@ -65,7 +69,7 @@ impl Origin {
     fn new(written: String, scheme: String, address: &str) -> Origin {
         let (host, port) = split(address);
         let of_scheme = if scheme == "https" { "443" } else { "80" };
-        let port = port.filter(|port| !port.is_empty()).unwrap_or(of_scheme);
+        let port = port.unwrap_or(of_scheme);
         Origin { written, scheme, host: host.to_ascii_lowercase(), port: port.to_owned() }
     }
 
@@ -123,7 +127,9 @@ mod tests {
             assert_eq!(origin(same).to_string(), same);
         }
         assert_eq!(origin("https://[::1]"), Origin::of_host("https", "[::1]:443"));
-        for other in ["https://h.com", "ws://h.com", "http://h.com:81", "http://sub.h.com"] {
+        for other in
+            ["https://h.com", "ws://h.com", "http://h.com:81", "http://h.com:", "http://sub.h.com"]
+        {
             assert_ne!(origin(other), origin("http://h.com"), "{other}");
         }
         for hostless in ["file://", "http:/x", "a:b", "/x", "*"] {
@@ -139,6 +145,7 @@ mod tests {
             ("h.com", "invalid URI for request"),
             ("http://h.com:x", "invalid port \":x\" after host"),
             (":80", "missing protocol scheme"),
+            ("http://a b", "invalid character \" \" in host name"),
             ("http://a\r\n", "net/url: invalid control character in URL"),
         ] {
             let shown = Origin::parse(text).unwrap_err().to_string();

@@ -155,6 +155,9 @@ impl<M: Machine> Drive<M> {
 
     fn poll_with(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
         worker.delivery.now = self.shared.clock.now();
+        if worker.delivery.now >= self.armed {
+            self.armed = Moment::NEVER;
+        }
         worker.delivery.staging.start_turn(FIRST_TURN);
         if let Phase::Start { surplus } = self.phase {
             self.conn().set_owner(cx.waker());
@@ -489,9 +492,10 @@ impl<M: Machine> Drive<M> {
             if !progress.blocked {
                 return;
             }
-            let span = M::write_deadline(&delivery.settings.options);
+            let options = &delivery.settings.options;
             let deadline = &mut self.extras.get_or_insert_default().write;
-            deadline.get_or_insert_with(|| WriteDeadline::new(delivery.now, span, progress, false));
+            deadline
+                .get_or_insert_with(|| WriteDeadline::new::<M>(delivery.now, options, progress));
             match self.conn().flush(policy, delivery.now) {
                 Flushed::Idle => {}
                 Flushed::Part => return come_again(cx),
@@ -510,9 +514,6 @@ impl<M: Machine> Drive<M> {
     }
 
     fn handle_deadlines(&mut self, cx: &mut Context<'_>, delivery: &mut Delivery) {
-        if delivery.now >= self.armed {
-            self.armed = Moment::NEVER;
-        }
         if let Some(extras) = &mut self.extras
             && let Some(deadline) = &mut extras.write
             && delivery.now >= deadline.due

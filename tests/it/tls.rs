@@ -75,6 +75,20 @@ for_both! {
         server.wait_log("Client connection closed: TLS Handshake Failure");
     }
 
+    /// Regression: only a deadline before that of the first PING, 2 s after the start, was noticed.
+    fn who_stops_in_the_handshake_is_closed(which) {
+        let servers = ["", "handshake_first: auto, "];
+        let servers = servers.map(|first| start(which, &format!("{first}timeout: 2.5")));
+        let clients = servers.each_ref().map(|server| {
+            ["", "\x16", "\x16\x03\x01\x02\x00"].map(|half| {
+                let mut client = Client::open(server);
+                client.send(half);
+                client
+            })
+        });
+        clients.into_iter().flatten().for_each(expect_nothing);
+    }
+
     fn who_leaves_before_the_handshake_is_an_error(which) {
         let server = start(which, "");
         drop(Client::open(&server));
@@ -208,6 +222,24 @@ for_both! {
             let connected = tls::connect(server.port(), &Means { name, ..Means::default() });
             assert_eq!(connected.is_ok(), known, "{name}: {:?}", connected.err());
         }
+    }
+
+    /// Others begin no handshake.
+    fn of_clients_with_a_choice_those_with_tls_are_counted(which) {
+        let conf = tls::conf("connection_rate_limit: 1") + "allow_non_tls: true\n";
+        let server = Server::with().conf(conf).start(which);
+        for _ in 0..3 {
+            let mut clear = Client::open(&server);
+            clear.send("CONNECT {\"verbose\":false}\r\nPING\r\n");
+            clear.expect("PONG\r\n");
+        }
+        let _first = tls::connect(server.port(), &Means::default()).unwrap();
+        let mut second = Client::open(&server);
+        second.send("\x16\x03\x01\x02\x00");
+        if which == Which::Dialtone {
+            second.expect("-ERR 'Connection throttling is active. Please try again later.'\r\n");
+        }
+        second.expect_closed();
     }
 
     fn handshakes_are_counted(which) {

@@ -98,7 +98,10 @@ pub(super) struct Overlay<'a> {
 /// The values of the flags of TLS.
 #[derive(Default)]
 pub(super) struct TlsFlags {
-    pub(super) on: bool,
+    /// One of them was given.
+    pub(super) given: bool,
+    /// `--tls=false` was.
+    pub(super) off: bool,
     pub(super) verify: bool,
     pub(super) cert_file: Option<PathBuf>,
     pub(super) key_file: Option<PathBuf>,

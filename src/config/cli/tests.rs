@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::config::options::{Cluster, Listen};
+use crate::config::options::{Cluster, Listen, Tls};
 use crate::config::route_url::RouteUrl;
 
 fn parsed(line: &str) -> Result<Command, String> {
@@ -73,6 +73,23 @@ fn files_and_names() {
     assert_eq!(options.monitor_listen(), Some(http.clone()));
     let encrypted = self::options("--tls --tlscert c --tlskey k -ms -1");
     assert_eq!((encrypted.http, encrypted.https.unwrap().port), (None, http.port));
+}
+
+/// Regression: without `--tls` the others did nothing, and the port was open to all in the clear.
+#[test]
+fn any_flag_of_tls_asks_for_it() {
+    let file = "tls { cert_file: a, key_file: b, verify: true }";
+    for flags in ["", "--tls", "--tlsverify=false"] {
+        let given = format!("-c f {flags} --tlscert c --tlskey k");
+        let tls = loaded_with(&given, file).unwrap().options.tls.unwrap();
+        assert_eq!(tls, Tls::new("c", "k"), "{flags}");
+    }
+    for flags in ["--tlscacert x", "--tlskey k", "--tlsverify"] {
+        let text = loaded_with(&format!("-c f {flags}"), file).unwrap_err();
+        assert_eq!(text, "TLS Server certificate must be present and valid", "{flags}");
+    }
+    let off = loaded_with("-c f --tls=false --tlscert c", file).unwrap();
+    assert_eq!(off.options.tls, None);
 }
 
 #[test]

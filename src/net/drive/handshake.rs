@@ -73,7 +73,8 @@ impl<M: Machine> Drive<M> {
             return;
         };
         let (now, first) = (delivery.now, handshake.port.first);
-        let may_begin = handshake.port.begin(now);
+        // Whoever may come without TLS is counted only if it begins.
+        let may_begin = handshake.port.allow_non_tls || handshake.port.begin(now);
         let refused = match surplus {
             true => Some(ProtoErr::MaxConnections),
             false => (!may_begin).then_some(ProtoErr::TooManyHandshakes),
@@ -151,6 +152,10 @@ impl<M: Machine> Drive<M> {
         }
         let mut decrypted = match handshake.decrypted.take() {
             Some(decrypted) => decrypted,
+            None if port.allow_non_tls && !port.begin(now) => {
+                self.fail((&ProtoErr::TooManyHandshakes).into(), delivery);
+                return Ok(Advanced::Waits);
+            }
             None => self.begin_handshake(handshake, now)?,
         };
         let Some(agreed) = decrypted.handshake(read, &port)? else {

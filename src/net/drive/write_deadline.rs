@@ -4,11 +4,11 @@
 //! Knows the connection and its queue, not the task and its socket.
 //! nats: server/client.go `flushOutbound`, `handleWriteTimeout`
 
-use std::time::Duration;
-
 use crate::base::closed_reason::ClosedReason;
 use crate::base::duration;
+use crate::base::limits::WRITE_DEADLINE_LEN;
 use crate::base::moment::Moment;
+use crate::config::options::Options;
 use crate::conn::{Conn, Progress, conn_event};
 use crate::deliver::Delivery;
 use crate::machine::Machine;
@@ -27,18 +27,24 @@ pub(super) struct WriteDeadline {
 }
 
 impl WriteDeadline {
-    pub(super) fn new(
+    /// The first one, from now on. If a miss is not forgiven, it is for no more than a bounded
+    /// part of the pending bytes: a receiver that goes on taking some is not lost.
+    pub(super) fn new<M: Machine>(
         now: Moment,
-        span: Duration,
+        options: &Options,
         progress: Progress,
-        retried: bool,
     ) -> WriteDeadline {
+        let len_max = match M::forgives_slow_writes(options) {
+            true => usize::MAX,
+            false => WRITE_DEADLINE_LEN,
+        };
         let Progress { written, pending_bytes, .. } = progress;
-        let goal = written + pending_bytes as u64;
-        WriteDeadline { start: now, due: now + span, from: written, goal, retried }
+        let goal = written + pending_bytes.min(len_max) as u64;
+        let due = now + M::write_deadline(options);
+        WriteDeadline { start: now, due, from: written, goal, retried: false }
     }
 
-    /// True if the bytes pending at its start are written.
+    /// True if the bytes pending at its start are written, or as many of them as it is for.
     pub(super) fn is_met(&self, progress: Progress) -> bool {
         !progress.blocked || progress.written >= self.goal
     }
@@ -69,7 +75,8 @@ impl WriteDeadline {
             self.goal - self.from
         );
         if retries && (!self.retried || progress.written > self.from) {
-            *self = WriteDeadline::new(delivery.now, span, progress, true);
+            let next = WriteDeadline::new::<M>(delivery.now, options, progress);
+            *self = WriteDeadline { retried: true, ..next };
             return;
         }
         conn.close(ClosedReason::SlowConsumerWriteDeadline, true);
@@ -84,5 +91,32 @@ impl WriteDeadline {
             (now - self.start).as_secs_f64(),
             self.goal - self.from
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::config::options::WriteTimeout;
+
+    /// Regression: a receiver of 1 MB a second was closed for a backlog of 20 MB.
+    #[test]
+    fn a_backlog_is_not_due_at_once() {
+        let progress = |written, pending_bytes| Progress {
+            written,
+            pending_bytes,
+            blocked: true,
+            progress_at: None,
+        };
+        let backlog = progress(0, 20_000_000);
+        let mut options = Options::default();
+        let is_met = |options: &Options, written| {
+            let deadline = WriteDeadline::new::<Client>(Moment::START, options, backlog);
+            deadline.is_met(progress(written, 20_000_000 - written as usize))
+        };
+        assert!(!is_met(&options, 500_000) && is_met(&options, 600_000));
+        options.write_timeout = WriteTimeout::Retry;
+        assert!(!is_met(&options, 600_000) && is_met(&options, 20_000_000));
     }
 }
