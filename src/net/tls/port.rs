@@ -237,8 +237,12 @@ impl Parts {
         let mut config = builder.with_cert_resolver(certs);
         // Tickets resume sessions; the server stores nothing for them.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
-        config.send_tls13_tickets = 1;
+        config.send_tls13_tickets = 0;
+        // A resumed session would not check the client's certificate anew.
+        if !verify {
+            config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
+            config.send_tls13_tickets = 1;
+        }
         // The first of ours is the fastest here; clients that are not sure name it later.
         config.ignore_client_order = true;
         Ok(config)

@@ -8,7 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, SupportedProtocolVersion, version,
+    ClientConfig, ClientConnection, ConfigBuilder, HandshakeKind, RootCertStore,
+    SupportedProtocolVersion, version,
 };
 use sha2::{Digest, Sha256};
 
@@ -53,10 +54,13 @@ struct Pair {
 impl Pair {
     fn new(version: &'static SupportedProtocolVersion, seed: u64) -> Pair {
         let config = client_config(version).with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        let client = ClientConnection::new(Arc::new(config), name).unwrap();
         let tls = Tls::new(file("server.pem"), file("server.key"));
-        let port = TlsPort::load(&tls, false, None).unwrap();
+        Pair::of(Arc::new(config), TlsPort::load(&tls, false, None).unwrap(), seed)
+    }
+
+    fn of(config: Arc<ClientConfig>, port: TlsPort, seed: u64) -> Pair {
+        let name = ServerName::try_from("localhost").unwrap();
+        let client = ClientConnection::new(config, name).unwrap();
         let taken = Arc::new(Taken::default());
         let below = Arc::clone(&taken) as Arc<dyn Wire>;
         let wire = Arc::new(Encrypted::new(below, port.open(&Side::Accepts).unwrap(), 0));
@@ -200,6 +204,29 @@ fn a_handshake_that_never_ends_is_bounded() {
     let mut pair = Pair::new(&version::TLS13, 1);
     assert!(pair.decrypted.handshake(b"\x16\x03\x01\x40", &pair.port).is_ok());
     assert!(pair.wire.session.lock().kept.capacity() < 100);
+}
+
+/// Else a client whose certificate has expired could still come.
+#[test]
+fn sessions_are_resumed_unless_clients_show_certificates() {
+    let (cert, key) = (file("client.pem"), file("client.key"));
+    for version in [&version::TLS12, &version::TLS13] {
+        for (verify, second) in [(false, HandshakeKind::Resumed), (true, HandshakeKind::Full)] {
+            let chain = vec![CertificateDer::from_pem_file(&cert).unwrap()];
+            let key = PrivateKeyDer::from_pem_file(&key).unwrap();
+            let config = client_config(version).with_client_auth_cert(chain, key);
+            let config = Arc::new(config.unwrap());
+            let ca_file = Some(file("ca.pem"));
+            let tls = Tls { verify, ca_file, ..Tls::new(file("server.pem"), file("server.key")) };
+            let mut port = TlsPort::load(&tls, false, None).unwrap();
+            for kind in [HandshakeKind::Full, second] {
+                let mut pair = Pair::of(Arc::clone(&config), port, 1);
+                pair.shake_hands();
+                assert_eq!(pair.client.handshake_kind(), Some(kind), "{version:?}, {verify}");
+                port = pair.port;
+            }
+        }
+    }
 }
 
 #[test]
