@@ -156,7 +156,12 @@ fn respond(mut reader: Reader, dialect: Dialect) -> io::Result<u64> {
         });
         match result {
             Ok(brought) => served += brought.messages,
-            Err(err) if err.kind() == ErrorKind::UnexpectedEof => return Ok(served),
+            // At the end of the run; what a server says last is refused then.
+            Err(err)
+                if matches!(err.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) =>
+            {
+                return Ok(served);
+            }
             Err(err) => return Err(err),
         }
         if !out.is_empty() {
