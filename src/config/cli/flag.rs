@@ -92,15 +92,14 @@ pub(super) struct Overlay<'a> {
     pub(super) user: String,
     pub(super) password: String,
     pub(super) token: String,
-    pub(super) tls: TlsFlags,
+    /// Those of TLS, if any is given.
+    pub(super) tls: Option<TlsFlags>,
 }
 
 /// The values of the flags of TLS.
 #[derive(Default)]
 pub(super) struct TlsFlags {
-    /// One of them was given.
-    pub(super) given: bool,
-    /// `--tls=false` was.
+    /// `--tls=false` was given.
     pub(super) off: bool,
     pub(super) verify: bool,
     pub(super) cert_file: Option<PathBuf>,
@@ -183,8 +182,12 @@ impl<'a> Overlay<'a> {
     pub(super) fn new(options: &'a mut Options) -> Self {
         let cluster = options.cluster.take().unwrap_or_default();
         let (user, password, token) = (String::new(), String::new(), String::new());
-        let tls = TlsFlags::default();
-        Self { options, cluster, has_routes: false, user, password, token, tls }
+        Self { options, cluster, has_routes: false, user, password, token, tls: None }
+    }
+
+    /// Those of TLS, of which one is given.
+    pub(super) fn tls(&mut self) -> &mut TlsFlags {
+        self.tls.get_or_insert_default()
     }
 }
 

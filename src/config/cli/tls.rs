@@ -11,46 +11,31 @@ pub(super) static FLAGS: [Flag<Effect>; 5] = [
         names: &["--tls"],
         argument: "",
         help: "encrypt the port for clients",
-        effect: Effect::Switch(|overlay, on| {
-            overlay.tls.given = true;
-            overlay.tls.off = !on;
-        }),
+        effect: Effect::Switch(|overlay, on| overlay.tls().off = !on),
     },
     Flag {
         names: &["--tlscert"],
         argument: "FILE",
         help: "certificate of the server",
-        effect: Effect::Path(|overlay, file| {
-            overlay.tls.given = true;
-            overlay.tls.cert_file = file;
-        }),
+        effect: Effect::Path(|overlay, file| overlay.tls().cert_file = file),
     },
     Flag {
         names: &["--tlskey"],
         argument: "FILE",
         help: "its private key",
-        effect: Effect::Path(|overlay, file| {
-            overlay.tls.given = true;
-            overlay.tls.key_file = file;
-        }),
+        effect: Effect::Path(|overlay, file| overlay.tls().key_file = file),
     },
     Flag {
         names: &["--tlscacert"],
         argument: "FILE",
         help: "authorities of clients' certificates",
-        effect: Effect::Path(|overlay, file| {
-            overlay.tls.given = true;
-            overlay.tls.ca_file = file;
-        }),
+        effect: Effect::Path(|overlay, file| overlay.tls().ca_file = file),
     },
     Flag {
         names: &["--tlsverify"],
         argument: "",
         help: "encrypt it, for clients with a certificate only",
-        effect: Effect::Switch(|overlay, on| {
-            overlay.tls.given = true;
-            overlay.tls.verify = on;
-        }),
+        effect: Effect::Switch(|overlay, on| overlay.tls().verify = on),
     },
 ];
 
@@ -58,12 +43,10 @@ pub(super) static FLAGS: [Flag<Effect>; 5] = [
 ///
 /// # Errors
 /// A file is missing, in the real server's words where it has some.
-pub(super) fn lay(flags: TlsFlags, options: &mut Options) -> Result<(), String> {
-    let TlsFlags { given, off, verify, cert_file, key_file, ca_file } = flags;
+pub(super) fn lay(flags: Option<TlsFlags>, options: &mut Options) -> Result<(), String> {
+    let Some(TlsFlags { off, verify, cert_file, key_file, ca_file }) = flags else { return Ok(()) };
     if off {
         options.tls = None;
-    }
-    if off || !given {
         return Ok(());
     }
     let cert_file = cert_file.ok_or("TLS Server certificate must be present and valid")?;
