@@ -67,6 +67,7 @@ mod server;
 mod sublist;
 mod system;
 mod tool;
+mod trust;
 
 pub use base::closed_reason::ClosedReason;
 pub use codec::info::Info;

@@ -24,6 +24,7 @@ use crate::codec::info::Info;
 use crate::config::cli::{KeyFiles, Scheme, ServerUrl};
 use crate::pem_files;
 use crate::tool::line_client::{LineClient, LineErr, LineOptions};
+use crate::trust::Trust;
 
 /// Bytes of an INFO before the handshake.
 const INFO_LEN_MAX: usize = 64 * 1024;
@@ -113,10 +114,13 @@ where
 fn client_config(files: &KeyFiles) -> Result<ClientConfig, String> {
     let text = |error: Error| error.to_string();
     let provider = Arc::new(ring::default_provider());
+    let authorities = Arc::new(pem_files::roots(files.tls_ca.as_deref())?);
+    let trust = Trust::in_servers(authorities, Arc::clone(&provider))?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(text)?
-        .with_root_certificates(pem_files::roots(files.tls_ca.as_deref())?);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(trust));
     Ok(match &files.tls_pair {
         None => builder.with_no_client_auth(),
         Some(pair) => {

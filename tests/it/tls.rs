@@ -141,6 +141,16 @@ for_both! {
         assert_eq!(varz["tls_verify"], true);
     }
 
+    fn an_authority_may_be_a_client_itself(which) {
+        let server = Server::with().conf(tls::block("server", "own", "verify: true")).start(which);
+        echo(&mut connect(&server, &Means { cert: Some("own"), ..Means::default() }));
+        // It is not trusted for being one.
+        let conf = tls::block("server", "foreign-ca", "verify: true");
+        let server = Server::with().conf(conf).start(which);
+        let strange = Means { cert: Some("own"), version: &version::TLS12, ..Means::default() };
+        assert!(tls::connect(server.port(), &strange).is_err());
+    }
+
     fn monitoring_shows_certificates(which) {
         let conf = tls::conf("verify: true").replace("/ca.pem", "/users/ca.pem");
         let server = Server::with().conf(conf).monitored().start(which);

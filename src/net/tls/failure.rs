@@ -5,7 +5,9 @@
 use std::fmt;
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+use rustls::{
+    AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible,
+};
 
 /// The reason that a handshake failed.
 #[derive(Debug)]
@@ -77,6 +79,9 @@ impl fmt::Display for Failure {
                     | CertificateError::InvalidPurposeContext { .. } => {
                         f.write_str("certificate specifies an incompatible key usage")
                     }
+                    CertificateError::Other(OtherError(error)) => {
+                        f.write_str(unfit(&error.to_string()))
+                    }
                     error => write!(f, "{error}"),
                 }
             }
@@ -118,6 +123,15 @@ fn write_name_error(
         ),
         true => write!(f, "certificate is not valid for any names, but wanted to match {wanted}"),
         false => write!(f, "certificate is valid for {}, not {wanted}", named.join(", ")),
+    }
+}
+
+/// An error of the library's checks, which has no words, in words.
+fn unfit(error: &str) -> &str {
+    match error {
+        "CaUsedAsEndEntity" => "certificate of an authority that is not trusted itself",
+        "UnsupportedCertVersion" => "certificate of another version than 3",
+        error => error,
     }
 }
 

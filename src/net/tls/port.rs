@@ -9,14 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use rustls::client::{
-    ResolvesClientCert, Resumption, UnbufferedClientConnection, WebPkiServerVerifier,
-    verify_server_name,
+    ResolvesClientCert, Resumption, UnbufferedClientConnection, verify_server_name,
 };
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
-    UnbufferedServerConnection, WebPkiClientVerifier,
+    UnbufferedServerConnection,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{
@@ -36,6 +35,7 @@ use crate::net::ports::PortFor;
 use crate::net::tls::State;
 use crate::net::tls::verifier::Verifier;
 use crate::pem_files;
+use crate::trust::Trust;
 
 /// The span in which handshakes are counted.
 const RATE_SPAN: Duration = Duration::from_secs(1);
@@ -230,8 +230,7 @@ impl Parts {
         let builder = match roots.filter(|_| verify) {
             None => builder.with_no_client_auth(),
             Some(roots) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-                builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
+                builder.with_client_cert_verifier(Arc::new(Trust::in_clients(roots, provider)?))
             }
         };
         let mut config = builder.with_cert_resolver(certs);
@@ -252,11 +251,7 @@ impl Parts {
         let strict = match &self.roots {
             _ if insecure => None,
             None => return Err("no authorities".to_owned()),
-            Some(roots) => {
-                let (roots, provider) = (Arc::clone(roots), Arc::clone(&self.provider));
-                let strict = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-                Some(strict.map_err(|error| error.to_string())?)
-            }
+            Some(roots) => Some(Trust::in_servers(Arc::clone(roots), Arc::clone(&self.provider))?),
         };
         let names = routes.iter().flat_map(|url| ServerName::try_from(url.host.as_str()));
         let mut names = names.filter(|name| matches!(name, ServerName::DnsName(_)));

@@ -10,11 +10,13 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
+use crate::trust::Trust;
+
 /// Checks the certificates of dialled servers.
 #[derive(Debug)]
 pub(super) struct Verifier {
     /// None if any certificate will do.
-    pub(super) strict: Option<Arc<WebPkiServerVerifier>>,
+    pub(super) strict: Option<Trust<Arc<WebPkiServerVerifier>>>,
     /// Those of signatures. Even a server whose certificate is not checked has to have its key.
     pub(super) algorithms: WebPkiSupportedAlgorithms,
     /// The name that a server dialled by its address may have, too: gossip knows only addresses.

@@ -74,6 +74,16 @@ for_both! {
         );
     }
 
+    fn an_authority_may_be_server_and_client_itself(which) {
+        let [own, key] = ["own.pem", "own.key"].map(file);
+        let files: &[(&str, &Path)] = &[("--tlsca", &own), ("--tlscert", &own), ("--tlskey", &key)];
+        let server = Server::with().conf(tls::block("own", "own", "verify: true")).start(which);
+        let url = format!("tls://localhost:{}", server.port());
+        expect_published(&url, files, &[]);
+        let nameless = format!("tls://[::ffff:127.0.0.1]:{}", server.port());
+        expect_failed(&nameless, files, &[], "not valid for name");
+    }
+
     fn commands_come_by_websocket(which) {
         let server = Server::with().conf(websocket::conf("")).start(which);
         let port = server.websocket_port();
