@@ -5,6 +5,7 @@
 pub mod closed_reason;
 pub mod duration;
 pub mod errors;
+pub mod fnv;
 #[cfg(test)]
 pub(crate) mod fuzzing;
 pub mod ids;
@@ -16,5 +17,8 @@ pub mod percent;
 pub mod quoted;
 pub mod stats;
 pub mod subject;
+// Until mappings and imports use all of it.
+#[allow(dead_code)]
+pub mod subject_transform;
 pub(crate) mod sync;
 pub mod table;

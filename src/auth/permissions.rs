@@ -8,7 +8,9 @@
 
 use hashbrown::HashMap;
 
-use crate::base::subject::{covers, has_empty_token, is_literal, matches_from, overlaps, tokens};
+use crate::base::subject::{
+    covers, has_empty_token, is_literal, is_open_ended, matches_from, overlaps, tokens,
+};
 use crate::config::options;
 
 pub use replies::Replies;
@@ -322,8 +324,7 @@ fn tokens_match(pattern: &[u8], subject: &[u8]) -> bool {
 ///
 /// nats: server/client.go `queueMatches`
 fn queue_matches(pattern: &[u8], queue: &[u8]) -> bool {
-    let open_ended = pattern == b">" || pattern.ends_with(b".>");
-    if open_ended { tokens_match(pattern, queue) } else { covers(pattern, queue) }
+    if is_open_ended(pattern) { tokens_match(pattern, queue) } else { covers(pattern, queue) }
 }
 
 /// The tokens before the first wildcard, without the dot that follows them.

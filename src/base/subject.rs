@@ -105,9 +105,12 @@ pub fn matches_from(mut pattern: Option<&[u8]>, mut subject: Option<&[u8]>) -> b
 pub fn covers(outer: &[u8], inner: &[u8]) -> bool {
     // A final `>` inside must not be taken as a literal token: `*` would match it, and a user with
     // permission for one level would see everything.
-    let open_ended = inner == b">" || inner.ends_with(b".>");
-    let outer_open_ended = outer == b">" || outer.ends_with(b".>");
-    (outer_open_ended || !open_ended) && matches(outer, inner)
+    (is_open_ended(outer) || !is_open_ended(inner)) && matches(outer, inner)
+}
+
+/// True if the last token is `>`.
+pub fn is_open_ended(pattern: &[u8]) -> bool {
+    pattern == b">" || pattern.ends_with(b".>")
 }
 
 /// True if some subject is matched by both patterns.

@@ -20,6 +20,7 @@ use std::task::Waker;
 
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::{ProtoErr, RouteErr};
+use crate::base::fnv::{FNV_BASIS, fnv1a};
 use crate::base::limits::{OWN_ADDRESSES_MAX, ROUTE_NEWCOMERS_MAX, ROUTE_SPARE_MAX, ROUTES_MAX};
 use crate::base::moment::Moment;
 use crate::base::sync::{Mutex, rank};
@@ -440,10 +441,7 @@ fn pool_index(account: &str, pool_size: usize) -> usize {
     if pool_size <= 1 {
         return 0;
     }
-    let hash = account
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash as usize % pool_size
+    fnv1a(FNV_BASIS, account.as_bytes()) as usize % pool_size
 }
 
 /// True if a connection in that place carries the account.
