@@ -132,6 +132,8 @@ impl Conn {
     }
 
     /// Writes `frames` on an idle connection, then frames appended meanwhile.
+    // As a call it would cost each flush a tenth of its instructions.
+    #[inline(always)]
     fn write_through<'a>(
         &'a self,
         mut flow: FlowGuard<'a>,
