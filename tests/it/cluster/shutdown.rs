@@ -246,7 +246,7 @@ fn what_is_confirmed_arrives_encrypted() {
 #[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
 fn what_is_confirmed_arrives_at_the_real_server() {
     stop_under_publishers([Dialtone, Real], 0, Flavor::Default);
-    stop_under_publishers([Dialtone, Real], 1, Flavor::Encrypted);
+    stop_under_publishers([Dialtone, Real], 0, Flavor::Encrypted);
     stop_under_publishers([Real, Dialtone], 1, Flavor::Single);
 }
 
