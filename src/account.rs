@@ -204,14 +204,27 @@ impl Account {
         self.listed.write().links.retain(|link| !Arc::ptr_eq(&link.conn, conn));
     }
 
-    /// Sends a linked route a bounded piece of the local interest, from `cursor` on.
-    pub fn announce(&self, cursor: &mut Cursor, link: &Link) -> Left {
+    /// Replaces a route that may import other subjects now. [`announce`](Account::announce) sends
+    /// the difference.
+    pub fn relink(&self, link: Link) {
+        let mut listed = self.listed.write();
+        let mut links = listed.links.iter_mut();
+        if let Some(before) = links.find(|before| Arc::ptr_eq(&before.conn, &link.conn)) {
+            *before = link;
+        }
+    }
+
+    /// Sends a linked route a bounded piece of the local interest, from `cursor` on; and
+    /// `withdraws` that which it may not import.
+    pub fn announce(&self, cursor: &mut Cursor, link: &Link, withdraws: bool) -> Left {
         let mut lines = Vec::new();
         let listed = self.listed.read();
         let left =
             listed.sublist.visit_announced(cursor, ANNOUNCE_STEPS, |subject, queue, count| {
                 if link.imports(subject) {
                     link.write_interest(&mut lines, &self.name, subject, queue, count);
+                } else if withdraws {
+                    link.write_interest(&mut lines, &self.name, subject, queue, 0);
                 }
             });
         link.conn.append(&lines);
@@ -246,7 +259,8 @@ impl Listed {
             return;
         }
         let mut line = Vec::with_capacity(LINE_LEN);
-        for link in self.links.iter().filter(|link| link.imports(subject)) {
+        // A route may have imported more when the interest came.
+        for link in self.links.iter().filter(|link| count == 0 || link.imports(subject)) {
             line.clear();
             link.write_interest(&mut line, account, subject, queue, count);
             link.conn.append(&line);
@@ -256,6 +270,12 @@ impl Listed {
 }
 
 impl Link {
+    /// The link of a route.
+    pub fn new(conn: &Arc<Conn>, import: &Option<Arc<CompiledPermissions>>) -> Link {
+        let dedicated = conn.is_dedicated();
+        Link { conn: Arc::clone(conn), import: import.clone(), dedicated }
+    }
+
     fn imports(&self, subject: &[u8]) -> bool {
         self.import.as_ref().is_none_or(|import| import.can_publish(subject))
     }

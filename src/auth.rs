@@ -16,7 +16,9 @@ use crate::codec::connect::{Connect, Credentials};
 use crate::config::options::{self, ConnectionType, Login, Options, Tls};
 
 use nkey::PublicKey;
-use password::{Hash, Secret};
+use password::Secret;
+
+pub use password::Hash;
 
 pub mod certificate;
 mod distinguished_name;
@@ -99,6 +101,13 @@ pub struct Mapping {
     by: Vec<ConnectionType>,
 }
 
+/// The permissions of users that are compiled already.
+#[derive(Debug, Default)]
+pub struct Compiled<'a>(HashMap<&'a str, Permitted<'a>, foldhash::fast::RandomState>);
+
+/// The permissions of a user, as written and compiled.
+type Permitted<'a> = (&'a options::Permissions, &'a Arc<CompiledPermissions>);
+
 /// The place of a connection without credentials among users.
 #[derive(Debug)]
 enum WithoutCredentials {
@@ -156,23 +165,62 @@ impl Mapping {
     }
 }
 
-impl Authenticator {
-    /// Compiles the options of authorization for the port of clients.
-    pub fn new(options: &Options) -> Self {
-        let mapping = Mapping::of(options, ConnectionType::Standard);
-        Self::with_mapping(&options.authorization, &mapping)
+impl<'a> Compiled<'a> {
+    /// Those of these users, for which the authenticator was compiled.
+    pub fn new(users: &'a [options::User], authenticator: &'a Authenticator) -> Compiled<'a> {
+        let Accepted::Users(Users { entries, .. }) = &authenticator.0 else {
+            return Compiled::default();
+        };
+        let permitted = |user: &'a options::User| {
+            let compiled = entries.get(user.name())?.permissions.as_ref()?;
+            Some((user.name(), (user.permissions.as_ref()?, compiled)))
+        };
+        Compiled(users.iter().filter_map(permitted).collect())
     }
 
-    /// Compiles the options of authorization for any port.
-    pub fn with_mapping(authorization: &options::Authorization, mapping: &Mapping) -> Self {
+    /// Those of a user, compiled if they are not yet.
+    fn permissions(&self, user: &str, written: &options::Permissions) -> Arc<CompiledPermissions> {
+        match self.0.get(user) {
+            Some((same, compiled)) if *same == written => Arc::clone(compiled),
+            _ => Arc::new(CompiledPermissions::new(written)),
+        }
+    }
+}
+
+impl Authenticator {
+    /// Compiles the options of authorization for the port of clients.
+    #[cfg(test)]
+    pub(crate) fn new(options: &Options) -> Self {
+        let mapping = Mapping::of(options, ConnectionType::Standard);
+        Self::with(&options.authorization, &mapping, &Compiled::default())
+    }
+
+    /// Compiles the options of authorization for a port. Permissions `compiled` before are used
+    /// again.
+    pub fn with(
+        authorization: &options::Authorization,
+        mapping: &Mapping,
+        compiled: &Compiled<'_>,
+    ) -> Self {
         Self(match &authorization.login {
             Login::Open => Accepted::Open,
             Login::Single { user, password } => {
                 Accepted::Single { user: user.as_str().into(), password: Secret::new(password) }
             }
             Login::Token(token) => Accepted::Token(Secret::new(token)),
-            Login::Users(users) => Accepted::Users(Users::new(users, authorization, mapping)),
+            Login::Users(users) => {
+                Accepted::Users(Users::new(users, authorization, mapping, compiled))
+            }
         })
+    }
+
+    /// True if there is a user of that name, as an [`Identity`] has it.
+    pub fn knows(&self, name: &str) -> bool {
+        match &self.0 {
+            Accepted::Open | Accepted::Token(_) => true,
+            Accepted::Single { user, .. } => **user == *name,
+            Accepted::Users(users) => users.entries.contains_key(name),
+        }
     }
 
     /// True if credentials are checked: `auth_required` in INFO.
@@ -271,6 +319,19 @@ impl Secret {
 }
 
 impl Check {
+    /// The hash.
+    pub fn hash(&self) -> Hash {
+        self.hash.clone()
+    }
+
+    /// Decides without running the check, if the password fitted the `proven` hash before.
+    pub fn repeat(self, proven: Option<&Hash>) -> Verdict {
+        match proven {
+            Some(proven) if *proven == self.hash => Verdict::Admitted(self.user),
+            _ => Verdict::Pending(self),
+        }
+    }
+
     /// Runs the check. It takes milliseconds to seconds and does not belong into an event loop.
     pub fn run(self) -> Verdict {
         match self.hash.is_of(&self.given) {
@@ -285,10 +346,11 @@ impl Users {
         users: &[options::User],
         authorization: &options::Authorization,
         mapping: &Mapping,
+        compiled: &Compiled<'_>,
     ) -> Self {
         let entries: HashMap<_, _, _> = users
             .iter()
-            .map(|user| (user.name().into(), ConfiguredUser::new(user, mapping)))
+            .map(|user| (user.name().into(), ConfiguredUser::new(user, mapping, compiled)))
             .collect();
         let listed = |user: &options::User| {
             DistinguishedName::parse(user.name()).map(|name| (name, user.name().into()))
@@ -404,7 +466,7 @@ impl Users {
 }
 
 impl ConfiguredUser {
-    fn new(user: &options::User, mapping: &Mapping) -> Self {
+    fn new(user: &options::User, mapping: &Mapping, compiled: &Compiled<'_>) -> Self {
         let allowed = &user.allowed_connection_types;
         let may_be_mapped = mapping.by.iter().any(|by| allowed.is_empty() || allowed.contains(by));
         Self {
@@ -416,7 +478,7 @@ impl ConfiguredUser {
                 options::Credential::Nkey(key) => Proof::Nkey(PublicKey::new(key)),
             },
             account: user.account.as_deref().filter(|name| *name != GLOBAL_ACCOUNT).map(Into::into),
-            permissions: user.permissions.as_ref().map(|p| Arc::new(CompiledPermissions::new(p))),
+            permissions: user.permissions.as_ref().map(|p| compiled.permissions(user.name(), p)),
             connection_types: user.allowed_connection_types.as_slice().into(),
         }
     }

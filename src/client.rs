@@ -16,6 +16,7 @@
 pub mod fuzz;
 mod login;
 mod pings;
+mod reload;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use crate::account::Account;
 use crate::auth::permissions::{self, CompiledPermissions};
-use crate::auth::{Check, Verdict};
+use crate::auth::{Check, Hash, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::{Denied, ProtoErr};
 use crate::base::ids::Kind;
@@ -35,6 +36,7 @@ use crate::base::limits::FORGET_COUNT;
 use crate::base::moment::Moment;
 use crate::base::quoted::Quoted;
 use crate::base::subject;
+use crate::base::table::Walk;
 use crate::codec::connect::{Connect, Credentials};
 use crate::codec::encoder;
 use crate::codec::info::Info;
@@ -125,6 +127,12 @@ struct Rare {
     owed: Option<Answer>,
     /// The CONNECT whose credentials are being checked.
     login: Option<Box<PendingLogin<Connect>>>,
+    /// That login was accepted before, by other settings.
+    judged: bool,
+    /// The hash that its password was compared with, once its login is accepted.
+    proven: Option<Hash>,
+    /// The place up to which its subscriptions are known to be allowed by new permissions.
+    review: Option<Walk>,
     /// When its handshake was done, until it is taken in.
     encrypted_at: Option<Moment>,
 }
@@ -319,7 +327,10 @@ impl Machine for Client {
     #[inline]
     fn is_waiting(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| {
-            rare.owed.is_some() || rare.leaving.is_some() || rare.login.is_some()
+            rare.owed.is_some()
+                || rare.leaving.is_some()
+                || rare.login.is_some()
+                || rare.review.is_some()
         })
     }
 
@@ -332,7 +343,12 @@ impl Machine for Client {
         verdict: Verdict,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
-        match self.rare.as_mut().and_then(|rare| rare.login.take()) {
+        // A check that was not taken yet is of newer settings than the verdict.
+        let is_due = |login: &mut Box<PendingLogin<_>>| login.check.is_none();
+        match self.rare.as_mut().and_then(|rare| rare.login.take_if(is_due)) {
+            Some(_) if self.rare.as_mut().is_some_and(|rare| std::mem::take(&mut rare.judged)) => {
+                self.handle_judgement(verdict, delivery)
+            }
             Some(login) => self.log_in(login.connect, verdict, delivery),
             None => Ok(()),
         }
@@ -351,6 +367,10 @@ impl Machine for Client {
 
     fn deadline(&self, settings: &Settings) -> Moment {
         self.auth_due(settings).min(self.pings.due())
+    }
+
+    fn handle_settings(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        self.judge_anew(delivery)
     }
 
     fn handle_news(&mut self, delivery: &mut Delivery) {
@@ -396,6 +416,7 @@ impl Machine for Client {
             ProtoErr::StaleConnection => {
                 conn_event!(DEBUG, &self.conn, "Stale Client Connection - Closing");
             }
+            ProtoErr::Refused(_) => conn_event!(DEBUG, &self.conn, "User or account is gone"),
             _ => {
                 let max_payload = self.rules(&delivery.settings).max_payload;
                 conn_event!(ERROR, &self.conn, "{}", refused.describe(Kind::Client, max_payload));
@@ -473,6 +494,9 @@ impl Client {
         if rare.leaving.is_some() && self.forget_on(delivery) == Left::More {
             return Ok(Left::More);
         }
+        if self.review_on(delivery) == Left::More {
+            return Ok(Left::More);
+        }
         if let Some(answer) = self.rare.as_mut().and_then(|rare| rare.owed.take()) {
             self.answer(answer, delivery)?;
         }
@@ -527,7 +551,7 @@ impl Client {
     /// over.
     fn answer(&mut self, answer: Answer, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         if let Some(rare) = &mut self.rare
-            && rare.leaving.is_some()
+            && (rare.leaving.is_some() || rare.review.is_some())
         {
             rare.owed = Some(answer);
             return Ok(());
@@ -766,7 +790,8 @@ impl Admitted {
 impl Rare {
     /// True if all of it is empty.
     fn is_over(&self) -> bool {
-        let Rare { nonce, credentials, cookies, leaving, grace, owed, login, encrypted_at } = self;
+        let Rare { nonce, credentials, cookies, leaving, grace, owed, login, .. } = self;
+        let Rare { proven, review, encrypted_at, .. } = self;
         nonce.is_empty()
             && credentials.is_none()
             && cookies.is_none()
@@ -774,6 +799,8 @@ impl Rare {
             && grace.is_none()
             && owed.is_none()
             && login.is_none()
+            && proven.is_none()
+            && review.is_none()
             && encrypted_at.is_none()
     }
 }

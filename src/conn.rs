@@ -66,7 +66,7 @@ pub struct Conn {
     of_route: AtomicU8,
     /// `closed` of the flow, readable without its lock.
     is_closed: AtomicBool,
-    /// [`RTT_WANTED`], [`NEWS`] and [`WEBSOCKET`].
+    /// [`RTT_WANTED`], [`NEWS`], [`WEBSOCKET`] and [`RELOADED`].
     flags: AtomicU8,
     /// Its encryption, as a code.
     encryption: AtomicU8,
@@ -80,6 +80,8 @@ const RTT_WANTED: u8 = 1;
 const NEWS: u8 = 2;
 /// It has come by WebSocket.
 const WEBSOCKET: u8 = 4;
+/// The settings have been replaced.
+const RELOADED: u8 = 8;
 
 // With the counts of its `Arc` and a word of the allocator 240 bytes: with glibc, just what fits
 // between two tasks, which are aligned to 128. One word more costs some 130 for each connection.
@@ -272,16 +274,28 @@ impl Conn {
         self.take_flag(RTT_WANTED)
     }
 
-    /// Wakes the owning task because settings or INFO have changed.
+    /// Wakes the owning task because INFO has changed.
     pub fn bring_news(&self) {
         if !self.set_flag(NEWS) {
             self.wake();
         }
     }
 
-    /// For the owning task: true if settings or INFO have changed since the last call.
+    /// For the owning task: true if INFO has changed since the last call.
     pub fn take_news(&self) -> bool {
         self.take_flag(NEWS)
+    }
+
+    /// Wakes the owning task because the settings have been replaced.
+    pub fn bring_settings(&self) {
+        if !self.set_flag(RELOADED) {
+            self.wake();
+        }
+    }
+
+    /// For the owning task: true if the settings have been replaced since the last call.
+    pub fn take_settings(&self) -> bool {
+        self.take_flag(RELOADED)
     }
 
     /// It has come by WebSocket.

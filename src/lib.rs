@@ -31,6 +31,7 @@
 //! | publish, subscribe, request | [`LineClient`] |
 //! | encrypt | [`Builder::tls`], [`Builder::rustls`] |
 //! | look inside | [`Server::varz`], [`Server::connz`] |
+//! | change settings while it runs | [`Server::reload`], [`Server::reload_options`] |
 //! | keep its log | [`Builder::log`]; without it, the log is events of `tracing` |
 //!
 //! For Unix, because it uses Unix sockets, files and signals; it is tested on Linux.
@@ -77,6 +78,7 @@ pub use net::ports::PortFor;
 pub use rustls;
 pub use server::Server;
 pub use server::builder::Builder;
+pub use server::reload_error::ReloadError;
 pub use server::start_error::StartError;
 pub use tool::line_client::server_op::ServerOpErr;
 pub use tool::line_client::{

@@ -28,7 +28,9 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use tracing::callsite::rebuild_interest_cache;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
@@ -50,9 +52,18 @@ use crate::config::options;
 pub struct Logger(Arc<Shared>);
 
 struct Shared {
+    debug: AtomicBool,
+    trace: AtomicBool,
+    lines: Arc<Lines>,
+}
+
+/// A change of the log that cannot fail any more.
+pub struct Change {
     debug: bool,
     trace: bool,
-    lines: Arc<Lines>,
+    format: Format,
+    /// None if it stays.
+    sink: Option<Sink>,
 }
 
 /// The log file cannot be opened.
@@ -70,17 +81,34 @@ impl Logger {
     /// # Errors
     /// It cannot be opened for appending, or created.
     pub fn new(options: &options::Log) -> Result<Self, LogFileErr> {
-        let sink = match &options.log_file {
-            None => Sink::Stderr,
-            Some(path) => {
-                let file = LogFile::open(path, options.log_size_limit, options.log_max_num);
-                Sink::File(file.map_err(|error| LogFileErr { path: path.clone(), error })?)
-            }
-        };
-        let colored = matches!(sink, Sink::Stderr) && io::stderr().is_terminal();
-        let format = Format::new(options.logtime, options.logtime_utc, colored);
-        let lines = Lines::start(format, sink);
-        Ok(Self(Arc::new(Shared { debug: options.debug, trace: options.trace, lines })))
+        let lines = Lines::start(format(options), sink(options)?);
+        let [debug, trace] = [options.debug, options.trace].map(AtomicBool::new);
+        Ok(Self(Arc::new(Shared { debug, trace, lines })))
+    }
+
+    /// Prepares a change of settings, and opens the log file if it is another one.
+    ///
+    /// # Errors
+    /// It cannot be opened for appending, or created.
+    pub fn prepare(old: &options::Log, new: &options::Log) -> Result<Change, LogFileErr> {
+        Ok(Change {
+            debug: new.debug,
+            trace: new.trace,
+            format: format(new),
+            sink: (old.log_file != new.log_file).then(|| sink(new)).transpose()?,
+        })
+    }
+
+    /// Changes the log.
+    pub fn change(&self, change: Change) {
+        let Change { debug, trace, format, sink } = change;
+        self.0.debug.store(debug, Relaxed);
+        self.0.trace.store(trace, Relaxed);
+        self.0.lines.set_format(format);
+        if let Some(sink) = sink {
+            self.0.lines.switch(sink);
+        }
+        rebuild_interest_cache();
     }
 
     /// Becomes the log of the whole process, unless the embedding program has chosen one before.
@@ -105,13 +133,25 @@ impl Logger {
         let own = target.strip_prefix(env!("CARGO_CRATE_NAME"));
         let is_own = own.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
         let is_wanted = match *metadata.level() {
-            Level::DEBUG => self.0.debug,
-            Level::TRACE => self.0.trace,
+            Level::DEBUG => self.0.debug.load(Relaxed),
+            Level::TRACE => self.0.trace.load(Relaxed),
             _ => true,
         };
         // Not only events: the callsite of `enabled!` is neither event nor span.
         is_own && is_wanted && !metadata.is_span()
     }
+}
+
+/// The output of these settings.
+fn sink(options: &options::Log) -> Result<Sink, LogFileErr> {
+    let Some(path) = &options.log_file else { return Ok(Sink::Stderr) };
+    let file = LogFile::open(path, options.log_size_limit, options.log_max_num);
+    file.map(Sink::File).map_err(|error| LogFileErr { path: path.clone(), error })
+}
+
+fn format(options: &options::Log) -> Format {
+    let colored = options.log_file.is_none() && io::stderr().is_terminal();
+    Format::new(options.logtime, options.logtime_utc, colored)
 }
 
 impl Drop for Shared {
@@ -121,7 +161,7 @@ impl Drop for Shared {
 }
 
 impl<S: Subscriber> Layer<S> for Logger {
-    /// Called once per callsite: one that is off costs a load and a branch from then on.
+    /// Called once per callsite and change: one that is off costs a load and a branch from then on.
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if self.shows(metadata) { Interest::always() } else { Interest::never() }
     }
@@ -131,7 +171,7 @@ impl<S: Subscriber> Layer<S> for Logger {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(match (self.0.trace, self.0.debug) {
+        Some(match (self.0.trace.load(Relaxed), self.0.debug.load(Relaxed)) {
             (true, _) => LevelFilter::TRACE,
             (false, true) => LevelFilter::DEBUG,
             (false, false) => LevelFilter::INFO,

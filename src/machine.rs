@@ -148,7 +148,15 @@ pub trait Machine: Unpin + Send + 'static {
         Moment::NEVER
     }
 
-    /// Handles a change of settings or INFO.
+    /// Handles new settings. The worker has taken them over.
+    ///
+    /// # Errors
+    /// As [`handle_op`](Machine::handle_op).
+    fn handle_settings(&mut self, _delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        Ok(())
+    }
+
+    /// Handles a change of INFO.
     fn handle_news(&mut self, _delivery: &mut Delivery) {}
 
     /// Handles everything due by now.

@@ -22,6 +22,7 @@ use crate::net::files;
 use crate::net::signals::{self, Signals, Trapped};
 use crate::net::tls::TlsPort;
 use crate::server::Server;
+use crate::server::origin::{Origin, Source};
 use crate::tool::commands;
 
 /// The name in errors of the server.
@@ -141,15 +142,20 @@ async fn serve(flags: &Flags) -> ExitCode {
 async fn serve_with(flags: &Flags, options: Options, logger: &Logger) -> Result<ExitCode, String> {
     raise_descriptor_limit();
     let mut signals = Signals::listen().map_err(|error| error.to_string())?;
-    let server = Server::start(options, None).map_err(|error| error.to_string())?;
+    let source = flags.config.is_some().then(|| -> Source {
+        let flags = flags.clone();
+        Box::new(move || flags.load(SOURCES).map_err(Into::into))
+    });
+    let origin = Origin { source, logger: Some(logger.clone()), rustls: None };
+    let server = Server::start(options, origin).map_err(|error| error.to_string())?;
     Ok(tokio::select! {
-        code = obey(&mut signals, flags, &server, logger) => code,
+        code = obey(&mut signals, &server, logger) => code,
         () = server.stopped() => ExitCode::SUCCESS,
     })
 }
 
 /// Obeys signals until one of them ends the server.
-async fn obey(signals: &mut Signals, flags: &Flags, server: &Server, logger: &Logger) -> ExitCode {
+async fn obey(signals: &mut Signals, server: &Server, logger: &Logger) -> ExitCode {
     loop {
         match signals.next().await {
             Trapped::Stop => {
@@ -158,10 +164,13 @@ async fn obey(signals: &mut Signals, flags: &Flags, server: &Server, logger: &Lo
             }
             Trapped::Abort => return ExitCode::from(ABORTED),
             Trapped::ReopenLog => logger.reopen(),
-            Trapped::Reload => match load(flags) {
-                Ok(_) => warn!("Reload is not supported yet: the configuration is valid, restart"),
-                Err(error) => error!("Failed to reload server configuration: {error}"),
-            },
+            Trapped::Reload => {
+                if let Err(error) = server.reload().await {
+                    // A file may have several faults, and a line of the log is one line.
+                    let text = format!("Failed to reload server configuration: {error}");
+                    text.lines().for_each(|line| error!("{line}"));
+                }
+            }
             Trapped::LameDuck => warn!("Lame duck mode is not supported yet"),
         }
     }

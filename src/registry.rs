@@ -173,17 +173,17 @@ impl Registry {
         self.settings_version.load(Relaxed) == settings.version
     }
 
-    /// Replaces the settings as a whole, and wakes all connections to read them.
-    #[cfg_attr(
-        not(any(test, feature = "internals")),
-        expect(dead_code, reason = "nothing reloads")
-    )]
-    pub fn change_settings(&self, options: Options) {
+    /// Replaces the settings as a whole, and wakes all connections to read them. Of two callers at
+    /// the same time one would be forgotten. Returns the settings before: to drop them takes time.
+    pub fn change_settings(&self, options: Options) -> Arc<Settings> {
+        // Not under the lock: there may be a hundred thousand users.
+        let new = Arc::new(self.settings().replaced(options));
         let mut settings = self.settings.write();
-        *settings = Arc::new(settings.replaced(options));
-        self.settings_version.store(settings.version, Relaxed);
+        self.settings_version.store(new.version, Relaxed);
+        let before = std::mem::replace(&mut *settings, new);
         drop(settings);
-        self.conns().iter().for_each(|conn| conn.bring_news());
+        self.conns().iter().for_each(|conn| conn.bring_settings());
+        before
     }
 
     /// The INFO of the server, without the fields that differ from client to client.
@@ -194,6 +194,11 @@ impl Registry {
     /// Sets the INFO of the server.
     pub fn set_info(&self, info: Info) {
         *self.info.write() = info;
+    }
+
+    /// Changes the INFO of the server for clients that come from now on.
+    pub fn amend_info(&self, amend: impl FnOnce(&mut Info)) {
+        amend(&mut self.info.write());
     }
 
     /// Adds a connection; `make` builds it for a new cid and a free slot. Once the registry is

@@ -20,6 +20,7 @@ mod gossip_sources;
 mod handshake;
 pub mod mesh;
 pub mod other;
+mod reload;
 mod silence;
 pub mod view;
 
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::{Account, Link};
-use crate::auth::{Check, Verdict};
+use crate::auth::{Check, Hash, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
@@ -39,6 +40,7 @@ use crate::base::limits::{
 use crate::base::moment::Moment;
 use crate::base::quoted::Quoted;
 use crate::base::subject;
+use crate::base::table::Walk;
 use crate::codec::connect::RouteConnect;
 use crate::codec::encoder;
 use crate::codec::info::Info;
@@ -96,6 +98,11 @@ pub struct Route {
     pong_owed: bool,
     /// The CONNECT whose credentials are being checked.
     login: Option<PendingLogin<RouteConnect>>,
+    /// The CONNECT that was accepted; other settings may refuse it.
+    accepted: Option<Box<RouteConnect>>,
+    /// The hash that its password was compared with, once it is accepted.
+    proven: Option<Hash>,
+    unlisted: Unlisted,
     /// Account of the last line; none if the line did not count.
     account: Option<Arc<Account>>,
 }
@@ -123,6 +130,17 @@ struct Open {
     carried: Vec<Arc<Account>>,
     /// Accounts whose interest is still to be announced.
     announcing: Vec<Announcing>,
+    /// The place up to which the other server's interest is known to fit new settings.
+    review: Option<Walk>,
+}
+
+/// Interest of the other server in accounts that this one does not know, or not yet. It is kept
+/// with the connection, and listed nowhere.
+#[derive(Default)]
+struct Unlisted {
+    count: usize,
+    /// Some was forgotten.
+    is_full: bool,
 }
 
 /// An account whose interest is being announced.
@@ -131,6 +149,8 @@ struct Announcing {
     link: Link,
     /// The place up to which it is announced.
     cursor: Cursor,
+    /// Withdraws what the route may not import: it could before.
+    withdraws: bool,
 }
 
 /// Pending bytes of a connection above which it announces no more of the initial interest.
@@ -160,6 +180,9 @@ impl Route {
             grace: None,
             pong_owed: false,
             login: None,
+            accepted: None,
+            proven: None,
+            unlisted: Unlisted::default(),
             account: None,
             registry,
             mesh,
@@ -333,6 +356,10 @@ impl Machine for Route {
         self.pong_owed || self.login.is_some()
     }
 
+    fn handle_settings(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        self.judge_anew(delivery)
+    }
+
     fn take_check(&mut self) -> Option<Check> {
         self.login.as_mut()?.check.take()
     }
@@ -342,7 +369,8 @@ impl Machine for Route {
         verdict: Verdict,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
-        match self.login.take() {
+        // A check that was not taken yet is of newer settings than the verdict.
+        match self.login.take_if(|login| login.check.is_none()) {
             Some(login) => self.log_in(login.connect, verdict, delivery),
             None => Ok(()),
         }
@@ -354,6 +382,7 @@ impl Machine for Route {
         if std::mem::take(&mut self.pong_owed) {
             self.handle_ping(delivery);
         }
+        let reviewed = self.review_on(delivery);
         let State::Open(open) = &mut self.state else { return Ok(Left::Nothing) };
         if open.spare && self.mesh.is_member(&self.conn, &open.server_id) {
             open.spare = false;
@@ -368,14 +397,15 @@ impl Machine for Route {
         if !open.spare {
             open.link_new(&delivery.settings, &self.conn);
         }
-        let Some(Announcing { account, link, cursor }) = open.announcing.last_mut() else {
-            return Ok(Left::Nothing);
+        let Some(Announcing { account, link, cursor, withdraws }) = open.announcing.last_mut()
+        else {
+            return Ok(reviewed);
         };
         let progress = self.conn.progress();
         if progress.pending_bytes > ANNOUNCE_PENDING_MAX {
             return Ok(if progress.blocked { Left::Nothing } else { Left::More });
         }
-        if account.announce(cursor, link) == Left::Nothing {
+        if account.announce(cursor, link, *withdraws) == Left::Nothing {
             open.announcing.pop();
         }
         delivery.staging.mark(&self.conn);
@@ -432,7 +462,7 @@ impl Machine for Route {
         some.sort_unstable_by(|one, other| one.sid().cmp(other.sid()));
         let settings = Arc::clone(&delivery.settings);
         for its in some.chunk_by(|one, other| one.sid() == other.sid()) {
-            if let Some(account) = settings.accounts.find(its[0].sid()) {
+            if let Some(account) = settings.accounts.find_any(its[0].sid()) {
                 delivery.remove_all(account, its);
             }
         }
@@ -518,7 +548,6 @@ impl Route {
         delivery: &mut Delivery,
     ) {
         self.set_account(account, &delivery.settings);
-        let Some(account) = &self.account else { return };
         delivery.staging.add_work(listing_ns(subject));
         let (name, weight) = queue.unzip();
         let weight = weight.unwrap_or(1);
@@ -532,6 +561,9 @@ impl Route {
             return;
         }
         let rules = export.map_or(0, |export| export.export_rules(subject));
+        let Some(account) = &self.account else {
+            return self.keep_unlisted(account, subject, (name, weight), rules);
+        };
         let id = account.name.as_bytes();
         let known = self.conn.subscriptions().find_remote(id, subject, name).cloned();
         if let Some(known) = known {
@@ -555,13 +587,16 @@ impl Route {
         delivery: &mut Delivery,
     ) {
         self.set_account(account, &delivery.settings);
-        if let Some(account) = &self.account {
-            delivery.staging.add_work(listing_ns(subject));
-            let mut known = self.conn.subscriptions();
-            let found = known.find_remote(account.name.as_bytes(), subject, queue).cloned();
-            if let Some(subscription) = found {
-                known.remove(&subscription);
-                drop(known);
+        delivery.staging.add_work(listing_ns(subject));
+        let name = self.account.as_ref().map_or(account, |account| account.name.as_bytes());
+        let mut known = self.conn.subscriptions();
+        let found = known.find_remote(name, subject, queue).cloned();
+        if let Some(subscription) = found {
+            known.remove(&subscription);
+            drop(known);
+            if subscription.is_unlisted() {
+                self.unlisted.count -= 1;
+            } else if let Some(account) = &self.account {
                 delivery.remove_all(account, slice::from_ref(&subscription));
                 self.grace = delivery.turn.grace();
             }
@@ -572,13 +607,13 @@ impl Route {
     /// The account that counts its traffic: the one that it carries alone, else the global one.
     fn counted_by<'a>(&self, settings: &'a Settings) -> &'a Account {
         let about = self.conn.about();
-        let account = settings.accounts.find(about.account().as_bytes());
+        let account = settings.accounts.find_any(about.account().as_bytes());
         account.unwrap_or(settings.accounts.global())
     }
 
     /// Sets the account of an op. Nothing counts before CONNECT.
     ///
-    /// nats: server/route.go `processRemoteSub`: interest in an unknown account is not kept.
+    /// nats-differs: the real server does not keep interest in an unknown account.
     #[inline]
     fn set_account(&mut self, named: &[u8], settings: &Settings) {
         let name = match &self.state {
@@ -587,7 +622,7 @@ impl Route {
             State::ExpectConnect | State::Leaving(_) => return self.account = None,
         };
         if self.account.as_ref().is_none_or(|last| *last.name.as_bytes() != *name) {
-            self.account = settings.accounts.find(name).cloned();
+            self.account = settings.accounts.find_any(name).cloned();
             if self.account.is_none() {
                 conn_event!(DEBUG, &self.conn, "Unknown account {}", Quoted(name));
             }
@@ -618,19 +653,23 @@ impl Open {
         if self.linked == count {
             return;
         }
-        for account in settings.accounts.iter().filter(|account| account.id >= self.linked) {
+        for account in settings.accounts.iter_any().filter(|account| account.id >= self.linked) {
             if !mesh::carries(&self.place, self.pooled, &account.name, &settings.routes) {
                 continue;
             }
-            let import = settings.routes.permissions.clone();
-            let link = Link { conn: Arc::clone(conn), import, dedicated: conn.is_dedicated() };
+            let link = Link::new(conn, &settings.routes.permissions);
             self.carried.push(Arc::clone(account));
             if account.link(link.clone()) {
-                let (account, cursor) = (Arc::clone(account), Cursor::new());
-                self.announcing.push(Announcing { account, link, cursor });
+                self.announcing.push(Announcing::new(account, link, false));
             }
         }
         self.linked = count;
+    }
+}
+
+impl Announcing {
+    fn new(account: &Arc<Account>, link: Link, withdraws: bool) -> Announcing {
+        Announcing { account: Arc::clone(account), link, cursor: Cursor::new(), withdraws }
     }
 }
 

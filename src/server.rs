@@ -5,7 +5,11 @@
 //! nats: server/server.go `Shutdown`
 
 pub(crate) mod builder;
+mod info;
 mod listeners;
+pub(crate) mod origin;
+mod reload;
+pub(crate) mod reload_error;
 mod start;
 pub(crate) mod start_error;
 
@@ -28,7 +32,6 @@ use crate::base::limits::SHUTDOWN_MAX;
 use crate::base::os_error::OsError;
 use crate::client::Client;
 use crate::conn::Conn;
-use crate::logging::Logger;
 use crate::machine::Machine;
 use crate::monitor::params::Params;
 use crate::monitor::{QueryError, connz, varz};
@@ -37,6 +40,7 @@ use crate::net::files::PortsFile;
 use crate::net::ports::PortFor;
 use crate::net::tasks;
 use crate::server::listeners::Listeners;
+use crate::server::origin::Origin;
 use crate::tool::line_client::{LineClient, LineErr, LineOptions};
 
 /// A running server. It stops when it is shut down or dropped.
@@ -49,8 +53,7 @@ pub struct Server {
     /// The ports. A task that opens or closes them holds the lock until that is done.
     listeners: Arc<tokio::sync::Mutex<Listeners>>,
     ports_file: Mutex<Option<PortsFile>>,
-    /// The log, if the builder asked for one.
-    logger: Option<Logger>,
+    origin: Origin,
     stopped: watch::Sender<bool>,
 }
 
@@ -181,7 +184,7 @@ impl Server {
             runtime.shutdown_background();
             self.remove_ports_file();
             tracing::info!("Server Exiting..");
-            if let Some(logger) = &self.logger {
+            if let Some(logger) = &self.origin.logger {
                 logger.flush();
             }
             self.stopped.send_replace(true);

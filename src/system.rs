@@ -226,8 +226,9 @@ impl Machine for System {
         Ok(())
     }
 
-    fn handle_news(&mut self, delivery: &mut Delivery) {
+    fn handle_settings(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         self.serve_all(&delivery.settings);
+        Ok(())
     }
 
     fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason {

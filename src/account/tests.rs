@@ -78,7 +78,7 @@ fn a_route_that_comes_amid_changes_knows_all_in_the_end() {
                 Link { conn: conn(number, Kind::Route, wire), import: None, dedicated: false };
             account.link(link.clone());
             let mut cursor = Cursor::new();
-            while account.announce(&mut cursor, &link) == Left::More {
+            while account.announce(&mut cursor, &link, false) == Left::More {
                 thread::yield_now();
             }
             link.conn.send(b"", 0, 0, &POLICY);

@@ -19,8 +19,8 @@ pub(super) enum Secret {
 pub(super) struct Plain(Box<str>);
 
 /// The secret as a bcrypt hash.
-#[derive(Clone)]
-pub(super) struct Hash(Arc<str>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hash(Arc<str>);
 
 impl Secret {
     /// Takes the text in the configuration.

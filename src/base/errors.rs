@@ -33,6 +33,8 @@ pub enum ProtoErr {
     TooManyHandshakes,
     /// The connection or account is at its limit of subscriptions. Stays open.
     MaxSubscriptions,
+    /// More subscriptions than a new limit of the account.
+    SurplusSubscriptions,
     /// A control line longer than `max_control_line`.
     MaxControlLine,
     /// A declared size above `max_payload`.
@@ -111,6 +113,15 @@ pub enum Denied {
         /// Queue name, if it is a queue subscription.
         queue: Option<Box<[u8]>>,
     },
+    /// SUB to `subject`, in the past: the permission is gone, and with it the subscription.
+    Withdrawn {
+        /// Subject of the subscription.
+        subject: Box<[u8]>,
+        /// Queue name, if it is a queue subscription.
+        queue: Option<Box<[u8]>>,
+        /// The client's name for it.
+        sid: Box<[u8]>,
+    },
     /// SUB to a subject of more than `max_sub_tokens` tokens.
     TooManyTokens {
         /// Subject of the subscription.
@@ -144,6 +155,7 @@ impl ProtoErr {
             Self::AuthenticationTimeout => Some(R::AuthenticationTimeout),
             Self::MaxConnections | Self::TooManyHandshakes => Some(R::MaxConnectionsExceeded),
             Self::MaxAccountConnections => Some(R::MaxAccountConnectionsExceeded),
+            Self::SurplusSubscriptions => Some(R::MaxSubscriptionsExceeded),
             Self::MaxControlLine => Some(R::MaxControlLineExceeded),
             Self::MaxPayload => Some(R::MaxPayloadExceeded),
             Self::InvalidProtocol => Some(R::BadClientProtocolVersion),
@@ -202,7 +214,7 @@ impl fmt::Display for ProtoErr {
             Self::MaxConnections => "maximum connections exceeded",
             Self::MaxAccountConnections => "maximum account active connections exceeded",
             Self::TooManyHandshakes => "Connection throttling is active. Please try again later.",
-            Self::MaxSubscriptions => "maximum subscriptions exceeded",
+            Self::MaxSubscriptions | Self::SurplusSubscriptions => "maximum subscriptions exceeded",
             Self::MaxControlLine => "maximum control line exceeded",
             Self::MaxPayload => "Maximum Payload Violation",
             Self::InvalidProtocol => "invalid client protocol",
@@ -263,14 +275,24 @@ impl fmt::Display for Denied {
             Self::TooManyTokens { subject } => {
                 write!(f, "Subscription to {}, too many tokens", Quoted(subject))
             }
-            Self::Subscribe { subject, queue } => {
-                write!(f, "Subscription to {}", Quoted(subject))?;
-                if let Some(queue) = queue {
-                    write!(f, " using queue {}", Quoted(queue))?;
-                }
-                Ok(())
+            Self::Subscribe { subject, queue } => write_subscription(f, subject, queue.as_deref()),
+            Self::Withdrawn { subject, queue, sid } => {
+                write_subscription(f, subject, queue.as_deref())?;
+                write!(f, " (sid {})", Quoted(sid))
             }
         }
+    }
+}
+
+fn write_subscription(
+    f: &mut fmt::Formatter<'_>,
+    subject: &[u8],
+    queue: Option<&[u8]>,
+) -> fmt::Result {
+    write!(f, "Subscription to {}", Quoted(subject))?;
+    match queue {
+        Some(queue) => write!(f, " using queue {}", Quoted(queue)),
+        None => Ok(()),
     }
 }
 
@@ -378,6 +400,14 @@ mod tests {
         assert_eq!(
             denied(Denied::TooManyTokens { subject: bytes("a.b.c.d") }),
             "-ERR 'Permissions Violation for Subscription to \"a.b.c.d\", too many tokens'\r\n"
+        );
+        let (subject, queue, sid) = (bytes("y"), Some(bytes("q")), bytes("5"));
+        assert_eq!(
+            denied(Denied::Withdrawn { subject, queue, sid }),
+            concat!(
+                "-ERR 'Permissions Violation for Subscription to ",
+                "\"y\" using queue \"q\" (sid \"5\")'\r\n"
+            )
         );
         assert_eq!(
             denied(Denied::Subscribe { subject: bytes("a"), queue: Some(bytes("q")) }),

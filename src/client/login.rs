@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::auth::certificate::Certificate;
 use crate::auth::permissions::CompiledPermissions;
-use crate::auth::{Authenticator, Identity, Mapped, Verdict};
+use crate::auth::{Authenticator, Check, Identity, Mapped, Verdict};
 use crate::base::errors::ProtoErr;
 use crate::base::left::Left;
 use crate::base::moment::Moment;
@@ -49,6 +49,9 @@ impl Client {
         let verdict = self.check(&mut connect, nonce, authenticator);
         connect.headers &= !delivery.settings.options.no_header_support;
         self.asked = Asked::of(&connect);
+        if let Some(rare) = &mut self.rare {
+            rare.proven = None;
+        }
         if let Some(credentials) = connect.credentials.take() {
             self.rare.get_or_insert_default().credentials = Some(credentials);
         }
@@ -56,7 +59,7 @@ impl Client {
     }
 
     /// Fills in from cookies what CONNECT leaves out.
-    fn add_cookies(&self, connect: &mut Connect) {
+    pub(super) fn add_cookies(&self, connect: &mut Connect) {
         let cookies = self.rare.as_ref().and_then(|rare| rare.cookies.as_ref());
         let Some(Credentials { user, pass, auth_token, .. }) = cookies.map(|cookies| &**cookies)
         else {
@@ -73,7 +76,12 @@ impl Client {
     }
 
     /// Decides on a CONNECT. Where certificates name the users, that one replaces its own.
-    fn check(&self, connect: &mut Connect, nonce: &[u8], authenticator: &Authenticator) -> Verdict {
+    pub(super) fn check(
+        &self,
+        connect: &mut Connect,
+        nonce: &[u8],
+        authenticator: &Authenticator,
+    ) -> Verdict {
         let by = self.connection_type;
         if !authenticator.maps(connect.credentials.as_deref()) {
             return authenticator.check(connect, nonce, by);
@@ -145,8 +153,7 @@ impl Client {
                 return Err(ProtoErr::AuthorizationViolation);
             }
             Verdict::Pending(check) => {
-                let login = PendingLogin { connect, check: Some(check) };
-                self.rare.get_or_insert_default().login = Some(Box::new(login));
+                self.expect_verdict(connect, check);
                 return Ok(());
             }
         };
@@ -173,6 +180,13 @@ impl Client {
             return Err(ProtoErr::NoRespondersRequiresHeaders);
         }
         self.vouch(delivery)
+    }
+
+    /// Waits for the check of a password.
+    pub(super) fn expect_verdict(&mut self, connect: Connect, check: Check) {
+        let rare = self.rare.get_or_insert_default();
+        rare.proven = Some(check.hash());
+        rare.login = Some(Box::new(PendingLogin { connect, check: Some(check) }));
     }
 
     /// Makes monitoring show the CONNECT of a refused client; logs name it as before.
@@ -244,7 +258,7 @@ impl Client {
     }
 
     /// The parts of the last CONNECT that the next one overlays; the defaults before the first.
-    fn connect(&self) -> Connect {
+    pub(super) fn connect(&self) -> Connect {
         let About { name, lang, version, .. } = self.conn.about();
         let Asked { verbose, pedantic, echo, headers, no_responders, takes_info } = self.asked;
         let credentials = self.rare.as_ref().and_then(|rare| rare.credentials.clone());

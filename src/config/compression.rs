@@ -140,12 +140,22 @@ impl Compression {
         })
     }
 
-    /// The level for a new round trip time; none if the level does not depend on it.
+    /// The level for a round trip time; none if the other server decides on it.
     pub(crate) fn level(&self, rtt: Duration) -> Option<Level> {
         match self {
             Self::Auto(thresholds) => Some(thresholds.level(rtt)),
-            _ => None,
+            Self::S2(level) => Some(*level),
+            Self::NotSupported | Self::Off | Self::Accept => None,
         }
+    }
+
+    /// True if a connection with that compression has to agree on this new one.
+    ///
+    /// nats: server/reload.go `clusterOption.Apply`
+    pub(crate) fn needs_agreement(&self, present: &str) -> bool {
+        let [not_supported, off] = [Agreed::NotSupported, Agreed::Off].map(Agreed::as_str);
+        let is_level = matches!(self, Self::Auto(_) | Self::S2(_));
+        present != not_supported && present != self.as_str() && (present == off || !is_level)
     }
 }
 
@@ -281,7 +291,8 @@ mod tests {
         assert_eq!(level(&[0, 0, 20, 30], 1), "s2_better");
         assert_eq!(level(&[0, 0, 20, 0], 21), "s2_best");
         assert_eq!(level(&[5, 10], 11), "s2_fast");
-        assert_eq!(named("fast").level(ms(500)), None);
+        assert_eq!(named("fast").level(ms(500)), Some(Level::Fast));
+        assert_eq!(named("accept").level(ms(500)), None);
     }
 
     #[test]

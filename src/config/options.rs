@@ -9,6 +9,7 @@ mod authorization;
 pub mod check;
 mod cluster;
 mod listen;
+pub mod reload;
 mod tls;
 mod websocket;
 mod write_timeout;

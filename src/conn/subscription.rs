@@ -9,7 +9,7 @@
 //! nats: server/client.go `subscription`
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use foldhash::fast::RandomState;
 use triomphe::ThinArc;
@@ -37,7 +37,7 @@ struct Head {
     queue_len: u32,
     /// Number of rules checked for each delivery: none, unless a deny list of its connection is
     /// narrower than the subject.
-    rules: u16,
+    rules: AtomicU16,
     interest: Interest,
 }
 
@@ -64,7 +64,7 @@ impl Subscription {
         sid: &[u8],
         rules: u16,
     ) -> Subscription {
-        Subscription::with_head(conn, subject, queue, sid, |head| head.rules = rules)
+        Subscription::with_head(conn, subject, queue, sid, |head| *head.rules.get_mut() = rules)
     }
 
     /// Interest in an account, announced by the server at the other end of the route `conn`.
@@ -78,7 +78,7 @@ impl Subscription {
     ) -> Subscription {
         Subscription::with_head(conn, subject, queue, account, |head| {
             head.interest = Interest::Route;
-            head.rules = rules;
+            *head.rules.get_mut() = rules;
             *head.max.get_mut() = weight.into();
         })
     }
@@ -105,7 +105,7 @@ impl Subscription {
             slot: AtomicU32::new(UNLISTED),
             subject_len: subject.len() as u32,
             queue_len: queue.map_or(PLAIN, |queue| queue.len() as u32),
-            rules: 0,
+            rules: AtomicU16::new(0),
             interest: Interest::Local,
         };
         change(&mut head);
@@ -146,6 +146,11 @@ impl Subscription {
         }
     }
 
+    /// True if no sublist has it.
+    pub fn is_unlisted(&self) -> bool {
+        self.slot() == UNLISTED
+    }
+
     /// True if each delivery has to be checked with [`can_deliver`](Self::can_deliver).
     pub fn is_filtered(&self) -> bool {
         self.rules() > 0
@@ -153,7 +158,13 @@ impl Subscription {
 
     /// The number of rules checked for each delivery, about.
     pub fn rules(&self) -> usize {
-        self.head().rules.into()
+        self.head().rules.load(Relaxed).into()
+    }
+
+    /// Sets that number, for new permissions of its connection; true if it was another one. Then
+    /// the caller outdates cached matches.
+    pub fn set_rules(&self, rules: u16) -> bool {
+        self.head().rules.swap(rules, Relaxed) != rules
     }
 
     /// True if a message on `subject`, which it matches, may go to it.

@@ -32,7 +32,7 @@ pub(super) enum Sink {
 
 /// The lines of one log.
 pub(super) struct Lines {
-    format: Format,
+    format: Mutex<Arc<Format>>,
     clock: Clock,
     queue: Mutex<Queue>,
     /// Signals lines to write, or that all are written.
@@ -54,13 +54,15 @@ struct Queue {
 enum Entry {
     Line(String),
     Reopen,
+    /// All lines after it go there.
+    Switch(Sink),
 }
 
 impl Lines {
     /// Starts the thread that writes to `sink`. It ends after [`end`](Lines::end).
     pub(super) fn start(format: Format, mut sink: Sink) -> Arc<Lines> {
         let lines = Arc::new(Lines {
-            format,
+            format: Mutex::new(Arc::new(format)),
             clock: Clock::start(),
             queue: Mutex::default(),
             changed: Condvar::new(),
@@ -69,7 +71,7 @@ impl Lines {
         let thread = thread::Builder::new().name("log".to_owned());
         let started = thread.spawn(move || {
             while let Some(entries) = writer.take() {
-                sink.write(entries, &writer.format);
+                sink.write(entries, &writer.format());
             }
         });
         started.expect("a process that begins can have a thread");
@@ -78,7 +80,7 @@ impl Lines {
 
     /// Adds a line with this text, if there is room.
     pub(super) fn push(&self, label: Label, text: &str) {
-        let line = self.format.line(label, text);
+        let line = self.format().line(label, text);
         let mut queue = self.queue.lock();
         if queue.len + line.len() > QUEUE_LEN_MAX {
             queue.lost += 1;
@@ -96,6 +98,21 @@ impl Lines {
     /// Keeps the text of the last line printed for a cause.
     pub(super) fn remember(&self, cause: Cause, label: Label, text: String) {
         self.queue.lock().repeats.remember(&cause, label, text);
+    }
+
+    /// Changes the look of all lines from now on.
+    pub(super) fn set_format(&self, format: Format) {
+        *self.format.lock() = Arc::new(format);
+    }
+
+    fn format(&self) -> Arc<Format> {
+        Arc::clone(&self.format.lock())
+    }
+
+    /// Writes all lines from now on to `sink`.
+    pub(super) fn switch(&self, sink: Sink) {
+        self.queue.lock().entries.push_back(Entry::Switch(sink));
+        self.changed.notify_all();
     }
 
     /// Opens the file anew, behind the lines logged so far.
@@ -151,7 +168,7 @@ impl Lines {
         }
         if queue.lost > 0 {
             let text = format!("{} lines of the log were lost", std::mem::take(&mut queue.lost));
-            queue.entries.push_back(Entry::Line(self.format.line(Label::Warn, &text)));
+            queue.entries.push_back(Entry::Line(self.format().line(Label::Warn, &text)));
         }
         queue.len = 0;
         queue.writing = true;
@@ -161,7 +178,7 @@ impl Lines {
     /// Adds a line for each cause with withheld lines, of the spans that are over or of all.
     fn add_withheld(&self, queue: &mut Queue, all: bool) {
         for Withheld { label, text, count } in queue.repeats.take_due(self.clock.now(), all) {
-            let line = self.format.line(label, &format!("{text} ... repeated {count} times"));
+            let line = self.format().line(label, &format!("{text} ... repeated {count} times"));
             queue.len += line.len();
             queue.entries.push_back(Entry::Line(line));
         }
@@ -173,6 +190,10 @@ impl Sink {
         let mut text = String::new();
         for entry in entries {
             match (entry, &mut *self) {
+                (Entry::Switch(sink), _) => {
+                    let _ = io::stderr().write_all(std::mem::take(&mut text).as_bytes());
+                    *self = sink;
+                }
                 (Entry::Line(line), Sink::Stderr) => text.push_str(&line),
                 (Entry::Line(line), Sink::File(file)) => file.append(&line, format),
                 (Entry::Reopen, Sink::Stderr) => {

@@ -75,8 +75,8 @@ impl<M: Machine> Session<M> {
         Ok(machine.take_layer().map_or(Step::Handled, Step::Layer))
     }
 
-    /// Gives the machine any news and the `verdict` that it waits for, and lets it go on with its
-    /// own work.
+    /// Gives the machine new settings, any news and the `verdict` that it waits for, and lets it go
+    /// on with its own work.
     ///
     /// # Errors
     /// As [`step`](Session::step).
@@ -87,15 +87,18 @@ impl<M: Machine> Session<M> {
         delivery: &mut Delivery,
     ) -> Result<Left, ProtoErr> {
         let waited = self.machine.is_waiting();
-        let news = self.machine.conn().take_news();
-        if news {
+        let reloaded = self.machine.conn().take_settings();
+        if reloaded {
+            self.machine.handle_settings(delivery)?;
+        }
+        if self.machine.conn().take_news() {
             self.machine.handle_news(delivery);
         }
         if let Some(verdict) = verdict {
             self.machine.handle_verdict(verdict, delivery)?;
         }
         let left = self.machine.continue_work(delivery)?;
-        if waited || news {
+        if waited || reloaded {
             self.parser.rules = self.machine.rules(&delivery.settings);
         }
         Ok(left)

@@ -529,6 +529,8 @@ impl<M: Machine> Drive<M> {
             Ok(Left::Nothing) => {}
             Err(error) => return self.fail((&error).into(), delivery),
         }
+        // New settings may have asked for one.
+        self.begin_check();
         self.commit(delivery);
     }
 

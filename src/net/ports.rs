@@ -32,6 +32,11 @@ impl<T: Clone> PerPort<T> {
         self.0.lock().get(&port_for).cloned()
     }
 
+    /// Replaces all of them.
+    pub(crate) fn replace(&self, ports: BTreeMap<PortFor, T>) {
+        *self.0.lock() = ports;
+    }
+
     /// Stores that of a port; none if it has none any more.
     pub(crate) fn set(&self, port_for: PortFor, value: Option<T>) {
         let mut ports = self.0.lock();

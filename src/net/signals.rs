@@ -95,7 +95,8 @@ pub fn send(signal: cli::Signal, process: &str) -> Result<(), SendErr> {
         cli::Signal::Quit => process::Signal::INT,
         cli::Signal::Term => process::Signal::TERM,
         cli::Signal::Reopen => process::Signal::USR1,
-        cli::Signal::Reload | cli::Signal::LameDuck => return Err(SendErr::Unsupported(signal)),
+        cli::Signal::Reload => process::Signal::HUP,
+        cli::Signal::LameDuck => return Err(SendErr::Unsupported(signal)),
     };
     process::kill_process(pid, number).map_err(|error| SendErr::Refused(signal, pid, error.into()))
 }

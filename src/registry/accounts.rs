@@ -1,21 +1,23 @@
 //! `Accounts`: the accounts of the server by name.
 //!
-//! They are part of the settings, so finding one takes no lock. New settings may add accounts; none
-//! is removed while the server runs, because clients may be in it.
+//! They are part of the settings, so finding one takes no lock. An account that new settings do not
+//! name any more is *former*: its clients are about to leave, interest of other servers in it is
+//! still listed, and settings that name it again get the same account.
 //! nats: server/server.go `configureAccounts`, `LookupAccount`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::account::Account;
 use crate::base::limits::GLOBAL_ACCOUNT;
-use crate::config::options::{AccountOptions, Options};
+use crate::config::options::Options;
 
 /// All accounts.
 #[derive(Clone)]
 pub struct Accounts {
     global: Arc<Account>,
     by_name: BTreeMap<Box<[u8]>, Arc<Account>>,
+    former: BTreeMap<Box<[u8]>, Arc<Account>>,
 }
 
 impl Accounts {
@@ -23,26 +25,35 @@ impl Accounts {
     pub(super) fn new(options: &Options) -> Accounts {
         let global = Arc::new(Account::new(0, GLOBAL_ACCOUNT));
         let by_name = BTreeMap::from([(GLOBAL_ACCOUNT.as_bytes().into(), Arc::clone(&global))]);
-        Accounts { global, by_name }.extended(options)
+        Accounts { global, by_name, former: BTreeMap::new() }.replaced(options)
     }
 
-    /// These accounts, and the new ones of the options, with the limits that are set there.
-    pub(super) fn extended(&self, options: &Options) -> Accounts {
-        let mut accounts = self.clone();
+    /// The accounts of these options, with the limits that are set there. Those known keep all that
+    /// is in them.
+    pub(super) fn replaced(&self, options: &Options) -> Accounts {
+        let Accounts { global, mut former, by_name: known } = self.clone();
+        former.extend(known);
+        let mut by_name = BTreeMap::new();
+        let mut count = self.count();
         for name in options.account_names() {
-            let id = accounts.count();
-            let account = || Arc::new(Account::new(id, name));
-            accounts.by_name.entry(name.as_bytes().into()).or_insert_with(account);
+            by_name.entry(name.as_bytes().into()).or_insert_with(|| {
+                former.remove(name.as_bytes()).unwrap_or_else(|| {
+                    count += 1;
+                    Arc::new(Account::new(count - 1, name))
+                })
+            });
         }
-        for AccountOptions { name, limits } in &options.accounts {
-            accounts.by_name[name.as_bytes()].set_limits(*limits);
+        let limits = options.accounts.iter().map(|account| (&*account.name, account.limits));
+        let limits: HashMap<_, _> = limits.collect();
+        for account in by_name.values() {
+            account.set_limits(limits.get(&*account.name).copied().unwrap_or_default());
         }
-        accounts
+        Accounts { global, by_name, former }
     }
 
-    /// Number of accounts; their ids are below it.
+    /// Number of accounts so far; their ids are below it.
     pub fn count(&self) -> u32 {
-        self.by_name.len() as u32
+        (self.by_name.len() + self.former.len()) as u32
     }
 
     /// The account of clients without another one.
@@ -55,9 +66,19 @@ impl Accounts {
         self.by_name.get(name)
     }
 
+    /// The account of that name, or the former one.
+    pub fn find_any(&self, name: &[u8]) -> Option<&Arc<Account>> {
+        self.find(name).or_else(|| self.former.get(name))
+    }
+
     /// The account of a user: the named one, or else the global one.
     pub fn of_user(&self, account: Option<&str>) -> Option<&Arc<Account>> {
         account.map_or(Some(&self.global), |name| self.find(name.as_bytes()))
+    }
+
+    /// All of them and all former ones.
+    pub fn iter_any(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.by_name.values().chain(self.former.values())
     }
 
     /// All of them, in the order of their names.
@@ -69,9 +90,10 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::options::{AccountLimits, AccountOptions};
 
     #[test]
-    fn new_settings_bring_accounts_and_take_none() {
+    fn new_settings_bring_accounts_and_take_some() {
         let options = |names: &[&str]| {
             let accounts = names.iter().copied().map(AccountOptions::new).collect();
             Options { accounts, ..Options::default() }
@@ -82,12 +104,32 @@ mod tests {
         let first = Accounts::new(&options(&["b"]));
         let [g, sys, b] = [("$G", 0), ("$SYS", 1), ("b", 2)].map(|(n, id)| (n.to_owned(), id));
         assert_eq!(names(&first), [g.clone(), sys.clone(), b.clone()]);
-        let then = first.extended(&options(&["a"]));
-        assert_eq!(names(&then), [g, sys, ("a".to_owned(), 3), b]);
+        let a = ("a".to_owned(), 3);
+        let then = first.replaced(&options(&["a", "b"]));
+        assert_eq!(names(&then), [g.clone(), sys.clone(), a.clone(), b.clone()]);
         assert!(Arc::ptr_eq(first.find(b"b").unwrap(), then.find(b"b").unwrap()));
         assert!(Arc::ptr_eq(first.global(), then.of_user(None).unwrap()));
         assert!(then.of_user(Some("c")).is_none());
+        let less = then.replaced(&options(&["a"]));
+        assert_eq!(names(&less), [g.clone(), sys.clone(), a.clone()]);
+        assert!(less.find(b"b").is_none() && less.find_any(b"b").is_some());
+        let again = less.replaced(&options(&["c", "b"]));
+        assert_eq!(names(&again), [g, sys, b, ("c".to_owned(), 4)]);
         let without = Accounts::new(&Options { no_system_account: true, ..Options::default() });
-        assert_eq!(without.count(), 1);
+        assert_eq!(without.iter().count(), 1);
+    }
+
+    #[test]
+    fn limits_that_are_not_set_any_more_are_none() {
+        let limited = |max_connections| {
+            let limits = AccountLimits { max_connections, ..AccountLimits::default() };
+            let accounts = vec![AccountOptions { limits, ..AccountOptions::new("a") }];
+            Options { accounts, ..Options::default() }
+        };
+        let accounts = Accounts::new(&limited(Some(3)));
+        let max = || accounts.find(b"a").unwrap().limits().max_connections;
+        assert_eq!(max(), Some(3));
+        accounts.replaced(&limited(None));
+        assert_eq!(max(), None);
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::permissions::CompiledPermissions;
-use crate::auth::{Authenticator, Mapping};
+use crate::auth::{Authenticator, Compiled, Mapping};
 use crate::base::limits;
-use crate::config::options::{Authorization, Cluster, ConnectionType, Options};
+use crate::config::options::{Authorization, Cluster, ConnectionType, Login, Options};
 use crate::conn::outbound::Policy;
 use crate::registry::accounts::Accounts;
 
@@ -57,20 +57,27 @@ impl Settings {
     /// Settings of a server that starts.
     pub fn new(options: Options) -> Settings {
         let accounts = Accounts::new(&options);
-        Settings::with(0, accounts, options)
+        Settings::with(0, accounts, options, None)
     }
 
     /// Settings that replace these.
     pub fn replaced(&self, options: Options) -> Settings {
-        let accounts = self.accounts.extended(&options);
-        Settings::with(self.version + 1, accounts, options)
+        let accounts = self.accounts.replaced(&options);
+        Settings::with(self.version + 1, accounts, options, Some(self))
     }
 
-    fn with(version: u64, accounts: Accounts, options: Options) -> Settings {
+    fn with(
+        version: u64,
+        accounts: Accounts,
+        options: Options,
+        before: Option<&Settings>,
+    ) -> Settings {
+        let compiled = before.map(Settings::compiled).unwrap_or_default();
+        let mapping = Mapping::of(&options, ConnectionType::Standard);
         Settings {
             version,
             clients: ClientSettings {
-                authenticator: Authenticator::new(&options),
+                authenticator: Authenticator::with(&options.authorization, &mapping, &compiled),
                 auth_timeout: options.auth_timeout(),
                 ping_interval: options.ping_interval,
             },
@@ -78,7 +85,7 @@ impl Settings {
                 let authorization = websocket.authorization(&options.authorization);
                 let mapping = Mapping::of(&options, ConnectionType::Websocket);
                 ClientSettings {
-                    authenticator: Authenticator::with_mapping(&authorization, &mapping),
+                    authenticator: Authenticator::with(&authorization, &mapping, &compiled),
                     auth_timeout: websocket.auth_timeout.unwrap_or(options.auth_timeout()),
                     ping_interval: websocket.ping_interval.unwrap_or(options.ping_interval),
                 }
@@ -87,9 +94,18 @@ impl Settings {
                 pending_bytes_max: options.max_pending,
                 drop_when_lagging: options.no_fast_producer_stall,
             },
-            routes: RouteSettings::new(&options),
+            routes: RouteSettings::new(&options, before.map(|before| &before.routes)),
             accounts,
             options,
+        }
+    }
+
+    /// The compiled permissions of its users. Those that stay the same go on being used: by that
+    /// their clients see that nothing has changed for them.
+    fn compiled(&self) -> Compiled<'_> {
+        match &self.options.authorization.login {
+            Login::Users(users) => Compiled::new(users, &self.clients.authenticator),
+            Login::Open | Login::Single { .. } | Login::Token(_) => Compiled::default(),
         }
     }
 }
@@ -106,16 +122,22 @@ impl Settings {
 }
 
 impl RouteSettings {
-    fn new(options: &Options) -> RouteSettings {
+    fn new(options: &Options, before: Option<&RouteSettings>) -> RouteSettings {
         let cluster = options.cluster.clone().unwrap_or_default();
         let authorization =
             Authorization { login: cluster.login.clone(), ..Authorization::default() };
+        let compiled = |permissions| Arc::new(CompiledPermissions::new(permissions));
+        let same = before.filter(|before| before.cluster.permissions == cluster.permissions);
         RouteSettings {
-            permissions: cluster
-                .permissions
-                .as_ref()
-                .map(|p| Arc::new(CompiledPermissions::new(p))),
-            authenticator: Authenticator::with_mapping(&authorization, &Mapping::default()),
+            permissions: match same {
+                Some(before) => before.permissions.clone(),
+                None => cluster.permissions.as_ref().map(compiled),
+            },
+            authenticator: Authenticator::with(
+                &authorization,
+                &Mapping::default(),
+                &Compiled::default(),
+            ),
             dedicated: cluster.dedicated_accounts(options.system_account()),
             cluster,
         }

@@ -63,10 +63,10 @@ pub struct Dial {
 
 /// All targets and dials.
 pub(super) struct Dials {
-    /// Those of the configuration come first.
+    /// Those known only by gossip have numbers from [`FIRST_IMPLICIT`] on.
     targets: BTreeMap<u64, Target>,
-    explicit_count: u64,
-    targets_made: u64,
+    explicit_made: u64,
+    implicit_made: u64,
     /// Those known only by gossip, by the id of the server there.
     implicit: BTreeMap<Box<str>, u64>,
     sources: GossipSources,
@@ -77,6 +77,9 @@ pub(super) struct Dials {
     backoff: bool,
     random: fastrand::Rng,
 }
+
+/// The first number of a target known only by gossip.
+const FIRST_IMPLICIT: u64 = 1 << 32;
 
 /// A dial by its target.
 type Key = (u64, Place);
@@ -120,33 +123,49 @@ impl Dials {
     ) -> Dials {
         let mut dials = Dials {
             targets: BTreeMap::new(),
-            explicit_count: routes.len() as u64,
-            targets_made: 0,
+            explicit_made: 0,
+            implicit_made: 0,
             implicit: BTreeMap::new(),
             sources: GossipSources::default(),
             dials: BTreeMap::new(),
-            implicit_attempts: (retries as u64 + 1).max(IMPLICIT_ATTEMPTS_MIN),
+            implicit_attempts: 0,
             backoff,
             random,
         };
-        for url in routes {
-            let url = url.clone();
-            let target = Target { url, gossip_mode: 0, source: None, server: None, reached: false };
-            let number = dials.add(target);
-            dials.schedule(number, Place::FIRST, Moment::START);
-        }
+        dials.set_patience(retries, backoff);
+        routes.iter().for_each(|url| dials.add_explicit(url, Moment::START));
         dials
     }
 
-    fn add(&mut self, target: Target) -> u64 {
-        let number = self.targets_made;
-        self.targets_made += 1;
+    /// Sets the attempts for a target known only by gossip, and the pauses between attempts.
+    pub(super) fn set_patience(&mut self, retries: usize, backoff: bool) {
+        self.implicit_attempts = (retries as u64 + 1).max(IMPLICIT_ATTEMPTS_MIN);
+        self.backoff = backoff;
+    }
+
+    /// Adds a target of the configuration, due at once.
+    pub(super) fn add_explicit(&mut self, url: &RouteUrl, now: Moment) {
+        let url = url.clone();
+        let target = Target { url, gossip_mode: 0, source: None, server: None, reached: false };
+        let number = self.explicit_made;
+        self.explicit_made += 1;
         self.targets.insert(number, target);
-        number
+        self.schedule(number, Place::FIRST, now);
+    }
+
+    /// Removes the targets of the configuration with that address, and returns their numbers.
+    pub(super) fn remove_explicit(&mut self, url: &RouteUrl) -> Vec<u64> {
+        let its = self.explicit().filter(|(_, target)| target.url == *url);
+        let numbers: Vec<u64> = its.map(|(number, _)| number).collect();
+        for number in &numbers {
+            self.drop_dials(*number);
+            self.targets.remove(number);
+        }
+        numbers
     }
 
     fn explicit(&self) -> impl Iterator<Item = (u64, &Target)> {
-        self.targets.range(..self.explicit_count).map(|(&number, target)| (number, target))
+        self.targets.range(..FIRST_IMPLICIT).map(|(&number, target)| (number, target))
     }
 
     /// Handles gossip of `source` about a server that is not connected in that place: dials it, at
@@ -187,7 +206,9 @@ impl Dials {
 
     fn add_implicit(&mut self, target: Target) -> u64 {
         let (server, source) = (target.server.clone(), target.source.clone());
-        let number = self.add(target);
+        let number = FIRST_IMPLICIT + self.implicit_made;
+        self.implicit_made += 1;
+        self.targets.insert(number, target);
         self.implicit.insert(server.unwrap_or_default(), number);
         self.sources.add(&source.unwrap_or_default(), number);
         number
@@ -221,12 +242,12 @@ impl Dials {
 
     /// Dials to servers of the configuration.
     fn explicit_dials(&self) -> impl Iterator<Item = (&Key, &Pending)> {
-        self.dials.range(..(self.explicit_count, Place::FIRST))
+        self.dials.range(..(FIRST_IMPLICIT, Place::FIRST))
     }
 
     /// Dials to servers known only by gossip, as long as not too many of them are under way.
     fn implicit_dials(&self) -> impl Iterator<Item = (&Key, &Pending)> {
-        let dials = self.dials.range((self.explicit_count, Place::FIRST)..);
+        let dials = self.dials.range((FIRST_IMPLICIT, Place::FIRST)..);
         let under_way = dials.clone().filter(|(_, dial)| dial.due.is_none()).count();
         dials.filter(move |_| under_way < IMPLICIT_DIALS_MAX)
     }
@@ -360,15 +381,19 @@ impl Dials {
 
     /// Drops a target known only by gossip. One of the configuration stays, without a dial.
     pub(super) fn drop_target(&mut self, number: u64) {
-        let dials: Vec<Key> =
-            self.dials.range(all_to(number)).map(|(key, _)| key.clone()).collect();
-        dials.iter().for_each(|key| _ = self.dials.remove(key));
-        if number < self.explicit_count {
+        self.drop_dials(number);
+        if number < FIRST_IMPLICIT {
             return;
         }
         let Some(target) = self.targets.remove(&number) else { return };
         self.sources.remove(&target.source.unwrap_or_default(), number);
         self.implicit.remove(&target.server.unwrap_or_default());
+    }
+
+    fn drop_dials(&mut self, target: u64) {
+        let dials: Vec<Key> =
+            self.dials.range(all_to(target)).map(|(key, _)| key.clone()).collect();
+        dials.iter().for_each(|key| _ = self.dials.remove(key));
     }
 
     fn jitter(&mut self) -> Duration {
@@ -490,6 +515,21 @@ mod tests {
         assert_eq!(first(), None);
         assert_eq!(dials.next_due(), Moment::NEVER, "the other one was not wanted");
     }
+
+    #[test]
+    fn routes_come_and_go_with_the_configuration() {
+        let mut dials = dials(&[1, 2], 0, false);
+        dials.handle_gossip("X", "B", url(9), 0, Place::FIRST, Moment::START);
+        let dial = next(&mut dials, Moment::START).unwrap();
+        assert_eq!(dials.remove_explicit(&url(1)), [dial.target]);
+        assert_eq!(dials.remove_explicit(&url(1)), [0; 0]);
+        dials.failed(&dial, Moment::START);
+        dials.lost(&dial, Moment::START);
+        dials.add_explicit(&url(3), Moment::START);
+        let ports = [(); 3].map(|()| next(&mut dials, Moment::START).unwrap().port);
+        assert_eq!(ports, [2, 3, 9], "what is removed is not dialled again");
+    }
+
     fn gossip_many(dials: &mut Dials, source: &str, count: u64, now: Moment) {
         for number in 0..count {
             dials.handle_gossip(source, &format!("{source}{number}"), url(1), 0, Place::FIRST, now);

@@ -60,7 +60,8 @@ impl Route {
         self.log_in(connect, verdict, delivery)
     }
 
-    /// Goes on with a CONNECT, or waits for the check of its credentials.
+    /// Goes on with a CONNECT, or waits for the check of its credentials. One that was accepted
+    /// before only stays so.
     pub(super) fn log_in(
         &mut self,
         connect: RouteConnect,
@@ -71,9 +72,14 @@ impl Route {
             Verdict::Admitted(_) => {}
             Verdict::Refused => return Err(ProtoErr::AuthorizationViolation),
             Verdict::Pending(check) => {
+                self.proven = Some(check.hash());
                 self.login = Some(PendingLogin { connect, check: Some(check) });
                 return Ok(());
             }
+        }
+        if !matches!(self.state, State::ExpectConnect) {
+            self.accepted = Some(Box::new(connect));
+            return Ok(());
         }
         if connect.lang.is_some() {
             return Err(ProtoErr::RoutePort);
@@ -88,6 +94,7 @@ impl Route {
         }
         self.verbose = connect.verbose;
         self.take_headers(connect.headers, &delivery.settings);
+        self.accepted = Some(Box::new(connect));
         self.state = State::ExpectInfo;
         self.handshake_due = delivery.now + delivery.settings.routes.stale_after();
         Ok(())
@@ -102,7 +109,7 @@ impl Route {
     /// its certificate.
     ///
     /// nats: server/auth.go `isRouterAuthorized`
-    fn check_login(&self, connect: &RouteConnect, settings: &Settings) -> Verdict {
+    pub(super) fn check_login(&self, connect: &RouteConnect, settings: &Settings) -> Verdict {
         let cluster = &settings.routes.cluster;
         if let Some(tls) = &cluster.tls
             && (tls.verify_and_map || tls.verify_cert_and_check_known_urls)
@@ -164,8 +171,13 @@ impl Route {
         if let State::Open(open) = &self.state {
             if *open.server_id != *info.server_id {
                 self.mesh.handle_gossip(&open.server_id, info, delivery.now);
-            } else if info.ldm {
+                return Ok(());
+            }
+            if info.ldm {
                 self.mesh.lame_duck(&open.server_id);
+            }
+            if self.mesh.permits(&self.conn, &open.server_id, info) {
+                self.announce_anew();
             }
             return Ok(());
         }
@@ -242,6 +254,7 @@ impl Route {
             linked: 0,
             carried: Vec::new(),
             announcing: Vec::new(),
+            review: None,
         });
         conn_event!(DEBUG, &self.conn, "Registering remote route {:?}", info.server_id);
         self.handshake_due = Moment::NEVER;
@@ -278,9 +291,12 @@ impl Route {
     }
 
     pub(super) fn send_info(&self, compression: &str, delivery: &mut Delivery) {
-        let info = match &self.role {
-            Role::Accepted => self.mesh.info(&Place::FIRST, compression, 0),
-            Role::Solicited(dial) => self.mesh.info(&dial.place, compression, dial.gossip_mode),
+        let info = match (&self.state, &self.role) {
+            (State::Open(open), _) => self.mesh.info(&open.place, compression, 0),
+            (_, Role::Accepted) => self.mesh.info(&Place::FIRST, compression, 0),
+            (_, Role::Solicited(dial)) => {
+                self.mesh.info(&dial.place, compression, dial.gossip_mode)
+            }
         };
         delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
     }

@@ -141,6 +141,56 @@ impl Mesh {
         failure
     }
 
+    /// Takes over the settings in force, in place of those before: dials the servers that are new
+    /// among the routes, and leaves those that are gone. What the other servers have to know anew
+    /// is their INFO: see [`listening`](Mesh::listening).
+    ///
+    /// nats-differs: there, an account gets or loses its own connections while others stay.
+    pub fn renew(&self, before: &RouteSettings, now: Moment) {
+        let settings = self.registry.settings();
+        let (old, new) = (&before.cluster, &settings.routes.cluster);
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let renamed = new.name.as_ref().filter(|name| **name != state.info.cluster);
+        if let Some(name) = renamed {
+            (state.info.cluster, state.info.cluster_dynamic) = (name.clone(), false);
+        }
+        state.dials.set_patience(new.connect_retries, new.connect_backoff);
+        let removed: Vec<_> = old.routes.iter().filter(|url| !new.routes.contains(url)).collect();
+        let left: Vec<u64> =
+            removed.iter().flat_map(|url| state.dials.remove_explicit(url)).collect();
+        for url in new.routes.iter().filter(|url| !old.routes.contains(url)) {
+            state.dials.add_explicit(url, now);
+        }
+        let moved = before.dedicated != settings.routes.dedicated || old.pool_size != new.pool_size;
+        let recompressed = old.compression != new.compression;
+        for (_, member) in state.servers.values().flat_map(Other::all) {
+            let dial = member.dial.as_ref();
+            if moved || dial.is_some_and(|dial| left.contains(&dial.target)) {
+                member.conn.close(ClosedReason::RouteRemoved, false);
+            } else if recompressed && new.compression.needs_agreement(member.compression) {
+                member.conn.close(ClosedReason::ClientClosed, false);
+            }
+        }
+        state.wake_dialler();
+        drop(guard);
+        removed.iter().for_each(|url| tracing::info!("Removed route {url}"));
+        if let Some(name) = renamed {
+            tracing::info!("Cluster name updated to {name}");
+        }
+    }
+
+    /// Stores the permissions that another server has announced for a connection. True if it may
+    /// take subjects now that it did not take before.
+    pub fn permits(&self, conn: &Conn, server_id: &str, info: &Info) -> bool {
+        let mut state = self.state.lock();
+        let other = state.servers.get_mut(server_id);
+        let Some(member) = other.and_then(|other| other.find_mut(conn)) else { return false };
+        let changed = member.export != info.export;
+        (member.import, member.export) = (info.import.clone(), info.export.clone());
+        changed
+    }
+
     /// Stops all further dials, because the server stops.
     pub fn stop(&self) {
         self.state.lock().stopped = true;

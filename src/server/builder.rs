@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-use crate::config::conf::{self, Problem, Sources};
+use crate::config::cli::Loaded;
+use crate::config::conf::{self, Sources};
 use crate::config::options::{Cluster, Credential, Listen, Log, Login, Options, Port, Tls, User};
 use crate::logging::{LogFileErr, Logger};
 use crate::net::files;
 use crate::server::Server;
+use crate::server::origin::{Origin, Source};
 use crate::server::start_error::StartError;
 
 /// The settings of a server to be started. The order of the calls does not matter: a setting with
@@ -212,16 +214,10 @@ impl Builder {
     ///
     /// # Errors
     /// [`StartError`]; then nothing keeps running.
-    pub async fn start(mut self) -> Result<Server, StartError> {
-        let rustls = self.rustls.take();
+    pub async fn start(self) -> Result<Server, StartError> {
+        let rustls = self.rustls.clone();
         let wants_log = self.log.is_some();
-        let (mut options, problems) = self.into_options()?;
-        if rustls.is_some() {
-            if options.https.is_some() {
-                return Err(StartError::Contradiction("rustls", "https"));
-            }
-            options.tls.get_or_insert_with(Tls::without_certificate);
-        }
+        let Loaded { options, problems } = self.clone().load()?;
         let wants_log = wants_log || options.log != Log::default();
         let logger = wants_log.then(|| Logger::new(&options.log)).transpose();
         let logger = logger.map_err(|LogFileErr { path, error }| StartError::File {
@@ -235,13 +231,15 @@ impl Builder {
         for problem in problems {
             tracing::warn!("{problem}");
         }
-        let mut server = Server::start(options, rustls)?;
-        server.logger = logger;
-        Ok(server)
+        let source = self
+            .config_file
+            .is_some()
+            .then(|| -> Source { Box::new(move || self.clone().load().map_err(Into::into)) });
+        Server::start(options, Origin { rustls, logger, source })
     }
 
-    /// All settings as one, and the warnings about the file.
-    fn into_options(self) -> Result<(Options, Vec<Problem>), StartError> {
+    /// All settings as one, and the remarks about the file.
+    fn load(self) -> Result<Loaded, StartError> {
         let mut options = self.options;
         let mut problems = Vec::new();
         if let Some(file) = self.config_file {
@@ -272,7 +270,13 @@ impl Builder {
         if let Some(login) = self.token.or(users) {
             options.authorization.login = login;
         }
-        Ok((options, problems))
+        if self.rustls.is_some() {
+            if options.https.is_some() {
+                return Err(StartError::Contradiction("rustls", "https"));
+            }
+            options.tls.get_or_insert_with(Tls::without_certificate);
+        }
+        Ok(Loaded { options, problems })
     }
 }
 

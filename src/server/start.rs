@@ -7,15 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustls::ServerConfig;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::watch;
 
 use crate::base::ids::ServerId;
-use crate::base::limits::{MAX_PAYLOAD_DISCOURAGED, PROTO, PROTOCOL_VERSION};
+use crate::base::limits::{MAX_PAYLOAD_DISCOURAGED, PROTOCOL_VERSION};
 use crate::clock::Clock;
-use crate::codec::info::{Info, WebsocketInfo};
-use crate::config::options::{ConnectionType, Credential, HandshakeFirst, Login, Options, Tls};
+use crate::config::options::{Credential, HandshakeFirst, Login, Options};
 use crate::net::drive::Shared;
 use crate::net::files::PortsFile;
 use crate::net::ports::PortFor;
@@ -23,24 +21,21 @@ use crate::net::tls::TlsPort;
 use crate::net::{dial, files, tasks};
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
-use crate::server::Server;
 use crate::server::listeners::Listeners;
+use crate::server::origin::Origin;
 use crate::server::start_error::StartError;
+use crate::server::{Server, info};
 
 impl Server {
-    /// Starts a server and leaves the log to the caller. The encryption `for_clients` may be
-    /// ready-made.
-    pub(crate) fn start(
-        options: Options,
-        for_clients: Option<Arc<ServerConfig>>,
-    ) -> Result<Server, StartError> {
+    /// Starts a server and leaves the log to the caller.
+    pub(crate) fn start(options: Options, origin: Origin) -> Result<Server, StartError> {
         options.check().map_err(StartError::Options)?;
         let server_id = new_server_id();
         log_start(&options, &server_id);
         let runtime = new_runtime(&options).map_err(StartError::Runtime)?;
         let opened = {
             let _guard = runtime.enter();
-            Server::open(options, for_clients, server_id)
+            Server::open(options, origin, server_id)
         };
         match opened {
             Ok(server) => {
@@ -56,23 +51,17 @@ impl Server {
     }
 
     /// Opens the ports and serves them in the entered runtime, which the caller then stores.
-    fn open(
-        options: Options,
-        for_clients: Option<Arc<ServerConfig>>,
-        server_id: ServerId,
-    ) -> Result<Server, StartError> {
+    fn open(options: Options, origin: Origin, server_id: ServerId) -> Result<Server, StartError> {
         let clock = Clock::start();
         let registry = Arc::new(Registry::new(server_id, options));
-        registry.set_info(info(&registry));
+        registry.set_info(info::first(&registry));
         let settings = registry.settings();
         let options = &settings.options;
         let mesh = (options.cluster.is_some())
             .then(|| Mesh::new(Arc::clone(&registry), fastrand::u64(..)));
-        let tls = TlsPort::load_all(options, for_clients).map_err(StartError::Tls)?;
+        let tls = TlsPort::load_all(options, origin.rustls.clone()).map_err(StartError::Tls)?;
         let shared = Arc::new(Shared::new(registry, mesh, clock));
-        for (port_for, tls) in tls {
-            shared.tls.set(port_for, Some(Arc::new(tls)));
-        }
+        shared.tls.replace(tls);
         let mut listeners = Listeners::new(Arc::clone(&shared));
         let bound = listeners.bind_all(options)?;
         listeners.announce();
@@ -101,7 +90,7 @@ impl Server {
             runtime: Mutex::default(),
             listeners: Arc::new(listeners.into()),
             ports_file: Mutex::new(ports_file),
-            logger: None,
+            origin,
             stopped,
         })
     }
@@ -172,34 +161,6 @@ fn log_cluster(mesh: &Mesh) {
     tracing::info!("Cluster name is {name}");
     if generated {
         tracing::warn!("Cluster name was dynamically generated, consider setting one");
-    }
-}
-
-/// The first INFO, without the address, which is [announced](Listeners::announce).
-fn info(registry: &Registry) -> Info {
-    let settings = registry.settings();
-    let options = &settings.options;
-    let auth_required = |by| settings.clients(by).authenticator.required();
-    let id = registry.server_id.to_string();
-    Info {
-        server_name: options.server_name.clone().unwrap_or_else(|| id.clone()),
-        server_id: id,
-        version: PROTOCOL_VERSION.to_owned(),
-        proto: PROTO,
-        tls_required: options.tls.is_some() && !options.allow_non_tls,
-        tls_verify: options.tls.as_ref().is_some_and(Tls::verifies),
-        tls_available: options.tls.is_some() && options.allow_non_tls,
-        git_commit: option_env!("DIALTONE_COMMIT").map(str::to_owned),
-        go: Info::GO.to_owned(),
-        headers: !options.no_header_support,
-        auth_required: auth_required(ConnectionType::Standard),
-        websocket: options.websocket.as_ref().map(|websocket| WebsocketInfo {
-            auth_required: auth_required(ConnectionType::Websocket),
-            encrypted: websocket.tls.is_some(),
-            ..WebsocketInfo::default()
-        }),
-        max_payload: options.max_payload,
-        ..Info::default()
     }
 }
 

@@ -28,6 +28,7 @@ mod monitor;
 mod monitor_port;
 mod nkeys;
 mod ports_file;
+mod reload;
 mod services;
 mod sessions;
 mod shutdown;

@@ -244,7 +244,7 @@ fn routes_are_told_of_transitions_in_their_order() {
     send(&mut bench, 1, "SUB a 1\r\nSUB a q 2\r\nSUB a q 3\r\nUNSUB 2\r\n");
     assert_eq!(route.text(), "RS+ $G a q 2|RS+ $G a q 3|RS+ $G a q 2|");
     let mut cursor = Cursor::new();
-    while bench.registry.global().announce(&mut cursor, &link) == Left::More {}
+    while bench.registry.global().announce(&mut cursor, &link, false) == Left::More {}
     route.conn.send(b"", 0, 0, &bench.delivery.settings.policy);
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     for line in route.text().split('|') {

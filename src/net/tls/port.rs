@@ -3,6 +3,7 @@
 //! nats: server/opts.go `GenTLSConfig`, server/client.go `doTLSHandshake`, `matchesPinnedCert`,
 //! server/rate_counter.go
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -95,7 +96,7 @@ impl TlsPort {
     pub(crate) fn load_all(
         options: &Options,
         for_clients: Option<Arc<ServerConfig>>,
-    ) -> Result<Vec<(PortFor, TlsPort)>, String> {
+    ) -> Result<BTreeMap<PortFor, Arc<TlsPort>>, String> {
         let load = |tls: &Tls| TlsPort::load(tls, false, None);
         let clients = options.tls.as_ref().map(|tls| match for_clients {
             Some(config) => Ok(TlsPort::new(tls, options.allow_non_tls, config)),
@@ -115,7 +116,7 @@ impl TlsPort {
             (PortFor::Websocket, websocket.map(load)),
         ];
         let loaded = loaded.into_iter().filter_map(|(port_for, port)| Some((port_for, port?)));
-        loaded.map(|(port_for, port)| Ok((port_for, port?))).collect()
+        loaded.map(|(port_for, port)| Ok((port_for, Arc::new(port?)))).collect()
     }
 
     /// Reads the files of a block; with `routes` the one for other servers, also for dials to them.

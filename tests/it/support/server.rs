@@ -316,10 +316,16 @@ impl Server {
 
     /// The line with this text in it, or all lines if it does not come.
     fn find_log(&self, text: &str) -> Result<String, String> {
+        self.find_log_from(0, &[text])
+    }
+
+    /// The first line with one of these texts in it, of those from that one on.
+    fn find_log_from(&self, from: usize, texts: &[&str]) -> Result<String, String> {
+        let is_it = |line: &&String| texts.iter().any(|text| line.contains(text));
         let deadline = Instant::now() + PATIENCE;
         let mut held = self.log.lines.lock().unwrap();
         loop {
-            if let Some(line) = held.lines.iter().find(|line| line.contains(text)) {
+            if let Some(line) = held.lines.iter().skip(from).find(is_it) {
                 return Ok(line.clone());
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -335,6 +341,31 @@ impl Server {
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
+    }
+
+    /// Replaces the configuration file, which must be there, and makes the server read it. Returns
+    /// the lines about changes, or the reason why there are none.
+    pub(crate) fn reload(&self, conf: &str) -> Result<Vec<String>, String> {
+        fs::write(self.dir().join("server.conf"), conf).expect("the configuration file");
+        self.reload_again()
+    }
+
+    /// Makes the server read its configuration file again.
+    pub(crate) fn reload_again(&self) -> Result<Vec<String>, String> {
+        const DONE: &str = "Reloaded server configuration";
+        const FAILED: &str = "Failed to reload server configuration: ";
+        let from = self.log_lines().len();
+        self.signal("HUP");
+        let last = match self.find_log_from(from, &[DONE, FAILED]) {
+            Ok(line) => line,
+            Err(log) => panic!("{:?} does not reload:\n{log}", self.which),
+        };
+        if let Some((_, reason)) = last.split_once(FAILED) {
+            return Err(reason.to_owned());
+        }
+        let lines = self.log_lines().split_off(from);
+        let text = |line: &String| line.split_once("[INF] ").map(|(_, text)| text.to_owned());
+        Ok(lines.iter().filter_map(text).filter(|text| text.starts_with("Reload")).collect())
     }
 
     /// Waits until the process has ended and all it printed has been read.

@@ -1,0 +1,181 @@
+//! Reload: a running server takes over new settings, all of them or none.
+//!
+//! Everything that can fail comes first: reading, checking, the comparison with the settings in
+//! force, and the files of certificates and of the log. Then the settings are replaced as a whole,
+//! and each connection judges itself by them in its next turn (`client/reload.rs`, `route.rs`).
+//! nats: server/reload.go `ReloadOptions`, `applyOptions`
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::base::errors::ProtoErr;
+use crate::base::os_error::OsError;
+use crate::config::options::{Options, Port};
+use crate::conn::{Conn, conn_event};
+use crate::logging::{LogFileErr, Logger};
+use crate::net::files;
+use crate::net::ports::PortFor;
+use crate::net::tls::TlsPort;
+use crate::registry::Registry;
+use crate::registry::settings::Settings;
+use crate::server::listeners::Listeners;
+use crate::server::reload_error::ReloadError;
+use crate::server::start_error::StartError;
+use crate::server::{Server, info};
+
+impl Server {
+    /// Reads the configuration file again, and takes over all that has changed; settings of the
+    /// builder go before it as at the start. Clients that are no users any more, or that have too
+    /// many of something, are disconnected; subscriptions that are not permitted any more end. All
+    /// others notice nothing. The log reports each change.
+    ///
+    /// # Errors
+    /// The file is invalid, or names a change that needs a new start, such as another port. Then
+    /// nothing has changed.
+    pub async fn reload(&self) -> Result<(), ReloadError> {
+        let source = self.origin.source.as_ref().ok_or(ReloadError::NoFile)?;
+        let loaded = source().map_err(ReloadError::Source)?;
+        self.reload_options(loaded.options).await?;
+        loaded.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+        Ok(())
+    }
+
+    /// Takes over these options, as [`reload`](Server::reload) does those of a file.
+    ///
+    /// ```
+    /// use dialtone::{Options, Server};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut options = Options::default();
+    /// let server = Server::builder().no_listener().options(options.clone()).start().await?;
+    /// options.no_listener = true;
+    /// options.max_payload = 1024;
+    /// server.reload_options(options.clone()).await?;
+    /// assert_eq!(server.varz()["max_payload"], 1024);
+    ///
+    /// options.max_payload = 2048;
+    /// options.server_name = Some("other".to_owned());
+    /// let refused = server.reload_options(options).await.unwrap_err().to_string();
+    /// assert_eq!(refused, "config reload not supported for ServerName: old=, new=other");
+    /// assert_eq!(server.varz()["max_payload"], 1024);
+    /// # server.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`reload`](Server::reload).
+    pub async fn reload_options(&self, mut options: Options) -> Result<(), ReloadError> {
+        let listeners = self.listeners.lock().await;
+        if self.runtime.lock().is_none() {
+            return Err(ReloadError::Stopped);
+        }
+        let registry = &self.shared.registry;
+        let before = registry.settings();
+        self.keep_ports(&before.options, &mut options);
+        options.check().map_err(|error| ReloadError::Invalid(StartError::Options(error)))?;
+        let changes = before.options.changes(&options).map_err(ReloadError::NotReloadable)?;
+        let rustls = self.origin.rustls.clone();
+        let tls = TlsPort::load_all(&options, rustls)
+            .map_err(|why| ReloadError::Invalid(StartError::Tls(why)))?;
+        let log = Logger::prepare(&before.options.log, &options.log);
+        let log = log.map_err(|LogFileErr { path, error }| {
+            ReloadError::Invalid(StartError::File { what: "log", path, error })
+        })?;
+        // Encryption first: nobody comes in by new rules without it.
+        self.shared.tls.replace(tls);
+        registry.change_settings(options);
+        let settings = registry.settings();
+        registry.amend_info(|info| info::describe(&settings, info));
+        if let Some(mesh) = &self.shared.mesh {
+            mesh.renew(&before.routes, self.shared.clock.now());
+        }
+        listeners.announce();
+        self.renew_files(&before.options, &settings.options, &listeners);
+        close_surplus(registry, &settings);
+        for change in changes {
+            tracing::info!("{change}");
+        }
+        if let Some(logger) = &self.origin.logger {
+            logger.change(log);
+        }
+        let digest = settings.options.config_digest.as_ref();
+        let digest = digest.map(|digest| format!("({digest})")).unwrap_or_default();
+        tracing::info!("Reloaded server configuration {digest}");
+        Ok(())
+    }
+
+    /// Keeps the ports that were free to be chosen, whether the file still leaves the choice or
+    /// names the one that was made.
+    fn keep_ports(&self, old: &Options, new: &mut Options) {
+        let keep = |port_for, old: Option<Port>, new: Option<&mut Port>| {
+            let (Some(old), Some(new)) = (old, new) else { return };
+            let bound = self.shared.addresses.get(port_for).map(|addr| Port::Number(addr.port()));
+            if *new == Port::Free || old == Port::Free && Some(*new) == bound {
+                *new = old;
+            }
+        };
+        keep(PortFor::Clients, Some(old.port), Some(&mut new.port));
+        let listen = |options: &Options| Some(options.cluster.as_ref()?.listen.as_ref()?.port);
+        let new_cluster = new.cluster.as_mut().and_then(|cluster| cluster.listen.as_mut());
+        keep(PortFor::Routes, listen(old), new_cluster.map(|listen| &mut listen.port));
+        let websocket = old.websocket.as_ref().map(|websocket| websocket.listen.port);
+        let new_websocket = new.websocket.as_mut().map(|websocket| &mut websocket.listen.port);
+        keep(PortFor::Websocket, websocket, new_websocket);
+    }
+
+    /// Writes the files for programs that look for this server, where they are to be now.
+    fn renew_files(&self, old: &Options, new: &Options, listeners: &Listeners) {
+        if let Some(path) = new.pid_file.as_deref().filter(|_| old.pid_file != new.pid_file)
+            && let Err(error) = files::write_pid(path)
+        {
+            tracing::error!("Failed to write pidfile: {}", OsError(&error));
+        }
+        if old.ports_file_dir != new.ports_file_dir {
+            self.remove_ports_file();
+        }
+        match listeners.write_ports() {
+            Ok(file) => *self.ports_file.lock() = file,
+            Err(error) => tracing::error!("Could not write the ports file: {}", OsError(&error)),
+        }
+    }
+}
+
+/// Closes the clients beyond the limits of the server and of accounts: those that came last.
+fn close_surplus(registry: &Registry, settings: &Settings) {
+    let mut clients = registry.clients();
+    clients.retain(|client| !client.is_closed());
+    clients.sort_unstable_by_key(|client| client.cid);
+    let max = settings.options.max_connections.min(clients.len());
+    let surplus = clients.split_off(max);
+    if !surplus.is_empty() {
+        surplus.iter().for_each(|client| refuse(client, &ProtoErr::MaxConnections));
+        tracing::info!("Closed {} connections to fall within max_connections", surplus.len());
+    }
+    let limit_of =
+        |account: &Arc<Account>| Some((account.name.clone(), account.limits().max_connections?));
+    let mut left: HashMap<_, _> = settings.accounts.iter().filter_map(limit_of).collect();
+    if left.is_empty() {
+        return;
+    }
+    for client in clients {
+        match left.get_mut(client.about().account()) {
+            Some(0) => refuse(&client, &ProtoErr::MaxAccountConnections),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+    }
+}
+
+/// Ends a connection with an error, for its task.
+fn refuse(conn: &Conn, error: &ProtoErr) {
+    conn_event!(ERROR, conn, "{error}");
+    let mut line = Vec::new();
+    error.write_err(&mut line);
+    conn.append(&line);
+    if let Some(reason) = error.closes() {
+        conn.close(reason, false);
+    }
+}
