@@ -173,17 +173,28 @@ impl Registry {
         self.settings_version.load(Relaxed) == settings.version
     }
 
-    /// Replaces the settings as a whole, and wakes all connections to read them. Of two callers at
-    /// the same time one would be forgotten. Returns the settings before: to drop them takes time.
-    pub fn change_settings(&self, options: Options) -> Arc<Settings> {
+    /// Replaces the settings as a whole; [`bring_settings`](Registry::bring_settings) follows. Of
+    /// two callers at the same time one would be forgotten.
+    pub fn replace_settings(&self, options: Options) {
         // Not under the lock: there may be a hundred thousand users.
         let new = Arc::new(self.settings().replaced(options));
         let mut settings = self.settings.write();
         self.settings_version.store(new.version, Relaxed);
         let before = std::mem::replace(&mut *settings, new);
         drop(settings);
+        drop(before);
+    }
+
+    /// Wakes all connections to judge themselves by new settings.
+    pub fn bring_settings(&self) {
         self.conns().iter().for_each(|conn| conn.bring_settings());
-        before
+    }
+
+    /// Both.
+    #[cfg(test)]
+    pub(crate) fn change_settings(&self, options: Options) {
+        self.replace_settings(options);
+        self.bring_settings();
     }
 
     /// The INFO of the server, without the fields that differ from client to client.

@@ -164,6 +164,11 @@ impl Dials {
         numbers
     }
 
+    /// True unless the target was taken out of the configuration meanwhile.
+    pub(super) fn wants(&self, dial: &Dial) -> bool {
+        !dial.explicit || self.targets.contains_key(&dial.target)
+    }
+
     fn explicit(&self) -> impl Iterator<Item = (u64, &Target)> {
         self.targets.range(..FIRST_IMPLICIT).map(|(&number, target)| (number, target))
     }

@@ -272,6 +272,9 @@ impl Mesh {
             return Err(ProtoErr::Refused(ClosedReason::MaxConnectionsExceeded));
         }
         state.forget_newcomer(conn);
+        if dial.is_some_and(|dial| !state.dials.wants(dial)) {
+            return Err(ProtoErr::Refused(ClosedReason::RouteRemoved));
+        }
         if let Some(dial) = dial {
             let compression = routes.cluster.compression.as_str_agreed(agreed);
             let mut own = Vec::new();

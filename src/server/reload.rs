@@ -8,10 +8,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
+
 use crate::account::Account;
+use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
+use crate::base::ids::Kind;
 use crate::base::os_error::OsError;
-use crate::config::options::{Options, Port};
+use crate::config::options::{Options, Port, Tls};
 use crate::conn::{Conn, conn_event};
 use crate::logging::{LogFileErr, Logger};
 use crate::net::files;
@@ -86,15 +90,17 @@ impl Server {
         })?;
         // Encryption first: nobody comes in by new rules without it.
         self.shared.tls.replace(tls);
-        registry.change_settings(options);
+        registry.replace_settings(options);
         let settings = registry.settings();
         registry.amend_info(|info| info::describe(&settings, info));
         if let Some(mesh) = &self.shared.mesh {
             mesh.renew(&before.routes, self.shared.clock.now());
         }
         listeners.announce();
+        registry.bring_settings();
         self.renew_files(&before.options, &settings.options, &listeners);
         close_surplus(registry, &settings);
+        self.close_unpinned(&before.options, &settings.options);
         for change in changes {
             tracing::info!("{change}");
         }
@@ -124,6 +130,41 @@ impl Server {
         let websocket = old.websocket.as_ref().map(|websocket| websocket.listen.port);
         let new_websocket = new.websocket.as_mut().map(|websocket| &mut websocket.listen.port);
         keep(PortFor::Websocket, websocket, new_websocket);
+    }
+
+    /// Closes connections whose certificates have a key that is not pinned any more.
+    fn close_unpinned(&self, old: &Options, new: &Options) {
+        let pins = |tls: Option<&Tls>| tls.map_or_else(Vec::new, |tls| tls.pinned_certs.clone());
+        let of_routes = |options: &Options| {
+            pins(options.cluster.as_ref().and_then(|cluster| cluster.tls.as_ref()))
+        };
+        let of_websocket = |options: &Options| {
+            pins(options.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref()))
+        };
+        let changed = [
+            (PortFor::Clients, pins(old.tls.as_ref()) != pins(new.tls.as_ref())),
+            (PortFor::Routes, of_routes(old) != of_routes(new)),
+            (PortFor::Websocket, of_websocket(old) != of_websocket(new)),
+        ];
+        let changed = changed.into_iter().filter_map(|(port_for, has)| has.then_some(port_for));
+        let changed: Vec<PortFor> = changed.collect();
+        if changed.is_empty() {
+            return;
+        }
+        let mut unpinned = self.shared.registry.conns();
+        unpinned.retain(|conn| {
+            let port_for = port_of(conn);
+            let tls = conn.encryption().and_then(|_| self.shared.tls.get(port_for));
+            tls.is_some_and(|tls| {
+                let shown = conn.certificates();
+                let leaf = shown.first().map(|der| CertificateDer::from(der.as_slice()));
+                changed.contains(&port_for) && !tls.is_pinned(leaf.as_ref())
+            })
+        });
+        if !unpinned.is_empty() {
+            tracing::info!("Disconnect {} clients due to pinned certs reload", unpinned.len());
+            unpinned.iter().for_each(|conn| conn.close(ClosedReason::TlsHandshakeError, false));
+        }
     }
 
     /// Writes the files for programs that look for this server, where they are to be now.
@@ -166,6 +207,15 @@ fn close_surplus(registry: &Registry, settings: &Settings) {
             Some(left) => *left -= 1,
             None => {}
         }
+    }
+}
+
+/// The port by which a connection came, or is dialled.
+fn port_of(conn: &Conn) -> PortFor {
+    match conn.kind {
+        Kind::Route => PortFor::Routes,
+        Kind::Client | Kind::System if conn.is_websocket() => PortFor::Websocket,
+        Kind::Client | Kind::System => PortFor::Clients,
     }
 }
 

@@ -2,7 +2,11 @@
 //! nothing.
 
 mod clients;
+mod cluster;
+mod endurance;
+mod log;
 mod refused;
+mod tls;
 
 use crate::support::{Client, Server};
 
