@@ -13,6 +13,7 @@ pub mod left;
 pub mod limits;
 pub mod moment;
 pub mod os_error;
+pub mod pattern_map;
 pub mod percent;
 pub mod quoted;
 pub mod stats;

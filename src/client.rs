@@ -16,6 +16,7 @@
 pub mod fuzz;
 mod login;
 mod pings;
+mod publish;
 mod reload;
 #[cfg(test)]
 mod tests;
@@ -43,7 +44,7 @@ use crate::codec::info::Info;
 use crate::config::options::{AccountLimits, ConnectionType, Options, WriteTimeout};
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
-use crate::deliver::{Delivery, Publisher, Row, listing_ns};
+use crate::deliver::{Delivery, listing_ns};
 use crate::machine::{Machine, PendingLogin};
 use crate::parser::{ClientRules, Followers, Op, Publish, Refused, Remaining, parse_size};
 use crate::registry::settings::Settings;
@@ -76,6 +77,7 @@ enum State {
 /// The user of a client, as its ops need it.
 struct Admitted {
     account: Arc<Account>,
+    /// `None` if it may do everything, and none of its messages is mapped.
     permissions: Option<Arc<CompiledPermissions>>,
 }
 
@@ -88,15 +90,6 @@ enum Greeting {
     ExpectPing,
     /// That INFO is out, too, or the client takes none.
     Done,
-}
-
-/// The publications allowed on a subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Allowed {
-    /// Any message on the subject, if it has no reply.
-    Subject,
-    /// This one message: it answers a request.
-    Once,
 }
 
 /// The options of CONNECT that are neither shown by the connection nor [`Rare`].
@@ -178,7 +171,7 @@ impl Client {
             conn,
         };
         if let Some(anybody) = of_clients.authenticator.anybody() {
-            client.open(Arc::clone(global), anybody.permissions);
+            client.open(Arc::clone(global), anybody.permissions, &settings);
         }
         client
     }
@@ -274,48 +267,30 @@ impl Machine for Client {
     fn handle_msg<'a>(
         &mut self,
         publish: &Publish<'a>,
-        mut remaining: Option<Remaining<'_, 'a>>,
+        remaining: Option<Remaining<'_, 'a>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
         let traced = trace::publish(&self.conn, publish, &delivery.settings.options.log);
         self.pings.heard(delivery.now);
-        let Asked { verbose, pedantic, echo, .. } = self.asked;
+        let Asked { verbose, pedantic, .. } = self.asked;
         let admitted = self.admitted()?;
         if pedantic && !subject::is_valid_publish(publish.subject) {
             self.refuse(&ProtoErr::InvalidPublishSubject, delivery);
         }
-        let mut once = verbose || pedantic || traced;
+        let remaining = if verbose || pedantic || traced { None } else { remaining };
         if admitted.is_publish_checked(publish) {
-            let permissions = admitted.permissions.as_deref();
-            delivery.staging.add_work(permissions.map_or(0, CompiledPermissions::publish_ns));
-            match self.check_publish(admitted, publish, delivery.now) {
-                Ok(allowed) => once |= allowed == Allowed::Once,
-                Err(denied) => {
-                    delivery.count_in(&self.conn, Row::new(publish));
-                    self.refuse(&denied.into(), delivery);
-                    return Ok(());
-                }
-            }
-        }
-        self.ok(delivery);
-        if once {
-            remaining = None;
-        }
-        let followers = Followers::new(remaining, publish);
-        let publisher = Publisher { conn: &self.conn, echo };
-        let row = delivery.deliver(&admitted.account, publish, followers, publisher);
-        delivery.count_in(&self.conn, row);
-        if !row.reached {
-            self.handle_unreached(publish, delivery);
+            self.handle_checked(admitted, publish, remaining, delivery);
+        } else {
+            let followers = Followers::new(remaining, publish);
+            self.publish(&admitted.account, publish, followers, delivery);
         }
         Ok(())
     }
 
     #[inline]
     fn handle_unreached(&mut self, msg: &Publish<'_>, delivery: &mut Delivery) {
-        let State::Open(admitted) = &self.state else { return };
-        if self.asked.no_responders && !msg.reply.is_empty() {
-            delivery.no_responders(&admitted.account, msg, &self.conn);
+        if let State::Open(admitted) = &self.state {
+            self.no_responders(&admitted.account, msg, delivery);
         }
     }
 
@@ -370,6 +345,9 @@ impl Machine for Client {
     }
 
     fn handle_settings(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        if let State::Open(admitted) = &mut self.state {
+            admitted.heed_mappings(&delivery.settings);
+        }
         self.judge_anew(delivery)
     }
 
@@ -592,39 +570,6 @@ impl Client {
         Ok(())
     }
 
-    /// Checks that the client may publish this, and returns how far that holds for other messages.
-    fn check_publish(
-        &self,
-        admitted: &Admitted,
-        publish: &Publish<'_>,
-        now: Moment,
-    ) -> Result<Allowed, Denied> {
-        let subject = publish.subject;
-        let denied = || {
-            let quoted = Quoted(subject);
-            conn_event!(ERROR, &self.conn, "Publish Violation - Subject {quoted}");
-            Denied::Publish { subject: subject.into() }
-        };
-        let mut allowed = Allowed::Subject;
-        if let Some(permissions) = &admitted.permissions
-            && !permissions.can_publish(subject)
-        {
-            if !self.conn.take_reply(subject, now) {
-                return Err(denied());
-            }
-            allowed = Allowed::Once;
-        }
-        if permissions::is_reserved_subject(subject) {
-            return Err(denied());
-        }
-        if permissions::is_reserved_reply(publish.reply) {
-            let quoted = Quoted(publish.reply);
-            conn_event!(ERROR, &self.conn, "Publish Violation - Reply {quoted}");
-            return Err(Denied::PublishReply { reply: publish.reply.into() });
-        }
-        Ok(allowed)
-    }
-
     fn handle_sub(
         &mut self,
         subject: &[u8],
@@ -774,16 +719,6 @@ impl Client {
             info.max_payload = if info.max_payload < 0 { max } else { info.max_payload.min(max) };
         }
         info
-    }
-}
-
-impl Admitted {
-    /// True if a publication may be denied at all. Most are not worth a call: all reserved subjects
-    /// begin with one of these two.
-    #[inline]
-    fn is_publish_checked(&self, publish: &Publish<'_>) -> bool {
-        let is_special = |subject: &[u8]| matches!(subject.first(), Some(b'$' | b'_'));
-        self.permissions.is_some() || is_special(publish.subject) || is_special(publish.reply)
     }
 }
 

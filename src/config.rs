@@ -40,8 +40,9 @@ pub use conf::{ConfError, Position, Problem, Severity, Sources, load};
 pub use options::check::OptionsError;
 pub use options::{
     AccountLimits, AccountOptions, AllowResponses, Authorization, CertFiles, CipherSuite, Cluster,
-    ConnectionType, Credential, Curve, HandshakeFirst, Listen, Log, Login, Options, Permissions,
-    Port, SubjectPermission, Tls, TlsVersion, User, Websocket, WriteTimeout,
+    ConnectionType, Credential, Curve, HandshakeFirst, Listen, Log, Login, MappingDestination,
+    MappingError, Options, Permissions, Port, SubjectMapping, SubjectPermission, Tls, TlsVersion,
+    User, Websocket, WriteTimeout,
 };
 pub use origin::{Origin, OriginError};
 pub use route_url::{RouteLogin, RouteUrl, RouteUrlError};

@@ -11,6 +11,7 @@
 
 mod beyond;
 mod finder;
+mod mapper;
 mod matched;
 mod offer;
 mod ongoing;
@@ -39,10 +40,12 @@ use crate::registry::turns::Turn;
 use crate::sublist::Entry;
 
 use finder::{Finder, MATCH_NS};
+use mapper::Mapper;
 use offer::{Chosen, Offer, Picks};
 use row::{Groups, Scope};
 use tails::Tails;
 
+pub use mapper::Mapped;
 pub use ongoing::{Ongoing, Resumed};
 pub use row::{Publisher, Row};
 pub use staging::{Budget, Staging, Unwritten};
@@ -71,7 +74,10 @@ pub struct Delivery {
     pub turn: Arc<Turn>,
     /// Subscriptions removed since their memory was last consolidated.
     pub removed: usize,
+    /// The mapped subject of a message.
+    pub mapped: Vec<u8>,
     finder: Finder,
+    mapper: Mapper,
     /// A tail that had to be made.
     rewritten: Vec<u8>,
     /// Subscriptions that have had their last message.
@@ -92,7 +98,9 @@ impl Delivery {
             now: Moment::START,
             turn: Arc::new(registry.turns.join()),
             removed: 0,
+            mapped: Vec::new(),
             finder: Finder::default(),
+            mapper: Mapper::default(),
             rewritten: Vec::new(),
             spent: Vec::new(),
             picks: Picks {
@@ -107,11 +115,11 @@ impl Delivery {
     /// Stages a message for all its receivers, and as many of its `followers` as fit: they are on
     /// the same subject, and have neither reply nor headers.
     #[inline]
-    pub fn deliver<'a>(
+    pub fn deliver<'a, 'f: 'a>(
         &mut self,
         account: &Arc<Account>,
         publish: &Publish<'a>,
-        followers: impl Iterator<Item = Tail<'a>>,
+        followers: impl Iterator<Item = Tail<'f>>,
         publisher: Publisher<'_>,
     ) -> Row {
         let scope = Scope { plain: true, groups: Groups::All, shown: None };
@@ -121,12 +129,12 @@ impl Delivery {
     /// Stages each message of a row for those in `scope`. One that takes too long is left
     /// [ongoing](Ongoing), as if it had reached a receiver.
     #[inline(always)]
-    fn deliver_row<'a>(
+    fn deliver_row<'a, 'f: 'a>(
         &mut self,
         account: &Arc<Account>,
         publish: &Publish<'a>,
         scope: Scope<'a>,
-        mut followers: impl Iterator<Item = Tail<'a>>,
+        mut followers: impl Iterator<Item = Tail<'f>>,
         publisher: Publisher<'_>,
     ) -> Row {
         let mut row = Row::new(publish);

@@ -56,6 +56,7 @@ mod deliver;
 pub mod internals;
 mod logging;
 mod machine;
+mod mappings;
 mod monitor;
 mod net;
 mod parser;

@@ -22,8 +22,9 @@ mod tests;
 /// Patterns up to which a list is scanned; a longer one gets an index by prefix.
 const SCANNED_COUNT_MAX: usize = 8;
 
-/// The compiled permissions of one user, shared by its connections.
-#[derive(Debug)]
+/// The compiled permissions of one user, shared by its connections. The default ones allow
+/// everything.
+#[derive(Debug, Default)]
 pub struct CompiledPermissions {
     /// Subjects to publish to.
     publish: Rules,
@@ -37,7 +38,7 @@ pub struct CompiledPermissions {
 pub const RULE_NS: usize = 30;
 
 /// Both lists for one direction.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Rules {
     /// None allows everything.
     allow: Option<List>,

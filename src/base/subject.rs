@@ -64,6 +64,14 @@ pub fn is_valid_subscription(subject: &[u8]) -> bool {
         .all(|at| !((at == 0 || subject[at - 1] == b'.') && subject.get(at + 1) == Some(&b'.')))
 }
 
+/// True if a setting may name this pattern: without the blanks that would end it in a protocol
+/// line.
+///
+/// nats: server/sublist.go `IsValidSubject`
+pub fn is_valid_pattern(pattern: &[u8]) -> bool {
+    is_valid_subscription(pattern) && !pattern.iter().any(u8::is_ascii_whitespace)
+}
+
 /// True if pedantic mode allows to publish here: literal and without empty token.
 ///
 /// nats: server/sublist.go `IsValidLiteralSubject` (`Invalid Publish Subject`)

@@ -22,9 +22,11 @@ use std::collections::BTreeSet;
 
 use fastrand::Rng;
 
-use crate::base::subject::{is_open_ended, is_valid_subscription, matches, tokens};
+use crate::base::subject::{
+    is_open_ended, is_valid_pattern, is_valid_subscription, matches, tokens,
+};
 
-use function::{Function, is_blank};
+use function::Function;
 
 pub use error::{Fault, TransformError};
 
@@ -65,10 +67,9 @@ impl Transform {
         destination: &str,
         is_allowed: impl Fn(&Function) -> bool,
     ) -> Result<Transform, TransformError> {
-        let is_valid = |subject: &str| is_valid_subscription(subject.as_bytes());
         let open_ended = is_open_ended(source.as_bytes());
-        if !is_valid(source)
-            || !is_valid(destination)
+        if !is_valid_pattern(source.as_bytes())
+            || !is_valid_subscription(destination.as_bytes())
             || destination.split('.').any(|token| token == "*")
             || open_ended != is_open_ended(destination.as_bytes())
         {
@@ -84,7 +85,10 @@ impl Transform {
             if !is_allowed(&function) {
                 return Err(Fault::FunctionInImport.at(token));
             }
-            match function {
+            match &function {
+                Function::Text(text) if text.iter().any(u8::is_ascii_whitespace) => {
+                    return Err(TransformError::InvalidSubject);
+                }
                 Function::Rest => return Ok(Part { function, tokens: [rest_at].into() }),
                 Function::Partition(_) if is_literal => numbers.clear(),
                 _ if is_literal && !numbers.is_empty() => {
@@ -136,9 +140,6 @@ impl ImportTransform {
     /// One of the two is not valid, they do not fit together, or the transform has no inverse.
     pub fn new(source: &str, destination: &str) -> Result<ImportTransform, TransformError> {
         let destination = with_placeholders(destination);
-        if destination.contains(is_blank) {
-            return Err(TransformError::InvalidSubject);
-        }
         let is_allowed = |function: &Function| {
             matches!(function, Function::Text(_) | Function::Wildcard | Function::Rest)
         };
@@ -225,7 +226,7 @@ fn check_destination(destination: &str) -> Result<(), TransformError> {
             if function::named(token).is_none() {
                 return Err(Fault::UnknownFunction.at(token));
             }
-        } else if token.contains(is_blank) {
+        } else if token.contains(|char: char| char.is_ascii_whitespace()) {
             return Err(Fault::InvalidTransform.at(""));
         }
         is_over = token == ">";

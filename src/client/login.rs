@@ -228,7 +228,7 @@ impl Client {
         let account = settings.accounts.of_user(user.account.as_deref());
         let account = account.ok_or(ProtoErr::AuthorizationViolation)?;
         account.admit(&self.conn, self.account(settings))?;
-        self.open(Arc::clone(account), user.permissions.clone());
+        self.open(Arc::clone(account), user.permissions.clone(), settings);
         Ok(())
     }
 
@@ -237,12 +237,15 @@ impl Client {
         &mut self,
         account: Arc<Account>,
         permissions: Option<Arc<CompiledPermissions>>,
+        settings: &Settings,
     ) {
         if let Some(rare) = &mut self.rare {
             rare.encrypted_at = None;
         }
         self.conn.set_access(permissions.clone());
-        self.state = State::Open(Admitted { account, permissions });
+        let mut admitted = Admitted { account, permissions };
+        admitted.heed_mappings(settings);
+        self.state = State::Open(admitted);
     }
 
     /// Outdates the cached matches of subscriptions from before CONNECT, which do not know that it

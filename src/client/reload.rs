@@ -94,8 +94,9 @@ impl Client {
         if max_subscriptions.is_some_and(|max| self.conn.subscriptions().len() > max) {
             return Err(ProtoErr::SurplusSubscriptions);
         }
-        if !is_same(&admitted.permissions, &user.permissions) {
+        if !is_same(admitted.restriction(), user.permissions.as_ref()) {
             admitted.permissions.clone_from(&user.permissions);
+            admitted.heed_mappings(&delivery.settings);
             let answered = self.conn.answers();
             self.conn.set_access(user.permissions.clone());
             if self.conn.answers() != answered {
@@ -146,8 +147,8 @@ impl Client {
 }
 
 fn is_same(
-    one: &Option<Arc<CompiledPermissions>>,
-    other: &Option<Arc<CompiledPermissions>>,
+    one: Option<&Arc<CompiledPermissions>>,
+    other: Option<&Arc<CompiledPermissions>>,
 ) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),

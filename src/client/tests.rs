@@ -1,6 +1,7 @@
 //! Transcripts of clients in memory, and the fuzz body of the machine.
 
 mod accounts;
+mod mappings;
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::client::fuzz::{Bench, fuzz_client};
 use crate::config::options::{
     AllowResponses, Credential, Login, Options, Permissions, SubjectPermission, User,
 };
-use crate::deliver::Budget;
+use crate::deliver::{Budget, Publisher};
 
 const QUIET: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
 const HEADERS: &str = "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";

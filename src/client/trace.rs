@@ -32,6 +32,15 @@ pub(super) fn publish(conn: &Conn, publish: &Publish<'_>, log: &Log) -> bool {
     traced
 }
 
+/// Traces the other subject of a publication, or its loss.
+#[inline]
+pub(super) fn mapping(conn: &Conn, published: &[u8], subject: &[u8]) {
+    if tracing::enabled!(tracing::Level::TRACE) {
+        let [published, subject] = [published, subject].map(String::from_utf8_lossy);
+        conn_event!(TRACE, conn, "<<- [MAPPING {published} -> {subject}]");
+    }
+}
+
 #[cold]
 fn trace_op(conn: &Conn, op: &Op<'_>) {
     let text = match op {

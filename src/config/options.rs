@@ -9,12 +9,14 @@ mod authorization;
 pub mod check;
 mod cluster;
 mod listen;
+mod mapping;
 pub mod reload;
 mod tls;
 mod websocket;
 mod write_timeout;
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ pub use authorization::{
 };
 pub use cluster::Cluster;
 pub use listen::{Listen, Port};
+pub use mapping::{MappingDestination, MappingError, SubjectMapping};
 pub use tls::{CertFiles, CipherSuite, Curve, HandshakeFirst, Tls, TlsVersion};
 pub use websocket::Websocket;
 pub use write_timeout::WriteTimeout;
@@ -95,6 +98,8 @@ pub struct Options {
     pub authorization: Authorization,
     /// The accounts besides `$G` and `$SYS`.
     pub accounts: Vec<AccountOptions>,
+    /// The mappings of `$G`.
+    pub mappings: Vec<SubjectMapping>,
     /// Encryption of the port for clients; none means that there is none.
     pub tls: Option<Tls>,
     /// Lets clients choose whether they encrypt.
@@ -181,6 +186,7 @@ impl Default for Options {
             no_system_account: false,
             authorization: Authorization::default(),
             accounts: Vec::new(),
+            mappings: Vec::new(),
             tls: None,
             allow_non_tls: false,
             cluster: None,
@@ -239,6 +245,12 @@ impl Options {
         let is_listed = || self.accounts.iter().any(|one| one.name == limits::SYSTEM_ACCOUNT);
         let default = || (!self.no_system_account || is_listed()).then_some(limits::SYSTEM_ACCOUNT);
         self.system_account.as_deref().or_else(default)
+    }
+
+    /// The mappings of each account.
+    pub(crate) fn mappings_by_account(&self) -> impl Iterator<Item = (&str, &[SubjectMapping])> {
+        let configured = self.accounts.iter().map(|one| (one.name.as_str(), &*one.mappings));
+        iter::once((limits::GLOBAL_ACCOUNT, &*self.mappings)).chain(configured)
     }
 
     /// The names of all accounts.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::config::options::Options;
+use crate::mappings::Mappings;
 
 /// All accounts.
 #[derive(Clone)]
@@ -18,6 +19,8 @@ pub struct Accounts {
     global: Arc<Account>,
     by_name: BTreeMap<Box<[u8]>, Arc<Account>>,
     former: BTreeMap<Box<[u8]>, Arc<Account>>,
+    /// The mappings of an account, by its id; no id has some from the end on.
+    mappings: Vec<Option<Arc<Mappings>>>,
 }
 
 impl Accounts {
@@ -25,13 +28,14 @@ impl Accounts {
     pub(super) fn new(options: &Options) -> Accounts {
         let global = Arc::new(Account::new(0, GLOBAL_ACCOUNT));
         let by_name = BTreeMap::from([(GLOBAL_ACCOUNT.as_bytes().into(), Arc::clone(&global))]);
-        Accounts { global, by_name, former: BTreeMap::new() }.replaced(options)
+        Accounts { global, by_name, former: BTreeMap::new(), mappings: Vec::new() }
+            .replaced(options)
     }
 
     /// The accounts of these options, with the limits that are set there. Those known keep all that
     /// is in them.
     pub(super) fn replaced(&self, options: &Options) -> Accounts {
-        let Accounts { global, mut former, by_name: known } = self.clone();
+        let Accounts { global, mut former, by_name: known, .. } = self.clone();
         former.extend(known);
         let mut by_name = BTreeMap::new();
         let mut count = self.count();
@@ -48,7 +52,26 @@ impl Accounts {
         for account in by_name.values() {
             account.set_limits(limits.get(&*account.name).copied().unwrap_or_default());
         }
-        Accounts { global, by_name, former }
+        let mut accounts = Accounts { global, by_name, former, mappings: Vec::new() };
+        accounts.set_mappings(options);
+        accounts
+    }
+
+    fn set_mappings(&mut self, options: &Options) {
+        let cluster = options.cluster.as_ref().and_then(|cluster| cluster.name.as_deref());
+        for (name, mappings) in options.mappings_by_account() {
+            if let Some(mappings) = Mappings::new(mappings, cluster) {
+                let id = self.by_name[name.as_bytes()].id as usize;
+                self.mappings.resize(self.mappings.len().max(id + 1), None);
+                self.mappings[id] = Some(Arc::new(mappings));
+            }
+        }
+    }
+
+    /// The mappings of an account, if it has some.
+    #[inline]
+    pub fn mappings(&self, account: &Account) -> Option<&Arc<Mappings>> {
+        self.mappings.get(account.id as usize)?.as_ref()
     }
 
     /// Number of accounts so far; their ids are below it.

@@ -249,6 +249,6 @@ fn modulus(argument: &str) -> Result<u32, Fault> {
 }
 
 /// White space as regular expressions of Go have it.
-pub(super) fn is_blank(char: char) -> bool {
-    matches!(char, '\t' | '\n' | '\x0c' | '\r' | ' ')
+fn is_blank(char: char) -> bool {
+    char.is_ascii_whitespace()
 }

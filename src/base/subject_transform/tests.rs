@@ -296,7 +296,7 @@ fn faults_of_imports_have_the_texts_of_nats_server() {
         let expected = format!("invalid mapping destination: {expected}");
         assert_eq!(text(source, destination), expected, "{source} {destination}");
     }
-    for (source, destination) in [("s.>", "p..q.s.>"), ("s.>", "x.*"), ("s", "a b")] {
+    for (source, destination) in [("s.>", "p..q.s.>"), ("s.>", "x.*"), ("s", "a b"), ("a b", "s")] {
         assert_eq!(text(source, destination), "invalid subject", "{source} {destination}");
     }
 }

@@ -1,5 +1,7 @@
 //! The accounts of the configuration, and their limits.
 
+use crate::config::options::SubjectMapping;
+
 /// An account besides `$G` and `$SYS`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -8,6 +10,8 @@ pub struct AccountOptions {
     pub name: String,
     /// Its limits, besides those of the server.
     pub limits: AccountLimits,
+    /// Its mappings.
+    pub mappings: Vec<SubjectMapping>,
 }
 
 /// The limits of an account, besides those of the server; `None` is no limit.

@@ -12,6 +12,7 @@ use crate::config::options::Options;
 use crate::config::options::authorization::Login;
 use crate::config::options::cluster::Cluster;
 use crate::config::options::listen::Port;
+use crate::config::options::mapping::MappingError;
 use crate::config::options::websocket::Websocket;
 use crate::config::route_url::HostPort;
 
@@ -54,6 +55,15 @@ pub enum OptionsError {
     },
     /// The system account is not defined.
     SystemAccountUnknown(String),
+    /// A mapping cannot be.
+    Mapping {
+        /// Name of the account.
+        account: String,
+        /// Pattern of the mapped subjects.
+        source: String,
+        /// The reason.
+        error: MappingError,
+    },
     /// The server name contains a space.
     ServerNameHasSpaces,
     /// The cluster's name contains a space.
@@ -117,6 +127,9 @@ impl fmt::Display for OptionsError {
             Self::SystemAccountUnknown(name) => {
                 write!(f, "error resolving system account: {name:?} is not defined")
             }
+            Self::Mapping { account, source, error } => {
+                write!(f, "mapping of {source:?} in account {account:?}: {error}")
+            }
             Self::ServerNameHasSpaces => f.write_str("server name cannot contain spaces"),
             Self::ClusterNameHasSpaces => f.write_str("cluster name cannot contain spaces"),
             Self::AccountsWithoutPool => {
@@ -174,6 +187,7 @@ impl Options {
         }
         websocket.map_or(Ok(()), |websocket| websocket.check(&self.authorization.login))?;
         self.check_accounts()?;
+        self.check_mappings()?;
         if self.server_name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err(OptionsError::ServerNameHasSpaces);
         }
@@ -218,6 +232,21 @@ impl Options {
             Some(name) => Err(OptionsError::PinnedAccountUnknown(name.clone())),
             None => Ok(()),
         }
+    }
+}
+
+impl Options {
+    fn check_mappings(&self) -> Result<(), OptionsError> {
+        for (account, mappings) in self.mappings_by_account() {
+            for mapping in mappings {
+                mapping.check().map_err(|error| OptionsError::Mapping {
+                    account: account.to_owned(),
+                    source: mapping.source.clone(),
+                    error,
+                })?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -270,8 +299,8 @@ fn check_advertised(name: &'static str, address: Option<&str>) -> Result<(), Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::options::AccountOptions;
     use crate::config::options::authorization::{Credential, User};
+    use crate::config::options::{AccountOptions, MappingDestination, SubjectMapping};
 
     #[test]
     fn defaults_can_be_started() {
@@ -342,6 +371,39 @@ mod tests {
         assert_eq!(text, "error resolving system account: \"x\" is not defined");
         options.accounts.push(AccountOptions::new("x"));
         assert_eq!((options.check(), options.system_account()), (Ok(()), Some("x")));
+    }
+
+    #[test]
+    fn mappings_are_checked_in_each_account() {
+        let text = |mapping: SubjectMapping| {
+            let global = Options { mappings: vec![mapping.clone()], ..Options::default() };
+            let mut account = AccountOptions::new("A");
+            account.mappings.push(mapping);
+            let in_account = Options { accounts: vec![account], ..Options::default() };
+            let [global, in_account] =
+                [global, in_account].map(|options| options.check().unwrap_err().to_string());
+            assert_eq!(global.replace("\"$G\"", "\"A\""), in_account);
+            in_account
+        };
+        let to = |subject: &str, weight| MappingDestination::new(subject).weight(weight);
+        let of = |source: &str| SubjectMapping::new(source);
+        let table = [
+            (of("f..a"), "invalid subject"),
+            (of("f").with(to("a", 101)), "individual weights need to be <= 100"),
+            (of("f").with(to("a", 60)).with(to("b", 60)), "total weight needs to be <= 100"),
+            (
+                of("f").with(to("a", 1)).with(to("a", 1).in_cluster("C")),
+                "duplicate entry for \"a\"",
+            ),
+            (of("f").with(to("", 100)), "invalid mapping destination: invalid transform"),
+        ];
+        for (mapping, expected) in table {
+            let source = mapping.source.clone();
+            let expected = format!("mapping of {source:?} in account \"A\": {expected}");
+            assert_eq!(text(mapping), expected);
+        }
+        let of_two = of("f").with(to("a", 60)).with(to("b", 60).in_cluster("C"));
+        assert_eq!(Options { mappings: vec![of_two], ..Options::default() }.check(), Ok(()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::pooled;
 use crate::base::ids::Kind;
 use crate::base::stats::Traffic;
 use crate::client::fuzz::with_accounts;
-use crate::config::options::Cluster;
+use crate::config::options::{Cluster, MappingDestination, SubjectMapping};
 use crate::route::fuzz::world::{Plan, World, WorldServer};
 
 /// Adds these accounts to a server, each with a user of the same name.
@@ -131,4 +131,25 @@ fn a_route_of_one_account_counts_for_that() {
     }
     world.carry_all();
     assert_eq!(carried(&world), [2, 1], "what has ended stays counted");
+}
+
+#[test]
+fn messages_are_mapped_before_they_leave_and_not_when_they_arrive() {
+    let mut world = world(pooled);
+    world.settle();
+    let server = &mut world.servers[0].bench;
+    let mut options = server.registry.settings().options.clone();
+    let mapping = SubjectMapping::new("old").with(MappingDestination::new("new"));
+    options.mappings.push(mapping);
+    server.registry.change_settings(options);
+    server.delivery.renew_settings(&server.registry);
+    let listeners = [0, 1].map(|at| log_in(&mut world.servers[at], "", "SUB > 1\r\n"));
+    world.settle();
+    for (publisher, expected) in [(0, "MSG new 1 1\r\nx\r\n"), (1, "MSG old 1 1\r\nx\r\n")] {
+        log_in(&mut world.servers[publisher], "", "PUB old 1\r\nx\r\n");
+        world.carry_all();
+        for at in [0, 1] {
+            assert_eq!(text(&world.servers[at], listeners[at]), expected, "at {at}");
+        }
+    }
 }

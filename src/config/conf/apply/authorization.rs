@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::unknown_field;
 use crate::base::duration;
 use crate::base::limits;
-use crate::base::subject;
+use crate::base::subject::is_valid_pattern;
 use crate::config::conf::value::{Field, Map, Node, Value};
 use crate::config::conf::{Problem, Severity};
 use crate::config::options::{
@@ -337,7 +337,7 @@ fn subject(node: &Node, side: Side) -> Result<String, Problem> {
     let Value::Text(text) = &node.value else {
         return Err(node.error("Subject in permissions array cannot be cast to string"));
     };
-    if is_valid_pattern(text) {
+    if is_valid_pattern(text.as_bytes()) {
         return Ok(text.clone());
     }
     let parts: Vec<_> = text.split_ascii_whitespace().collect();
@@ -347,19 +347,13 @@ fn subject(node: &Node, side: Side) -> Result<String, Problem> {
     if side == Side::Publish {
         return Err(node.error(format!("subject {text:?} is not a valid subject")));
     }
-    if !is_valid_pattern(subject) {
+    if !is_valid_pattern(subject.as_bytes()) {
         return Err(node.error(format!("subject {subject:?} is not a valid subject")));
     }
-    if !is_valid_pattern(queue) {
+    if !is_valid_pattern(queue.as_bytes()) {
         return Err(node.error(format!("queue {queue:?} is not a valid queue")));
     }
     Ok(format!("{subject} {queue}"))
-}
-
-/// A subject, wildcards allowed, without the blanks that would end it in a protocol line.
-fn is_valid_pattern(text: &str) -> bool {
-    !text.contains([' ', '\t', '\n', '\r', '\u{c}'])
-        && subject::is_valid_subscription(text.as_bytes())
 }
 
 fn allow_responses(

@@ -1,0 +1,153 @@
+//! Publications of a client: the subjects that they get, and whether they are allowed.
+//!
+//! Mappings come first, so permissions count for the mapped subject.
+//! nats: server/parser.go `parse`, server/client.go `processInboundClientMsg`
+
+use std::mem;
+use std::sync::{Arc, LazyLock};
+
+use crate::account::Account;
+use crate::auth::permissions::{self, CompiledPermissions};
+use crate::base::errors::Denied;
+use crate::base::moment::Moment;
+use crate::base::quoted::Quoted;
+use crate::client::{Admitted, Client, trace};
+use crate::conn::conn_event;
+use crate::deliver::{Delivery, Mapped, Publisher, Row};
+use crate::parser::{Followers, Publish, Remaining};
+use crate::registry::settings::Settings;
+
+/// The permissions of a client without restriction, if its messages may be mapped.
+static EVERYTHING: LazyLock<Arc<CompiledPermissions>> = LazyLock::new(Arc::default);
+
+/// The publications allowed on a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    /// Any message on the subject, if it has no reply.
+    Subject,
+    /// This one message: it answers a request.
+    Once,
+}
+
+impl Client {
+    /// Handles a message that may be mapped or denied.
+    // The others have a path without it.
+    #[inline(never)]
+    pub(super) fn handle_checked<'a>(
+        &self,
+        admitted: &Admitted,
+        published: &Publish<'a>,
+        remaining: Option<Remaining<'_, 'a>>,
+        delivery: &mut Delivery,
+    ) {
+        let mut subject = mem::take(&mut delivery.mapped);
+        let mapped = delivery.map(&admitted.account, published.subject, &mut subject);
+        let publish = match mapped {
+            Mapped::Same => *published,
+            Mapped::Other | Mapped::OtherOnce => {
+                trace::mapping(&self.conn, published.subject, &subject);
+                Publish { subject: &subject, ..*published }
+            }
+        };
+        let permissions = admitted.permissions.as_deref();
+        delivery.staging.add_work(permissions.map_or(0, CompiledPermissions::publish_ns));
+        match self.check_publish(admitted, &publish, delivery.now) {
+            Ok(allowed) => {
+                let once = mapped == Mapped::OtherOnce || allowed == Allowed::Once;
+                let followers = Followers::new(remaining.filter(|_| !once), published);
+                self.publish(&admitted.account, &publish, followers, delivery);
+            }
+            Err(denied) => {
+                delivery.count_in(&self.conn, Row::new(&publish));
+                self.refuse(&denied.into(), delivery);
+            }
+        }
+        delivery.mapped = subject;
+    }
+
+    /// Delivers a message that is allowed, and its followers.
+    #[inline(always)]
+    pub(super) fn publish<'a, 'f: 'a>(
+        &self,
+        account: &Arc<Account>,
+        publish: &Publish<'a>,
+        followers: Followers<'_, 'f>,
+        delivery: &mut Delivery,
+    ) {
+        self.ok(delivery);
+        let publisher = Publisher { conn: &self.conn, echo: self.asked.echo };
+        let row = delivery.deliver(account, publish, followers, publisher);
+        delivery.count_in(&self.conn, row);
+        if !row.reached {
+            self.no_responders(account, publish, delivery);
+        }
+    }
+
+    /// Tells the publisher of a request that nobody got it, if it wants to know.
+    #[inline]
+    pub(super) fn no_responders(
+        &self,
+        account: &Account,
+        msg: &Publish<'_>,
+        delivery: &mut Delivery,
+    ) {
+        if self.asked.no_responders && !msg.reply.is_empty() {
+            delivery.no_responders(account, msg, &self.conn);
+        }
+    }
+
+    /// Checks that the client may publish this, and returns how far that holds for other messages.
+    fn check_publish(
+        &self,
+        admitted: &Admitted,
+        publish: &Publish<'_>,
+        now: Moment,
+    ) -> Result<Allowed, Denied> {
+        let subject = publish.subject;
+        let denied = || {
+            let quoted = Quoted(subject);
+            conn_event!(ERROR, &self.conn, "Publish Violation - Subject {quoted}");
+            Denied::Publish { subject: subject.into() }
+        };
+        let mut allowed = Allowed::Subject;
+        if let Some(permissions) = &admitted.permissions
+            && !permissions.can_publish(subject)
+        {
+            if !self.conn.take_reply(subject, now) {
+                return Err(denied());
+            }
+            allowed = Allowed::Once;
+        }
+        if permissions::is_reserved_subject(subject) {
+            return Err(denied());
+        }
+        if permissions::is_reserved_reply(publish.reply) {
+            let quoted = Quoted(publish.reply);
+            conn_event!(ERROR, &self.conn, "Publish Violation - Reply {quoted}");
+            return Err(Denied::PublishReply { reply: publish.reply.into() });
+        }
+        Ok(allowed)
+    }
+}
+
+impl Admitted {
+    /// Makes it check its messages if some of them may be mapped.
+    pub(super) fn heed_mappings(&mut self, settings: &Settings) {
+        if self.permissions.is_none() && settings.accounts.mappings(&self.account).is_some() {
+            self.permissions = Some(Arc::clone(&EVERYTHING));
+        }
+    }
+
+    /// The permissions of its user, if it may not do everything.
+    pub(super) fn restriction(&self) -> Option<&Arc<CompiledPermissions>> {
+        self.permissions.as_ref().filter(|permissions| !Arc::ptr_eq(permissions, &EVERYTHING))
+    }
+
+    /// True if a publication may be denied or mapped at all. Most are not worth a call: all
+    /// reserved subjects begin with one of these two.
+    #[inline]
+    pub(super) fn is_publish_checked(&self, publish: &Publish<'_>) -> bool {
+        let is_special = |subject: &[u8]| matches!(subject.first(), Some(b'$' | b'_'));
+        self.permissions.is_some() || is_special(publish.subject) || is_special(publish.reply)
+    }
+}

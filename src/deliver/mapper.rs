@@ -1,0 +1,102 @@
+//! `Mapper`: the mapped subjects of one worker, found again by the published ones.
+//!
+//! The search among the mappings of an account is done once for a subject, and its result kept
+//! like a match.
+//! nats: server/client.go `selectMappedSubject`
+//!
+//! nats-differs: an answer of a service, on a subject of the server's own making, is never mapped;
+//! and a subject longer than any that a client could publish is lost.
+
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::deliver::Delivery;
+use crate::mappings::Mapping;
+use crate::sublist::cache::{Cached, Lookup, MatchCache};
+
+/// Subjects of the server's own making begin with this.
+const ANSWERS: &[u8] = b"_R_.";
+
+/// The recent mappings of one worker.
+pub(super) type Mapper = MatchCache<Found>;
+
+/// The result of a search for the mapping of a subject.
+#[derive(Default)]
+pub(super) struct Found {
+    /// None if the subject stays.
+    mapping: Option<Arc<Mapping>>,
+    /// The mapped subject, if it is certain.
+    subject: Vec<u8>,
+}
+
+/// The subject of a message after its account's mappings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mapped {
+    /// The published one.
+    Same,
+    /// Another one, for all messages on the published one.
+    Other,
+    /// Another one, for this message.
+    OtherOnce,
+}
+
+impl Cached for Found {
+    fn clear(&mut self) {
+        self.mapping = None;
+        self.subject.clear();
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.subject.capacity()
+    }
+
+    fn fanout(&self) -> usize {
+        0
+    }
+}
+
+impl Delivery {
+    /// Maps a subject published in an account. Another one is put into `mapped`, which is empty if
+    /// the message is lost.
+    pub fn map(&mut self, account: &Account, subject: &[u8], mapped: &mut Vec<u8>) -> Mapped {
+        let Delivery { settings, mapper, picks, now, .. } = self;
+        let Some(mappings) = settings.accounts.mappings(account) else { return Mapped::Same };
+        if subject.starts_with(ANSWERS) {
+            return Mapped::Same;
+        }
+        let len_max = settings.options.max_control_line;
+        let mut apply = |mapping: &Mapping, out: &mut Vec<u8>| {
+            mapping.apply(subject, &mut picks.random, out);
+            if out.len() > len_max {
+                *out = Vec::new();
+            }
+        };
+        let found = match mapper.lookup(account.id, subject, settings.version, *now) {
+            Lookup::Hit(found) => found,
+            Lookup::Miss(found) => {
+                self.staging.add_work(SEARCH_NS);
+                found.mapping = mappings.find(subject).cloned();
+                if let Some(mapping) = found.mapping.as_ref().filter(|mapping| mapping.is_certain())
+                {
+                    apply(mapping, &mut found.subject);
+                }
+                found
+            }
+        };
+        mapped.clear();
+        match &found.mapping {
+            None => Mapped::Same,
+            Some(mapping) if mapping.is_certain() => {
+                mapped.extend_from_slice(&found.subject);
+                Mapped::Other
+            }
+            Some(mapping) => {
+                apply(mapping, mapped);
+                Mapped::OtherOnce
+            }
+        }
+    }
+}
+
+/// Time to search for a mapping, nanoseconds, about.
+const SEARCH_NS: usize = 300;
