@@ -62,15 +62,70 @@ const REFUSED: [&str; 24] = [
     "authorization { users: [{user: a, permissions: {publish: {bog: 1}, x: 1}}]}",
 ];
 
+/// Blocks of mappings that both accept.
+const MAPPINGS_VALID: [&str; 16] = [
+    "mappings {}",
+    "mappings { f: g }",
+    "maps { f: \"g.h\", \"a.*\": \"b.$1\" }",
+    "mappings { f: [ {dest: g, weight: 50}, {destination: h, weight: \"25%\"} ] }",
+    "mappings { f: {dest: g, weight: 100%, cluster: C} }",
+    "mappings { f: {DEST: g, Weight: \"+5\", cluster: \"\"} }",
+    "mappings { f: [], g: null }",
+    "mappings { \">\": \"pre.>\", \"a.*.>\": \"$1.>\" }",
+    "mappings { \"f.*\": \"o.{{partition(3,1)}}.{{ Left ( 1 , 2 ) }}\", g: \"{{random(4)}}\" }",
+    "mappings { \"h.*\": \"{{split(1,-)}}.{{slicefromright(1,2)}}.$x.a$1.{{}}.{{left(1,2)\" }",
+    "mappings { \"h.*.*\": \"{{partition(10)}}.{{partition(10,2,1)}}.{{wildcard(2)}}\" }",
+    "mappings { f: [ {dest: g, weight: 25}, {dest: f, weight: 25} ] }",
+    "mappings { f: [ {dest: g, weight: 60}, {dest: h, weight: 60, cluster: C} ] }",
+    "mappings { f: g, g: f }\nmaps { f: h }",
+    "accounts { A { mappings { f: g } }, B { maps { f: g }, mappings { f: h } } }",
+    "mappings { f: g }, accounts { $SYS { users: [{user: s, password: s}] } }",
+];
+
+/// Blocks of mappings that both refuse.
+const MAPPINGS_REFUSED: [&str; 30] = [
+    "mappings { \"f..a\": x }",
+    "\n  mappings {\n \"f..a\": x\n  \"f b\": y }",
+    "mappings { \"f.*\": \"x.$2\" }",
+    "\nmappings {\n  \"f.*\": \"x.$2\"\n}",
+    "mappings { f: [ {dest: a, weight: 60}, {dest: b, weight: 60} ] }",
+    "mappings { f: {dest: a, weight: 101} }",
+    "\nmappings {\n f: {dest: a,\n  weight: -1} }",
+    "mappings { f: {dest: a, weight: \"x\"} }",
+    "mappings { f: {dest: a, weight: \"50%%\"} }",
+    "mappings { f: {dest: a, weight: 50.5} }",
+    "mappings { f: [a, b] }",
+    "mappings { f: 5, g: true }",
+    "mappings { X: 5, f: $X }",
+    "mappings { f: {dest: a, weight: 5, bog: 1} }",
+    "mappings { f: {dest: a} }",
+    "mappings { f: [ {dest: a, weight: 10}, {dest: a, weight: 10} ] }",
+    "mappings { f: [ {dest: a, weight: 10}, {dest: a, weight: 10, cluster: C} ] }",
+    "mappings { f: \"a.{{foo(1)}}\" }",
+    "mappings { \"f.*\": \"a.{{wildcard()}}\" }",
+    "mappings { \"f.*\": \"a.{{wildcard(1,2)}}\", \"g.*\": \"a.{{wildcard(a)}}\" }",
+    "mappings { \"f.*\": {dest: \"x.{{split(1)}}\", weight: 10} }",
+    "mappings { f: \"a.{{left(1,2)}}\" }",
+    "mappings { f: \"a..b\" }",
+    "mappings { f: \"x.>.y\" }",
+    "mappings { f: \"a b\" }",
+    "mappings { f: \"x.*\" }",
+    "mappings { \"f.>\": \"x\", f: \"x.>\" }",
+    "mappings { \"f.*\": \"{{random(1,2)}}\", \"g.*\": \"{{SPLIT(1,-)}}\" }",
+    "accounts { A { mappings { \"f.*\": \"$2\" } } }",
+    "accounts { A { maps { \"f.*\": [{dest: \"$1\", weight: 1}, {dest: \"$2\", weight: 1}] } } }",
+];
+
 #[test]
 #[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
 fn the_check_says_what_the_real_server_says() {
     let [real, ours] = [Which::Real, Which::Dialtone].map(Which::executable);
     let folder = TempDir::new().unwrap();
-    for text in VALID.iter().chain(&REFUSED) {
+    let all_valid = [&VALID[..], &MAPPINGS_VALID].concat();
+    for text in all_valid.iter().chain(&REFUSED).chain(&MAPPINGS_REFUSED) {
         fs::write(folder.path().join("c.conf"), text).unwrap();
         let (valid, said) = checked(real, folder.path());
-        assert_eq!(valid, VALID.contains(text), "{text}\n{said}");
+        assert_eq!(valid, all_valid.contains(text), "{text}\n{said}");
         let (ours_valid, we_said) = checked(ours, folder.path());
         assert_eq!(ours_valid, valid, "{text}\n{we_said}");
         // The real server reports settings in the order of a hash map.

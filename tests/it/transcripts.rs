@@ -51,6 +51,7 @@ transcripts! {
     delivery
     first_op
     limits
+    mappings
     parser
     password
     permissions

@@ -9,6 +9,7 @@
 mod accounts;
 mod authorization;
 mod cluster;
+mod mappings;
 mod tls;
 mod websocket;
 
@@ -45,10 +46,9 @@ const REFUSED: [(&[&str], &str); 1] = [(
 )];
 
 /// Settings that are refused unless they are off.
-const NOT_SUPPORTED: [(&[&str], &str); 6] = [
+const NOT_SUPPORTED: [(&[&str], &str); 5] = [
     (&["proxy_protocol"], "the PROXY protocol is not supported"),
     (&["ocsp", "ocsp_cache"], "OCSP stapling is not supported"),
-    (&["mappings", "maps"], "subject mappings are not supported yet"),
     (&["gateway"], "gateways are not supported"),
     (&["proxies"], "trusted proxies are not supported"),
     (&["syslog", "remote_syslog"], "syslog is not supported, use log_file"),
@@ -251,6 +251,9 @@ impl<'a> Apply<'a> {
                 authorization.login = block.login(field, &mut self.problems)?;
             }
             "accounts" => self.accounts = accounts::read(field, &mut self.problems)?,
+            "mappings" | "maps" => {
+                self.options.mappings.extend(mappings::read(field, &mut self.problems)?);
+            }
             "tls" => self.options.tls = Some(tls::read(field, &mut self.problems)?),
             "allow_non_tls" => self.options.allow_non_tls = field.bool()?,
             "no_auth_user" => self.options.authorization.no_auth_user = field.some_text()?,

@@ -8,8 +8,8 @@ use super::*;
 use crate::base::fuzzing;
 use crate::config::conf::fuzz::fuzz_conf;
 use crate::config::options::{
-    AllowResponses, ConnectionType, Credential, HandshakeFirst, Listen, Login, Permissions, Port,
-    SubjectPermission, WriteTimeout,
+    AllowResponses, ConnectionType, Credential, HandshakeFirst, Listen, Login, MappingDestination,
+    Permissions, Port, SubjectMapping, SubjectPermission, WriteTimeout,
 };
 use crate::config::origin::Origin;
 
@@ -273,6 +273,62 @@ fn refusals_have_the_real_servers_texts() {
 }
 
 #[test]
+fn mappings_belong_to_their_account() {
+    let to = |subject: &str, weight| MappingDestination::new(subject).weight(weight);
+    let options = options(
+        "mappings { f: g, \"a.*\": [ {dest: \"b.$1\", weight: 25}\n
+           {DESTINATION: c, weight: \"5%\"}, {dest: d, weight: 100%, cluster: C} ]
+           maps: null, none: [] }
+         MAPS = { f: { dest: h, weight: 7, cluster: \"\" } }
+         accounts { A { mappings { \">\": \"pre.>\" } }, B { maps {} } }",
+    );
+    assert_eq!(
+        options.mappings,
+        [
+            SubjectMapping::new("f").with(to("g", 100)),
+            SubjectMapping::new("a.*")
+                .with(to("b.$1", 25))
+                .with(to("c", 5))
+                .with(to("d", 100).in_cluster("C")),
+            SubjectMapping::new("maps").with(to("null", 100)),
+            SubjectMapping::new("none"),
+            SubjectMapping::new("f").with(to("h", 7)),
+        ]
+    );
+    let accounts: Vec<_> =
+        options.accounts.iter().map(|one| (one.name.as_str(), &*one.mappings)).collect();
+    let everything = [SubjectMapping::new(">").with(to("pre.>", 100))];
+    assert_eq!(accounts, [("A", &everything[..]), ("B", &[])]);
+}
+
+/// The files that `tests/it/configuration.rs` shows to nats-server are not here.
+#[test]
+fn mappings_that_nats_server_cannot_apply_are_refused() {
+    for (text, wanted) in [
+        (
+            "f: \"\"",
+            "11: Error adding mapping for \"f\" to \"\" : invalid mapping destination: invalid \
+             transform",
+        ),
+        (
+            "f: [ {weight: 5} ]",
+            "11: Error adding mapping for \"f\" : invalid mapping destination: invalid transform",
+        ),
+        (
+            "\"f.*\": \"$0\"",
+            "12: Error adding mapping for \"f.*\" to \"$0\" : invalid mapping destination: \
+             wildcard index out of range in $0: [0]",
+        ),
+        ("f: [ {dest: g} ]", "16: Missing weight for mapping destination \"g\""),
+        ("f: { dest: 5, weight: 5 }", "16: dest: expected a string, got integer"),
+        ("f: { dest: g, weight: true }", "25: weight: expected a number of percent, got bool"),
+    ] {
+        assert_eq!(refusal(&format!("mappings {{ {text} }}")), format!("c.conf:1:{wanted}"));
+    }
+    assert_eq!(refusal("mappings: [a]"), "c.conf:1:0: mappings: expected a map, got array");
+}
+
+#[test]
 fn a_wrong_type_names_the_setting() {
     assert_eq!(
         refusal("debug: \"true\"\n trace: 1\nport: 70000\nmax_pending: -5"),
@@ -320,7 +376,6 @@ fn what_restricts_access_is_never_ignored() {
         ),
         ("operator: x", "c.conf:1:0: operator mode (JWT) is not supported"),
         ("proxy_protocol: true", "c.conf:1:0: the PROXY protocol is not supported"),
-        ("mappings { a: b }", "c.conf:1:0: subject mappings are not supported yet"),
         ("gateway { name: a }", "c.conf:1:0: gateways are not supported"),
         ("leafnodes { remotes: [{url: x}] }", "c.conf:1:12: leaf nodes are not supported"),
         (

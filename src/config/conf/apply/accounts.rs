@@ -7,7 +7,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
-use super::{authorization, is_jetstream_enabled, is_off, unknown_field};
+use super::{authorization, is_jetstream_enabled, is_off, mappings, unknown_field};
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::config::conf::value::{Field, Map, Value};
 use crate::config::conf::{Problem, Severity};
@@ -16,7 +16,7 @@ use crate::config::options::{AccountLimits, AccountOptions, Login, Options, User
 /// The content of the block; [`Block::apply`] follows when the rest of the file is known.
 #[derive(Default)]
 pub(super) struct Block<'a> {
-    accounts: BTreeMap<String, AccountLimits>,
+    accounts: BTreeMap<String, AccountOptions>,
     /// The users of each account that has some, and their place in the file.
     users: Vec<(Field<'a>, Vec<User>)>,
 }
@@ -56,7 +56,7 @@ impl<'a> Block<'a> {
             GLOBAL_ACCOUNT => Err(field.error(format!("{name:?} is a Reserved Account"))),
             _ => match self.accounts.entry(name.to_owned()) {
                 Entry::Vacant(entry) => {
-                    entry.insert(AccountLimits::default());
+                    entry.insert(AccountOptions::new(name));
                     Ok(())
                 }
                 Entry::Occupied(_) => Err(field.error(format!("Duplicate Account Entry: {name}"))),
@@ -66,15 +66,17 @@ impl<'a> Block<'a> {
 
     fn account(&mut self, name: &str, map: &'a Map, problems: &mut Vec<Problem>) {
         let (mut users, mut default_permissions) = (None, None);
+        let mut account = AccountOptions::new(name);
         for field in map.fields() {
             let read = match field.key().as_str() {
                 "users" => authorization::users(field, problems)
                     .map(|list| users = Some((field, list)).filter(|(_, list)| !list.is_empty())),
                 "default_permissions" => authorization::permissions(field, problems)
                     .map(|permissions| default_permissions = Some(permissions)),
-                "limits" => read_limits(field, problems).map(|limits| {
-                    self.accounts.insert(name.to_owned(), limits);
-                }),
+                "limits" => read_limits(field, problems).map(|limits| account.limits = limits),
+                "mappings" | "maps" => {
+                    mappings::read(field, problems).map(|read| account.mappings.extend(read))
+                }
                 "nkey" => check_nkey(field),
                 "jetstream" => is_jetstream_enabled(field).map(|enabled| {
                     if enabled {
@@ -82,7 +84,7 @@ impl<'a> Block<'a> {
                         problems.push(field.node.problem(Severity::Notice, text));
                     }
                 }),
-                "imports" | "exports" | "mappings" | "maps" | "msg_trace" | "trace_dest" => {
+                "imports" | "exports" | "msg_trace" | "trace_dest" => {
                     match is_off(&field.node.value) {
                         true => Ok(()),
                         false => {
@@ -98,6 +100,7 @@ impl<'a> Block<'a> {
             };
             problems.extend(read.err());
         }
+        self.accounts.insert(name.to_owned(), account);
         let Some((field, mut users)) = users else { return };
         for user in &mut users {
             user.account = Some(name.to_owned());
@@ -117,8 +120,7 @@ impl<'a> Block<'a> {
         options: &mut Options,
         problems: &mut Vec<Problem>,
     ) {
-        let account = |(name, limits)| AccountOptions { name, limits };
-        options.accounts = self.accounts.into_iter().map(account).collect();
+        options.accounts = self.accounts.into_values().collect();
         let is_system = |one: &AccountOptions| options.system_account() == Some(&one.name);
         let only_system = matches!(&*options.accounts, [one] if is_system(one));
         if only_system && !has_authorization && options.authorization.no_auth_user.is_none() {
