@@ -9,22 +9,21 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys, RootCertStore};
+use rustls::{Error, InconsistentKeys};
 
 use crate::base::os_error::OsError;
 use crate::config::options::CertFiles;
+use crate::trust::Trust;
 
 /// The authorities in a file, or those of the system.
-pub(crate) fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
+pub(crate) fn authorities(file: Option<&Path>, provider: &CryptoProvider) -> Result<Trust, String> {
     let certs = match file {
         Some(file) => certificates(file)?,
         None => rustls_native_certs::load_native_certs().certs,
     };
-    // One useless certificate among many does no harm.
-    roots.add_parsable_certificates(certs);
+    let trust = Trust::new(&certs, provider);
     match file {
-        _ if !roots.is_empty() => Ok(roots),
+        _ if !trust.is_empty() => Ok(trust),
         Some(_) => Err("failed to parse root ca certificate".to_owned()),
         None => Err("the system has no certificates of authorities: set 'ca_file'".to_owned()),
     }

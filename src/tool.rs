@@ -1,6 +1,6 @@
 //! The client side of a connection: a small client, and the commands built on it.
 //!
-//! Imports `base`, `codec`, `config`, `pem_files` and `trust`, and nothing of the server.
+//! Imports `base`, `codec`, `config` and `pem_files`, and nothing of the server.
 
 pub mod commands;
 pub mod line_client;

@@ -24,7 +24,6 @@ use crate::codec::info::Info;
 use crate::config::cli::{KeyFiles, Scheme, ServerUrl};
 use crate::pem_files;
 use crate::tool::line_client::{LineClient, LineErr, LineOptions};
-use crate::trust::Trust;
 
 /// Bytes of an INFO before the handshake.
 const INFO_LEN_MAX: usize = 64 * 1024;
@@ -114,8 +113,7 @@ where
 fn client_config(files: &KeyFiles) -> Result<ClientConfig, String> {
     let text = |error: Error| error.to_string();
     let provider = Arc::new(ring::default_provider());
-    let authorities = Arc::new(pem_files::roots(files.tls_ca.as_deref())?);
-    let trust = Trust::in_servers(authorities, Arc::clone(&provider))?;
+    let trust = pem_files::authorities(files.tls_ca.as_deref(), &provider)?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(text)?

@@ -151,6 +151,25 @@ for_both! {
         assert!(tls::connect(server.port(), &strange).is_err());
     }
 
+    fn only_authorities_sign(which) {
+        for (ca, admitted) in [
+            ("authority", true),
+            ("shallow", true),
+            ("no-authority", false),
+            ("silent", false),
+            ("signs-nothing", false),
+            ("unheard-of", false),
+            ("of-servers", false),
+        ] {
+            let conf = tls::block("server", &format!("trust/{ca}"), "verify: true");
+            let server = Server::with().conf(conf).start(which);
+            // Refusals of 1.3 come behind the handshake.
+            let version = &version::TLS12;
+            let leaf = Means { cert: Some("trust/leaf"), version, ..Means::default() };
+            assert_eq!(tls::connect(server.port(), &leaf).is_ok(), admitted, "{ca}");
+        }
+    }
+
     fn monitoring_shows_certificates(which) {
         let conf = tls::conf("verify: true").replace("/ca.pem", "/users/ca.pem");
         let server = Server::with().conf(conf).monitored().start(which);

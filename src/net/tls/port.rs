@@ -20,7 +20,7 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{
-    ClientConfig, Error, RootCertStore, ServerConfig, SignatureScheme, SupportedCipherSuite,
+    ClientConfig, Error, ServerConfig, SignatureScheme, SupportedCipherSuite,
     SupportedProtocolVersion, version,
 };
 use sha2::{Digest, Sha256};
@@ -202,37 +202,35 @@ struct Parts {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
     certs: Arc<Certs>,
-    roots: Option<Arc<RootCertStore>>,
+    trust: Option<Arc<Trust>>,
 }
 
 impl Parts {
     fn load(tls: &Tls) -> Result<Parts, String> {
         let provider = Arc::new(provider(tls));
-        let has_roots = tls.verifies() || tls.ca_file.is_some();
+        let has_trust = tls.verifies() || tls.ca_file.is_some();
         Ok(Parts {
             certs: Arc::new(Certs::load(&tls.certs, &provider)?),
+            trust: has_trust
+                .then(|| pem_files::authorities(tls.ca_file.as_deref(), &provider))
+                .transpose()?
+                .map(Arc::new),
             provider,
             versions: match tls.min_version {
                 TlsVersion::V1_2 => vec![&version::TLS12, &version::TLS13],
                 TlsVersion::V1_3 => vec![&version::TLS13],
             },
-            roots: has_roots
-                .then(|| pem_files::roots(tls.ca_file.as_deref()))
-                .transpose()?
-                .map(Arc::new),
         })
     }
 
     fn accepting(self, verify: bool) -> Result<ServerConfig, String> {
-        let Parts { provider, versions, certs, roots } = self;
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let Parts { provider, versions, certs, trust } = self;
+        let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .map_err(unfit)?;
-        let builder = match roots.filter(|_| verify) {
+        let builder = match trust.filter(|_| verify) {
             None => builder.with_no_client_auth(),
-            Some(roots) => {
-                builder.with_client_cert_verifier(Arc::new(Trust::in_clients(roots, provider)?))
-            }
+            Some(trust) => builder.with_client_cert_verifier(trust),
         };
         let mut config = builder.with_cert_resolver(certs);
         // Tickets resume sessions; the server stores nothing for them.
@@ -249,10 +247,10 @@ impl Parts {
     }
 
     fn dialling(&self, insecure: bool, routes: &[RouteUrl]) -> Result<ClientConfig, String> {
-        let strict = match &self.roots {
+        let strict = match &self.trust {
             _ if insecure => None,
             None => return Err("no authorities".to_owned()),
-            Some(roots) => Some(Trust::in_servers(Arc::clone(roots), Arc::clone(&self.provider))?),
+            Some(trust) => Some(Arc::clone(trust)),
         };
         let names = routes.iter().flat_map(|url| ServerName::try_from(url.host.as_str()));
         let mut names = names.filter(|name| matches!(name, ServerName::DnsName(_)));

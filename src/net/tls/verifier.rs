@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -16,7 +15,7 @@ use crate::trust::Trust;
 #[derive(Debug)]
 pub(super) struct Verifier {
     /// None if any certificate will do.
-    pub(super) strict: Option<Trust<Arc<WebPkiServerVerifier>>>,
+    pub(super) strict: Option<Arc<Trust>>,
     /// Those of signatures. Even a server whose certificate is not checked has to have its key.
     pub(super) algorithms: WebPkiSupportedAlgorithms,
     /// The name that a server dialled by its address may have, too: gossip knows only addresses.
