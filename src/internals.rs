@@ -20,6 +20,7 @@ pub use crate::sublist::{Entry, Interest, Sublist, UNLISTED};
 /// The fuzz bodies.
 #[cfg(feature = "fuzz")]
 pub mod fuzz {
+    pub use crate::base::subject_transform::fuzz::fuzz_transform;
     pub use crate::client::fuzz::fuzz_client;
     pub use crate::codec::connect::fuzz_connect;
     pub use crate::codec::upgrade::fuzz_upgrade;

@@ -15,6 +15,8 @@
 
 mod error;
 mod function;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;
 

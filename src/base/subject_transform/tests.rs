@@ -1,5 +1,7 @@
 use fastrand::Rng;
 
+use crate::base::fuzzing;
+use crate::base::subject_transform::fuzz::fuzz_transform;
 use crate::base::subject_transform::{ImportTransform, Transform, with_placeholders};
 
 /// A subject behind a transform; `-` if it does not match the source.
@@ -306,4 +308,35 @@ fn wildcards_are_numbered_from_the_left() {
     for (pattern, expected) in [("foo.*.*", "foo.$1.$2"), ("a", "a"), ("*.b.>", "$1.b.>")] {
         assert_eq!(with_placeholders(pattern), expected);
     }
+}
+
+#[test]
+fn fuzz_transform_corpus_and_its_mutations() {
+    const PIECES: [&str; 14] = [
+        "*",
+        "*",
+        ">",
+        ".",
+        ".",
+        "a",
+        "-",
+        "$1",
+        "$2",
+        "{{wildcard(2)}}",
+        "{{split(1,-)}}",
+        "{{partition(3,1)}}",
+        "{{left(1,2)}}",
+        "12",
+    ];
+    fuzzing::run("transform", 4_000, fuzz_transform, |random, corpus| {
+        if random.bool() {
+            return fuzzing::mutated(random, corpus);
+        }
+        let line = |random: &mut Rng| -> String {
+            let count = random.usize(..9);
+            (0..count).map(|_| PIECES[random.usize(..PIECES.len())]).collect()
+        };
+        let lines = [(); 3].map(|()| line(random));
+        lines.join("\n").into_bytes()
+    });
 }

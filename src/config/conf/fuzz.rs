@@ -22,6 +22,8 @@ pub fn fuzz_conf(bytes: &[u8]) {
     let problems = match &result {
         Ok((options, problems)) => {
             assert_eq!(options.config_digest.as_ref().map(String::len), Some("sha256:".len() + 64));
+            let mut mappings = options.mappings_by_account().flat_map(|(_, mappings)| mappings);
+            assert!(mappings.all(|mapping| mapping.check().is_ok()));
             problems
         }
         Err(error) => &error.problems,
