@@ -7,6 +7,8 @@
 //!
 //! nats-differs: there, the first one of a list in random order counts.
 
+use std::borrow::Cow;
+use std::mem;
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -19,16 +21,19 @@ use crate::config::options::{MappingDestination, SubjectMapping};
 #[derive(Debug)]
 pub struct Mappings(PatternMap<Arc<Mapping>>);
 
-/// A mapping: the transforms among which chance decides.
+/// A mapping: the transforms among which chance decides, each with the [end](Share::end) of its
+/// share.
 #[derive(Debug)]
-pub struct Mapping(Box<[Share]>);
+pub struct Mapping(Box<[(Transform, u8)]>);
 
-/// A transform, and the part of the messages that it is for.
+/// A destination and the part of the messages that it is for, by a number below 100 that each
+/// message draws.
 #[derive(Debug)]
-struct Share {
-    transform: Transform,
+pub struct Share<'a> {
+    /// The destination.
+    pub destination: Cow<'a, str>,
     /// It is for the numbers below this one, and not below that of the share before.
-    end: u8,
+    pub end: u8,
 }
 
 impl Mappings {
@@ -50,46 +55,55 @@ impl Mappings {
 
 impl Mapping {
     fn new(mapping: &SubjectMapping, cluster: Option<&str>) -> Mapping {
-        let SubjectMapping { source, destinations } = mapping;
-        let of = |cluster: Option<&str>| -> Vec<&MappingDestination> {
-            destinations.iter().filter(|one| one.cluster.as_deref() == cluster).collect()
-        };
-        let mut chosen = of(cluster);
-        if chosen.is_empty() {
-            chosen = of(None);
-        }
-        let mut end = 0;
-        let mut share = |destination: &str, weight: u8| {
-            end += weight;
-            let transform = Transform::new(source, destination).expect("it is checked");
-            Share { transform, end }
-        };
-        let mut shares: Vec<Share> =
-            chosen.iter().map(|one| share(&one.subject, one.weight)).collect();
-        let total: u8 = chosen.iter().map(|one| one.weight).sum();
-        // Whoever names the source as a destination wants to lose the rest.
-        if !destinations.iter().any(|one| one.subject == *source) {
-            shares.push(share(&with_placeholders(source), 100 - total));
-        }
+        let is_named = |one: &MappingDestination| one.cluster.as_deref() == cluster;
+        let cluster = cluster.filter(|_| mapping.destinations.iter().any(is_named));
         let mut start = 0;
-        shares.retain(|share| std::mem::replace(&mut start, share.end) < share.end);
-        Mapping(shares.into())
+        let mut shares = shares(mapping, cluster);
+        shares.retain(|share| mem::replace(&mut start, share.end) < share.end);
+        let transform = |Share { destination, end }: Share<'_>| {
+            let transform = Transform::new(&mapping.source, &destination).expect("it is checked");
+            (transform, end)
+        };
+        Mapping(shares.into_iter().map(transform).collect())
     }
 
     /// True if a subject always becomes the same one.
     pub fn is_certain(&self) -> bool {
-        matches!(&*self.0, [only] if only.end == 100 && !only.transform.is_random())
+        matches!(&*self.0, [(transform, 100)] if !transform.is_random())
     }
 
     /// Appends the subject in place of `subject`, which matches the source; nothing if the message
     /// is lost.
     pub fn apply(&self, subject: &[u8], random: &mut Rng, out: &mut Vec<u8>) {
         let point = random.u8(..100);
-        if let Some(share) = self.0.iter().find(|share| point < share.end) {
-            let matches = share.transform.apply(subject, random, out);
+        if let Some((transform, _)) = self.0.iter().find(|(_, end)| point < *end) {
+            let matches = transform.apply(subject, random, out);
             debug_assert!(matches, "the source was searched for the subject");
         }
     }
+}
+
+/// The shares of a mapping for servers of this cluster, or for those of none, the smallest weight
+/// first. What is missing to 100 percent keeps its subject, unless the source is a destination:
+/// then it is lost.
+///
+/// nats: server/accounts.go `AddWeightedMappings`
+pub fn shares<'a>(mapping: &'a SubjectMapping, cluster: Option<&str>) -> Vec<Share<'a>> {
+    let SubjectMapping { source, destinations } = mapping;
+    let of_cluster = destinations.iter().filter(|one| one.cluster.as_deref() == cluster);
+    let mut parts: Vec<(Cow<'a, str>, u8)> =
+        of_cluster.map(|one| (one.subject.as_str().into(), one.weight)).collect();
+    let rest = 100 - parts.iter().map(|(_, weight)| weight).sum::<u8>();
+    if rest > 0 && !destinations.iter().any(|one| one.subject == *source) {
+        parts.push((with_placeholders(source).into(), rest));
+    }
+    parts.sort_by_key(|(_, weight)| *weight);
+    let mut end = 0;
+    let share = |(destination, weight)| {
+        end += weight;
+        Share { destination, end }
+    };
+    parts.into_iter().map(share).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //!
 //! nats: server/monitor.go `Accountz`, `accountInfo`, `AccountStatz`; server/accounts.go `statz`
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::iter;
 
 use serde::Serialize;
 
@@ -11,6 +13,8 @@ use crate::base::ids::Kind;
 use crate::base::moment::Moment;
 use crate::base::stats::{PerKind, Traffic};
 use crate::codec::info::is_default;
+use crate::config::options::{Options, SubjectMapping};
+use crate::mappings::{Share, shares};
 use crate::monitor::json::Date;
 use crate::monitor::subsz;
 use crate::monitor::{QueryError, View};
@@ -25,12 +29,12 @@ pub struct Accountz<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accounts: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub account_detail: Option<AccountDetail>,
+    pub account_detail: Option<AccountDetail<'a>>,
 }
 
 /// One account.
 #[derive(Debug, Serialize)]
-pub struct AccountDetail {
+pub struct AccountDetail<'a> {
     pub account_name: String,
     pub update_time: Date,
     #[serde(skip_serializing_if = "is_default")]
@@ -41,8 +45,21 @@ pub struct AccountDetail {
     pub leafnode_connections: usize,
     pub client_connections: usize,
     pub subscriptions: u64,
+    /// By their sources.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub mappings: BTreeMap<&'a str, Vec<Destination<'a>>>,
     pub name_tag: String,
     pub sublist_stats: subsz::Stats,
+}
+
+/// A destination of a mapping.
+#[derive(Debug, Serialize)]
+pub struct Destination<'a> {
+    pub subject: Cow<'a, str>,
+    /// With the weights of the destinations before it.
+    pub weight: u8,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub cluster: &'a str,
 }
 
 /// The document of `/accstatz`.
@@ -109,7 +126,7 @@ pub fn accountz<'a>(view: &'a View<'_>, name: &str) -> Result<Accountz<'a>, Quer
     Ok(accountz)
 }
 
-fn account_detail(view: &View<'_>, account: &Account) -> AccountDetail {
+fn account_detail<'a>(view: &'a View<'_>, account: &Account) -> AccountDetail<'a> {
     let mut stats = subsz::Stats::default();
     stats.add(account);
     stats.set_cache(&view.registry.totals().cache);
@@ -123,9 +140,28 @@ fn account_detail(view: &View<'_>, account: &Account) -> AccountDetail {
         leafnode_connections: 0,
         client_connections: account.usage().client_count,
         subscriptions: stats.num_subscriptions,
+        mappings: mappings(&view.settings.options, &account.name),
         name_tag: account.name.to_string(),
         sublist_stats: stats,
     }
+}
+
+fn mappings<'a>(options: &'a Options, account: &str) -> BTreeMap<&'a str, Vec<Destination<'a>>> {
+    let own = options.mappings_by_account().filter(|(name, _)| *name == account);
+    let destinations = |mapping: &'a SubjectMapping| {
+        let clusters = mapping.destinations.iter().filter_map(|one| one.cluster.as_deref());
+        let clusters: BTreeSet<&str> = clusters.collect();
+        let all = iter::once(None).chain(clusters.into_iter().map(Some)).flat_map(|cluster| {
+            let destination = move |Share { destination, end }| Destination {
+                subject: destination,
+                weight: end,
+                cluster: cluster.unwrap_or_default(),
+            };
+            shares(mapping, cluster).into_iter().map(destination)
+        });
+        (mapping.source.as_str(), all.collect())
+    };
+    own.flat_map(|(_, mappings)| mappings).map(destinations).collect()
 }
 
 /// Makes the document of `/accstatz`; with `unused`, of accounts without connections too.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::cluster::routes;
 use crate::support::{Client, Cluster, Flavor, Server, Which, http};
@@ -353,11 +353,35 @@ for_both! {
         assert_eq!(varz["git_commit"], info["git_commit"]);
         let commit = varz["git_commit"].as_str().unwrap();
         assert!(commit.len() == 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let flags = serde_json::json!({
+        let flags = json!({
             "js_ack_fc_v2": false, "js_api_reply_v2": false, "js_raft_delete_range": true,
             "js_snapshot_sources": false,
         });
         assert_eq!(varz["feature_flags"], flags);
+    }
+
+    fn the_mappings_of_an_account(which) {
+        let mappings = "mappings {
+            f: g, z: { dest: y, weight: 0 }, lost: [ {dest: lost, weight: 10} ]
+            \"a.*\": [ {dest: \"b.$1\", weight: 60}, {dest: c, weight: 5}
+                      {dest: e, weight: 10, cluster: B} ]
+        }\n";
+        let conf = format!("{mappings} accounts {{ A {{ {mappings} }}, B {{}} }}");
+        let server = Server::with().conf(conf).monitored().start(which);
+        let to = |subject: &str, weight: u8| json!({ "subject": subject, "weight": weight });
+        let in_b = |subject: &str, weight: u8| {
+            json!({ "subject": subject, "weight": weight, "cluster": "B" })
+        };
+        let expected = json!({
+            "f": [to("g", 100)],
+            "z": [to("y", 0), to("z", 100)],
+            "lost": [to("lost", 10)],
+            "a.*": [to("c", 5), to("a.$1", 40), to("b.$1", 100), in_b("e", 10), in_b("a.$1", 100)],
+        });
+        for (account, expected) in [("$G", &expected), ("A", &expected), ("B", &Value::Null)] {
+            let page = http::json(&server, &format!("/accountz?acc={account}"));
+            assert_eq!(page["account_detail"]["mappings"], *expected, "{account}");
+        }
     }
 
     fn a_closed_server_admits_nobody(which) {
