@@ -96,6 +96,8 @@ static ALL: &[Workload] = &[
     workload("fanout/1-1k", || server::fan_out(1, 1024, 1000)),
     workload("fanout/1-sizes", server::sizes),
     workload("fanout/1-in-turns-128", server::in_turns),
+    workload("fanout/mapped-128", server::mapped),
+    workload("fanout/mapped-in-turns-128", server::mapped_in_turns),
     workload("fanout/10-128", || server::fan_out(10, 128, 1000)),
     workload("fanout/100-128", || server::fan_out(100, 128, 1000)),
     workload("fanout/1000-128", || server::fan_out(1000, 128, 100)),

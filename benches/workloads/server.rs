@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use dialtone::Options;
-use dialtone::config::ConnectionType;
+use dialtone::config::{ConnectionType, MappingDestination, SubjectMapping};
 use dialtone::internals::{
     Client, Conn, Delivery, Kind, Left, Machine, Mesh, Registry, Role, Route, ServerId, Session,
     Step, Wire,
@@ -23,6 +23,9 @@ const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\"
 const JOIN: &str = "CONNECT {\"name\":\"NOTHER\",\"cluster\":\"plant\",\"headers\":true}\r\n\
 INFO {\"server_id\":\"NOTHER\",\"server_name\":\"other\",\"cluster\":\"plant\",\
 \"headers\":true}\r\n";
+
+/// A subject beside the usual one.
+const OTHER: &str = "plant.line.7.pressure";
 
 /// The server and its clients by number.
 struct Bus {
@@ -42,8 +45,12 @@ impl Wire for Open {
 
 impl Bus {
     fn new(clients: usize) -> Bus {
+        Bus::with(Options::default(), clients)
+    }
+
+    fn with(options: Options, clients: usize) -> Bus {
         let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).expect("of the right shape");
-        let registry = Arc::new(Registry::new(server_id, Options::default()));
+        let registry = Arc::new(Registry::new(server_id, options));
         let delivery = Delivery::new(&registry);
         let mut bus = Bus { registry, delivery, clients: Vec::new() };
         for at in 0..clients {
@@ -140,8 +147,17 @@ pub(super) fn sizes() -> Prepared {
 
 /// One to one, each message on another subject than the one before.
 pub(super) fn in_turns() -> Prepared {
-    const OTHER: &str = "plant.line.7.pressure";
     one_to_one(|n| stream::publication(if n % 2 == 0 { SUBJECT } else { OTHER }, "", 128))
+}
+
+/// One to one, on subjects that are mapped to those of `one_to_one`.
+pub(super) fn mapped() -> Prepared {
+    one_mapped_to_one(|_| SUBJECT)
+}
+
+/// The same, each message on another subject than the one before.
+pub(super) fn mapped_in_turns() -> Prepared {
+    one_mapped_to_one(|n| if n % 2 == 0 { SUBJECT } else { OTHER })
 }
 
 /// One to one, with headers that the subscriber takes.
@@ -150,8 +166,20 @@ pub(super) fn headers() -> Prepared {
 }
 
 fn one_to_one(message: impl FnMut(usize) -> Vec<u8>) -> Prepared {
+    one_to_one_of(Bus::new(2), message)
+}
+
+fn one_mapped_to_one(subject: impl Fn(usize) -> &'static str) -> Prepared {
+    let destination = MappingDestination::new("plant.$1.7.$2");
+    let mapping = SubjectMapping::new("plant.old.*.*").with(destination);
+    let mut options = Options::default();
+    options.mappings.push(mapping);
+    let old = |n| subject(n).replace("plant.line.7", "plant.old.line");
+    one_to_one_of(Bus::with(options, 2), move |n| stream::publication(&old(n), "", 128))
+}
+
+fn one_to_one_of(mut bus: Bus, message: impl FnMut(usize) -> Vec<u8>) -> Prepared {
     const MESSAGES: usize = 1000;
-    let mut bus = Bus::new(2);
     bus.subscribe(1, "plant.line.7.*", 1);
     let input: Vec<u8> = (0..MESSAGES).flat_map(message).collect();
     bus.prepared(MESSAGES, MESSAGES, move |bus| bus.read(0, &input))

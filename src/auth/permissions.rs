@@ -102,7 +102,8 @@ impl CompiledPermissions {
 
     /// True if the deny list forbids to publish on `subject`; the allow list does not count.
     pub fn denies_publish(&self, subject: &[u8]) -> bool {
-        !has_empty_token(subject) && self.publish.deny.plain.any(subject, tokens_match)
+        let deny = &self.publish.deny.plain;
+        !deny.list.is_empty() && !has_empty_token(subject) && deny.any(subject, tokens_match)
     }
 
     /// True if a subscription on `subject` may be made, in `queue` if there is one.

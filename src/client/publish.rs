@@ -56,6 +56,9 @@ impl Client {
                 let once = mapped == Mapped::OtherOnce || allowed == Allowed::Once;
                 let followers = Followers::new(remaining.filter(|_| !once), published);
                 self.publish(&admitted.account, &publish, followers, delivery);
+                if mapped == Mapped::Other {
+                    delivery.note_match();
+                }
             }
             Err(denied) => {
                 delivery.count_in(&self.conn, Row::new(&publish));

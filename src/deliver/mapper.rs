@@ -25,8 +25,11 @@ pub(super) type Mapper = MatchCache<Found>;
 pub(super) struct Found {
     /// None if the subject stays.
     mapping: Option<Arc<Mapping>>,
+    is_certain: bool,
     /// The mapped subject, if it is certain.
     subject: Vec<u8>,
+    /// The slot of the last match, in its cache.
+    slot: usize,
 }
 
 /// The subject of a message after its account's mappings.
@@ -44,6 +47,7 @@ impl Cached for Found {
     fn clear(&mut self) {
         self.mapping = None;
         self.subject.clear();
+        (self.is_certain, self.slot) = (false, 0);
     }
 
     fn heap_bytes(&self) -> usize {
@@ -59,7 +63,7 @@ impl Delivery {
     /// Maps a subject published in an account. Another one is put into `mapped`, which is empty if
     /// the message is lost.
     pub fn map(&mut self, account: &Account, subject: &[u8], mapped: &mut Vec<u8>) -> Mapped {
-        let Delivery { settings, mapper, picks, now, .. } = self;
+        let Delivery { settings, mapper, finder, picks, now, .. } = self;
         let Some(mappings) = settings.accounts.mappings(account) else { return Mapped::Same };
         if subject.starts_with(ANSWERS) {
             return Mapped::Same;
@@ -78,22 +82,29 @@ impl Delivery {
                 found.mapping = mappings.find(subject).cloned();
                 if let Some(mapping) = found.mapping.as_ref().filter(|mapping| mapping.is_certain())
                 {
+                    found.is_certain = true;
                     apply(mapping, &mut found.subject);
                 }
                 found
             }
         };
+        let Some(mapping) = &found.mapping else { return Mapped::Same };
         mapped.clear();
-        match &found.mapping {
-            None => Mapped::Same,
-            Some(mapping) if mapping.is_certain() => {
-                mapped.extend_from_slice(&found.subject);
-                Mapped::Other
-            }
-            Some(mapping) => {
-                apply(mapping, mapped);
-                Mapped::OtherOnce
-            }
+        if found.is_certain {
+            finder.cache.look_at(found.slot);
+            mapped.extend_from_slice(&found.subject);
+            return Mapped::Other;
+        }
+        apply(mapping, mapped);
+        Mapped::OtherOnce
+    }
+
+    /// Remembers the match of the message that was [mapped](Delivery::map) last, for certain: the
+    /// search for the next one on its subject begins there.
+    #[inline]
+    pub fn note_match(&mut self) {
+        if let Some(found) = self.mapper.last_value() {
+            found.slot = self.finder.cache.last();
         }
     }
 }

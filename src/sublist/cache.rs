@@ -156,6 +156,25 @@ impl<V: Cached> MatchCache<V> {
         self.lookup_hashed(account, subject, stamp, now)
     }
 
+    /// The slot used last, for [`look_at`](MatchCache::look_at).
+    #[inline]
+    pub fn last(&self) -> usize {
+        self.last
+    }
+
+    /// Makes the next lookup begin at that slot: it is likely to have the value, and if not, the
+    /// lookup goes on as usual.
+    #[inline]
+    pub fn look_at(&mut self, slot: usize) {
+        self.last = slot;
+    }
+
+    /// The value of the last lookup, unless that was not kept: then it may be another one.
+    #[inline]
+    pub fn last_value(&mut self) -> Option<&mut V> {
+        self.slots.get_mut(self.last).map(|slot| &mut slot.value)
+    }
+
     fn lookup_hashed(
         &mut self,
         account: u32,
