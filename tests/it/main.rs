@@ -16,6 +16,7 @@ mod cli;
 mod clients;
 mod cluster;
 mod configuration;
+mod differential;
 mod drain;
 mod embedding;
 mod https;
