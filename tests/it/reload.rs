@@ -5,6 +5,7 @@ mod clients;
 mod cluster;
 mod endurance;
 mod log;
+mod mappings;
 mod refused;
 mod tls;
 
