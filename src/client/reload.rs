@@ -37,8 +37,10 @@ impl Client {
         if let Some(login) = pending
             && !judged
         {
-            let mut connect = login.connect;
+            let credentials = self.rare.as_ref().and_then(|rare| rare.credentials.clone());
+            let mut connect = Connect { credentials, ..login.connect };
             let verdict = self.verdict(&mut connect, &delivery.settings);
+            connect.credentials = None;
             return self.log_in(connect, verdict, delivery);
         }
         if matches!(self.state, State::ExpectConnect) {

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod mappings;
+mod reload;
 
 use std::time::Duration;
 
