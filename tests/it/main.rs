@@ -11,6 +11,7 @@
 mod support;
 
 mod account_limits;
+mod anonymous;
 mod chaos;
 mod cli;
 mod clients;

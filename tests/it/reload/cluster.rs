@@ -162,3 +162,39 @@ fn interest_waits_for_its_account() {
     client.send("SUB in 1\r\n");
     assert!(!client.is_reached("s") && !client.is_reached("q"));
 }
+
+/// Routes are made anew where their number or their accounts have changed.
+#[test]
+fn pools_and_accounts_of_routes_change() {
+    let accounts = "accounts { A { users: [{ user: a }] } }\n\
+                    authorization { users: [{ user: g }] }\nno_auth_user: g\n";
+    let conf = |more: &str, routes: &str| {
+        let cluster = format!("listen: \"127.0.0.1:-1\", routes: [{routes}], {more}");
+        format!("cluster {{ name: mesh, {cluster} }}\n{accounts}")
+    };
+    let first = Server::with().conf(conf("", "")).monitored().start(Which::Dialtone);
+    let route = format!("\"nats://127.0.0.1:{}\"", first.route_port());
+    let second = Server::with().conf(conf("", &route)).monitored().start(Which::Dialtone);
+    let members = r#""user":"a","headers":true,"no_responders":true"#;
+    let mut there = Client::connect(&second, members).steady();
+    there.send("SUB there 1\r\n");
+    there.fence();
+    for (more, count) in [
+        ("pool_size: 1", 2),
+        ("pool_size: 2, accounts: [A]", 4),
+        ("pool_size: -1", 1),
+        ("pool_size: 5, compression: s2_best", 6),
+        ("pool_size: 5, compression: off", 6),
+        ("pool_size: 3, accounts: [A]", 5),
+        ("pool_size: 3", 4),
+    ] {
+        first.reload(&conf(more, "")).unwrap();
+        second.reload(&conf(more, &route)).unwrap();
+        for server in [&first, &second] {
+            http::json_until(server, "/routez", |page| page["num_routes"] == count);
+        }
+        let mut client = Client::connect(&first, members).steady();
+        client.send("SUB in 1\r\n");
+        while !client.is_reached("there") {}
+    }
+}

@@ -135,6 +135,14 @@ impl Setup {
         self.start_executable(which, which.executable())
     }
 
+    /// Starts the server if it can start; else its last words.
+    pub(crate) fn try_start(self, which: Which) -> Result<Server, String> {
+        let mut server = self.spawn(which, which.executable());
+        server.find_log("Server is ready")?;
+        server.read_ports_file();
+        Ok(server)
+    }
+
     fn start_executable(self, which: Which, executable: &Path) -> Server {
         let to_file = self.log_to_file || self.log_unread;
         let mut server = self.spawn(which, executable);

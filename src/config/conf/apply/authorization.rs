@@ -56,9 +56,9 @@ pub(super) fn read(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Bloc
 impl Block {
     fn setting(&mut self, field: Field<'_>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
         match field.key().as_str() {
-            "user" | "username" => self.user = field.text()?.to_owned(),
+            "user" | "username" => self.user = not_empty(field)?,
             "pass" | "password" => self.password = field.text()?.to_owned(),
-            "token" => self.token = field.text()?.to_owned(),
+            "token" => self.token = not_empty(field)?,
             "timeout" => self.timeout = timeout(field, problems)?,
             "users" => self.users = Some(users(field, problems)?),
             "default_permissions" | "default_permission" | "permissions" => {
@@ -109,6 +109,16 @@ impl Block {
             return Ok(Login::Single { user: self.user, password: self.password });
         }
         Ok(Login::Open)
+    }
+}
+
+/// A name or a token. It may come from a variable that somebody has forgotten to set.
+///
+/// nats-differs: there, an empty one switches authentication off.
+fn not_empty(field: Field<'_>) -> Result<String, Problem> {
+    match field.text()? {
+        "" => Err(field.error(format!("an empty {:?} would let everybody in", field.name))),
+        text => Ok(text.to_owned()),
     }
 }
 
