@@ -175,14 +175,12 @@ impl Registry {
 
     /// Replaces the settings as a whole; [`bring_settings`](Registry::bring_settings) follows. Of
     /// two callers at the same time one would be forgotten.
-    pub fn replace_settings(&self, options: Options) {
+    pub fn replace_settings(&self, options: Options, now: Moment) {
         // Not under the lock: there may be a hundred thousand users.
-        let new = Arc::new(self.settings().replaced(options));
+        let new = Arc::new(self.settings().replaced(options, now));
         let mut settings = self.settings.write();
         self.settings_version.store(new.version, Relaxed);
-        let before = std::mem::replace(&mut *settings, new);
-        drop(settings);
-        drop(before);
+        *settings = new;
     }
 
     /// Wakes all connections to judge themselves by new settings.
@@ -193,7 +191,7 @@ impl Registry {
     /// Both.
     #[cfg(test)]
     pub(crate) fn change_settings(&self, options: Options) {
-        self.replace_settings(options);
+        self.replace_settings(options, Moment::START);
         self.bring_settings();
     }
 

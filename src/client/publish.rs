@@ -136,9 +136,9 @@ impl Client {
 impl Admitted {
     /// Makes it check its messages if some of them may be mapped.
     pub(super) fn heed_mappings(&mut self, settings: &Settings) {
-        if self.permissions.is_none() && settings.accounts.mappings(&self.account).is_some() {
-            self.permissions = Some(Arc::clone(&EVERYTHING));
-        }
+        let is_mapped = settings.accounts.mappings(&self.account).is_some();
+        let everything = || is_mapped.then(|| Arc::clone(&EVERYTHING));
+        self.permissions = self.restriction().cloned().or_else(everything);
     }
 
     /// The permissions of its user, if it may not do everything.

@@ -278,7 +278,7 @@ pub fn varz(view: &View<'_>) -> Varz {
             .map(|account| account.with_sublist(|sublist| sublist.count()))
             .sum(),
         http_req_stats: registry.http_requests(),
-        config_load_time: start,
+        config_load_time: view.date(view.settings.since),
         config_digest: options.config_digest.clone().unwrap_or_default(),
         tags: options.server_tags.clone(),
         metadata: options.server_metadata.clone(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::auth::permissions::CompiledPermissions;
 use crate::auth::{Authenticator, Compiled, Mapping};
 use crate::base::limits;
+use crate::base::moment::Moment;
 use crate::config::options::{Authorization, Cluster, ConnectionType, Login, Options};
 use crate::conn::outbound::Policy;
 use crate::registry::accounts::Accounts;
@@ -17,6 +18,8 @@ use crate::registry::accounts::Accounts;
 pub struct Settings {
     /// Counts up with each replacement.
     pub version: u64,
+    /// The time of that.
+    pub since: Moment,
     /// The configuration.
     pub options: Options,
     /// What holds for clients.
@@ -57,25 +60,22 @@ impl Settings {
     /// Settings of a server that starts.
     pub fn new(options: Options) -> Settings {
         let accounts = Accounts::new(&options);
-        Settings::with(0, accounts, options, None)
+        Settings::with(accounts, options, None)
     }
 
     /// Settings that replace these.
-    pub fn replaced(&self, options: Options) -> Settings {
+    pub fn replaced(&self, options: Options, now: Moment) -> Settings {
         let accounts = self.accounts.replaced(&options);
-        Settings::with(self.version + 1, accounts, options, Some(self))
+        let new = Settings::with(accounts, options, Some(self));
+        Settings { version: self.version + 1, since: now, ..new }
     }
 
-    fn with(
-        version: u64,
-        accounts: Accounts,
-        options: Options,
-        before: Option<&Settings>,
-    ) -> Settings {
+    fn with(accounts: Accounts, options: Options, before: Option<&Settings>) -> Settings {
         let compiled = before.map(Settings::compiled).unwrap_or_default();
         let mapping = Mapping::of(&options, ConnectionType::Standard);
         Settings {
-            version,
+            version: 0,
+            since: Moment::START,
             clients: ClientSettings {
                 authenticator: Authenticator::with(&options.authorization, &mapping, &compiled),
                 auth_timeout: options.auth_timeout(),

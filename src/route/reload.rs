@@ -134,13 +134,15 @@ impl Route {
                 }
                 continue;
             }
-            let refiltered =
-                interest.set_rules(export.map_or(0, |export| export.export_rules(subject)));
+            let rules = export.map_or(0, |export| export.export_rules(subject));
+            let was_filtered = interest.is_filtered();
+            interest.set_rules(rules);
             let Some(account) = account else { continue };
             if is_unlisted {
                 self.unlisted.count -= 1;
                 account.insert(interest.clone(), |_| {});
-            } else if refiltered {
+            } else if was_filtered || rules > 0 {
+                // A match keeps the verdict, and the rules may be others.
                 account.outdate(interest);
             }
         }

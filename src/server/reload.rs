@@ -7,8 +7,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use crate::account::Account;
 use crate::base::closed_reason::ClosedReason;
@@ -88,13 +91,14 @@ impl Server {
         let log = log.map_err(|LogFileErr { path, error }| {
             ReloadError::Invalid(StartError::File { what: "log", path, error })
         })?;
+        let now = self.shared.clock.now();
         // Encryption first: nobody comes in by new rules without it.
         self.shared.tls.replace(tls);
-        registry.replace_settings(options);
+        registry.replace_settings(options, now);
         let settings = registry.settings();
         registry.amend_info(|info| info::describe(&settings, info));
         if let Some(mesh) = &self.shared.mesh {
-            mesh.renew(&before.routes, self.shared.clock.now());
+            mesh.renew(&before.routes, now);
         }
         listeners.announce();
         registry.bring_settings();
@@ -110,6 +114,9 @@ impl Server {
         let digest = settings.options.config_digest.as_ref();
         let digest = digest.map(|digest| format!("({digest})")).unwrap_or_default();
         tracing::info!("Reloaded server configuration {digest}");
+        if let Some(runtime) = &*self.runtime.lock() {
+            runtime.spawn(retire(before));
+        }
         Ok(())
     }
 
@@ -183,6 +190,18 @@ impl Server {
         }
     }
 }
+
+/// Keeps former settings until nobody else has them. To drop those of many users takes long, and
+/// would hold up the connections of a worker.
+async fn retire(settings: Arc<Settings>) {
+    while Arc::strong_count(&settings) > 1 {
+        sleep(RETIRE_PAUSE).await;
+    }
+    spawn_blocking(|| drop(settings));
+}
+
+/// Time between two looks whether former settings are still in use.
+const RETIRE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Closes the clients beyond the limits of the server and of accounts: those that came last.
 fn close_surplus(registry: &Registry, settings: &Settings) {

@@ -364,3 +364,27 @@ async fn what_a_client_of_the_process_was_confirmed_arrives() {
         arrived = number;
     }
 }
+
+/// Settings of the builder go before those of the file, also when it is read again.
+#[tokio::test]
+async fn a_file_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.conf");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("max_payload: 100, server_name: file\n");
+    let builder = Server::builder().no_listener().name("builder").config_file(&file);
+    let server = builder.start().await.unwrap();
+    write("max_payload: 50, server_name: other\n");
+    server.reload().await.unwrap();
+    let varz = server.varz();
+    assert_eq!((&varz["max_payload"], &varz["server_name"]), (&50.into(), &"builder".into()));
+    assert_ne!(varz["config_load_time"], varz["start"]);
+    write("max_payload: 25, max_pending: 5\n");
+    let error = server.reload().await.unwrap_err().to_string();
+    assert_eq!(error, "max_payload (25) cannot be higher than max_pending (5)");
+    assert_eq!(server.varz()["max_payload"], 50);
+    server.shutdown().await;
+    assert_eq!(server.reload().await.unwrap_err().to_string(), "server is not running");
+    let without = Server::builder().no_listener().start().await.unwrap();
+    assert!(without.reload().await.is_err());
+}

@@ -15,7 +15,7 @@ fn conf(user: &KeyPair) -> String {
 }
 
 /// Connects without a word; gives the nonce too.
-fn open(server: &Server) -> (Client, String) {
+pub(crate) fn open(server: &Server) -> (Client, String) {
     let mut client = Client::silent(server.port());
     let info = client.frame();
     let json: Value = serde_json::from_slice(&info["INFO ".len()..]).unwrap();
@@ -24,7 +24,7 @@ fn open(server: &Server) -> (Client, String) {
     (client, nonce.to_owned())
 }
 
-fn login(key: &KeyPair, nonce: &str) -> String {
+pub(crate) fn login(key: &KeyPair, nonce: &str) -> String {
     let signature = BASE64URL_NOPAD.encode(&key.sign(nonce.as_bytes()).unwrap());
     let key = key.public_key();
     format!("CONNECT {{\"verbose\":false,\"nkey\":\"{key}\",\"sig\":\"{signature}\"}}\r\n")

@@ -1,6 +1,9 @@
 //! The effects of new settings on clients that are there: each row of a table, with both servers.
 
+use nkeys::KeyPair;
+
 use super::user;
+use crate::nkeys::{login, open};
 use crate::support::{Client, Server};
 
 const VIOLATION: &str = "-ERR 'Authorization Violation'\r\n";
@@ -76,6 +79,26 @@ for_both! {
         Client::connect(&server, r#""auth_token":"b""#).fence();
     }
 
+    /// What was signed stays signed.
+    fn nkeys_come_and_go(which) {
+        let [stays, goes] = [KeyPair::new_user(), KeyPair::new_user()];
+        let users = |keys: &[&KeyPair]| {
+            let user = |key: &&KeyPair| format!("{{ nkey: {} }}", key.public_key());
+            let users: Vec<_> = keys.iter().map(user).collect();
+            format!("authorization {{ users: [{}] }}", users.join(", "))
+        };
+        let server = Server::with().conf(users(&[&stays, &goes])).start(which);
+        let mut clients = [&stays, &goes].map(|key| {
+            let (mut client, nonce) = open(&server);
+            client.send(&login(key, &nonce));
+            client.fence();
+            client
+        });
+        server.reload(&users(&[&stays, &KeyPair::new_user()])).unwrap();
+        clients[0].fence();
+        clients[1].expect_closed();
+    }
+
     fn who_never_logged_in_has_to_if_that_is_asked_for(which) {
         let server = Server::with().conf("max_payload: 100").start(which);
         let mut client = Client::connect(&server, "");
@@ -120,6 +143,23 @@ for_both! {
         server.reload(&permitted("publish: \">\"")).unwrap();
         client.send("PUB s.1 1\r\nx\r\nPUB p 1\r\nz\r\n");
         client.expect("MSG s.1 1 1\r\nx\r\nMSG p 1 1\r\nz\r\n");
+    }
+
+    fn the_next_publication_is_mapped_anew(which) {
+        let mapped = |lines: &str| {
+            let users = "users: [{ user: a, password: a }]";
+            format!("accounts {{ A {{ {users}, mappings {{ {lines} }} }} }}")
+        };
+        let server = Server::with().conf(mapped("")).start(which);
+        let mut client = Client::connect(&server, &user("a"));
+        client.send("SUB * 1\r\n");
+        for (lines, heard) in
+            [("", "s"), ("s: t", "t"), ("s: u", "u"), ("other: u", "s"), ("s: t", "t"), ("", "s")]
+        {
+            server.reload(&mapped(lines)).unwrap();
+            client.send("PUB s 1\r\nx\r\nPUB s 1\r\ny\r\n");
+            client.expect(&format!("MSG {heard} 1 1\r\nx\r\nMSG {heard} 1 1\r\ny\r\n"));
+        }
     }
 
     fn surplus_clients_are_disconnected(which) {

@@ -117,13 +117,47 @@ for_both! {
 
     fn the_cluster_gets_another_name(which) {
         let server = start(which, "");
-        server.reload("cluster { name: other, listen: \"127.0.0.1:-1\", pool_size: -1 }\n").unwrap();
+        server.reload(&conf("").replace("mesh", "other")).unwrap();
         if which == Which::Dialtone {
             server.wait_log("Cluster name updated to other");
         }
         let info = Remote::open(&server).info;
         assert_eq!(info["cluster"], "other");
         assert_eq!(http::json(&server, "/varz")["cluster"]["name"], "other");
+    }
+}
+
+/// Whichever of the two reloads, the other one tells its interest again.
+#[test]
+#[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
+fn two_kinds_tell_each_other_of_permissions() {
+    for [one, other] in
+        [[Which::Dialtone, Which::Real], [Which::Real, Which::Dialtone], [Which::Dialtone; 2]]
+    {
+        let lists = |export: &str, import: &str| {
+            conf(&format!("permissions {{ export: [{export}], import: [{import}] }}"))
+        };
+        let first = Server::with().conf(lists("a, there.*", "x")).start(one);
+        let route = format!("routes: [\"nats://127.0.0.1:{}\"]", first.route_port());
+        let second = Server::with().conf(conf(&route)).monitored().start(other);
+        http::json_until(&second, "/routez", |page| page["num_routes"] == 1);
+        let members = r#""headers":true,"no_responders":true"#;
+        let [mut here, mut there] =
+            [&first, &second].map(|server| Client::connect(server, members).steady());
+        let _ears = [(&first, "y"), (&second, "b"), (&second, "there.1")]
+            .map(|(server, subject)| Client::subscribed(server, subject));
+        for client in [&mut here, &mut there] {
+            client.send("SUB in 1\r\n");
+            client.fence();
+        }
+        while !here.is_reached("there.1") {}
+        assert!(!here.is_reached("b") && !there.is_reached("y"), "{one:?}");
+        first.reload(&lists("b, there.*", "y")).unwrap();
+        while !here.is_reached("b") {}
+        while !there.is_reached("y") {}
+        first.reload(&lists("a, there.*", "x")).unwrap();
+        while there.is_reached("y") {}
+        while here.is_reached("b") {}
     }
 }
 
