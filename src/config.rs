@@ -28,21 +28,24 @@
 // The command line is here too, for the program. Imports `base`, and the JSON escaping of `codec`.
 // Reads no file by itself: the caller passes a loader.
 
+pub(crate) mod check;
 pub(crate) mod cli;
 pub(crate) mod compression;
 pub(crate) mod conf;
+pub(crate) mod imports;
 pub(crate) mod options;
 pub(crate) mod origin;
 pub(crate) mod route_url;
 
+pub use check::OptionsError;
 pub use compression::{Compression, CompressionError, Level, Thresholds};
 pub use conf::{ConfError, Position, Problem, Severity, Sources, load};
-pub use options::check::OptionsError;
 pub use options::{
     AccountLimits, AccountOptions, AllowResponses, Authorization, CertFiles, CipherSuite, Cluster,
-    ConnectionType, Credential, Curve, HandshakeFirst, Listen, Log, Login, MappingDestination,
-    MappingError, Options, Permissions, Port, SubjectMapping, SubjectPermission, Tls, TlsVersion,
-    User, Websocket, WriteTimeout,
+    ConnectionType, Credential, Curve, Export, ExportKind, HandshakeFirst, Import, ImportKind,
+    Importers, Latency, Listen, LocalSubject, Log, Login, MappingDestination, MappingError, Options,
+    Permissions, Port, ResponseType, Sampling, ServiceOptions, SubjectMapping, SubjectPermission,
+    Tls, TlsVersion, User, Websocket, WriteTimeout,
 };
 pub use origin::{Origin, OriginError};
 pub use route_url::{RouteLogin, RouteUrl, RouteUrlError};

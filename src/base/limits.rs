@@ -129,6 +129,11 @@ pub const ALLOW_RESPONSES_MAX_DEFAULT: i64 = 1;
 /// Time for which `allow_responses: true` grants them.
 pub const ALLOW_RESPONSES_EXPIRES_DEFAULT: Duration = Duration::from_secs(2 * 60);
 
+// Services.
+
+/// Time to wait for an answer of an exported service.
+pub const RESPONSE_THRESHOLD_DEFAULT: Duration = Duration::from_secs(2 * 60);
+
 // Lame duck mode.
 
 /// Time over which lame duck mode spreads the closing of clients, grace period included.

@@ -121,6 +121,30 @@ pub fn is_open_ended(pattern: &[u8]) -> bool {
     pattern == b">" || pattern.ends_with(b".>")
 }
 
+/// The pattern of the subjects that both patterns match; `None` if there are none.
+pub fn intersection(left: &[u8], right: &[u8]) -> Option<Vec<u8>> {
+    let mut both = Vec::with_capacity(left.len().max(right.len()));
+    let (mut left, mut right) = (left, right);
+    loop {
+        if left == b">" || right == b">" {
+            both.extend_from_slice(if left == b">" { right } else { left });
+            return Some(both);
+        }
+        let (one, one_rest) = split_first(left);
+        let (other, other_rest) = split_first(right);
+        if one != other && one != b"*" && other != b"*" {
+            return None;
+        }
+        both.extend_from_slice(if one == b"*" { other } else { one });
+        match (one_rest, other_rest) {
+            (Some(one_rest), Some(other_rest)) => (left, right) = (one_rest, other_rest),
+            (None, None) => return Some(both),
+            _ => return None,
+        }
+        both.push(b'.');
+    }
+}
+
 /// True if some subject is matched by both patterns.
 ///
 /// nats: server/sublist.go `SubjectsCollide`
@@ -145,8 +169,8 @@ pub fn overlaps(left: &[u8], right: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        covers, is_valid_publish, is_valid_subscription, matches, overlaps, split_first,
-        token_count, tokens,
+        covers, intersection, is_valid_publish, is_valid_subscription, matches, overlaps,
+        split_first, token_count, tokens,
     };
 
     #[test]
@@ -257,6 +281,28 @@ mod tests {
         for (left, right, expected) in table {
             assert_eq!(overlaps(left.as_bytes(), right.as_bytes()), expected, "{left} {right}");
             assert_eq!(overlaps(right.as_bytes(), left.as_bytes()), expected, "{right} {left}");
+            for (one, other) in [(left, right), (right, left)] {
+                let both = intersection(one.as_bytes(), other.as_bytes());
+                assert_eq!(both.is_some(), expected, "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_intersection_has_the_narrower_tokens() {
+        let table = [
+            ("a.*", "*.b", "a.b"),
+            ("a.>", "*.b.c", "a.b.c"),
+            ("*.*.q", "n.>", "n.*.q"),
+            ("*.>", "a.*", "a.*"),
+            (">", "*.>", "*.>"),
+            ("a", "a", "a"),
+        ];
+        for (left, right, expected) in table {
+            for (one, other) in [(left, right), (right, left)] {
+                let both = intersection(one.as_bytes(), other.as_bytes());
+                assert_eq!(both.as_deref(), Some(expected.as_bytes()), "{one} {other}");
+            }
         }
     }
 }

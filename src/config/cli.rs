@@ -25,9 +25,9 @@ pub use client::{Action, ClientCommand, KeyFiles, Scheme, ServerUrl, UrlCredenti
 pub use help::help;
 
 use crate::base::limits;
+use crate::config::check::OptionsError;
 use crate::config::cli::flag::{Overlay, Override};
 use crate::config::conf::{self, ConfError, Problem, Severity, Sources};
-use crate::config::options::check::OptionsError;
 use crate::config::options::{Login, Options, Port};
 
 /// A command line as one task for the program.

@@ -6,7 +6,6 @@
 
 mod account;
 mod authorization;
-pub mod check;
 mod cluster;
 mod listen;
 mod mapping;
@@ -23,7 +22,10 @@ use std::time::Duration;
 use crate::base::limits;
 use crate::config::route_url::HostPort;
 
-pub use account::{AccountLimits, AccountOptions};
+pub use account::{
+    AccountLimits, AccountOptions, Export, ExportKind, Import, ImportKind, Importers, Latency,
+    LocalSubject, ResponseType, Sampling, ServiceOptions,
+};
 pub use authorization::{
     AllowResponses, Authorization, ConnectionType, Credential, Login, Permissions,
     SubjectPermission, User,

@@ -1,4 +1,4 @@
-//! `Accounts`: the accounts of the server by name.
+//! `Accounts`: the accounts of the server by name, and their imports.
 //!
 //! They are part of the settings, so finding one takes no lock. An account that new settings do not
 //! name any more is *former*: its clients are about to leave, interest of other servers in it is
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::base::limits::GLOBAL_ACCOUNT;
+use crate::config::imports::{self, AccountImports, StreamImport};
 use crate::config::options::Options;
 use crate::mappings::Mappings;
 
@@ -21,6 +22,8 @@ pub struct Accounts {
     former: BTreeMap<Box<[u8]>, Arc<Account>>,
     /// The mappings of an account, by its id; no id has some from the end on.
     mappings: Vec<Option<Arc<Mappings>>>,
+    /// The imports of each account, by its id.
+    imports: Vec<Arc<AccountImports>>,
 }
 
 impl Accounts {
@@ -28,8 +31,8 @@ impl Accounts {
     pub(super) fn new(options: &Options) -> Accounts {
         let global = Arc::new(Account::new(0, GLOBAL_ACCOUNT));
         let by_name = BTreeMap::from([(GLOBAL_ACCOUNT.as_bytes().into(), Arc::clone(&global))]);
-        Accounts { global, by_name, former: BTreeMap::new(), mappings: Vec::new() }
-            .replaced(options)
+        let (former, mappings, imports) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Accounts { global, by_name, former, mappings, imports }.replaced(options)
     }
 
     /// The accounts of these options, with the limits that are set there. Those known keep all that
@@ -52,9 +55,24 @@ impl Accounts {
         for account in by_name.values() {
             account.set_limits(limits.get(&*account.name).copied().unwrap_or_default());
         }
-        let mut accounts = Accounts { global, by_name, former, mappings: Vec::new() };
+        let (mappings, imports) = (Vec::new(), Vec::new());
+        let mut accounts = Accounts { global, by_name, former, mappings, imports };
         accounts.set_mappings(options);
+        accounts.set_imports(options, &self.imports);
         accounts
+    }
+
+    /// Imports that are equal to those `before` stay the same values.
+    fn set_imports(&mut self, options: &Options, before: &[Arc<AccountImports>]) {
+        self.imports = vec![Arc::default(); self.count() as usize];
+        let (imports, _) = imports::compile(options);
+        for (account, imports) in options.accounts.iter().zip(imports) {
+            let id = self.by_name[account.name.as_bytes()].id as usize;
+            self.imports[id] = match before.get(id) {
+                Some(before) => imports.in_place_of(before),
+                None => Arc::new(imports),
+            };
+        }
     }
 
     fn set_mappings(&mut self, options: &Options) {
@@ -102,6 +120,17 @@ impl Accounts {
     /// All of them and all former ones.
     pub fn iter_any(&self) -> impl Iterator<Item = &Arc<Account>> {
         self.by_name.values().chain(self.former.values())
+    }
+
+    /// The imports of an account.
+    pub fn imports(&self, account: &Account) -> &Arc<AccountImports> {
+        &self.imports[account.id as usize]
+    }
+
+    /// True if an import is in force, and not of earlier settings.
+    pub fn have(&self, import: &Arc<StreamImport>) -> bool {
+        let importer = self.find(import.importer.as_bytes());
+        importer.is_some_and(|importer| self.imports(importer).holds(import))
     }
 
     /// All of them, in the order of their names.

@@ -6,9 +6,9 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::os_error::OsError;
+use crate::config::check::OptionsError;
 use crate::config::conf::ConfError;
 use crate::config::options::Listen;
-use crate::config::options::check::OptionsError;
 use crate::config::route_url::HostPort;
 use crate::net::ports::PortFor;
 

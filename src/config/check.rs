@@ -8,12 +8,8 @@ use std::time::Duration;
 
 use crate::base::duration;
 use crate::base::limits;
-use crate::config::options::Options;
-use crate::config::options::authorization::Login;
-use crate::config::options::cluster::Cluster;
-use crate::config::options::listen::Port;
-use crate::config::options::mapping::MappingError;
-use crate::config::options::websocket::Websocket;
+use crate::config::imports;
+use crate::config::options::{Cluster, Login, MappingError, Options, Port, Websocket};
 use crate::config::route_url::HostPort;
 
 /// A combination of options that cannot be started.
@@ -53,6 +49,8 @@ pub enum OptionsError {
         /// Name of the account.
         account: String,
     },
+    /// An export or import of an account, and its fault.
+    Import(String),
     /// The system account is not defined.
     SystemAccountUnknown(String),
     /// A mapping cannot be.
@@ -124,6 +122,7 @@ impl fmt::Display for OptionsError {
             Self::AccountUnknown { user, account } => {
                 write!(f, "account {account:?} of user {user:?} is not defined")
             }
+            Self::Import(fault) => f.write_str(fault),
             Self::SystemAccountUnknown(name) => {
                 write!(f, "error resolving system account: {name:?} is not defined")
             }
@@ -188,6 +187,11 @@ impl Options {
         websocket.map_or(Ok(()), |websocket| websocket.check(&self.authorization.login))?;
         self.check_accounts()?;
         self.check_mappings()?;
+        if let (_, faults) = imports::compile(self)
+            && let Some(fault) = faults.first()
+        {
+            return Err(OptionsError::Import(fault.to_string()));
+        }
         if self.server_name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err(OptionsError::ServerNameHasSpaces);
         }
@@ -299,8 +303,9 @@ fn check_advertised(name: &'static str, address: Option<&str>) -> Result<(), Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::options::authorization::{Credential, User};
-    use crate::config::options::{AccountOptions, MappingDestination, SubjectMapping};
+    use crate::config::options::{
+        AccountOptions, Credential, MappingDestination, SubjectMapping, User,
+    };
 
     #[test]
     fn defaults_can_be_started() {
