@@ -147,14 +147,14 @@ fn the_real_server_takes_the_files_in_conf() {
     }
 }
 
-fn sorted_lines(text: &str) -> Vec<&str> {
+pub(crate) fn sorted_lines(text: &str) -> Vec<&str> {
     let mut lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
     lines.sort_unstable();
     lines
 }
 
 /// The verdict of a server on `c.conf` in this folder, and whether it takes it.
-fn checked(server: &Path, folder: &Path) -> (bool, String) {
+pub(crate) fn checked(server: &Path, folder: &Path) -> (bool, String) {
     let output =
         Command::new(server).args(["-t", "-c", "c.conf"]).current_dir(folder).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

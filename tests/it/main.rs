@@ -10,6 +10,7 @@
 #[macro_use]
 mod support;
 
+mod account_imports;
 mod account_limits;
 mod anonymous;
 mod chaos;

@@ -9,6 +9,8 @@
 mod accounts;
 mod authorization;
 mod cluster;
+mod export_list;
+mod import_list;
 mod mappings;
 mod tls;
 mod websocket;
@@ -20,6 +22,7 @@ use super::value::{Field, Map, Value};
 use super::{Problem, Severity};
 use crate::base::duration;
 use crate::base::limits;
+use crate::config::imports;
 use crate::config::options::{Listen, Options, Port, WriteTimeout};
 use crate::config::route_url::HostPort;
 
@@ -74,7 +77,15 @@ pub(super) fn apply(root: &Map, options: &mut Options) -> Vec<Problem> {
     }
     let Apply { options, accounts, mut problems } = apply;
     let has_authorization = root.fields().iter().any(|field| field.key() == "authorization");
+    let accounts_field = accounts.field;
     accounts.apply(has_authorization, options, &mut problems);
+    // Accounts with other faults would make more of these.
+    if !problems.iter().any(|problem| problem.severity == Severity::Error)
+        && let Some(field) = accounts_field
+    {
+        let (_, faults) = imports::compile(options);
+        problems.extend(faults.iter().map(|fault| field.error(fault.to_string())));
+    }
     problems
 }
 

@@ -352,10 +352,6 @@ fn grammar_errors_end_the_reading() {
 fn what_restricts_access_is_never_ignored() {
     for (text, wanted) in [
         (
-            "accounts { A { exports: [x] } }",
-            "c.conf:1:15: exports of an account: not supported yet",
-        ),
-        (
             "accounts { A { nkey: U } }",
             "c.conf:1:15: Not a valid public nkey for an account: \"U\"",
         ),

@@ -7,6 +7,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
+use super::export_list::exports;
+use super::import_list::imports;
 use super::{authorization, is_jetstream_enabled, is_off, mappings, unknown_field};
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::config::conf::value::{Field, Map, Value};
@@ -16,6 +18,8 @@ use crate::config::options::{AccountLimits, AccountOptions, Login, Options, User
 /// The content of the block; [`Block::apply`] follows when the rest of the file is known.
 #[derive(Default)]
 pub(super) struct Block<'a> {
+    /// The block itself; none if the file has none.
+    pub(super) field: Option<Field<'a>>,
     accounts: BTreeMap<String, AccountOptions>,
     /// The users of each account that has some, and their place in the file.
     users: Vec<(Field<'a>, Vec<User>)>,
@@ -29,7 +33,7 @@ pub(super) fn read<'a>(
     field: Field<'a>,
     problems: &mut Vec<Problem>,
 ) -> Result<Block<'a>, Problem> {
-    let mut block = Block::default();
+    let mut block = Block { field: Some(field), ..Block::default() };
     if let Value::Array(nodes) = &field.node.value {
         for node in nodes {
             let entry = Field { node, ..field };
@@ -77,6 +81,8 @@ impl<'a> Block<'a> {
                 "mappings" | "maps" => {
                     mappings::read(field, problems).map(|read| account.mappings.extend(read))
                 }
+                "exports" => exports(field, problems).map(|list| account.exports = list),
+                "imports" => imports(field, problems).map(|list| account.imports = list),
                 "nkey" => check_nkey(field),
                 "jetstream" => is_jetstream_enabled(field).map(|enabled| {
                     if enabled {
@@ -84,7 +90,7 @@ impl<'a> Block<'a> {
                         problems.push(field.node.problem(Severity::Notice, text));
                     }
                 }),
-                "imports" | "exports" | "msg_trace" | "trace_dest" => {
+                "msg_trace" | "trace_dest" => {
                     match is_off(&field.node.value) {
                         true => Ok(()),
                         false => {

@@ -1,0 +1,182 @@
+//! The list `imports` of an account.
+//!
+//! nats: server/opts.go `parseAccountImports`, `parseImportStreamOrService`
+
+use super::unknown_field;
+use crate::config::conf::value::{Field, Node, Value};
+use crate::config::conf::{Problem, Severity};
+use crate::config::options::{Import, ImportKind, LocalSubject};
+
+/// Reads the list. Faults inside go to `problems`.
+///
+/// # Errors
+/// The value is no list.
+pub(super) fn imports(
+    field: Field<'_>,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<Import>, Problem> {
+    let Value::Array(nodes) = &field.node.value else {
+        let kind = field.node.value.kind();
+        return Err(field.error(format!("Imports should be an array, got {kind}")));
+    };
+    let mut imports: Vec<Import> = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let read = import(node, problems).and_then(|import| match import {
+            Some(import) => not_twice(import, &imports, node).map(Some),
+            None => Ok(None),
+        });
+        match read {
+            Ok(import) => imports.extend(import),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    Ok(imports)
+}
+
+/// Passes on an import, unless another one makes requests on the same subject to the same account.
+fn not_twice(import: Import, others: &[Import], node: &Node) -> Result<Import, Problem> {
+    let is_service = |one: &Import| matches!(one.kind, ImportKind::Service { .. });
+    let is_like = |other: &&Import| {
+        let is_there = is_service(other) && other.account == import.account;
+        is_there && local_subject(other) == local_subject(&import)
+    };
+    match others.iter().find(is_like).filter(|_| is_service(&import)) {
+        None => Ok(import),
+        Some(other) => Err(node.error(format!(
+            "Duplicate service import subject {:?}, previously used in import for account {:?}, \
+             subject {:?}",
+            local_subject(&import),
+            other.account,
+            other.subject
+        ))),
+    }
+}
+
+/// The local subject of a service.
+fn local_subject(import: &Import) -> &str {
+    match &import.local {
+        LocalSubject::To(to) => to,
+        LocalSubject::Same | LocalSubject::Prefix(_) => &import.subject,
+    }
+}
+
+/// The settings of one import.
+#[derive(Default)]
+struct Item<'a> {
+    /// Account and subject, and what they are of.
+    source: Option<(String, String, Of)>,
+    prefix: Option<(Field<'a>, String)>,
+    to: Option<(Field<'a>, String)>,
+    share: Option<(Field<'a>, bool)>,
+    allow_trace: Option<Field<'a>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Stream,
+    Service,
+}
+
+/// Reads one import; none if a setting of it is faulty.
+fn import(node: &Node, problems: &mut Vec<Problem>) -> Result<Option<Import>, Problem> {
+    let Value::Map(map) = &node.value else {
+        let kind = node.value.kind();
+        let text = format!("Import Items should be a map with type entry, got {kind}");
+        return Err(node.error(text));
+    };
+    let (mut item, mut is_faulty) = (Item::default(), false);
+    for field in map.fields() {
+        if let Err(problem) = item.setting(field, problems) {
+            problems.push(problem);
+            is_faulty = true;
+        }
+    }
+    if is_faulty { Ok(None) } else { item.import(node, problems).map(Some) }
+}
+
+impl<'a> Item<'a> {
+    fn setting(&mut self, field: Field<'a>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
+        match field.key().as_str() {
+            "stream" => self.set_source(field, Of::Stream, problems)?,
+            "service" => self.set_source(field, Of::Service, problems)?,
+            "prefix" => self.prefix = field.some_text()?.map(|prefix| (field, prefix)),
+            "to" => self.to = field.some_text()?.map(|to| (field, to)),
+            "share" => self.share = Some((field, field.bool()?)),
+            "allow_trace" => {
+                field.bool()?;
+                self.allow_trace = Some(field);
+            }
+            _ => unknown_field(field, problems),
+        }
+        Ok(())
+    }
+
+    fn set_source(
+        &mut self,
+        field: Field<'a>,
+        of: Of,
+        problems: &mut Vec<Problem>,
+    ) -> Result<(), Problem> {
+        let (name, title, other) = match of {
+            Of::Stream => ("stream", "Stream", "service"),
+            Of::Service => ("service", "Service", "stream"),
+        };
+        if self.source.as_ref().is_some_and(|(_, _, known)| *known != of) {
+            return Err(field.error(format!("Detected {name} but already saw a {other}")));
+        }
+        let Value::Map(map) = &field.node.value else {
+            let kind = field.node.value.kind();
+            return Err(field.error(format!("{title} entry should be an account map, got {kind}")));
+        };
+        let (mut account, mut subject) = ("", "");
+        for field in map.fields() {
+            match field.key().as_str() {
+                "account" => account = field.text()?,
+                "subject" => subject = field.text()?,
+                _ => unknown_field(field, problems),
+            }
+        }
+        if account.is_empty() || subject.is_empty() {
+            return Err(field.error("Expect an account name and a subject"));
+        }
+        self.source = Some((account.to_owned(), subject.to_owned(), of));
+        Ok(())
+    }
+
+    fn import(self, node: &Node, problems: &mut Vec<Problem>) -> Result<Import, Problem> {
+        let Item { source, prefix, to, share, allow_trace } = self;
+        let Some((account, subject, of)) = source else {
+            return Err(node.error("an import needs a stream or a service"));
+        };
+        let mut no_effect = |field: Field<'_>, of| {
+            let text = format!("{} has no effect on the import of a {of}", field.name);
+            problems.push(field.node.problem(Severity::Notice, text));
+        };
+        let kind = match (of, share) {
+            (Of::Service, share) => ImportKind::Service { share: share.is_some_and(|(_, on)| on) },
+            (Of::Stream, share) => {
+                if let Some((field, _)) = share {
+                    no_effect(field, "stream");
+                }
+                ImportKind::Stream
+            }
+        };
+        let mut import = Import::new(account, subject, kind);
+        if let Some((field, to)) = to {
+            if of == Of::Stream && prefix.is_some() {
+                let text = "Stream import can not have a 'prefix' and a 'to' property";
+                return Err(field.error(text));
+            }
+            import.local = LocalSubject::To(to);
+        }
+        match (of, prefix, allow_trace) {
+            (Of::Service, _, Some(field)) => {
+                return Err(field.error("Detected allow_trace directive on a non-stream"));
+            }
+            (Of::Service, Some((field, _)), None) => no_effect(field, "service"),
+            (Of::Stream, Some((_, prefix)), _) => import.local = LocalSubject::Prefix(prefix),
+            _ => {}
+        }
+        Ok(import)
+    }
+}

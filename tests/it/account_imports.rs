@@ -1,0 +1,3 @@
+//! Exports and imports of accounts: their configuration, and messages over stream imports.
+
+mod files;
