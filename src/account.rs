@@ -162,9 +162,9 @@ impl Account {
         inserted
     }
 
-    /// Removes a subscription, if it is here.
-    pub fn remove(&self, subscription: &Subscription, announced: impl FnMut(&Arc<Conn>)) {
-        self.listed.write().remove(&self.name, subscription, announced);
+    /// Removes a subscription; false if it is not here.
+    pub fn remove(&self, subscription: &Subscription, announced: impl FnMut(&Arc<Conn>)) -> bool {
+        self.listed.write().remove(&self.name, subscription, announced)
     }
 
     /// Removes many, and releases the lock now and then.
@@ -238,10 +238,17 @@ impl Account {
 }
 
 impl Listed {
-    fn remove(&mut self, account: &str, entry: &Subscription, announced: impl FnMut(&Arc<Conn>)) {
-        if self.sublist.remove(entry) && !self.links.is_empty() && entry.interest().is_announced() {
+    fn remove(
+        &mut self,
+        account: &str,
+        entry: &Subscription,
+        announced: impl FnMut(&Arc<Conn>),
+    ) -> bool {
+        let removed = self.sublist.remove(entry);
+        if removed && !self.links.is_empty() && entry.interest().is_announced() {
             self.announce_change(account, entry, false, announced);
         }
+        removed
     }
 
     /// Sends the routes the change made by a local subscription that came or went.

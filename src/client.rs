@@ -14,6 +14,7 @@
 
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod imports;
 mod login;
 mod pings;
 mod publish;
@@ -52,6 +53,7 @@ use crate::registry::turns::Grace;
 use crate::registry::{Closed, Registry};
 use crate::sublist::Entry;
 
+use imports::{IMPORT_NS, Renewal};
 use pings::ClientPings;
 
 /// One client connection.
@@ -128,6 +130,8 @@ struct Rare {
     review: Option<Walk>,
     /// When its handshake was done, until it is taken in.
     encrypted_at: Option<Moment>,
+    /// New imports of its account on their way to its subscriptions.
+    renewal: Option<Box<Renewal>>,
 }
 
 /// Former subscriptions of a client that its account still lists.
@@ -348,6 +352,7 @@ impl Machine for Client {
         if let State::Open(admitted) = &mut self.state {
             admitted.heed_mappings(&delivery.settings);
         }
+        self.begin_renewal(&delivery.settings);
         self.judge_anew(delivery)
     }
 
@@ -424,6 +429,11 @@ impl Machine for Client {
     fn forget(&mut self, delivery: &mut Delivery) -> Left {
         let Some(Rare { leaving, .. }) = self.rare.as_deref_mut() else { return Left::Nothing };
         let Some(Leaving { account, subscriptions }) = leaving else { return Left::Nothing };
+        let shadows = subscriptions.take_some_shadows(FORGET_COUNT);
+        if !shadows.is_empty() {
+            delivery.remove_shadows(&shadows);
+            return Left::More;
+        }
         let some = subscriptions.take_some(FORGET_COUNT);
         delivery.remove_all(account, &some);
         trace::removed(&self.conn, &some);
@@ -478,7 +488,7 @@ impl Client {
         if let Some(answer) = self.rare.as_mut().and_then(|rare| rare.owed.take()) {
             self.answer(answer, delivery)?;
         }
-        Ok(Left::Nothing)
+        Ok(self.renew_some(delivery))
     }
 
     /// The account in which it is counted: the global one until it has logged in.
@@ -634,15 +644,19 @@ impl Client {
         if own.find(sid).is_some() {
             return Ok(());
         }
+        if !subject::is_valid_subscription(subject) {
+            return Err(ProtoErr::InvalidSubject);
+        }
         let rules = permissions.map_or(0, |permissions| permissions.filters(subject, queue));
         let subscription = Subscription::new(&self.conn, subject, queue, sid, rules);
         own.insert(subscription.clone());
+        let imports = delivery.settings.accounts.imports(account);
+        let shadows = own.import(&subscription, imports);
         drop(own);
-        let announced = |route: &Arc<Conn>| delivery.staging.mark(route);
-        if !account.insert(subscription.clone(), announced) {
-            self.conn.subscriptions().remove(&subscription);
-            return Err(ProtoErr::InvalidSubject);
-        }
+        delivery.staging.add_work(imports.streams.len() * IMPORT_NS);
+        delivery.staging.add_work(shadows.len() * listing_ns(subject));
+        delivery.insert_shadows(&shadows);
+        account.insert(subscription.clone(), |route| delivery.staging.mark(route));
         Ok(())
     }
 
@@ -661,9 +675,12 @@ impl Client {
             if max > subscription.delivered() {
                 subscription.set_max(max);
                 account.outdate(&subscription);
+                let shadows = self.conn.subscriptions().shadows(&subscription).to_vec();
+                delivery.outdate_shadows(&shadows);
             } else {
+                let shadows = self.conn.subscriptions().take(&subscription);
+                delivery.remove_shadows(&shadows);
                 delivery.remove_all(account, slice::from_ref(&subscription));
-                self.conn.subscriptions().remove(&subscription);
                 conn_event!(TRACE, &self.conn, "<-> [DELSUB {}]", String::from_utf8_lossy(sid));
             }
         }
@@ -726,7 +743,7 @@ impl Rare {
     /// True if all of it is empty.
     fn is_over(&self) -> bool {
         let Rare { nonce, credentials, cookies, leaving, grace, owed, login, .. } = self;
-        let Rare { proven, review, encrypted_at, .. } = self;
+        let Rare { proven, review, encrypted_at, renewal, .. } = self;
         nonce.is_empty()
             && credentials.is_none()
             && cookies.is_none()
@@ -737,6 +754,7 @@ impl Rare {
             && proven.is_none()
             && review.is_none()
             && encrypted_at.is_none()
+            && renewal.is_none()
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod beyond;
 mod finder;
+mod imported;
 mod mapper;
 mod matched;
 mod offer;
@@ -37,7 +38,7 @@ use crate::parser::{Publish, Tail};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::registry::turns::Turn;
-use crate::sublist::Entry;
+use crate::sublist::{Entry, Interest};
 
 use finder::{Finder, MATCH_NS};
 use mapper::Mapper;
@@ -122,7 +123,7 @@ impl Delivery {
         followers: impl Iterator<Item = Tail<'f>>,
         publisher: Publisher<'_>,
     ) -> Row {
-        let scope = Scope { plain: true, groups: Groups::All, shown: None };
+        let scope = Scope { plain: true, groups: Groups::All, shown: None, imports: true };
         self.deliver_row(account, publish, scope, followers, publisher)
     }
 
@@ -138,21 +139,26 @@ impl Delivery {
         publisher: Publisher<'_>,
     ) -> Row {
         let mut row = Row::new(publish);
-        let Delivery { finder, staging, .. } = self;
+        let Delivery { finder, staging, settings, .. } = self;
         let mut uncached;
-        let matched = match scope.shown {
-            None => finder.find(staging, account, publish.subject, self.now),
+        let mut matched = match scope.shown {
+            None => finder.find(staging, &settings.accounts, account, publish.subject, self.now),
             Some(shown) => {
-                uncached = finder.find_shown(staging, account, publish.subject, shown);
+                uncached =
+                    finder.find_shown(staging, &settings.accounts, account, publish.subject, shown);
                 &mut uncached
             }
         };
+        if !scope.imports && matched.has_imported {
+            uncached = finder.find_unimported(staging, account, publish.subject);
+            matched = &mut uncached;
+        }
         if matched.is_empty() {
             row.extend(followers);
             return row;
         }
         if matched.is_wide && staging.is_too_long(matched.offers_ns(publish.len())) {
-            return self.leave(Ongoing::new(account, publish, scope.groups, publisher), row);
+            return self.leave(Ongoing::new(account, publish, scope, publisher), row);
         }
         let mut offer = Offer {
             subject: publish.subject,
@@ -174,7 +180,7 @@ impl Delivery {
                     let (got, count) = offer.offer_many(&mut matched.bundles, plain);
                     if count < matched.bundles.len() + plain.len() {
                         let publish = if row.msgs == 1 { *publish } else { offer.follower() };
-                        let mut part = Ongoing::new(account, &publish, scope.groups, publisher);
+                        let mut part = Ongoing::new(account, &publish, scope, publisher);
                         part.begin(matched, count, got > 0);
                         return self.leave(part, row);
                     }
@@ -224,8 +230,11 @@ impl Delivery {
     #[inline]
     pub fn renew_settings(&mut self, registry: &Registry) {
         if !registry.is_in_force(&self.settings) {
-            self.settings = registry.settings();
+            let before = std::mem::replace(&mut self.settings, registry.settings());
             self.staging.set_policy(self.settings.policy);
+            if !self.settings.accounts.import_as(&before.accounts) {
+                self.finder.cache.clear();
+            }
         }
     }
 
@@ -271,9 +280,12 @@ impl Delivery {
     /// Removes the subscriptions that have had their last message.
     fn remove_spent(&mut self, account: &Account) {
         self.removed += self.spent.len();
-        for subscription in self.spent.drain(..) {
-            account.remove(&subscription, |route| self.staging.mark(route));
-            subscription.conn().subscriptions().remove(&subscription);
+        for subscription in std::mem::take(&mut self.spent) {
+            let shadows = subscription.conn().subscriptions().take(&subscription);
+            self.remove_shadows(&shadows);
+            if !account.remove(&subscription, |route| self.staging.mark(route)) {
+                self.remove_at_home(&subscription);
+            }
             let (conn, max) = (subscription.conn(), subscription.max());
             let sid = String::from_utf8_lossy(subscription.sid());
             conn_event!(DEBUG, conn, "Auto-unsubscribe limit of {max} reached for sid '{sid}'");
@@ -292,5 +304,7 @@ fn own_subscription(account: &Account, reply: &[u8], conn: &Arc<Conn>) -> Option
         return own.iter().find(is_it).cloned();
     }
     drop(own);
-    account.find_plain(reply, REPLY_LOOKS_MAX, |one| Arc::ptr_eq(one.conn(), conn))
+    account.find_plain(reply, REPLY_LOOKS_MAX, |one| {
+        one.interest() == Interest::Local && Arc::ptr_eq(one.conn(), conn)
+    })
 }

@@ -64,6 +64,8 @@ pub trait Entry: Clone {
 pub enum Interest {
     /// A client of this server.
     Local,
+    /// A client of this server, in an account that imports messages from here.
+    Import,
     /// Another server of the cluster, which has announced it on a route.
     Route,
     /// A service of this server, for the server's own clients.
@@ -71,11 +73,11 @@ pub enum Interest {
 }
 
 impl Interest {
-    /// True if it is announced on routes.
+    /// True if it is that of clients, which is announced on routes.
     #[must_use]
     pub fn is_announced(self) -> bool {
         match self {
-            Self::Local => true,
+            Self::Local | Self::Import => true,
             Self::Route | Self::Service => false,
         }
     }

@@ -8,6 +8,8 @@
 //! ```
 //! nats: server/client.go `subscription`
 
+mod shadows;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -15,8 +17,13 @@ use foldhash::fast::RandomState;
 use triomphe::ThinArc;
 
 use crate::base::table::{Table, Walk};
+use crate::config::imports::{AccountImports, StreamImport};
 use crate::conn::Conn;
 use crate::sublist::{Entry, Interest, UNLISTED};
+
+use shadows::Shadows;
+
+pub use shadows::Shadow;
 
 /// `queue_len` of a plain subscription.
 const PLAIN: u32 = u32::MAX;
@@ -91,6 +98,13 @@ impl Subscription {
         Subscription::with_head(conn, subject, None, sid.as_bytes(), change)
     }
 
+    /// Interest of the same client in another account, from which its own one imports messages.
+    fn shadow(original: &Subscription, subject: &[u8]) -> Subscription {
+        let (queue, sid) = (original.queue(), original.sid());
+        let change = |head: &mut Head| head.interest = Interest::Import;
+        Subscription::with_head(original.conn(), subject, queue, sid, change)
+    }
+
     fn with_head(
         conn: &Arc<Conn>,
         subject: &[u8],
@@ -140,7 +154,7 @@ impl Subscription {
     /// Its account, unless that is the account of its connection.
     pub fn account(&self) -> Option<&[u8]> {
         match self.interest() {
-            Interest::Local => None,
+            Interest::Local | Interest::Import => None,
             Interest::Route => Some(self.sid()),
             Interest::Service => memchr::memrchr(b' ', self.sid()).map(|end| &self.sid()[..end]),
         }
@@ -181,7 +195,7 @@ impl Subscription {
     pub fn max(&self) -> u64 {
         match self.interest() {
             Interest::Local => self.head().max.load(Relaxed),
-            Interest::Route | Interest::Service => 0,
+            Interest::Import | Interest::Route | Interest::Service => 0,
         }
     }
 
@@ -189,7 +203,7 @@ impl Subscription {
     /// remote one, which may be 0, else 1.
     pub fn weight(&self) -> u64 {
         match self.interest() {
-            Interest::Local | Interest::Service => 1,
+            Interest::Local | Interest::Import | Interest::Service => 1,
             Interest::Route => self.head().max.load(Relaxed),
         }
     }
@@ -264,6 +278,7 @@ impl std::fmt::Debug for Subscription {
 }
 
 /// The subscriptions of one connection: a client's by sid, a route's by account, subject and queue.
+/// Those of a client may have [shadows](Shadow).
 #[derive(Default)]
 pub struct Subscriptions(Held);
 
@@ -280,6 +295,8 @@ enum Held {
 struct ByKey {
     table: Table<Subscription>,
     random: RandomState,
+    /// `None` for an account without imports.
+    shadows: Option<Box<Shadows>>,
 }
 
 impl Subscriptions {
@@ -328,18 +345,25 @@ impl Subscriptions {
 
     /// Adds one whose key is not in use.
     pub fn insert(&mut self, subscription: Subscription) {
-        if let Held::Many(by_key) = &mut self.0 {
-            return by_key.insert(subscription);
+        match &mut self.0 {
+            Held::None => self.0 = Held::One(subscription),
+            Held::One(_) | Held::Many(_) => self.many().insert(subscription),
         }
-        self.0 = match std::mem::take(&mut self.0) {
-            Held::One(one) => {
-                let mut by_key = Box::<ByKey>::default();
+    }
+
+    /// The table, which is made if there is none.
+    fn many(&mut self) -> &mut ByKey {
+        if !matches!(self.0, Held::Many(_)) {
+            let mut by_key = Box::<ByKey>::default();
+            if let Held::One(one) = std::mem::take(&mut self.0) {
                 by_key.insert(one);
-                by_key.insert(subscription);
-                Held::Many(by_key)
             }
-            Held::None | Held::Many(_) => Held::One(subscription),
-        };
+            self.0 = Held::Many(by_key);
+        }
+        match &mut self.0 {
+            Held::Many(by_key) => by_key,
+            Held::None | Held::One(_) => unreachable!("it has just been made"),
+        }
     }
 
     /// Removes one; false if it is not here.
@@ -352,6 +376,12 @@ impl Subscriptions {
             Held::None | Held::One(_) => false,
             Held::Many(by_key) => by_key.remove(subscription),
         }
+    }
+
+    /// Removes one with its shadows, which are returned.
+    pub fn take(&mut self, subscription: &Subscription) -> Vec<Shadow> {
+        self.remove(subscription);
+        self.take_shadows(subscription, |_| true)
     }
 
     /// Takes out some of them, at most `count_max`; none if none are left.
@@ -388,6 +418,95 @@ impl Subscriptions {
     }
 }
 
+/// The shadows of the subscriptions.
+impl Subscriptions {
+    fn all_shadows(&self) -> Option<&Shadows> {
+        match &self.0 {
+            Held::Many(by_key) => by_key.shadows.as_deref(),
+            Held::None | Held::One(_) => None,
+        }
+    }
+
+    fn all_shadows_mut(&mut self) -> Option<&mut Shadows> {
+        match &mut self.0 {
+            Held::Many(by_key) => by_key.shadows.as_deref_mut(),
+            Held::None | Held::One(_) => None,
+        }
+    }
+
+    /// Makes the shadows of a new subscription for these imports.
+    pub fn import(
+        &mut self,
+        original: &Subscription,
+        imports: &Arc<AccountImports>,
+    ) -> Vec<Shadow> {
+        if imports.streams.is_empty() {
+            return Vec::new();
+        }
+        let made = Shadow::all(original, imports);
+        if self.all_shadows().is_none() {
+            // The others have none yet, and will be renewed.
+            let imports = if self.len() == 1 { Arc::clone(imports) } else { Arc::default() };
+            self.many().shadows = Some(Box::new(Shadows::new(imports)));
+        }
+        self.add_shadows(original, made.clone());
+        made
+    }
+
+    /// Notes the imports that all of them are to have shadows for; true if these are others than
+    /// before.
+    pub fn renew_imports(&mut self, imports: &Arc<AccountImports>) -> bool {
+        let imports = Arc::clone(imports);
+        if let Some(shadows) = self.all_shadows_mut() {
+            return shadows.set_imports(imports);
+        }
+        let has_work = !imports.streams.is_empty() && !self.is_empty();
+        if has_work {
+            self.many().shadows = Some(Box::new(Shadows::new(imports)));
+        }
+        has_work
+    }
+
+    /// True if this one is here.
+    pub fn holds(&self, subscription: &Subscription) -> bool {
+        self.find(subscription.sid()).is_some_and(|known| known.is_same(subscription))
+    }
+
+    /// Those of one subscription.
+    pub fn shadows(&self, original: &Subscription) -> &[Shadow] {
+        self.all_shadows().map_or(&[], |shadows| shadows.of(original))
+    }
+
+    /// The subscription that gets what is delivered to a shadow, and the import.
+    pub fn original(&self, shadow: &Subscription) -> Option<(&Subscription, &Arc<StreamImport>)> {
+        self.all_shadows()?.original(shadow)
+    }
+
+    /// Adds shadows to a subscription, unless it is no longer here.
+    pub fn add_shadows(&mut self, original: &Subscription, more: Vec<Shadow>) {
+        let is_here = self.holds(original);
+        if let Some(shadows) = self.all_shadows_mut().filter(|_| is_here) {
+            shadows.add(original, more);
+        }
+    }
+
+    /// Takes out those of a subscription for which `goes` is true.
+    pub fn take_shadows(
+        &mut self,
+        original: &Subscription,
+        goes: impl Fn(&Shadow) -> bool,
+    ) -> Vec<Shadow> {
+        let shadows = self.all_shadows_mut();
+        shadows.map(|shadows| shadows.take(original, goes)).unwrap_or_default()
+    }
+
+    /// Takes out some of all, about `count_max`; none if none are left.
+    pub fn take_some_shadows(&mut self, count_max: usize) -> Vec<Shadow> {
+        let shadows = self.all_shadows_mut();
+        shadows.map(|shadows| shadows.take_some(count_max)).unwrap_or_default()
+    }
+}
+
 impl ByKey {
     fn find(&self, sid: &[u8]) -> Option<&Subscription> {
         let hash = hash(&self.random, &[sid]);
@@ -395,13 +514,13 @@ impl ByKey {
     }
 
     fn insert(&mut self, subscription: Subscription) {
-        let Self { table, random } = self;
+        let Self { table, random, .. } = self;
         let hash = hash_of(random, &subscription);
         table.insert(hash, subscription, |other| hash_of(random, other));
     }
 
     fn remove(&mut self, subscription: &Subscription) -> bool {
-        let Self { table, random } = self;
+        let Self { table, random, .. } = self;
         let is_it = |other: &Subscription| other.is_same(subscription);
         let hash = hash_of(random, subscription);
         table.remove(hash, is_it, |other| hash_of(random, other)).is_some()
@@ -411,7 +530,7 @@ impl ByKey {
 fn hash_of(random: &RandomState, subscription: &Subscription) -> u64 {
     let sid = subscription.sid();
     match subscription.interest() {
-        Interest::Local | Interest::Service => hash(random, &[sid]),
+        Interest::Local | Interest::Import | Interest::Service => hash(random, &[sid]),
         Interest::Route => {
             let queue = subscription.queue().unwrap_or_default();
             hash(random, &[subscription.subject(), queue, sid])

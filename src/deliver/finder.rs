@@ -5,6 +5,7 @@ use crate::base::moment::Moment;
 use crate::conn::subscription::Subscription;
 use crate::deliver::matched::Matched;
 use crate::deliver::staging::Staging;
+use crate::registry::accounts::Accounts;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
 
@@ -29,6 +30,7 @@ impl Finder {
     pub(super) fn find(
         &mut self,
         staging: &mut Staging,
+        accounts: &Accounts,
         account: &Account,
         subject: &[u8],
         now: Moment,
@@ -37,7 +39,8 @@ impl Finder {
         match self.cache.lookup(account.id, subject, stamp, now) {
             Lookup::Hit(matched) if !matched.is_taken => matched,
             Lookup::Hit(matched) | Lookup::Miss(matched) => {
-                fill(matched, &mut self.result, staging, account, subject, subject);
+                let accounts = Some(accounts);
+                fill(matched, &mut self.result, staging, accounts, account, (subject, subject));
                 matched
             }
         }
@@ -48,28 +51,44 @@ impl Finder {
     pub(super) fn find_shown(
         &mut self,
         staging: &mut Staging,
+        accounts: &Accounts,
         account: &Account,
         subject: &[u8],
         shown: &[u8],
     ) -> Matched {
         let mut matched = Matched::default();
-        fill(&mut matched, &mut self.result, staging, account, subject, shown);
+        let accounts = Some(accounts);
+        fill(&mut matched, &mut self.result, staging, accounts, account, (subject, shown));
+        matched
+    }
+
+    /// Finds the receivers of one message on `subject` in its own account only; not cached.
+    #[cold]
+    pub(super) fn find_unimported(
+        &mut self,
+        staging: &mut Staging,
+        account: &Account,
+        subject: &[u8],
+    ) -> Matched {
+        let mut matched = Matched::default();
+        fill(&mut matched, &mut self.result, staging, None, account, (subject, subject));
         matched
     }
 }
 
-/// Fills an empty match with the receivers of `subject`. Clients get the message on `shown`.
+/// Fills an empty match with the receivers of `subject`, those in other `accounts` included. Clients
+/// of `account` get the message on `shown`.
 fn fill(
     matched: &mut Matched,
     result: &mut MatchResult<Subscription>,
     staging: &mut Staging,
+    accounts: Option<&Accounts>,
     account: &Account,
-    subject: &[u8],
-    shown: &[u8],
+    (subject, shown): (&[u8], &[u8]),
 ) {
     account.match_into(subject, result);
     staging.add_work(match_ns(result));
-    matched.fill(account, subject, shown, result);
+    matched.fill(accounts, account, subject, shown, result);
     result.clear();
 }
 

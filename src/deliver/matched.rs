@@ -12,6 +12,7 @@ use crate::deliver::beyond::{Beyond, MixedGroup};
 use crate::deliver::staging::APPEND_NS;
 use crate::deliver::staging::sharing::Plan;
 use crate::deliver::staging::stage::{Receiver, Receivers};
+use crate::registry::accounts::Accounts;
 use crate::sublist::cache::Cached;
 use crate::sublist::result::MatchResult;
 use crate::sublist::{Entry, Interest};
@@ -25,6 +26,9 @@ pub(super) const GROUP_NS: usize = 200;
 /// Targets of a short message between two checks of the staged bytes: one message may have any
 /// number of targets.
 pub(super) const OFFERS_PER_LOOK: usize = 16;
+
+/// The start of each head.
+const HEAD_START: &[u8] = b"HMSG ";
 
 /// The receivers of one subject, with the heads of their frames.
 #[derive(Default)]
@@ -47,6 +51,8 @@ pub(super) struct Matched {
     rules: usize,
     /// True with more than a few targets, or bundles.
     pub(super) is_wide: bool,
+    /// True if some targets are in other accounts, which import the subject: their heads differ.
+    pub(super) has_imported: bool,
     /// True if the content is with a message whose delivery goes on.
     pub(super) is_taken: bool,
 }
@@ -86,6 +92,7 @@ impl Cached for Matched {
         self.has_rows = false;
         self.rules = 0;
         self.is_wide = false;
+        self.has_imported = false;
         self.is_taken = false;
     }
 
@@ -121,9 +128,11 @@ const BUNDLE_COUNT_MAX: usize = 2048;
 const ROW_MIN: u64 = 4;
 
 impl Matched {
-    /// Fills an empty match with the result for `subject`, which clients see as `shown`.
+    /// Fills an empty match with the result for `subject`, which clients see as `shown`. Without
+    /// `accounts`, leaves out those of other accounts.
     pub(super) fn fill(
         &mut self,
+        accounts: Option<&Accounts>,
         account: &Account,
         subject: &[u8],
         shown: &[u8],
@@ -135,6 +144,7 @@ impl Matched {
         for subscription in result.plain() {
             match subscription.interest() {
                 Interest::Local => self.push(shown, subscription),
+                Interest::Import => self.push_imported(accounts, subject, shown, subscription),
                 Interest::Route if subscription.can_deliver(subject) => {
                     self.beyond().push_plain(account, subject, subscription);
                 }
@@ -146,15 +156,20 @@ impl Matched {
         self.plain_count = self.targets.len();
         let mut all_local = true;
         for group in result.groups() {
-            if group.members().iter().any(|member| member.interest() != Interest::Local) {
+            if group.members().iter().any(|member| !member.interest().is_announced()) {
                 all_local = false;
                 continue;
             }
-            group.members().iter().for_each(|member| self.push(shown, member));
-            self.groups.push(self.targets.len() as u32);
+            let start = self.targets.len();
+            for member in group.members() {
+                self.push_member(accounts, subject, shown, member);
+            }
+            if self.targets.len() > start {
+                self.groups.push(self.targets.len() as u32);
+            }
         }
         if !all_local {
-            self.push_mixed_groups(account, subject, shown, result);
+            self.push_mixed_groups(accounts, account, subject, shown, result);
         }
         self.measure();
     }
@@ -205,29 +220,46 @@ impl Matched {
         std::mem::replace(self, Matched { is_taken: true, ..Matched::default() })
     }
 
-    fn push(&mut self, subject: &[u8], subscription: &Subscription) {
+    pub(super) fn push(&mut self, subject: &[u8], subscription: &Subscription) {
         let head = self.head(subject, subscription.sid());
         self.rules += subscription.rules();
         self.targets.push(Target::new(subscription, head));
+    }
+
+    /// Adds the member of a group that is a client of this server.
+    fn push_member(
+        &mut self,
+        accounts: Option<&Accounts>,
+        subject: &[u8],
+        shown: &[u8],
+        member: &Subscription,
+    ) {
+        match member.interest() {
+            Interest::Import => self.push_imported(accounts, subject, shown, member),
+            _ => self.push(shown, member),
+        }
     }
 
     /// Adds the groups with members elsewhere.
     #[cold]
     fn push_mixed_groups(
         &mut self,
+        accounts: Option<&Accounts>,
         account: &Account,
         subject: &[u8],
         shown: &[u8],
         result: &MatchResult<Subscription>,
     ) {
         for group in result.groups() {
-            let is_remote = |member: &&Subscription| member.interest() != Interest::Local;
+            let is_remote = |member: &&Subscription| !member.interest().is_announced();
             let Some(remote) = group.members().iter().find(is_remote) else { continue };
             let local_start = self.targets.len();
             let remote_start = self.beyond().remotes.len();
             for member in group.members() {
                 match member.interest() {
-                    Interest::Local => self.push(shown, member),
+                    Interest::Local | Interest::Import => {
+                        self.push_member(accounts, subject, shown, member);
+                    }
                     Interest::Route => self.beyond().push_member(account, subject, member),
                     // Services are in no group.
                     Interest::Service => {}
@@ -246,20 +278,29 @@ impl Matched {
         self.beyond.get_or_insert_default()
     }
 
-    /// Bundles the targets with the most common sid, if they are enough.
+    /// Bundles the targets with the most common head, if they are enough.
     fn bundle(&mut self) -> bool {
         let Some((like, head)) = self.common() else { return false };
         let headers = like.conn().headers();
+        let heads = &self.heads;
         let is_alike = |target: &Target| {
             !target.special
-                && target.subscription.sid() == like.sid()
+                && is_same_head(heads, target.head, head)
                 && target.subscription.conn().headers() == headers
         };
         let count = self.targets.iter().filter(|target| is_alike(target)).count();
         if count < BUNDLE_COUNT_MIN.max(self.targets.len() / BUNDLE_SHARE_MIN) {
             return false;
         }
-        let mut alike = self.targets.extract_if(.., |target| is_alike(target)).map(Receiver::from);
+        // By two imports a subscription may get a message twice.
+        let mut last = None;
+        if self.has_imported {
+            self.targets.sort_by_key(|target| target.slot);
+        }
+        let alike = self.targets.extract_if(.., |target| {
+            is_alike(target) && last.replace(target.slot) != Some(target.slot)
+        });
+        let mut alike = alike.map(Receiver::from);
         loop {
             let receivers: Receivers = alike.by_ref().take(BUNDLE_COUNT_MAX).collect();
             if receivers.is_empty() {
@@ -302,8 +343,21 @@ impl Matched {
 
     /// Bundles targets with own sids, one of each connection. They are in the order of their slots.
     fn bundle_one_each(&mut self, headers: bool) {
-        let is_alike =
+        let takes =
             |target: &Target| !target.special && target.subscription.conn().headers() == headers;
+        // Targets in other accounts may have another subject.
+        let heads = &self.heads;
+        let subject = |target: &Target| {
+            let (start, end) = target.head;
+            &heads[start as usize..end as usize - target.subscription.sid().len()]
+        };
+        let common = match self.has_imported {
+            true => self.targets.iter().find(|target| takes(target)).map(subject),
+            false => None,
+        };
+        let is_alike = |target: &Target| {
+            takes(target) && common.is_none_or(|common| subject(target) == common)
+        };
         let mut last = None;
         let alike = self.targets.extract_if(.., |target| {
             is_alike(target) && last.replace(target.slot) != Some(target.slot)
@@ -319,14 +373,14 @@ impl Matched {
         }
     }
 
-    /// A subscription with the majority sid, if there is one, and its head: Boyer-Moore majority
+    /// A subscription with the majority head, if there is one, and that head: Boyer-Moore majority
     /// vote.
     fn common(&self) -> Option<(Subscription, (u32, u32))> {
         let mut common: Option<&Target> = None;
         let mut lead = 0;
         for target in self.targets.iter().filter(|target| !target.special) {
             match common {
-                Some(common) if common.subscription.sid() == target.subscription.sid() => lead += 1,
+                Some(common) if is_same_head(&self.heads, common.head, target.head) => lead += 1,
                 Some(_) if lead > 0 => lead -= 1,
                 _ => (common, lead) = (Some(target), 1),
             }
@@ -349,15 +403,27 @@ impl Matched {
     fn head(&mut self, subject: &[u8], sid: &[u8]) -> (u32, u32) {
         if let Some(last) = self.targets.last()
             && last.subscription.sid() == sid
+            && (!self.has_imported || subject_of(&self.heads, last.head, sid) == subject)
         {
             return last.head;
         }
         let start = self.heads.len() as u32;
-        for part in [b"HMSG ", subject, b" ", sid, b" "] {
+        for part in [HEAD_START, subject, b" ", sid, b" "] {
             self.heads.extend_from_slice(part);
         }
         (start, self.heads.len() as u32)
     }
+}
+
+/// The subject in the head for a sid.
+pub(super) fn subject_of<'a>(heads: &'a [u8], head: (u32, u32), sid: &[u8]) -> &'a [u8] {
+    &heads[head.0 as usize + HEAD_START.len()..head.1 as usize - sid.len() - 2]
+}
+
+/// True if both are the same bytes.
+fn is_same_head(heads: &[u8], one: (u32, u32), other: (u32, u32)) -> bool {
+    let head = |(start, end): (u32, u32)| &heads[start as usize..end as usize];
+    one == other || head(one) == head(other)
 }
 
 impl Receiver {

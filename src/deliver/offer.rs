@@ -9,7 +9,9 @@ use crate::base::stats::Counters;
 use crate::codec::encoder;
 use crate::conn::subscription::{Counted, Subscription};
 use crate::conn::{Conn, conn_event};
-use crate::deliver::matched::{Bundle, GROUP_NS, Matched, OFFER_NS, OFFERS_PER_LOOK, Target};
+use crate::deliver::matched::{
+    Bundle, GROUP_NS, Matched, OFFER_NS, OFFERS_PER_LOOK, Target, subject_of,
+};
 use crate::deliver::row::{Groups, Publisher, Row};
 use crate::deliver::staging::Staging;
 use crate::deliver::staging::stage::Receiver;
@@ -301,7 +303,7 @@ impl<'a> Offer<'a> {
         if slot == self.publisher.conn.slot && !self.publisher.echo {
             return false;
         }
-        if special && !self.claim(subscription) {
+        if special && !self.claim(subscription, head) {
             return false;
         }
         let (head, tail, bytes) = self.frame(head, || subscription.conn().headers());
@@ -331,11 +333,13 @@ impl<'a> Offer<'a> {
 
     /// Counts the message for a subscription and allows it the reply; false if a filter or a limit
     /// is in the way.
-    fn claim(&mut self, subscription: &Subscription) -> bool {
+    fn claim(&mut self, subscription: &Subscription, head: (u32, u32)) -> bool {
         let conn = subscription.conn();
         self.staging.add_work(RULE_NS * subscription.rules());
-        if !subscription.can_deliver(self.subject)
-            || self.shown.is_some_and(|shown| !subscription.can_deliver(shown))
+        // The subject that it sees, which another account may call by another name.
+        let seen = subject_of(self.heads, head, subscription.sid());
+        if !subscription.can_deliver(seen)
+            || self.shown.is_some() && !subscription.can_deliver(self.subject)
         {
             return false;
         }

@@ -30,6 +30,8 @@ pub struct Ongoing {
     message: Message,
     /// Names of its groups, if it came from another server.
     named: Option<Vec<u8>>,
+    /// True if subscriptions in other accounts get it, too.
+    imports: bool,
     /// `None` until a first receiver has got it.
     begun: Option<Begun>,
     reached: bool,
@@ -69,21 +71,22 @@ impl Ongoing {
     pub(super) fn new(
         account: &Arc<Account>,
         publish: &Publish<'_>,
-        groups: Groups<'_>,
+        scope: Scope<'_>,
         publisher: Publisher<'_>,
     ) -> Box<Ongoing> {
         Box::new(Ongoing {
             account: Arc::clone(account),
             conn: Arc::clone(publisher.conn),
             echo: publisher.echo,
-            message: Message::new(&match groups {
+            message: Message::new(&match scope.groups {
                 Groups::All => *publish,
                 Groups::Named { reply, .. } => Publish { reply, ..*publish },
             }),
-            named: match groups {
+            named: match scope.groups {
                 Groups::All => None,
                 Groups::Named { queues, .. } => Some(queues.text().to_vec()),
             },
+            imports: scope.imports,
             begun: None,
             reached: false,
         })
@@ -129,15 +132,14 @@ impl Ongoing {
     fn parts(&self, plain: bool) -> (Publish<'_>, Scope<'_>) {
         let publish = self.publish();
         let Publish { reply, size_text, .. } = publish;
-        let Some(named) = &self.named else {
-            return (publish, Scope { plain, groups: Groups::All, shown: None });
-        };
+        let scope = Scope { plain, groups: Groups::All, shown: None, imports: self.imports };
+        let Some(named) = &self.named else { return (publish, scope) };
         let groups = Groups::Named { queues: Queues::new(named), reply, size_text };
         match jetstream_delivery(reply) {
-            None => (publish, Scope { plain, groups, shown: None }),
+            None => (publish, Scope { groups, ..scope }),
             Some((reply, shown)) => {
                 let publish = Publish { reply, tail: b"", ..publish };
-                (publish, Scope { plain, groups, shown: Some(shown) })
+                (publish, Scope { groups, shown: Some(shown), ..scope })
             }
         }
     }

@@ -49,7 +49,7 @@ impl Delivery {
         }
         let publisher = Publisher { conn: from, echo: true };
         let groups = Groups::named(msg);
-        let scope = Scope { plain: true, groups, shown: None };
+        let scope = Scope { plain: true, groups, shown: None, imports: true };
         self.deliver_row(account, &msg.publish, scope, followers, publisher)
     }
 
@@ -67,7 +67,7 @@ impl Delivery {
         let publish = Publish { reply: ack, tail: b"", ..msg.publish };
         let publisher = Publisher { conn: from, echo: true };
         let groups = Groups::named(msg);
-        let scope = Scope { plain: true, groups, shown: Some(shown) };
+        let scope = Scope { plain: true, groups, shown: Some(shown), imports: true };
         self.deliver_row(account, &publish, scope, std::iter::empty(), publisher)
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Scope<'a> {
     pub(super) groups: Groups<'a>,
     /// The subject that clients see, if it is another one.
     pub(super) shown: Option<&'a [u8]>,
+    /// True if subscriptions in other accounts get it, which import it.
+    pub(super) imports: bool,
 }
 
 /// The groups that a message is for.

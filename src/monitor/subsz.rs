@@ -356,7 +356,7 @@ impl SubDetail {
 /// nats: server/route.go `processRemoteSub`
 fn sid(subscription: &Subscription) -> String {
     match subscription.interest() {
-        Interest::Local => text(subscription.sid()),
+        Interest::Local | Interest::Import => text(subscription.sid()),
         Interest::Service => {
             let account_len = subscription.account().map_or(0, <[u8]>::len);
             text(subscription.sid()[account_len..].trim_ascii_start())

@@ -127,7 +127,14 @@ impl Accounts {
         &self.imports[account.id as usize]
     }
 
-    /// True if an import is in force, and not of earlier settings.
+    /// True if all imports are the same as in those accounts.
+    pub fn import_as(&self, others: &Accounts) -> bool {
+        let is_same = |(one, other)| Arc::ptr_eq(one, other);
+        self.imports.len() == others.imports.len()
+            && self.imports.iter().zip(&others.imports).all(is_same)
+    }
+
+    /// True if an import is in force, and not of other settings.
     pub fn have(&self, import: &Arc<StreamImport>) -> bool {
         let importer = self.find(import.importer.as_bytes());
         importer.is_some_and(|importer| self.imports(importer).holds(import))

@@ -197,7 +197,6 @@ impl<V: Cached> MatchCache<V> {
     }
 
     /// Drops every value and all memory.
-    #[cfg(any(test, feature = "fuzz"))]
     pub fn clear(&mut self) {
         let random = self.random.clone();
         *self = Self { random, hits: self.hits, misses: self.misses, ..Self::new() };

@@ -50,6 +50,7 @@ transcripts! {
     connect
     delivery
     first_op
+    imports
     limits
     mappings
     parser

@@ -1,0 +1,77 @@
+//! Messages that subscriptions get because their account imports them from another one.
+//!
+//! The shadow of such a subscription is listed in the account of the exporter. A match takes the
+//! original in its place, with a head that has the importer's name of the subject: a delivery from
+//! the cache costs the same as one within an account.
+//! nats: server/client.go `processMsgResults`
+
+use std::sync::Arc;
+
+use crate::conn::subscription::{Shadow, Subscription};
+use crate::deliver::Delivery;
+use crate::deliver::matched::Matched;
+use crate::registry::accounts::Accounts;
+
+impl Matched {
+    /// Adds the original of a shadow, unless it is being removed, or must not get the subject.
+    #[cold]
+    pub(super) fn push_imported(
+        &mut self,
+        accounts: Option<&Accounts>,
+        subject: &[u8],
+        shown: &[u8],
+        shadow: &Subscription,
+    ) {
+        self.has_imported = true;
+        let Some(accounts) = accounts else { return };
+        let (original, import) = match shadow.conn().subscriptions().original(shadow) {
+            Some((original, import)) => (original.clone(), Arc::clone(import)),
+            None => return,
+        };
+        if accounts.have(&import) && import.grants.allow(subject, &import.importer) {
+            // A message of a stream keeps its own subject.
+            let remote = if import.subjects.is_same() { shown } else { subject };
+            let mut room = Vec::new();
+            self.push(import.subjects.to_local(remote, &mut room), &original);
+        }
+    }
+}
+
+impl Delivery {
+    /// Lists shadows in the accounts of the exporters, and stages the changes for routes.
+    pub fn insert_shadows(&mut self, shadows: &[Shadow]) {
+        for Shadow { subscription, import } in shadows {
+            if let Some(exporter) = self.settings.accounts.find(import.exporter.as_bytes()) {
+                exporter.insert(subscription.clone(), |route| self.staging.mark(route));
+            }
+        }
+    }
+
+    /// Removes shadows from the accounts of the exporters, and stages the changes for routes.
+    pub fn remove_shadows(&mut self, shadows: &[Shadow]) {
+        self.removed += shadows.len();
+        for Shadow { subscription, import } in shadows {
+            if let Some(exporter) = self.settings.accounts.find(import.exporter.as_bytes()) {
+                exporter.remove(subscription, |route| self.staging.mark(route));
+            }
+        }
+    }
+
+    /// Outdates the cached matches of shadows whose original has a new limit.
+    pub fn outdate_shadows(&self, shadows: &[Shadow]) {
+        for Shadow { subscription, import } in shadows {
+            if let Some(exporter) = self.settings.accounts.find(import.exporter.as_bytes()) {
+                exporter.outdate(subscription);
+            }
+        }
+    }
+
+    /// Removes a subscription from the account of its client.
+    #[cold]
+    pub(super) fn remove_at_home(&mut self, subscription: &Subscription) {
+        let about = subscription.conn().about();
+        if let Some(home) = self.settings.accounts.find(about.account().as_bytes()) {
+            home.remove(subscription, |route| self.staging.mark(route));
+        }
+    }
+}
