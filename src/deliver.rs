@@ -140,18 +140,18 @@ impl Delivery {
     ) -> Row {
         let mut row = Row::new(publish);
         let Delivery { finder, staging, settings, .. } = self;
-        let mut uncached;
+        let search = scope.search(&settings.accounts, account, publish.subject);
+        let mut apart;
         let mut matched = match scope.shown {
-            None => finder.find(staging, &settings.accounts, account, publish.subject, self.now),
-            Some(shown) => {
-                uncached =
-                    finder.find_shown(staging, &settings.accounts, account, publish.subject, shown);
-                &mut uncached
+            None => finder.find(staging, search, self.now),
+            Some(_) => {
+                apart = finder.find_apart(staging, search);
+                &mut apart
             }
         };
         if !scope.imports && matched.has_imported {
-            uncached = finder.find_unimported(staging, account, publish.subject);
-            matched = &mut uncached;
+            apart = finder.find_apart(staging, search);
+            matched = &mut apart;
         }
         if matched.is_empty() {
             row.extend(followers);

@@ -1,6 +1,7 @@
 //! Transcripts of clients in memory, and the fuzz body of the machine.
 
 mod accounts;
+mod imports;
 mod mappings;
 mod reload;
 

@@ -23,72 +23,59 @@ pub(super) struct Finder {
     result: MatchResult<Subscription>,
 }
 
+/// A search for the receivers of a message.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'a> {
+    pub(super) accounts: &'a Accounts,
+    /// The account in which it is published.
+    pub(super) account: &'a Account,
+    pub(super) subject: &'a [u8],
+    /// The subject that clients of that account see.
+    pub(super) shown: &'a [u8],
+    /// True if other accounts import it.
+    pub(super) imports: bool,
+}
+
 impl Finder {
-    /// Finds the receivers of a message on `subject`.
+    /// Finds the receivers of a message whose own subject is seen, and that others import.
     // As a call, its many arguments and results would cost each message.
     #[inline(always)]
     pub(super) fn find(
         &mut self,
         staging: &mut Staging,
-        accounts: &Accounts,
-        account: &Account,
-        subject: &[u8],
+        search: Search<'_>,
         now: Moment,
     ) -> &mut Matched {
-        let stamp = account.stamp(subject);
-        match self.cache.lookup(account.id, subject, stamp, now) {
+        let stamp = search.account.stamp(search.subject);
+        match self.cache.lookup(search.account.id, search.subject, stamp, now) {
             Lookup::Hit(matched) if !matched.is_taken => matched,
             Lookup::Hit(matched) | Lookup::Miss(matched) => {
-                let accounts = Some(accounts);
-                fill(matched, &mut self.result, staging, accounts, account, (subject, subject));
+                let imports = true;
+                fill(matched, &mut self.result, staging, Search { imports, ..search });
                 matched
             }
         }
     }
 
-    /// Finds the receivers of one message on `subject` that clients see on `shown`; not cached.
+    /// Finds the receivers of one message; not cached.
     #[cold]
-    pub(super) fn find_shown(
-        &mut self,
-        staging: &mut Staging,
-        accounts: &Accounts,
-        account: &Account,
-        subject: &[u8],
-        shown: &[u8],
-    ) -> Matched {
+    pub(super) fn find_apart(&mut self, staging: &mut Staging, search: Search<'_>) -> Matched {
         let mut matched = Matched::default();
-        let accounts = Some(accounts);
-        fill(&mut matched, &mut self.result, staging, accounts, account, (subject, shown));
-        matched
-    }
-
-    /// Finds the receivers of one message on `subject` in its own account only; not cached.
-    #[cold]
-    pub(super) fn find_unimported(
-        &mut self,
-        staging: &mut Staging,
-        account: &Account,
-        subject: &[u8],
-    ) -> Matched {
-        let mut matched = Matched::default();
-        fill(&mut matched, &mut self.result, staging, None, account, (subject, subject));
+        fill(&mut matched, &mut self.result, staging, search);
         matched
     }
 }
 
-/// Fills an empty match with the receivers of `subject`, those in other `accounts` included. Clients
-/// of `account` get the message on `shown`.
+/// Fills an empty match with the receivers of a message.
 fn fill(
     matched: &mut Matched,
     result: &mut MatchResult<Subscription>,
     staging: &mut Staging,
-    accounts: Option<&Accounts>,
-    account: &Account,
-    (subject, shown): (&[u8], &[u8]),
+    search: Search<'_>,
 ) {
-    account.match_into(subject, result);
+    search.account.match_into(search.subject, result);
     staging.add_work(match_ns(result));
-    matched.fill(accounts, account, subject, shown, result);
+    matched.fill(search, result);
     result.clear();
 }
 

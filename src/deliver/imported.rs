@@ -9,21 +9,18 @@ use std::sync::Arc;
 
 use crate::conn::subscription::{Shadow, Subscription};
 use crate::deliver::Delivery;
+use crate::deliver::finder::Search;
 use crate::deliver::matched::Matched;
-use crate::registry::accounts::Accounts;
 
 impl Matched {
     /// Adds the original of a shadow, unless it is being removed, or must not get the subject.
     #[cold]
-    pub(super) fn push_imported(
-        &mut self,
-        accounts: Option<&Accounts>,
-        subject: &[u8],
-        shown: &[u8],
-        shadow: &Subscription,
-    ) {
+    pub(super) fn push_imported(&mut self, search: Search<'_>, shadow: &Subscription) {
+        let Search { accounts, subject, shown, imports, .. } = search;
         self.has_imported = true;
-        let Some(accounts) = accounts else { return };
+        if !imports {
+            return;
+        }
         let (original, import) = match shadow.conn().subscriptions().original(shadow) {
             Some((original, import)) => (original.clone(), Arc::clone(import)),
             None => return,
@@ -31,8 +28,7 @@ impl Matched {
         if accounts.have(&import) && import.grants.allow(subject, &import.importer) {
             // A message of a stream keeps its own subject.
             let remote = if import.subjects.is_same() { shown } else { subject };
-            let mut room = Vec::new();
-            self.push(import.subjects.to_local(remote, &mut room), &original);
+            self.push(import.subjects.to_local(remote, &mut Vec::new()), &original);
         }
     }
 }

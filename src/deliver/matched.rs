@@ -5,14 +5,13 @@
 //!
 //! nats: server/client.go `processMsgResults`
 
-use crate::account::Account;
 use crate::auth::permissions::RULE_NS;
 use crate::conn::subscription::Subscription;
 use crate::deliver::beyond::{Beyond, MixedGroup};
+use crate::deliver::finder::Search;
 use crate::deliver::staging::APPEND_NS;
 use crate::deliver::staging::sharing::Plan;
 use crate::deliver::staging::stage::{Receiver, Receivers};
-use crate::registry::accounts::Accounts;
 use crate::sublist::cache::Cached;
 use crate::sublist::result::MatchResult;
 use crate::sublist::{Entry, Interest};
@@ -128,23 +127,16 @@ const BUNDLE_COUNT_MAX: usize = 2048;
 const ROW_MIN: u64 = 4;
 
 impl Matched {
-    /// Fills an empty match with the result for `subject`, which clients see as `shown`. Without
-    /// `accounts`, leaves out those of other accounts.
-    pub(super) fn fill(
-        &mut self,
-        accounts: Option<&Accounts>,
-        account: &Account,
-        subject: &[u8],
-        shown: &[u8],
-        result: &MatchResult<Subscription>,
-    ) {
+    /// Fills an empty match with the result of a search.
+    pub(super) fn fill(&mut self, search: Search<'_>, result: &MatchResult<Subscription>) {
+        let Search { account, subject, shown, .. } = search;
         self.is_taken = false;
         let members = || result.groups().iter().flat_map(|group| group.members());
         self.targets.reserve_exact(result.plain().len() + members().count());
         for subscription in result.plain() {
             match subscription.interest() {
                 Interest::Local => self.push(shown, subscription),
-                Interest::Import => self.push_imported(accounts, subject, shown, subscription),
+                Interest::Import => self.push_imported(search, subscription),
                 Interest::Route if subscription.can_deliver(subject) => {
                     self.beyond().push_plain(account, subject, subscription);
                 }
@@ -162,14 +154,14 @@ impl Matched {
             }
             let start = self.targets.len();
             for member in group.members() {
-                self.push_member(accounts, subject, shown, member);
+                self.push_member(search, member);
             }
             if self.targets.len() > start {
                 self.groups.push(self.targets.len() as u32);
             }
         }
         if !all_local {
-            self.push_mixed_groups(accounts, account, subject, shown, result);
+            self.push_mixed_groups(search, result);
         }
         self.measure();
     }
@@ -227,29 +219,17 @@ impl Matched {
     }
 
     /// Adds the member of a group that is a client of this server.
-    fn push_member(
-        &mut self,
-        accounts: Option<&Accounts>,
-        subject: &[u8],
-        shown: &[u8],
-        member: &Subscription,
-    ) {
+    fn push_member(&mut self, search: Search<'_>, member: &Subscription) {
         match member.interest() {
-            Interest::Import => self.push_imported(accounts, subject, shown, member),
-            _ => self.push(shown, member),
+            Interest::Import => self.push_imported(search, member),
+            _ => self.push(search.shown, member),
         }
     }
 
     /// Adds the groups with members elsewhere.
     #[cold]
-    fn push_mixed_groups(
-        &mut self,
-        accounts: Option<&Accounts>,
-        account: &Account,
-        subject: &[u8],
-        shown: &[u8],
-        result: &MatchResult<Subscription>,
-    ) {
+    fn push_mixed_groups(&mut self, search: Search<'_>, result: &MatchResult<Subscription>) {
+        let Search { account, subject, .. } = search;
         for group in result.groups() {
             let is_remote = |member: &&Subscription| !member.interest().is_announced();
             let Some(remote) = group.members().iter().find(is_remote) else { continue };
@@ -258,7 +238,7 @@ impl Matched {
             for member in group.members() {
                 match member.interest() {
                     Interest::Local | Interest::Import => {
-                        self.push_member(accounts, subject, shown, member);
+                        self.push_member(search, member);
                     }
                     Interest::Route => self.beyond().push_member(account, subject, member),
                     // Services are in no group.

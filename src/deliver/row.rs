@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::account::Account;
 use crate::conn::Conn;
+use crate::deliver::finder::Search;
 use crate::parser::{Publish, Queues, RoutedMsg, Tail};
+use crate::registry::accounts::Accounts;
 
 /// Messages in a row, delivered together.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +58,20 @@ pub(super) struct Scope<'a> {
     pub(super) shown: Option<&'a [u8]>,
     /// True if subscriptions in other accounts get it, which import it.
     pub(super) imports: bool,
+}
+
+impl<'a> Scope<'a> {
+    /// A search for all receivers of a message, whatever their groups.
+    #[inline(always)]
+    pub(super) fn search(
+        &self,
+        accounts: &'a Accounts,
+        account: &'a Account,
+        subject: &'a [u8],
+    ) -> Search<'a> {
+        let Scope { shown, imports, .. } = *self;
+        Search { accounts, account, subject, shown: shown.unwrap_or(subject), imports }
+    }
 }
 
 /// The groups that a message is for.
