@@ -8,7 +8,10 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use dialtone::Options;
-use dialtone::config::{ConnectionType, MappingDestination, SubjectMapping};
+use dialtone::config::{
+    AccountOptions, ConnectionType, Credential, Export, ExportKind, Import, ImportKind,
+    LocalSubject, Login, MappingDestination, SubjectMapping, User,
+};
 use dialtone::internals::{
     Client, Conn, Delivery, Kind, Left, Machine, Mesh, Registry, Role, Route, ServerId, Session,
     Step, Wire,
@@ -45,19 +48,28 @@ impl Wire for Open {
 
 impl Bus {
     fn new(clients: usize) -> Bus {
-        Bus::with(Options::default(), clients)
+        Bus::of(Options::default(), clients)
     }
 
-    fn with(options: Options, clients: usize) -> Bus {
+    /// A server with these options, and clients that log in as nobody.
+    fn of(options: Options, clients: usize) -> Bus {
+        let mut bus = Bus::with(options);
+        (0..clients).for_each(|_| bus.log_in(CONNECT));
+        bus
+    }
+
+    /// A server with these options, without clients.
+    fn with(options: Options) -> Bus {
         let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).expect("of the right shape");
         let registry = Arc::new(Registry::new(server_id, options));
         let delivery = Delivery::new(&registry);
-        let mut bus = Bus { registry, delivery, clients: Vec::new() };
-        for at in 0..clients {
-            bus.add();
-            bus.read(at, CONNECT.as_bytes());
-        }
-        bus
+        Bus { registry, delivery, clients: Vec::new() }
+    }
+
+    /// Adds a client.
+    fn log_in(&mut self, connect: &str) {
+        self.add();
+        self.read(self.clients.len() - 1, connect.as_bytes());
     }
 
     fn connect(&self, kind: Kind) -> Arc<Conn> {
@@ -175,7 +187,7 @@ fn one_mapped_to_one(subject: impl Fn(usize) -> &'static str) -> Prepared {
     let mut options = Options::default();
     options.mappings.push(mapping);
     let old = |n| subject(n).replace("plant.line.7", "plant.old.line");
-    one_to_one_of(Bus::with(options, 2), move |n| stream::publication(&old(n), "", 128))
+    one_to_one_of(Bus::of(options, 2), move |n| stream::publication(&old(n), "", 128))
 }
 
 fn one_to_one_of(mut bus: Bus, message: impl FnMut(usize) -> Vec<u8>) -> Prepared {
@@ -209,6 +221,37 @@ pub(super) fn from_route(subscribers: usize) -> Prepared {
     let delivered = MESSAGES * subscribers;
     bus.prepared(delivered, delivered, move |bus| {
         read(&mut other, &input, &mut bus.delivery);
+    })
+}
+
+/// One publisher; `subscribers` in an account that imports its messages get each one.
+pub(super) fn imported(subscribers: usize, messages: usize) -> Prepared {
+    let user = |name: &str| {
+        let password = Credential::Password { user: name.to_owned(), password: String::new() };
+        let mut user = User::new(password);
+        user.account = Some(name.to_owned());
+        user
+    };
+    let (mut exporter, mut importer) = (AccountOptions::new("A"), AccountOptions::new("B"));
+    exporter.exports.push(Export::new("plant.>", ExportKind::Stream));
+    let mut import = Import::new("A", "plant.>", ImportKind::Stream);
+    import.local = LocalSubject::Prefix("A".to_owned());
+    importer.imports.push(import);
+    let mut options = Options::default();
+    options.accounts = vec![exporter, importer];
+    options.authorization.login = Login::Users(vec![user("A"), user("B")]);
+    let connect = |name: &str| CONNECT.replace('{', &format!("{{\"user\":\"{name}\","));
+    let mut bus = Bus::with(options);
+    bus.log_in(&connect("A"));
+    for at in 1..=subscribers {
+        bus.log_in(&connect("B"));
+        bus.subscribe(at, &format!("A.{SUBJECT}"), 1);
+    }
+    let input = stream::publication(SUBJECT, "", 128).repeat(messages);
+    let delivered = messages * subscribers;
+    let calls = 1000 / messages;
+    bus.prepared(calls * delivered, calls * delivered, move |bus| {
+        (0..calls).for_each(|_| bus.read(0, &input));
     })
 }
 

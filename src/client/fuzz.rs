@@ -12,10 +12,9 @@ use crate::base::ids::{Kind, ServerId};
 use crate::base::left::Left;
 use crate::base::subject;
 use crate::client::Client;
-#[cfg(test)]
-use crate::config::options::AccountOptions;
 use crate::config::options::{
-    ConnectionType, Credential, Login, Options, Permissions, SubjectPermission, User,
+    AccountOptions, ConnectionType, Credential, Login, Options, Permissions, SubjectPermission,
+    User,
 };
 use crate::conn::Conn;
 use crate::conn::taken::Taken;
@@ -141,7 +140,6 @@ impl Bench {
 }
 
 /// These options with accounts, each with a user of the same name.
-#[cfg(test)]
 pub(crate) fn with_accounts(mut options: Options, names: &[&str]) -> Options {
     let user = |name: &str| {
         let (user, password) = (name.to_owned(), String::new());

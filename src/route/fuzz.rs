@@ -1,5 +1,5 @@
 //! Fuzz body of the mesh: operations of clients, of the network and of operators on a cluster in
-//! memory, against a naive model.
+//! memory, against a naive model. Clients are in two accounts, one of which imports from the other.
 //!
 //! After any operations: when all servers can reach each other again, each is connected to each
 //! other one, and knows exactly the existing interest. From then on each message comes exactly once
@@ -15,8 +15,12 @@ use std::time::Duration;
 
 use crate::base::closed_reason::ClosedReason;
 use crate::base::subject;
+use crate::client::fuzz::with_accounts;
 use crate::config::compression::{Compression, Level, Thresholds};
-use crate::config::options::Cluster;
+use crate::config::options::{
+    Cluster, Export, ExportKind, Import, ImportKind, LocalSubject, Options,
+};
+use crate::conn::subscription::Subscription;
 use crate::sublist::{Entry, Interest};
 
 use world::{Crossing, Plan, World};
@@ -28,14 +32,21 @@ const SUBJECTS: [&str; 12] =
 const LITERALS: [&str; 6] = ["a", "b", "c.d", "a.b", "a.c", "c.d.e"];
 const QUEUES: [Option<&str>; 5] = [None, None, Some("q"), Some("r"), Some("s")];
 
-/// Clients of each server.
+/// Clients of each server, by their accounts.
 const CLIENTS: usize = 3;
+const ACCOUNTS: [&str; CLIENTS] = ["A", "A", "B"];
+
+/// The imports of B from A: their subjects there, and here.
+const IMPORTS: [(&str, &str); 3] = [("a.>", "a.>"), ("c.*", "a.*"), ("b", "a.b")];
 
 /// Messages published once the cluster has settled.
 const MESSAGES: usize = 40;
 
 /// A subscription by server, client and sid.
 type Key = (usize, usize, usize);
+
+/// Interest by server, account, subject and queue.
+type Announced = (usize, &'static str, String, String);
 
 /// A cluster and the state of its clients.
 pub(crate) struct Play {
@@ -53,6 +64,46 @@ pub(crate) struct Play {
     /// subscriber outside that group may get them twice. The protocol cannot say that a message is
     /// for a group alone.
     sent_on: BTreeSet<usize>,
+}
+
+/// These options with both accounts.
+fn with_imports(options: Options) -> Options {
+    let mut options = with_accounts(options, &["A", "B"]);
+    for (remote, local) in IMPORTS {
+        options.accounts[0].exports.push(Export::new(remote, ExportKind::Stream));
+        let mut import = Import::new("A", remote, ImportKind::Stream);
+        import.local = LocalSubject::To(local.to_owned());
+        options.accounts[1].imports.push(import);
+    }
+    options
+}
+
+/// The name that a subject published in one account has in another one, if it comes there.
+fn seen<'a>(from: &str, to: &str, subject: &'a str) -> Option<&'a str> {
+    match (from, subject) {
+        _ if from == to => Some(subject),
+        ("A", "a.b" | "a.c") => Some(subject),
+        ("A", "c.d") => Some("a.d"),
+        ("A", "b") => Some("a.b"),
+        _ => None,
+    }
+}
+
+/// The interest in each account by a subscription in this one.
+fn interest(account: &'static str, pattern: &str) -> Vec<(&'static str, String)> {
+    let mut interest = vec![(account, pattern.to_owned())];
+    let imports = IMPORTS.iter().filter(|_| account == "B");
+    interest.extend(imports.filter_map(|(remote, local)| {
+        let both = subject::intersection(local.as_bytes(), pattern.as_bytes())?;
+        let both = String::from_utf8(both).expect("both are text");
+        let remote = match *remote {
+            "c.*" => both.replacen('a', "c", 1),
+            "b" => "b".to_owned(),
+            _ => both,
+        };
+        Some(("A", remote))
+    }));
+    interest
 }
 
 /// Operations of three bytes each. The very first byte chooses the size and the settings of the
@@ -87,7 +138,7 @@ fn settings(shape: u8) -> fn(usize) -> Cluster {
         Cluster { pool_size, ..pooled(index) }
     }
     fn dedicated(index: usize) -> Cluster {
-        Cluster { accounts: vec!["$G".to_owned()], ..pooled(index) }
+        Cluster { accounts: vec!["A".to_owned()], ..pooled(index) }
     }
     fn compressed(index: usize) -> Cluster {
         let fast = Compression::S2(Level::Fast);
@@ -121,8 +172,14 @@ impl Play {
     fn welcome(&mut self, server: usize) {
         for client in 0..CLIENTS {
             self.world.servers[server].bench.add();
-            self.send(server, client, "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n");
+            self.connect(server, client);
         }
+    }
+
+    fn connect(&mut self, server: usize, client: usize) {
+        let user = ACCOUNTS[client];
+        let connect = format!("CONNECT {{\"verbose\":false,\"user\":\"{user}\"}}\r\n");
+        self.send(server, client, &connect);
     }
 
     fn send(&mut self, server: usize, client: usize, lines: &str) {
@@ -198,7 +255,7 @@ impl Play {
         let last = bench.ends.len() - 1;
         bench.ends.swap(client, last);
         self.note(server, client, &text);
-        self.send(server, client, "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n");
+        self.connect(server, client);
         self.subscriptions.retain(|key, _| (key.0, key.1) != (server, client));
     }
 
@@ -274,7 +331,7 @@ impl Play {
     }
 
     /// The interest that one server knows of others, each with its weight.
-    fn known(&self, server: usize) -> BTreeMap<(usize, String, String), u64> {
+    fn known(&self, server: usize) -> BTreeMap<Announced, u64> {
         let routes = self.world.servers[server].mesh().routes();
         let of = |cid| {
             let route = routes.iter().find(|route| route.conn.cid == cid);
@@ -283,26 +340,33 @@ impl Play {
         };
         let mut known = BTreeMap::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        self.world.servers[server].bench.registry.global().with_sublist(|sublist| {
-            for remote in sublist.iter().filter(|entry| entry.interest() == Interest::Route) {
-                let from = of(remote.conn().cid).expect("a server that is there");
-                let queue = text(remote.queue().unwrap_or_default());
-                let key = (from, text(remote.subject()), queue);
-                let before = known.insert(key.clone(), remote.weight());
-                assert_eq!(before, None, "{server} has {key:?} twice");
-            }
-        });
+        let settings = self.world.servers[server].bench.registry.settings();
+        for name in ["A", "B"] {
+            let account = settings.accounts.find(name.as_bytes()).expect("it is configured");
+            account.with_sublist(|sublist| {
+                let is_remote = |entry: &&Subscription| entry.interest() == Interest::Route;
+                for remote in sublist.iter().filter(is_remote) {
+                    let from = of(remote.conn().cid).expect("a server that is there");
+                    let queue = text(remote.queue().unwrap_or_default());
+                    let key = (from, name, text(remote.subject()), queue);
+                    let before = known.insert(key.clone(), remote.weight());
+                    assert_eq!(before, None, "{server} has {key:?} twice");
+                }
+            });
+        }
         known
     }
 
     /// The interest that it should know.
-    fn truth(&self, server: usize) -> BTreeMap<(usize, String, String), u64> {
+    fn truth(&self, server: usize) -> BTreeMap<Announced, u64> {
         let mut truth = BTreeMap::new();
         for (key, (subject, queue)) in self.subscriptions.iter().filter(|(key, _)| key.0 != server)
         {
-            let queue_name = queue.unwrap_or_default().to_owned();
-            let count = truth.entry((key.0, (*subject).to_owned(), queue_name)).or_default();
-            *count = if queue.is_some() { *count + 1 } else { 1 };
+            for (account, subject) in interest(ACCOUNTS[key.1], subject) {
+                let queue_name = queue.unwrap_or_default().to_owned();
+                let count = truth.entry((key.0, account, subject, queue_name)).or_default();
+                *count = if queue.is_some() { *count + 1 } else { 1 };
+            }
         }
         truth
     }
@@ -317,7 +381,7 @@ impl Play {
             let (client, form) = (self.world.random.usize(..CLIENTS), self.world.random.usize(..3));
             let subject = LITERALS[self.world.random.usize(..LITERALS.len())];
             let number = self.publish(server, client, subject, form);
-            published.insert(number, subject);
+            published.insert(number, (ACCOUNTS[client], subject));
             for _ in 0..self.world.random.usize(..4) {
                 let (one, max) = (self.world.random.usize(..64), self.world.random.usize(..99));
                 self.carry(one, max);
@@ -325,19 +389,20 @@ impl Play {
         }
         self.world.carry_all();
         self.receive();
-        for (number, subject) in &published {
+        for (number, (account, subject)) in &published {
             let receivers = self.arrived.remove(number).unwrap_or_default();
-            self.check_receivers(*number, subject, receivers);
+            self.check_receivers(*number, account, subject, receivers);
         }
         assert_eq!(self.arrived, BTreeMap::new(), "messages that nobody published");
         self.check_hops();
     }
 
-    fn check_receivers(&self, number: usize, subject: &str, receivers: Vec<Key>) {
+    fn check_receivers(&self, number: usize, from: &str, subject: &str, receivers: Vec<Key>) {
         let mut receivers: BTreeSet<Key> = receivers.into_iter().collect();
         let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
         for (key, (pattern, queue)) in &self.subscriptions {
-            if !subject::matches(pattern.as_bytes(), subject.as_bytes()) {
+            let seen = seen(from, ACCOUNTS[key.1], subject);
+            if !seen.is_some_and(|seen| subject::matches(pattern.as_bytes(), seen.as_bytes())) {
                 continue;
             }
             let got = receivers.remove(key);

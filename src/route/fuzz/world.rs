@@ -19,7 +19,7 @@ use crate::base::left::Left;
 use crate::base::moment::Moment;
 use crate::client::fuzz::Bench;
 use crate::codec::info::Info;
-use crate::config::options::{AccountOptions, Cluster, Listen, Options, Port};
+use crate::config::options::{Cluster, Listen, Options, Port};
 use crate::config::route_url::RouteUrl;
 use crate::conn::{Conn, Wire};
 use crate::machine::Machine;
@@ -27,6 +27,7 @@ use crate::machine::session::{Session, Step};
 use crate::parser::{Parser, RouteOp, RouteRules};
 use crate::registry::Registry;
 use crate::route::fuzz::nats_server::{NatsRoute, NatsServer};
+use crate::route::fuzz::with_imports;
 use crate::route::mesh::{Dial, Mesh, Place};
 use crate::route::other::ClientUrls;
 use crate::route::{Role, Route};
@@ -186,9 +187,8 @@ impl World {
             true => Cluster::default(),
         };
         let cluster = Cluster { listen, routes, name: Some("c".into()), ..settings };
-        // What is pinned is there.
-        let accounts = cluster.accounts.iter().map(AccountOptions::new).collect();
-        let options = Options { cluster: Some(cluster), accounts, ..Options::default() };
+        let options = Options { cluster: Some(cluster), ..Options::default() };
+        let options = with_imports(options);
         let mut bench = Bench::with_id(&id, options, 0);
         bench.delivery.now = self.now;
         bench.registry.change_info(|info| {
