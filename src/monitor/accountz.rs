@@ -2,6 +2,8 @@
 //!
 //! nats: server/monitor.go `Accountz`, `accountInfo`, `AccountStatz`; server/accounts.go `statz`
 
+mod sharing;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::iter;
@@ -18,6 +20,8 @@ use crate::mappings::{Share, shares};
 use crate::monitor::json::Date;
 use crate::monitor::subsz;
 use crate::monitor::{QueryError, View};
+
+use sharing::{ExportDetail, ImportDetail};
 
 /// The document of `/accountz`: the names, or one account.
 #[derive(Debug, Serialize)]
@@ -48,6 +52,10 @@ pub struct AccountDetail<'a> {
     /// By their sources.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub mappings: BTreeMap<&'a str, Vec<Destination<'a>>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<ExportDetail>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub imports: Vec<ImportDetail>,
     pub name_tag: String,
     pub sublist_stats: subsz::Stats,
 }
@@ -130,6 +138,7 @@ fn account_detail<'a>(view: &'a View<'_>, account: &Account) -> AccountDetail<'a
     let mut stats = subsz::Stats::default();
     stats.add(account);
     stats.set_cache(&view.registry.totals().cache);
+    let options = view.settings.options.accounts.iter().find(|one| *one.name == *account.name);
     AccountDetail {
         account_name: account.name.to_string(),
         update_time: view.date(Moment::START),
@@ -141,6 +150,8 @@ fn account_detail<'a>(view: &'a View<'_>, account: &Account) -> AccountDetail<'a
         client_connections: account.usage().client_count,
         subscriptions: stats.num_subscriptions,
         mappings: mappings(&view.settings.options, &account.name),
+        exports: options.map(sharing::exports).unwrap_or_default(),
+        imports: sharing::imports(view.settings.accounts.imports(account)),
         name_tag: account.name.to_string(),
         sublist_stats: stats,
     }
