@@ -23,7 +23,6 @@ mod reload;
 mod tests;
 mod trace;
 
-use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -674,13 +673,9 @@ impl Client {
             delivery.staging.settle(&self.conn);
             if max > subscription.delivered() {
                 subscription.set_max(max);
-                account.outdate(&subscription);
-                let shadows = self.conn.subscriptions().shadows(&subscription).to_vec();
-                delivery.outdate_shadows(&shadows);
+                delivery.outdate(account, &subscription);
             } else {
-                let shadows = self.conn.subscriptions().take(&subscription);
-                delivery.remove_shadows(&shadows);
-                delivery.remove_all(account, slice::from_ref(&subscription));
+                delivery.remove(account, &subscription);
                 conn_event!(TRACE, &self.conn, "<-> [DELSUB {}]", String::from_utf8_lossy(sid));
             }
         }

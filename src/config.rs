@@ -43,9 +43,9 @@ pub use conf::{ConfError, Position, Problem, Severity, Sources, load};
 pub use options::{
     AccountLimits, AccountOptions, AllowResponses, Authorization, CertFiles, CipherSuite, Cluster,
     ConnectionType, Credential, Curve, Export, ExportKind, HandshakeFirst, Import, ImportKind,
-    Importers, Latency, Listen, LocalSubject, Log, Login, MappingDestination, MappingError, Options,
-    Permissions, Port, ResponseType, Sampling, ServiceOptions, SubjectMapping, SubjectPermission,
-    Tls, TlsVersion, User, Websocket, WriteTimeout,
+    Importers, Latency, Listen, LocalSubject, Log, Login, MappingDestination, MappingError,
+    Options, Permissions, Port, ResponseType, Sampling, ServiceOptions, SubjectMapping,
+    SubjectPermission, Tls, TlsVersion, User, Websocket, WriteTimeout,
 };
 pub use origin::{Origin, OriginError};
 pub use route_url::{RouteLogin, RouteUrl, RouteUrlError};

@@ -24,6 +24,7 @@ mod tails;
 #[cfg(test)]
 mod tests;
 
+use std::slice;
 use std::sync::Arc;
 
 use crate::account::Account;
@@ -141,18 +142,8 @@ impl Delivery {
         let mut row = Row::new(publish);
         let Delivery { finder, staging, settings, .. } = self;
         let search = scope.search(&settings.accounts, account, publish.subject);
-        let mut apart;
-        let mut matched = match scope.shown {
-            None => finder.find(staging, search, self.now),
-            Some(_) => {
-                apart = finder.find_apart(staging, search);
-                &mut apart
-            }
-        };
-        if !scope.imports && matched.has_imported {
-            apart = finder.find_apart(staging, search);
-            matched = &mut apart;
-        }
+        let mut apart = None;
+        let matched = finder.find(staging, search, self.now, &mut apart);
         if matched.is_empty() {
             row.extend(followers);
             return row;
@@ -277,10 +268,17 @@ impl Delivery {
         account.remove_all(subscriptions, |route| self.staging.mark(route));
     }
 
+    /// Removes a subscription from its connection and its account, with its shadows.
+    pub fn remove(&mut self, account: &Account, subscription: &Subscription) {
+        let shadows = subscription.conn().subscriptions().take(subscription);
+        self.remove_shadows(&shadows);
+        self.remove_all(account, slice::from_ref(subscription));
+    }
+
     /// Removes the subscriptions that have had their last message.
     fn remove_spent(&mut self, account: &Account) {
         self.removed += self.spent.len();
-        for subscription in std::mem::take(&mut self.spent) {
+        while let Some(subscription) = self.spent.pop() {
             let shadows = subscription.conn().subscriptions().take(&subscription);
             self.remove_shadows(&shadows);
             if !account.remove(&subscription, |route| self.staging.mark(route)) {

@@ -172,7 +172,7 @@ impl Client {
         let account = account.as_deref().map(Into::into);
         let forwarded = before.forwarded;
         self.conn.set_about(&About { name, lang, version, user, account, forwarded, named });
-        self.set_headers(self.asked.headers, &delivery.settings)?;
+        self.set_headers(self.asked.headers, delivery)?;
         if !(0..=1).contains(&protocol) {
             return Err(ProtoErr::InvalidProtocol);
         }
@@ -250,16 +250,11 @@ impl Client {
 
     /// Outdates the cached matches of subscriptions from before CONNECT, which do not know that it
     /// takes headers.
-    fn set_headers(&self, headers: bool, settings: &Settings) -> Result<(), ProtoErr> {
+    fn set_headers(&self, headers: bool, delivery: &Delivery) -> Result<(), ProtoErr> {
         if headers != self.conn.headers() {
             self.conn.set_headers(headers);
             if !self.conn.subscriptions().is_empty() {
-                let account = &self.admitted()?.account;
-                account.outdate_all();
-                for import in &settings.accounts.imports(account).streams {
-                    let exporter = settings.accounts.find(import.exporter.as_bytes());
-                    exporter.inspect(|exporter| exporter.outdate_all());
-                }
+                delivery.outdate_all(&self.admitted()?.account);
             }
         }
         Ok(())

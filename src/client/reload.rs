@@ -6,7 +6,6 @@
 //! meanwhile the client waits, so that its next PONG vouches for the end.
 //! nats: server/reload.go `reloadAuthorization`; server/client.go `processSubsOnConfigReload`
 
-use std::slice;
 use std::sync::Arc;
 
 use crate::auth::permissions::CompiledPermissions;
@@ -102,7 +101,7 @@ impl Client {
             let answered = self.conn.answers();
             self.conn.set_access(user.permissions.clone());
             if self.conn.answers() != answered {
-                admitted.account.outdate_all();
+                delivery.outdate_all(&admitted.account);
             }
             self.rare.get_or_insert_default().review = Some(Walk::new());
         }
@@ -125,12 +124,11 @@ impl Client {
                 let rules =
                     permissions.map_or(0, |permissions| permissions.filters(subject, queue));
                 if subscription.set_rules(rules) {
-                    account.outdate(subscription);
+                    delivery.outdate(account, subscription);
                 }
                 continue;
             }
-            delivery.remove_all(account, slice::from_ref(subscription));
-            self.conn.subscriptions().remove(subscription);
+            delivery.remove(account, subscription);
             let denied = Denied::Withdrawn {
                 subject: subject.into(),
                 queue: queue.map(Into::into),

@@ -1,11 +1,10 @@
 //! `Finder`: finds the receivers of a subject, in the match cache or by a new match.
 
-use crate::account::Account;
 use crate::base::moment::Moment;
 use crate::conn::subscription::Subscription;
 use crate::deliver::matched::Matched;
+use crate::deliver::row::Search;
 use crate::deliver::staging::Staging;
-use crate::registry::accounts::Accounts;
 use crate::sublist::cache::{Cached, Lookup, MatchCache};
 use crate::sublist::result::MatchResult;
 
@@ -23,47 +22,47 @@ pub(super) struct Finder {
     result: MatchResult<Subscription>,
 }
 
-/// A search for the receivers of a message.
-#[derive(Clone, Copy)]
-pub(super) struct Search<'a> {
-    pub(super) accounts: &'a Accounts,
-    /// The account in which it is published.
-    pub(super) account: &'a Account,
-    pub(super) subject: &'a [u8],
-    /// The subject that clients of that account see.
-    pub(super) shown: &'a [u8],
-    /// True if other accounts import it.
-    pub(super) imports: bool,
-}
-
 impl Finder {
-    /// Finds the receivers of a message whose own subject is seen, and that others import.
+    /// Finds the receivers of a message. A result that is not cached goes to `apart`.
     // As a call, its many arguments and results would cost each message.
     #[inline(always)]
-    pub(super) fn find(
-        &mut self,
+    pub(super) fn find<'m>(
+        &'m mut self,
         staging: &mut Staging,
         search: Search<'_>,
         now: Moment,
-    ) -> &mut Matched {
+        apart: &'m mut Option<Matched>,
+    ) -> &'m mut Matched {
+        let Finder { cache, result } = self;
+        if search.shown.is_some() {
+            return find_apart(result, staging, search, apart);
+        }
         let stamp = search.account.stamp(search.subject);
-        match self.cache.lookup(search.account.id, search.subject, stamp, now) {
+        let matched = match cache.lookup(search.account.id, search.subject, stamp, now) {
             Lookup::Hit(matched) if !matched.is_taken => matched,
             Lookup::Hit(matched) | Lookup::Miss(matched) => {
-                let imports = true;
-                fill(matched, &mut self.result, staging, Search { imports, ..search });
+                fill(matched, result, staging, Search { imports: true, ..search });
                 matched
             }
+        };
+        match !search.imports && matched.has_imported {
+            true => find_apart(result, staging, search, apart),
+            false => matched,
         }
     }
+}
 
-    /// Finds the receivers of one message; not cached.
-    #[cold]
-    pub(super) fn find_apart(&mut self, staging: &mut Staging, search: Search<'_>) -> Matched {
-        let mut matched = Matched::default();
-        fill(&mut matched, &mut self.result, staging, search);
-        matched
-    }
+/// Finds the receivers of one message that clients see on another subject, or that is not imported.
+#[cold]
+fn find_apart<'m>(
+    result: &mut MatchResult<Subscription>,
+    staging: &mut Staging,
+    search: Search<'_>,
+    apart: &'m mut Option<Matched>,
+) -> &'m mut Matched {
+    let matched = apart.insert(Matched::default());
+    fill(matched, result, staging, search);
+    matched
 }
 
 /// Fills an empty match with the receivers of a message.

@@ -7,16 +7,17 @@
 
 use std::sync::Arc;
 
+use crate::account::Account;
 use crate::conn::subscription::{Shadow, Subscription};
 use crate::deliver::Delivery;
-use crate::deliver::finder::Search;
 use crate::deliver::matched::Matched;
+use crate::deliver::row::Search;
 
 impl Matched {
     /// Adds the original of a shadow, unless it is being removed, or must not get the subject.
     #[cold]
     pub(super) fn push_imported(&mut self, search: Search<'_>, shadow: &Subscription) {
-        let Search { accounts, subject, shown, imports, .. } = search;
+        let Search { accounts, subject, imports, .. } = search;
         self.has_imported = true;
         if !imports {
             return;
@@ -27,7 +28,7 @@ impl Matched {
         };
         if accounts.have(&import) && import.grants.allow(subject, &import.importer) {
             // A message of a stream keeps its own subject.
-            let remote = if import.subjects.is_same() { shown } else { subject };
+            let remote = if import.subjects.is_same() { search.shown() } else { subject };
             self.push(import.subjects.to_local(remote, &mut Vec::new()), &original);
         }
     }
@@ -47,26 +48,39 @@ impl Delivery {
     pub fn remove_shadows(&mut self, shadows: &[Shadow]) {
         self.removed += shadows.len();
         for Shadow { subscription, import } in shadows {
-            if let Some(exporter) = self.settings.accounts.find(import.exporter.as_bytes()) {
+            if let Some(exporter) = self.settings.accounts.find_any(import.exporter.as_bytes()) {
                 exporter.remove(subscription, |route| self.staging.mark(route));
             }
         }
     }
 
-    /// Outdates the cached matches of shadows whose original has a new limit.
-    pub fn outdate_shadows(&self, shadows: &[Shadow]) {
-        for Shadow { subscription, import } in shadows {
+    /// Outdates the cached matches of a subscription that has changed, in its account and in those
+    /// from which it gets messages.
+    pub fn outdate(&self, account: &Account, subscription: &Subscription) {
+        account.outdate(subscription);
+        let shadows = subscription.conn().subscriptions().shadows(subscription).to_vec();
+        for Shadow { subscription, import } in &shadows {
             if let Some(exporter) = self.settings.accounts.find(import.exporter.as_bytes()) {
                 exporter.outdate(subscription);
             }
         }
     }
 
-    /// Removes a subscription from the account of its client.
+    /// Outdates all cached matches with subscriptions of an account.
+    pub fn outdate_all(&self, account: &Account) {
+        account.outdate_all();
+        let accounts = &self.settings.accounts;
+        let imports = accounts.imports(account).streams.iter();
+        let exporters = imports.filter_map(|import| accounts.find(import.exporter.as_bytes()));
+        exporters.for_each(|exporter| exporter.outdate_all());
+    }
+
+    /// Removes a subscription from the account of its client, which is another one than that of the
+    /// message.
     #[cold]
     pub(super) fn remove_at_home(&mut self, subscription: &Subscription) {
         let about = subscription.conn().about();
-        if let Some(home) = self.settings.accounts.find(about.account().as_bytes()) {
+        if let Some(home) = self.settings.accounts.find_any(about.account().as_bytes()) {
             home.remove(subscription, |route| self.staging.mark(route));
         }
     }

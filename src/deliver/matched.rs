@@ -8,7 +8,7 @@
 use crate::auth::permissions::RULE_NS;
 use crate::conn::subscription::Subscription;
 use crate::deliver::beyond::{Beyond, MixedGroup};
-use crate::deliver::finder::Search;
+use crate::deliver::row::Search;
 use crate::deliver::staging::APPEND_NS;
 use crate::deliver::staging::sharing::Plan;
 use crate::deliver::staging::stage::{Receiver, Receivers};
@@ -129,7 +129,8 @@ const ROW_MIN: u64 = 4;
 impl Matched {
     /// Fills an empty match with the result of a search.
     pub(super) fn fill(&mut self, search: Search<'_>, result: &MatchResult<Subscription>) {
-        let Search { account, subject, shown, .. } = search;
+        let Search { account, subject, .. } = search;
+        let shown = search.shown();
         self.is_taken = false;
         let members = || result.groups().iter().flat_map(|group| group.members());
         self.targets.reserve_exact(result.plain().len() + members().count());
@@ -222,7 +223,7 @@ impl Matched {
     fn push_member(&mut self, search: Search<'_>, member: &Subscription) {
         match member.interest() {
             Interest::Import => self.push_imported(search, member),
-            _ => self.push(search.shown, member),
+            _ => self.push(search.shown(), member),
         }
     }
 

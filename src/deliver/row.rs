@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::conn::Conn;
-use crate::deliver::finder::Search;
 use crate::parser::{Publish, Queues, RoutedMsg, Tail};
 use crate::registry::accounts::Accounts;
 
@@ -70,7 +69,27 @@ impl<'a> Scope<'a> {
         subject: &'a [u8],
     ) -> Search<'a> {
         let Scope { shown, imports, .. } = *self;
-        Search { accounts, account, subject, shown: shown.unwrap_or(subject), imports }
+        Search { accounts, account, subject, shown, imports }
+    }
+}
+
+/// A search for the receivers of a message.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'a> {
+    pub(super) accounts: &'a Accounts,
+    /// The account in which it is published.
+    pub(super) account: &'a Account,
+    pub(super) subject: &'a [u8],
+    /// The subject that clients of that account see, if it is another one.
+    pub(super) shown: Option<&'a [u8]>,
+    /// True if other accounts import it.
+    pub(super) imports: bool,
+}
+
+impl<'a> Search<'a> {
+    /// The subject that clients of the account see.
+    pub(super) fn shown(&self) -> &'a [u8] {
+        self.shown.unwrap_or(self.subject)
     }
 }
 

@@ -53,7 +53,8 @@ for_both! {
         ] {
             b.send(&format!("SUB {subscription}\r\n"));
             b.fence();
-            assert_eq!(remote.fence().concat().replace("\r\n", "|"), ended(lines), "{subscription}");
+            let told = remote.fence().concat().replace("\r\n", "|");
+            assert_eq!(told, ended(lines), "{subscription}");
         }
         b.send("SUB > 5\r\n");
         b.fence();
@@ -117,7 +118,8 @@ fn interest(mut lines: Vec<String>) -> Vec<String> {
     lines
 }
 
-/// Publishers and importers at servers of both kinds: each message comes once, under its local name.
+/// Publishers and importers at servers of both kinds: each message comes once, under its local
+/// name.
 #[test]
 #[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
 fn importers_are_anywhere_in_a_mixed_cluster() {

@@ -90,15 +90,12 @@ impl<'a> Block<'a> {
                         problems.push(field.node.problem(Severity::Notice, text));
                     }
                 }),
-                "msg_trace" | "trace_dest" => {
-                    match is_off(&field.node.value) {
-                        true => Ok(()),
-                        false => {
-                            Err(field
-                                .error(format!("{} of an account: not supported yet", field.name)))
-                        }
+                "msg_trace" | "trace_dest" => match is_off(&field.node.value) {
+                    true => Ok(()),
+                    false => {
+                        Err(field.error(format!("{} of an account: not supported yet", field.name)))
                     }
-                }
+                },
                 _ => {
                     unknown_field(field, problems);
                     Ok(())
