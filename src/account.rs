@@ -9,12 +9,16 @@
 //! nats: server/accounts.go `Account`; server/route.go `updateRouteSubscriptionMap`,
 //! `sendSubsToRoute`
 
+pub mod responses;
+pub mod samples;
 #[cfg(test)]
 mod tests;
 mod usage;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use crate::account::responses::{Awaited, Responses};
+use crate::account::samples::Samples;
 use crate::auth::permissions::CompiledPermissions;
 use crate::base::errors::ProtoErr;
 use crate::base::left::Left;
@@ -40,6 +44,11 @@ pub struct Account {
     epochs: Arc<Epochs>,
     limits: RwLock<AccountLimits, { rank::LEAF }>,
     usage: Mutex<Usage, { rank::LEAF }>,
+    /// Begins the subjects of answers to requests of other accounts; none before the first one.
+    response_prefix: OnceLock<Box<[u8]>>,
+    responses: Mutex<Responses, { rank::RESPONSES }>,
+    awaited: Mutex<Awaited, { rank::LEAF }>,
+    samples: Mutex<Option<Box<Samples>>, { rank::LEAF }>,
 }
 
 /// The subscriptions of an account, and the routes that get the local ones.
@@ -72,6 +81,10 @@ impl Account {
             epochs,
             limits: RwLock::default(),
             usage: Mutex::default(),
+            response_prefix: OnceLock::new(),
+            responses: Mutex::default(),
+            awaited: Mutex::default(),
+            samples: Mutex::default(),
         }
     }
 
@@ -162,12 +175,7 @@ impl Account {
         inserted
     }
 
-    /// Removes a subscription; false if it is not here.
-    pub fn remove(&self, subscription: &Subscription, announced: impl FnMut(&Arc<Conn>)) -> bool {
-        self.listed.write().remove(&self.name, subscription, announced)
-    }
-
-    /// Removes many, and releases the lock now and then.
+    /// Removes subscriptions, as far as they are here, and releases the lock now and then.
     pub fn remove_all(
         &self,
         subscriptions: &[Subscription],
@@ -238,17 +246,10 @@ impl Account {
 }
 
 impl Listed {
-    fn remove(
-        &mut self,
-        account: &str,
-        entry: &Subscription,
-        announced: impl FnMut(&Arc<Conn>),
-    ) -> bool {
-        let removed = self.sublist.remove(entry);
-        if removed && !self.links.is_empty() && entry.interest().is_announced() {
+    fn remove(&mut self, account: &str, entry: &Subscription, announced: impl FnMut(&Arc<Conn>)) {
+        if self.sublist.remove(entry) && !self.links.is_empty() && entry.interest().is_announced() {
             self.announce_change(account, entry, false, announced);
         }
-        removed
     }
 
     /// Sends the routes the change made by a local subscription that came or went.

@@ -16,6 +16,7 @@ pub mod os_error;
 pub mod pattern_map;
 pub mod percent;
 pub mod quoted;
+pub mod secrets;
 pub mod stats;
 pub mod subject;
 // Until mappings and imports use all of it.

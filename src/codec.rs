@@ -4,10 +4,14 @@
 //! Uses nothing else of this crate.
 
 pub mod connect;
+pub mod date;
 pub mod encoder;
 pub mod escaping;
 pub mod headers;
 pub mod http_head;
 pub mod info;
+pub mod request_info;
+pub mod service_latency;
+pub mod trace_headers;
 pub mod upgrade;
 pub mod websocket;

@@ -12,29 +12,33 @@
 mod beyond;
 mod finder;
 mod imported;
+pub mod latency;
 mod mapper;
 mod matched;
 mod offer;
 mod ongoing;
+mod requests;
 mod routed;
 mod row;
-mod services;
+mod sequel;
 mod staging;
 mod tails;
 #[cfg(test)]
 mod tests;
 
+use std::iter;
 use std::slice;
 use std::sync::Arc;
 
 use crate::account::Account;
 use crate::base::moment::Moment;
+use crate::base::secrets::Secrets;
 use crate::base::stats::Counters;
 use crate::base::subject;
 use crate::codec::encoder;
 use crate::codec::headers;
+use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
-use crate::conn::{Conn, conn_event};
 use crate::parser::{Publish, Tail};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
@@ -42,9 +46,12 @@ use crate::registry::turns::Turn;
 use crate::sublist::{Entry, Interest};
 
 use finder::{Finder, MATCH_NS};
+use latency::Failure;
 use mapper::Mapper;
 use offer::{Chosen, Offer, Picks};
-use row::{Groups, Scope};
+use requests::Way;
+use row::Scope;
+use sequel::Sequel;
 use tails::Tails;
 
 pub use mapper::Mapped;
@@ -82,16 +89,19 @@ pub struct Delivery {
     mapper: Mapper,
     /// A tail that had to be made.
     rewritten: Vec<u8>,
-    /// Subscriptions that have had their last message.
-    spent: Vec<Subscription>,
+    /// Work that follows the message that is being delivered.
+    sequels: Vec<Sequel>,
+    way: Way,
     picks: Picks,
+    registry: Arc<Registry>,
+    secrets: Secrets,
     /// The message that this turn leaves to another one.
     ongoing: Option<Box<Ongoing>>,
 }
 
 impl Delivery {
     /// The delivery of one worker.
-    pub fn new(registry: &Registry) -> Delivery {
+    pub fn new(registry: &Arc<Registry>) -> Delivery {
         let settings = registry.settings();
         Delivery {
             staging: Staging::new(settings.policy),
@@ -104,7 +114,10 @@ impl Delivery {
             finder: Finder::default(),
             mapper: Mapper::default(),
             rewritten: Vec::new(),
-            spent: Vec::new(),
+            sequels: Vec::new(),
+            way: Way::default(),
+            registry: Arc::clone(registry),
+            secrets: registry.new_secrets(),
             picks: Picks {
                 chosen: Chosen::new(),
                 served: Vec::new(),
@@ -124,8 +137,18 @@ impl Delivery {
         followers: impl Iterator<Item = Tail<'f>>,
         publisher: Publisher<'_>,
     ) -> Row {
-        let scope = Scope { plain: true, groups: Groups::All, shown: None, imports: true };
-        self.deliver_row(account, publish, scope, followers, publisher)
+        self.deliver_row(account, publish, Scope::ALL, followers, publisher)
+    }
+
+    /// Stages one message for those in `scope`.
+    fn deliver_one(
+        &mut self,
+        account: &Arc<Account>,
+        publish: &Publish<'_>,
+        scope: Scope<'_>,
+        publisher: Publisher<'_>,
+    ) -> Row {
+        self.deliver_row(account, publish, scope, iter::empty(), publisher)
     }
 
     /// Stages each message of a row for those in `scope`. One that takes too long is left
@@ -160,7 +183,7 @@ impl Delivery {
             heads: &matched.heads,
             staging,
             counters: &self.counters,
-            spent: &mut self.spent,
+            sequels: &mut self.sequels,
             now: self.now,
             traced: tracing::enabled!(tracing::Level::TRACE),
         };
@@ -191,17 +214,18 @@ impl Delivery {
             }
         }
         matched.handle_row(row.msgs);
-        if !self.spent.is_empty() {
-            self.remove_spent(account);
+        if !self.sequels.is_empty() {
+            row.reached |= self.follow_up(account, publish, publisher);
         }
         row
     }
 
     /// Ends the turn with a message that is not yet delivered to all its receivers.
     #[cold]
-    fn leave(&mut self, ongoing: Box<Ongoing>, row: Row) -> Row {
-        self.remove_spent(ongoing.account());
-        self.ongoing = Some(ongoing);
+    fn leave(&mut self, mut ongoing: Box<Ongoing>, row: Row) -> Row {
+        ongoing.hops.clone_from(&self.way.hops);
+        self.follow_up(ongoing.account(), &ongoing.publish(), ongoing.publisher());
+        self.ongoing = Some(ongoing.before(self.ongoing.take()));
         self.staging.end_turn();
         Row { reached: true, ..row }
     }
@@ -263,9 +287,13 @@ impl Delivery {
     }
 
     /// Removes subscriptions from their account, and stages the changes for routes.
+    /// Requests whose replies only they waited for are over.
     pub fn remove_all(&mut self, account: &Account, subscriptions: &[Subscription]) {
         self.removed += subscriptions.len();
         account.remove_all(subscriptions, |route| self.staging.mark(route));
+        for (server, response) in account.close_unwanted(subscriptions) {
+            self.report(&server, &response, Failure::RequestTimeout);
+        }
     }
 
     /// Removes a subscription from its connection and its account, with its shadows.
@@ -273,22 +301,6 @@ impl Delivery {
         let shadows = subscription.conn().subscriptions().take(subscription);
         self.remove_shadows(&shadows);
         self.remove_all(account, slice::from_ref(subscription));
-    }
-
-    /// Removes the subscriptions that have had their last message.
-    fn remove_spent(&mut self, account: &Account) {
-        self.removed += self.spent.len();
-        while let Some(subscription) = self.spent.pop() {
-            let shadows = subscription.conn().subscriptions().take(&subscription);
-            self.remove_shadows(&shadows);
-            if !account.remove(&subscription, |route| self.staging.mark(route)) {
-                self.remove_at_home(&subscription);
-            }
-            let (conn, max) = (subscription.conn(), subscription.max());
-            let sid = String::from_utf8_lossy(subscription.sid());
-            conn_event!(DEBUG, conn, "Auto-unsubscribe limit of {max} reached for sid '{sid}'");
-            conn_event!(TRACE, conn, "<-> [DELSUB {sid}]");
-        }
     }
 }
 

@@ -21,13 +21,16 @@ pub mod varz;
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::account::Account;
 use crate::base::moment::Moment;
+use crate::codec::date::Date;
 use crate::codec::http_head::{AnswerHead, Method, RequestHead};
-use crate::monitor::json::{Date, Document};
+use crate::monitor::json::Document;
 use crate::monitor::params::Params;
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::route::mesh::Mesh;
+use crate::sublist::SublistStats;
 
 /// Entries of a list that one answer shows unless `limit` says otherwise.
 const LIMIT_DEFAULT: usize = 1024;
@@ -221,6 +224,15 @@ impl View<'_> {
 
     fn server_id(&self) -> &str {
         self.registry.server_id.as_str()
+    }
+
+    /// The counters of an account, whose imports of services count as subscriptions.
+    fn sublist_stats(&self, account: &Account) -> SublistStats {
+        let mut stats = account.with_sublist(|sublist| sublist.stats());
+        let imported = self.settings.accounts.imports(account).services.len() as u64;
+        stats.num_subscriptions += imported;
+        stats.num_inserts += imported;
+        stats
     }
 
     /// The date of the answer.

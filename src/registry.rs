@@ -10,12 +10,15 @@ pub mod settings;
 pub mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
+use crate::account::responses::Requester;
 use crate::base::closed_reason::ClosedReason;
 use crate::base::ids::{Cid, Kind, ServerId};
 use crate::base::moment::Moment;
+use crate::base::secrets::{self, Secrets};
 use crate::base::stats::{Counters, Snapshot, Traffic};
 use crate::base::sync::{Mutex, RwLock, rank};
 use crate::codec::info::Info;
@@ -36,6 +39,11 @@ pub struct Registry {
     /// The version of the settings, readable without the lock.
     settings_version: AtomicU64,
     info: RwLock<Info, { rank::INFO }>,
+    birth: OnceLock<Birth>,
+    /// True while the server's own client looks after open requests.
+    requests_watched: AtomicBool,
+    /// Sequences of secrets handed out.
+    sequences: AtomicU64,
     conns: Mutex<Conns, { rank::CONNS }>,
     /// Slots of ended connections.
     free_slots: Arc<FreeSlots>,
@@ -43,6 +51,15 @@ pub struct Registry {
     counters: Mutex<Vec<Arc<Counters>>, { rank::LEAF }>,
     total_connections: AtomicU64,
     http_requests: Mutex<BTreeMap<&'static str, u64>, { rank::LEAF }>,
+}
+
+/// What a server gets from outside when it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Birth {
+    /// The date of [`Moment::START`].
+    pub date: SystemTime,
+    /// The key of its secrets: random bytes.
+    pub key: secrets::Key,
 }
 
 /// The open connections.
@@ -53,6 +70,8 @@ struct Conns {
     count: usize,
     client_count: usize,
     routes: Vec<Arc<Conn>>,
+    /// That of the server's own client.
+    system: Option<Arc<Conn>>,
     /// Traffic of routes that have ended.
     ended_routes: Traffic,
     cids: u64,
@@ -153,6 +172,9 @@ impl Registry {
             settings: RwLock::new(Arc::new(Settings::new(options))),
             settings_version: AtomicU64::new(0),
             info: RwLock::default(),
+            birth: OnceLock::new(),
+            requests_watched: AtomicBool::new(false),
+            sequences: AtomicU64::new(0),
             conns: Mutex::default(),
             free_slots: Arc::default(),
             closed: Mutex::default(),
@@ -210,6 +232,23 @@ impl Registry {
         amend(&mut self.info.write());
     }
 
+    /// Sets date and key of a server that starts.
+    pub fn set_birth(&self, birth: Birth) {
+        self.birth.get_or_init(|| birth);
+    }
+
+    /// The date of a moment.
+    pub fn date(&self, moment: Moment) -> SystemTime {
+        let start = self.birth.get().map_or(SystemTime::UNIX_EPOCH, |birth| birth.date);
+        start + moment.since(Moment::START)
+    }
+
+    /// Secrets for one more worker.
+    pub fn new_secrets(&self) -> Secrets {
+        let key = self.birth.get().map(|birth| birth.key).unwrap_or_default();
+        Secrets::new(key, self.sequences.fetch_add(1, Relaxed))
+    }
+
     /// Adds a connection; `make` builds it for a new cid and a free slot. Once the registry is
     /// [stopped](Registry::stop) the connection is closed from the start, and never served.
     pub fn add(&self, make: impl FnOnce(Cid, Slot) -> Conn) -> Arc<Conn> {
@@ -229,7 +268,7 @@ impl Registry {
                 self.total_connections.fetch_add(1, Relaxed);
             }
             Kind::Route => conns.routes.push(Arc::clone(&conn)),
-            Kind::System => {}
+            Kind::System => conns.system = Some(Arc::clone(&conn)),
         }
         let stopped = conns.stopped;
         drop(conns);
@@ -260,7 +299,7 @@ impl Registry {
                 conns.routes.retain(|route| route.cid != conn.cid);
                 conns.ended_routes += traffic;
             }
-            Kind::System => {}
+            Kind::System => conns.system = None,
         }
         true
     }
@@ -286,9 +325,35 @@ impl Registry {
         self.total_connections.load(Relaxed)
     }
 
+    /// The connection of the server's own client.
+    pub fn system(&self) -> Option<Arc<Conn>> {
+        self.conns.lock().system.clone()
+    }
+
+    /// A request is open: makes the server's own client look for those whose time is over.
+    pub fn watch_requests(&self) {
+        if !self.requests_watched.load(Relaxed)
+            && !self.requests_watched.swap(true, Relaxed)
+            && let Some(system) = self.system()
+        {
+            system.bring_news();
+        }
+    }
+
+    /// The server's own client looks after open requests from now on, or until now: then the next
+    /// one that is opened wakes it.
+    pub fn set_requests_watched(&self, watched: bool) {
+        self.requests_watched.store(watched, Relaxed);
+    }
+
     /// The open connection in that slot.
     pub fn conn_in(&self, slot: u32) -> Option<Arc<Conn>> {
         self.conns.lock().by_slot.get(slot as usize)?.clone()
+    }
+
+    /// The connection of a requester, if it is still open.
+    pub fn conn_of(&self, requester: Requester) -> Option<Arc<Conn>> {
+        self.conn_in(requester.slot).filter(|conn| conn.cid == requester.cid)
     }
 
     /// All open connections, in no order. One that comes or goes meanwhile may be missing.

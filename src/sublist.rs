@@ -70,6 +70,8 @@ pub enum Interest {
     Route,
     /// A service of this server, for the server's own clients.
     Service,
+    /// This server itself: it takes a message while delivering it.
+    Inline,
 }
 
 impl Interest {
@@ -77,7 +79,7 @@ impl Interest {
     #[must_use]
     pub fn is_announced(self) -> bool {
         match self {
-            Self::Local | Self::Import => true,
+            Self::Local | Self::Import | Self::Inline => true,
             Self::Route | Self::Service => false,
         }
     }
@@ -247,6 +249,12 @@ impl<E: Entry> Sublist<E> {
             let _ = self.patterns.walk(subject, &mut 0, &mut visit);
         }
         found
+    }
+
+    /// True if a subscription matches `subject`.
+    pub fn has_match(&self, subject: &[u8]) -> bool {
+        let found = |_: &E| ControlFlow::Break(());
+        self.literal(subject).is_some() || self.patterns.walk(subject, &mut 0, found).is_break()
     }
 
     /// All subscriptions, in no order.

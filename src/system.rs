@@ -1,9 +1,11 @@
 //! `System`: the machine behind the server's own client, which answers as its services.
 //!
-//! Its connection is a loop: it reads the messages delivered to it. Requests have the form of
-//! messages on a route, with a header that names the requester; answers go out like any message.
-//! Its interest is not announced to other servers, which have services of their own. No client
-//! waits for it: above `REQUESTS_PENDING_MAX` it drops requests.
+//! Its connection is a loop: it reads the messages delivered to it, which have the form of messages
+//! on a route; its answers go out like any message. Its services are those of the system account,
+//! which all accounts import. Their interest is not announced to other servers, which have services
+//! of their own. No client waits for it: above `REQUESTS_PENDING_MAX` it drops requests.
+//!
+//! It also looks for requests between accounts whose time is over, as long as some are open.
 //!
 //! nats: server/events.go `initEventTracking`, `internalSendLoop`, `sendInternalResponse`
 
@@ -15,7 +17,6 @@ mod user_info;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::iter;
-use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,26 +28,33 @@ use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
 use crate::base::left::Left;
 use crate::base::limits::{REQUESTS_PENDING_MAX, ROUTE_CONTROL_LINE_FACTOR};
-use crate::codec::headers::Requester;
+use crate::base::moment::Moment;
+use crate::base::subject;
+use crate::codec::date::Date;
 use crate::config::options::Options;
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
+use crate::deliver::latency::{self, Failure};
 use crate::deliver::{Delivery, Publisher};
 use crate::machine::Machine;
 use crate::monitor::View;
-use crate::monitor::json::{Date, Document};
+use crate::monitor::json::Document;
 use crate::monitor::varz::FEATURE_FLAGS;
 use crate::parser::{Publish, Refused, Remaining, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
-use crate::system::request::Request;
+use crate::system::request::{Importer, Request};
 
-/// The services, by the subject of their requests.
+/// The services, by the subjects of their requests in the system account.
 const SERVICES: [Service; 1] =
-    [Service { subject: "$SYS.REQ.USER.INFO", answer: user_info::user_info }];
+    [Service { subject: "$SYS.REQ.USER.*.INFO", answer: user_info::user_info }];
 
 /// Time to make an answer, nanoseconds, about.
 const ANSWER_NS: usize = 20_000;
+
+/// Time between two looks at the open requests, and the number of them forgotten in one turn.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const CLOSE_COUNT: usize = 256;
 
 /// One of the services.
 struct Service {
@@ -62,51 +70,53 @@ pub struct System {
     registry: Arc<Registry>,
     conn: Arc<Conn>,
     look: Look,
-    interest: Vec<(Arc<Account>, Subscription)>,
-    /// The accounts with lower ids have the services.
-    served: u32,
+    /// The subscriptions of its services.
+    interest: Vec<Subscription>,
+    /// The time of the next look at the open requests.
+    look_at: Moment,
     /// The number of messages that it has sent.
     seq: u64,
 }
 
 impl System {
-    /// The machine of the connection `conn`, which offers its services in all accounts.
+    /// The machine of the connection `conn`, which offers its services in the system account.
     pub fn new(registry: Arc<Registry>, conn: Arc<Conn>, look: Look) -> System {
         let settings = registry.settings();
-        let mut system = System { registry, conn, look, interest: Vec::new(), served: 0, seq: 0 };
-        system.serve_all(&settings);
+        let (interest, look_at) = (Vec::new(), Moment::NEVER);
+        let mut system = System { registry, conn, look, interest, look_at, seq: 0 };
+        if let Some(account) = settings.system_account() {
+            system.serve(account);
+        }
         system
     }
 
-    /// Offers the services in all accounts where they are not offered yet.
-    fn serve_all(&mut self, settings: &Settings) {
-        let served = self.served;
-        settings.accounts.iter().filter(|one| one.id >= served).for_each(|one| self.serve(one));
-        self.served = settings.accounts.count();
-    }
-
-    /// Offers the services in an account.
-    fn serve(&mut self, account: &Arc<Account>) {
-        for (at, Service { subject, .. }) in SERVICES.iter().enumerate() {
-            let subject = subject.as_bytes();
-            let interest = Subscription::service(&self.conn, &account.name, subject, at + 1);
+    fn serve(&mut self, account: &Account) {
+        let services = SERVICES.iter().zip(1..).map(|(service, number)| {
+            Subscription::service(&self.conn, &account.name, service.subject.as_bytes(), number)
+        });
+        let measurements = latency::remote_subject(&self.registry.info().server_name);
+        let measurements = Subscription::inline(&self.conn, &account.name, &measurements);
+        for interest in services.chain([measurements]) {
             self.conn.subscriptions().insert(interest.clone());
             account.insert(interest.clone(), |_| {});
-            self.interest.push((Arc::clone(account), interest));
+            self.interest.push(interest);
         }
     }
 
     /// Answers a request, if it has a reply subject and the requester is still connected.
     fn answer(&mut self, msg: &RoutedMsg<'_>, delivery: &mut Delivery) -> Option<()> {
-        let Publish { subject, reply, header_len, message, .. } = msg.publish;
-        let service = SERVICES.iter().find(|service| service.subject.as_bytes() == subject)?;
-        let account = Arc::clone(delivery.settings.accounts.find(msg.account)?);
-        let requester = Requester::read(&message[..header_len?])?;
-        let conn = self.registry.conn_in(requester.slot)?;
-        if reply.is_empty() || conn.cid != requester.cid {
-            return None;
-        }
-        let request = Request { account: &account, conn: &conn };
+        let Publish { subject, reply, .. } = msg.publish;
+        let is_asked = |service: &&Service| subject::matches(service.subject.as_bytes(), subject);
+        let service = SERVICES.iter().find(is_asked).filter(|_| !reply.is_empty())?;
+        let account = Arc::clone(delivery.settings.system_account()?);
+        let by_import = account.find_response(reply);
+        let conn = match &by_import {
+            Some(response) => Some(self.registry.conn_of(response.requester)?),
+            None => None,
+        };
+        let importer = (by_import.as_ref().zip(conn.as_ref()))
+            .map(|(response, conn)| Importer { account: &response.importer, conn });
+        let request = Request { importer };
         delivery.staging.add_work(ANSWER_NS);
         self.seq += 1;
         let mut text = Vec::new();
@@ -124,9 +134,36 @@ impl System {
             message: &text,
             tail: b"",
         };
-        let publisher = Publisher { conn: &self.conn, echo: false };
+        let publisher = Publisher { conn: &self.conn, echo: true };
         delivery.deliver(&account, &publish, iter::empty(), publisher);
         Some(())
+    }
+
+    /// Forgets requests whose time is over, or as many of them as a turn has time for.
+    fn close_due(&mut self, delivery: &mut Delivery) {
+        self.registry.set_requests_watched(false);
+        let (now, mut left) = (delivery.now, CLOSE_COUNT);
+        let mut open = false;
+        let settings = Arc::clone(&delivery.settings);
+        for account in settings.accounts.iter() {
+            let due = account.close_due(now, left);
+            left -= due.len();
+            due.iter().for_each(|one| delivery.report(account, one, Failure::ServiceTimeout));
+            open |= account.response_count() > 0;
+            let dropped = account.take_dropped();
+            if dropped > 0 {
+                let account = &account.name;
+                tracing::warn!("{dropped} requests to services of account {account} forgotten");
+            }
+        }
+        self.look_at = match (left, open) {
+            (0, _) => now,
+            (_, true) => now + LOOK_INTERVAL,
+            (_, false) => Moment::NEVER,
+        };
+        if open {
+            self.registry.set_requests_watched(true);
+        }
     }
 }
 
@@ -226,9 +263,20 @@ impl Machine for System {
         Ok(())
     }
 
-    fn handle_settings(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
-        self.serve_all(&delivery.settings);
+    fn deadline(&self, _settings: &Settings) -> Moment {
+        self.look_at
+    }
+
+    fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        if delivery.now >= self.look_at {
+            self.close_due(delivery);
+        }
         Ok(())
+    }
+
+    /// Requests are open.
+    fn handle_news(&mut self, delivery: &mut Delivery) {
+        self.look_at = self.look_at.min(delivery.now + LOOK_INTERVAL);
     }
 
     fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason {
@@ -239,8 +287,8 @@ impl Machine for System {
 
     fn close(&mut self, _reason: ClosedReason, delivery: &mut Delivery) {
         *self.conn.subscriptions() = Subscriptions::default();
-        for (account, interest) in self.interest.drain(..) {
-            delivery.remove_all(&account, slice::from_ref(&interest));
+        if let Some(account) = self.registry.settings().system_account() {
+            delivery.remove_all(account, &self.interest);
         }
         self.registry.remove(&self.conn);
     }

@@ -30,7 +30,7 @@ fn churn(account: &Account, seed: u64) -> Vec<Subscription> {
         let announced = |route: &Arc<Conn>| _ = route.send(b"", 0, 0, &POLICY);
         if own.len() > 20 && random.bool() {
             let gone = own.swap_remove(random.usize(..own.len()));
-            account.remove(&gone, announced);
+            account.remove_all(&[gone], announced);
             continue;
         }
         let tail = ["", ".*", ".>"][random.usize(..3)];

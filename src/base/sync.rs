@@ -36,10 +36,12 @@ pub(crate) mod rank {
     pub(crate) const ENCRYPTED: u8 = 10;
     /// `Registry.settings`: the limits of accounts change with them.
     pub(crate) const SETTINGS: u8 = 11;
+    /// `Account.responses`, above `awaited` of another account.
+    pub(crate) const RESPONSES: u8 = 12;
     /// `Registry.closed`, `counters` and `http_requests`, and locks whose holder takes no other.
-    pub(crate) const LEAF: u8 = 12;
+    pub(crate) const LEAF: u8 = 13;
     /// `Conn.free_slots`, taken when the last reference to a connection is dropped.
-    pub(crate) const FREE_SLOTS: u8 = 13;
+    pub(crate) const FREE_SLOTS: u8 = 14;
 }
 
 /// A lock of that rank.

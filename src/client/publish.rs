@@ -7,6 +7,7 @@ use std::mem;
 use std::sync::{Arc, LazyLock};
 
 use crate::account::Account;
+use crate::account::samples;
 use crate::auth::permissions::{self, CompiledPermissions};
 use crate::base::errors::Denied;
 use crate::base::moment::Moment;
@@ -53,6 +54,9 @@ impl Client {
         delivery.staging.add_work(permissions.map_or(0, CompiledPermissions::publish_ns));
         match self.check_publish(admitted, &publish, delivery.now) {
             Ok(allowed) => {
+                if samples::is_measured(publish.subject) {
+                    delivery.measure_service(&admitted.account, publish.subject, &self.conn);
+                }
                 let once = mapped == Mapped::OtherOnce || allowed == Allowed::Once;
                 let followers = Followers::new(remaining.filter(|_| !once), published);
                 self.publish(&admitted.account, &publish, followers, delivery);

@@ -11,8 +11,6 @@
 //! lines without a colon are skipped.
 //! nats: server/client.go `processInboundClientMsg` (503), `hdrLine`
 
-use crate::base::ids::Cid;
-
 /// First line of a block without status.
 pub const VERSION: &[u8] = b"NATS/1.0";
 
@@ -20,6 +18,7 @@ pub const VERSION: &[u8] = b"NATS/1.0";
 pub const NO_RESPONDERS: u16 = 503;
 
 const NO_RESPONDERS_HEAD: &[u8] = b"NATS/1.0 503\r\nNats-Subject: ";
+const CRLF: &[u8] = b"\r\n";
 const END: &[u8] = b"\r\n\r\n";
 
 /// Length of the block of [`write_no_responders`], bytes.
@@ -35,36 +34,34 @@ pub fn write_no_responders(subject: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(END);
 }
 
-/// The requester of a service of this server: a connection by slot, and by number, since the slot
-/// may have a new owner by now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Requester {
-    /// `Conn.slot`.
-    pub slot: u32,
-    /// `Conn.cid`.
-    pub cid: Cid,
-}
-
-const REQUESTER_HEAD: &[u8] = b"NATS/1.0\r\nRequester: ";
-
-impl Requester {
-    /// Appends the block of a request: the requester, then the headers in `block`, which may be
-    /// empty.
-    pub fn write(self, block: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(REQUESTER_HEAD);
-        out.extend_from_slice(format!("{} {}\r\n", self.slot, self.cid).as_bytes());
-        let version_end = memchr::memchr(b'\n', block).map_or(block.len(), |at| at + 1);
-        let headers = &block[version_end..];
-        out.extend_from_slice(if headers.is_empty() { b"\r\n" } else { headers });
+/// Appends `block`, which may be empty, with one header more as its last, and without all others of
+/// that name. Whatever a client may take for a line counts as one; lines behind the end of the
+/// block are left out.
+pub fn write_with_last(
+    block: &[u8],
+    name: &str,
+    write_value: impl FnOnce(&mut Vec<u8>),
+    out: &mut Vec<u8>,
+) {
+    let (first, mut rest) = split_line(block);
+    out.extend_from_slice(if first.is_empty() { VERSION } else { first });
+    while !rest.is_empty() {
+        let (line, others) = split_line(rest);
+        rest = others;
+        let other = memchr::memchr(b':', line).unwrap_or(line.len());
+        if line.is_empty() {
+            break;
+        }
+        if !line[..other].trim_ascii().eq_ignore_ascii_case(name.as_bytes()) {
+            out.extend_from_slice(CRLF);
+            out.extend_from_slice(line);
+        }
     }
-
-    /// Reads it from the first header of a block; the request's own headers come later.
-    #[must_use]
-    pub fn read(block: &[u8]) -> Option<Requester> {
-        let line = block.strip_prefix(REQUESTER_HEAD)?.split(|byte| *byte == b'\r').next()?;
-        let (slot, cid) = std::str::from_utf8(line).ok()?.split_once(' ')?;
-        Some(Requester { slot: slot.parse().ok()?, cid: Cid(cid.parse().ok()?) })
-    }
+    out.extend_from_slice(CRLF);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    write_value(out);
+    out.extend_from_slice(END);
 }
 
 /// Appends a block with these names and values. None of them may hold CR or LF.
@@ -102,6 +99,13 @@ pub fn find<'a>(block: &'a [u8], name: &str) -> Option<&'a [u8]> {
     iter(block).find(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes())).map(|(_, v)| v)
 }
 
+/// The first line without its end, be that CR LF, CR or LF, and the text behind that.
+fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = memchr::memchr2(b'\r', b'\n', text).unwrap_or(text.len());
+    let (line, rest) = text.split_at(end);
+    (line, rest.strip_prefix(CRLF).unwrap_or(rest.get(1..).unwrap_or_default()))
+}
+
 /// Lines without their ends; a bare LF ends one too.
 fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     block.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
@@ -112,23 +116,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_says_first_who_asks() {
-        let requester = Requester { slot: 3, cid: Cid(17) };
+    fn the_last_header_is_the_only_one_of_its_name() {
         for (block, written) in [
-            ("", "NATS/1.0\r\nRequester: 3 17\r\n\r\n"),
-            ("NATS/1.0\r\nA: b\r\n\r\n", "NATS/1.0\r\nRequester: 3 17\r\nA: b\r\n\r\n"),
+            ("", "NATS/1.0\r\nN-I: v\r\n\r\n"),
+            ("NATS/1.0\r\n\r\n", "NATS/1.0\r\nN-I: v\r\n\r\n"),
+            ("NATS/1.0\r\nA: b\r\n\r\n", "NATS/1.0\r\nA: b\r\nN-I: v\r\n\r\n"),
+            ("NATS/1.0 200 OK\r\n\r\n", "NATS/1.0 200 OK\r\nN-I: v\r\n\r\n"),
+            ("NATS/1.0\r\nN-I: 1\r\nA:b\r\nN-I: 2\r\n\r\n", "NATS/1.0\r\nA:b\r\nN-I: v\r\n\r\n"),
+            // In any spelling, and with any line end.
             (
-                "NATS/1.0\r\nRequester: 0 1\r\n\r\n",
-                "NATS/1.0\r\nRequester: 3 17\r\nRequester: 0 1\r\n\r\n",
+                "NATS/1.0\r\n n-i : 1\r\nN-I:2\r\nN-Id: 3\r\n\r\n",
+                "NATS/1.0\r\nN-Id: 3\r\nN-I: v\r\n\r\n",
             ),
-            ("NATS/1.0", "NATS/1.0\r\nRequester: 3 17\r\n\r\n"),
+            ("NATS/1.0\nA: b\rN-I: 1\nn-I: 2", "NATS/1.0\r\nA: b\r\nN-I: v\r\n\r\n"),
+            // Nothing hides ours.
+            ("NATS/1.0\r\nA: b\r\n\r\nN-I: 1\r\n\r\n", "NATS/1.0\r\nA: b\r\nN-I: v\r\n\r\n"),
+            ("\r\nA: b", "NATS/1.0\r\nA: b\r\nN-I: v\r\n\r\n"),
         ] {
-            let mut request = Vec::new();
-            requester.write(block.as_bytes(), &mut request);
-            assert_eq!(String::from_utf8(request.clone()).unwrap(), written);
-            assert_eq!(Requester::read(&request), Some(requester));
+            let mut out = Vec::new();
+            write_with_last(block.as_bytes(), "N-I", |out| out.push(b'v'), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), written, "{block:?}");
         }
-        assert_eq!(Requester::read(b"NATS/1.0\r\nRequester: 3\r\n\r\n"), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::limits::RESPONSE_THRESHOLD_DEFAULT;
 use crate::base::subject;
 use crate::config::options::{
     AccountOptions, Import, ImportKind, Latency, LocalSubject, Options, ResponseType,
@@ -94,6 +95,28 @@ pub fn compile(options: &Options) -> (Vec<AccountImports>, Vec<Fault>) {
     (compiler.imports, compiler.faults)
 }
 
+/// The import of `$SYS.REQ.USER.INFO` that each account has, from the system account. No service is
+/// for an account whose name is not a token.
+///
+/// nats: server/accounts.go `addSystemAccountExports`; server/server.go `registerSystemImports`
+#[must_use]
+pub fn user_info(importer: &str, system_account: &str) -> Option<ServiceImport> {
+    let remote = format!("$SYS.REQ.USER.{importer}.INFO");
+    Some(ServiceImport {
+        importer: importer.into(),
+        exporter: system_account.into(),
+        subjects: Translation::new(Kind::Service, &remote, "$SYS.REQ.USER.INFO").ok()?,
+        grants: Grants::default(),
+        share: true,
+        export: Arc::new(ServiceExport {
+            subject: "$SYS.REQ.USER.*.INFO".into(),
+            response: ResponseType::Singleton,
+            threshold: RESPONSE_THRESHOLD_DEFAULT,
+            latency: None,
+        }),
+    })
+}
+
 impl AccountImports {
     /// These imports in place of those `before`: equal ones stay the same values.
     #[must_use]
@@ -114,6 +137,18 @@ impl AccountImports {
     /// True if it is one of these, and not of other settings.
     pub fn holds(&self, import: &Arc<StreamImport>) -> bool {
         self.streams.iter().any(|one| Arc::ptr_eq(one, import))
+    }
+}
+
+impl ServiceImport {
+    /// The subject in the exporting account for a request on this one, if it is one.
+    pub fn remote(&self, local: &[u8]) -> Option<Box<[u8]>> {
+        if !subject::matches(self.subjects.local(), local) {
+            return None;
+        }
+        let mut room = Vec::new();
+        let remote = self.subjects.to_remote(local, &mut room);
+        self.grants.allow(remote, &self.importer).then(|| remote.into())
     }
 }
 

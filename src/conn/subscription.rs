@@ -105,6 +105,12 @@ impl Subscription {
         Subscription::with_head(original.conn(), subject, queue, sid, change)
     }
 
+    /// Interest of this server itself in an account, under its own connection.
+    pub fn inline(conn: &Arc<Conn>, account: &str, subject: &[u8]) -> Subscription {
+        let change = |head: &mut Head| head.interest = Interest::Inline;
+        Subscription::with_head(conn, subject, None, account.as_bytes(), change)
+    }
+
     fn with_head(
         conn: &Arc<Conn>,
         subject: &[u8],
@@ -146,7 +152,8 @@ impl Subscription {
         &self.head().conn
     }
 
-    /// The client's name for it; of a remote one, its account, of a service account and number.
+    /// The client's name for it; of a remote one, and of the server's own, its account; of a
+    /// service account and number.
     pub fn sid(&self) -> &[u8] {
         &self.0.slice[self.sid_at()..]
     }
@@ -155,7 +162,7 @@ impl Subscription {
     pub fn account(&self) -> Option<&[u8]> {
         match self.interest() {
             Interest::Local | Interest::Import => None,
-            Interest::Route => Some(self.sid()),
+            Interest::Route | Interest::Inline => Some(self.sid()),
             Interest::Service => memchr::memrchr(b' ', self.sid()).map(|end| &self.sid()[..end]),
         }
     }
@@ -195,7 +202,7 @@ impl Subscription {
     pub fn max(&self) -> u64 {
         match self.interest() {
             Interest::Local => self.head().max.load(Relaxed),
-            Interest::Import | Interest::Route | Interest::Service => 0,
+            Interest::Import | Interest::Route | Interest::Service | Interest::Inline => 0,
         }
     }
 
@@ -203,7 +210,7 @@ impl Subscription {
     /// remote one, which may be 0, else 1.
     pub fn weight(&self) -> u64 {
         match self.interest() {
-            Interest::Local | Interest::Import | Interest::Service => 1,
+            Interest::Local | Interest::Import | Interest::Service | Interest::Inline => 1,
             Interest::Route => self.head().max.load(Relaxed),
         }
     }
@@ -531,7 +538,7 @@ fn hash_of(random: &RandomState, subscription: &Subscription) -> u64 {
     let sid = subscription.sid();
     match subscription.interest() {
         Interest::Local | Interest::Import | Interest::Service => hash(random, &[sid]),
-        Interest::Route => {
+        Interest::Route | Interest::Inline => {
             let queue = subscription.queue().unwrap_or_default();
             hash(random, &[subscription.subject(), queue, sid])
         }

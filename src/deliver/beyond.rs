@@ -1,4 +1,5 @@
-//! `Beyond`: the part of a match at other servers, or with the services of this one.
+//! `Beyond`: the part of a match at other servers, in other accounts, or with the services of this
+//! server.
 //!
 //! A match keeps all targets here that are no local clients, so that a server without routes, or a
 //! subject with local interest only, pays one test of a pointer.
@@ -8,22 +9,23 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::codec::encoder;
+use crate::config::imports::ServiceImport;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 
-/// The part of a match at services and at other servers, except servers that must not get the
-/// subject.
+/// The part of a match at services, in other accounts, and at other servers, except servers that
+/// must not get the subject.
 #[derive(Default)]
 pub(super) struct Beyond {
-    /// Routes to the servers with interest.
+    /// Routes to the servers with interest, and the connection of this server's services.
     pub(super) routes: Vec<RouteTarget>,
     /// The groups with members elsewhere.
     pub(super) groups: Vec<MixedGroup>,
     /// Their members elsewhere.
     pub(super) remotes: Vec<Remote>,
-    /// `HMSG account subject ` of the routes and services; RMSG is the same but for its first byte.
+    /// `HMSG account subject ` of the routes; RMSG is the same but for its first byte.
     pub(super) heads: Vec<u8>,
-    pub(super) services: Vec<Service>,
+    pub(super) requests: Vec<Request>,
 }
 
 /// A route to a server with interest in a subject.
@@ -35,11 +37,14 @@ pub(super) struct RouteTarget {
     pub(super) plain: bool,
 }
 
-/// A service of this server with requests on the subject.
-pub(super) struct Service {
-    pub(super) subscription: Subscription,
-    /// In the heads.
-    head: Range<usize>,
+/// An import of a service, by which a message becomes a request in another account.
+#[derive(Clone)]
+pub(super) struct Request {
+    pub(super) import: Arc<ServiceImport>,
+    /// The account with the service.
+    pub(super) exporter: Arc<Account>,
+    /// The subject there.
+    pub(super) subject: Arc<[u8]>,
 }
 
 /// A group with members elsewhere, and perhaps here.
@@ -80,26 +85,6 @@ impl Beyond {
         self.routes[route as usize].plain = true;
     }
 
-    /// Adds a service.
-    #[cold]
-    pub(super) fn push_service(
-        &mut self,
-        account: &Account,
-        subject: &[u8],
-        subscription: &Subscription,
-    ) {
-        let start = self.heads.len();
-        let account = Some(account.name.as_bytes());
-        encoder::write_routed_head(&mut self.heads, true, account, subject);
-        let head = start..self.heads.len();
-        self.services.push(Service { subscription: subscription.clone(), head });
-    }
-
-    /// `HMSG account subject ` of a service.
-    pub(super) fn head_of(&self, service: &Service) -> &[u8] {
-        &self.heads[service.head.clone()]
-    }
-
     /// Adds another server's members of the group being filled.
     pub(super) fn push_member(
         &mut self,
@@ -132,7 +117,7 @@ impl Beyond {
     /// The number of deliveries of a message, besides those to local subscriptions.
     pub(super) fn fanout(&self) -> usize {
         let plain = self.routes.iter().filter(|route| route.plain).count();
-        plain + self.groups.len() + self.services.len()
+        plain + self.groups.len() + self.requests.len()
     }
 
     pub(super) fn group_count(&self) -> usize {
@@ -145,7 +130,7 @@ impl Beyond {
             + self.routes.capacity() * size_of::<RouteTarget>()
             + self.groups.capacity() * size_of::<MixedGroup>()
             + self.remotes.capacity() * size_of::<Remote>()
-            + self.services.capacity() * size_of::<Service>()
+            + self.requests.capacity() * size_of::<Request>()
             + self.heads.capacity()
     }
 

@@ -5,6 +5,7 @@
 //! the cache costs the same as one within an account.
 //! nats: server/client.go `processMsgResults`
 
+use std::slice;
 use std::sync::Arc;
 
 use crate::account::Account;
@@ -46,10 +47,9 @@ impl Delivery {
 
     /// Removes shadows from the accounts of the exporters, and stages the changes for routes.
     pub fn remove_shadows(&mut self, shadows: &[Shadow]) {
-        self.removed += shadows.len();
         for Shadow { subscription, import } in shadows {
             if let Some(exporter) = self.settings.accounts.find_any(import.exporter.as_bytes()) {
-                exporter.remove(subscription, |route| self.staging.mark(route));
+                self.remove_all(&Arc::clone(exporter), slice::from_ref(subscription));
             }
         }
     }
@@ -81,7 +81,7 @@ impl Delivery {
     pub(super) fn remove_at_home(&mut self, subscription: &Subscription) {
         let about = subscription.conn().about();
         if let Some(home) = self.settings.accounts.find_any(about.account().as_bytes()) {
-            home.remove(subscription, |route| self.staging.mark(route));
+            self.remove_all(&Arc::clone(home), slice::from_ref(subscription));
         }
     }
 }

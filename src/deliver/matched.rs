@@ -5,9 +5,11 @@
 //!
 //! nats: server/client.go `processMsgResults`
 
+use std::sync::Arc;
+
 use crate::auth::permissions::RULE_NS;
 use crate::conn::subscription::Subscription;
-use crate::deliver::beyond::{Beyond, MixedGroup};
+use crate::deliver::beyond::{Beyond, MixedGroup, Request};
 use crate::deliver::row::Search;
 use crate::deliver::staging::APPEND_NS;
 use crate::deliver::staging::sharing::Plan;
@@ -73,7 +75,7 @@ pub(super) struct Target {
     pub(super) subscription: Subscription,
     pub(super) slot: u32,
     pub(super) head: (u32, u32),
-    /// True if it has a limit, a filter or an owner that may reply.
+    /// True if it has a limit, a filter or an owner that may reply, or is the server itself.
     pub(super) special: bool,
 }
 
@@ -136,13 +138,13 @@ impl Matched {
         self.targets.reserve_exact(result.plain().len() + members().count());
         for subscription in result.plain() {
             match subscription.interest() {
-                Interest::Local => self.push(shown, subscription),
+                Interest::Local | Interest::Inline => self.push(shown, subscription),
                 Interest::Import => self.push_imported(search, subscription),
-                Interest::Route if subscription.can_deliver(subject) => {
-                    self.beyond().push_plain(account, subject, subscription);
+                Interest::Route | Interest::Service => {
+                    if subscription.can_deliver(subject) {
+                        self.beyond().push_plain(account, subject, subscription);
+                    }
                 }
-                Interest::Route => {}
-                Interest::Service => self.beyond().push_service(account, subject, subscription),
             }
         }
         while self.targets.len() >= BUNDLE_COUNT_MIN && self.bundle() {}
@@ -242,8 +244,8 @@ impl Matched {
                         self.push_member(search, member);
                     }
                     Interest::Route => self.beyond().push_member(account, subject, member),
-                    // Services are in no group.
-                    Interest::Service => {}
+                    // The server itself is in no group.
+                    Interest::Service | Interest::Inline => {}
                 }
             }
             let locals = local_start..self.targets.len();
@@ -251,6 +253,15 @@ impl Matched {
             let beyond = self.beyond();
             let remotes = remote_start..beyond.remotes.len();
             beyond.groups.push(MixedGroup { member, locals, remotes });
+        }
+    }
+
+    /// Adds the services that the account imports under the subject.
+    pub(super) fn push_requests(&mut self, search: Search<'_>) {
+        let Search { accounts, account, subject, .. } = search;
+        for (import, exporter, subject) in accounts.services(account, subject) {
+            let (import, exporter) = (Arc::clone(import), Arc::clone(exporter));
+            self.beyond().requests.push(Request { import, exporter, subject: subject.into() });
         }
     }
 
@@ -433,6 +444,9 @@ impl Target {
 
     /// True if it is [`special`](Target::special).
     pub(super) fn is_special(subscription: &Subscription) -> bool {
-        subscription.max() != 0 || subscription.is_filtered() || subscription.conn().answers()
+        subscription.max() != 0
+            || subscription.is_filtered()
+            || subscription.conn().answers()
+            || subscription.interest() == Interest::Inline
     }
 }

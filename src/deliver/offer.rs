@@ -13,11 +13,12 @@ use crate::deliver::matched::{
     Bundle, GROUP_NS, Matched, OFFER_NS, OFFERS_PER_LOOK, Target, subject_of,
 };
 use crate::deliver::row::{Groups, Publisher, Row};
+use crate::deliver::sequel::Sequel;
 use crate::deliver::staging::Staging;
 use crate::deliver::staging::stage::Receiver;
 use crate::deliver::tails::Tails;
 use crate::parser::{Publish, Tail};
-use crate::sublist::{Entry, UNLISTED};
+use crate::sublist::{Entry, Interest, UNLISTED};
 
 /// A message longer than this checks the staged bytes for each target. Its copies go to fresh
 /// memory, which takes about a nanosecond per byte.
@@ -46,7 +47,7 @@ pub(super) struct Offer<'a> {
     pub(super) heads: &'a [u8],
     pub(super) staging: &'a mut Staging,
     pub(super) counters: &'a Counters,
-    pub(super) spent: &'a mut Vec<Subscription>,
+    pub(super) sequels: &'a mut Vec<Sequel>,
     pub(super) now: Moment,
     pub(super) traced: bool,
 }
@@ -60,7 +61,7 @@ impl<'a> Offer<'a> {
         followers: &mut impl Iterator<Item = Tail<'t>>,
         row: &mut Row,
     ) -> bool {
-        if !self.spent.is_empty() || self.staging.is_full() {
+        if !self.sequels.is_empty() || self.staging.is_full() {
             return false;
         }
         let Some(tail) = followers.next() else { return false };
@@ -334,6 +335,10 @@ impl<'a> Offer<'a> {
     /// Counts the message for a subscription and allows it the reply; false if a filter or a limit
     /// is in the way.
     fn claim(&mut self, subscription: &Subscription, head: (u32, u32)) -> bool {
+        if subscription.interest() == Interest::Inline {
+            self.sequels.push(Sequel::Inline);
+            return false;
+        }
         let conn = subscription.conn();
         self.staging.add_work(RULE_NS * subscription.rules());
         // The subject that it sees, which another account may call by another name.
@@ -347,11 +352,11 @@ impl<'a> Offer<'a> {
             Counted::Spent => {
                 // Usually it is already removed; not if its limit was set while another worker had
                 // more staged for it.
-                self.spent.push(subscription.clone());
+                self.sequels.push(Sequel::Spent(subscription.clone()));
                 return false;
             }
             Counted::Deliver => {}
-            Counted::DeliverLast => self.spent.push(subscription.clone()),
+            Counted::DeliverLast => self.sequels.push(Sequel::Spent(subscription.clone())),
         }
         if conn.answers() && !self.reply.is_empty() {
             conn.allow_reply(self.reply, self.now);

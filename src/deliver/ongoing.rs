@@ -9,7 +9,6 @@
 //! A subscription removed meanwhile gets nothing more: each one in the match is checked for being
 //! still listed, and the groups are looked up anew.
 
-use std::iter;
 use std::sync::Arc;
 
 use crate::account::Account;
@@ -17,6 +16,7 @@ use crate::conn::Conn;
 use crate::deliver::Delivery;
 use crate::deliver::matched::Matched;
 use crate::deliver::offer::Offer;
+use crate::deliver::requests::Hop;
 use crate::deliver::routed::jetstream_delivery;
 use crate::deliver::row::{Groups, Publisher, Row, Scope};
 use crate::deliver::tails::Tails;
@@ -32,9 +32,13 @@ pub struct Ongoing {
     named: Option<Vec<u8>>,
     /// True if subscriptions in other accounts get it, too.
     imports: bool,
+    /// The services that it has passed.
+    pub(super) hops: Vec<Hop>,
     /// `None` until a first receiver has got it.
     begun: Option<Begun>,
     reached: bool,
+    /// Another message that the same publication has become.
+    next: Option<Box<Ongoing>>,
 }
 
 /// The match of a message, and the number of its bundles, and then of its plain targets, that are
@@ -87,9 +91,26 @@ impl Ongoing {
                 Groups::Named { queues, .. } => Some(queues.text().to_vec()),
             },
             imports: scope.imports,
+            hops: Vec::new(),
             begun: None,
             reached: false,
+            next: None,
         })
+    }
+
+    /// The same with others after it.
+    pub(super) fn before(mut self: Box<Self>, others: Option<Box<Ongoing>>) -> Box<Ongoing> {
+        let mut end = &mut self.next;
+        while let Some(ongoing) = end {
+            end = &mut ongoing.next;
+        }
+        *end = others;
+        self
+    }
+
+    /// The one after it.
+    pub fn take_next(&mut self) -> Option<Box<Ongoing>> {
+        self.next.take()
     }
 
     /// Begins with the first `count` of the bundles and plain targets handled, and takes over the
@@ -122,9 +143,14 @@ impl Ongoing {
         self.message.publish()
     }
 
-    /// True if a receiver has got it.
+    /// The publisher.
+    pub(super) fn publisher(&self) -> Publisher<'_> {
+        Publisher { conn: &self.conn, echo: self.echo }
+    }
+
+    /// True if a receiver has got it. A request counts as received before it is delivered to all.
     pub fn reached(&self) -> bool {
-        self.reached
+        self.reached || !self.hops.is_empty()
     }
 
     /// The publication and its scope: the groups, and the `plain` subscriptions if they have not
@@ -147,35 +173,39 @@ impl Ongoing {
 
 impl Delivery {
     /// Goes on with a message [left](Delivery::take_ongoing) by an earlier turn.
-    pub fn resume(&mut self, mut ongoing: Box<Ongoing>) -> Resumed {
-        let Some(mut begun) = ongoing.begun.take() else {
-            let row = self.deliver_rest(&ongoing, true);
-            return match self.ongoing.take() {
-                Some(begun) => Resumed::Part(begun),
-                None => {
-                    ongoing.reached = row.reached;
-                    Resumed::All(ongoing)
-                }
-            };
-        };
-        ongoing.reached |= self.go_on(&ongoing, &mut begun) > 0;
-        self.remove_spent(&ongoing.account);
-        if begun.count < begun.matched.bundles.len() + begun.matched.plain_count {
-            ongoing.begun = Some(begun);
-            return Resumed::Part(ongoing);
+    pub fn resume(&mut self, ongoing: Box<Ongoing>) -> Resumed {
+        self.way.hops.clone_from(&ongoing.hops);
+        let resumed = self.resume_part(ongoing);
+        self.way.hops.clear();
+        resumed
+    }
+
+    fn resume_part(&mut self, mut ongoing: Box<Ongoing>) -> Resumed {
+        if let Some(mut begun) = ongoing.begun.take() {
+            ongoing.reached |= self.go_on(&ongoing, &mut begun) > 0;
+            ongoing.reached |=
+                self.follow_up(&ongoing.account, &ongoing.publish(), ongoing.publisher());
+            if begun.count < begun.matched.bundles.len() + begun.matched.plain_count {
+                ongoing.begun = Some(begun);
+                return Resumed::Part(ongoing.before(self.ongoing.take()));
+            }
+            if begun.matched.has_groups() {
+                ongoing.reached |= self.deliver_rest(&ongoing, false).reached;
+            }
+        } else {
+            ongoing.reached = self.deliver_rest(&ongoing, true).reached;
         }
-        if begun.matched.has_groups() {
-            ongoing.reached |= self.deliver_rest(&ongoing, false).reached;
+        match self.ongoing.take() {
+            // It has begun, or has become a request that has: either counts as received.
+            Some(left) => Resumed::Part(left.before(ongoing.take_next())),
+            None => Resumed::All(ongoing),
         }
-        Resumed::All(ongoing)
     }
 
     /// Delivers to all, or only to the groups if the `plain` targets have got it.
     fn deliver_rest(&mut self, ongoing: &Ongoing, plain: bool) -> Row {
-        let Ongoing { account, conn, echo, .. } = ongoing;
-        let publisher = Publisher { conn, echo: *echo };
         let (publish, scope) = ongoing.parts(plain);
-        self.deliver_row(account, &publish, scope, iter::empty(), publisher)
+        self.deliver_one(&ongoing.account, &publish, scope, ongoing.publisher())
     }
 
     /// Stages a message for as many of the plain targets as the turn has time for.
@@ -185,12 +215,12 @@ impl Delivery {
             subject: publish.subject,
             shown,
             reply: publish.reply,
-            publisher: Publisher { conn: &ongoing.conn, echo: ongoing.echo },
+            publisher: ongoing.publisher(),
             tails: Tails::new(&publish, &mut self.rewritten),
             heads: &matched.heads,
             staging: &mut self.staging,
             counters: &self.counters,
-            spent: &mut self.spent,
+            sequels: &mut self.sequels,
             now: self.now,
             traced: tracing::enabled!(tracing::Level::TRACE),
         };

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::account::Account;
+use crate::account::samples;
 use crate::codec::encoder;
 use crate::conn::Conn;
 use crate::deliver::Delivery;
@@ -29,6 +30,7 @@ use crate::deliver::beyond::{Beyond, Choice};
 use crate::deliver::matched::{Matched, Target};
 use crate::deliver::offer::{self, Chosen, Offer, Picks};
 use crate::deliver::row::{Groups, Publisher, Row, Scope};
+use crate::deliver::sequel::Sequel;
 use crate::parser::{Publish, Queues, RoutedMsg, Tail};
 use crate::sublist::Entry;
 
@@ -44,8 +46,13 @@ impl Delivery {
         followers: impl Iterator<Item = Tail<'a>>,
         from: &Arc<Conn>,
     ) -> Row {
-        if let Some((ack, shown)) = jetstream_delivery(msg.publish.reply) {
-            return self.deliver_from_stream(account, msg, ack, shown, from);
+        if let [b'$' | b'_', ..] = msg.publish.reply {
+            if let Some((ack, shown)) = jetstream_delivery(msg.publish.reply) {
+                return self.deliver_from_stream(account, msg, ack, shown, from);
+            }
+            if samples::is_measured(msg.publish.reply) {
+                account.note_arrival(msg.publish.reply, self.now);
+            }
         }
         let publisher = Publisher { conn: from, echo: true };
         let groups = Groups::named(msg);
@@ -68,7 +75,7 @@ impl Delivery {
         let publisher = Publisher { conn: from, echo: true };
         let groups = Groups::named(msg);
         let scope = Scope { plain: true, groups, shown: Some(shown), imports: true };
-        self.deliver_row(account, &publish, scope, std::iter::empty(), publisher)
+        self.deliver_one(account, &publish, scope, publisher)
     }
 }
 
@@ -177,7 +184,8 @@ impl Offer<'_> {
     }
 
     /// Stages a publication for one member of each group with members elsewhere, for all other
-    /// servers with interest, and for services of this one. Returns the number of deliveries.
+    /// servers with interest, and for services of this one; those of other accounts get it later.
+    /// Returns the number of deliveries.
     pub(super) fn offer_beyond(
         &mut self,
         matched: &Matched,
@@ -202,7 +210,9 @@ impl Offer<'_> {
         }
         let onward = Onward { plain: true, mark: Mark::None, reply: self.reply };
         let routed_count = self.offer_routes(beyond, chosen, &onward);
-        local_count + routed_count + self.offer_services(beyond)
+        let requests = beyond.requests.iter().cloned().map(Sequel::Request);
+        self.sequels.extend(requests);
+        local_count + routed_count
     }
 
     /// Stages the message for other servers: those with plain interest, if that counts, and those

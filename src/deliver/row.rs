@@ -60,6 +60,13 @@ pub(super) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    /// Of a publication: all subscriptions.
+    pub(super) const ALL: Scope<'static> =
+        Scope { plain: true, groups: Groups::All, shown: None, imports: true };
+
+    /// Of a request or an answer: subscriptions of the account.
+    pub(super) const OWN: Scope<'static> = Scope { imports: false, ..Scope::ALL };
+
     /// A search for all receivers of a message, whatever their groups.
     #[inline(always)]
     pub(super) fn search(

@@ -22,7 +22,7 @@ const RULES: ClientRules = ClientRules {
 
 /// A server without clients' machines: connections, subscriptions, one delivery.
 struct Bench {
-    registry: Registry,
+    registry: Arc<Registry>,
     delivery: Delivery,
     wires: BTreeMap<u64, Arc<Taken>>,
 }
@@ -34,7 +34,7 @@ impl Bench {
 
     fn with(options: Options) -> Bench {
         let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
-        let registry = Registry::new(server_id, options);
+        let registry = Arc::new(Registry::new(server_id, options));
         let delivery = Delivery::new(&registry);
         Bench { registry, delivery, wires: BTreeMap::new() }
     }
@@ -305,7 +305,7 @@ fn what_was_matched_before_a_change_is_not_used_after_it() {
     assert!(!bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
     let one = bench.subscribe(&reader, "*.b 1");
     assert!(bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
-    bench.registry.global().remove(&one, |_| {});
+    bench.registry.global().remove_all(&[one], |_| {});
     assert!(!bench.publish(&publisher, true, "PUB a.b 0\r\n\r\n"));
     assert_eq!(bench.take(&reader), "MSG a.b 1 0\r\n\r\n");
     let cache = bench.registry.totals().cache;
@@ -497,7 +497,7 @@ fn a_message_to_many_is_delivered_in_several_turns() {
                 .iter()
                 .filter(|one| !got.iter().any(|sid| sid.as_bytes() == one.sid()));
             let one = others.next_back().unwrap();
-            bench.registry.global().remove(one, |_| {});
+            bench.registry.global().remove_all(std::slice::from_ref(one), |_| {});
             gone = Some(String::from_utf8(one.sid().to_vec()).unwrap());
         }
     }

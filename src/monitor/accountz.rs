@@ -1,4 +1,4 @@
-//! `/accountz` and `/accstatz`: the accounts, and their traffic.
+//! `/accountz` and `/accstatz`: the accounts, with exports and imports, and their traffic.
 //!
 //! nats: server/monitor.go `Accountz`, `accountInfo`, `AccountStatz`; server/accounts.go `statz`
 
@@ -14,14 +14,14 @@ use crate::account::{Account, Usage};
 use crate::base::ids::Kind;
 use crate::base::moment::Moment;
 use crate::base::stats::{PerKind, Traffic};
+use crate::codec::date::Date;
 use crate::codec::info::is_default;
 use crate::config::options::{Options, SubjectMapping};
 use crate::mappings::{Share, shares};
-use crate::monitor::json::Date;
 use crate::monitor::subsz;
 use crate::monitor::{QueryError, View};
 
-use sharing::{ExportDetail, ImportDetail};
+use sharing::{ExportDetail, ImportDetail, RequestDetail};
 
 /// The document of `/accountz`: the names, or one account.
 #[derive(Debug, Serialize)]
@@ -58,6 +58,8 @@ pub struct AccountDetail<'a> {
     pub imports: Vec<ImportDetail>,
     pub name_tag: String,
     pub sublist_stats: subsz::Stats,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub responses: BTreeMap<String, RequestDetail>,
 }
 
 /// A destination of a mapping.
@@ -136,7 +138,7 @@ pub fn accountz<'a>(view: &'a View<'_>, name: &str) -> Result<Accountz<'a>, Quer
 
 fn account_detail<'a>(view: &'a View<'_>, account: &Account) -> AccountDetail<'a> {
     let mut stats = subsz::Stats::default();
-    stats.add(account);
+    stats.add(view.sublist_stats(account));
     stats.set_cache(&view.registry.totals().cache);
     let options = view.settings.options.accounts.iter().find(|one| *one.name == *account.name);
     AccountDetail {
@@ -154,6 +156,7 @@ fn account_detail<'a>(view: &'a View<'_>, account: &Account) -> AccountDetail<'a
         imports: sharing::imports(view.settings.accounts.imports(account)),
         name_tag: account.name.to_string(),
         sublist_stats: stats,
+        responses: sharing::responses(account),
     }
 }
 
@@ -183,7 +186,8 @@ pub fn accstatz<'a>(view: &'a View<'_>, unused: bool) -> AccountStatz<'a> {
     let open = open_traffic(view);
     let account_statz = accounts.iter().map(|(account, usage)| {
         let open = open.get(&*account.name).copied().unwrap_or_default();
-        AccountStat::new(account, usage, &open)
+        let subscriptions = view.sublist_stats(account).num_subscriptions as usize;
+        AccountStat::new(account, usage, &open, subscriptions)
     });
     AccountStatz {
         server_id: view.server_id(),
@@ -208,7 +212,12 @@ fn open_traffic(view: &View<'_>) -> HashMap<String, PerKind<Traffic>> {
 }
 
 impl AccountStat {
-    fn new(account: &Account, usage: &Usage, open: &PerKind<Traffic>) -> AccountStat {
+    fn new(
+        account: &Account,
+        usage: &Usage,
+        open: &PerKind<Traffic>,
+        num_subscriptions: usize,
+    ) -> AccountStat {
         let [mut all, routes] =
             [Kind::Client, Kind::Route].map(|kind| usage.traffic(kind, open[kind]));
         all += routes;
@@ -218,7 +227,7 @@ impl AccountStat {
             conns: usage.client_count,
             leafnodes: 0,
             total_conns: usage.client_count,
-            num_subscriptions: account.with_sublist(|sublist| sublist.count()),
+            num_subscriptions,
             sent: Data {
                 all: Volume { msgs: all.out_msgs, bytes: all.out_bytes },
                 routes: Volume { msgs: routes.out_msgs, bytes: routes.out_bytes },

@@ -1,10 +1,10 @@
-//! JSON as Go writes it: indentation, escapes, dates, numbers and spans of time.
+//! JSON as Go writes it: indentation, escapes, numbers and spans of time.
 //!
-//! nats: Go's encoding/json, time.Time.MarshalJSON; server/monitor.go `myUptime`
+//! nats: Go's encoding/json; server/monitor.go `myUptime`
 
 use std::fmt;
 use std::io::{self, Write};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
@@ -32,22 +32,6 @@ impl<T: Serialize> Document for T {
 
     fn write_compact(&self, into: &mut dyn Write) -> io::Result<()> {
         Ok(serde_json::to_writer(Escaping(into), self)?)
-    }
-}
-
-/// A date in RFC 3339: UTC, as many digits of the second as it has, up to nine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Date(pub SystemTime);
-
-impl fmt::Display for Date {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        jiff::Timestamp::try_from(self.0).unwrap_or_default().fmt(f)
-    }
-}
-
-impl Serialize for Date {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
@@ -111,14 +95,6 @@ mod tests {
         value.write_json(&mut written).unwrap();
         assert_eq!(String::from_utf8(written).unwrap(), text);
         assert_eq!(serde_json::from_str::<serde_json::Value>(text).unwrap(), value);
-    }
-
-    #[test]
-    fn dates_have_the_digits_they_need() {
-        let date = |nanos| Date(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)).to_string();
-        assert_eq!(date(1_795_227_495_006_400_000), "2026-11-21T02:18:15.0064Z");
-        assert_eq!(date(1_795_227_495_000_000_001), "2026-11-21T02:18:15.000000001Z");
-        assert_eq!(date(1_795_227_495_000_000_000), "2026-11-21T02:18:15Z");
     }
 
     #[test]

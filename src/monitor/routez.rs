@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::codec::date::Date;
 use crate::codec::info::Subjects;
 use crate::monitor::View;
 use crate::monitor::connz::rtt;
-use crate::monitor::json::{Date, Uptime};
+use crate::monitor::json::Uptime;
 use crate::monitor::params::Subs;
 use crate::monitor::subsz::{self, DetailList, Known, SubjectList};
 use crate::route::mesh::Place;

@@ -10,15 +10,16 @@ use crate::account::Account;
 use crate::base::ids::Cid;
 use crate::base::stats::CacheStats;
 use crate::base::subject::is_valid_publish;
+use crate::codec::date::Date;
 use crate::codec::info::is_default;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
-use crate::monitor::json::{Date, Float};
+use crate::monitor::json::Float;
 use crate::monitor::params::{Params, Subs};
 use crate::monitor::{LIMIT_DEFAULT, QueryError, View, page_range};
 use crate::registry::{Closed, ClosedSubscription};
 use crate::sublist::result::MatchResult;
-use crate::sublist::{Entry, Interest};
+use crate::sublist::{Entry, Interest, SublistStats};
 
 /// The parameters of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -150,7 +151,7 @@ pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, QueryError> {
         if !query.account.is_empty() && *account.name != query.account {
             continue;
         }
-        subsz.stats.add(account);
+        subsz.stats.add(view.sublist_stats(account));
         subsz.stats.set_cache(&view.registry.totals().cache);
         if !query.subs {
             continue;
@@ -293,8 +294,7 @@ impl Serialize for DetailList {
 
 impl Stats {
     /// Adds the counters of an account.
-    pub fn add(&mut self, account: &Account) {
-        let stats = account.with_sublist(|sublist| sublist.stats());
+    pub fn add(&mut self, stats: SublistStats) {
         self.num_subscriptions += stats.num_subscriptions;
         self.num_inserts += stats.num_inserts;
         self.num_removes += stats.num_removes;
@@ -357,6 +357,7 @@ impl SubDetail {
 fn sid(subscription: &Subscription) -> String {
     match subscription.interest() {
         Interest::Local | Interest::Import => text(subscription.sid()),
+        Interest::Inline => String::new(),
         Interest::Service => {
             let account_len = subscription.account().map_or(0, <[u8]>::len);
             text(subscription.sid()[account_len..].trim_ascii_start())

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::monitor::json::Date;
+use crate::codec::date::Date;
 use crate::monitor::params::Params;
 use crate::monitor::{QueryError, View};
 

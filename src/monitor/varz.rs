@@ -12,12 +12,13 @@ use crate::base::ids::Kind;
 use crate::base::limits;
 use crate::base::moment::Moment;
 use crate::base::stats::PerKind;
+use crate::codec::date::Date;
 use crate::codec::info::is_default;
 use crate::config::options::{Login, Tls, Websocket, WriteTimeout};
 use crate::config::origin::Origin;
 use crate::config::route_url::RouteUrl;
 use crate::monitor::View;
-use crate::monitor::json::{Date, Float, Uptime};
+use crate::monitor::json::{Float, Uptime};
 use crate::monitor::unused::Empty;
 use crate::route::mesh::Mesh;
 
@@ -275,7 +276,7 @@ pub fn varz(view: &View<'_>) -> Varz {
             .settings
             .accounts
             .iter()
-            .map(|account| account.with_sublist(|sublist| sublist.count()))
+            .map(|account| view.sublist_stats(account).num_subscriptions as usize)
             .sum(),
         http_req_stats: registry.http_requests(),
         config_load_time: view.date(view.settings.since),

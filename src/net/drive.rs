@@ -385,9 +385,13 @@ impl<M: Machine> Drive<M> {
                 self.extras().ongoing = Some(ongoing);
                 Handled::Part
             }
-            Resumed::All(delivered) => {
+            Resumed::All(mut delivered) => {
                 if !delivered.reached() {
                     self.session.machine.handle_unreached(&delivered.publish(), delivery);
+                }
+                if let Some(next) = delivered.take_next() {
+                    self.extras().ongoing = Some(next);
+                    return Handled::Part;
                 }
                 match M::STALLS && delivery.staging.has_stalled() {
                     true => Handled::Part,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::base::limits::GLOBAL_ACCOUNT;
-use crate::config::imports::{self, AccountImports, StreamImport};
+use crate::config::imports::{self, AccountImports, ServiceImport, StreamImport};
 use crate::config::options::Options;
 use crate::mappings::Mappings;
 
@@ -64,15 +64,25 @@ impl Accounts {
 
     /// Imports that are equal to those `before` stay the same values.
     fn set_imports(&mut self, options: &Options, before: &[Arc<AccountImports>]) {
-        self.imports = vec![Arc::default(); self.count() as usize];
-        let (imports, _) = imports::compile(options);
-        for (account, imports) in options.accounts.iter().zip(imports) {
-            let id = self.by_name[account.name.as_bytes()].id as usize;
-            self.imports[id] = match before.get(id) {
+        let mut imports = Vec::new();
+        imports.resize_with(self.count() as usize, AccountImports::default);
+        let (compiled, _) = imports::compile(options);
+        for (account, compiled) in options.accounts.iter().zip(compiled) {
+            imports[self.by_name[account.name.as_bytes()].id as usize] = compiled;
+        }
+        if let Some(system_account) = options.system_account() {
+            for account in self.by_name.values() {
+                let services = &mut imports[account.id as usize].services;
+                services.extend(imports::user_info(&account.name, system_account).map(Arc::new));
+            }
+        }
+        let imports = imports.into_iter().enumerate();
+        self.imports = imports
+            .map(|(id, imports)| match before.get(id) {
                 Some(before) => imports.in_place_of(before),
                 None => Arc::new(imports),
-            };
-        }
+            })
+            .collect();
     }
 
     fn set_mappings(&mut self, options: &Options) {
@@ -134,7 +144,23 @@ impl Accounts {
             && self.imports.iter().zip(&others.imports).all(is_same)
     }
 
-    /// True if an import is in force, and not of other settings.
+    /// The services of other accounts that an account imports under a subject, each with its
+    /// account and its subject there.
+    pub fn services<'a>(
+        &'a self,
+        importer: &Account,
+        subject: &'a [u8],
+    ) -> impl Iterator<Item = (&'a Arc<ServiceImport>, &'a Arc<Account>, Box<[u8]>)> {
+        // An account of later settings has no imports yet.
+        let imports = self.imports.get(importer.id as usize);
+        let services = imports.into_iter().flat_map(|imports| &imports.services);
+        services.filter_map(move |import| {
+            let remote = import.remote(subject)?;
+            Some((import, self.find(import.exporter.as_bytes())?, remote))
+        })
+    }
+
+    /// True if an import is in force, and not of earlier settings.
     pub fn have(&self, import: &Arc<StreamImport>) -> bool {
         let importer = self.find(import.importer.as_bytes());
         importer.is_some_and(|importer| self.imports(importer).holds(import))

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::Account;
 use crate::auth::permissions::CompiledPermissions;
 use crate::auth::{Authenticator, Compiled, Mapping};
 use crate::base::limits;
@@ -111,6 +112,11 @@ impl Settings {
 }
 
 impl Settings {
+    /// The account of the servers themselves, if there is one.
+    pub fn system_account(&self) -> Option<&Arc<Account>> {
+        self.accounts.find(self.options.system_account()?.as_bytes())
+    }
+
     /// What holds for clients that come this way.
     #[inline]
     pub fn clients(&self, by: ConnectionType) -> &ClientSettings {

@@ -12,6 +12,8 @@ use tokio::sync::watch;
 
 use crate::base::ids::ServerId;
 use crate::base::limits::{MAX_PAYLOAD_DISCOURAGED, PROTOCOL_VERSION};
+use crate::base::moment::Moment;
+use crate::base::secrets::Key;
 use crate::clock::Clock;
 use crate::config::options::{Credential, HandshakeFirst, Login, Options};
 use crate::net::drive::Shared;
@@ -19,7 +21,7 @@ use crate::net::files::PortsFile;
 use crate::net::ports::PortFor;
 use crate::net::tls::TlsPort;
 use crate::net::{dial, files, tasks};
-use crate::registry::Registry;
+use crate::registry::{Birth, Registry};
 use crate::route::mesh::Mesh;
 use crate::server::listeners::Listeners;
 use crate::server::origin::Origin;
@@ -54,6 +56,7 @@ impl Server {
     fn open(options: Options, origin: Origin, server_id: ServerId) -> Result<Server, StartError> {
         let clock = Clock::start();
         let registry = Arc::new(Registry::new(server_id, options));
+        registry.set_birth(Birth { date: clock.wall(Moment::START), key: new_key() });
         registry.set_info(info::first(&registry));
         let settings = registry.settings();
         let options = &settings.options;
@@ -72,9 +75,7 @@ impl Server {
                 shared.sweep.run(Arc::clone(&shared.registry), shared.clock).await;
             });
         }
-        if options.system_account().is_some() {
-            tasks::start_system(&shared);
-        }
+        tasks::start_system(&shared);
         let (routes, others): (Vec<_>, Vec<_>) =
             bound.into_iter().partition(|bound| bound.port_for == PortFor::Routes);
         others.into_iter().for_each(|bound| listeners.serve(bound));
@@ -110,6 +111,14 @@ fn new_server_id() -> ServerId {
     let mut key = [0; 32];
     fastrand::fill(&mut key);
     ServerId::of_key(key)
+}
+
+/// The key of a server's secrets. It comes from the system: an attacker who could predict them could
+/// answer requests of others.
+fn new_key() -> Key {
+    let mut key = Key::default();
+    getrandom::fill(&mut key).expect("a system that accepts connections has random bytes");
+    key
 }
 
 fn log_start(options: &Options, server_id: &ServerId) {

@@ -4,8 +4,9 @@ use std::io::{self, IoSlice};
 use std::time::SystemTime;
 
 use super::*;
+use crate::base::limits::RESPONSE_THRESHOLD_DEFAULT;
 use crate::client::fuzz::Bench;
-use crate::config::options::AccountOptions;
+use crate::config::options::{AccountOptions, Authorization, Credential, Login, User};
 use crate::conn::Wire;
 use crate::conn::taken::Taken;
 use crate::machine::session::{Session, Step};
@@ -85,7 +86,7 @@ fn nobody_asks_as_somebody_else() {
     let mut served = Served::new(2);
     let one = served.bench.ends[0].conn.cid;
     served.bench.send(0, b"CONNECT {\"user\":\"one\",\"verbose\":false}\r\n");
-    let block = format!("NATS/1.0\r\nRequester: 0 {one}\r\n\r\n");
+    let block = format!("NATS/1.0\r\nNats-Request-Info: {{\"id\":{one}}}\r\n\r\n");
     let len = block.len();
     let request = format!("HPUB $SYS.REQ.USER.INFO in {len} {}\r\n{block}hi\r\n", len + 2);
     served.bench.send(1, request.as_bytes());
@@ -119,10 +120,11 @@ fn what_cannot_be_answered_is_not() {
 #[test]
 fn services_end_with_their_connection() {
     let mut served = Served::new(1);
-    let account = served.bench.registry.global();
+    let settings = served.bench.registry.settings();
+    let account = settings.system_account().unwrap();
     assert_eq!(account.with_sublist(|sublist| sublist.count()), 2);
     served.session.machine.close(ClosedReason::ServerShutdown, &mut served.bench.delivery);
-    assert_eq!(account.with_sublist(|sublist| sublist.count()), 1);
+    assert_eq!(account.with_sublist(|sublist| sublist.count()), 0);
     served.bench.send(0, REQUEST);
     assert!(served.answers(0).starts_with("HMSG in 1 50 50\r\nNATS/1.0 503\r\n"));
 }
@@ -160,18 +162,50 @@ fn requests_that_pile_up_are_dropped_and_counted_and_hold_up_nobody() {
 
 #[test]
 fn accounts_that_come_later_have_the_services() {
-    let mut served = Served::new(1);
+    let mut served = Served::new(2);
     let registry = Arc::clone(&served.bench.registry);
+    let late = Credential::Password { user: "late".into(), password: "p".into() };
     registry.change_settings(Options {
         accounts: vec![AccountOptions::new("later")],
+        authorization: Authorization {
+            login: Login::Users(vec![User { account: Some("later".into()), ..User::new(late) }]),
+            ..Authorization::default()
+        },
         ..Options::default()
     });
-    served.bench.delivery.settings = registry.settings();
-    let left = served.session.resume(None, &mut served.bench.delivery);
-    assert_eq!(left, Ok(Left::Nothing));
+    served.bench.delivery.renew_settings(&registry);
+    served.bench.send(0, b"CONNECT {\"user\":\"late\",\"pass\":\"p\",\"verbose\":false}\r\n");
+    served.bench.send(0, b"SUB in 1\r\n");
+    served.bench.send(0, REQUEST);
+    let answer = served.answers(0);
+    assert!(answer.contains("\"data\":{\"user\":\"late\",\"account\":\"later\""), "{answer}");
+}
+
+/// The requests that nobody answers in time are forgotten, though nobody asks again.
+#[test]
+fn open_requests_are_looked_after() {
+    let mut served = Served::new(1);
+    served.inbox.take();
+    served.bench.send(0, REQUEST);
+    let registry = Arc::clone(&served.bench.registry);
     let settings = registry.settings();
-    for account in settings.accounts.iter() {
-        let count = if *account.name == *"$G" { 2 } else { 1 };
-        assert_eq!(account.with_sublist(|sublist| sublist.count()), count, "{}", account.name);
+    let account = settings.system_account().unwrap();
+    assert_eq!(account.response_count(), 1);
+    let Served { bench, session, .. } = &mut served;
+    let system = &mut session.machine;
+    assert_eq!(system.deadline(&settings), Moment::NEVER);
+    assert!(system.conn.take_news());
+    system.handle_news(&mut bench.delivery);
+    let begin = bench.delivery.now;
+    while system.deadline(&settings) != Moment::NEVER {
+        bench.delivery.now = system.deadline(&settings);
+        system.handle_deadline(&mut bench.delivery).unwrap();
     }
+    assert_eq!(account.response_count(), 0);
+    let taken = bench.delivery.now - begin;
+    let threshold = RESPONSE_THRESHOLD_DEFAULT;
+    assert!(threshold < taken && taken <= threshold + LOOK_INTERVAL * 2, "{taken:?}");
+    // The next one is noticed again.
+    served.bench.send(0, REQUEST);
+    assert!(served.session.machine.conn.take_news());
 }

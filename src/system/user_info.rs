@@ -7,13 +7,14 @@ use serde::Serialize;
 use crate::config::options;
 use crate::monitor::View;
 use crate::monitor::json::Document;
-use crate::system::request::Request;
+use crate::system::request::{Importer, Request};
 
 /// The document, in the real server's order.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct UserInfo<'a> {
     user: Box<str>,
     account: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     account_name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     permissions: Option<Permissions>,
@@ -43,15 +44,20 @@ struct Responses {
     ttl: i64,
 }
 
-/// The answer of the service.
+/// The answer of the service: it knows only those who ask by the import of their account.
 pub(super) fn user_info<'a>(request: &Request<'a>, _view: &View<'_>) -> Box<dyn Document + 'a> {
-    let account = &*request.account.name;
-    Box::new(UserInfo {
-        user: request.conn.about().user.unwrap_or_default(),
-        account,
-        account_name: account,
-        permissions: request.conn.permissions().map(|own| own.to_options().into()),
-    })
+    Box::new(request.importer.as_ref().map(UserInfo::of).unwrap_or_default())
+}
+
+impl<'a> UserInfo<'a> {
+    fn of(Importer { account, conn }: &Importer<'a>) -> UserInfo<'a> {
+        UserInfo {
+            user: conn.about().user.unwrap_or_default(),
+            account: &account.name,
+            account_name: &account.name,
+            permissions: conn.permissions().map(|own| own.to_options().into()),
+        }
+    }
 }
 
 impl From<options::Permissions> for Permissions {

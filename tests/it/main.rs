@@ -32,6 +32,7 @@ mod monitor_port;
 mod nkeys;
 mod ports_file;
 mod reload;
+mod service_imports;
 mod services;
 mod sessions;
 mod shutdown;

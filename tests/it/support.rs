@@ -44,8 +44,8 @@ macro_rules! for_both {
     )*};
 }
 
-/// Subscriptions that dialtone has itself, for its services in `$G` and `$SYS`.
-pub(crate) const OWN_SUBSCRIPTIONS: usize = 2;
+/// Subscriptions that dialtone has itself: imports of `$G` and `$SYS`, and two of the server.
+pub(crate) const OWN_SUBSCRIPTIONS: usize = 4;
 
 /// Makes a test that starts servers of these kinds.
 macro_rules! test_of {

@@ -164,7 +164,7 @@ fn interest_elsewhere_is_a_responder() {
     let interest = route.wants(&bench, "svc", None);
     send(&mut bench, 0, "SUB in.* 7\r\nPUB svc in.1 0\r\n\r\n");
     assert_eq!((route.text().as_str(), got(&bench, 0).as_str()), ("RMSG $G svc in.1 0||", ""));
-    bench.registry.global().remove(&interest, |_| {});
+    bench.registry.global().remove_all(&[interest], |_| {});
     send(&mut bench, 0, "PUB svc in.1 0\r\n\r\n");
     assert!(got(&bench, 0).starts_with("HMSG in.1 7 "));
 }

@@ -1,13 +1,19 @@
-//! Exports and imports in `/accountz?acc=`.
+//! Exports, imports and open requests in `/accountz?acc=`.
 //!
 //! nats: server/monitor.go `ExtExport`, `ExtImport`, `newExtImport`
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use crate::account::Account;
+use crate::account::responses::Response;
 use crate::codec::info::is_default;
+use crate::codec::service_latency::HeaderMap;
 use crate::config::imports::{AccountImports, ServiceImport, StreamImport};
 use crate::config::options::{AccountOptions, ExportKind, Importers, Latency, Sampling};
 use crate::config::options::{Export, ResponseType};
+use crate::monitor::LIMIT_DEFAULT;
 use crate::monitor::subsz::text;
 
 /// An export.
@@ -41,6 +47,25 @@ pub struct ImportDetail {
     pub latency: Option<LatencyDetail>,
 }
 
+/// A request of another account that may be answered, as an import of the answer.
+#[derive(Debug, Serialize)]
+pub struct RequestDetail {
+    pub subject: String,
+    pub account: String,
+    pub to: String,
+    pub local_subject: String,
+    /// The number of a service, where imports have the word.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    pub invalid: bool,
+    pub share: bool,
+    pub tracking: bool,
+    #[serde(skip_serializing_if = "HeaderMap::is_empty")]
+    pub tracking_header: HeaderMap,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<LatencyDetail>,
+}
+
 /// Measurements of a service.
 #[derive(Debug, Serialize)]
 pub struct LatencyDetail {
@@ -66,6 +91,20 @@ pub(super) fn imports(imports: &AccountImports) -> Vec<ImportDetail> {
     let streams = imports.streams.iter().map(|import| ImportDetail::stream(import));
     let services = imports.services.iter().map(|import| ImportDetail::service(import));
     streams.chain(services).collect()
+}
+
+/// Requests to the services of an account, by the subjects of their answers; as many as a list
+/// shows.
+///
+/// nats-differs: there, it shows all.
+pub(super) fn responses(account: &Account) -> BTreeMap<String, RequestDetail> {
+    let responses = account.responses(LIMIT_DEFAULT).into_iter();
+    let detail = |(subject, response): (Vec<u8>, Response)| {
+        let subject = text(&subject);
+        let detail = RequestDetail::new(&subject, response);
+        (subject, detail)
+    };
+    responses.map(detail).collect()
 }
 
 impl ExportDetail {
@@ -121,6 +160,25 @@ impl ImportDetail {
             share: import.share,
             tracking: false,
             latency: import.export.latency.as_ref().map(LatencyDetail::new),
+        }
+    }
+}
+
+impl RequestDetail {
+    fn new(answered_on: &str, response: Response) -> RequestDetail {
+        let Response { importer, reply, export, sample, .. } = response;
+        let latency = export.latency.as_ref().filter(|_| sample.is_some());
+        RequestDetail {
+            subject: text(&reply),
+            account: importer.name.to_string(),
+            to: answered_on.to_owned(),
+            local_subject: answered_on.to_owned(),
+            kind: 2,
+            invalid: false,
+            share: false,
+            tracking: sample.is_some(),
+            latency: latency.map(LatencyDetail::new),
+            tracking_header: sample.map(|sample| sample.header).unwrap_or_default(),
         }
     }
 }

@@ -1,0 +1,270 @@
+//! Requests to services of other accounts, and their answers.
+//!
+//! A message on an imported subject becomes one in the account with the service, with a header that
+//! names the requester, and with a reply subject of that account which stands for the requester's
+//! own. It is delivered there like any other, so it may become a request of a further account; but
+//! it passes a service only once. The mappings of that account count, too. A message on such a reply subject becomes one on the requester's
+//! own, wherever it came from: its header and its bytes are passed on unchanged.
+//!
+//! Messages of other servers are no requests: their own server has passed them on.
+//! nats: server/client.go `processServiceImport`, `setupResponseServiceImport`; server/accounts.go
+//! `processServiceImportResponse`, `newServiceReply`
+
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::account::responses::{Requester, Response};
+use crate::account::samples::Sample;
+use crate::base::ids::Kind;
+use crate::codec::date::Date;
+use crate::codec::encoder;
+use crate::codec::request_info::RequestInfo;
+use crate::config::imports::{ServiceExport, ServiceImport};
+use crate::conn::Conn;
+use crate::conn::subscription::Subscription;
+use crate::deliver::Delivery;
+use crate::deliver::beyond::Request;
+use crate::deliver::latency::Failure;
+use crate::deliver::mapper::Mapped;
+use crate::deliver::row::{Publisher, Scope};
+use crate::parser::Publish;
+
+/// Time to make a request of a message, or an answer, nanoseconds, about.
+const REQUEST_NS: usize = 1_000;
+
+/// Requests and answers that one message becomes, one after the other or at the same time. Not a
+/// limit of the real server, where a message passes each service once in each order.
+const REQUESTS_MAX: usize = 64;
+
+/// A service that a message has passed.
+#[derive(Clone)]
+pub(super) enum Hop {
+    Request(Arc<ServiceImport>),
+    Answer(Arc<ServiceExport>),
+}
+
+/// The way of the message that is being delivered.
+#[derive(Default)]
+pub(super) struct Way {
+    /// The services that it has passed; none for a message as it was published.
+    pub(super) hops: Vec<Hop>,
+    /// The requests and answers that the published message has become so far.
+    count: usize,
+}
+
+impl Hop {
+    fn export(&self) -> &Arc<ServiceExport> {
+        match self {
+            Hop::Request(import) => &import.export,
+            Hop::Answer(export) => export,
+        }
+    }
+}
+
+impl Way {
+    /// True if the message may pass a service.
+    fn may_pass(&mut self, export: &Arc<ServiceExport>) -> bool {
+        if self.hops.is_empty() {
+            self.count = 0;
+        }
+        self.count += 1;
+        let passed = |hop: &Hop| Arc::ptr_eq(hop.export(), export);
+        self.count <= REQUESTS_MAX && !self.hops.iter().any(passed)
+    }
+}
+
+impl Delivery {
+    /// Passes a message of the account `importer` on as a request. True if it reached a receiver.
+    pub(super) fn ask(
+        &mut self,
+        importer: &Arc<Account>,
+        Request { import, exporter, subject }: &Request,
+        publish: &Publish<'_>,
+        publisher: Publisher<'_>,
+    ) -> bool {
+        if publisher.conn.kind == Kind::Route || !self.way.may_pass(&import.export) {
+            return false;
+        }
+        self.staging.add_work(REQUEST_NS);
+        let conn = publisher.conn;
+        let sample = self.sample(import, publish, conn);
+        if let Some(sample) = &sample
+            && publish.reply.is_empty()
+        {
+            self.report_failure(exporter, &import.export, sample, Failure::BadRequest);
+        }
+        let response = (importer, &import.export, sample);
+        let reply = self.open(exporter, publish.reply, conn, response);
+        let mut block = Vec::new();
+        self.request_info(importer, import, conn).write_block(publish.header(), &mut block);
+        let tail = RequestTail::new(&reply, &block, publish.payload());
+        self.way.hops.push(Hop::Request(Arc::clone(import)));
+        let mut mapped = Vec::new();
+        let subject = match self.map(exporter, subject, &mut mapped) {
+            Mapped::Same => subject,
+            Mapped::Other | Mapped::OtherOnce => &*mapped,
+        };
+        let request = tail.publish(subject, &reply);
+        let reached = self.deliver_one(exporter, &request, Scope::OWN, publisher).reached;
+        self.way.hops.pop();
+        if !reached && let Some(response) = exporter.close_request(&reply) {
+            self.report(exporter, &response, Failure::ServiceUnavailable);
+        }
+        reached
+    }
+
+    /// Passes a message of the account `exporter` on to the requester, if it answers a request.
+    pub(super) fn answer(
+        &mut self,
+        exporter: &Arc<Account>,
+        publish: &Publish<'_>,
+        publisher: Publisher<'_>,
+    ) {
+        let Some(response) = exporter.take_response(publish.subject, self.now) else { return };
+        if !self.way.may_pass(&response.export) {
+            return;
+        }
+        self.staging.add_work(REQUEST_NS);
+        self.measure_answer(exporter, publish.subject, &response, publisher);
+        let Response { importer, reply: subject, export, .. } = &response;
+        let reply = self.open(importer, publish.reply, publisher.conn, (exporter, export, None));
+        let tail = if reply.is_empty() { publish.tail } else { b"" };
+        let answer = Publish { subject, reply: &reply, tail, ..*publish };
+        self.way.hops.push(Hop::Answer(Arc::clone(export)));
+        let reached = self.deliver_one(importer, &answer, Scope::OWN, publisher).reached;
+        self.way.hops.pop();
+        if !reached {
+            importer.close_request(&reply);
+        }
+        if response.streams() && (!reached || publish.message.is_empty()) {
+            exporter.close_request(publish.subject);
+        }
+    }
+
+    /// Opens a request of a client to a service of the account `server`, and returns the subject
+    /// there that stands for its reply; empty if it has none.
+    fn open(
+        &mut self,
+        server: &Arc<Account>,
+        reply: &[u8],
+        conn: &Conn,
+        (importer, export, sample): (&Arc<Account>, &Arc<ServiceExport>, Option<Box<Sample>>),
+    ) -> Vec<u8> {
+        if reply.is_empty() {
+            return Vec::new();
+        }
+        let Delivery { secrets, staging, registry, now, .. } = self;
+        let prefix = server.response_prefix(secrets, |prefix| {
+            let Some(own) = registry.system() else { return };
+            let subject = [prefix, b">"].concat();
+            let interest = Subscription::inline(&own, &server.name, &subject);
+            server.insert(interest, |route| staging.mark(route));
+        });
+        let response = Response {
+            importer: Arc::clone(importer),
+            reply: reply.into(),
+            requester: Requester { slot: conn.slot, cid: conn.cid },
+            export: Arc::clone(export),
+            sample,
+        };
+        let subject = server.open_request(response, prefix, *now, secrets);
+        registry.watch_requests();
+        subject
+    }
+
+    /// The requester, as the account of a service gets to know it: by the rule of the first import
+    /// on the way.
+    fn request_info<'a>(
+        &'a self,
+        importer: &'a Account,
+        import: &'a ServiceImport,
+        conn: &Conn,
+    ) -> RequestInfo<'a> {
+        let passed = self.way.hops.iter().rev().map_while(|hop| match hop {
+            Hop::Request(import) => Some(&**import),
+            Hop::Answer(_) => None,
+        });
+        let first = passed.clone().last();
+        let mut info = match first.unwrap_or(import).share {
+            true => self.shared_info(conn),
+            false => RequestInfo::default(),
+        };
+        info.acc = first.map_or(&*importer.name, |first| &first.importer).into();
+        info.svc = first.map_or("", |_| &importer.name).into();
+        info.rtt = conn.rtt();
+        let system_account = self.settings.options.system_account();
+        let is_shown =
+            |import: &ServiceImport| import.share || system_account == Some(&import.exporter);
+        if passed.chain([import]).any(is_shown) {
+            let server = self.registry.info();
+            info.server = server.server_name.into();
+            info.cluster = server.cluster.into();
+        }
+        info
+    }
+
+    /// The facts about a requester that its account may share.
+    pub(super) fn shared_info(&self, conn: &Conn) -> RequestInfo<'static> {
+        let text = |text: Option<Box<str>>| text.map(String::from).unwrap_or_default().into();
+        let about = conn.about();
+        let websocket = conn.is_websocket();
+        RequestInfo {
+            start: Date(self.registry.date(conn.start)).to_string().into(),
+            host: conn.remote().map(|remote| remote.ip().to_string()).unwrap_or_default().into(),
+            id: conn.cid.0,
+            user: text(about.user),
+            name: text(about.name),
+            lang: text(about.lang),
+            ver: text(about.version),
+            kind: "Client".into(),
+            client_type: if websocket { "websocket" } else { "nats" }.into(),
+            ..RequestInfo::default()
+        }
+    }
+}
+
+/// The part of a request behind its subject: `[reply ]sizes CRLF message CRLF`.
+struct RequestTail {
+    text: Vec<u8>,
+    header_len: usize,
+    /// The sizes end before the message, with CR LF.
+    message_at: usize,
+    size_len: usize,
+}
+
+impl RequestTail {
+    fn new(reply: &[u8], block: &[u8], payload: &[u8]) -> RequestTail {
+        let len = block.len() + payload.len();
+        let mut text = Vec::with_capacity(reply.len() + len + LINE_ROOM);
+        if !reply.is_empty() {
+            text.extend_from_slice(reply);
+            text.push(b' ');
+        }
+        encoder::write_decimal(&mut text, block.len() as u64);
+        text.push(b' ');
+        let size_at = text.len();
+        encoder::write_decimal(&mut text, len as u64);
+        let size_len = text.len() - size_at;
+        text.extend_from_slice(encoder::CRLF);
+        let message_at = text.len();
+        for part in [block, payload, encoder::CRLF] {
+            text.extend_from_slice(part);
+        }
+        RequestTail { text, header_len: block.len(), message_at, size_len }
+    }
+
+    fn publish<'a>(&'a self, subject: &'a [u8], reply: &'a [u8]) -> Publish<'a> {
+        let size_end = self.message_at - encoder::CRLF.len();
+        Publish {
+            subject,
+            reply,
+            header_len: Some(self.header_len),
+            size_text: &self.text[size_end - self.size_len..size_end],
+            message: &self.text[self.message_at..self.text.len() - encoder::CRLF.len()],
+            tail: &self.text,
+        }
+    }
+}
+
+/// Room for the sizes in a line, and for the ends of lines.
+const LINE_ROOM: usize = 32;

@@ -1,0 +1,68 @@
+//! `Sequel`: work that follows a message, once its match is released.
+
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::conn::conn_event;
+use crate::conn::subscription::Subscription;
+use crate::deliver::Delivery;
+use crate::deliver::beyond::Request;
+use crate::deliver::latency;
+use crate::deliver::row::Publisher;
+use crate::parser::Publish;
+use crate::sublist::{Entry, UNLISTED};
+
+/// Work that follows a message.
+pub(super) enum Sequel {
+    /// The subscription has had its last message.
+    Spent(Subscription),
+    /// The message is a request to another account.
+    Request(Request),
+    /// The message is for this server: it may answer a request of another account, or bring a
+    /// measurement of another server.
+    Inline,
+}
+
+impl Delivery {
+    /// Does the work that follows a message. True if that reached a receiver.
+    #[cold]
+    pub(super) fn follow_up(
+        &mut self,
+        account: &Arc<Account>,
+        publish: &Publish<'_>,
+        publisher: Publisher<'_>,
+    ) -> bool {
+        let mut sequels = std::mem::take(&mut self.sequels);
+        let mut reached = false;
+        for sequel in sequels.drain(..) {
+            match sequel {
+                Sequel::Spent(subscription) => self.remove_spent(account, &subscription),
+                Sequel::Request(request) => {
+                    reached |= self.ask(account, &request, publish, publisher);
+                }
+                Sequel::Inline => {
+                    reached = true;
+                    if latency::is_remote(publish.subject) {
+                        self.take_remote(publish.payload());
+                    } else {
+                        self.answer(account, publish, publisher);
+                    }
+                }
+            }
+        }
+        self.sequels = sequels;
+        reached
+    }
+
+    /// Removes a subscription that has had its last message, in this account or another one.
+    fn remove_spent(&mut self, account: &Account, subscription: &Subscription) {
+        self.remove(account, subscription);
+        if subscription.slot() != UNLISTED {
+            self.remove_at_home(subscription);
+        }
+        let (conn, max) = (subscription.conn(), subscription.max());
+        let sid = String::from_utf8_lossy(subscription.sid());
+        conn_event!(DEBUG, conn, "Auto-unsubscribe limit of {max} reached for sid '{sid}'");
+        conn_event!(TRACE, conn, "<-> [DELSUB {sid}]");
+    }
+}
