@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Client, client, message, request};
-use crate::support::{Cluster, Flavor, Server, Which, http};
+use crate::support::{Cluster, Flavor, Server, Which};
 
 use Which::{Dialtone, Real};
 
@@ -12,6 +12,7 @@ const CONF: &str = r#"
         A {
             users: [ { user: a, password: p } ]
             exports: [ { service: q.full, latency: lat.full }
+                       { service: q.open, latency: lat.open }
                        { service: q.short, latency: lat.short, threshold: "500ms" }
                        { service: q.half, latency: { subject: lat.half, sampling: 50 } }
                        { service: q.head, latency: { subject: lat.head, sampling: headers } } ]
@@ -19,13 +20,16 @@ const CONF: &str = r#"
         B {
             users: [ { user: b, password: p } ]
             imports: [ { service: { account: A, subject: q.full } }
-                       { service: { account: A, subject: q.full }, to: s.full, share: true }
+                       { service: { account: A, subject: q.open }, share: true }
                        { service: { account: A, subject: q.short } }
                        { service: { account: A, subject: q.half } }
                        { service: { account: A, subject: q.head } } ]
         }
     }
 "#;
+
+/// A client without a login is in `$G`.
+const OTHERS: &str = "authorization { users: [{user: g}] }\nno_auth_user: g\n";
 
 /// The next measurement, and its members in their order.
 #[track_caller]
@@ -35,7 +39,12 @@ fn measurement(client: &mut Client) -> (Value, Vec<String>) {
     assert!(line.starts_with("MSG lat."), "{frame}");
     let value: Value = serde_json::from_str(json).unwrap();
     let mut order: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
-    order.sort_by_key(|key| json.find(&format!("\"{key}\":")));
+    // The responder has a `start` of its own.
+    let place = |key: &str| match key {
+        "start" => json.rfind("\"start\":"),
+        _ => json.find(&format!("\"{key}\":")),
+    };
+    order.sort_by_key(|key| place(key));
     assert_eq!(value["type"], "io.nats.server.metric.v1.service_latency");
     assert_eq!(value["id"].as_str().unwrap().len(), 22);
     (value, order)
@@ -67,7 +76,7 @@ for_both! {
         let server = Server::with().conf(CONF.to_owned() + "server_name: S1\n").start(which);
         let mut listener = client(&server, "a", "SUB lat.> 1\r\n");
         let mut stranger = client(&server, "b", "SUB lat.> 1\r\n");
-        let mut a = client(&server, "a", "SUB q.full 1\r\n");
+        let mut a = client(&server, "a", "SUB q.* 1\r\n");
         let mut b = client(&server, "b", "SUB in 8\r\n");
         b.send(&request("q.full", "in"));
         let asked = message(&mut a);
@@ -89,7 +98,7 @@ for_both! {
         let number = |name: &str| value[name].as_i64().unwrap();
         assert!(number("service") >= 0 && number("total") >= number("service"), "{value}");
         // The requester's account shares more.
-        b.send(&request("s.full", "in"));
+        b.send(&request("q.open", "in"));
         let asked = message(&mut a);
         a.send(&asked.answer("ok"));
         let (value, _) = measurement(&mut listener);
@@ -159,20 +168,17 @@ for_both! {
 #[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
 fn two_servers_measure_together() {
     for kinds in [[Dialtone, Dialtone], [Dialtone, Real], [Real, Dialtone]] {
-        let cluster = Cluster::start_with(&kinds, Flavor::Default, CONF);
+        let conf = CONF.to_owned() + OTHERS;
+        let cluster = Cluster::start_with(&kinds, Flavor::Default, &conf);
         let [here, there] = cluster.servers() else { panic!("two") };
-        let mut listener = client(there, "a", "SUB lat.> 1\r\n");
-        let mut a = client(there, "a", "SUB q.* 1\r\n");
-        // The requester's server has to know of both.
-        http::json_until(here, "/subsz?acc=A&subs=1", |page| {
-            let list = page["subscriptions_list"].as_array();
-            list.is_some_and(|list| {
-                list.iter()
-                    .filter(|one| one["subject"] == "q.*" || one["subject"] == "lat.>")
-                    .count()
-                    == 2
-            })
-        });
+        let mut a = client(there, "a", "SUB q.* 1\r\nSUB ready 2\r\n");
+        let mut other = client(here, "a", "SUB in 1\r\n");
+        while !other.is_reached("ready") {}
+        let mut listener = client(there, "a", "SUB lat.> 1\r\nSUB heard 2\r\n");
+        while !other.is_reached("heard") {}
+        for client in [&mut a, &mut listener] {
+            message(client);
+        }
         let mut b = client(here, "b", "SUB in 8\r\n");
         for _ in 0..3 {
             b.send(&request("q.full", "in"));
