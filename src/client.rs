@@ -309,6 +309,7 @@ impl Machine for Client {
                 || rare.leaving.is_some()
                 || rare.login.is_some()
                 || rare.review.is_some()
+                || rare.renewal.is_some()
         })
     }
 
@@ -481,13 +482,13 @@ impl Client {
         if rare.leaving.is_some() && self.forget_on(delivery) == Left::More {
             return Ok(Left::More);
         }
-        if self.review_on(delivery) == Left::More {
+        if self.review_on(delivery) == Left::More || self.renew_on(delivery) == Left::More {
             return Ok(Left::More);
         }
         if let Some(answer) = self.rare.as_mut().and_then(|rare| rare.owed.take()) {
             self.answer(answer, delivery)?;
         }
-        Ok(self.renew_some(delivery))
+        Ok(Left::Nothing)
     }
 
     /// The account in which it is counted: the global one until it has logged in.

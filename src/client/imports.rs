@@ -1,10 +1,8 @@
-//! Messages of other accounts: a client whose account imports some has shadows of its
-//! subscriptions there.
+//! A client whose account has new imports: it renews the shadows of its subscriptions.
 //!
-//! A subscription gets its shadows with SUB, and loses them with its end. After new imports the
-//! client renews those of all its subscriptions in pieces. Each one gets its new shadows before it
-//! loses old ones, so it misses no message of an import that stays; the others stop as soon as a
-//! worker has the new settings.
+//! That goes in pieces, while the client waits, so that its next PONG vouches for the end. All get
+//! their new shadows before any loses old ones: other servers see no more changes than there are.
+//! Shadows for imports that stay remain, and those for other imports have no effect any more.
 //! nats: server/client.go `processSubsOnConfigReload`
 
 use std::sync::Arc;
@@ -24,11 +22,13 @@ const RENEW_COUNT: usize = if cfg!(test) { 3 } else { 64 };
 /// Time to compare a subject with an import, nanoseconds, about.
 pub(super) const IMPORT_NS: usize = 50;
 
-/// A walk over the subscriptions, to renew their shadows.
+/// Two walks over the subscriptions: the first one makes new shadows, the second one removes old
+/// ones.
 pub(super) struct Renewal {
     walk: Walk,
     /// The next ones.
     some: Vec<Subscription>,
+    second: bool,
 }
 
 impl Client {
@@ -37,39 +37,43 @@ impl Client {
         let State::Open(admitted) = &self.state else { return };
         let imports = settings.accounts.imports(&admitted.account);
         if self.conn.subscriptions().renew_imports(imports) {
-            let renewal = Renewal { walk: Walk::new(), some: Vec::new() };
+            let renewal = Renewal { walk: Walk::new(), some: Vec::new(), second: false };
             self.rare.get_or_insert_default().renewal = Some(Box::new(renewal));
         }
     }
 
     /// Renews the shadows of some subscriptions.
-    pub(super) fn renew_some(&mut self, delivery: &mut Delivery) -> Left {
-        let State::Open(admitted) = &self.state else { return Left::Nothing };
-        let Some(rare) = &mut self.rare else { return Left::Nothing };
-        let Some(renewal) = &mut rare.renewal else { return Left::Nothing };
-        if renewal.some.is_empty() && !renewal.walk.is_over() {
-            let own = self.conn.subscriptions();
-            renewal.some.extend(own.step(&mut renewal.walk).cloned());
+    pub(super) fn renew_on(&mut self, delivery: &mut Delivery) -> Left {
+        let renewal = self.rare.as_mut().and_then(|rare| rare.renewal.take());
+        let (Some(mut renewal), State::Open(admitted)) = (renewal, &self.state) else {
+            return Left::Nothing;
+        };
+        let Renewal { walk, some, second } = &mut *renewal;
+        if some.is_empty() && !walk.is_over() {
+            some.extend(self.conn.subscriptions().step(walk).cloned());
         }
         let imports = Arc::clone(delivery.settings.accounts.imports(&admitted.account));
-        let rest = renewal.some.len().saturating_sub(RENEW_COUNT);
-        for original in renewal.some.drain(rest..) {
-            renew(&original, &imports, delivery);
+        for original in some.drain(some.len().saturating_sub(RENEW_COUNT)..) {
+            delivery.staging.add_work(imports.streams.len() * IMPORT_NS);
+            match second {
+                false => make_shadows(&original, &imports, delivery),
+                true => remove_shadows(&original, &imports, delivery),
+            }
         }
-        if !renewal.some.is_empty() || !renewal.walk.is_over() {
-            return Left::More;
+        if some.is_empty() && walk.is_over() {
+            if *second {
+                self.begin_grace(delivery);
+                return Left::Nothing;
+            }
+            (*walk, *second) = (Walk::new(), true);
         }
-        rare.renewal = None;
-        if rare.is_over() {
-            self.rare = None;
-        }
-        Left::Nothing
+        self.rare.get_or_insert_default().renewal = Some(renewal);
+        Left::More
     }
 }
 
-/// Gives a subscription the shadows for these imports in place of others.
-fn renew(original: &Subscription, imports: &AccountImports, delivery: &mut Delivery) {
-    delivery.staging.add_work(imports.streams.len() * IMPORT_NS);
+/// Makes the shadows of a subscription for those imports for which it has none.
+fn make_shadows(original: &Subscription, imports: &AccountImports, delivery: &mut Delivery) {
     let mut new = Shadow::all(original, imports);
     let mut own = original.conn().subscriptions();
     let known = own.shadows(original);
@@ -78,12 +82,16 @@ fn renew(original: &Subscription, imports: &AccountImports, delivery: &mut Deliv
     drop(own);
     delivery.staging.add_work(new.len() * listing_ns(original.subject()));
     delivery.insert_shadows(&new);
-    let mut own = original.conn().subscriptions();
-    let mut gone = own.take_shadows(original, |shadow| !imports.holds(&shadow.import));
     // A delivery of another worker may have removed it meanwhile, before its shadows were listed.
-    if !own.holds(original) {
-        gone.extend(new);
+    if !original.conn().subscriptions().holds(original) {
+        delivery.remove_shadows(&new);
     }
+}
+
+/// Removes the shadows of a subscription for other imports.
+fn remove_shadows(original: &Subscription, imports: &AccountImports, delivery: &mut Delivery) {
+    let mut own = original.conn().subscriptions();
+    let gone = own.take_shadows(original, |shadow| !imports.holds(&shadow.import));
     drop(own);
     delivery.remove_shadows(&gone);
 }

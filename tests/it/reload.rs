@@ -4,6 +4,7 @@
 mod clients;
 mod cluster;
 mod endurance;
+mod imports;
 mod log;
 mod mappings;
 mod refused;

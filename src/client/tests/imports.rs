@@ -366,3 +366,46 @@ fn what_is_delivered_is_what_a_naive_model_delivers() {
         play.check_interest();
     }
 }
+
+/// Two imports give the subject the same name, and a third one another name: bundles hold no
+/// connection twice, and only the same frames.
+#[test]
+fn many_receivers_get_it_by_two_imports_in_bundles() {
+    let export = Export::new("a.>", ExportKind::Stream);
+    let import = |subject: &str, local| {
+        let mut import = Import::new("A", subject, ImportKind::Stream);
+        import.local = local;
+        (1, import)
+    };
+    let imports = [
+        import("a.>", LocalSubject::Prefix("p".to_owned())),
+        import("a.b", LocalSubject::To("p.a.b".to_owned())),
+        import("a.*", LocalSubject::To("q.$1".to_owned())),
+    ];
+    let exports = vec![(0, export.clone()), (0, Export::new("a.b", export.kind.clone()))];
+    let exports = exports.into_iter().chain([(0, Export::new("a.*", export.kind))]).collect();
+    for own_sids in [false, true] {
+        let mut bench = Bench::new(options(&exports, &imports), 60);
+        for at in 0..60 {
+            let name = if at < 20 { "A" } else { "B" };
+            let connect = format!("CONNECT {{\"verbose\":false,\"user\":\"{name}\"}}\r\n");
+            bench.send(at, connect.as_bytes());
+            let subject = if at < 20 { "a.b" } else { ["p.a.*", "q.b"][at % 2] };
+            let sid = if own_sids { 100 + at } else { 7 };
+            bench.send(at, format!("SUB {subject} {sid}\r\n").as_bytes());
+        }
+        for _ in 0..3 {
+            bench.send(0, "PUB a.b 1\r\nx\r\n".repeat(6).as_bytes());
+            for at in 0..60 {
+                let sid = if own_sids { 100 + at } else { 7 };
+                let (subject, count) = match at {
+                    ..20 => ("a.b", 6),
+                    _ if at % 2 == 0 => ("p.a.b", 12),
+                    _ => ("q.b", 6),
+                };
+                let expected = format!("MSG {subject} {sid} 1|x|").repeat(count);
+                assert_eq!(text(&bench, at), expected, "{at}");
+            }
+        }
+    }
+}
