@@ -20,27 +20,37 @@ use std::ops::Range;
 
 use fastrand::Rng;
 
-use crate::support::Which;
+use crate::support::Which::{self, Dialtone, Real};
 use configuration::{Configuration, Part};
 use conversation::Conversation;
 
 /// Configurations of each test.
 const COUNT: u64 = 100;
 
+/// Of these, some in clusters.
+const CLUSTERS: u64 = 20;
+
 #[test]
 #[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
 fn permissions_and_mappings() {
-    compare(1_000, &[mappings::add]);
+    compare(1_000..1_000 + COUNT, &[mappings::add], &[Real], &[Dialtone]);
 }
 
-/// Plays configurations with these parts, from a seed on.
-fn compare(first: u64, parts: &[Part]) {
-    for seed in seeds(first) {
+#[test]
+#[cfg_attr(not(nats_server), ignore = "needs nats-server, then touch build.rs")]
+fn permissions_and_mappings_in_clusters() {
+    compare(2_000..2_000 + CLUSTERS / 2, &[mappings::add], &[Real, Real], &[Dialtone, Real]);
+    compare(3_000..3_000 + CLUSTERS / 2, &[mappings::add], &[Real, Real], &[Real, Dialtone]);
+}
+
+/// Plays configurations with these parts, by seeds, to nats-servers and to others in their place.
+fn compare(seeds: Range<u64>, parts: &[Part], real: &[Which], ours: &[Which]) {
+    for seed in wanted(seeds) {
         let mut random = Rng::with_seed(seed);
         let configuration = Configuration::draw(&mut random, parts);
-        let conversation = Conversation::draw(&mut random, &configuration);
-        let [real, ours] = [Which::Real, Which::Dialtone]
-            .map(|which| play::play(&configuration, &conversation, which));
+        let conversation = Conversation::draw(&mut random, &configuration, real.len() == 1);
+        let [real, ours] =
+            [real, ours].map(|kinds| play::play(&configuration, &conversation, kinds));
         if let Some(at) = (0..real.len()).find(|&at| ours.get(at) != Some(&real[at])) {
             let before = real[..at].concat();
             let ours = ours.get(at).map_or("", |step| step);
@@ -53,10 +63,11 @@ fn compare(first: u64, parts: &[Part]) {
     }
 }
 
-fn seeds(first: u64) -> Range<u64> {
+/// These seeds, or those that the environment asks for.
+fn wanted(seeds: Range<u64>) -> Range<u64> {
     let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seed = number("DIFFERENTIAL_SEED");
-    let count = number("DIFFERENTIAL_COUNT").unwrap_or(if seed.is_some() { 1 } else { COUNT });
-    let first = seed.unwrap_or(first);
-    first..first + count
+    match number("DIFFERENTIAL_SEED") {
+        None => seeds,
+        Some(first) => first..first + number("DIFFERENTIAL_COUNT").unwrap_or(1),
+    }
 }
