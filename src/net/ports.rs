@@ -32,9 +32,9 @@ impl<T: Clone> PerPort<T> {
         self.0.lock().get(&port_for).cloned()
     }
 
-    /// Replaces all of them.
-    pub(crate) fn replace(&self, ports: BTreeMap<PortFor, T>) {
-        *self.0.lock() = ports;
+    /// Replaces all of them, and returns those before.
+    pub(crate) fn replace(&self, ports: BTreeMap<PortFor, T>) -> BTreeMap<PortFor, T> {
+        std::mem::replace(&mut *self.0.lock(), ports)
     }
 
     /// Stores that of a port; none if it has none any more.

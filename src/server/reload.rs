@@ -5,7 +5,7 @@
 //! and each connection judges itself by them in its next turn (`client/reload.rs`, `route.rs`).
 //! nats: server/reload.go `ReloadOptions`, `applyOptions`
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
 use crate::base::os_error::OsError;
-use crate::config::options::{Options, Port, Tls};
+use crate::config::options::{Options, Port};
 use crate::conn::{Conn, conn_event};
 use crate::logging::{LogFileErr, Logger};
 use crate::net::files;
@@ -93,7 +93,7 @@ impl Server {
         })?;
         let now = self.shared.clock.now();
         // Encryption first: nobody comes in by new rules without it.
-        self.shared.tls.replace(tls);
+        let former_tls = self.shared.tls.replace(tls);
         registry.replace_settings(options, now);
         let settings = registry.settings();
         registry.amend_info(|info| info::describe(&settings, info));
@@ -104,7 +104,7 @@ impl Server {
         registry.bring_settings();
         self.renew_files(&before.options, &settings.options, &listeners);
         close_surplus(registry, &settings);
-        self.close_unpinned(&before.options, &settings.options);
+        self.close_unpinned(&former_tls);
         for change in changes {
             tracing::info!("{change}");
         }
@@ -139,33 +139,17 @@ impl Server {
         keep(PortFor::Websocket, websocket, new_websocket);
     }
 
-    /// Closes connections whose certificates have a key that is not pinned any more.
-    fn close_unpinned(&self, old: &Options, new: &Options) {
-        let pins = |tls: Option<&Tls>| tls.map_or_else(Vec::new, |tls| tls.pinned_certs.clone());
-        let of_routes = |options: &Options| {
-            pins(options.cluster.as_ref().and_then(|cluster| cluster.tls.as_ref()))
-        };
-        let of_websocket = |options: &Options| {
-            pins(options.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref()))
-        };
-        let changed = [
-            (PortFor::Clients, pins(old.tls.as_ref()) != pins(new.tls.as_ref())),
-            (PortFor::Routes, of_routes(old) != of_routes(new)),
-            (PortFor::Websocket, of_websocket(old) != of_websocket(new)),
-        ];
-        let changed = changed.into_iter().filter_map(|(port_for, has)| has.then_some(port_for));
-        let changed: Vec<PortFor> = changed.collect();
-        if changed.is_empty() {
-            return;
-        }
+    /// Closes connections whose certificates have a key that is not pinned any more; `former` are
+    /// the ports before.
+    fn close_unpinned(&self, former: &BTreeMap<PortFor, Arc<TlsPort>>) {
         let mut unpinned = self.shared.registry.conns();
         unpinned.retain(|conn| {
             let port_for = port_of(conn);
             let tls = conn.encryption().and_then(|_| self.shared.tls.get(port_for));
-            tls.is_some_and(|tls| {
+            tls.filter(|tls| tls.has_other_pins(former.get(&port_for))).is_some_and(|tls| {
                 let shown = conn.certificates();
                 let leaf = shown.first().map(|der| CertificateDer::from(der.as_slice()));
-                changed.contains(&port_for) && !tls.is_pinned(leaf.as_ref())
+                !tls.is_pinned(leaf.as_ref())
             })
         });
         if !unpinned.is_empty() {

@@ -167,6 +167,11 @@ impl TlsPort {
         }
     }
 
+    /// True if it pins other keys than the port before.
+    pub(crate) fn has_other_pins(&self, former: Option<&Arc<TlsPort>>) -> bool {
+        former.is_none_or(|former| former.pinned_certs != self.pinned_certs)
+    }
+
     /// True if the key of that certificate may be used.
     pub(crate) fn is_pinned(&self, leaf: Option<&CertificateDer<'_>>) -> bool {
         let key = || ParsedCertificate::try_from(leaf?).ok();

@@ -232,3 +232,26 @@ fn pools_and_accounts_of_routes_change() {
         while !client.is_reached("there") {}
     }
 }
+
+/// What is not kept is asked for by a new connection, once it matters.
+#[test]
+fn interest_in_unknown_accounts_has_a_limit() {
+    const KEPT_MAX: usize = 65_536;
+    let server = start(Which::Dialtone, "");
+    let mut remote = Remote::join(&server, "r");
+    let announce = |remote: &mut Remote, from: usize, to: usize| {
+        let lines: String = (from..to).map(|n| format!("RS+ D s.{n}\r\n")).collect();
+        remote.send(&lines);
+        remote.fence();
+    };
+    announce(&mut remote, 0, KEPT_MAX);
+    let accounts = |account: &str| conf("") + &format!("accounts [{account}]\n");
+    server.reload(&accounts("E")).unwrap();
+    remote.fence();
+    announce(&mut remote, KEPT_MAX, KEPT_MAX + 1);
+    server.reload(&conf("")).unwrap();
+    remote.fence();
+    server.reload(&accounts("D")).unwrap();
+    remote.read_to_end();
+    server.wait_log("Router connection closed: Route Removed");
+}
