@@ -202,14 +202,14 @@ impl<'a> Compiler<'a> {
                 }
                 _ => continue,
             };
-            self.faults.extend(added.err());
+            self.faults.extend(added.err().map(|fault| *fault));
         }
     }
 
-    fn import_stream(&mut self, importer: usize, import: &Import) -> Result<(), Fault> {
+    fn import_stream(&mut self, importer: usize, import: &Import) -> Result<(), Box<Fault>> {
         let exporter = self.exporter(Kind::Stream, import)?;
-        let fault =
-            |cause| Fault::Import { kind: Kind::Stream, subject: import.subject.clone(), cause };
+        let (kind, subject) = (Kind::Stream, &import.subject);
+        let fault = |cause| Box::new(Fault::Import { kind, subject: subject.clone(), cause });
         let remote = import.subject.as_str();
         let exports = &self.stream_exports[exporter];
         let (_, grants) = exports
@@ -260,10 +260,10 @@ impl<'a> Compiler<'a> {
         importer: usize,
         import: &Import,
         share: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Box<Fault>> {
         let exporter = self.exporter(Kind::Service, import)?;
-        let fault =
-            |cause| Fault::Import { kind: Kind::Service, subject: import.subject.clone(), cause };
+        let (kind, subject) = (Kind::Service, &import.subject);
+        let fault = |cause| Box::new(Fault::Import { kind, subject: subject.clone(), cause });
         let remote = import.subject.as_str();
         let to = match &import.local {
             LocalSubject::To(to) => to,
@@ -319,9 +319,10 @@ impl<'a> Compiler<'a> {
     }
 
     /// Position of the account that exports an import.
-    fn exporter(&self, kind: Kind, import: &Import) -> Result<usize, Fault> {
+    fn exporter(&self, kind: Kind, import: &Import) -> Result<usize, Box<Fault>> {
         let account = &import.account;
-        let unknown = || Fault::AccountUnknown { account: account.clone(), of: kind.import() };
+        let of = kind.import();
+        let unknown = || Box::new(Fault::AccountUnknown { account: account.clone(), of });
         self.by_name.get(account.as_str()).copied().ok_or_else(unknown)
     }
 }

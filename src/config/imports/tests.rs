@@ -233,8 +233,8 @@ fn cycles_are_named() {
 #[test]
 fn services_keep_the_settings_of_their_export() {
     let mut options = accounts(&["A", "B"]);
-    let mut service = ServiceOptions::default();
-    service.response = ResponseType::Stream;
+    let response = ResponseType::Stream;
+    let mut service = ServiceOptions { response, ..ServiceOptions::default() };
     let stream = Export::new("q.>", ExportKind::Service(service.clone()));
     service.response = ResponseType::Singleton;
     service.latency = Some(Latency::new("lat", Sampling::Headers));

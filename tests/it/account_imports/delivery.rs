@@ -32,7 +32,8 @@ for_both! {
         let mut b = connect(&server, "b");
         a.send("SUB pub.mq q 1\r\nSUB end 9\r\n");
         b.send("SUB fromA.pub.mq q 1\r\nSUB fromA.> q2 2\r\nSUB end 9\r\n");
-        (a.fence(), b.fence());
+        a.fence();
+        b.fence();
         publish(&mut publisher, 40);
         let mut counts = BTreeMap::new();
         for (client, name) in [(&mut a, "a"), (&mut b, "b")] {

@@ -35,7 +35,8 @@ fn join(server: &Server) -> Remote {
     remote.send(&connect_line("r", &json!({})));
     remote.send(&info_line("r", &json!({})));
     // After the second one all accounts are announced.
-    (remote.fence(), remote.fence());
+    remote.fence();
+    remote.fence();
     remote
 }
 
