@@ -113,8 +113,8 @@ fn new_server_id() -> ServerId {
     ServerId::of_key(key)
 }
 
-/// The key of a server's secrets. It comes from the system: an attacker who could predict them could
-/// answer requests of others.
+/// The key of a server's secrets. It comes from the system: an attacker who could predict them
+/// could answer requests of others.
 fn new_key() -> Key {
     let mut key = Key::default();
     getrandom::fill(&mut key).expect("a system that accepts connections has random bytes");
