@@ -4,8 +4,8 @@
 //! names the requester, and with a reply subject of that account which stands for the requester's
 //! own. It is delivered there like any other, so it may become a request of a further account; but
 //! it passes a service only once. The mappings of that account count, too. A message on such a
-//! reply subject becomes one on the requester's own, wherever it came from: its header and its bytes
-//! are passed on unchanged.
+//! reply subject becomes one on the requester's own, wherever it came from: its header and its
+//! bytes are passed on unchanged.
 //!
 //! Messages of other servers are no requests: their own server has passed them on.
 //! nats: server/client.go `processServiceImport`, `setupResponseServiceImport`; server/accounts.go

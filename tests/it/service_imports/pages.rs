@@ -51,7 +51,8 @@ for_both! {
     fn an_account_shows_what_it_shares(which) {
         let server = Server::with().conf(CONF).monitored().start(which);
         let a = detail(&server, "A");
-        let latency = |sampling: Value, results| json!({ "sampling": sampling, "results": results });
+        let latency =
+            |sampling: Value, results| json!({ "sampling": sampling, "results": results });
         let service = |subject, kind| {
             json!({ "subject": subject, "type": "service", "response_type": kind })
         };
