@@ -11,6 +11,9 @@
 //! nats: server/client.go `processServiceImport`, `setupResponseServiceImport`; server/accounts.go
 //! `processServiceImportResponse`, `newServiceReply`
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::account::Account;
@@ -50,7 +53,7 @@ pub(super) struct Way {
     /// The services that it has passed; none for a message as it was published.
     pub(super) hops: Vec<Hop>,
     /// The requests and answers that the published message has become so far.
-    count: usize,
+    pub(super) count: usize,
 }
 
 impl Hop {
@@ -65,9 +68,6 @@ impl Hop {
 impl Way {
     /// True if the message may pass a service.
     fn may_pass(&mut self, export: &Arc<ServiceExport>) -> bool {
-        if self.hops.is_empty() {
-            self.count = 0;
-        }
         self.count += 1;
         let passed = |hop: &Hop| Arc::ptr_eq(hop.export(), export);
         self.count <= REQUESTS_MAX && !self.hops.iter().any(passed)

@@ -32,6 +32,9 @@ impl Delivery {
         publish: &Publish<'_>,
         publisher: Publisher<'_>,
     ) -> bool {
+        if self.way.hops.is_empty() {
+            self.way.count = 0;
+        }
         let mut sequels = std::mem::take(&mut self.sequels);
         let mut reached = false;
         for sequel in sequels.drain(..) {

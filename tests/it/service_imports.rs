@@ -368,6 +368,29 @@ for_both! {
         }
     }
 
+    /// More than fit into one turn, by two imports.
+    fn very_many_subscriptions_are_asked(which) {
+        const COUNT: usize = 4_000;
+        let server = start(which);
+        let subscribe = |sid| format!("SUB req.one {sid}\r\nSUB req.st {sid}s\r\n");
+        let mut a = client(&server, "a", &(0..COUNT).map(subscribe).collect::<String>());
+        let mut b = client(&server, "b", "SUB in 8\r\n");
+        b.send(&(request("also.x", "in") + "PUB also.x 2\r\nhi\r\n"));
+        let asked: Vec<_> = (0..4 * COUNT).map(|_| message(&mut a)).collect();
+        let count = |subject, replies: bool| {
+            let is_it = |one: &&Frame| one.subject == subject && one.reply.is_empty() != replies;
+            asked.iter().filter(is_it).count()
+        };
+        for subject in ["req.one", "req.st"] {
+            assert_eq!((count(subject, true), count(subject, false)), (COUNT, COUNT));
+        }
+        let first = asked.iter().find(|one| one.subject == "req.one").unwrap();
+        a.send(&first.answer("ok"));
+        b.expect("MSG in 8 2\r\nok\r\n");
+        a.fence();
+        b.fence();
+    }
+
     fn messages_in_a_row_are_requests_each(which) {
         let server = start(which);
         let mut a = client(&server, "a", "SUB req.one 1\r\n");
