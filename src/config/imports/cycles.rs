@@ -76,15 +76,17 @@ impl<'a, F: Fn(usize, &[u8]) -> bool> Search<'a, F> {
         if self.path.len() >= CHAIN_MAX {
             return Err(Chain::TooLong);
         }
-        if !self.seen.insert((account, subject)) || !(self.goes_on)(account, subject) {
+        let links: &'a Links = self.links;
+        let takes = |link: &&Link| subject::overlaps(subject, &link.takes);
+        let mut next = links.0[account].near(subject).filter(takes).peekable();
+        if next.peek().is_none()
+            || !(self.goes_on)(account, subject)
+            || !self.seen.insert((account, subject))
+        {
             return Ok(());
         }
         self.path.push(account);
-        let links = self.links;
-        for link in links.0[account].near(subject) {
-            if !subject::overlaps(subject, &link.takes) {
-                continue;
-            }
+        for link in next {
             if let Some(start) = self.path.iter().position(|&known| known == link.exporter) {
                 let mut cycle = self.path[start..].to_vec();
                 cycle.push(link.exporter);

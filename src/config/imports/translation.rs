@@ -1,4 +1,6 @@
 //! `Translation`: the subjects of an import, as both accounts call them.
+//!
+//! Most imports keep the subject, or put a prefix before it: these need one text.
 
 use crate::base::subject;
 use crate::base::subject_transform::{ImportTransform, TransformError};
@@ -7,20 +9,19 @@ use crate::config::imports::Kind;
 /// The subjects of an import, as both accounts call them.
 #[derive(Debug, PartialEq)]
 pub struct Translation {
-    /// In the exporting account.
-    remote: Box<[u8]>,
     /// In the importing account.
     local: Box<[u8]>,
     way: Way,
 }
 
-/// The way from one name to the other.
+/// The way to the name in the exporting account.
 #[derive(Debug, PartialEq)]
 enum Way {
-    /// Both names are the same.
-    Same,
-    /// The remote subject is literal.
-    Fixed,
+    /// The local name without so many bytes in front.
+    Behind(usize),
+    /// This one, without a wildcard.
+    Fixed(Box<[u8]>),
+    /// Tokens move.
     Moved(Box<Moved>),
 }
 
@@ -40,30 +41,31 @@ impl Translation {
         remote: &str,
         local: &str,
     ) -> Result<Translation, TransformError> {
-        let is_literal = subject::is_literal(remote.as_bytes());
-        let way = if remote == local {
-            Way::Same
-        } else if is_literal && kind == Kind::Service {
-            Way::Fixed
+        let literal = subject::is_literal(remote.as_bytes());
+        let way = if is_behind(remote, local) {
+            Way::Behind(local.len() - remote.len())
+        } else if literal && kind == Kind::Service {
+            Way::Fixed(remote.as_bytes().into())
         } else {
             let to_local = ImportTransform::new(remote, local)?;
-            if !is_literal {
-                return Ok(Translation::moved(to_local));
+            if !literal {
+                let to_remote = to_local.reversed();
+                let local = to_local.destination();
+                let way = Way::Moved(Box::new(Moved { to_local, to_remote }));
+                return Ok(Translation { local, way });
             }
-            Way::Fixed
+            Way::Fixed(remote.as_bytes().into())
         };
-        Ok(Translation { remote: remote.as_bytes().into(), local: local.as_bytes().into(), way })
-    }
-
-    fn moved(to_local: ImportTransform) -> Translation {
-        let to_remote = to_local.reversed();
-        let (remote, local) = (to_local.source().into(), to_local.destination());
-        Translation { remote, local, way: Way::Moved(Box::new(Moved { to_local, to_remote })) }
+        Ok(Translation { local: local.as_bytes().into(), way })
     }
 
     /// The pattern in the exporting account.
     pub fn remote(&self) -> &[u8] {
-        &self.remote
+        match &self.way {
+            Way::Behind(prefix_len) => &self.local[*prefix_len..],
+            Way::Fixed(remote) => remote,
+            Way::Moved(moved) => moved.to_local.source(),
+        }
     }
 
     /// The pattern in the importing account.
@@ -73,15 +75,21 @@ impl Translation {
 
     /// True if both accounts call the subjects the same.
     pub fn is_same(&self) -> bool {
-        self.way == Way::Same
+        matches!(self.way, Way::Behind(0))
     }
 
     /// The importer's name for a subject of the exporter that the import matches; perhaps in
     /// `room`.
     pub fn to_local<'a>(&'a self, remote: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
+        room.clear();
         match &self.way {
-            Way::Same => remote,
-            Way::Fixed => &self.local,
+            Way::Behind(0) => remote,
+            Way::Behind(prefix_len) => {
+                room.extend_from_slice(&self.local[..*prefix_len]);
+                room.extend_from_slice(remote);
+                room
+            }
+            Way::Fixed(_) => &self.local,
             Way::Moved(moved) => transformed(&moved.to_local, remote, room),
         }
     }
@@ -90,8 +98,8 @@ impl Translation {
     /// `room`. A pattern that the import covers may stand for a subject.
     pub fn to_remote<'a>(&'a self, local: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
         match &self.way {
-            Way::Same => local,
-            Way::Fixed => &self.remote,
+            Way::Behind(prefix_len) => &local[*prefix_len..],
+            Way::Fixed(remote) => remote,
             Way::Moved(moved) => transformed(&moved.to_remote, local, room),
         }
     }
@@ -104,6 +112,16 @@ impl Translation {
         let part = subject::intersection(local, &self.local)?;
         Some(self.to_remote(&part, &mut Vec::new()).into())
     }
+}
+
+/// True if the local name is the remote one, or that behind a prefix without functions.
+fn is_behind(remote: &str, local: &str) -> bool {
+    let Some(prefix) = local.strip_suffix(remote) else { return false };
+    let is_plain = |prefix: &str| {
+        let may_be_more = |char: char| char.is_ascii_whitespace() || matches!(char, '$' | '{');
+        subject::is_valid_publish(prefix.as_bytes()) && !prefix.contains(may_be_more)
+    };
+    prefix.is_empty() || prefix.strip_suffix('.').is_some_and(is_plain)
 }
 
 fn transformed<'a>(transform: &ImportTransform, subject: &[u8], room: &'a mut Vec<u8>) -> &'a [u8] {
