@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::auth::certificate::{CertName, Certificate};
@@ -82,7 +83,7 @@ enum Accepted {
 #[derive(Debug)]
 struct Users {
     /// By name or public nkey.
-    entries: HashMap<Box<str>, ConfiguredUser, foldhash::fast::RandomState>,
+    entries: HashMap<Box<str>, ConfiguredUser, RandomState>,
     /// Some have an nkey; else the nkey of a CONNECT is not looked at.
     have_nkeys: bool,
     without_credentials: WithoutCredentials,
@@ -101,12 +102,9 @@ pub struct Mapping {
     by: Vec<ConnectionType>,
 }
 
-/// The permissions of users that are compiled already.
+/// Compiled permissions by those written: users with the same ones share them.
 #[derive(Debug, Default)]
-pub struct Compiled<'a>(HashMap<&'a str, Permitted<'a>, foldhash::fast::RandomState>);
-
-/// The permissions of a user, as written and compiled.
-type Permitted<'a> = (&'a options::Permissions, &'a Arc<CompiledPermissions>);
+pub struct Compiled<'a>(HashMap<&'a options::Permissions, Arc<CompiledPermissions>, RandomState>);
 
 /// The place of a connection without credentials among users.
 #[derive(Debug)]
@@ -166,24 +164,28 @@ impl Mapping {
 }
 
 impl<'a> Compiled<'a> {
-    /// Those of these users, for which the authenticator was compiled.
-    pub fn new(users: &'a [options::User], authenticator: &'a Authenticator) -> Compiled<'a> {
-        let Accepted::Users(Users { entries, .. }) = &authenticator.0 else {
-            return Compiled::default();
-        };
-        let permitted = |user: &'a options::User| {
-            let compiled = entries.get(user.name())?.permissions.as_ref()?;
-            Some((user.name(), (user.permissions.as_ref()?, compiled)))
-        };
-        Compiled(users.iter().filter_map(permitted).collect())
+    /// Those of the users of `login`. Those that users had `before`, by the authenticator compiled
+    /// for these, are the same: a client sees by that whether anything has changed for it.
+    pub fn new(login: &'a Login, before: Option<(&'a Login, &Authenticator)>) -> Compiled<'a> {
+        let mut compiled = HashMap::<_, _, RandomState>::default();
+        if let Some((Login::Users(users), Authenticator(Accepted::Users(known)))) = before {
+            compiled.extend(users.iter().filter_map(|user| {
+                let same = known.entries.get(user.name())?.permissions.clone()?;
+                Some((user.permissions.as_ref()?, same))
+            }));
+        }
+        if let Login::Users(users) = login {
+            for written in users.iter().filter_map(|user| user.permissions.as_ref()) {
+                let new = || Arc::new(CompiledPermissions::new(written));
+                compiled.entry(written).or_insert_with(new);
+            }
+        }
+        Compiled(compiled)
     }
 
-    /// Those of a user, compiled if they are not yet.
-    fn permissions(&self, user: &str, written: &options::Permissions) -> Arc<CompiledPermissions> {
-        match self.0.get(user) {
-            Some((same, compiled)) if *same == written => Arc::clone(compiled),
-            _ => Arc::new(CompiledPermissions::new(written)),
-        }
+    fn find(&self, written: &options::Permissions) -> Arc<CompiledPermissions> {
+        let new = || Arc::new(CompiledPermissions::new(written));
+        self.0.get(written).cloned().unwrap_or_else(new)
     }
 }
 
@@ -195,8 +197,7 @@ impl Authenticator {
         Self::with(&options.authorization, &mapping, &Compiled::default())
     }
 
-    /// Compiles the options of authorization for a port. Permissions `compiled` before are used
-    /// again.
+    /// Compiles the options of authorization for a port, whose permissions may be `compiled`.
     pub fn with(
         authorization: &options::Authorization,
         mapping: &Mapping,
@@ -478,7 +479,7 @@ impl ConfiguredUser {
                 options::Credential::Nkey(key) => Proof::Nkey(PublicKey::new(key)),
             },
             account: user.account.as_deref().filter(|name| *name != GLOBAL_ACCOUNT).map(Into::into),
-            permissions: user.permissions.as_ref().map(|p| compiled.permissions(user.name(), p)),
+            permissions: user.permissions.as_ref().map(|written| compiled.find(written)),
             connection_types: user.allowed_connection_types.as_slice().into(),
         }
     }

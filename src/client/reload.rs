@@ -13,6 +13,7 @@ use crate::auth::{Identity, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::{Denied, ProtoErr};
 use crate::base::left::Left;
+use crate::base::quoted::Quoted;
 use crate::base::table::Walk;
 use crate::client::{Admitted, Client, State};
 use crate::codec::connect::Connect;
@@ -129,12 +130,18 @@ impl Client {
                 continue;
             }
             delivery.remove(account, subscription);
-            let denied = Denied::Withdrawn {
-                subject: subject.into(),
-                queue: queue.map(Into::into),
-                sid: subscription.sid().into(),
-            };
-            conn_event!(INFO, &self.conn, "Removed: {denied}");
+            let sid = subscription.sid();
+            let in_queue = queue.map(|queue| format!(" using queue {}", Quoted(queue)));
+            conn_event!(
+                INFO,
+                &self.conn,
+                "Removed sub {}{} (sid {}) - not authorized",
+                Quoted(subject),
+                in_queue.unwrap_or_default(),
+                Quoted(sid)
+            );
+            let (subject, queue) = (subject.into(), queue.map(Into::into));
+            let denied = Denied::Withdrawn { subject, queue, sid: sid.into() };
             self.refuse(&denied.into(), delivery);
         }
         if walk.is_over() {

@@ -11,7 +11,7 @@ use crate::auth::permissions::CompiledPermissions;
 use crate::auth::{Authenticator, Compiled, Mapping};
 use crate::base::limits;
 use crate::base::moment::Moment;
-use crate::config::options::{Authorization, Cluster, ConnectionType, Login, Options};
+use crate::config::options::{Authorization, Cluster, ConnectionType, Options};
 use crate::conn::outbound::Policy;
 use crate::registry::accounts::Accounts;
 
@@ -72,25 +72,12 @@ impl Settings {
     }
 
     fn with(accounts: Accounts, options: Options, before: Option<&Settings>) -> Settings {
-        let compiled = before.map(Settings::compiled).unwrap_or_default();
-        let mapping = Mapping::of(&options, ConnectionType::Standard);
+        let (clients, websocket) = ClientSettings::of(&options, before);
         Settings {
             version: 0,
             since: Moment::START,
-            clients: ClientSettings {
-                authenticator: Authenticator::with(&options.authorization, &mapping, &compiled),
-                auth_timeout: options.auth_timeout(),
-                ping_interval: options.ping_interval,
-            },
-            websocket: options.websocket.as_ref().map(|websocket| {
-                let authorization = websocket.authorization(&options.authorization);
-                let mapping = Mapping::of(&options, ConnectionType::Websocket);
-                ClientSettings {
-                    authenticator: Authenticator::with(&authorization, &mapping, &compiled),
-                    auth_timeout: websocket.auth_timeout.unwrap_or(options.auth_timeout()),
-                    ping_interval: websocket.ping_interval.unwrap_or(options.ping_interval),
-                }
-            }),
+            clients,
+            websocket,
             policy: Policy {
                 pending_bytes_max: options.max_pending,
                 drop_when_lagging: options.no_fast_producer_stall,
@@ -98,15 +85,6 @@ impl Settings {
             routes: RouteSettings::new(&options, before.map(|before| &before.routes)),
             accounts,
             options,
-        }
-    }
-
-    /// The compiled permissions of its users. Those that stay the same go on being used: by that
-    /// their clients see that nothing has changed for them.
-    fn compiled(&self) -> Compiled<'_> {
-        match &self.options.authorization.login {
-            Login::Users(users) => Compiled::new(users, &self.clients.authenticator),
-            Login::Open | Login::Single { .. } | Login::Token(_) => Compiled::default(),
         }
     }
 }
@@ -124,6 +102,35 @@ impl Settings {
             Some(websocket) if by == ConnectionType::Websocket => websocket,
             _ => &self.clients,
         }
+    }
+}
+
+impl ClientSettings {
+    /// Those of most clients; and those of clients that come by WebSocket, if there is a port for
+    /// them.
+    fn of(
+        options: &Options,
+        before: Option<&Settings>,
+    ) -> (ClientSettings, Option<ClientSettings>) {
+        let before = before.map(|before| (&before.options.authorization.login, &before.clients));
+        let before = before.map(|(login, clients)| (login, &clients.authenticator));
+        let compiled = Compiled::new(&options.authorization.login, before);
+        let mapping = Mapping::of(options, ConnectionType::Standard);
+        let clients = ClientSettings {
+            authenticator: Authenticator::with(&options.authorization, &mapping, &compiled),
+            auth_timeout: options.auth_timeout(),
+            ping_interval: options.ping_interval,
+        };
+        let websocket = options.websocket.as_ref().map(|websocket| {
+            let authorization = websocket.authorization(&options.authorization);
+            let mapping = Mapping::of(options, ConnectionType::Websocket);
+            ClientSettings {
+                authenticator: Authenticator::with(&authorization, &mapping, &compiled),
+                auth_timeout: websocket.auth_timeout.unwrap_or(options.auth_timeout()),
+                ping_interval: websocket.ping_interval.unwrap_or(options.ping_interval),
+            }
+        });
+        (clients, websocket)
     }
 }
 

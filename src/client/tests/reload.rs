@@ -179,15 +179,17 @@ fn answers_that_are_owed_can_be_given() {
     assert_eq!(text(&bench, 0), "-ERR 'Permissions Violation for Publish to \"inbox\"'|");
 }
 
-/// nats-server disconnects them at each reload.
+/// nats-server disconnects them at each reload, and who has not logged in yet.
 #[test]
 fn single_users_and_names_without_need_stay() {
     for options in [Options::default(), single("x")] {
         let mut bench = Bench::new(options.clone(), 1);
         bench.send(0, b"CONNECT {\"verbose\":false,\"user\":\"u\",\"pass\":\"x\"}\r\n");
+        bench.add();
         bench.reload(Options { max_payload: 5, ..options });
         bench.send(0, b"PING\r\n");
-        assert_eq!(text(&bench, 0), "PONG|");
+        bench.send(1, b"CONNECT {\"verbose\":false,\"user\":\"u\",\"pass\":\"x\"}\r\nPING\r\n");
+        assert_eq!([0, 1].map(|at| text(&bench, at)), ["PONG|"; 2]);
     }
 }
 
@@ -207,4 +209,25 @@ fn who_is_at_its_limit_stays() {
     bench.reload(limited(Some(1)));
     assert_eq!(text(&bench, 0), "-ERR 'maximum subscriptions exceeded'|");
     assert_eq!(bench.ends[0].closed, Some(ClosedReason::MaxSubscriptionsExceeded));
+}
+
+/// Permissions that are written alike are one, whoever has them.
+#[test]
+fn permissions_that_stay_are_not_compiled_again() {
+    let same = || denied(&["x".to_owned()]);
+    let mut bench = Bench::new(same(), 1);
+    bench.send(0, LOGIN);
+    let before = bench.ends[0].conn.permissions().unwrap();
+    bench.reload(Options { max_payload: 5, ..same() });
+    assert!(Arc::ptr_eq(&before, &bench.ends[0].conn.permissions().unwrap()));
+    let mut more = same();
+    if let Login::Users(users) = &mut more.authorization.login {
+        let user = "other".to_owned();
+        let credential = Credential::Password { user, password: String::new() };
+        users.push(User { credential, ..users[0].clone() });
+    }
+    bench.reload(more);
+    bench.add();
+    bench.send(1, b"CONNECT {\"verbose\":false,\"user\":\"other\"}\r\n");
+    assert!(Arc::ptr_eq(&before, &bench.ends[1].conn.permissions().unwrap()));
 }

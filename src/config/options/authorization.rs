@@ -136,7 +136,7 @@ pub enum ConnectionType {
 }
 
 /// The subjects that a user may publish and subscribe to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Permissions {
     /// Subjects to publish to.
@@ -149,7 +149,7 @@ pub struct Permissions {
 }
 
 /// Allow list and deny list for one direction. A subject that both cover is denied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct SubjectPermission {
     /// Patterns that are allowed; none means all subjects, an empty list means no subject.
@@ -160,7 +160,7 @@ pub struct SubjectPermission {
 }
 
 /// Limits of a user's answers to each message received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct AllowResponses {
     /// Publications per reply subject; negative means unlimited.

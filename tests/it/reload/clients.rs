@@ -4,6 +4,7 @@ use nkeys::KeyPair;
 
 use super::user;
 use crate::nkeys::{login, open};
+use crate::support::websocket::{self, WebSocket};
 use crate::support::{Client, Server};
 
 const VIOLATION: &str = "-ERR 'Authorization Violation'\r\n";
@@ -77,6 +78,26 @@ for_both! {
         client.expect(VIOLATION);
         client.expect_closed();
         Client::connect(&server, r#""auth_token":"b""#).fence();
+    }
+
+    fn clients_of_websocket_are_judged_too(which) {
+        let cookies = "user_cookie: u, pass_cookie: p, compression: true";
+        let users = |password: &str| {
+            let users = format!("{{ user: a, password: {password} }}, {{ user: b, password: b }}");
+            websocket::conf(cookies) + &format!("authorization {{ users: [{users}] }}\n")
+        };
+        let server = Server::with().conf(users("a")).start(which);
+        let mut sockets = ["a", "b"].map(|name| {
+            let mut socket =
+                WebSocket::open(&server, &format!("Cookie: u={name}; p={name}\r\n"));
+            socket.send("CONNECT {\"verbose\":false}\r\nPING\r\n");
+            socket.expect("PONG\r\n");
+            socket
+        });
+        server.reload(&users("other")).unwrap();
+        sockets[0].expect(VIOLATION);
+        sockets[1].send("PING\r\n");
+        sockets[1].expect("PONG\r\n");
     }
 
     /// What was signed stays signed.

@@ -75,6 +75,25 @@ for_both! {
         echo(&mut stays);
     }
 
+    fn who_is_named_by_a_certificate_is_judged_by_it(which) {
+        let users = |name: &str, more: &str| {
+            let permissions = format!("permissions {{ publish: \"{more}\" }}");
+            let users = format!("{{ user: \"CN={name}\", {permissions} }}, {{ user: x }}");
+            tls::conf("verify_and_map: true") + &format!("authorization {{ users: [{users}] }}\n")
+        };
+        let server = Server::with().conf(users("client", "a")).start(which);
+        let means = Means { cert: Some("client"), ..Means::default() };
+        let mut client = tls::connect(server.port(), &means).unwrap();
+        client.frame();
+        client.send("CONNECT {\"verbose\":false}\r\nPING\r\n");
+        client.expect("PONG\r\n");
+        server.reload(&users("client", "b")).unwrap();
+        client.send("PUB b 0\r\n\r\nPUB a 0\r\n\r\n");
+        client.expect("-ERR 'Permissions Violation for Publish to \"a\"'\r\n");
+        server.reload(&users("nobody", "b")).unwrap();
+        client.expect_closed();
+    }
+
     fn a_file_that_has_changed_is_read(which) {
         let folder = tempfile::tempdir().unwrap();
         let put = |cert: &str| {
