@@ -7,15 +7,14 @@
 //!
 //! nats-differs: there, the first one of a list in random order counts.
 
-use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
 
 use fastrand::Rng;
 
 use crate::base::pattern_map::PatternMap;
-use crate::base::subject_transform::{Transform, with_placeholders};
-use crate::config::options::{MappingDestination, SubjectMapping};
+use crate::base::subject_transform::Transform;
+use crate::config::options::{Share, SubjectMapping};
 
 /// The mappings of an account.
 #[derive(Debug)]
@@ -25,16 +24,6 @@ pub struct Mappings(PatternMap<Arc<Mapping>>);
 /// share.
 #[derive(Debug)]
 pub struct Mapping(Box<[(Transform, u8)]>);
-
-/// A destination and the part of the messages that it is for, by a number below 100 that each
-/// message draws.
-#[derive(Debug)]
-pub struct Share<'a> {
-    /// The destination.
-    pub destination: Cow<'a, str>,
-    /// It is for the numbers below this one, and not below that of the share before.
-    pub end: u8,
-}
 
 impl Mappings {
     /// The mappings as a server of this cluster applies them; none if there are none. They have
@@ -55,10 +44,9 @@ impl Mappings {
 
 impl Mapping {
     fn new(mapping: &SubjectMapping, cluster: Option<&str>) -> Mapping {
-        let is_named = |one: &MappingDestination| one.cluster.as_deref() == cluster;
-        let cluster = cluster.filter(|_| mapping.destinations.iter().any(is_named));
+        let cluster = Some(cluster).filter(|cluster| mapping.clusters().contains(cluster));
         let mut start = 0;
-        let mut shares = shares(mapping, cluster);
+        let mut shares = mapping.shares(cluster.unwrap_or_default());
         shares.retain(|share| mem::replace(&mut start, share.end) < share.end);
         let transform = |Share { destination, end }: Share<'_>| {
             let transform = Transform::new(&mapping.source, &destination).expect("it is checked");
@@ -83,32 +71,10 @@ impl Mapping {
     }
 }
 
-/// The shares of a mapping for servers of this cluster, or for those of none, the smallest weight
-/// first. What is missing to 100 percent keeps its subject, unless the source is a destination:
-/// then it is lost.
-///
-/// nats: server/accounts.go `AddWeightedMappings`
-pub fn shares<'a>(mapping: &'a SubjectMapping, cluster: Option<&str>) -> Vec<Share<'a>> {
-    let SubjectMapping { source, destinations } = mapping;
-    let of_cluster = destinations.iter().filter(|one| one.cluster.as_deref() == cluster);
-    let mut parts: Vec<(Cow<'a, str>, u8)> =
-        of_cluster.map(|one| (one.subject.as_str().into(), one.weight)).collect();
-    let rest = 100 - parts.iter().map(|(_, weight)| weight).sum::<u8>();
-    if rest > 0 && !destinations.iter().any(|one| one.subject == *source) {
-        parts.push((with_placeholders(source).into(), rest));
-    }
-    parts.sort_by_key(|(_, weight)| *weight);
-    let mut end = 0;
-    let share = |(destination, weight)| {
-        end += weight;
-        Share { destination, end }
-    };
-    parts.into_iter().map(share).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::options::MappingDestination;
 
     /// The subjects that 1,000 messages get, with their numbers.
     fn mapped(

@@ -32,6 +32,7 @@ pub use authorization::{
 };
 pub use cluster::Cluster;
 pub use listen::{Listen, Port};
+pub(crate) use mapping::Share;
 pub use mapping::{MappingDestination, MappingError, SubjectMapping};
 pub use tls::{CertFiles, CipherSuite, Curve, HandshakeFirst, Tls, TlsVersion};
 pub use websocket::Websocket;

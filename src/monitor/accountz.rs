@@ -5,8 +5,7 @@
 mod sharing;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::iter;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -16,8 +15,7 @@ use crate::base::moment::Moment;
 use crate::base::stats::{PerKind, Traffic};
 use crate::codec::date::Date;
 use crate::codec::info::is_default;
-use crate::config::options::{Options, SubjectMapping};
-use crate::mappings::{Share, shares};
+use crate::config::options::{Options, Share, SubjectMapping};
 use crate::monitor::subsz;
 use crate::monitor::{QueryError, View};
 
@@ -163,15 +161,13 @@ fn account_detail<'a>(view: &'a View<'_>, account: &Account) -> AccountDetail<'a
 fn mappings<'a>(options: &'a Options, account: &str) -> BTreeMap<&'a str, Vec<Destination<'a>>> {
     let own = options.mappings_by_account().filter(|(name, _)| *name == account);
     let destinations = |mapping: &'a SubjectMapping| {
-        let clusters = mapping.destinations.iter().filter_map(|one| one.cluster.as_deref());
-        let clusters: BTreeSet<&str> = clusters.collect();
-        let all = iter::once(None).chain(clusters.into_iter().map(Some)).flat_map(|cluster| {
+        let all = mapping.clusters().into_iter().flat_map(|cluster| {
             let destination = move |Share { destination, end }| Destination {
                 subject: destination,
                 weight: end,
                 cluster: cluster.unwrap_or_default(),
             };
-            shares(mapping, cluster).into_iter().map(destination)
+            mapping.shares(cluster).into_iter().map(destination)
         });
         (mapping.source.as_str(), all.collect())
     };

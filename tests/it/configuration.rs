@@ -63,7 +63,7 @@ const REFUSED: [&str; 24] = [
 ];
 
 /// Blocks of mappings that both accept.
-const MAPPINGS_VALID: [&str; 16] = [
+const MAPPINGS_VALID: [&str; 18] = [
     "mappings {}",
     "mappings { f: g }",
     "maps { f: \"g.h\", \"a.*\": \"b.$1\" }",
@@ -78,12 +78,14 @@ const MAPPINGS_VALID: [&str; 16] = [
     "mappings { f: [ {dest: g, weight: 25}, {dest: f, weight: 25} ] }",
     "mappings { f: [ {dest: g, weight: 60}, {dest: h, weight: 60, cluster: C} ] }",
     "mappings { f: g, g: f }\nmaps { f: h }",
+    "mappings { \"a.$1\": {dest: b, weight: 100} }",
+    "mappings { \"f.$1.*\": {dest: b, weight: 50}, \"a.{{partition(3)}}\": [] }",
     "accounts { A { mappings { f: g } }, B { maps { f: g }, mappings { f: h } } }",
     "mappings { f: g }, accounts { $SYS { users: [{user: s, password: s}] } }",
 ];
 
 /// Blocks of mappings that both refuse.
-const MAPPINGS_REFUSED: [&str; 30] = [
+const MAPPINGS_REFUSED: [&str; 34] = [
     "mappings { \"f..a\": x }",
     "\n  mappings {\n \"f..a\": x\n  \"f b\": y }",
     "mappings { \"f.*\": \"x.$2\" }",
@@ -113,6 +115,10 @@ const MAPPINGS_REFUSED: [&str; 30] = [
     "mappings { \"f.>\": \"x\", f: \"x.>\" }",
     "mappings { \"f.*\": \"{{random(1,2)}}\", \"g.*\": \"{{SPLIT(1,-)}}\" }",
     "accounts { A { mappings { \"f.*\": \"$2\" } } }",
+    "mappings { \"a.$1\": {dest: b, weight: 50} }",
+    "mappings { \"a.$1\": {dest: b, weight: 100, cluster: C} }",
+    "mappings { \"a.$1\": [{dest: \"a.$1\", weight: 10}] }",
+    "mappings { \"a.{{foo}}\": [] }",
     "accounts { A { maps { \"f.*\": [{dest: \"$1\", weight: 1}, {dest: \"$2\", weight: 1}] } } }",
 ];
 

@@ -1,10 +1,11 @@
 //! Mappings of subjects: the subjects that publications get instead of their own.
 
-use std::collections::{BTreeMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use crate::base::subject::is_valid_pattern;
-use crate::base::subject_transform::{Transform, TransformError};
+use crate::base::subject_transform::{Transform, TransformError, with_placeholders};
 
 /// A mapping of the subjects that match a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,15 @@ pub struct MappingDestination {
     pub weight: u8,
     /// The cluster whose servers use this destination instead of those without a cluster.
     pub cluster: Option<String>,
+}
+
+/// A destination and its part of the messages, each of which draws a number below 100.
+#[derive(Debug)]
+pub(crate) struct Share<'a> {
+    /// The destination.
+    pub(crate) destination: Cow<'a, str>,
+    /// It is for the numbers below this one, and not below that of the share before.
+    pub(crate) end: u8,
 }
 
 /// A mapping that cannot be.
@@ -96,7 +106,38 @@ impl SubjectMapping {
             }
             Transform::new(&self.source, subject).map_err(MappingError::Transform)?;
         }
+        // A source that looks like a function cannot stay as it is.
+        for share in self.clusters().into_iter().flat_map(|cluster| self.shares(cluster)) {
+            Transform::new(&self.source, &share.destination).map_err(MappingError::Transform)?;
+        }
         Ok(())
+    }
+
+    /// The clusters that have destinations of their own; first, all others.
+    pub(crate) fn clusters(&self) -> BTreeSet<Option<&str>> {
+        let named = self.destinations.iter().map(|one| one.cluster.as_deref());
+        named.chain([None]).collect()
+    }
+
+    /// The shares for servers of one of these clusters, the smallest weight first. What is missing
+    /// to 100 percent keeps its subject, unless the source is a destination: then it is lost.
+    ///
+    /// nats: server/accounts.go `AddWeightedMappings`
+    pub(crate) fn shares(&self, cluster: Option<&str>) -> Vec<Share<'_>> {
+        let of_cluster = self.destinations.iter().filter(|one| one.cluster.as_deref() == cluster);
+        let mut parts: Vec<(Cow<'_, str>, u8)> =
+            of_cluster.map(|one| (one.subject.as_str().into(), one.weight)).collect();
+        let rest = 100 - parts.iter().map(|(_, weight)| weight).sum::<u8>();
+        if rest > 0 && !self.destinations.iter().any(|one| one.subject == self.source) {
+            parts.push((with_placeholders(&self.source).into(), rest));
+        }
+        parts.sort_by_key(|(_, weight)| *weight);
+        let mut end = 0;
+        let share = |(destination, weight)| {
+            end += weight;
+            Share { destination, end }
+        };
+        parts.into_iter().map(share).collect()
     }
 }
 
