@@ -19,8 +19,6 @@ pub mod quoted;
 pub mod secrets;
 pub mod stats;
 pub mod subject;
-// Until mappings and imports use all of it.
-#[allow(dead_code)]
 pub mod subject_transform;
 pub(crate) mod sync;
 pub mod table;
