@@ -303,7 +303,10 @@ for_both! {
         only.send(&asked_of[1].answer("ok"));
         b.expect("MSG in 8 2\r\nok\r\n");
         only.send(&asked.answer("ok"));
-        only.expect(&format!("-ERR 'Permissions Violation for Publish to \"{}\"'\r\n", asked.reply));
+        only.expect(&format!(
+            "-ERR 'Permissions Violation for Publish to \"{}\"'\r\n",
+            asked.reply
+        ));
         b.fence();
     }
 
