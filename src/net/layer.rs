@@ -21,9 +21,8 @@ pub(crate) trait Inflow: Send {
     /// The next piece of `input` for the layer or parser above; an empty one to let the caller
     /// count the work.
     ///
-    /// No complete piece stays inside: when all of an input is used up, only further input brings
-    /// another one. So layers are edge-triggered, too: after the last piece of a read the task
-    /// waits for the next read.
+    /// The caller asks until more input is missing, or the stream has ended. So layers are
+    /// edge-triggered, too: then the task waits for the next read.
     ///
     /// # Errors
     /// The caller has to end the connection: after a [`LayerError`] no input has a meaning.

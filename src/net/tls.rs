@@ -15,6 +15,7 @@ mod state;
 mod verifier;
 
 use std::io::{self, IoSlice};
+use std::mem::take;
 use std::sync::Arc;
 
 use rustls::{Error, ProtocolVersion};
@@ -33,6 +34,9 @@ use state::Step;
 
 /// Bytes of a record before its body.
 const HEAD_LEN: usize = 5;
+
+/// The type of a record with an alert.
+const ALERT: u8 = 0x15;
 
 /// Most bytes that a record adds to its content.
 const RECORD_EXTRA_LEN: usize = 64;
@@ -64,6 +68,10 @@ struct Session {
     held: Held,
     /// The start of an incomplete record, or of a message in several records.
     kept: Vec<u8>,
+    /// Bytes of `kept` in complete records, as far as that was looked at.
+    whole_len: usize,
+    /// True if the other side has ended its stream.
+    ended: bool,
     /// True if nothing more can be read or written.
     broken: bool,
 }
@@ -79,30 +87,20 @@ pub(crate) struct Decrypted {
 pub(crate) struct Agreed {
     pub(crate) version: TlsVersion,
     pub(crate) suite: CipherSuite,
-    /// Input after the handshake, already decrypted.
-    pub(crate) plain: Vec<u8>,
-}
-
-/// The result of reading input.
-struct Read {
-    used: usize,
-    /// True if the other side has ended its stream.
-    ended: bool,
 }
 
 impl Encrypted {
     /// A connection in that state; the next `clear_len` bytes are written in the clear.
     pub(crate) fn new(below: Arc<dyn Wire>, state: State, clear_len: usize) -> Encrypted {
         let held = Held::new(clear_len, 0);
-        let session = Session { state, held, kept: Vec::new(), broken: false };
-        Encrypted { below, session: Mutex::new(session) }
+        Encrypted { below, session: Mutex::new(Session::new(state, held)) }
     }
 }
 
 impl Wire for Encrypted {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut session = self.session.lock();
-        let Session { state, held, kept, broken } = &mut *session;
+        let Session { state, held, kept, broken, .. } = &mut *session;
         held.try_write(&*self.below, slices, |slices, out| match broken {
             false => state.encrypt(kept, slices, out),
             true => Err(io::ErrorKind::NotConnected.into()),
@@ -126,22 +124,31 @@ impl Decrypted {
         Decrypted { wire, plain: Vec::new() }
     }
 
-    /// Goes on with the handshake; the side that dials begins it without input. Returns its result
-    /// when it is done.
+    /// Goes on with the handshake, and takes what it reads off `input`; the side that dials begins
+    /// it without input. Returns its result when it is done; the rest is for the layer.
     ///
     /// # Errors
     /// [`Failure`]; the alert for the other side is held.
     pub(crate) fn handshake(
         &mut self,
-        input: &[u8],
+        input: &mut &[u8],
         port: &TlsPort,
     ) -> Result<Option<Agreed>, Failure> {
         let mut session = self.wire.session.lock();
-        session.kept.extend_from_slice(input);
-        let read = session.read_kept(&mut self.plain, usize::MAX).map_err(Failure::Tls)?;
-        if session.state.is_handshaking() {
-            let too_much = session.kept.len() > KEPT_LEN_MAX;
-            return if read.ended || too_much { Err(Failure::Ended) } else { Ok(None) };
+        loop {
+            let len = session.keep(input).map_err(Failure::Tls)?;
+            *input = &input[len..];
+            // The library overlooks an end that is not encrypted.
+            if matches!(session.kept[..], [ALERT, _, _, 0, 2, _, 0]) {
+                return Err(Failure::Ended);
+            }
+            session.read_kept(&mut self.plain).map_err(Failure::Tls)?;
+            if !session.state.is_handshaking() {
+                break;
+            }
+            if input.is_empty() {
+                return Ok(None);
+            }
         }
         let leaf = session.state.peer_certificates().and_then(<[_]>::first);
         if !port.is_pinned(leaf) {
@@ -153,7 +160,7 @@ impl Decrypted {
         };
         let suite = session.state.negotiated_cipher_suite();
         let suite = suite.and_then(port::suite).unwrap_or(CipherSuite::Aes128Gcm);
-        Ok(Some(Agreed { version, suite, plain: std::mem::take(&mut self.plain) }))
+        Ok(Some(Agreed { version, suite }))
     }
 }
 
@@ -161,7 +168,7 @@ impl Inflow for Decrypted {
     fn next_piece<'a>(&'a mut self, input: &'a mut [u8]) -> Result<Next<'a>, LayerError> {
         self.plain.clear();
         let mut session = self.wire.session.lock();
-        let Read { used, ended } = session.read(input, &mut self.plain).map_err(|error| {
+        let used = session.read(input, &mut self.plain).map_err(|error| {
             let text = format!("read error: {}", Failure::Tls(error));
             LayerError { reason: ClosedReason::ReadError, text }
         })?;
@@ -170,12 +177,12 @@ impl Inflow for Decrypted {
         }
         session.kept.shrink_to_fit();
         self.plain = Vec::new();
-        if ended { Ok(Next::End) } else { Ok(Next::Missing) }
+        if session.ended { Ok(Next::End) } else { Ok(Next::Missing) }
     }
 
     fn end(&mut self, _reason: ClosedReason) {
         let mut session = self.wire.session.lock();
-        let Session { state, held, kept, broken } = &mut *session;
+        let Session { state, held, kept, broken, .. } = &mut *session;
         if !*broken {
             state.end(kept, &mut held.bytes);
         }
@@ -183,66 +190,93 @@ impl Inflow for Decrypted {
 }
 
 impl Session {
-    /// Reads the complete records of `input`, after the kept bytes, up to a piece. Keeps the start
-    /// of an incomplete one.
-    fn read(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<Read, Error> {
+    fn new(state: State, held: Held) -> Session {
+        Session { state, held, kept: Vec::new(), whole_len: 0, ended: false, broken: false }
+    }
+
+    /// Reads the complete records of `input`, after the kept bytes, up to a piece or to the end of
+    /// the stream. Keeps the start of an incomplete one. Returns the number of bytes used up.
+    fn read(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Error> {
         let mut used = 0;
-        while !self.kept.is_empty() && used < input.len() && plain.len() < PIECE_LEN {
-            let missing = match missing_len(&self.kept) {
-                // A message goes on in the next record.
-                0 => RECORD_LEN,
-                missing => missing,
-            };
-            let len = missing.min(input.len() - used);
-            self.kept.extend_from_slice(&input[used..used + len]);
-            used += len;
-            if missing_len(&self.kept) > 0 {
-                continue;
-            }
-            if self.read_kept(plain, PIECE_LEN)?.ended {
-                return Ok(Read { used, ended: true });
-            }
-            if self.kept.len() > KEPT_LEN_MAX {
-                self.broken = true;
-                return Err(Error::General("a message that never ends".to_owned()));
+        while !self.kept.is_empty() && used < input.len() && !self.is_read(plain) {
+            used += self.keep(&input[used..])?;
+            if self.is_whole() {
+                self.read_kept(plain)?;
             }
         }
-        if !self.kept.is_empty() || used == input.len() || plain.len() >= PIECE_LEN {
-            return Ok(Read { used, ended: false });
+        if !self.kept.is_empty() || used == input.len() || self.is_read(plain) {
+            return Ok(used);
         }
-        let read = self.read_records(&mut input[used..], plain, PIECE_LEN)?;
-        used += read.used;
-        if !read.ended && plain.len() < PIECE_LEN {
+        used += self.read_records(&mut input[used..], plain)?;
+        if !self.is_read(plain) {
             self.kept.extend_from_slice(&input[used..]);
             used = input.len();
         }
-        Ok(Read { used, ended: read.ended })
+        Ok(used)
+    }
+
+    /// True if nothing more may be read for now: there is a piece, or the end.
+    fn is_read(&self, plain: &[u8]) -> bool {
+        self.ended || plain.len() >= PIECE_LEN
+    }
+
+    /// Keeps the first bytes of `input`, up to the end of a record or of its head, and returns
+    /// their number.
+    fn keep(&mut self, input: &[u8]) -> Result<usize, Error> {
+        let len = self.missing_len().min(input.len());
+        self.kept.extend_from_slice(&input[..len]);
+        if self.kept.len() > KEPT_LEN_MAX {
+            self.broken = true;
+            return Err(Error::General("a message that never ends".to_owned()));
+        }
+        Ok(len)
+    }
+
+    /// Missing bytes of the first incomplete record, kept or not: of its head, or of its body.
+    fn missing_len(&mut self) -> usize {
+        loop {
+            let record = &self.kept[self.whole_len..];
+            let Some(&[_, _, _, high, low]) = record.first_chunk() else {
+                return HEAD_LEN - record.len();
+            };
+            let len = HEAD_LEN + usize::from(u16::from_be_bytes([high, low]));
+            if record.len() < len {
+                return len - record.len();
+            }
+            self.whole_len += len;
+        }
+    }
+
+    /// True if all kept records are complete.
+    fn is_whole(&mut self) -> bool {
+        self.missing_len();
+        self.whole_len == self.kept.len()
     }
 
     /// Reads the complete records of the kept bytes.
-    fn read_kept(&mut self, plain: &mut Vec<u8>, plain_len: usize) -> Result<Read, Error> {
-        let mut kept = std::mem::take(&mut self.kept);
-        let read = self.read_records(&mut kept, plain, plain_len)?;
-        kept.drain(..read.used);
+    fn read_kept(&mut self, plain: &mut Vec<u8>) -> Result<(), Error> {
+        let (mut kept, whole_len) = (take(&mut self.kept), take(&mut self.whole_len));
+        let used = self.read_records(&mut kept, plain)?;
+        kept.drain(..used);
         self.kept = kept;
-        Ok(read)
+        self.whole_len = whole_len.saturating_sub(used);
+        Ok(())
     }
 
-    /// Reads complete records, and appends their content to `plain` up to `plain_len` bytes.
-    fn read_records(
-        &mut self,
-        records: &mut [u8],
-        plain: &mut Vec<u8>,
-        plain_len: usize,
-    ) -> Result<Read, Error> {
+    /// Reads complete records, and appends their content to `plain`, up to a piece or to the end of
+    /// the stream. Returns the number of bytes used up.
+    fn read_records(&mut self, records: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Error> {
         let mut used = 0;
         loop {
             let (len, step) = self.state.step(&mut records[used..], plain, &mut self.held.bytes);
             used += len;
             match step {
-                Step::On if plain.len() < plain_len => {}
-                Step::On | Step::Waits => return Ok(Read { used, ended: false }),
-                Step::Ended => return Ok(Read { used, ended: true }),
+                Step::On if plain.len() < PIECE_LEN => {}
+                Step::On | Step::Waits => return Ok(used),
+                Step::Ended => {
+                    self.ended = true;
+                    return Ok(used);
+                }
                 Step::Failed(error) => {
                     self.broken = true;
                     self.say_why(&mut records[used..]);
@@ -261,12 +295,6 @@ impl Session {
             }
         }
     }
-}
-
-/// Missing bytes of the first record in `kept`: of its head, or of its body.
-fn missing_len(kept: &[u8]) -> usize {
-    let Some(&[_, _, _, high, low]) = kept.first_chunk() else { return HEAD_LEN - kept.len() };
-    (HEAD_LEN + usize::from(u16::from_be_bytes([high, low]))).saturating_sub(kept.len())
 }
 
 #[cfg(test)]

@@ -38,8 +38,8 @@ const METHOD_LEN: usize = METHODS[0].len();
 pub(crate) struct Transport {
     stream: Arc<Stream>,
     tls: Option<TlsLayer>,
-    /// Decrypted and not read yet.
-    plain: Vec<u8>,
+    /// Read behind the handshake, and not decrypted yet.
+    kept: Vec<u8>,
 }
 
 /// TLS over a socket, behind the handshake.
@@ -60,7 +60,7 @@ impl Transport {
         purpose: &str,
     ) -> Option<Transport> {
         let stream = Arc::new(Stream::Tcp(stream));
-        let mut transport = Transport { stream, tls: None, plain: Vec::new() };
+        let mut transport = Transport { stream, tls: None, kept: Vec::new() };
         let Some(port) = port else { return Some(transport) };
         let encrypted = timeout(time_max, transport.encrypt(port)).await;
         match encrypted.unwrap_or(Err(Failure::Timeout)) {
@@ -86,11 +86,9 @@ impl Transport {
         let mut begun = Vec::new();
         let agreed = poll_fn(|cx| self.poll_handshake(cx, &wire, &mut inflow, port, &mut begun));
         match agreed.await {
-            Ok(agreed) => {
-                let Agreed { version, suite, plain } = agreed;
+            Ok(Agreed { version, suite }) => {
                 let encryption = Encryption { version, suite, first: false };
                 self.tls = Some(TlsLayer { wire, inflow, encryption });
-                self.plain = plain;
                 Ok(())
             }
             Err(failure) if failure.is_clear_text() && METHODS.contains(&&begun[..]) => {
@@ -108,7 +106,7 @@ impl Transport {
     }
 
     fn poll_handshake(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         wire: &Encrypted,
         inflow: &mut Decrypted,
@@ -125,21 +123,22 @@ impl Transport {
             if read.is_empty() {
                 return Poll::Ready(Err(Failure::Ended));
             }
-            let done = if begun.len() < METHOD_LEN {
+            let first = begun.len() < METHOD_LEN;
+            if first {
                 begun.extend_from_slice(read);
                 if begun.len() < METHOD_LEN {
                     continue;
                 }
-                let done = inflow.handshake(begun, port);
+            }
+            let mut rest = if first { &begun[..] } else { read };
+            let done = inflow.handshake(&mut rest, port).transpose();
+            if let Some(done) = done {
+                self.kept = rest.to_vec();
                 begun.truncate(METHOD_LEN);
-                begun.shrink_to_fit();
-                done
-            } else {
-                inflow.handshake(read, port)
-            };
-            if let Some(done) = done.transpose() {
                 return Poll::Ready(done);
             }
+            begun.truncate(METHOD_LEN);
+            begun.shrink_to_fit();
         }
     }
 
@@ -153,26 +152,29 @@ impl Transport {
 
     fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         let before = input.len();
-        input.append(&mut self.plain);
+        let mut kept = std::mem::take(&mut self.kept);
         let mut buf = [0; READ_LEN];
+        let mut read = &mut kept[..];
         loop {
-            if input.len() > before {
+            // The end may stand behind what was read last.
+            let ended = match &mut self.tls {
+                Some(tls) => decrypt(&mut tls.inflow, read, input)?,
+                None => {
+                    input.extend_from_slice(read);
+                    false
+                }
+            };
+            if ended || input.len() > before {
                 return Poll::Ready(Ok(input.len() - before));
             }
             if let Some(tls) = &self.tls {
                 ready!(self.poll_flush(cx, &tls.wire))?;
             }
-            let read = ready!(self.stream.poll_read(cx, &mut buf))?;
-            let ended = match &mut self.tls {
-                Some(tls) if read > 0 => decrypt(&mut tls.inflow, &mut buf[..read], input)?,
-                _ => {
-                    input.extend_from_slice(&buf[..read]);
-                    read == 0
-                }
-            };
-            if ended {
-                return Poll::Ready(Ok(input.len() - before));
+            let len = ready!(self.stream.poll_read(cx, &mut buf))?;
+            if len == 0 {
+                return Poll::Ready(Ok(0));
             }
+            read = &mut buf[..len];
         }
     }
 
@@ -237,9 +239,9 @@ impl Transport {
     }
 
     /// Its socket, and TLS over it, for a connection of another kind. All that was read from it is
-    /// handed out.
+    /// handed out, but perhaps the end.
     pub(crate) fn into_parts(self) -> (Arc<Stream>, Option<TlsLayer>) {
-        debug_assert!(self.plain.is_empty());
+        debug_assert!(self.kept.is_empty());
         (self.stream, self.tls)
     }
 }

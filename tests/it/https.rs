@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
+use rustls::version;
+
 use crate::support::tls::{self, Means};
 use crate::support::{Client, PATIENCE, Server, Which, http};
 
@@ -29,6 +31,18 @@ for_both! {
         client.send(&format!("{request}\r\n{request}Connection: close\r\n\r\n"));
         let answers = String::from_utf8(client.read_to_end()).unwrap();
         assert_eq!(answers.matches("{\"status\":\"ok\"}").count(), 2, "{answers}");
+    }
+
+    fn who_leaves_behind_a_request_is_answered(which) {
+        let server = start(which, "");
+        let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+        for version in [&version::TLS13, &version::TLS12] {
+            let means = Means { version, ..Means::first() };
+            let leave = |bytes: &[u8]| tls::say_and_leave(server.monitor_port(), &means, bytes);
+            assert_eq!(leave(b""), "");
+            let answer = leave(request);
+            assert!(answer.ends_with("\r\n\r\n{\"status\":\"ok\"}"), "{answer}");
+        }
     }
 
     fn the_file_asks_for_it_too(which) {

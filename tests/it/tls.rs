@@ -95,6 +95,40 @@ for_both! {
         server.wait_log("TLS handshake error: EOF");
     }
 
+    /// Regression: it was waited for.
+    fn an_end_in_place_of_a_handshake_is_the_same(which) {
+        let server = start(which, "timeout: 60");
+        let mut client = Client::open(&server);
+        client.send_bytes(b"\x15\x03\x01\0\x02\x01\0");
+        expect_nothing(client);
+        server.wait_log("TLS handshake error: EOF");
+    }
+
+    /// Regression: the end of the stream was overlooked if it came with other bytes. The server
+    /// went on until the end of the socket, and sent messages meanwhile.
+    fn who_leaves_with_the_last_word_is_heard(which) {
+        let server = start(which, "");
+        let connect = "CONNECT {\"verbose\":false}\r\n";
+        let payload = "x".repeat(300_000);
+        for version in [&version::TLS13, &version::TLS12] {
+            let means = Means { version, ..Means::default() };
+            let leave = |words: &str| tls::say_and_leave(server.port(), &means, words.as_bytes());
+            leave("");
+            let said = leave(&format!("{connect}SUB a 1\r\nPUB a 2\r\nhi\r\nPING\r\n"));
+            assert!(said.ends_with("MSG a 1 2\r\nhi\r\nPONG\r\n"), "{said}");
+            let mut others = Client::from_stream(tls::bridge(server.port(), &means).unwrap());
+            others.send(&format!("{connect}SUB b 1\r\nPING\r\n"));
+            info(&mut others);
+            others.expect("PONG\r\n");
+            leave(&format!("{connect}PUB b 300000\r\n{payload}\r\n"));
+            others.expect(&format!("MSG b 1 300000\r\n{payload}\r\n"));
+        }
+        let closed = http::json(&server, "/connz?state=closed");
+        for connection in closed["connections"].as_array().unwrap() {
+            assert_eq!(connection["reason"], "Client Closed");
+        }
+    }
+
     fn clients_begin(which) {
         let server = start(which, "handshake_first: true, timeout: 0.5");
         server.wait_log("Clients that are not using \"TLS Handshake First\" option will fail");

@@ -49,14 +49,15 @@ pub(super) struct Extras {
 /// The reading half of one layer.
 pub(super) struct LayerInput {
     pub(super) inflow: Box<dyn Inflow>,
-    /// Input that has yet to go through it, after all input kept above it.
-    pub(super) kept: Vec<u8>,
+    /// Input that has yet to go through it, after all input kept above it. `None` if it has said
+    /// that more is missing; without a byte it has to be asked for the end.
+    pub(super) kept: Option<Vec<u8>>,
 }
 
 impl Extras {
     /// Puts a layer on top of the others. Input that waits for the parser has to go through it.
     pub(super) fn add_layer(&mut self, inflow: Box<dyn Inflow>) {
-        let kept = std::mem::take(&mut self.backlog);
+        let kept = Some(std::mem::take(&mut self.backlog));
         self.layers.push(LayerInput { inflow, kept });
     }
 
@@ -67,14 +68,13 @@ impl Extras {
             return Some((self.layers.len(), std::mem::take(&mut self.backlog)));
         }
         let mut from_top = self.layers.iter_mut().enumerate().rev();
-        let (index, layer) = from_top.find(|(_, layer)| !layer.kept.is_empty())?;
-        Some((index, std::mem::take(&mut layer.kept)))
+        from_top.find_map(|(index, layer)| Some((index, layer.kept.take()?)))
     }
 
     /// True if no input waits, except perhaps a PING.
     pub(super) fn asks_nothing(&self) -> bool {
         (self.backlog.is_empty() || self.backlog == encoder::PING)
-            && self.layers.iter().all(|layer| layer.kept.is_empty())
+            && self.layers.iter().all(|layer| layer.kept.as_ref().is_none_or(Vec::is_empty))
     }
 
     /// True if a message is partly delivered, and its match is kept.

@@ -136,7 +136,7 @@ impl<M: Machine> Drive<M> {
             handshake.due = now + port.timeout;
         }
         let begins = !begun && matches!(handshake.side, Side::Dials(_));
-        let read = match begins {
+        let mut read = match begins {
             true => &[][..],
             false => match self.stream.poll_read(cx, scratch) {
                 Poll::Pending => return Ok(Advanced::Waits),
@@ -158,13 +158,13 @@ impl<M: Machine> Drive<M> {
             }
             None => self.begin_handshake(handshake, now)?,
         };
-        let Some(agreed) = decrypted.handshake(read, &port)? else {
+        let Some(agreed) = decrypted.handshake(&mut read, &port)? else {
             handshake.decrypted = Some(decrypted);
             return Ok(Advanced::On);
         };
         self.handle_agreed(&agreed, !handshake.introduced, delivery);
+        self.extras().backlog.extend_from_slice(read);
         self.extras().add_layer(decrypted);
-        self.extras().backlog = agreed.plain;
         self.introduce(handshake, delivery);
         Ok(Advanced::Open)
     }

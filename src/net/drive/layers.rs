@@ -73,7 +73,7 @@ impl<M: Machine> Drive<M> {
                 handled = Handled::Part;
             }
             if handled != Handled::All {
-                layer.kept.extend_from_slice(&input[used..]);
+                layer.kept = Some(input[used..].to_vec());
                 return handled;
             }
         }

@@ -107,6 +107,16 @@ for_both! {
     }
 
     /// The time for the password begins behind the handshake.
+    fn who_leaves_with_the_last_word_is_heard(which) {
+        let server = encrypted(which, "server", "ca", "");
+        let port = server.route_port();
+        let line = info_line("r", &json!({}));
+        for words in [String::new(), line, "PING\r\n".to_owned()] {
+            let said = tls::say_and_leave(port, &shows("server"), words.as_bytes());
+            assert!(said.starts_with("INFO {"), "{said}");
+        }
+    }
+
     fn who_does_not_log_in_is_closed(which) {
         let authorization = "authorization { user: mesh, password: secret, timeout: 0.5 }";
         let server = start(which, &format!("{authorization}\n{}", tls::conf("")));

@@ -15,7 +15,9 @@ use data_encoding::HEXLOWER;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion, version,
+};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -108,6 +110,14 @@ pub(crate) fn connect(port: u16, means: &Means) -> Result<Client, String> {
 
 /// The same for a client of any kind.
 pub(crate) fn bridge(port: u16, means: &Means) -> Result<TcpStream, String> {
+    let (socket, info) = meet(port, means)?;
+    let connector = TlsConnector::from(Arc::new(means.config()));
+    let name = ServerName::try_from(means.name).unwrap();
+    relay(socket, &info, move |socket| connector.connect(name, socket))
+}
+
+/// Opens a connection for a handshake by `means`, with the INFO that comes before it.
+fn meet(port: u16, means: &Means) -> Result<(TcpStream, Vec<u8>), String> {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut info = Vec::new();
@@ -116,9 +126,40 @@ pub(crate) fn bridge(port: u16, means: &Means) -> Result<TcpStream, String> {
         socket.read_exact(&mut byte).map_err(|error| error.to_string())?;
         info.push(byte[0]);
     }
-    let connector = TlsConnector::from(Arc::new(means.config()));
+    Ok((socket, info))
+}
+
+/// Connects by `means`. `bytes` and the end of the stream then stand in one write, which may begin
+/// with the last of the handshake. Returns all that the server says, until it ends, too.
+pub(crate) fn say_and_leave(port: u16, means: &Means, bytes: &[u8]) -> String {
+    let (mut socket, _) = meet(port, means).unwrap();
     let name = ServerName::try_from(means.name).unwrap();
-    relay(socket, &info, move |socket| connector.connect(name, socket))
+    let mut tls = ClientConnection::new(Arc::new(means.config()), name).unwrap();
+    tls.set_buffer_limit(None);
+    let mut out = Vec::new();
+    while tls.is_handshaking() {
+        socket.write_all(&std::mem::take(&mut out)).unwrap();
+        if !tls.wants_write() {
+            tls.read_tls(&mut socket).unwrap();
+            tls.process_new_packets().unwrap();
+        }
+        while tls.wants_write() {
+            tls.write_tls(&mut out).unwrap();
+        }
+    }
+    tls.writer().write_all(bytes).unwrap();
+    tls.send_close_notify();
+    while tls.wants_write() {
+        tls.write_tls(&mut out).unwrap();
+    }
+    socket.write_all(&out).unwrap();
+    let mut said = Vec::new();
+    while tls.read_tls(&mut socket).expect("the server ends the connection") > 0 {
+        tls.process_new_packets().unwrap();
+        // It fails when there is no more for now.
+        let _ = tls.reader().read_to_end(&mut said);
+    }
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// Accepts a server that dials this one, which has that certificate.

@@ -51,6 +51,17 @@ for_both! {
         assert!(!server.log_lines().iter().any(warned));
     }
 
+    fn who_leaves_with_a_request_is_answered(which) {
+        let server = Server::with().conf(wss_conf("", "")).start(which);
+        for version in [&version::TLS13, &version::TLS12] {
+            let means = Means { version, ..Means::first() };
+            let leave = |bytes: &[u8]| tls::say_and_leave(server.websocket_port(), &means, bytes);
+            assert_eq!(leave(b""), "");
+            let answer = leave(websocket::request("").as_bytes());
+            assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        }
+    }
+
     fn the_last_words_are_encrypted(which) {
         let conf = wss_conf("authorization { user: a, pass: b, timeout: 0.2 }", "");
         let server = Server::with().conf(conf).start(which);
