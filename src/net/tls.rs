@@ -51,7 +51,8 @@ const PIECE_LEN: usize = 64 * 1024;
 const BATCH_LEN_MAX: usize = 64 * 1024;
 
 /// Most bytes kept of an incomplete message or record; before the login the server keeps no more.
-const KEPT_LEN_MAX: usize = 32 * 1024;
+/// There is room for the longest message that the library takes, 64 KiB, in records.
+const KEPT_LEN_MAX: usize = 68 * 1024;
 
 /// The writing half, and the state of both.
 pub(crate) struct Encrypted {

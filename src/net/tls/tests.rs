@@ -212,6 +212,23 @@ fn a_handshake_that_never_ends_is_bounded() {
     assert!(pair.wire.session.lock().kept.capacity() < 100);
 }
 
+/// A chain of 63 KiB, in a message that nearly has the library's limit.
+#[test]
+fn a_client_may_show_a_long_chain() {
+    let [leaf, ca] =
+        ["client.pem", "ca.pem"].map(|pem| CertificateDer::from_pem_file(file(pem)).unwrap());
+    let count = (63 * 1024 - leaf.len()) / (ca.len() + 5);
+    let chain = std::iter::once(leaf).chain(std::iter::repeat_n(ca, count)).collect::<Vec<_>>();
+    for version in [&version::TLS12, &version::TLS13] {
+        let key = PrivateKeyDer::from_pem_file(file("client.key")).unwrap();
+        let config = client_config(version).with_client_auth_cert(chain.clone(), key).unwrap();
+        let ca_file = Some(file("ca.pem"));
+        let tls = Tls { verify: true, ca_file, ..Tls::new(file("server.pem"), file("server.key")) };
+        let port = TlsPort::load(&tls, false, None).unwrap();
+        Pair::of(Arc::new(config), port, 1).shake_hands();
+    }
+}
+
 /// Else a client whose certificate has expired could still come.
 #[test]
 fn sessions_are_resumed_unless_clients_show_certificates() {
