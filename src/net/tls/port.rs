@@ -369,12 +369,9 @@ impl ResolvesServerCert for Certs {
                 .zip(leaf)
                 .is_some_and(|(name, leaf)| verify_server_name(&leaf, name).is_ok())
         };
-        let mut named = self.0.iter().filter(is_named).peekable();
-        let of_that_name = named.peek().is_some();
-        let found = named.find(is_usable);
-        // If only unusable certificates have the name, no other one is shown.
-        let any = || (!of_that_name).then(|| self.0.iter().find(is_usable)).flatten();
-        found.or_else(any).cloned()
+        let mut usable = self.0.iter().filter(is_usable);
+        let first = usable.clone().next();
+        usable.find(is_named).or(first).cloned()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
+use rustls::SignatureScheme::ECDSA_NISTP256_SHA256;
 use rustls::client::{UnbufferedClientConnection, WantsClientCert};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -22,16 +23,20 @@ fn file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/it/tls", name].iter().collect()
 }
 
+fn roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
+    roots
+}
+
 fn client_config(
     version: &'static SupportedProtocolVersion,
 ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()
-        .with_root_certificates(roots)
+        .with_root_certificates(roots())
 }
 
 /// Both sides of a connection.
@@ -226,6 +231,36 @@ fn a_client_may_show_a_long_chain() {
         let tls = Tls { verify: true, ca_file, ..Tls::new(file("server.pem"), file("server.key")) };
         let port = TlsPort::load(&tls, false, None).unwrap();
         Pair::of(Arc::new(config), port, 1).shake_hands();
+    }
+}
+
+/// The client checks no Ed25519, and is shown another certificate in place of the one it names.
+#[test]
+fn a_certificate_that_a_client_cannot_use_is_passed_over() {
+    for version in [&version::TLS12, &version::TLS13] {
+        let mut provider = rustls::crypto::ring::default_provider();
+        let all = provider.signature_verification_algorithms.mapping;
+        let only = all.iter().position(|(scheme, _)| *scheme == ECDSA_NISTP256_SHA256).unwrap();
+        provider.signature_verification_algorithms.mapping = &all[only..=only];
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots())
+            .with_no_client_auth();
+        let mut tls = Tls::new(file("ed25519.pem"), file("ed25519.key"));
+        tls.certs.push(CertFiles { cert_file: file("other.pem"), key_file: file("other.key") });
+        let mut pair = Pair::of(Arc::new(config), TlsPort::load(&tls, false, None).unwrap(), 1);
+        let shown = loop {
+            pair.say();
+            let mut hello = &std::mem::take(&mut pair.sent)[..];
+            pair.decrypted.handshake(&mut hello, &pair.port).unwrap();
+            pair.wire.try_flush().unwrap();
+            pair.client.read_tls(&mut &pair.taken.take()[..]).unwrap();
+            if let Err(error) = pair.client.process_new_packets() {
+                break error;
+            }
+        };
+        assert!(shown.to_string().contains("only valid for DnsName(\"other.local\")"), "{shown}");
     }
 }
 
