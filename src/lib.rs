@@ -45,6 +45,7 @@ compile_error!("dialtone is for Unix: it stands on its sockets, files and signal
 mod account;
 mod auth;
 mod base;
+mod bounded_file;
 mod client;
 mod clock;
 mod codec;

@@ -14,11 +14,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, warn};
 
 use crate::base::os_error::OsError;
+use crate::bounded_file;
 use crate::config::cli::{self, CliError, Command, Flags, Loaded};
 use crate::config::conf::{Severity, Sources};
 use crate::config::options::Options;
 use crate::logging::Logger;
-use crate::net::files;
 use crate::net::signals::{self, Signals, Trapped};
 use crate::net::tls::TlsPort;
 use crate::server::Server;
@@ -32,7 +32,7 @@ const SERVER: &str = "nats-server";
 const ABORTED: u8 = 2;
 
 const SOURCES: Sources<'static> =
-    Sources { file: &files::read_text, environment: &|name| std::env::var(name).ok() };
+    Sources { file: &bounded_file::read_text, environment: &|name| std::env::var(name).ok() };
 
 /// Runs the program to its end.
 pub fn run() -> ExitCode {

@@ -1,17 +1,15 @@
-//! Files about this process for other programs, pid file and ports file; and reading files, with
-//! errors in the real server's words.
+//! Files about this process for other programs: pid file and ports file.
 //!
 //! nats: server/server.go `logPid`, `logPorts`, `deletePortsFile`, `resolveHostPorts`
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::base::os_error::OsError;
 use crate::config::options::Options;
 use crate::net::ports::{Addresses, PortFor};
 
@@ -39,28 +37,6 @@ pub struct Ports {
 #[derive(Debug)]
 pub struct PortsFile {
     path: PathBuf,
-}
-
-/// Length above which a text is no configuration: a device, or the wrong file.
-const TEXT_LEN_MAX: u64 = 16 * 1024 * 1024;
-
-/// Reads a file of text.
-///
-/// # Errors
-/// `no such file or directory`, `permission denied`, and so on; or it is too long.
-pub fn read_text(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path);
-    let read = file.and_then(|file| file.take(TEXT_LEN_MAX + 1).read_to_end(&mut bytes));
-    read.map_err(|error| OsError(&error).to_string())?;
-    if bytes.len() as u64 > TEXT_LEN_MAX {
-        return Err(format!("longer than {} MiB", TEXT_LEN_MAX >> 20));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        format!("line {line} is not UTF-8")
-    })
 }
 
 /// Writes the digits of the own process id, without line end. The file stays after the end, as
@@ -193,24 +169,5 @@ mod tests {
         assert!(ports.nats.contains(&"nats://127.0.0.1:4222".to_owned()), "{ports:?}");
         assert!(!ports.nats.iter().any(|url| url.contains("0.0.0.0")), "{ports:?}");
         assert!(!serde_json::to_string(&ports).unwrap().contains("monitoring"));
-    }
-
-    #[test]
-    fn a_missing_file_is_told_in_the_words_of_the_real_server() {
-        let missing = read_text(Path::new("/nonexistent"));
-        assert_eq!(missing, Err("no such file or directory".to_owned()));
-    }
-
-    #[test]
-    fn other_encodings_are_told_by_their_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("latin1.conf");
-        fs::write(&path, b"# a\n# f\xfcr\n").unwrap();
-        assert_eq!(read_text(&path), Err("line 2 is not UTF-8".to_owned()));
-    }
-
-    #[test]
-    fn a_device_is_no_text() {
-        assert_eq!(read_text(Path::new("/dev/zero")), Err("longer than 16 MiB".to_owned()));
     }
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
+use crate::bounded_file;
 use crate::config::cli::Loaded;
 use crate::config::conf::{self, Sources};
 use crate::config::options::{Cluster, Credential, Listen, Log, Login, Options, Port, Tls, User};
 use crate::logging::{LogFileErr, Logger};
-use crate::net::files;
 use crate::server::Server;
 use crate::server::origin::{Origin, Source};
 use crate::server::start_error::StartError;
@@ -243,8 +243,10 @@ impl Builder {
         let mut options = self.options;
         let mut problems = Vec::new();
         if let Some(file) = self.config_file {
-            let sources =
-                Sources { file: &files::read_text, environment: &|name| std::env::var(name).ok() };
+            let sources = Sources {
+                file: &bounded_file::read_text,
+                environment: &|name| std::env::var(name).ok(),
+            };
             problems = conf::load(&file, sources, &mut options).map_err(StartError::Config)?;
         }
         if self.no_listener && self.port.is_some() {

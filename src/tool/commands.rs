@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::base::os_error::OsError;
 use crate::base::subject::is_valid_publish;
+use crate::bounded_file;
 use crate::codec::headers;
 use crate::config::cli::{Action, ClientCommand, UrlCredentials};
 use crate::tool::line_client::{
@@ -30,7 +31,7 @@ pub enum CommandErr {
     /// No connection to this server.
     Connect(String, LineErr),
     /// This file of keys cannot be read.
-    File(PathBuf, io::Error),
+    File(PathBuf, String),
     /// There is no seed, or no JWT, in it.
     NoKey(PathBuf),
     /// No answer on this subject.
@@ -51,7 +52,7 @@ impl fmt::Display for CommandErr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(address, err) => write!(f, "cannot connect to {address}: {err}"),
-            Self::File(file, err) => write!(f, "{}: {}", file.display(), OsError(err)),
+            Self::File(file, err) => write!(f, "{}: {err}", file.display()),
             Self::NoKey(file) => write!(f, "{}: no credentials of a user", file.display()),
             Self::Request(subject, LineErr::NoResponders) => {
                 write!(f, "no responders: nobody subscribes to \"{subject}\"")
@@ -143,7 +144,7 @@ async fn connect(client: &ClientCommand) -> Result<LineClient, CommandErr> {
 
 /// The line of a file of credentials that begins so: seeds and JWTs do.
 fn word_of(file: &Path, start: &str) -> Result<String, CommandErr> {
-    let text = std::fs::read_to_string(file);
+    let text = bounded_file::read_text(file);
     let text = text.map_err(|error| CommandErr::File(file.to_owned(), error))?;
     let word = text.lines().map(str::trim).find(|line| line.starts_with(start));
     word.map(str::to_owned).ok_or_else(|| CommandErr::NoKey(file.to_owned()))

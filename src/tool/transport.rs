@@ -113,7 +113,7 @@ where
 fn client_config(files: &KeyFiles) -> Result<ClientConfig, String> {
     let text = |error: Error| error.to_string();
     let provider = Arc::new(ring::default_provider());
-    let trust = pem_files::authorities(files.tls_ca.as_deref(), &provider)?;
+    let trust = pem_files::authorities(files.tls_ca.as_deref(), "--tlsca", &provider)?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(text)?

@@ -5,6 +5,7 @@ mod commands;
 mod mapping;
 
 use std::fs;
+use std::path::Path;
 
 use data_encoding::HEXLOWER;
 use rustls::version;
@@ -330,13 +331,33 @@ for_both! {
     }
 }
 
+for_both! {
+    /// Who is shown a certificate judges it.
+    fn certificates_need_only_a_key(which) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("headers.pem");
+        let cert = fs::read_to_string(tls::file("server.pem")).unwrap();
+        let headers = "-----\nName: value\nOther: x:y\n\n";
+        fs::write(&path, format!("Note: none\n{}", cert.replacen("-----\n", headers, 1))).unwrap();
+        for (cert, key) in [(&path, "server.key"), (&tls::file("critical.pem"), "critical.key")] {
+            let conf = format!("tls {{ cert_file: {cert:?}, key_file: {:?} }}", tls::file(key));
+            let server = Server::with().conf(conf).start(which);
+            match tls::connect(server.port(), &Means::default()) {
+                Ok(mut client) => assert_eq!(info(&mut client)["tls_required"], true),
+                Err(error) => assert!(error.contains("CriticalExtension"), "{error}"),
+            }
+        }
+    }
+}
+
 /// Faults of the block and of its files: nothing starts, and the check of a file says the same.
 #[test]
 fn what_cannot_be_used_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.conf");
     let [cert, key, other, ca] = ["server.pem", "server.key", "other.key", "ca.pem"].map(tls::file);
-    let pair = |cert, key| format!("tls {{ cert_file: {cert:?}, key_file: {key:?} }}");
+    let pair =
+        |cert: &Path, key: &Path| format!("tls {{ cert_file: {cert:?}, key_file: {key:?} }}");
     for (conf, wanted) in [
         (
             pair(&cert, &other),
@@ -347,6 +368,13 @@ fn what_cannot_be_used_is_told_of() {
             ": error parsing X509 certificate/key pair: tls: failed to find any PEM data",
         ),
         (pair(&cert, &ca), "no private key in"),
+        (pair(&tls::file("weak.pem"), &tls::file("weak.key")), "RSA of 2048 bits or more"),
+        (pair(Path::new("/dev/zero"), &key), "open /dev/zero: longer than 16 MiB"),
+        (pair(&cert, Path::new("/dev/zero")), "open /dev/zero: longer than 16 MiB"),
+        (
+            tls::conf("verify: true").replace(&format!("{ca:?}"), "\"/dev/zero\""),
+            "open /dev/zero: longer than 16 MiB",
+        ),
         (
             format!("tls {{ cert_file: \"/nope\", key_file: {key:?} }}"),
             "open /nope: no such file or directory",

@@ -217,7 +217,7 @@ impl Parts {
         Ok(Parts {
             certs: Arc::new(Certs::load(&tls.certs, &provider)?),
             trust: has_trust
-                .then(|| pem_files::authorities(tls.ca_file.as_deref(), &provider))
+                .then(|| pem_files::authorities(tls.ca_file.as_deref(), "'ca_file'", &provider))
                 .transpose()?
                 .map(Arc::new),
             provider,

@@ -109,5 +109,8 @@ for_both! {
         expect_published(&server.url(), &[("--nkey", &seed)], &[]);
         expect_failed(&server.url(), &[("--nkey", &empty)], &[], "no credentials of a user");
         expect_failed(&server.url(), &[("--creds", &seed)], &[], "no credentials of a user");
+        let device = Path::new("/dev/zero");
+        expect_failed(&server.url(), &[("--nkey", device)], &[], "longer than 16 MiB");
+        expect_failed(&server.url(), &[("--creds", device)], &[], "longer than 16 MiB");
     }
 }
