@@ -67,6 +67,7 @@ pub mod program;
 mod registry;
 mod route;
 mod server;
+mod server_name;
 mod sublist;
 mod system;
 mod tool;

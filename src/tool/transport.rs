@@ -11,7 +11,6 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use futures_sink::Sink;
 use rustls::crypto::ring;
-use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, Error};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -23,6 +22,7 @@ use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 use crate::codec::info::Info;
 use crate::config::cli::{KeyFiles, Scheme, ServerUrl};
 use crate::pem_files;
+use crate::server_name::server_name;
 use crate::tool::line_client::{LineClient, LineErr, LineOptions};
 
 /// Bytes of an INFO before the handshake.
@@ -104,10 +104,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let config = client_config(files).map_err(LineErr::Transport)?;
-    let name = ServerName::try_from(server.host.clone());
+    let name = server_name(&server.host);
     let name = name.map_err(|error| LineErr::Transport(error.to_string()))?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    stream.map_err(|error| LineErr::Transport(format!("tls: {error}")))
+    stream.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => LineErr::Transport(format!("tls: {error}")),
+        _ => LineErr::Io(error),
+    })
 }
 
 fn client_config(files: &KeyFiles) -> Result<ClientConfig, String> {

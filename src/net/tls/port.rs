@@ -36,6 +36,7 @@ use crate::net::ports::PortFor;
 use crate::net::tls::State;
 use crate::net::tls::verifier::Verifier;
 use crate::pem_files;
+use crate::server_name::server_name;
 use crate::trust::Trust;
 
 /// The span in which handshakes are counted.
@@ -68,9 +69,8 @@ pub(crate) enum Side {
 impl Side {
     /// Dials a server by that host of its URL, at that address.
     pub(crate) fn dials(host: &str, address: IpAddr) -> Side {
-        let name = ServerName::try_from(host).map(|name| name.to_owned());
         // No certificate has any other name, but perhaps the address.
-        Side::Dials(Box::new(name.unwrap_or_else(|_| address.into())))
+        Side::Dials(Box::new(server_name(host).unwrap_or_else(|_| address.into())))
     }
 }
 

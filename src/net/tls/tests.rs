@@ -498,6 +498,7 @@ fn alert(why: &str) -> String {
 fn a_dialled_server_has_the_name_of_its_url() {
     assert_eq!(dial(own("server"), own("server"), "localhost"), FINE);
     assert_eq!(dial(own("server"), own("server"), "127.0.0.1"), FINE);
+    assert_eq!(dial(own("server"), own("server"), "::ffff:127.0.0.1"), FINE);
     assert_eq!(dial(own("client"), own("other"), "x.many.local"), FINE, "who dials has any name");
     let refused = |why: &str| [failed(why), alert("bad certificate")];
     let other = refused("certificate is valid for other.local, *.many.local, not localhost");
