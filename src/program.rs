@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, warn};
 
 use crate::base::os_error::OsError;
+use crate::base::quoted::Escaped;
 use crate::bounded_file;
 use crate::config::cli::{self, CliError, Command, Flags, Loaded};
 use crate::config::conf::{Severity, Sources};
@@ -54,7 +55,9 @@ pub fn run() -> ExitCode {
         Command::Client(client) => {
             let input = Some(io::stdin()).filter(|input| !input.is_terminal());
             if let Err(error) = block_on(commands::run(&client, input, &mut io::stdout())) {
-                return failed_as(client.action.word(), error);
+                // A server may have said it.
+                let error = error.to_string();
+                return failed_as(client.action.word(), Escaped(error.as_bytes()));
             }
         }
     }

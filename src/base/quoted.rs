@@ -1,6 +1,7 @@
-//! `Quoted`: bytes in the form of Go's `%q`, for errors, logs and monitoring.
+//! `Quoted`: bytes in the form of Go's `%q`, for errors, logs and monitoring. `Escaped`: bytes that
+//! are safe on a terminal.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// Bytes in the form of a string under Go's `%q`: in double quotes, unprintable ones escaped.
 ///
@@ -16,6 +17,24 @@ impl fmt::Display for Quoted<'_> {
             chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
         }
         f.write_str("\"")
+    }
+}
+
+/// Bytes in a line of text: unprintable ones are escaped, so that nobody can forge a second line,
+/// reach a terminal, or turn the direction of writing.
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            chunk.valid().chars().try_for_each(|c| match c {
+                '\t' | ' '..='~' => f.write_char(c),
+                c if is_printable(c) => f.write_char(c),
+                c => write!(f, "{}", c.escape_default()),
+            })?;
+            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -40,7 +59,7 @@ fn write_quoted_char(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
 /// Asks the standard library's own table, which only `escape_debug` reaches. A combining mark is
 /// printable behind another character, so one is put before it. Where the real server's Unicode
 /// is older than ours, it escapes characters that were not assigned then.
-pub(crate) fn is_printable(c: char) -> bool {
+fn is_printable(c: char) -> bool {
     let mut buffer = [b'a', 0, 0, 0, 0];
     let len = 1 + c.encode_utf8(&mut buffer[1..]).len();
     std::str::from_utf8(&buffer[..len]).is_ok_and(|pair| pair.escape_debug().nth(1) == Some(c))

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use crate::base::quoted::is_printable;
+use crate::base::quoted::Escaped;
 use crate::clock;
 
 /// The text in front of each line's own.
@@ -35,8 +35,7 @@ impl Format {
         Self { pid: std::process::id(), zone, colored }
     }
 
-    /// One line with its line end. Unprintable characters in `text` are escaped, so that no client
-    /// can forge a second line, reach a terminal, or turn the direction of writing.
+    /// One line with its line end, in which `text` is [`Escaped`].
     pub(super) fn line(&self, label: Label, text: &str) -> String {
         let mut line = String::with_capacity(64 + text.len());
         // Writing to a string cannot fail.
@@ -60,14 +59,7 @@ impl Format {
             true => write!(line, "[\x1b[{color}m{word}\x1b[0m] "),
             false => write!(line, "[{word}] "),
         };
-        for c in text.chars() {
-            match c {
-                '\t' | ' '..='~' => line.push(c),
-                c if is_printable(c) => line.push(c),
-                c => line.extend(c.escape_default()),
-            }
-        }
-        line.push('\n');
+        let _ = writeln!(line, "{}", Escaped(text.as_bytes()));
         line
     }
 }

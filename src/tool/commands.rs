@@ -1,9 +1,9 @@
 //! The helper commands `pub`, `sub`, `req` and `reply`: a first look at a server without
 //! installing a client.
 //!
-//! Messages and errors for people go to the writer that is passed in, and bytes from others
-//! unchanged; errors are returned, for the caller to show and to exit with 1. Not supported:
-//! several servers.
+//! Messages for people go to the writer that is passed in: payloads unchanged, all else from others
+//! with unprintable bytes escaped. Errors are returned, for the caller to show likewise and to exit
+//! with 1. Not supported: several servers.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -13,6 +13,7 @@ use std::time::Instant;
 use tokio::time::timeout;
 
 use crate::base::os_error::OsError;
+use crate::base::quoted::{Escaped, Quoted};
 use crate::base::subject::is_valid_publish;
 use crate::bounded_file;
 use crate::codec::headers;
@@ -165,8 +166,7 @@ async fn run_action(
             }
             line.send(&message(subject, headers, body)).await?;
             line.flush().await?;
-            write!(out, "Published {} bytes to ", body.len())?;
-            show_quoted(subject, "\n", out)?;
+            writeln!(out, "Published {} bytes to {}", body.len(), Quoted(subject))?;
         }
         Action::Subscribe { subject, queue, count } => {
             let mut subscriber = subscribe(line, subject, queue.as_deref(), out).await?;
@@ -175,8 +175,7 @@ async fn run_action(
             }
         }
         Action::Request { subject, body, timeout } => {
-            write!(out, "Sending request on ")?;
-            show_quoted(subject, "\n", out)?;
+            writeln!(out, "Sending request on {}", Quoted(subject))?;
             let sent_at = Instant::now();
             let request = message(subject, headers, body.as_deref().unwrap_or(piped));
             let refused = async {
@@ -226,10 +225,10 @@ async fn subscribe(
 ) -> Result<Subscriber, CommandErr> {
     let subscriber = line.subscribe(subject, queue).await?;
     line.flush().await?;
-    write!(out, "Subscribing on ")?;
+    write!(out, "Subscribing on {}", Quoted(subject))?;
     match queue {
-        Some(queue) => show_quoted(subject, &format!(" in group \"{queue}\"\n"), out)?,
-        None => show_quoted(subject, "\n", out)?,
+        Some(queue) => writeln!(out, " in group \"{queue}\"")?,
+        None => writeln!(out)?,
     }
     out.flush()?;
     Ok(subscriber)
@@ -243,35 +242,21 @@ async fn next(line: &LineClient, subscriber: &mut Subscriber) -> Result<Message,
 }
 
 fn show(number: u64, message: &Message, out: &mut impl Write) -> Result<(), CommandErr> {
-    write!(out, "[#{number}] Received on ")?;
+    write!(out, "[#{number}] Received on {}", Quoted(&message.subject))?;
     match &message.reply {
-        Some(reply) => {
-            show_quoted(&message.subject, " with reply ", out)?;
-            show_quoted(reply, "\n", out)?;
-        }
-        None => show_quoted(&message.subject, "\n", out)?,
+        Some(reply) => writeln!(out, " with reply {}", Quoted(reply))?,
+        None => writeln!(out)?,
     }
     show_content(message, out)
-}
-
-/// Shows a word as it is, between quotation marks, and then `rest`.
-fn show_quoted(word: &[u8], rest: &str, out: &mut impl Write) -> io::Result<()> {
-    out.write_all(b"\"")?;
-    out.write_all(word)?;
-    write!(out, "\"{rest}")
 }
 
 /// Headers one a line, an empty line behind them, then the payload as it is.
 fn show_content(message: &Message, out: &mut impl Write) -> Result<(), CommandErr> {
     if let Some((status, description)) = headers::status(&message.header_block) {
-        write!(out, "Status: {status} ")?;
-        out.write_all(description)?;
-        writeln!(out)?;
+        writeln!(out, "Status: {status} {}", Escaped(description))?;
     }
     for (name, value) in message.headers() {
-        for piece in [name, b": ", value, b"\n"] {
-            out.write_all(piece)?;
-        }
+        writeln!(out, "{}: {}", Escaped(name), Escaped(value))?;
     }
     if !message.header_block.is_empty() {
         writeln!(out)?;
@@ -334,6 +319,24 @@ mod tests {
             "Subscribing on \"x.*\"\n\
              [#1] Received on \"x.a\"\nhi\n\
              [#2] Received on \"x.b\" with reply \"r\"\nA: b\n\nho\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn only_payloads_reach_the_terminal_unchanged() {
+        let (line, mut server) = connected().await;
+        let action = Action::Subscribe { subject: ">".into(), queue: None, count: Some(1) };
+        let serve = async {
+            server.expect("SUB > 1").await;
+            server.expect("PING").await;
+            server.say("PONG\r\nHMSG a\x1b[m 1 b\x07 25 27\r\nNATS/1.0\r\n").await;
+            server.say("A\x1b: b\u{9b}\x7f\u{202e}\r\n\r\n\x1bo\r\n").await;
+        };
+        let shown = run(&line, action, serve).await.unwrap();
+        assert_eq!(
+            shown,
+            "Subscribing on \">\"\n[#1] Received on \"a\\x1b[m\" with reply \"b\\a\"\n\
+             A\\u{1b}: b\\u{9b}\\u{7f}\\u{202e}\n\n\x1bo\n"
         );
     }
 

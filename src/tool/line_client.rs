@@ -118,6 +118,7 @@ pub enum LineErr {
 impl fmt::Display for LineErr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Io(err) if is_end(err) => f.write_str("the server has closed the connection"),
             Self::Io(err) => OsError(err).fmt(f),
             Self::Protocol(err) => err.fmt(f),
             Self::TlsRequired => f.write_str("the server requires TLS"),
@@ -134,6 +135,11 @@ impl fmt::Display for LineErr {
             Self::TimedOut => f.write_str("timed out"),
         }
     }
+}
+
+/// True if the other side is gone. The library of TLS says so at length.
+fn is_end(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 impl std::error::Error for LineErr {

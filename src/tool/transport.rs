@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
+use tokio_websockets::{ClientBuilder, Error as WebSocketError, Message, WebSocketStream};
 
 use crate::codec::info::Info;
 use crate::config::cli::{KeyFiles, Scheme, ServerUrl};
@@ -141,10 +141,20 @@ where
         true => format!("[{}]", server.host),
         false => server.host.clone(),
     };
-    let uri = format!("ws://{host}:{}/", server.port);
+    let uri = format!("ws://{host}:{}/{}", server.port, server.path);
     let builder = ClientBuilder::new().uri(&uri).map_err(|error| text(&error))?;
-    let (stream, _) = builder.connect_on(stream).await.map_err(|error| text(&error))?;
+    let (stream, _) = builder.connect_on(stream).await.map_err(|error| match error {
+        WebSocketError::Io(error) => LineErr::Io(error),
+        error => text(&error),
+    })?;
     Ok(Messages { stream, rest: Bytes::new() })
+}
+
+fn io_error(error: WebSocketError) -> io::Error {
+    match error {
+        WebSocketError::Io(error) => error,
+        error => io::Error::other(error),
+    }
 }
 
 /// The stream of bytes in the messages of a WebSocket.
@@ -170,7 +180,7 @@ where
                 }
                 Some(Ok(message)) if !message.is_close() => {}
                 Some(Ok(_)) | None => return Poll::Ready(Ok(())),
-                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
             }
         }
         let len = self.rest.len().min(buf.remaining());
@@ -188,17 +198,17 @@ where
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(Pin::new(&mut self.stream).poll_ready(cx)).map_err(io::Error::other)?;
+        ready!(Pin::new(&mut self.stream).poll_ready(cx)).map_err(io_error)?;
         let message = Message::binary(Bytes::copy_from_slice(bytes));
-        Pin::new(&mut self.stream).start_send(message).map_err(io::Error::other)?;
+        Pin::new(&mut self.stream).start_send(message).map_err(io_error)?;
         Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx).map_err(io::Error::other)
+        Pin::new(&mut self.stream).poll_flush(cx).map_err(io_error)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx).map_err(io::Error::other)
+        Pin::new(&mut self.stream).poll_close(cx).map_err(io_error)
     }
 }

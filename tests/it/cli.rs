@@ -201,7 +201,7 @@ fn what_is_published_is_what_was_given() {
 
     let given = [bytes(b"s.\xff"), bytes(b"\xfe")];
     let output = run_with_input(&[&to("pub")[..], &given].concat(), b"not this");
-    assert_eq!(output.stdout, b"Published 1 bytes to \"s.\xff\"\n");
+    assert_eq!(output.stdout, b"Published 1 bytes to \"s.\\xff\"\n");
     subscriber.expect_bytes(b"MSG s.\xff 1 1\r\n\xfe\r\n");
 
     let header = [bytes(b"-H"), bytes(b"A:\xff"), bytes(b"a")];
@@ -213,7 +213,7 @@ fn what_is_published_is_what_was_given() {
 }
 
 #[test]
-fn what_is_shown_is_what_came() {
+fn payloads_are_shown_as_they_came() {
     let bytes = OsStr::from_bytes;
     let server = Server::start(Which::Dialtone);
     let url = server.url();
@@ -237,8 +237,26 @@ fn what_is_shown_is_what_came() {
         }
     });
     let wanted =
-        b"Subscribing on \"s.\xff\"\n[#1] Received on \"s.\xff\" with reply \"in\"\n\xfe\n";
+        b"Subscribing on \"s.\\xff\"\n[#1] Received on \"s.\\xff\" with reply \"in\"\n\xfe\n";
     assert_eq!(shown.escape_ascii().to_string(), wanted.escape_ascii().to_string());
+}
+
+/// The terminal of whoever ran the command obeyed the server.
+#[test]
+fn no_server_reaches_the_terminal() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    for (said, wanted) in [
+        ("INFO {}\r\n-ERR '\x1b[2Jno'\r\n", "the server refused: \\u{1b}[2Jno\n"),
+        ("INFO {\"tls_required\":true}\r\n", "the server has closed the connection\n"),
+        ("", "the server has closed the connection\n"),
+    ] {
+        let output = thread::scope(|scope| {
+            scope.spawn(|| listener.accept().unwrap().0.write_all(said.as_bytes()).unwrap());
+            run(Which::Dialtone, &["pub", "-s", &url, "a", "b"])
+        });
+        assert!(message(&output).ends_with(wanted.trim_end()), "{}", message(&output));
+    }
 }
 
 /// A request takes its body from a pipe, too.

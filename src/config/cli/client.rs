@@ -21,6 +21,9 @@ const URL_DEFAULT: &str = "nats://127.0.0.1:4222";
 /// Time to wait for an answer.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 
+/// Characters of the seed of an nkey.
+const SEED_LEN: usize = 58;
+
 /// The words, each an [`Action`].
 pub(super) const WORDS: [&str; 4] = ["pub", "sub", "req", "reply"];
 
@@ -122,6 +125,8 @@ pub struct ServerUrl {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// The path of a WebSocket, without its first slash; else empty.
+    pub path: String,
     /// The credentials.
     pub credentials: UrlCredentials,
 }
@@ -212,11 +217,11 @@ pub(super) static FLAGS: Section<Effect> = Section {
             },
         },
         file(&["--creds"], "credentials: a user JWT and its seed", |draft, written, words| {
-            draft.files.creds = Some(words.path(written)?);
+            draft.files.creds = Some(secret_file(written, words)?);
             Ok(())
         }),
         file(&["--nkey"], "seed of the user's nkey", |draft, written, words| {
-            draft.files.nkey = Some(words.path(written)?);
+            draft.files.nkey = Some(secret_file(written, words)?);
             Ok(())
         }),
         Flag {
@@ -255,6 +260,18 @@ pub(super) static FLAGS: Section<Effect> = Section {
 /// A flag of all words that names a file.
 const fn file(names: &'static [&'static str], help: &'static str, keep: Keep) -> Flag<Effect> {
     Flag { names, argument: "FILE", help, effect: Effect { words: &WORDS, keep } }
+}
+
+/// A file that holds a seed, and not the seed itself: no error about the file may show that.
+fn secret_file<'a>(written: Written<'a>, words: &mut Words<'a>) -> Result<PathBuf, CliError> {
+    let path = words.path(written)?;
+    let text = path.to_string_lossy();
+    let is_of_seed = |byte: u8| matches!(byte, b'A'..=b'Z' | b'2'..=b'7');
+    if text.len() == SEED_LEN && text.starts_with('S') && text.bytes().all(is_of_seed) {
+        let text = format!("--{} names a file with the seed, and takes no seed", written.name);
+        return Err(CliError::new(text));
+    }
+    Ok(path)
 }
 
 fn keep_header<'a>(
@@ -394,10 +411,11 @@ impl Draft {
 }
 
 impl ServerUrl {
-    /// Reads `[SCHEME://][USER[:PASSWORD]@]HOST[:PORT]`; a user without password is a token.
+    /// Reads `[SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/PATH]`; a user without password is a token,
+    /// and only a WebSocket has a path.
     ///
     /// # Errors
-    /// Another scheme, or no host.
+    /// Another scheme, no host, or a path.
     pub fn parse(url: &str) -> Result<Self, CliError> {
         let wrong = |why: &str| {
             // Everything before the address may be a secret.
@@ -412,8 +430,11 @@ impl ServerUrl {
             Some(_) => return Err(wrong("expected nats, tls, ws or wss before ://")),
             None => (Scheme::Nats, url),
         };
-        let rest = rest.trim_end_matches('/');
         let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let (address, path) = address.split_once('/').unwrap_or((address, ""));
+        if !path.is_empty() && matches!(scheme, Scheme::Nats | Scheme::Tls) {
+            return Err(wrong("only ws:// and wss:// have a path"));
+        }
         let credentials = match login.split_once(':') {
             _ if login.is_empty() => UrlCredentials::None,
             Some((user, password)) => UrlCredentials::User {
@@ -437,7 +458,7 @@ impl ServerUrl {
                 Scheme::Wss => 443,
             },
         };
-        Ok(Self { scheme, host: host.to_owned(), port, credentials })
+        Ok(Self { scheme, host: host.to_owned(), port, path: path.to_owned(), credentials })
     }
 }
 

@@ -194,7 +194,13 @@ fn client_actions() {
     let credentials = UrlCredentials::User { user: "u".to_owned(), password: "p@".to_owned() };
     assert_eq!(
         publish.server,
-        ServerUrl { scheme: Scheme::Nats, host: "h".to_owned(), port: 1, credentials }
+        ServerUrl {
+            scheme: Scheme::Nats,
+            host: "h".to_owned(),
+            port: 1,
+            path: String::new(),
+            credentials
+        }
     );
 
     let action = client("sub --queue q a.b --count 3").action;
@@ -219,10 +225,16 @@ fn client_actions() {
         ("pub a -s x://h", "server address \"x://h\": expected nats, tls, ws or wss before ://"),
         ("pub a --tlscert c", "--tlscert and --tlskey need each other"),
         ("pub a -s nats://u:secret@h:x", "server address \"h:x\": the port is no number"),
+        ("pub a -s tls://h/p", "server address \"tls://h/p\": only ws:// and wss:// have a path"),
+        (SEED_FOR_FILE, "--nkey names a file with the seed, and takes no seed"),
     ] {
         assert_eq!(parsed(line), Err(wanted.to_owned()), "{line}");
     }
 }
+
+/// A seed where a file is expected.
+const SEED_FOR_FILE: &str =
+    "pub a --nkey SUAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 #[test]
 fn the_environment_names_the_server() {
@@ -232,7 +244,13 @@ fn the_environment_names_the_server() {
     let credentials = UrlCredentials::Token("token".to_owned());
     assert_eq!(
         client.server,
-        ServerUrl { scheme: Scheme::Nats, host: "::1".to_owned(), port: 7, credentials }
+        ServerUrl {
+            scheme: Scheme::Nats,
+            host: "::1".to_owned(),
+            port: 7,
+            path: String::new(),
+            credentials
+        }
     );
     let Ok(Command::Client(client)) = parse(&args, &|_| None) else { panic!("client") };
     assert_eq!((client.server.host.as_str(), client.server.port), ("127.0.0.1", 4222));

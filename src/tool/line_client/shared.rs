@@ -11,10 +11,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::base::os_error::OsError;
 use crate::codec::encoder;
 use crate::codec::info::Info;
 use crate::tool::line_client::server_op::{Message, ServerOp, ServerOps};
-use crate::tool::line_client::{LineErr, OUTBOUND_MAX, READ_LEN};
+use crate::tool::line_client::{LineErr, OUTBOUND_MAX, READ_LEN, is_end};
 
 const CLOSED_HERE: &str = "by this client";
 const CLOSED_THERE: &str = "by the server";
@@ -280,13 +281,13 @@ where
             () = shared.ended() => return,
         };
         match read {
-            Ok(0) => {
+            Err(err) if !is_end(&err) => return shared.fail(OsError(&err).to_string().into()),
+            Ok(0) | Err(_) => {
                 // A server sends the reason before it closes.
                 let reason = shared.state().refused.clone();
                 return shared.fail(reason.unwrap_or(CLOSED_THERE.into()));
             }
             Ok(_) => {}
-            Err(err) => return shared.fail(err.to_string().into()),
         }
     }
 }
@@ -322,7 +323,7 @@ where
             stream.flush().await
         };
         if let Err(err) = written.await {
-            return shared.fail(err.to_string().into());
+            return shared.fail(OsError(&err).to_string().into());
         }
     }
     // The other side may have closed already, which is just as good.

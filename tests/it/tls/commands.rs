@@ -89,6 +89,7 @@ for_both! {
         let server = Server::with().conf(websocket::conf("")).start(which);
         let port = server.websocket_port();
         expect_published(&format!("ws://127.0.0.1:{port}"), &[], &[]);
+        expect_published(&format!("ws://127.0.0.1:{port}/some/path?a=b"), &[], &[]);
         expect_failed(&server.url().replace("nats:", "ws:"), &[], &[], "websocket: ");
 
         let block = tls::conf("");
