@@ -84,6 +84,20 @@ pub fn head_len(input: &[u8], searched: usize) -> Option<usize> {
     ends.into_iter().flatten().min()
 }
 
+/// True if the first line of `input` has come and begins no request, whatever follows.
+///
+/// nats: Go's net/http `readRequest`
+pub fn is_hopeless(input: &[u8]) -> bool {
+    first_line(input).is_some_and(|(line, _)| request_line(line).is_none())
+}
+
+/// The first line, without its end, and the bytes behind it.
+fn first_line(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let len = memchr(b'\n', input)?;
+    let line = &input[..len];
+    Some((line.strip_suffix(b"\r").unwrap_or(line), &input[len + 1..]))
+}
+
 impl RequestHead {
     /// Reads a whole head, with a `look` at its header lines.
     ///
@@ -94,9 +108,7 @@ impl RequestHead {
         look: impl FnOnce(&RequestHead, &Headers<'_>) -> T,
     ) -> Result<(RequestHead, T), Rejected> {
         const MALFORMED: Rejected = Rejected::Malformed("");
-        let line_len = memchr(b'\n', head).ok_or(MALFORMED)?;
-        let (line, rest) = (&head[..line_len], &head[line_len + 1..]);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let (line, rest) = first_line(head).ok_or(MALFORMED)?;
         let (method, target, version) = request_line(line).ok_or(MALFORMED)?;
         let (path, query) = split_target(method, target).ok_or(MALFORMED)?;
         let mut room = [EMPTY_HEADER; HEADERS_MAX];

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::codec::http_head::{Headers, Rejected, RequestHead, head_len};
+use crate::codec::http_head::{Headers, Rejected, RequestHead, head_len, is_hopeless};
 use crate::net::transport::Transport;
 
 /// Longest request line with its headers, bytes.
@@ -46,8 +46,8 @@ impl Requests {
             if let Some(len) = head_len(&self.input, self.searched) {
                 break len;
             }
-            // TLS, for example. The end of such a head may never come.
-            if self.input.first().is_some_and(u8::is_ascii_control) {
+            // TLS, for example, or NATS. The end of such a head may never come.
+            if self.input.first().is_some_and(u8::is_ascii_control) || is_hopeless(&self.input) {
                 return Ok(Some(Err(Rejected::Malformed(""))));
             }
             self.searched = self.input.len();
