@@ -232,8 +232,8 @@ fn cookies(headers: &Headers<'_>, options: &Websocket) -> Option<Box<Credentials
 ///
 /// nats: Go's net/http `readCookies`
 fn read_cookie(cookie: &str) -> Option<(&str, &str)> {
+    let cookie = cookie.trim_matches([' ', '\t']);
     let (name, value) = cookie.split_once('=').unwrap_or((cookie, ""));
-    let value = value.trim_matches([' ', '\t']);
     let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
     let value = unquoted.unwrap_or(value);
     let is_of_value = |byte: u8| matches!(byte, b' '..=b'~') && !b"\";\\".contains(&byte);

@@ -125,6 +125,8 @@ fn cookies_carry_credentials() {
     assert_eq!((found.user.as_deref(), found.pass.as_deref()), (Some("t w"), Some("%41")));
     assert_eq!(found.auth_token, None);
     assert_eq!(cookies("Cookie: u=; x=y\r\n"), None);
+    let found = cookies("Cookie: u = one ;p=two\t\r\n").unwrap();
+    assert_eq!((found.user.as_deref(), found.pass.as_deref()), (Some(" one"), Some("two")));
 }
 
 #[test]
