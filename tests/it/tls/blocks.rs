@@ -75,6 +75,9 @@ for_both! {
             (pair("handshake_first: \"x\""), "\"handshake_first\"'s value \"x\" is invalid"),
             (pair("connection_rate_limit: \"x\""), "'connection_rate_limit' wrong type"),
             (pair("bogus: 1"), "error parsing tls config, unknown field \"bogus\""),
+            (pair("cert_match: \"\""), "expected 'cert_match' to be a valid non-empty string"),
+            (pair("cert_match_by: name"), "cert match by type not implemented"),
+            (pair("cert_match_skip_invalid: 1"), "expected 'cert_match_skip_invalid' to be a boolean"),
             (
                 "certs: [{ cert_file: $server.pem }]".to_owned(),
                 "error parsing certificates config: both 'cert_file' and ",
@@ -97,6 +100,8 @@ for_both! {
             "verify_and_map: yes, ca_file: $ca.pem, pinned_certs: []",
             "handshake_first: off, min_version: \"1.3\"",
             "first: auto, connection_rate_limit: 10, insecure: true",
+            "cert_match_by: Subject, cert_match: x, cert_match_skip_invalid: true",
+            "ca_certs_match: [x, y]",
             "handshake_first: \"300ms\", curve_preferences: [CurveP256, X25519]",
             "cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256], timeout: \"3s\"",
             "ocsp_peer: false, verify_cert_and_check_known_urls: false",

@@ -112,6 +112,10 @@ impl Block {
                 return Err(field.error("certificates are not checked by OCSP"));
             }
             "ocsp_peer" => {}
+            "cert_match" | "cert_match_by" | "ca_certs_match" => match_in_store(field)?,
+            "cert_match_skip_invalid" => {
+                switch(field)?;
+            }
             _ if field.node.used_as_variable => {}
             name => {
                 problems.push(wrong(field, &format!("unknown field {name:?}")));
@@ -162,6 +166,22 @@ fn switch(field: Field<'_>) -> Result<bool, Problem> {
         Value::Bool(on) => Ok(on),
         _ => Err(wrong(field, &format!("expected '{}' to be a boolean", field.key()))),
     }
+}
+
+/// A choice among the certificates in the store of Windows, which has no effect here.
+///
+/// nats: server/certstore/certstore.go `ParseCertMatchBy`
+fn match_in_store(field: Field<'_>) -> Result<(), Problem> {
+    let key = field.key();
+    let text = match &field.node.value {
+        Value::Text(text) if !text.is_empty() => text.to_lowercase(),
+        _ if key == "ca_certs_match" => return Ok(()),
+        _ => return Err(field.error(format!("expected '{key}' to be a valid non-empty string"))),
+    };
+    if key == "cert_match_by" && !["issuer", "subject", "thumbprint"].contains(&&*text) {
+        return Err(field.error("cert match by type not implemented"));
+    }
+    Ok(())
 }
 
 /// Certificates with their keys, of which clients choose by name.
