@@ -145,7 +145,7 @@ impl System {
         let (now, mut left) = (delivery.now, CLOSE_COUNT);
         let mut open = false;
         let settings = Arc::clone(&delivery.settings);
-        for account in settings.accounts.iter() {
+        for account in settings.accounts.iter_any() {
             let due = account.close_due(now, left);
             left -= due.len();
             due.iter().for_each(|one| delivery.report(account, one, Failure::ServiceTimeout));

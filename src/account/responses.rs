@@ -193,8 +193,10 @@ impl Account {
     /// Forgets requests of this account whose replies nobody waits for, now that these
     /// subscriptions are gone; returns those, with the accounts that served them.
     pub fn close_unwanted(&self, gone: &[Subscription]) -> Vec<(Arc<Account>, Response)> {
-        let mut looks = LOOKS_MAX;
-        let mut closed = Vec::new();
+        let (mut looks, mut closed) = (LOOKS_MAX, Vec::new());
+        if self.awaited.lock().0.is_empty() {
+            return closed;
+        }
         for subscription in gone {
             let candidates = self.awaited.lock().matching(subscription.subject(), &mut looks);
             for candidates in candidates.chunk_by(|(one, ..), (other, ..)| one == other) {
