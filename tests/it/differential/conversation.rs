@@ -23,13 +23,22 @@ pub(super) struct Step {
     pub(super) lines: String,
 }
 
+/// The conversation that there may be.
+#[derive(Clone, Copy)]
+pub(super) struct Scope {
+    /// Known difference: in a cluster, a group whose chosen member may not have a message loses it
+    /// there, and here not. And a message for a group that spans accounts has the subject of the
+    /// chosen member.
+    pub(super) groups: bool,
+    /// Known difference: there, the limit of a subscription does not count imported messages.
+    pub(super) limits: bool,
+}
+
 impl Conversation {
-    /// Known difference: in a cluster, a group whose chosen member may not have a message loses
-    /// it there, and here not. So there are none.
     pub(super) fn draw(
         random: &mut Rng,
         configuration: &Configuration,
-        groups: bool,
+        scope: Scope,
     ) -> Conversation {
         let count = configuration.users().count();
         let mut steps = Vec::new();
@@ -42,22 +51,23 @@ impl Conversation {
         }
         for number in 0..STEPS {
             let client = random.usize(..count);
-            steps.push(Step { client, lines: lines(random, number, groups) });
+            steps.push(Step { client, lines: lines(random, number, scope) });
         }
         Conversation { steps }
     }
 }
 
 /// A subscription, its end, or a message.
-fn lines(random: &mut Rng, number: usize, groups: bool) -> String {
+fn lines(random: &mut Rng, number: usize, scope: Scope) -> String {
     match random.u8(..10) {
         0 | 1 => format!("SUB {} {}\r\n", subjects::pattern(random), random.u8(..SIDS)),
-        2 if groups => {
+        2 if scope.groups => {
             let queue = ["q", "w"][random.usize(..2)];
             format!("SUB {} {queue} {queue}-{number}\r\n", subjects::pattern(random))
         }
         3 => {
             let max = ["", " 1", " 2", " 3"][random.usize(..4)];
+            let max = if scope.limits { max } else { "" };
             format!("UNSUB {}{max}\r\n", random.u8(..SIDS))
         }
         _ => message(random, number),
