@@ -140,13 +140,14 @@ fn messages_are_mapped_before_they_leave_and_not_when_they_arrive() {
     let server = &mut world.servers[0].bench;
     let mut options = server.registry.settings().options.clone();
     let mapping = SubjectMapping::new("old").with(MappingDestination::new("new"));
-    options.mappings.push(mapping);
+    let account = options.accounts.iter_mut().find(|account| account.name == "A").unwrap();
+    account.mappings.push(mapping);
     server.registry.change_settings(options);
     server.delivery.renew_settings(&server.registry);
-    let listeners = [0, 1].map(|at| log_in(&mut world.servers[at], "", "SUB > 1\r\n"));
+    let listeners = [0, 1].map(|at| log_in(&mut world.servers[at], "A", "SUB > 1\r\n"));
     world.settle();
     for (publisher, expected) in [(0, "MSG new 1 1\r\nx\r\n"), (1, "MSG old 1 1\r\nx\r\n")] {
-        log_in(&mut world.servers[publisher], "", "PUB old 1\r\nx\r\n");
+        log_in(&mut world.servers[publisher], "A", "PUB old 1\r\nx\r\n");
         world.carry_all();
         for at in [0, 1] {
             assert_eq!(text(&world.servers[at], listeners[at]), expected, "at {at}");
