@@ -59,6 +59,28 @@ for_both! {
         check(&mut a, &mut b, Some(("other.pub.x", 2)));
     }
 
+    /// A permission is about the subject that the subscriber sees.
+    fn a_subscription_that_is_denied_hears_no_import(which) {
+        let denied = |deny: &str| {
+            let permissions = format!("permissions: {{subscribe: {{deny: [{deny}]}}}}");
+            conf(PUBLIC, &behind("fromA")).replace("user: b", &format!("user: b, {permissions}"))
+        };
+        let server = Server::with().conf(denied("none")).start(which);
+        let (mut a, mut b) = (connect(&server, "a"), connect(&server, "b"));
+        b.send("SUB fromA.pub.x 1\r\nSUB fromA.> 2\r\n");
+        b.fence();
+        b.send("UNSUB 2\r\n");
+        check(&mut a, &mut b, Some(("fromA.pub.x", 1)));
+        server.reload(&denied("\"fromA.pub.x\"")).unwrap();
+        let what = "\"fromA.pub.x\" (sid \"1\")";
+        b.expect(&format!("-ERR 'Permissions Violation for Subscription to {what}'\r\n"));
+        check(&mut a, &mut b, None);
+        b.send("SUB fromA.> 3\r\n");
+        check(&mut a, &mut b, None);
+        server.reload(&denied("none")).unwrap();
+        check(&mut a, &mut b, Some(("fromA.pub.x", 3)));
+    }
+
     fn an_export_that_is_imported_stays(which) {
         let server = Server::with().conf(conf(PUBLIC, &behind("fromA"))).start(which);
         let (mut a, mut b) = (connect(&server, "a"), connect(&server, "b"));
