@@ -162,7 +162,7 @@ fn requests_that_pile_up_are_dropped_and_counted_and_hold_up_nobody() {
 
 #[test]
 fn accounts_that_come_later_have_the_services() {
-    let mut served = Served::new(2);
+    let mut served = Served::new(0);
     let registry = Arc::clone(&served.bench.registry);
     let late = Credential::Password { user: "late".into(), password: "p".into() };
     registry.change_settings(Options {
@@ -174,6 +174,7 @@ fn accounts_that_come_later_have_the_services() {
         ..Options::default()
     });
     served.bench.delivery.renew_settings(&registry);
+    served.bench.add();
     served.bench.send(0, b"CONNECT {\"user\":\"late\",\"pass\":\"p\",\"verbose\":false}\r\n");
     served.bench.send(0, b"SUB in 1\r\n");
     served.bench.send(0, REQUEST);
