@@ -12,6 +12,7 @@ use crate::base::errors::{ProtoErr, RouteErr};
 use crate::base::limits::{ROUTE_FIRST_PING, ROUTE_SPARE_MAX};
 use crate::base::moment::Moment;
 use crate::base::quoted::Quoted;
+use crate::base::table::Walk;
 use crate::codec::connect::{Connect, Credentials, RouteConnect};
 use crate::codec::encoder;
 use crate::codec::info::Info;
@@ -254,7 +255,8 @@ impl Route {
             linked: 0,
             carried: Vec::new(),
             announcing: Vec::new(),
-            review: None,
+            // Settings may have changed since it came.
+            review: (!self.conn.subscriptions().is_empty()).then(Walk::new),
         });
         conn_event!(DEBUG, &self.conn, "Registering remote route {:?}", info.server_id);
         self.handshake_due = Moment::NEVER;

@@ -44,15 +44,18 @@ impl Route {
             }
             self.log_in(connect, verdict, delivery)?;
         }
-        let State::Open(open) = &mut self.state else { return Ok(()) };
-        if self.unlisted.is_full && open.linked != delivery.settings.accounts.count() {
-            return Err(ProtoErr::Refused(ClosedReason::RouteRemoved));
-        }
         let permissions = &delivery.settings.routes.permissions;
         let before = self.conn.permissions();
         let changed = before.as_ref().map(Arc::as_ptr) != permissions.as_ref().map(Arc::as_ptr);
         if changed {
             self.conn.set_access(permissions.clone());
+        }
+        // Before that, its interest is reviewed when it is registered.
+        let State::Open(open) = &mut self.state else { return Ok(()) };
+        if self.unlisted.is_full && open.linked != delivery.settings.accounts.count() {
+            return Err(ProtoErr::Refused(ClosedReason::RouteRemoved));
+        }
+        if changed {
             open.relink(&self.conn, permissions);
         }
         if changed || self.unlisted.count > 0 {

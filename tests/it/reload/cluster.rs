@@ -255,3 +255,28 @@ fn interest_in_unknown_accounts_has_a_limit() {
     remote.read_to_end();
     server.wait_log("Router connection closed: Route Removed");
 }
+
+/// Interest counts from CONNECT on, also if settings change before INFO.
+#[test]
+fn settings_change_during_a_handshake() {
+    let server = start(Which::Dialtone, "");
+    let mut remote = Remote::open(&server);
+    remote.send(&connect_line("r", &json!({})));
+    remote.send("RS+ $G x\r\nRS+ $G y\r\nRS+ D y\r\n");
+    remote.fence();
+    let lists = conf("permissions { export: [\"y\"] }");
+    let users = "accounts { D { users: [{ user: d }] } }\nauthorization { users: [{ user: g }] }\n";
+    server.reload(&format!("{lists}{users}")).unwrap();
+    remote.send(&info_line("r", &json!({})));
+    remote.fence();
+    for (user, subjects) in [("g", vec!["x", "y"]), ("d", vec!["y"])] {
+        let members = format!(r#""user":"{user}","headers":true,"no_responders":true"#);
+        let mut client = Client::connect(&server, &members).steady();
+        client.send("SUB in 1\r\n");
+        client.fence();
+        for subject in subjects {
+            // It is reviewed in turns of its own.
+            while client.is_reached(subject) != (subject == "y") {}
+        }
+    }
+}
