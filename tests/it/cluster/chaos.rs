@@ -21,9 +21,10 @@ use Which::{Dialtone, Real};
 #[track_caller]
 fn wait_interest(cluster: &Cluster, subjects: &[Vec<String>]) {
     for (at, server) in cluster.servers().iter().enumerate() {
-        // Each server also has the inbox of the harness's own client there.
+        // Each server also has the inbox of the harness's own client there, and tells the others
+        // that it listens for measurements.
         let others = subjects.iter().enumerate().filter(|&(other, _)| other != at);
-        let others = others.map(|(_, all)| all.len() + 1).sum::<usize>();
+        let others = others.map(|(_, all)| all.len() + 2).sum::<usize>();
         let wanted = OWN_SUBSCRIPTIONS + subjects[at].len() + 1 + others;
         http::json_until(server, "/subsz", |page| page["num_subscriptions"] == wanted);
     }
