@@ -126,47 +126,37 @@ fn a_limit_counts_messages_of_other_accounts() {
 /// much as it may, and nothing of it stays.
 #[test]
 fn limits_hold_for_several_publishers_and_over_reloads() {
-    let server = Server::with().conf(format!("{CONF}workers: 3\n")).start(Which::Dialtone);
+    const SIDS: usize = 50;
+    const LIMIT: usize = 5;
+    let conf = |imports: &str| format!("{}workers: 3\n", CONF.replace("imports: [", imports));
+    let second = "imports: [{stream: {account: A, subject: \"pub.mq\"}, to: unheard}, ";
+    let server = Server::with().conf(conf("imports: [")).start(Which::Dialtone);
     let mut b = connect(&server, "b");
-    let publish_all = |count: usize| {
+    let mut publishers = [(); 3].map(|()| connect(&server, "a"));
+    for round in 0..20 {
+        for sid in 0..SIDS {
+            b.send(&format!("SUB fromA.pub.* {sid}\r\nUNSUB {sid} {LIMIT}\r\n"));
+        }
+        b.fence();
         std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    let mut a = connect(&server, "a");
-                    for _ in 0..count {
-                        a.send("PUB pub.mq 1\r\nx\r\n");
-                    }
-                    a.fence();
-                });
+            for a in &mut publishers {
+                scope.spawn(|| publish(a, LIMIT));
             }
+            let imports = if round % 2 == 0 { second } else { "imports: [" };
+            server.reload(&conf(imports)).unwrap();
         });
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(|| publish_all(1_000));
-        for sid in 0..200 {
-            b.send(&format!("SUB fromA.pub.* {sid}\r\nUNSUB {sid} 5\r\n"));
-            if sid % 50 == 49 {
-                let second = "{stream: {account: A, subject: \"pub.mq\"}, to: unheard}";
-                let changed = CONF.replace("imports: [", &format!("imports: [{second}"));
-                let conf = if sid % 100 == 49 { changed } else { CONF.to_owned() };
-                server.reload(&format!("{conf}workers: 3\n")).unwrap();
-            }
+        let mut counts = BTreeMap::new();
+        b.send("PING\r\n");
+        loop {
+            let frame = String::from_utf8(b.frame()).unwrap();
+            let Some(rest) = frame.strip_prefix("MSG fromA.pub.mq ") else { break };
+            let sid = rest.split(' ').next().unwrap();
+            *counts.entry(sid.to_owned()).or_insert(0) += 1;
         }
-    });
-    publish_all(5);
-    let mut counts = BTreeMap::new();
-    b.send("PING\r\n");
-    loop {
-        let frame = String::from_utf8(b.frame()).unwrap();
-        if frame == "PONG\r\n" {
-            break;
-        }
-        let sid = frame.strip_prefix("MSG fromA.pub.mq ").and_then(|rest| rest.split(' ').next());
-        *counts.entry(sid.unwrap().to_owned()).or_insert(0) += 1;
+        assert!(counts.len() == SIDS && counts.values().all(|&n| n == LIMIT), "{counts:?}");
+        assert_eq!(shadows(&server), 0);
+        assert_eq!(http::json(&server, "/subsz?acc=B")["num_subscriptions"], 1);
     }
-    assert!(counts.len() == 200 && counts.values().all(|&count| count == 5), "{counts:?}");
-    assert_eq!(shadows(&server), 0);
-    assert_eq!(http::json(&server, "/subsz?acc=B")["num_subscriptions"], 1);
 }
 
 /// The number of shadows in A.
