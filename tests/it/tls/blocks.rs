@@ -77,7 +77,10 @@ for_both! {
             (pair("bogus: 1"), "error parsing tls config, unknown field \"bogus\""),
             (pair("cert_match: \"\""), "expected 'cert_match' to be a valid non-empty string"),
             (pair("cert_match_by: name"), "cert match by type not implemented"),
-            (pair("cert_match_skip_invalid: 1"), "expected 'cert_match_skip_invalid' to be a boolean"),
+            (
+                pair("cert_match_skip_invalid: 1"),
+                "expected 'cert_match_skip_invalid' to be a boolean",
+            ),
             (
                 "certs: [{ cert_file: $server.pem }]".to_owned(),
                 "error parsing certificates config: both 'cert_file' and ",
