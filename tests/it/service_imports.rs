@@ -24,7 +24,7 @@ const CONF: &str = r#"
                        { service: req.mapped }, { service: req.shared }
                        { service: req.st, response: stream }, { service: req.ch, response: chunked }
                        { service: req.fast, response: stream, threshold: "500ms" }
-                       { service: req.self } ]
+                       { service: req.self }, { stream: "req.>" } ]
             imports: [ { service: { account: A, subject: req.self } } ]
             # mappings of A
         }
@@ -47,7 +47,8 @@ const CONF: &str = r#"
         C {
             users: [ { user: c, password: p } ]
             imports: [ { service: { account: B, subject: local.one }, to: chain.one }
-                       { service: { account: B, subject: req.shared }, to: chain.shared } ]
+                       { service: { account: B, subject: req.shared }, to: chain.shared }
+                       { stream: { account: A, subject: "req.>" }, prefix: s } ]
         }
     }
 "#;
@@ -392,6 +393,18 @@ for_both! {
         b.expect("MSG in 8 2\r\nok\r\n");
         a.fence();
         b.fence();
+    }
+
+    /// Messages that came by the import of a service are not those of a stream.
+    fn requests_are_no_stream(which) {
+        let server = start(which);
+        let mut a = client(&server, "a", "SUB req.one 1\r\n");
+        let mut b = client(&server, "b", "SUB in 8\r\n");
+        let mut c = client(&server, "c", "SUB s.req.one 9\r\n");
+        ask(&mut b, "local.one", &mut a);
+        c.fence();
+        a.send("PUB req.one 2\r\nhi\r\n");
+        c.expect("MSG s.req.one 9 2\r\nhi\r\n");
     }
 
     fn messages_in_a_row_are_requests_each(which) {
