@@ -320,6 +320,11 @@ impl Secret {
 }
 
 impl Check {
+    /// The user that the client is if the password fits.
+    pub fn user(&self) -> &Identity {
+        &self.user
+    }
+
     /// The hash.
     pub fn hash(&self) -> Hash {
         self.hash.clone()

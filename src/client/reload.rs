@@ -55,6 +55,8 @@ impl Client {
             verdict = check.repeat(proven.filter(|_| !judged));
         }
         if let Verdict::Pending(check) = verdict {
+            // Its rights do not wait for the check of its password.
+            self.stay(check.user(), delivery)?;
             self.expect_verdict(connect, check);
             self.rare.get_or_insert_default().judged = true;
             return Ok(());

@@ -67,6 +67,28 @@ fn another_hash_is_compared_while_the_client_waits() {
     }
 }
 
+/// However long it takes to compare its password with another hash.
+#[test]
+fn rights_do_not_wait_for_the_check_of_a_password() {
+    let with = |deny: &[&str]| {
+        let mut options = denied(&deny.iter().map(|&one| one.to_owned()).collect::<Vec<_>>());
+        if let Login::Users(users) = &mut options.authorization.login {
+            users[0].credential = Credential::Password { user: "A".into(), password: hash() };
+        }
+        options
+    };
+    let mut bench = Bench::new(with(&[]), 1);
+    bench.send(0, b"CONNECT {\"verbose\":false,\"user\":\"A\",\"pass\":\"U*U\"}\r\nSUB a 1\r\n");
+    bench.check(0);
+    text(&bench, 0);
+    bench.reload(with(&["a"]));
+    assert!(bench.is_waiting(0));
+    let gone = "-ERR 'Permissions Violation for Subscription to \"a\" (sid \"1\")'|";
+    assert_eq!(text(&bench, 0), gone);
+    bench.check(0);
+    assert_eq!(bench.ends[0].closed, None);
+}
+
 #[test]
 fn a_login_under_way_is_judged_by_new_settings() {
     for (hash, answer) in

@@ -356,6 +356,8 @@ fn what_restricts_access_is_never_ignored() {
             "c.conf:1:15: Not a valid public nkey for an account: \"U\"",
         ),
         ("accounts { $G { users: [] } }", "c.conf:1:11: \"$G\" is a Reserved Account"),
+        ("accounts { \"A B\" {} }", "c.conf:1:12: account name \"A B\" may not contain spaces"),
+        ("accounts [\"A\tB\"]", "c.conf:1:11: account name \"A\\tB\" may not contain spaces"),
         ("accounts [ A, A ]", "c.conf:1:14: Duplicate Account Entry: A"),
         ("accounts { A: 5 }", "c.conf:1:11: Expected map entries for accounts"),
         (

@@ -57,6 +57,10 @@ pub(super) fn read<'a>(
 impl<'a> Block<'a> {
     fn add(&mut self, name: &str, field: Field<'_>) -> Result<(), Problem> {
         match name {
+            // On a route a blank would end it.
+            _ if name.contains(|char: char| char.is_ascii_whitespace()) => {
+                Err(field.error(format!("account name {name:?} may not contain spaces")))
+            }
             GLOBAL_ACCOUNT => Err(field.error(format!("{name:?} is a Reserved Account"))),
             _ => match self.accounts.entry(name.to_owned()) {
                 Entry::Vacant(entry) => {
