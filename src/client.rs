@@ -281,12 +281,18 @@ impl Machine for Client {
             self.refuse(&ProtoErr::InvalidPublishSubject, delivery);
         }
         let remaining = if verbose || pedantic || traced { None } else { remaining };
-        if admitted.is_publish_checked(publish) {
+        if admitted.permissions.is_some() {
             self.handle_checked(admitted, publish, remaining, delivery);
-        } else {
-            let followers = Followers::new(remaining, publish);
-            self.publish(&admitted.account, publish, followers, delivery);
+            return Ok(());
         }
+        if publish::may_be_reserved(publish)
+            && let Err(denied) = self.check_reserved(publish)
+        {
+            self.deny(denied, publish, delivery);
+            return Ok(());
+        }
+        let followers = Followers::new(remaining, publish);
+        self.publish(&admitted.account, publish, followers, delivery);
         Ok(())
     }
 

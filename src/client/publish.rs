@@ -64,12 +64,16 @@ impl Client {
                     delivery.note_match();
                 }
             }
-            Err(denied) => {
-                delivery.count_in(&self.conn, Row::new(&publish));
-                self.refuse(&denied.into(), delivery);
-            }
+            Err(denied) => self.deny(denied, &publish, delivery),
         }
         delivery.mapped = subject;
+    }
+
+    /// Refuses a message.
+    #[cold]
+    pub(super) fn deny(&self, denied: Denied, publish: &Publish<'_>, delivery: &mut Delivery) {
+        delivery.count_in(&self.conn, Row::new(publish));
+        self.refuse(&denied.into(), delivery);
     }
 
     /// Delivers a message that is allowed, and its followers.
@@ -111,29 +115,36 @@ impl Client {
         now: Moment,
     ) -> Result<Allowed, Denied> {
         let subject = publish.subject;
-        let denied = || {
-            let quoted = Quoted(subject);
-            conn_event!(ERROR, &self.conn, "Publish Violation - Subject {quoted}");
-            Denied::Publish { subject: subject.into() }
-        };
         let mut allowed = Allowed::Subject;
         if let Some(permissions) = &admitted.permissions
             && !permissions.can_publish(subject)
         {
             if !self.conn.take_reply(subject, now) {
-                return Err(denied());
+                return Err(self.denied(subject));
             }
             allowed = Allowed::Once;
         }
-        if permissions::is_reserved_subject(subject) {
-            return Err(denied());
+        self.check_reserved(publish)?;
+        Ok(allowed)
+    }
+
+    /// Checks that no subject of the server's own is meant.
+    pub(super) fn check_reserved(&self, publish: &Publish<'_>) -> Result<(), Denied> {
+        if permissions::is_reserved_subject(publish.subject) {
+            return Err(self.denied(publish.subject));
         }
         if permissions::is_reserved_reply(publish.reply) {
             let quoted = Quoted(publish.reply);
             conn_event!(ERROR, &self.conn, "Publish Violation - Reply {quoted}");
             return Err(Denied::PublishReply { reply: publish.reply.into() });
         }
-        Ok(allowed)
+        Ok(())
+    }
+
+    fn denied(&self, subject: &[u8]) -> Denied {
+        let quoted = Quoted(subject);
+        conn_event!(ERROR, &self.conn, "Publish Violation - Subject {quoted}");
+        Denied::Publish { subject: subject.into() }
     }
 }
 
@@ -149,12 +160,12 @@ impl Admitted {
     pub(super) fn restriction(&self) -> Option<&Arc<CompiledPermissions>> {
         self.permissions.as_ref().filter(|permissions| !Arc::ptr_eq(permissions, &EVERYTHING))
     }
+}
 
-    /// True if a publication may be denied or mapped at all. Most are not worth a call: all
-    /// reserved subjects begin with one of these two.
-    #[inline]
-    pub(super) fn is_publish_checked(&self, publish: &Publish<'_>) -> bool {
-        let is_special = |subject: &[u8]| matches!(subject.first(), Some(b'$' | b'_'));
-        self.permissions.is_some() || is_special(publish.subject) || is_special(publish.reply)
-    }
+/// True if a subject of a message may be reserved. Most are not worth a call: all reserved ones
+/// begin with one of these two.
+#[inline]
+pub(super) fn may_be_reserved(publish: &Publish<'_>) -> bool {
+    let is_special = |subject: &[u8]| matches!(subject.first(), Some(b'$' | b'_'));
+    is_special(publish.subject) || is_special(publish.reply)
 }
