@@ -285,11 +285,12 @@ impl Machine for Client {
             self.handle_checked(admitted, publish, remaining, delivery);
             return Ok(());
         }
-        if publish::may_be_reserved(publish)
-            && let Err(denied) = self.check_reserved(publish)
-        {
-            self.deny(denied, publish, delivery);
-            return Ok(());
+        if publish::may_be_reserved(publish) {
+            if let Err(denied) = self.check_reserved(publish) {
+                self.deny(denied, publish, delivery);
+                return Ok(());
+            }
+            self.measure(admitted, publish, delivery);
         }
         let followers = Followers::new(remaining, publish);
         self.publish(&admitted.account, publish, followers, delivery);

@@ -54,9 +54,7 @@ impl Client {
         delivery.staging.add_work(permissions.map_or(0, CompiledPermissions::publish_ns));
         match self.check_publish(admitted, &publish, delivery.now) {
             Ok(allowed) => {
-                if samples::is_measured(publish.subject) {
-                    delivery.measure_service(&admitted.account, publish.subject, &self.conn);
-                }
+                self.measure(admitted, &publish, delivery);
                 let once = mapped == Mapped::OtherOnce || allowed == Allowed::Once;
                 let followers = Followers::new(remaining.filter(|_| !once), published);
                 self.publish(&admitted.account, &publish, followers, delivery);
@@ -67,6 +65,19 @@ impl Client {
             Err(denied) => self.deny(denied, &publish, delivery),
         }
         delivery.mapped = subject;
+    }
+
+    /// Measures the service of this client, if another server has asked for that with its request.
+    #[inline]
+    pub(super) fn measure(
+        &self,
+        admitted: &Admitted,
+        publish: &Publish<'_>,
+        delivery: &mut Delivery,
+    ) {
+        if samples::is_measured(publish.subject) {
+            delivery.measure_service(&admitted.account, publish.subject, &self.conn);
+        }
     }
 
     /// Refuses a message.
