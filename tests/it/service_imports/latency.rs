@@ -190,7 +190,7 @@ fn two_servers_measure_together() {
             b.expect("MSG in 8 2\r\nok\r\n");
         };
         for _ in 0..3 {
-            // The halves of a measurement travel by two routes: under load one is lost now and then.
+            // Its halves travel by two routes: under load one is lost now and then.
             ask();
             while listener.read_some(Instant::now() + Duration::from_secs(1)) != Arrived::Bytes {
                 ask();
