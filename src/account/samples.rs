@@ -69,11 +69,6 @@ impl Account {
         }
     }
 
-    /// True if a part of the measurement for this reply subject is there.
-    pub fn has_part(&self, reply: &[u8]) -> bool {
-        self.samples.lock().as_ref().is_some_and(|samples| samples.parts.contains(reply))
-    }
-
     /// Notes that a measured request of another server has arrived.
     pub fn note_arrival(&self, reply: &[u8], now: Moment) {
         self.samples.lock().get_or_insert_default().arrived.insert(reply, now);
@@ -100,10 +95,6 @@ impl<T> Recent<T> {
 
     fn take(&mut self, key: &[u8]) -> Option<T> {
         self.young.remove(key).or_else(|| self.old.remove(key))
-    }
-
-    fn contains(&self, key: &[u8]) -> bool {
-        self.young.contains_key(key) || self.old.contains_key(key)
     }
 }
 

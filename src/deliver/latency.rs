@@ -145,11 +145,8 @@ impl Delivery {
     pub(super) fn take_remote(&mut self, json: &[u8]) -> Option<()> {
         let remote: RemoteLatency<'static> = serde_json::from_slice(json).ok()?;
         let server = Arc::clone(self.settings.accounts.find(remote.account.as_bytes())?);
-        let reply = remote.req_id.as_bytes();
-        if !server.has_part(reply) && server.find_response(reply).is_none() {
-            return None;
-        }
-        self.join_part(&server, reply, Part::M2(remote.m2));
+        // Whether the request is known is not asked: another thread may be handling its answer.
+        self.join_part(&server, remote.req_id.as_bytes(), Part::M2(remote.m2));
         Some(())
     }
 
