@@ -11,6 +11,7 @@ mod authorization;
 mod cluster;
 mod export_list;
 mod import_list;
+mod item_list;
 mod mappings;
 mod tls;
 mod websocket;

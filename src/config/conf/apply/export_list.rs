@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::item_list::{self, Item, Of};
 use super::unknown_field;
 use crate::base::{duration, limits};
 use crate::config::conf::value::{Field, Map, Node, Value};
@@ -20,40 +21,12 @@ pub(super) fn exports(
     field: Field<'_>,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<Export>, Problem> {
-    let Value::Array(nodes) = &field.node.value else {
-        let kind = field.node.value.kind();
-        return Err(field.error(format!("Exports should be an array, got {kind}")));
-    };
-    let mut exports = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        match export(node, problems) {
-            Ok(export) => exports.extend(export),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    Ok(exports)
-}
-
-/// Reads one export; none if a setting of it is faulty.
-fn export(node: &Node, problems: &mut Vec<Problem>) -> Result<Option<Export>, Problem> {
-    let Value::Map(map) = &node.value else {
-        let kind = node.value.kind();
-        let text = format!("Export Items should be a map with type entry, got {kind}");
-        return Err(node.error(text));
-    };
-    let (mut item, mut is_faulty) = (Item::default(), false);
-    for field in map.fields() {
-        if let Err(problem) = item.setting(field, problems) {
-            problems.push(problem);
-            is_faulty = true;
-        }
-    }
-    if is_faulty { Ok(None) } else { item.export(node).map(Some) }
+    item_list::read::<Settings<'_>>(field, problems)
 }
 
 /// The settings of one export.
 #[derive(Default)]
-struct Item<'a> {
+struct Settings<'a> {
     /// The subject, and what it is of.
     subject: Option<(&'a str, Of)>,
     accounts: Vec<String>,
@@ -65,13 +38,11 @@ struct Item<'a> {
     of_service: Vec<(Field<'a>, &'static str)>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
-    Stream,
-    Service,
-}
+impl<'a> Item<'a> for Settings<'a> {
+    type Made = Export;
 
-impl<'a> Item<'a> {
+    const NAME: &'static str = "Export";
+
     fn setting(&mut self, field: Field<'a>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
         match field.key().as_str() {
             "stream" => self.set_subject(field, Of::Stream)?,
@@ -105,24 +76,12 @@ impl<'a> Item<'a> {
         Ok(())
     }
 
-    fn set_subject(&mut self, field: Field<'a>, of: Of) -> Result<(), Problem> {
-        let (name, other) = match of {
-            Of::Stream => ("stream", "service"),
-            Of::Service => ("service", "stream"),
-        };
-        let Value::Text(subject) = &field.node.value else {
-            let kind = field.node.value.kind();
-            return Err(field.error(format!("Expected {name} name to be string, got {kind}")));
-        };
-        if self.subject.is_some_and(|(_, known)| known != of) {
-            let text = format!("Detected {name} {subject:?} but already saw a {other}");
-            return Err(field.error(text));
-        }
-        self.subject = Some((subject, of));
-        Ok(())
-    }
-
-    fn export(self, node: &Node) -> Result<Export, Problem> {
+    fn make(
+        self,
+        node: &Node,
+        _others: &[Export],
+        _problems: &mut Vec<Problem>,
+    ) -> Result<Export, Problem> {
         let Some((subject, of)) = self.subject else {
             return Err(node.error("an export needs a stream or a service"));
         };
@@ -148,6 +107,25 @@ impl<'a> Item<'a> {
             export.importers = Importers::Listed(self.accounts);
         }
         Ok(export)
+    }
+}
+
+impl<'a> Settings<'a> {
+    fn set_subject(&mut self, field: Field<'a>, of: Of) -> Result<(), Problem> {
+        let (name, other) = match of {
+            Of::Stream => ("stream", "service"),
+            Of::Service => ("service", "stream"),
+        };
+        let Value::Text(subject) = &field.node.value else {
+            let kind = field.node.value.kind();
+            return Err(field.error(format!("Expected {name} name to be string, got {kind}")));
+        };
+        if self.subject.is_some_and(|(_, known)| known != of) {
+            let text = format!("Detected {name} {subject:?} but already saw a {other}");
+            return Err(field.error(text));
+        }
+        self.subject = Some((subject, of));
+        Ok(())
     }
 }
 

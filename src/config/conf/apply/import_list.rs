@@ -2,6 +2,7 @@
 //!
 //! nats: server/opts.go `parseAccountImports`, `parseImportStreamOrService`
 
+use super::item_list::{self, Item, Of};
 use super::unknown_field;
 use crate::config::conf::value::{Field, Node, Value};
 use crate::config::conf::{Problem, Severity};
@@ -15,22 +16,7 @@ pub(super) fn imports(
     field: Field<'_>,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<Import>, Problem> {
-    let Value::Array(nodes) = &field.node.value else {
-        let kind = field.node.value.kind();
-        return Err(field.error(format!("Imports should be an array, got {kind}")));
-    };
-    let mut imports: Vec<Import> = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        let read = import(node, problems).and_then(|import| match import {
-            Some(import) => not_twice(import, &imports, node).map(Some),
-            None => Ok(None),
-        });
-        match read {
-            Ok(import) => imports.extend(import),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    Ok(imports)
+    item_list::read::<Settings<'_>>(field, problems)
 }
 
 /// Passes on an import, unless another one makes requests on the same subject to the same account.
@@ -62,7 +48,7 @@ fn local_subject(import: &Import) -> &str {
 
 /// The settings of one import.
 #[derive(Default)]
-struct Item<'a> {
+struct Settings<'a> {
     /// Account and subject, and what they are of.
     source: Option<(String, String, Of)>,
     prefix: Option<(Field<'a>, String)>,
@@ -71,30 +57,11 @@ struct Item<'a> {
     allow_trace: Option<Field<'a>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
-    Stream,
-    Service,
-}
+impl<'a> Item<'a> for Settings<'a> {
+    type Made = Import;
 
-/// Reads one import; none if a setting of it is faulty.
-fn import(node: &Node, problems: &mut Vec<Problem>) -> Result<Option<Import>, Problem> {
-    let Value::Map(map) = &node.value else {
-        let kind = node.value.kind();
-        let text = format!("Import Items should be a map with type entry, got {kind}");
-        return Err(node.error(text));
-    };
-    let (mut item, mut is_faulty) = (Item::default(), false);
-    for field in map.fields() {
-        if let Err(problem) = item.setting(field, problems) {
-            problems.push(problem);
-            is_faulty = true;
-        }
-    }
-    if is_faulty { Ok(None) } else { item.import(node, problems).map(Some) }
-}
+    const NAME: &'static str = "Import";
 
-impl<'a> Item<'a> {
     fn setting(&mut self, field: Field<'a>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
         match field.key().as_str() {
             "stream" => self.set_source(field, Of::Stream, problems)?,
@@ -111,6 +78,17 @@ impl<'a> Item<'a> {
         Ok(())
     }
 
+    fn make(
+        self,
+        node: &Node,
+        others: &[Import],
+        problems: &mut Vec<Problem>,
+    ) -> Result<Import, Problem> {
+        not_twice(self.import(node, problems)?, others, node)
+    }
+}
+
+impl<'a> Settings<'a> {
     fn set_source(
         &mut self,
         field: Field<'a>,
@@ -144,7 +122,7 @@ impl<'a> Item<'a> {
     }
 
     fn import(self, node: &Node, problems: &mut Vec<Problem>) -> Result<Import, Problem> {
-        let Item { source, prefix, to, share, allow_trace } = self;
+        let Settings { source, prefix, to, share, allow_trace } = self;
         let Some((account, subject, of)) = source else {
             return Err(node.error("an import needs a stream or a service"));
         };
