@@ -139,8 +139,8 @@ struct Open {
 #[derive(Default)]
 struct Unlisted {
     count: usize,
-    /// Some was forgotten.
-    is_full: bool,
+    /// The number of accounts when some was first forgotten.
+    forgot_at: Option<u32>,
 }
 
 /// An account whose interest is being announced.
@@ -562,7 +562,7 @@ impl Route {
         }
         let rules = export.map_or(0, |export| export.export_rules(subject));
         let Some(account) = &self.account else {
-            return self.keep_unlisted(account, subject, (name, weight), rules);
+            return self.keep_unlisted(account, subject, (name, weight), rules, &delivery.settings);
         };
         let id = account.name.as_bytes();
         let known = self.conn.subscriptions().find_remote(id, subject, name).cloned();

@@ -200,7 +200,7 @@ pub const IMPLICIT_ATTEMPTS_MIN: u64 = 10;
 
 /// Interest of another server in accounts that do not exist here, in lines: it is kept until they
 /// do. If there was more, the connection is made anew then.
-pub const UNLISTED_MAX: usize = 65_536;
+pub const UNLISTED_MAX: usize = if cfg!(test) { 64 } else { 65_536 };
 
 /// Connections to other servers, all together. Not a limit of the real server. Enough for a cluster
 /// of a thousand with a pool each.

@@ -23,6 +23,7 @@ use crate::config::compression::Agreed;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 use crate::deliver::{Delivery, listing_ns};
+use crate::registry::settings::Settings;
 use crate::route::{Announcing, Open, Route, State};
 use crate::sublist::Entry;
 
@@ -52,7 +53,8 @@ impl Route {
         }
         // Before that, its interest is reviewed when it is registered.
         let State::Open(open) = &mut self.state else { return Ok(()) };
-        if self.unlisted.is_full && open.linked != delivery.settings.accounts.count() {
+        let account_count = delivery.settings.accounts.count();
+        if self.unlisted.forgot_at.is_some_and(|count| count != account_count) {
             return Err(ProtoErr::Refused(ClosedReason::RouteRemoved));
         }
         if changed {
@@ -99,6 +101,7 @@ impl Route {
         subject: &[u8],
         (queue, weight): (Option<&[u8]>, u32),
         rules: u16,
+        settings: &Settings,
     ) {
         if matches!(self.state, State::ExpectConnect | State::Leaving(_)) {
             return;
@@ -108,7 +111,7 @@ impl Route {
             return known.set_weight(weight);
         }
         if self.unlisted.count == UNLISTED_MAX {
-            self.unlisted.is_full = true;
+            self.unlisted.forgot_at.get_or_insert(settings.accounts.count());
             return;
         }
         self.unlisted.count += 1;

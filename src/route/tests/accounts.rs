@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::pooled;
 use crate::base::ids::Kind;
+use crate::base::limits::UNLISTED_MAX;
+use crate::base::moment::Moment;
 use crate::base::stats::Traffic;
 use crate::client::fuzz::with_accounts;
 use crate::config::options::{Cluster, MappingDestination, SubjectMapping};
@@ -14,6 +16,13 @@ fn bring_accounts(WorldServer { bench, .. }: &mut WorldServer, names: &[&str]) {
     let options = bench.registry.settings().options.clone();
     bench.registry.change_settings(with_accounts(options, names));
     bench.delivery.renew_settings(&bench.registry);
+}
+
+/// The number of subscriptions in an account of a server.
+fn known(WorldServer { bench, .. }: &WorldServer, account: &str) -> usize {
+    let settings = bench.registry.settings();
+    let account = settings.accounts.find(account.as_bytes()).unwrap();
+    account.with_sublist(|sublist| sublist.count())
 }
 
 /// Adds a client that logs in as a user and sends these lines. Returns its number.
@@ -75,12 +84,7 @@ fn interest_in_an_account_goes_with_its_client_and_with_its_route() {
     }
     world.settle();
     let known = |world: &World, at: usize| {
-        let settings = world.servers[at].bench.registry.settings();
-        let count = |name: &[u8]| {
-            let account = settings.accounts.find(name).unwrap();
-            account.with_sublist(|sublist| sublist.count())
-        };
-        [count(b"A"), count(b"B"), count(b"$G")]
+        ["A", "B", "$G"].map(|account| known(&world.servers[at], account))
     };
     assert_eq!([1, 2].map(|at| known(&world, at)), [[1, 1, 0]; 2]);
     world.servers[0].bench.send(0, b"UNSUB 1\r\n");
@@ -93,6 +97,27 @@ fn interest_in_an_account_goes_with_its_client_and_with_its_route() {
     assert_eq!([0, 1, 2].map(|at| known(&world, at)), [[0, 1, 0], [0; 3], [0; 3]]);
     world.settle();
     assert_eq!(known(&world, 2), [0, 1, 0]);
+}
+
+/// Interest beyond those that are kept is asked for anew, also by a route that has had a turn under
+/// the new settings before it judged itself by them.
+#[test]
+fn forgotten_interest_comes_with_a_new_connection() {
+    let count = UNLISTED_MAX + 1;
+    let mut world = world(pooled);
+    world.settle();
+    bring_accounts(&mut world.servers[0], &["C"]);
+    let lines: String = (0..count).map(|n| format!("SUB s.{n} {n}\r\n")).collect();
+    log_in(&mut world.servers[0], "C", &lines);
+    world.settle();
+    let WorldServer { bench, .. } = &mut world.servers[1];
+    let options = with_accounts(bench.registry.settings().options.clone(), &["C"]);
+    bench.registry.replace_settings(options, Moment::START);
+    bench.delivery.renew_settings(&bench.registry);
+    world.carry_all();
+    world.servers[1].bench.registry.bring_settings();
+    world.settle();
+    assert_eq!(known(&world.servers[1], "C"), count);
 }
 
 #[test]
