@@ -36,8 +36,11 @@ pub(crate) enum Stream {
     /// A client within the process.
     Local(UnixStream),
     /// The server's own client.
-    Inbox(Inbox),
+    Inbox(Box<Inbox>),
 }
+
+// Each connection has one: the inbox of the server's own client, which is larger, is boxed for it.
+const _: () = assert!(size_of::<Stream>() <= 48);
 
 impl Stream {
     /// Reads into `buf`, or wakes the task when there are bytes to read. 0 at the end.

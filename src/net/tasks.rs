@@ -18,7 +18,6 @@ use crate::conn::{About, Conn, Wire};
 use crate::monitor::View;
 use crate::net::drive::{Drive, Shared};
 use crate::net::http::Endpoint;
-use crate::net::inbox::Inbox;
 use crate::net::ports::PortFor;
 use crate::net::stream::Stream;
 use crate::net::tls::Side;
@@ -153,7 +152,7 @@ pub(super) fn start_route(stream: TcpStream, remote: SocketAddr, role: Role, sha
 
 /// Starts the task of the server's own client.
 pub(crate) fn start_system(shared: &Arc<Shared>) {
-    let (stream, conn) = add(Kind::System, Stream::Inbox(Inbox::default()), None, shared);
+    let (stream, conn) = add(Kind::System, Stream::Inbox(Box::default()), None, shared);
     conn.set_headers(true);
     let look = {
         let shared = Arc::clone(shared);
