@@ -117,6 +117,34 @@ pub fn user_info(importer: &str, system_account: &str) -> Option<ServiceImport> 
     })
 }
 
+/// The import of the API of JetStream, from the system account: the clients of `importer` reach the
+/// servers of the cluster that store streams.
+///
+/// nats: server/jetstream.go `enableAllJetStreamServiceImportsAndMappings`
+#[must_use]
+pub fn jetstream(importer: &str, system_account: &str) -> Option<ServiceImport> {
+    Some(ServiceImport {
+        importer: importer.into(),
+        exporter: system_account.into(),
+        subjects: Translation::new(Kind::Service, JETSTREAM_API, JETSTREAM_API).ok()?,
+        grants: Grants::default(),
+        share: true,
+        export: Arc::new(ServiceExport {
+            subject: JETSTREAM_API.into(),
+            response: ResponseType::Singleton,
+            threshold: RESPONSE_THRESHOLD_DEFAULT,
+            latency: None,
+        }),
+    })
+}
+
+/// Requests to JetStream.
+const JETSTREAM_API: &str = "$JS.API.>";
+
+/// Begin requests to one consumer or stream: the server that stores it has interest in them, in the
+/// account of its clients.
+const JETSTREAM_DIRECT: [&str; 2] = ["$JS.API.CONSUMER.MSG.NEXT.", "$JS.API.DIRECT.GET"];
+
 impl AccountImports {
     /// These imports in place of those `before`: equal ones stay the same values.
     #[must_use]
@@ -146,12 +174,18 @@ impl ServiceImport {
         let pattern = self.subjects.local();
         // Most are told apart by this.
         let begins_alike = pattern[0] == *local.first()? || matches!(pattern[0], b'*' | b'>');
-        if !begins_alike || !subject::matches(pattern, local) {
+        if !begins_alike || !subject::matches(pattern, local) || self.leaves_to_streams(local) {
             return None;
         }
         let mut room = Vec::new();
         let remote = self.subjects.to_remote(local, &mut room);
         self.grants.allow(remote, &self.importer).then(|| remote.into())
+    }
+
+    /// True for requests that go to one stream, which are not imported.
+    fn leaves_to_streams(&self, local: &[u8]) -> bool {
+        let is_direct = || JETSTREAM_DIRECT.iter().any(|one| local.starts_with(one.as_bytes()));
+        self.subjects.remote() == JETSTREAM_API.as_bytes() && is_direct()
     }
 }
 

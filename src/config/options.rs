@@ -250,6 +250,18 @@ impl Options {
         self.system_account.as_deref().or_else(default)
     }
 
+    /// The accounts whose clients reach the JetStream of other servers: those that say so, and the
+    /// global one in a cluster that has no others.
+    ///
+    /// nats: server/server.go `Start`
+    pub(crate) fn accounts_with_jetstream(&self) -> impl Iterator<Item = &str> {
+        let system_account = self.system_account();
+        let mut others = self.accounts.iter().filter(move |one| system_account != Some(&*one.name));
+        let listed = others.clone().filter(|one| one.jetstream).map(|one| &*one.name);
+        let is_alone = self.cluster.is_some() && others.next().is_none();
+        is_alone.then_some(limits::GLOBAL_ACCOUNT).into_iter().chain(listed)
+    }
+
     /// The mappings of each account.
     pub(crate) fn mappings_by_account(&self) -> impl Iterator<Item = (&str, &[SubjectMapping])> {
         let configured = self.accounts.iter().map(|one| (one.name.as_str(), &*one.mappings));

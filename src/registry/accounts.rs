@@ -75,6 +75,10 @@ impl Accounts {
                 let services = &mut imports[account.id as usize].services;
                 services.extend(imports::user_info(&account.name, system_account).map(Arc::new));
             }
+            for name in options.accounts_with_jetstream() {
+                let services = &mut imports[self.by_name[name.as_bytes()].id as usize].services;
+                services.extend(imports::jetstream(name, system_account).map(Arc::new));
+            }
         }
         let imports = imports.into_iter().enumerate();
         self.imports = imports

@@ -23,6 +23,7 @@ mod drain;
 mod embedding;
 mod https;
 mod hurry;
+mod jetstream;
 mod limits;
 mod liveness;
 mod logins;

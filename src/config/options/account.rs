@@ -19,6 +19,8 @@ pub struct AccountOptions {
     pub exports: Vec<Export>,
     /// The subjects of other accounts that it imports.
     pub imports: Vec<Import>,
+    /// True if its clients reach the JetStream of other servers.
+    pub jetstream: bool,
 }
 
 /// The limits of an account, besides those of the server; `None` is no limit.

@@ -11,8 +11,8 @@ use super::export_list::exports;
 use super::import_list::imports;
 use super::{authorization, is_jetstream_enabled, is_off, mappings, unknown_field};
 use crate::base::limits::GLOBAL_ACCOUNT;
+use crate::config::conf::Problem;
 use crate::config::conf::value::{Field, Map, Value};
-use crate::config::conf::{Problem, Severity};
 use crate::config::options::{AccountLimits, AccountOptions, Login, Options, User};
 
 /// The content of the block; [`Block::apply`] follows when the rest of the file is known.
@@ -88,12 +88,9 @@ impl<'a> Block<'a> {
                 "exports" => exports(field, problems).map(|list| account.exports = list),
                 "imports" => imports(field, problems).map(|list| account.imports = list),
                 "nkey" => check_nkey(field),
-                "jetstream" => is_jetstream_enabled(field).map(|enabled| {
-                    if enabled {
-                        let text = "jetstream of an account has no effect: nothing is stored";
-                        problems.push(field.node.problem(Severity::Notice, text));
-                    }
-                }),
+                "jetstream" => {
+                    is_jetstream_enabled(field).map(|enabled| account.jetstream = enabled)
+                }
                 "msg_trace" | "trace_dest" => match is_off(&field.node.value) {
                     true => Ok(()),
                     false => {
