@@ -10,6 +10,7 @@ pub mod escaping;
 pub mod headers;
 pub mod http_head;
 pub mod info;
+pub mod json;
 pub mod request_info;
 pub mod service_latency;
 pub mod trace_headers;

@@ -3,17 +3,15 @@
 //! Knows nothing of the effect of the options, nor of the right credentials.
 //! nats: server/client.go `ClientOpts`, `processConnect`
 
-mod json;
 mod route;
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::codec::connect::json::Reader;
 use crate::codec::info::is_default;
+use crate::codec::json::{JsonError, Reader};
 
-pub use json::ConnectError;
 pub use route::RouteConnect;
 
 /// The requests of a client. Absent options keep their value, so a second CONNECT overlays the
@@ -111,9 +109,9 @@ impl Connect {
     /// Lays the options in `json`, the argument of CONNECT without its line end, over these.
     ///
     /// # Errors
-    /// [`ConnectError`] if it is not JSON, or a known option has a value of the wrong type. Some
+    /// [`JsonError`] if it is not JSON, or a known option has a value of the wrong type. Some
     /// options may be changed by then: the connection is to be closed.
-    pub fn overlay(&mut self, json: &[u8]) -> Result<(), ConnectError> {
+    pub fn overlay(&mut self, json: &[u8]) -> Result<(), JsonError> {
         let mut reader = Reader::new(json);
         if !reader.take_null()? {
             reader.object(|reader, key| self.overlay_option(key, reader))?;
@@ -121,7 +119,7 @@ impl Connect {
         reader.end()
     }
 
-    fn overlay_option(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), ConnectError> {
+    fn overlay_option(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), JsonError> {
         match key {
             "verbose" => reader.overlay_bool(&mut self.verbose),
             "pedantic" => reader.overlay_bool(&mut self.pedantic),
@@ -130,7 +128,7 @@ impl Connect {
             "no_responders" => reader.overlay_bool(&mut self.no_responders),
             "tls_required" => reader.overlay_bool(&mut self.tls_required),
             "new_account" => reader.overlay_bool(&mut self.new_account),
-            "protocol" => reader.overlay_integer(&mut self.protocol),
+            "protocol" => reader.overlay_number(&mut self.protocol, "int"),
             "name" => reader.overlay_text(&mut self.name),
             "lang" => reader.overlay_text(&mut self.lang),
             "version" => reader.overlay_text(&mut self.version),
@@ -155,12 +153,12 @@ impl Connect {
 }
 
 /// Takes `{"allow":[..],"deny":[..]}`.
-fn check_subject_permission(reader: &mut Reader<'_>) -> Result<(), ConnectError> {
+fn check_subject_permission(reader: &mut Reader<'_>) -> Result<(), JsonError> {
     if reader.take_null()? {
         return Ok(());
     }
     reader.object(|reader, key| match key {
-        "allow" | "deny" => reader.check_texts(),
+        "allow" | "deny" => reader.overlay_strings(&mut Vec::new()),
         _ => reader.skip(),
     })
 }

@@ -6,8 +6,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::codec::connect::json::{ConnectError, Reader};
 use crate::codec::info::is_default;
+use crate::codec::json::{JsonError, Reader};
 
 /// The options of a dialling server. No text is ever empty.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
@@ -53,8 +53,8 @@ impl RouteConnect {
     /// Reads the argument of CONNECT without its line end.
     ///
     /// # Errors
-    /// [`ConnectError`] if it is not JSON, or a known option has a value of the wrong type.
-    pub fn read(json: &[u8]) -> Result<RouteConnect, ConnectError> {
+    /// [`JsonError`] if it is not JSON, or a known option has a value of the wrong type.
+    pub fn read(json: &[u8]) -> Result<RouteConnect, JsonError> {
         let mut connect = RouteConnect { echo: true, ..RouteConnect::default() };
         let mut reader = Reader::new(json);
         if !reader.take_null()? {
@@ -64,7 +64,7 @@ impl RouteConnect {
         Ok(connect)
     }
 
-    fn overlay_option(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), ConnectError> {
+    fn overlay_option(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), JsonError> {
         match key {
             "echo" => reader.overlay_bool(&mut self.echo),
             "verbose" => reader.overlay_bool(&mut self.verbose),
