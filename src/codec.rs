@@ -4,6 +4,7 @@
 //! Uses nothing else of this crate.
 
 pub mod connect;
+pub mod content_encoding;
 pub mod date;
 pub mod encoder;
 pub mod escaping;
@@ -12,6 +13,7 @@ pub mod http_head;
 pub mod info;
 pub mod json;
 pub mod request_info;
+pub mod s2;
 pub mod service_latency;
 pub mod trace_headers;
 pub mod upgrade;

@@ -23,11 +23,11 @@ pub mod fuzz {
     pub use crate::base::subject_transform::fuzz::fuzz_transform;
     pub use crate::client::fuzz::fuzz_client;
     pub use crate::codec::connect::fuzz_connect;
+    pub use crate::codec::s2::fuzz::{fuzz_compress, fuzz_decompress};
     pub use crate::codec::upgrade::fuzz_upgrade;
     pub use crate::codec::websocket::fuzz::{fuzz_frames, fuzz_written_frames};
     pub use crate::config::conf::fuzz::fuzz_conf;
     pub use crate::net::deflate::fuzz::{fuzz_deflate, fuzz_inflate};
-    pub use crate::net::s2::fuzz::{fuzz_compress, fuzz_decompress};
     pub use crate::parser::fuzz::{fuzz_parser, fuzz_route_parser};
     pub use crate::route::fuzz::{fuzz_mesh, fuzz_route};
     pub use crate::sublist::fuzz::fuzz_sublist_ops;

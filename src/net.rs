@@ -17,7 +17,6 @@ pub(crate) mod pace;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod requests;
-pub mod s2;
 pub mod signals;
 pub(crate) mod stream;
 pub(crate) mod sweep;

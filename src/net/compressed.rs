@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use crate::base::closed_reason::ClosedReason;
 use crate::base::sync::{Mutex, rank};
+use crate::codec::s2::{Compressor, Decompressor};
 use crate::config::compression::Level;
 use crate::conn::Wire;
 use crate::net::layer::{Held, Inflow, LayerError, Next};
-use crate::net::s2::{Compressor, Decompressor};
 
 /// Plain bytes compressed at once. Larger batches hardly compress better, and wait longer.
 const BATCH_LEN_MAX: usize = 256 * 1024;

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::task::{Context, Poll, ready};
 
 use crate::base::closed_reason::ClosedReason;
+use crate::codec::s2::Decompressor;
 use crate::conn::conn_event;
 use crate::deliver::Delivery;
 use crate::machine::{Layer, Machine};
@@ -12,7 +13,6 @@ use crate::net::compressed::Compressed;
 use crate::net::drive::extras::LayerInput;
 use crate::net::drive::{Drive, Handled};
 use crate::net::layer::Next;
-use crate::net::s2::Decompressor;
 
 /// Bytes that a layer makes in a nanosecond, about.
 const BYTES_PER_NS: usize = 2;

@@ -6,6 +6,7 @@ use socket2::SockRef;
 
 use super::*;
 use crate::codec::http_head::RequestHead;
+use crate::codec::s2::{Compressor, Decompressor};
 use crate::codec::upgrade::Upgrade;
 use crate::codec::websocket;
 use crate::config::compression::{Compression, Level};
@@ -15,7 +16,6 @@ use crate::net::compressed::Compressed;
 use crate::net::deflate::deflate;
 use crate::net::drive::tests::masked::{CLOSE, DATA, Masked, PING, Unmasked, frame};
 use crate::net::layer::{Inflow, Next};
-use crate::net::s2::{Compressor, Decompressor};
 use crate::net::websocket::{Framed, Unframed};
 use crate::net::worker::READ_LEN;
 use crate::route::{Role, Route};

@@ -1,9 +1,9 @@
 //! Streams of the real server, and invalid ones.
 
 use crate::base::fuzzing;
+use crate::codec::s2::fuzz::{fuzz_compress, fuzz_decompress};
+use crate::codec::s2::{BLOCK_LEN, Compressor, Decompressor, S2Error};
 use crate::config::compression::Level;
-use crate::net::s2::fuzz::{fuzz_compress, fuzz_decompress};
-use crate::net::s2::{BLOCK_LEN, Compressor, Decompressor, S2Error};
 
 fn read(stream: &[u8]) -> Result<Vec<u8>, S2Error> {
     let mut decompressor = Decompressor::new();

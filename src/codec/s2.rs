@@ -1,4 +1,5 @@
-//! The S2 stream of a compressed route: batches of bytes to frames, frames to bytes.
+//! The S2 stream of a compressed route: batches of bytes to frames, frames to bytes. A stream of a
+//! single text that Snappy can read.
 //!
 //! ```text
 //! chunk:  type  length (3 bytes, little endian)  body
@@ -35,6 +36,8 @@ const CRC_LEN: usize = 4;
 
 /// Plain bytes of a block that is written. The real server's writer has blocks of 1 MiB.
 const BLOCK_LEN: usize = 1024 * 1024;
+/// The same of a block for Snappy, which allows no more.
+const SNAPPY_BLOCK_LEN: usize = 64 * 1024;
 /// Plain bytes of a block that is read: as many as the format allows.
 const BLOCK_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Body of a chunk that may be read: a block of that length, compressed as badly as can be.
@@ -117,19 +120,33 @@ impl Compressor {
                 Level::Better => Some(self.encoder.encode_better(block)),
                 Level::Best => Some(self.encoder.encode_best(block)),
             };
-            // A block that hardly shrinks is cheaper to read uncompressed.
-            let encoded = encoded.filter(|encoded| encoded.len() < block.len());
-            let (kind, body) = match &encoded {
-                Some(encoded) => (COMPRESSED, &encoded[..]),
-                None => (PLAIN, block),
-            };
-            let len = (CRC_LEN + body.len()) as u32; // far below 2^24: see BLOCK_LEN
-            out.push(kind);
-            out.extend_from_slice(&len.to_le_bytes()[..3]);
-            out.extend_from_slice(&masked_crc(block).to_le_bytes());
-            out.extend_from_slice(body);
+            write_chunk(block, encoded, out);
         }
     }
+}
+
+/// Appends `text` to `out` as one whole stream that Snappy can read, too.
+pub fn write_snappy(text: &[u8], out: &mut Vec<u8>) {
+    let mut encoder = s2::Encoder::new();
+    out.extend_from_slice(&STREAM_ID[..HEAD_LEN]);
+    out.extend_from_slice(SNAPPY_ID);
+    for block in text.chunks(SNAPPY_BLOCK_LEN) {
+        write_chunk(block, Some(encoder.encode_snappy(block)), out);
+    }
+}
+
+fn write_chunk(block: &[u8], encoded: Option<Vec<u8>>, out: &mut Vec<u8>) {
+    // A block that hardly shrinks is cheaper to read uncompressed.
+    let encoded = encoded.filter(|encoded| encoded.len() < block.len());
+    let (kind, body) = match &encoded {
+        Some(encoded) => (COMPRESSED, &encoded[..]),
+        None => (PLAIN, block),
+    };
+    let len = (CRC_LEN + body.len()) as u32; // far below 2^24: see BLOCK_LEN
+    out.push(kind);
+    out.extend_from_slice(&len.to_le_bytes()[..3]);
+    out.extend_from_slice(&masked_crc(block).to_le_bytes());
+    out.extend_from_slice(body);
 }
 
 impl Decompressor {

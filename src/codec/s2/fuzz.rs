@@ -1,8 +1,8 @@
 //! Fuzz bodies of the S2 stream: cuts do not change the bytes read, and bytes written are read
 //! again.
 
+use crate::codec::s2::{BODY_LEN_MAX, Compressor, Decompressor, S2Error};
 use crate::config::compression::Level;
-use crate::net::s2::{BODY_LEN_MAX, Compressor, Decompressor, S2Error};
 
 /// The plain bytes of `pieces`, and the error behind them.
 fn plain<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<S2Error>) {
