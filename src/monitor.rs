@@ -11,6 +11,7 @@ pub mod healthz;
 pub mod json;
 pub mod params;
 pub mod paths;
+pub mod query;
 pub mod routez;
 pub mod subsz;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use crate::codec::date::Date;
 use crate::codec::http_head::{AnswerHead, Method, RequestHead};
 use crate::monitor::json::Document;
 use crate::monitor::params::Params;
+use crate::monitor::query::Query;
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::route::mesh::Mesh;
@@ -177,26 +179,23 @@ impl View<'_> {
 
     fn page_answer(&self, page: &str, params: &Params) -> Result<Answer<'_>, QueryError> {
         Ok(match page {
-            "/varz" => Answer::document(varz::varz(self)),
-            "/connz" => Answer::document(connz::connz(self, connz::Query::read(params)?)?),
-            "/subsz" => Answer::document(subsz::subsz(self, &subsz::Query::read(params)?)?),
-            "/accountz" => Answer::document(accountz::accountz(self, params.get("acc"))?),
-            "/accstatz" => Answer::document(accountz::accstatz(self, params.bool("unused")?)),
-            "/routez" => Answer::document(routez::routez(self, params.subs()?)),
-            "/healthz" => healthz::healthz(self, params)?,
-            "/gatewayz" => {
-                params.bool("accs")?;
-                Answer::document(unused::gatewayz(self))
-            }
-            "/leafz" => {
-                params.bool("subs")?;
-                Answer::document(unused::leafz(self))
-            }
-            "/jsz" => Answer::document(unused::jsz(self, params)?),
+            "/" => Answer::of(OK, Some(HTML), self.root()),
+            "/healthz" => self.health(params)?,
             "/raftz" => Answer::text(NOT_FOUND, "No Raft nodes registered"),
-            "/ipqueuesz" => Answer::json(OK, "{}"),
-            _ => Answer::of(OK, Some(HTML), self.root()),
+            _ => {
+                let document = Query::read(page, params)?.document(self)?;
+                Answer { body: Body::Document(document), ..Answer::json(OK, "") }
+            }
         })
+    }
+
+    /// The page `/healthz`: one line, whose status is that of the answer.
+    fn health(&self, params: &Params) -> Result<Answer<'static>, QueryError> {
+        let mut health = healthz::healthz(self, &healthz::Query::read(params)?);
+        let status = std::mem::take(&mut health.status_code);
+        let mut line = Vec::new();
+        health.write_compact(&mut line).expect("memory takes it");
+        Ok(Answer::json(status, String::from_utf8_lossy(&line)))
     }
 
     /// The configured prefix of all paths: begins with a slash, or is empty.
@@ -272,10 +271,6 @@ impl<'a> Answer<'a> {
         let mut answer = Answer::of(status, Some(JSON), body);
         answer.head.headers.push(("Access-Control-Allow-Origin", "*".into()));
         answer
-    }
-
-    fn document(document: impl Document + 'a) -> Answer<'a> {
-        Answer { body: Body::Document(Box::new(document)), ..Answer::json(OK, "") }
     }
 
     fn not_found() -> Answer<'a> {

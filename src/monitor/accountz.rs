@@ -6,6 +6,7 @@ mod sharing;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -15,11 +16,21 @@ use crate::base::moment::Moment;
 use crate::base::stats::{PerKind, Traffic};
 use crate::codec::date::Date;
 use crate::codec::info::is_default;
+use crate::codec::json::{JsonError, Reader};
 use crate::config::options::{Options, Share, SubjectMapping};
 use crate::monitor::subsz;
 use crate::monitor::{QueryError, View};
 
 use sharing::{ExportDetail, ImportDetail, RequestDetail};
+
+/// The accounts that `/accstatz` shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StatzQuery {
+    /// Only these, in this order, unless there are none.
+    pub accounts: Vec<String>,
+    /// Shows those without connections, too.
+    pub unused: bool,
+}
 
 /// The document of `/accountz`: the names, or one account.
 #[derive(Debug, Serialize)]
@@ -123,15 +134,23 @@ pub fn accountz<'a>(view: &'a View<'_>, name: &str) -> Result<Accountz<'a>, Quer
         accounts: None,
         account_detail: None,
     };
-    let accounts = &view.settings.accounts;
     if name.is_empty() {
-        accountz.accounts = Some(accounts.iter().map(|account| account.name.to_string()).collect());
+        let names = view.settings.accounts.iter().map(|account| account.name.to_string());
+        accountz.accounts = Some(names.collect());
         return Ok(accountz);
     }
-    let account = accounts.find(name.as_bytes());
-    let account = account.ok_or_else(|| QueryError(format!("Account {name} does not exist")))?;
-    accountz.account_detail = Some(account_detail(view, account));
+    accountz.account_detail = Some(account_info(view, name)?);
     Ok(accountz)
+}
+
+/// Makes the document of one account alone.
+///
+/// # Errors
+/// [`QueryError`] if there is no account of that name.
+pub fn account_info<'a>(view: &'a View<'_>, name: &str) -> Result<AccountDetail<'a>, QueryError> {
+    let account = view.settings.accounts.find(name.as_bytes());
+    let account = account.ok_or_else(|| QueryError(format!("Account {name} does not exist")))?;
+    Ok(account_detail(view, account))
 }
 
 fn account_detail<'a>(view: &'a View<'_>, account: &Account) -> AccountDetail<'a> {
@@ -174,11 +193,38 @@ fn mappings<'a>(options: &'a Options, account: &str) -> BTreeMap<&'a str, Vec<De
     own.flat_map(|(_, mappings)| mappings).map(destinations).collect()
 }
 
-/// Makes the document of `/accstatz`; with `unused`, of accounts without connections too.
-pub fn accstatz<'a>(view: &'a View<'_>, unused: bool) -> AccountStatz<'a> {
-    let accounts = view.settings.accounts.iter().map(|account| (account, account.usage()));
+impl StatzQuery {
+    /// Takes the value of an option in a JSON body.
+    ///
+    /// # Errors
+    /// [`JsonError`] if it is of another type.
+    pub fn overlay(&mut self, option: &str, reader: &mut Reader<'_>) -> Result<(), JsonError> {
+        match option {
+            "accounts" => reader.overlay_strings(&mut self.accounts),
+            "include_unused" => reader.overlay_bool(&mut self.unused),
+            _ => reader.skip(),
+        }
+    }
+
+    /// The accounts, each with its clients and traffic.
+    fn select<'a>(&'a self, view: &View<'a>) -> impl Iterator<Item = (&'a Arc<Account>, Usage)> {
+        let all = &view.settings.accounts;
+        let named = self.accounts.iter().filter_map(|name| all.find(name.as_bytes()));
+        let others = all.iter().filter(|_| self.accounts.is_empty());
+        let selected = named.chain(others).map(|account| (account, account.usage()));
+        selected.filter(|(_, usage)| self.unused || usage.client_count > 0)
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self, view: &View<'_>) -> bool {
+        self.select(view).next().is_none()
+    }
+}
+
+/// Makes the document of `/accstatz`.
+pub fn accstatz<'a>(view: &'a View<'_>, query: &StatzQuery) -> AccountStatz<'a> {
     // Before the connections: one that leaves meanwhile may be missing, but is not counted twice.
-    let accounts: Vec<_> = accounts.filter(|(_, usage)| unused || usage.client_count > 0).collect();
+    let accounts: Vec<_> = query.select(view).collect();
     let open = open_traffic(view);
     let account_statz = accounts.iter().map(|(account, usage)| {
         let open = open.get(&*account.name).copied().unwrap_or_default();

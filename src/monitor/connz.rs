@@ -17,26 +17,29 @@ use crate::auth::certificate::Certificate;
 use crate::base::duration;
 use crate::base::ids::Cid;
 use crate::base::moment::Moment;
+use crate::base::subject;
 use crate::codec::date::Date;
 use crate::codec::info::is_default;
+use crate::codec::json::{JsonError, Reader};
 use crate::conn::{Conn, Encryption};
 use crate::monitor::json::Uptime;
-use crate::monitor::params::{Params, Subs};
+use crate::monitor::params::{Params, Subs, overlay_above_zero};
 use crate::monitor::subsz::{self, DetailList, Known, SubjectList};
 use crate::monitor::{LIMIT_DEFAULT, QueryError, View, page_range};
 use crate::registry::Closed;
+use crate::sublist::Entry;
 
 /// The parameters of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
-    /// Order of the list.
-    pub sort: Sort,
+    /// Order of the list, as a word.
+    pub sort: String,
     /// Shows the users of the connections.
     pub auth: bool,
     /// Shows their subscriptions.
     pub subs: Subs,
-    /// Connections to skip.
-    pub offset: usize,
+    /// Connections to skip; none means 0.
+    pub offset: Option<usize>,
     /// Connections to show; none means [`LIMIT_DEFAULT`].
     pub limit: Option<usize>,
     /// Only this connection.
@@ -47,14 +50,16 @@ pub struct Query {
     pub user: String,
     /// Only those of this account, unless empty.
     pub account: String,
-    /// Only those of an MQTT client, so none at all.
-    pub of_mqtt: bool,
+    /// Of the open ones only those with subscriptions that have subjects in common with this one,
+    /// unless empty.
+    pub filter_subject: String,
+    /// Only those of an MQTT client, unless empty; so none at all.
+    pub mqtt_client: String,
 }
 
 /// Order of the list.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Sort {
-    #[default]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
     Cid,
     Start,
     Subs,
@@ -78,6 +83,8 @@ pub enum ConnState {
     Open,
     Closed,
     Any,
+    /// A number that means none of these.
+    Neither,
 }
 
 /// The document.
@@ -185,12 +192,12 @@ impl Query {
     pub fn read(params: &Params) -> Result<Query, QueryError> {
         let auth = params.bool("auth")?;
         let subs = params.subs()?;
-        let offset = params.above_zero("offset")?.unwrap_or(0);
+        let offset = params.above_zero("offset")?;
         let limit = params.above_zero("limit")?;
         let cid = params.uint64("cid")?;
         let state = ConnState::read(params.get("state"))?;
         Ok(Query {
-            sort: Sort::read(params.get("sort"))?,
+            sort: params.get("sort").to_owned(),
             auth,
             subs,
             offset,
@@ -199,8 +206,41 @@ impl Query {
             state,
             user: params.get("user").to_owned(),
             account: params.get("acc").to_owned(),
-            of_mqtt: !params.get("mqtt_client").is_empty(),
+            filter_subject: params.get("filter_subject").to_owned(),
+            mqtt_client: params.get("mqtt_client").to_owned(),
         })
+    }
+
+    /// Takes the value of an option in a JSON body.
+    ///
+    /// # Errors
+    /// [`JsonError`] if it is of another type.
+    pub fn overlay(&mut self, option: &str, reader: &mut Reader<'_>) -> Result<(), JsonError> {
+        match option {
+            "sort" => reader.overlay_string(&mut self.sort, "server.SortOpt"),
+            "auth" => reader.overlay_bool(&mut self.auth),
+            "subscriptions" => self.subs.overlay(Subs::Subjects, reader),
+            "subscriptions_detail" => self.subs.overlay(Subs::Detail, reader),
+            "offset" => overlay_above_zero(&mut self.offset, reader),
+            "limit" => overlay_above_zero(&mut self.limit, reader),
+            "cid" => {
+                let mut cid = 0;
+                reader.overlay_number(&mut cid, "uint64")?;
+                self.cid = (cid > 0).then_some(Cid(cid));
+                Ok(())
+            }
+            "mqtt_client" => reader.overlay_string(&mut self.mqtt_client, "string"),
+            "state" => {
+                let mut number = 0;
+                reader.overlay_number(&mut number, "server.ConnState")?;
+                self.state = ConnState::of_number(number);
+                Ok(())
+            }
+            "user" => reader.overlay_string(&mut self.user, "string"),
+            "acc" => reader.overlay_string(&mut self.account, "string"),
+            "filter_subject" => reader.overlay_string(&mut self.filter_subject, "string"),
+            _ => reader.skip(),
+        }
     }
 }
 
@@ -235,15 +275,33 @@ impl ConnState {
             _ => return Err(QueryError(format!("Error decoding state for {word}"))),
         })
     }
+
+    fn of_number(number: i64) -> ConnState {
+        match number {
+            0 => ConnState::Open,
+            1 => ConnState::Closed,
+            2 => ConnState::Any,
+            _ => ConnState::Neither,
+        }
+    }
+
+    fn shows_open(self) -> bool {
+        matches!(self, ConnState::Open | ConnState::Any)
+    }
+
+    fn shows_closed(self) -> bool {
+        matches!(self, ConnState::Closed | ConnState::Any)
+    }
 }
 
 /// Makes the document, and asks for a PING of each listed client without a known round trip time.
 ///
 /// # Errors
-/// [`QueryError`] for an order that the listed connections do not have.
+/// [`QueryError`] for an order that does not exist, or that the listed connections do not have.
 pub fn connz<'a>(view: &'a View<'a>, query: Query) -> Result<Connz<'a>, QueryError> {
+    let sort = Sort::read(&query.sort)?;
     if query.state != ConnState::Closed {
-        let word = match query.sort {
+        let word = match sort {
             Sort::Stop => Some("stop"),
             Sort::Reason => Some("reason"),
             _ => None,
@@ -252,13 +310,19 @@ pub fn connz<'a>(view: &'a View<'a>, query: Query) -> Result<Connz<'a>, QueryErr
             return Err(QueryError(format!("sort by {word} only valid on closed connections")));
         }
     }
+    let filter_subject = query.filter_subject.as_bytes();
+    let filtered = !matches!(filter_subject, b"" | b">");
+    if filtered && query.account.is_empty() {
+        let text = "filter by subject only valid with account filtering";
+        return Err(QueryError(text.to_owned()));
+    }
     let limit = if query.cid.is_some() { 1 } else { query.limit.unwrap_or(LIMIT_DEFAULT) };
     let mut connz = Connz {
         server_id: String::new(),
         now: view.date(view.now),
         num_connections: 0,
         total: 0,
-        offset: query.offset,
+        offset: query.offset.unwrap_or(0),
         limit,
         connections: None,
     };
@@ -274,13 +338,19 @@ pub fn connz<'a>(view: &'a View<'a>, query: Query) -> Result<Connz<'a>, QueryErr
     connz.total = listed.len();
     if let Some(cid) = query.cid {
         listed.retain(|listed| listed.conn().cid == cid);
-    } else if query.of_mqtt {
+    } else if !query.mqtt_client.is_empty() {
         listed.clear();
     } else if !query.user.is_empty() {
         listed.retain(|listed| listed.conn().about().user.as_deref() == Some(&query.user));
     }
-    sort(&mut listed, query.sort, view.now);
-    let range = page_range(query.offset, limit, listed.len());
+    if filtered {
+        listed.retain(|listed| match listed {
+            Listed::Open(conn) => has_overlapping(conn, filter_subject),
+            Listed::Closed(_) => true,
+        });
+    }
+    sort_by(&mut listed, sort, view.now);
+    let range = page_range(connz.offset, limit, listed.len());
     listed.truncate(range.end);
     listed.drain(..range.start);
     connz.num_connections = listed.len();
@@ -291,18 +361,23 @@ pub fn connz<'a>(view: &'a View<'a>, query: Query) -> Result<Connz<'a>, QueryErr
 /// The connections of clients in that state.
 fn candidates(view: &View<'_>, state: ConnState) -> Vec<Listed> {
     let mut listed: Vec<Listed> = Vec::new();
-    if state != ConnState::Closed {
+    if state.shows_open() {
         listed.extend(view.registry.clients().into_iter().map(Listed::Open));
     }
-    if state != ConnState::Open {
+    if state.shows_closed() {
         listed.extend(view.registry.closed().into_iter().map(Listed::Closed));
     }
     listed.retain(|listed| listed.conn().kind.is_client());
     listed
 }
 
+/// True if a subscription of the connection has subjects in common with this one.
+fn has_overlapping(conn: &Conn, filter_subject: &[u8]) -> bool {
+    conn.list_subscriptions().any(|one| subject::overlaps(one.subject(), filter_subject))
+}
+
 /// Sorts; equal ones by their cid.
-fn sort(listed: &mut [Listed], sort: Sort, now: Moment) {
+fn sort_by(listed: &mut [Listed], sort: Sort, now: Moment) {
     listed.sort_unstable_by_key(|listed| listed.conn().cid);
     match sort {
         Sort::Cid | Sort::Start => {}

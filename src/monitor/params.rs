@@ -1,4 +1,5 @@
-//! Parameters of a request: the query of its URL, and values in Go's spelling.
+//! Parameters of a request: the query of its URL, values in Go's spelling, and such values in a
+//! JSON body.
 //!
 //! nats: server/monitor.go `decodeBool`, `decodeInt`, `decodeUint64`, `decodeSubs`; Go's
 //! url.ParseQuery, strconv
@@ -8,6 +9,7 @@ use std::str::FromStr;
 
 use crate::base::percent;
 use crate::base::quoted::Quoted;
+use crate::codec::json::{JsonError, Reader};
 use crate::monitor::QueryError;
 
 /// Names and values, decoded.
@@ -15,7 +17,7 @@ use crate::monitor::QueryError;
 pub struct Params(Vec<(String, String)>);
 
 /// The subscriptions that a request asks for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subs {
     /// No subscriptions.
     #[default]
@@ -24,6 +26,21 @@ pub enum Subs {
     Subjects,
     /// All about them.
     Detail,
+}
+
+impl Subs {
+    /// Takes the flag in a JSON body that asks for these; more wins.
+    ///
+    /// # Errors
+    /// [`JsonError`] if it is no flag.
+    pub fn overlay(&mut self, these: Subs, reader: &mut Reader<'_>) -> Result<(), JsonError> {
+        let mut wanted = false;
+        reader.overlay_bool(&mut wanted)?;
+        if wanted {
+            *self = (*self).max(these);
+        }
+        Ok(())
+    }
 }
 
 impl Params {
@@ -81,7 +98,7 @@ impl Params {
     /// # Errors
     /// [`QueryError`] if it is no number or too large.
     pub fn above_zero(&self, name: &str) -> Result<Option<usize>, QueryError> {
-        Ok(usize::try_from(self.int(name)?).ok().filter(|number| *number > 0))
+        Ok(above_zero(self.int(name)?))
     }
 
     /// The parameter `subs`.
@@ -118,6 +135,24 @@ impl Params {
             "Error decoding {kind} for '{name}': strconv.{function}: parsing {value}: {problem}"
         ))
     }
+}
+
+/// Takes a number of a JSON body that counts only if it is above zero.
+///
+/// # Errors
+/// [`JsonError`] if it is no number or too large.
+pub fn overlay_above_zero(
+    value: &mut Option<usize>,
+    reader: &mut Reader<'_>,
+) -> Result<(), JsonError> {
+    let mut number = value.map_or(0, |value| value as i64);
+    reader.overlay_number(&mut number, "int")?;
+    *value = above_zero(number);
+    Ok(())
+}
+
+fn above_zero(number: i64) -> Option<usize> {
+    usize::try_from(number).ok().filter(|number| *number > 0)
 }
 
 const INVALID: &str = "invalid syntax";

@@ -12,10 +12,11 @@ use crate::base::stats::CacheStats;
 use crate::base::subject::is_valid_publish;
 use crate::codec::date::Date;
 use crate::codec::info::is_default;
+use crate::codec::json::{JsonError, Reader};
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 use crate::monitor::json::Float;
-use crate::monitor::params::{Params, Subs};
+use crate::monitor::params::{Params, Subs, overlay_above_zero};
 use crate::monitor::{LIMIT_DEFAULT, QueryError, View, page_range};
 use crate::registry::{Closed, ClosedSubscription};
 use crate::sublist::result::MatchResult;
@@ -26,8 +27,8 @@ use crate::sublist::{Entry, Interest, SublistStats};
 pub struct Query {
     /// Shows the subscriptions.
     pub subs: bool,
-    /// Subscriptions to skip.
-    pub offset: usize,
+    /// Subscriptions to skip; none means 0.
+    pub offset: Option<usize>,
     /// Subscriptions to show; none means [`LIMIT_DEFAULT`].
     pub limit: Option<usize>,
     /// Only those of this account, unless empty.
@@ -117,11 +118,26 @@ impl Query {
     pub fn read(params: &Params) -> Result<Query, QueryError> {
         Ok(Query {
             subs: params.bool("subs")?,
-            offset: params.above_zero("offset")?.unwrap_or(0),
+            offset: params.above_zero("offset")?,
             limit: params.above_zero("limit")?,
             test: params.get("test").to_owned(),
             account: params.get("acc").to_owned(),
         })
+    }
+
+    /// Takes the value of an option in a JSON body.
+    ///
+    /// # Errors
+    /// [`JsonError`] if it is of another type.
+    pub fn overlay(&mut self, option: &str, reader: &mut Reader<'_>) -> Result<(), JsonError> {
+        match option {
+            "offset" => overlay_above_zero(&mut self.offset, reader),
+            "limit" => overlay_above_zero(&mut self.limit, reader),
+            "subscriptions" => reader.overlay_bool(&mut self.subs),
+            "account" => reader.overlay_string(&mut self.account, "string"),
+            "test" => reader.overlay_string(&mut self.test, "string"),
+            _ => reader.skip(),
+        }
     }
 }
 
@@ -142,7 +158,7 @@ pub fn subsz(view: &View<'_>, query: &Query) -> Result<Subsz, QueryError> {
         now: view.date(view.now),
         stats: Stats::default(),
         total: 0,
-        offset: query.offset,
+        offset: query.offset.unwrap_or(0),
         limit: query.limit.unwrap_or(LIMIT_DEFAULT),
         subscriptions_list: OfAccounts::default(),
     };

@@ -349,7 +349,7 @@ fn health_ends_with_lame_duck_mode() {
     let registry = registry();
     assert_eq!(get(&registry, "/healthz"), (200, r#"{"status":"ok"}"#.into()));
     registry.set_info(Info { ldm: true, ..registry.info() });
-    let (status, body) = get(&registry, "/healthz?details=1");
+    let (status, body) = get(&registry, "/healthz");
     assert_eq!(status, 500);
     let error = "failed to be ready for connections after 1ms: server";
     assert_eq!(body, format!(r#"{{"status":"error","error":"{error}"}}"#));
