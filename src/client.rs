@@ -365,7 +365,8 @@ impl Machine for Client {
 
     fn handle_news(&mut self, delivery: &mut Delivery) {
         if self.greeting == Greeting::Done && self.asked.takes_info {
-            let info = self.info();
+            let mut info = self.info();
+            info.ldm |= self.conn.take_leave();
             delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
         }
     }
@@ -581,6 +582,7 @@ impl Client {
                 let options = &delivery.settings.options;
                 info.acc_is_sys = options.system_account() == Some(&account.name);
                 delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
+                self.conn.set_takes_info();
             }
             self.greeting = Greeting::Done;
         }

@@ -284,6 +284,11 @@ impl Registry {
         self.conns()
     }
 
+    /// True once later connections are refused.
+    pub fn is_stopped(&self) -> bool {
+        self.conns.lock().stopped
+    }
+
     /// Forgets a connection that has ended; false if that was done before.
     pub fn remove(&self, conn: &Conn) -> bool {
         let traffic = conn.traffic();
@@ -364,6 +369,11 @@ impl Registry {
     /// The connections of all clients, in no order.
     pub fn clients(&self) -> Vec<Arc<Conn>> {
         self.select(|conn| conn.kind.is_client())
+    }
+
+    /// The client with that number.
+    pub fn find_client(&self, cid: Cid) -> Option<Arc<Conn>> {
+        self.select(|conn| conn.kind.is_client() && conn.cid == cid).pop()
     }
 
     /// Releases the lock now and then: there may be many.

@@ -29,18 +29,16 @@ use tokio::time::timeout;
 
 use crate::base::closed_reason::ClosedReason;
 use crate::base::limits::SHUTDOWN_MAX;
-use crate::base::os_error::OsError;
 use crate::client::Client;
 use crate::conn::Conn;
 use crate::machine::Machine;
 use crate::monitor::params::Params;
 use crate::monitor::{QueryError, connz, varz};
 use crate::net::drive::Shared;
-use crate::net::files::PortsFile;
 use crate::net::ports::PortFor;
 use crate::net::tasks;
 use crate::server::listeners::Listeners;
-use crate::server::origin::Origin;
+use crate::server::reload::Reloader;
 use crate::tool::line_client::{LineClient, LineErr, LineOptions};
 
 /// A running server. It stops when it is shut down or dropped.
@@ -50,10 +48,7 @@ use crate::tool::line_client::{LineClient, LineErr, LineOptions};
 pub struct Server {
     shared: Arc<Shared>,
     runtime: Mutex<Option<Runtime>>,
-    /// The ports. A task that opens or closes them holds the lock until that is done.
-    listeners: Arc<tokio::sync::Mutex<Listeners>>,
-    ports_file: Mutex<Option<PortsFile>>,
-    origin: Origin,
+    reloader: Arc<Reloader>,
     stopped: watch::Sender<bool>,
 }
 
@@ -178,13 +173,13 @@ impl Server {
         let runtime = self.runtime.lock().take();
         if let Some(runtime) = runtime {
             tracing::info!("Initiating Shutdown...");
-            let listeners = Arc::clone(&self.listeners);
+            let listeners = Arc::clone(&self.reloader.listeners);
             let ended = runtime.spawn(end(Arc::clone(&self.shared), listeners));
             let _ = timeout(SHUTDOWN_MAX, ended).await;
             runtime.shutdown_background();
-            self.remove_ports_file();
+            self.reloader.remove_ports_file();
             tracing::info!("Server Exiting..");
-            if let Some(logger) = &self.origin.logger {
+            if let Some(logger) = &self.reloader.origin.logger {
                 logger.flush();
             }
             self.stopped.send_replace(true);
@@ -196,19 +191,13 @@ impl Server {
     pub async fn stopped(&self) {
         let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
-
-    fn remove_ports_file(&self) {
-        if let Some(Err(error)) = self.ports_file.lock().take().map(PortsFile::remove) {
-            tracing::warn!("Could not remove the ports file: {}", OsError(&error));
-        }
-    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.lock().take() {
             runtime.shutdown_background();
-            self.remove_ports_file();
+            self.reloader.remove_ports_file();
         }
     }
 }

@@ -68,14 +68,14 @@ pub enum Interest {
     Import,
     /// Another server of the cluster, which has announced it on a route.
     Route,
-    /// A service of this server, for the server's own clients.
+    /// This server itself, for messages of its own clients only.
     Service,
-    /// This server itself: it takes a message while delivering it.
+    /// This server itself, for messages of all servers.
     Inline,
 }
 
 impl Interest {
-    /// True if it is that of clients, which is announced on routes.
+    /// True if it is announced on routes.
     #[must_use]
     pub fn is_announced(self) -> bool {
         match self {

@@ -1,26 +1,28 @@
 //! `System`: the machine behind the server's own client, which answers as its services.
 //!
 //! Its connection is a loop: it reads the messages delivered to it, which have the form of messages
-//! on a route; its answers go out like any message. Its services are those of the system account,
-//! which all accounts import. Their interest is not announced to other servers, which have services
-//! of their own. No client waits for it: above `REQUESTS_PENDING_MAX` it drops requests.
+//! on a route; its own ones go out like any message, in one order. Its services are those of the
+//! system account, for clients of all servers; other accounts import some. Most answers are made in
+//! its turn, and those that may be long outside of it (`Lists`). No client waits for it: above
+//! `REQUESTS_PENDING_MAX` it drops requests.
 //!
 //! It also looks for requests between accounts whose time is over, as long as some are open.
 //!
 //! nats: server/events.go `initEventTracking`, `internalSendLoop`, `sendInternalResponse`
 
+mod filter;
+mod lists;
 mod request;
+mod server_info;
+mod services;
+mod subjects;
 #[cfg(test)]
 mod tests;
 mod user_info;
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
-
-use serde::Serialize;
 
 use crate::account::Account;
 use crate::base::closed_reason::ClosedReason;
@@ -29,8 +31,6 @@ use crate::base::ids::Kind;
 use crate::base::left::Left;
 use crate::base::limits::{REQUESTS_PENDING_MAX, ROUTE_CONTROL_LINE_FACTOR};
 use crate::base::moment::Moment;
-use crate::base::subject;
-use crate::codec::date::Date;
 use crate::config::options::Options;
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
@@ -39,39 +39,46 @@ use crate::deliver::{Delivery, Publisher};
 use crate::machine::Machine;
 use crate::monitor::View;
 use crate::monitor::json::Document;
-use crate::monitor::varz::FEATURE_FLAGS;
 use crate::parser::{Publish, Refused, Remaining, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
-use crate::system::request::{Importer, Request};
+use crate::system::lists::Lists;
+use crate::system::request::Answer;
+use crate::system::server_info::ServerInfo;
 
-/// The services, by the subjects of their requests in the system account.
-const SERVICES: [Service; 1] =
-    [Service { subject: "$SYS.REQ.USER.*.INFO", answer: user_info::user_info }];
-
-/// Time to make an answer, nanoseconds, about.
-const ANSWER_NS: usize = 20_000;
+/// Time to send a message, nanoseconds, about.
+const MESSAGE_NS: usize = 20_000;
 
 /// Time between two looks at the open requests, and the number of them forgotten in one turn.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const CLOSE_COUNT: usize = 256;
 
-/// One of the services.
-struct Service {
-    subject: &'static str,
-    answer: for<'a> fn(&Request<'a>, &View<'_>) -> Box<dyn Document + 'a>,
+/// The parts of the server outside of the core.
+pub trait Outside: Send {
+    /// Lends a view of the server in its present state.
+    fn look(&self, look: &mut dyn FnMut(&View<'_>));
+
+    /// Has long work done, by a thread that no connection waits for.
+    fn work(&self, work: Work);
+
+    /// Has the configuration read again.
+    fn reload(&self, done: Reloaded);
 }
 
-/// Lends a view of the server in its present state.
-pub type Look = Box<dyn Fn(&mut dyn FnMut(&View<'_>)) + Send>;
+/// Work with a view of the server.
+pub type Work = Box<dyn FnOnce(&View<'_>) + Send>;
+
+/// Takes the result of a reload.
+pub type Reloaded = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// The server's own client.
 pub struct System {
     registry: Arc<Registry>,
     conn: Arc<Conn>,
-    look: Look,
-    /// The subscriptions of its services.
+    outside: Box<dyn Outside>,
+    /// Its subscriptions in the system account.
     interest: Vec<Subscription>,
+    lists: Lists,
     /// The time of the next look at the open requests.
     look_at: Moment,
     /// The number of messages that it has sent.
@@ -80,63 +87,79 @@ pub struct System {
 
 impl System {
     /// The machine of the connection `conn`, which offers its services in the system account.
-    pub fn new(registry: Arc<Registry>, conn: Arc<Conn>, look: Look) -> System {
+    pub fn new(registry: Arc<Registry>, conn: Arc<Conn>, outside: Box<dyn Outside>) -> System {
         let settings = registry.settings();
-        let (interest, look_at) = (Vec::new(), Moment::NEVER);
-        let mut system = System { registry, conn, look, interest, look_at, seq: 0 };
+        let (interest, lists, look_at) = (Vec::new(), Lists::new(), Moment::NEVER);
+        let mut system = System { registry, conn, outside, interest, lists, look_at, seq: 0 };
         if let Some(account) = settings.system_account() {
-            system.serve(account);
+            system.listen(account);
         }
         system
     }
 
-    fn serve(&mut self, account: &Account) {
-        let services = SERVICES.iter().zip(1..).map(|(service, number)| {
-            Subscription::service(&self.conn, &account.name, service.subject.as_bytes(), number)
+    fn listen(&mut self, account: &Account) {
+        let local = subjects::LOCAL.iter().zip(1..).map(|(subject, number)| {
+            Subscription::service(&self.conn, &account.name, subject.as_bytes(), number)
         });
-        let measurements = latency::remote_subject(&self.registry.info().server_name);
-        let measurements = Subscription::inline(&self.conn, &account.name, &measurements);
-        for interest in services.chain([measurements]) {
+        let server_name = self.registry.info().server_name;
+        let announced = subjects::announced(self.registry.server_id.as_str(), &server_name);
+        let announced = announced.into_iter().map(String::into_bytes);
+        let announced = announced.chain([latency::remote_subject(&server_name)]);
+        let announced =
+            announced.map(|subject| Subscription::inline(&self.conn, &account.name, &subject));
+        for interest in local.chain(announced).collect::<Vec<_>>() {
             self.conn.subscriptions().insert(interest.clone());
             account.insert(interest.clone(), |_| {});
             self.interest.push(interest);
         }
     }
 
-    /// Answers a request, if it has a reply subject and the requester is still connected.
-    fn answer(&mut self, msg: &RoutedMsg<'_>, delivery: &mut Delivery) -> Option<()> {
-        let Publish { subject, reply, .. } = msg.publish;
-        let is_asked = |service: &&Service| subject::matches(service.subject.as_bytes(), subject);
-        let service = SERVICES.iter().find(is_asked).filter(|_| !reply.is_empty())?;
-        let account = Arc::clone(delivery.settings.system_account()?);
-        let by_import = account.find_response(reply);
-        let conn = match &by_import {
-            Some(response) => Some(self.registry.conn_of(response.requester)?),
-            None => None,
-        };
-        let importer = (by_import.as_ref().zip(conn.as_ref()))
-            .map(|(response, conn)| Importer { account: &response.importer, conn });
-        let request = Request { importer };
-        delivery.staging.add_work(ANSWER_NS);
+    /// Appends this server, as its next message names it.
+    fn write_server(&mut self, into: &mut Vec<u8>) {
         self.seq += 1;
-        let mut text = Vec::new();
-        (self.look)(&mut |view| {
-            let data = (service.answer)(&request, view);
-            write_answer(&ServerInfo::new(view, self.seq), &*data, &mut text)
-                .expect("memory takes it");
+        self.outside.look(&mut |view| {
+            ServerInfo::new(view, self.seq).write_compact(into).expect("memory takes it");
         });
-        let size_text = text.len().to_string();
+    }
+
+    /// Sends an answer.
+    fn send(&mut self, answer: &Answer, delivery: &mut Delivery) {
+        let mut message = Vec::new();
+        answer.encoding.inspect(|encoding| encoding.write_block(&mut message));
+        let header_len = answer.encoding.map(|_| message.len());
+        if answer.names_server {
+            let mut begin = b"{\"server\":".to_vec();
+            self.write_server(&mut begin);
+            match answer.encoding {
+                Some(encoding) => encoding.encode(&begin, &mut message),
+                None => message.append(&mut begin),
+            }
+        }
+        message.extend_from_slice(&answer.text);
+        self.publish(&answer.reply, header_len, &message, delivery);
+    }
+
+    /// Publishes a message in the system account; a header block of that length is its start.
+    fn publish(
+        &self,
+        subject: &[u8],
+        header_len: Option<usize>,
+        message: &[u8],
+        delivery: &mut Delivery,
+    ) {
+        let Some(account) = delivery.settings.system_account().cloned() else { return };
+        delivery.staging.add_work(MESSAGE_NS + message.len());
+        let size_text = message.len().to_string();
         let publish = Publish {
-            subject: reply,
+            subject,
             reply: b"",
-            header_len: None,
+            header_len,
             size_text: size_text.as_bytes(),
-            message: &text,
+            message,
             tail: b"",
         };
         let publisher = Publisher { conn: &self.conn, echo: true };
         delivery.deliver(&account, &publish, iter::empty(), publisher);
-        Some(())
     }
 
     /// Forgets requests whose time is over, or as many of them as a turn has time for.
@@ -163,60 +186,6 @@ impl System {
         };
         if open {
             self.registry.set_requests_watched(true);
-        }
-    }
-}
-
-/// Appends an answer: the server that gives it, and its data.
-fn write_answer(
-    server: &ServerInfo<'_>,
-    data: &dyn Document,
-    into: &mut Vec<u8>,
-) -> io::Result<()> {
-    into.write_all(b"{\"server\":")?;
-    server.write_compact(into)?;
-    into.write_all(b",\"data\":")?;
-    data.write_compact(into)?;
-    into.write_all(b"}")
-}
-
-/// The server that answers, in the real server's order.
-#[derive(Serialize)]
-struct ServerInfo<'a> {
-    name: String,
-    host: String,
-    id: &'a str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    cluster: String,
-    ver: String,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    tags: &'a [String],
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: &'a BTreeMap<String, String>,
-    feature_flags: BTreeMap<&'static str, bool>,
-    jetstream: bool,
-    flags: u64,
-    seq: u64,
-    time: Date,
-}
-
-impl ServerInfo<'_> {
-    fn new<'a>(view: &View<'a>, seq: u64) -> ServerInfo<'a> {
-        let info = view.registry.info();
-        let options = &view.settings.options;
-        ServerInfo {
-            name: info.server_name,
-            host: info.host,
-            id: view.registry.server_id.as_str(),
-            cluster: view.mesh.map(|mesh| mesh.cluster_name().0).unwrap_or_default(),
-            ver: info.version,
-            tags: &options.server_tags,
-            metadata: &options.server_metadata,
-            feature_flags: BTreeMap::from(FEATURE_FLAGS),
-            jetstream: false,
-            flags: 0,
-            seq,
-            time: Date(view.wall()),
         }
     }
 }
@@ -259,7 +228,7 @@ impl Machine for System {
         _remaining: Option<Remaining<'_, 'a, RouteRules>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
-        self.answer(msg, delivery);
+        self.hear(&msg.publish, delivery);
         Ok(())
     }
 
@@ -274,9 +243,10 @@ impl Machine for System {
         Ok(())
     }
 
-    /// Requests are open.
+    /// Requests are open, or a long answer is made.
     fn handle_news(&mut self, delivery: &mut Delivery) {
         self.look_at = self.look_at.min(delivery.now + LOOK_INTERVAL);
+        self.send_made(delivery);
     }
 
     fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason {

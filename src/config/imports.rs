@@ -95,25 +95,36 @@ pub fn compile(options: &Options) -> (Vec<AccountImports>, Vec<Fault>) {
     (compiler.imports, compiler.faults)
 }
 
-/// The import of `$SYS.REQ.USER.INFO` that each account has, from the system account. No service is
-/// for an account whose name is not a token.
+/// The services of the system account that other accounts import: the subject there, around the
+/// name of the importer; the importer's own; the form of the answers.
+const OF_SYSTEM: [((&str, &str), &str, ResponseType); 4] = [
+    (("$SYS.REQ.USER.", ".INFO"), "$SYS.REQ.USER.INFO", ResponseType::Singleton),
+    (("$SYS.REQ.ACCOUNT.", ".CONNZ"), "$SYS.REQ.ACCOUNT.PING.CONNZ", ResponseType::Stream),
+    (("$SYS.REQ.ACCOUNT.", ".CONNZ"), "$SYS.REQ.SERVER.PING.CONNZ", ResponseType::Stream),
+    (("$SYS.REQ.ACCOUNT.", ".STATZ"), "$SYS.REQ.ACCOUNT.PING.STATZ", ResponseType::Stream),
+];
+
+/// The imports from the system account that each account has; of itself it has only the first. No
+/// service is for an account whose name is not a token.
 ///
-/// nats: server/accounts.go `addSystemAccountExports`; server/server.go `registerSystemImports`
-#[must_use]
-pub fn user_info(importer: &str, system_account: &str) -> Option<ServiceImport> {
-    let remote = format!("$SYS.REQ.USER.{importer}.INFO");
-    Some(ServiceImport {
-        importer: importer.into(),
-        exporter: system_account.into(),
-        subjects: Translation::new(Kind::Service, &remote, "$SYS.REQ.USER.INFO").ok()?,
-        grants: Grants::default(),
-        share: true,
-        export: Arc::new(ServiceExport {
-            subject: "$SYS.REQ.USER.*.INFO".into(),
-            response: ResponseType::Singleton,
-            threshold: RESPONSE_THRESHOLD_DEFAULT,
-            latency: None,
-        }),
+/// nats: server/events.go `addSystemAccountExports`, `registerSystemImports`
+pub fn of_system(importer: &str, system_account: &str) -> impl Iterator<Item = ServiceImport> {
+    let count = if importer == system_account { 1 } else { OF_SYSTEM.len() };
+    OF_SYSTEM[..count].iter().filter_map(move |((front, end), local, response)| {
+        let remote = format!("{front}{importer}{end}");
+        Some(ServiceImport {
+            importer: importer.into(),
+            exporter: system_account.into(),
+            subjects: Translation::new(Kind::Service, &remote, local).ok()?,
+            grants: Grants::default(),
+            share: *response == ResponseType::Singleton,
+            export: Arc::new(ServiceExport {
+                subject: format!("{front}*{end}").into(),
+                response: *response,
+                threshold: RESPONSE_THRESHOLD_DEFAULT,
+                latency: None,
+            }),
+        })
     })
 }
 

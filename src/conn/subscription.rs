@@ -90,8 +90,8 @@ impl Subscription {
         })
     }
 
-    /// Interest of a service in an account. The connection `conn` of this server gets its requests.
-    /// `number` is unique in the account.
+    /// Interest of this server itself in messages of its own clients in an account, under its own
+    /// connection. `number` is unique in the account.
     pub fn service(conn: &Arc<Conn>, account: &str, subject: &[u8], number: usize) -> Subscription {
         let sid = format!("{account} {number}");
         let change = |head: &mut Head| head.interest = Interest::Service;
@@ -105,7 +105,8 @@ impl Subscription {
         Subscription::with_head(original.conn(), subject, queue, sid, change)
     }
 
-    /// Interest of this server itself in an account, under its own connection.
+    /// Interest of this server itself in messages of all servers in an account, under its own
+    /// connection.
     pub fn inline(conn: &Arc<Conn>, account: &str, subject: &[u8]) -> Subscription {
         let change = |head: &mut Head| head.interest = Interest::Inline;
         Subscription::with_head(conn, subject, None, account.as_bytes(), change)

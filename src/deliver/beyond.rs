@@ -1,5 +1,4 @@
-//! `Beyond`: the part of a match at other servers, in other accounts, or with the services of this
-//! server.
+//! `Beyond`: the part of a match at other servers, or with the services of other accounts.
 //!
 //! A match keeps all targets here that are no local clients, so that a server without routes, or a
 //! subject with local interest only, pays one test of a pointer.
@@ -13,11 +12,11 @@ use crate::config::imports::ServiceImport;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 
-/// The part of a match at services, in other accounts, and at other servers, except servers that
+/// The part of a match with services of other accounts, and at other servers, except servers that
 /// must not get the subject.
 #[derive(Default)]
 pub(super) struct Beyond {
-    /// Routes to the servers with interest, and the connection of this server's services.
+    /// Routes to the servers with interest.
     pub(super) routes: Vec<RouteTarget>,
     /// The groups with members elsewhere.
     pub(super) groups: Vec<MixedGroup>,

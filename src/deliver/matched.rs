@@ -138,9 +138,11 @@ impl Matched {
         self.targets.reserve_exact(result.plain().len() + members().count());
         for subscription in result.plain() {
             match subscription.interest() {
-                Interest::Local | Interest::Inline => self.push(shown, subscription),
+                Interest::Local | Interest::Service | Interest::Inline => {
+                    self.push(shown, subscription);
+                }
                 Interest::Import => self.push_imported(search, subscription),
-                Interest::Route | Interest::Service => {
+                Interest::Route => {
                     if subscription.can_deliver(subject) {
                         self.beyond().push_plain(account, subject, subscription);
                     }
@@ -447,6 +449,6 @@ impl Target {
         subscription.max() != 0
             || subscription.is_filtered()
             || subscription.conn().answers()
-            || subscription.interest() == Interest::Inline
+            || matches!(subscription.interest(), Interest::Service | Interest::Inline)
     }
 }

@@ -4,6 +4,7 @@
 //! nats: server/client.go `processMsgResults`, `deliverMsg`
 
 use crate::auth::permissions::RULE_NS;
+use crate::base::ids::Kind;
 use crate::base::moment::Moment;
 use crate::base::stats::Counters;
 use crate::codec::encoder;
@@ -335,11 +336,18 @@ impl<'a> Offer<'a> {
     /// Counts the message for a subscription and allows it the reply; false if a filter or a limit
     /// is in the way.
     fn claim(&mut self, subscription: &Subscription, head: (u32, u32)) -> bool {
-        if subscription.interest() == Interest::Inline {
+        let conn = subscription.conn();
+        let is_own = match subscription.interest() {
+            Interest::Inline => true,
+            Interest::Service => self.publisher.conn.kind != Kind::Route,
+            Interest::Local | Interest::Import | Interest::Route => false,
+        };
+        if is_own && !self.sequels.iter().any(|sequel| matches!(sequel, Sequel::Inline)) {
             self.sequels.push(Sequel::Inline);
+        }
+        if conn.kind == Kind::System {
             return false;
         }
-        let conn = subscription.conn();
         self.staging.add_work(RULE_NS * subscription.rules());
         // The subject that it sees, which another account may call by another name.
         let seen = subject_of(self.heads, head, subscription.sid());

@@ -184,7 +184,7 @@ impl Offer<'_> {
     }
 
     /// Stages a publication for one member of each group with members elsewhere, for all other
-    /// servers with interest, and for services of this one; those of other accounts get it later.
+    /// servers with interest; services of other accounts get it later.
     /// Returns the number of deliveries.
     pub(super) fn offer_beyond(
         &mut self,

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use crate::account::Account;
+use crate::base::ids::Kind;
+use crate::codec::encoder;
 use crate::conn::conn_event;
 use crate::conn::subscription::Subscription;
 use crate::deliver::Delivery;
 use crate::deliver::beyond::Request;
 use crate::deliver::latency;
 use crate::deliver::row::Publisher;
+use crate::deliver::tails::Tails;
 use crate::parser::Publish;
 use crate::sublist::{Entry, UNLISTED};
 
@@ -18,8 +21,8 @@ pub(super) enum Sequel {
     Spent(Subscription),
     /// The message is a request to another account.
     Request(Request),
-    /// The message is for this server: it may answer a request of another account, or bring a
-    /// measurement of another server.
+    /// The message is for this server: it may answer a request of another account, bring a
+    /// measurement of another server, or be for the server's own client.
     Inline,
 }
 
@@ -45,16 +48,33 @@ impl Delivery {
                 }
                 Sequel::Inline => {
                     reached = true;
-                    if latency::is_remote(publish.subject) {
-                        self.take_remote(publish.payload());
-                    } else {
-                        self.answer(account, publish, publisher);
-                    }
+                    self.take(account, publish, publisher);
                 }
             }
         }
         self.sequels = sequels;
         reached
+    }
+
+    /// Takes a message for this server.
+    fn take(&mut self, account: &Arc<Account>, publish: &Publish<'_>, publisher: Publisher<'_>) {
+        if latency::is_remote(publish.subject) {
+            self.take_remote(publish.payload());
+        } else if !publish.subject.starts_with(b"$SYS.") {
+            self.answer(account, publish, publisher);
+        } else if publisher.conn.kind != Kind::System {
+            self.hand_over(account, publish);
+        }
+    }
+
+    /// Passes a message on to the server's own client, as to a route.
+    fn hand_over(&mut self, account: &Account, publish: &Publish<'_>) {
+        let Some(own) = self.registry.system() else { return };
+        let tails = Tails::new(publish, &mut self.rewritten);
+        let mut head = Vec::with_capacity(HEAD_ROOM + publish.subject.len());
+        let account = Some(account.name.as_bytes());
+        encoder::write_routed_head(&mut head, tails.with_header, account, publish.subject);
+        self.staging.stage_routed(&own, [&head, tails.tail, b""], tails.bytes);
     }
 
     /// Removes a subscription that has had its last message, in this account or another one.
@@ -69,3 +89,6 @@ impl Delivery {
         conn_event!(TRACE, conn, "<-> [DELSUB {sid}]");
     }
 }
+
+/// Room for verb and account in the head of a message.
+const HEAD_ROOM: usize = 32;

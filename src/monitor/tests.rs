@@ -128,8 +128,8 @@ fn varz_tells_who_the_server_is_and_what_it_counted() {
         ("gomaxprocs", json!(2)),
         ("connections", json!(1)),
         ("total_connections", json!(1)),
-        // With an import of each account.
-        ("subscriptions", json!(3)),
+        // With the imports of both accounts.
+        ("subscriptions", json!(6)),
         ("in_msgs", json!(7)),
         ("in_client_msgs", json!(7)),
         ("http_req_stats", json!({ "/connz": 1, "/varz": 1 })),
@@ -249,7 +249,7 @@ fn subsz_lists_filters_and_pages() {
         subscribe(&registry, &conn, subject, queue, sid);
     }
     let all = page(&registry, "/subscriptionsz");
-    assert_eq!((&all["num_subscriptions"], &all["num_inserts"]), (&json!(5), &json!(5)));
+    assert_eq!((&all["num_subscriptions"], &all["num_inserts"]), (&json!(8), &json!(8)));
     assert_eq!((&all["total"], &all["limit"]), (&json!(0), &json!(1024)));
     assert_eq!((&all["cache_hit_rate"], all.get("subscriptions_list")), (&json!(0), None));
     let count = |query: &str| {

@@ -25,7 +25,7 @@ use crate::net::transport::Transport;
 use crate::net::upgrades::Upgrades;
 use crate::net::websocket::{Framed, Unframed};
 use crate::route::{Role, Route};
-use crate::system::System;
+use crate::system::{Outside, Reloaded, System, Work};
 
 /// The kind of task for the connections of a port.
 pub(crate) enum TaskKind {
@@ -154,12 +154,30 @@ pub(super) fn start_route(stream: TcpStream, remote: SocketAddr, role: Role, sha
 pub(crate) fn start_system(shared: &Arc<Shared>) {
     let (stream, conn) = add(Kind::System, Stream::Inbox(Box::default()), None, shared);
     conn.set_headers(true);
-    let look = {
-        let shared = Arc::clone(shared);
-        Box::new(move |look: &mut dyn FnMut(&View<'_>)| shared.with_view(look))
-    };
-    let system = System::new(Arc::clone(&shared.registry), conn, look);
+    let outside = Box::new(AroundSystem(Arc::clone(shared)));
+    let system = System::new(Arc::clone(&shared.registry), conn, outside);
     tokio::spawn(Drive::new(Arc::clone(shared), stream, system, false));
+}
+
+/// The parts of the server outside of the core, for its own client.
+struct AroundSystem(Arc<Shared>);
+
+impl Outside for AroundSystem {
+    fn look(&self, look: &mut dyn FnMut(&View<'_>)) {
+        self.0.with_view(look);
+    }
+
+    fn work(&self, work: Work) {
+        let shared = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || shared.with_view(work));
+    }
+
+    fn reload(&self, done: Reloaded) {
+        match self.0.reload.get() {
+            Some(reload) => reload(done),
+            None => done(Err("server is not ready".to_owned())),
+        }
+    }
 }
 
 /// Registers a new connection that writes to its socket.

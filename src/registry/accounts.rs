@@ -73,7 +73,7 @@ impl Accounts {
         if let Some(system_account) = options.system_account() {
             for account in self.by_name.values() {
                 let services = &mut imports[account.id as usize].services;
-                services.extend(imports::user_info(&account.name, system_account).map(Arc::new));
+                services.extend(imports::of_system(&account.name, system_account).map(Arc::new));
             }
             for name in options.accounts_with_jetstream() {
                 let services = &mut imports[self.by_name[name.as_bytes()].id as usize].services;

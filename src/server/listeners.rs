@@ -334,11 +334,11 @@ mod tests {
     }
 
     async fn open(server: &Server, port_for: PortFor, listen: Listen) -> Result<(), StartError> {
-        server.listeners.lock().await.open(port_for, listen).await
+        server.reloader.listeners.lock().await.open(port_for, listen).await
     }
 
     async fn close(server: &Server, port_for: PortFor) {
-        server.listeners.lock().await.close(port_for).await;
+        server.reloader.listeners.lock().await.close(port_for).await;
     }
 
     fn clients_of(server: &Server) -> SocketAddr {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -21,12 +22,14 @@ use crate::base::os_error::OsError;
 use crate::config::options::{Options, Port};
 use crate::conn::{Conn, conn_event};
 use crate::logging::{LogFileErr, Logger};
-use crate::net::files;
+use crate::net::drive::Shared;
+use crate::net::files::{self, PortsFile};
 use crate::net::ports::PortFor;
 use crate::net::tls::TlsPort;
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::server::listeners::Listeners;
+use crate::server::origin::Origin;
 use crate::server::reload_error::ReloadError;
 use crate::server::start_error::StartError;
 use crate::server::{Server, info};
@@ -41,11 +44,7 @@ impl Server {
     /// The file is invalid, or names a change that needs a new start, such as another port. Then
     /// nothing has changed.
     pub async fn reload(&self) -> Result<(), ReloadError> {
-        let source = self.origin.source.as_ref().ok_or(ReloadError::NoFile)?;
-        let loaded = source().map_err(ReloadError::Source)?;
-        self.reload_options(loaded.options).await?;
-        loaded.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
-        Ok(())
+        self.reloader.reload().await
     }
 
     /// Takes over these options, as [`reload`](Server::reload) does those of a file.
@@ -74,12 +73,59 @@ impl Server {
     ///
     /// # Errors
     /// As [`reload`](Server::reload).
-    pub async fn reload_options(&self, mut options: Options) -> Result<(), ReloadError> {
+    pub async fn reload_options(&self, options: Options) -> Result<(), ReloadError> {
+        self.reloader.reload_options(options).await
+    }
+}
+
+/// The parts of a server that take over new settings.
+pub(super) struct Reloader {
+    shared: Arc<Shared>,
+    /// The ports. A task that opens or closes them holds the lock until that is done.
+    pub(super) listeners: Arc<tokio::sync::Mutex<Listeners>>,
+    ports_file: Mutex<Option<PortsFile>>,
+    pub(super) origin: Origin,
+}
+
+impl Reloader {
+    /// Those of a server that starts. From now on its own client may ask for a reload, too.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        listeners: Listeners,
+        ports_file: Option<PortsFile>,
+        origin: Origin,
+    ) -> Arc<Reloader> {
+        let (listeners, ports_file) = (Arc::new(listeners.into()), Mutex::new(ports_file));
+        let reloader = Arc::new(Reloader { shared, listeners, ports_file, origin });
+        let weak = Arc::downgrade(&reloader);
+        reloader.shared.reload.get_or_init(|| {
+            Box::new(move |done| {
+                let Some(reloader) = weak.upgrade() else { return };
+                let runtime = reloader.shared.runtime.clone();
+                // Reading a large file takes long.
+                spawn_blocking(move || {
+                    let reloaded = runtime.block_on(reloader.reload());
+                    done(reloaded.map_err(|error| error.to_string()));
+                });
+            })
+        });
+        reloader
+    }
+
+    async fn reload(&self) -> Result<(), ReloadError> {
+        let source = self.origin.source.as_ref().ok_or(ReloadError::NoFile)?;
+        let loaded = source().map_err(ReloadError::Source)?;
+        self.reload_options(loaded.options).await?;
+        loaded.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+        Ok(())
+    }
+
+    async fn reload_options(&self, mut options: Options) -> Result<(), ReloadError> {
         let listeners = self.listeners.lock().await;
-        if self.runtime.lock().is_none() {
+        let registry = &self.shared.registry;
+        if registry.is_stopped() {
             return Err(ReloadError::Stopped);
         }
-        let registry = &self.shared.registry;
         let before = registry.settings();
         self.keep_ports(&before.options, &mut options);
         options.check().map_err(|error| ReloadError::Invalid(StartError::Options(error)))?;
@@ -114,9 +160,7 @@ impl Server {
         let digest = settings.options.config_digest.as_ref();
         let digest = digest.map(|digest| format!("({digest})")).unwrap_or_default();
         tracing::info!("Reloaded server configuration {digest}");
-        if let Some(runtime) = &*self.runtime.lock() {
-            runtime.spawn(retire(before));
-        }
+        self.shared.runtime.spawn(retire(before));
         Ok(())
     }
 
@@ -155,6 +199,13 @@ impl Server {
         if !unpinned.is_empty() {
             tracing::info!("Disconnect {} clients due to pinned certs reload", unpinned.len());
             unpinned.iter().for_each(|conn| conn.close(ClosedReason::TlsHandshakeError, false));
+        }
+    }
+
+    /// Removes the ports file.
+    pub(super) fn remove_ports_file(&self) {
+        if let Some(Err(error)) = self.ports_file.lock().take().map(PortsFile::remove) {
+            tracing::warn!("Could not remove the ports file: {}", OsError(&error));
         }
     }
 

@@ -25,6 +25,7 @@ use crate::registry::{Birth, Registry};
 use crate::route::mesh::Mesh;
 use crate::server::listeners::Listeners;
 use crate::server::origin::Origin;
+use crate::server::reload::Reloader;
 use crate::server::start_error::StartError;
 use crate::server::{Server, info};
 
@@ -86,14 +87,8 @@ impl Server {
             tokio::spawn(dial::run(Arc::clone(&shared), Arc::clone(mesh)));
         }
         let (stopped, _) = watch::channel(false);
-        Ok(Server {
-            shared,
-            runtime: Mutex::default(),
-            listeners: Arc::new(listeners.into()),
-            ports_file: Mutex::new(ports_file),
-            origin,
-            stopped,
-        })
+        let reloader = Reloader::new(Arc::clone(&shared), listeners, ports_file, origin);
+        Ok(Server { shared, runtime: Mutex::default(), reloader, stopped })
     }
 }
 

@@ -5,9 +5,8 @@
 use serde::Serialize;
 
 use crate::config::options;
-use crate::monitor::View;
 use crate::monitor::json::Document;
-use crate::system::request::{Importer, Request};
+use crate::system::request::Importer;
 
 /// The document, in the real server's order.
 #[derive(Default, Serialize)]
@@ -45,8 +44,8 @@ struct Responses {
 }
 
 /// The answer of the service: it knows only those who ask by the import of their account.
-pub(super) fn user_info<'a>(request: &Request<'a>, _view: &View<'_>) -> Box<dyn Document + 'a> {
-    Box::new(request.importer.as_ref().map(UserInfo::of).unwrap_or_default())
+pub(super) fn user_info<'a>(importer: Option<&Importer<'a>>) -> Box<dyn Document + 'a> {
+    Box::new(importer.map(UserInfo::of).unwrap_or_default())
 }
 
 impl<'a> UserInfo<'a> {

@@ -39,6 +39,7 @@ mod sessions;
 mod shutdown;
 mod slow_consumer;
 mod soak;
+mod system;
 mod tls;
 mod transcripts;
 mod websocket;

@@ -10,6 +10,7 @@ pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod remote;
 pub(crate) mod server;
+pub(crate) mod skeleton;
 pub(crate) mod tls;
 pub(crate) mod websocket;
 
@@ -44,8 +45,8 @@ macro_rules! for_both {
     )*};
 }
 
-/// Subscriptions that dialtone has itself: imports of `$G` and `$SYS`, and two of the server.
-pub(crate) const OWN_SUBSCRIPTIONS: usize = 4;
+/// Subscriptions that dialtone has itself: imports of `$G` and `$SYS`, and those of the server.
+pub(crate) const OWN_SUBSCRIPTIONS: usize = 5 + 53;
 
 /// Makes a test that starts servers of these kinds.
 macro_rules! test_of {

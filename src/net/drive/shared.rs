@@ -1,7 +1,7 @@
 //! `Shared`: the state shared by the tasks of a server, outside of the core.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -19,6 +19,7 @@ use crate::net::sweep::Sweep;
 use crate::net::tls::TlsPort;
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
+use crate::system::Reloaded;
 
 /// The number of connections that end at the same time.
 const ENDING_COUNT: usize = 1;
@@ -43,18 +44,26 @@ pub(crate) struct Shared {
     /// True once the server stops and the other servers have all messages of its clients.
     pub(crate) passed_on: AtomicBool,
     pub(crate) addresses: Addresses,
+    /// The threads of the server.
+    pub(crate) runtime: Handle,
+    /// Reads the configuration again; none before the server is ready.
+    pub(crate) reload: OnceLock<Reload>,
     meter: Mutex<Meter>,
 }
+
+/// Starts a reload, and hands its result on.
+pub(crate) type Reload = Box<dyn Fn(Reloaded) + Send + Sync>;
 
 impl Shared {
     /// To be called in the server's runtime.
     pub(crate) fn new(registry: Arc<Registry>, mesh: Option<Arc<Mesh>>, clock: Clock) -> Shared {
+        let runtime = Handle::current();
         Shared {
             registry,
             mesh,
             sweep: Sweep::default(),
             tls: PerPort::default(),
-            long: Lane::new(Handle::current().metrics().num_workers()),
+            long: Lane::new(runtime.metrics().num_workers()),
             endings: Lane::new(ENDING_COUNT),
             clock,
             checks: Checks::default(),
@@ -62,6 +71,8 @@ impl Shared {
             left: Notify::new(),
             passed_on: AtomicBool::new(false),
             addresses: Addresses::default(),
+            runtime,
+            reload: OnceLock::new(),
             meter: Mutex::new(Meter::new()),
         }
     }
