@@ -26,19 +26,26 @@ fn nobody(subject: &str) -> String {
     format!("HMSG in 1 {0} {0}\r\n{block}\r\n", block.len())
 }
 
+/// The next message in the system account to another server, behind that.
+#[track_caller]
+fn sent(remote: &mut Remote) -> String {
+    loop {
+        let frame = String::from_utf8(remote.line.frame()).unwrap();
+        if let Some(rest) = frame.strip_prefix("HMSG $SYS ") {
+            return rest.to_owned();
+        }
+    }
+}
+
 /// The next request to the system account of another server: its subject, its reply, and the
 /// requester.
 #[track_caller]
 fn request(remote: &mut Remote) -> (String, String, Value) {
-    loop {
-        remote.skip_system();
-        let frame = String::from_utf8(remote.line.frame()).unwrap();
-        let Some(rest) = frame.strip_prefix("HMSG $SYS ") else { continue };
-        let words: Vec<&str> = rest.split_ascii_whitespace().take(2).collect();
-        let (_, info) = rest.split_once("Nats-Request-Info: ").unwrap();
-        let info = serde_json::from_str(info.split_once("\r\n").unwrap().0).unwrap();
-        return (words[0].to_owned(), words[1].to_owned(), info);
-    }
+    let sent = sent(remote);
+    let words: Vec<&str> = sent.split_ascii_whitespace().take(2).collect();
+    let (_, info) = sent.split_once("Nats-Request-Info: ").unwrap();
+    let info = serde_json::from_str(info.split_once("\r\n").unwrap().0).unwrap();
+    (words[0].to_owned(), words[1].to_owned(), info)
 }
 
 fn has_import(server: &Server, account: &str) -> bool {
@@ -74,9 +81,8 @@ for_both! {
         app.expect("MSG in 1 2\r\nok\r\n");
         // Without a reply it goes there, too.
         app.send("PUB $JS.API.STREAM.PURGE.S 0\r\n\r\n");
-        remote.skip_system();
-        let frame = String::from_utf8(remote.line.frame()).unwrap();
-        assert!(frame.starts_with("HMSG $SYS $JS.API.STREAM.PURGE.S "), "{frame}");
+        let sent = sent(&mut remote);
+        assert!(sent.starts_with("$JS.API.STREAM.PURGE.S "), "{sent}");
     }
 
     /// The servers that store the stream have interest in these, in the account of the client.
