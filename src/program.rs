@@ -44,6 +44,7 @@ pub fn run() -> ExitCode {
     };
     match command {
         Command::Help => say(&cli::help()),
+        Command::HelpTls => say(&cli::help_tls()),
         Command::Version => say(&cli::version_line()),
         Command::CheckConfig(flags) => return check_config(&flags),
         Command::Serve(flags) => return block_on(serve(&flags)),

@@ -12,7 +12,7 @@ _dialtone() {
     req) words="-s --server --tlsca --tlscert --tlskey --tlsfirst --creds --nkey -H --header --timeout" ;;
     reply) words="-s --server --tlsca --tlscert --tlskey --tlsfirst --creds --nkey -H --header --queue --count" ;;
     *)
-      words="-a --addr --net -p --port -n --name --server_name -m --http_port -ms --https_port --client_advertise -c --config -t -P --pid --ports_file_dir -sl --signal --cluster --cluster_listen --cluster_name --routes --cluster_advertise --no_advertise --connect_retries --user --pass --auth --tls --tlscert --tlskey --tlscacert --tlsverify -l --log --log_size_limit -T --logtime --logtime_utc -D --debug -V --trace -VV -DV -DVV --max_traced_msg_len -h --help -v --version"
+      words="-a --addr --net -p --port -n --name --server_name -m --http_port -ms --https_port --client_advertise -c --config -t -P --pid --ports_file_dir -sl --signal --cluster --cluster_listen --cluster_name --routes --cluster_advertise --no_advertise --connect_retries --user --pass --auth --tls --tlscert --tlskey --tlscacert --tlsverify --help_tls -l --log --log_size_limit -T --logtime --logtime_utc -D --debug -V --trace -VV -DV -DVV --max_traced_msg_len -h --help -v --version"
       ((COMP_CWORD > 1)) || words+=" pub sub req reply help version"
       ;;
   esac

@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 pub use client::{Action, ClientCommand, KeyFiles, Scheme, ServerUrl, UrlCredentials};
-pub use help::help;
+pub use help::{help, help_tls};
 
 use crate::base::limits;
 use crate::config::check::OptionsError;
@@ -48,6 +48,8 @@ pub enum Command {
     Client(Box<ClientCommand>),
     /// Print [`help`](mod@help).
     Help,
+    /// Print [`help_tls`].
+    HelpTls,
     /// Print [`version_line`].
     Version,
 }
@@ -149,6 +151,7 @@ pub fn version_line() -> String {
 struct ServerFlags {
     flags: Flags,
     help: bool,
+    help_tls: bool,
     version: bool,
     check: bool,
     signal: Option<String>,
@@ -161,6 +164,9 @@ impl ServerFlags {
         }
         if self.help {
             return Ok(Command::Help);
+        }
+        if self.help_tls {
+            return Ok(Command::HelpTls);
         }
         if let Some(signal) = self.signal.filter(|signal| !signal.is_empty()) {
             return signal_command(&signal);

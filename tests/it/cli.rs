@@ -49,6 +49,16 @@ for_both! {
         }
     }
 
+    /// dialtone refused it, and named a file that a package may not bring.
+    fn help_about_tls(which) {
+        let output = run(which, &["--help_tls"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        for name in ["cert_file:", "TLS_AES_128_GCM_SHA256\n", "X25519\n"] {
+            assert!(text.contains(name), "{name}: {text}");
+        }
+        assert_eq!(output.status.code(), Some(0));
+    }
+
     fn words_that_are_no_flags(which) {
         refused(which, &["foo"], "unrecognized command: \"foo\"");
     }

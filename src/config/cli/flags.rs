@@ -91,8 +91,8 @@ static SERVER: [Flag<Effect>; 11] = [
     Flag {
         names: &["-sl", "--signal"],
         argument: "CMD=PID",
-        help: "tell a running server: stop, quit, term, reopen; PID\n\
-               is its process id or its pid file",
+        help: "tell a running server: stop, quit, term, reopen,\n\
+               reload; PID is its process id or its pid file",
         effect: Effect::Ask(|server, written, words| {
             server.signal = Some(words.text(written)?);
             Ok(())
@@ -220,11 +220,10 @@ pub(super) static LAST: Section<Effect> = Section {
 };
 
 /// Flags of the real server for features absent here; the help does not name them.
-static ABSENT: [Flag<Effect>; 6] = [
+static ABSENT: [Flag<Effect>; 5] = [
     absent(&["-sd", "--store_dir"], Effect::Nothing(Form::Word, NO_JETSTREAM)),
     absent(&["-js", "--jetstream"], Effect::Nothing(Form::Switch, NO_JETSTREAM)),
     absent(&["--profile"], Effect::Nothing(Form::Number, "there is no Go profiler here")),
-    absent(&["--help_tls"], Effect::Refused(Form::Switch, "see conf/tls.conf")),
     absent(&["-s", "--syslog"], Effect::Refused(Form::Switch, NO_SYSLOG)),
     absent(&["-r", "--remote_syslog"], Effect::Refused(Form::Word, NO_SYSLOG)),
 ];

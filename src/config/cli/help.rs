@@ -1,10 +1,12 @@
-//! The text that `--help` prints: a few lines of usage, then every flag of the tables.
+//! The texts that `--help` and `--help_tls` print: a few lines of usage, then every flag of the
+//! tables; and the manual of blocks `tls`, with the names that their lists may have.
 
 use std::fmt::Write;
 
 use crate::config::cli::client;
 use crate::config::cli::flag::Flag;
 use crate::config::cli::flags::{LAST, SECTIONS};
+use crate::config::options::{CipherSuite, Curve};
 
 /// The program in one line.
 pub(super) const TITLE: &str =
@@ -42,6 +44,16 @@ pub fn help() -> String {
     let _ = write!(text, "\n{}:\n{}", client::FLAGS.title, lines(client::FLAGS.flags));
     let _ = write!(text, "\n{}\n{SYNTAX}", lines(LAST.flags));
     text
+}
+
+/// The settings of a block `tls`, and the suites and curves there are. Ends without newline.
+pub fn help_tls() -> String {
+    let suites = CipherSuite::NAMES.map(|(name, _)| name).join("\n    ");
+    let curves = Curve::NAMES.map(|(name, _)| name).join("\n    ");
+    format!(
+        "{}\nAvailable cipher suites:\n    {suites}\n\nAvailable curve preferences:\n    {curves}",
+        include_str!("../../../conf/tls.conf")
+    )
 }
 
 fn lines<A>(flags: &[Flag<A>]) -> String {

@@ -137,7 +137,6 @@ fn errors_say_what_is_wrong() {
         ("-t", "must specify [-c, --config] option to check configuration file syntax"),
         ("--signal foo=1", "unknown signal \"foo\""),
         ("--signal ldm", "--signal ldm needs a process id or a pid file: ldm=PID"),
-        ("--help_tls", "-help_tls: see conf/tls.conf"),
         ("--tlscert", "flag needs an argument: -tlscert"),
     ] {
         assert_eq!(parsed(line), Err(wanted.to_owned()), "{line}");
@@ -153,6 +152,7 @@ fn help_version_and_signals() {
     for line in ["-h", "--help", "help", "-p 1 help"] {
         assert_eq!(parsed(line), Ok(Command::Help), "{line}");
     }
+    assert_eq!(parsed("--help_tls"), Ok(Command::HelpTls));
     assert_eq!(version_line(), "nats-server: v2.15.1");
     let ldm = Command::Signal { signal: Signal::LameDuck, process: "12".to_owned() };
     assert_eq!(parsed("--signal ldm=12"), Ok(ldm.clone()));

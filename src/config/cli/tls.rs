@@ -6,7 +6,7 @@ use crate::config::cli::flag::{Effect, Flag, TlsFlags};
 use crate::config::options::{Options, Tls};
 
 /// In the order of the help.
-pub(super) static FLAGS: [Flag<Effect>; 5] = [
+pub(super) static FLAGS: [Flag<Effect>; 6] = [
     Flag {
         names: &["--tls"],
         argument: "",
@@ -36,6 +36,15 @@ pub(super) static FLAGS: [Flag<Effect>; 5] = [
         argument: "",
         help: "encrypt it, for clients with a certificate only",
         effect: Effect::Switch(|overlay, on| overlay.tls().verify = on),
+    },
+    Flag {
+        names: &["--help_tls"],
+        argument: "",
+        help: "print the settings of the block tls",
+        effect: Effect::Ask(|server, written, _| {
+            server.help_tls = written.bool()?;
+            Ok(())
+        }),
     },
 ];
 
