@@ -2,6 +2,8 @@
 //!
 //! Only files whose settings both know: what dialtone refuses on purpose stands in COMPAT.md.
 
+mod public_files;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
