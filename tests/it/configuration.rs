@@ -3,6 +3,7 @@
 //! Only files whose settings both know: what dialtone refuses on purpose stands in COMPAT.md.
 
 mod public_files;
+mod settings;
 
 use std::fs;
 use std::path::Path;
