@@ -364,9 +364,8 @@ impl Machine for Client {
     }
 
     fn handle_news(&mut self, delivery: &mut Delivery) {
-        if self.greeting == Greeting::Done && self.asked.takes_info {
-            let mut info = self.info();
-            info.ldm |= self.conn.take_leave();
+        if self.conn.takes_info() {
+            let info = self.info();
             delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
         }
     }
@@ -582,9 +581,9 @@ impl Client {
                 let options = &delivery.settings.options;
                 info.acc_is_sys = options.system_account() == Some(&account.name);
                 delivery.staging.add_proto_with(&self.conn, |frames| info.write(frames));
-                self.conn.set_takes_info();
             }
             self.greeting = Greeting::Done;
+            self.conn.set_takes_info(self.asked.takes_info);
         }
         Ok(())
     }
@@ -731,6 +730,7 @@ impl Client {
         let by_websocket = self.connection_type == ConnectionType::Websocket;
         let mut info = self.registry.info().for_clients(by_websocket);
         info.client_id = self.conn.cid.0;
+        info.ldm = self.conn.take_lame_duck();
         if info.tls_required && self.connection_type == ConnectionType::InProcess {
             (info.tls_required, info.tls_available) = (false, true);
         }

@@ -66,7 +66,7 @@ pub struct Conn {
     of_route: AtomicU8,
     /// `closed` of the flow, readable without its lock.
     is_closed: AtomicBool,
-    /// [`RTT_WANTED`], [`NEWS`], [`WEBSOCKET`], [`RELOADED`], [`TAKES_INFO`] and [`LEAVE`].
+    /// [`RTT_WANTED`], [`NEWS`], [`WEBSOCKET`], [`RELOADED`], [`LAME_DUCK`] and [`TAKES_INFO`].
     flags: AtomicU8,
     /// Its encryption, as a code.
     encryption: AtomicU8,
@@ -82,10 +82,10 @@ const NEWS: u8 = 2;
 const WEBSOCKET: u8 = 4;
 /// The settings have been replaced.
 const RELOADED: u8 = 8;
-/// The client takes INFO at any time.
-const TAKES_INFO: u8 = 16;
-/// The client has to be asked to leave.
-const LEAVE: u8 = 32;
+/// Its next INFO says that the server is about to stop.
+const LAME_DUCK: u8 = 16;
+/// It takes INFO at any time: it has asked for that, and has had its first PONG.
+const TAKES_INFO: u8 = 32;
 
 // With the counts of its `Arc` and a word of the allocator 240 bytes: with glibc, just what fits
 // between two tasks, which are aligned to 128. One word more costs some 130 for each connection.
@@ -290,6 +290,32 @@ impl Conn {
         self.take_flag(NEWS)
     }
 
+    /// True if the client takes INFO at any time, from now on.
+    pub fn takes_info(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & TAKES_INFO != 0
+    }
+
+    /// Stores whether the client takes INFO at any time.
+    pub fn set_takes_info(&self, takes: bool) {
+        if takes {
+            self.set_flag(TAKES_INFO);
+        } else {
+            self.take_flag(TAKES_INFO);
+        }
+    }
+
+    /// Makes the next INFO say that the server is about to stop: at once if the client
+    /// [takes it](Conn::takes_info), else with the first one that it gets.
+    pub fn bring_lame_duck(&self) {
+        self.set_flag(LAME_DUCK);
+        self.bring_news();
+    }
+
+    /// For the owning task: true if this INFO says that the server is about to stop.
+    pub fn take_lame_duck(&self) -> bool {
+        self.take_flag(LAME_DUCK)
+    }
+
     /// Wakes the owning task because the settings have been replaced.
     pub fn bring_settings(&self) {
         if !self.set_flag(RELOADED) {
@@ -300,26 +326,6 @@ impl Conn {
     /// For the owning task: true if the settings have been replaced since the last call.
     pub fn take_settings(&self) -> bool {
         self.take_flag(RELOADED)
-    }
-
-    /// Notes that it takes INFO from now on.
-    pub fn set_takes_info(&self) {
-        self.set_flag(TAKES_INFO);
-    }
-
-    /// Has a client asked to leave, by an INFO; false if it takes none.
-    pub fn ask_to_leave(&self) -> bool {
-        let takes_info = self.flags.load(Ordering::Relaxed) & TAKES_INFO != 0;
-        if takes_info {
-            self.set_flag(LEAVE);
-            self.bring_news();
-        }
-        takes_info
-    }
-
-    /// For the owning task: true if the client is to be asked to leave since the last call.
-    pub fn take_leave(&self) -> bool {
-        self.take_flag(LEAVE)
     }
 
     /// It has come by WebSocket.

@@ -32,6 +32,7 @@
 //! | encrypt | [`Builder::tls`], [`Builder::rustls`] |
 //! | look inside | [`Server::varz`], [`Server::connz`] |
 //! | change settings while it runs | [`Server::reload`], [`Server::reload_options`] |
+//! | stop it | [`Server::shutdown`], [`Server::lame_duck`] |
 //! | keep its log | [`Builder::log`]; without it, the log is events of `tracing` |
 //!
 //! For Unix, because it uses Unix sockets, files and signals; it is tested on Linux.

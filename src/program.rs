@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use crate::base::os_error::OsError;
@@ -152,17 +153,26 @@ async fn serve_with(flags: &Flags, options: Options, logger: &Logger) -> Result<
     });
     let origin = Origin { source, logger: Some(logger.clone()), rustls: None };
     let server = Server::start(options, origin).map_err(|error| error.to_string())?;
+    let leave = Notify::new();
+    let left = async {
+        leave.notified().await;
+        server.lame_duck().await;
+    };
     Ok(tokio::select! {
-        code = obey(&mut signals, &server, logger) => code,
+        code = obey(&mut signals, &server, logger, &leave) => code,
+        () = left => ExitCode::SUCCESS,
         () = server.stopped() => ExitCode::SUCCESS,
     })
 }
 
-/// Obeys signals until one of them ends the server.
-async fn obey(signals: &mut Signals, server: &Server, logger: &Logger) -> ExitCode {
+/// Obeys signals until one of them ends the server. `leave` makes it enter lame duck mode.
+async fn obey(signals: &mut Signals, server: &Server, logger: &Logger, leave: &Notify) -> ExitCode {
+    let mut is_leaving = false;
     loop {
         match signals.next().await {
-            Trapped::Stop => {
+            // Service managers send it right behind the other one.
+            Trapped::Terminate if is_leaving => {}
+            Trapped::Interrupt | Trapped::Terminate => {
                 server.shutdown().await;
                 return ExitCode::SUCCESS;
             }
@@ -175,7 +185,10 @@ async fn obey(signals: &mut Signals, server: &Server, logger: &Logger) -> ExitCo
                     text.lines().for_each(|line| error!("{line}"));
                 }
             }
-            Trapped::LameDuck => warn!("Lame duck mode is not supported yet"),
+            Trapped::LameDuck => {
+                is_leaving = true;
+                leave.notify_one();
+            }
         }
     }
 }

@@ -414,6 +414,17 @@ impl Registry {
         }
     }
 
+    /// Enters lame duck mode: all clients are told, each of them once.
+    pub fn enter_lame_duck(&self) {
+        self.info.write().ldm = true;
+        self.clients().iter().for_each(|client| client.bring_lame_duck());
+    }
+
+    /// True in lame duck mode.
+    pub fn is_lame_duck(&self) -> bool {
+        self.info.read().ldm
+    }
+
     /// The closed connections in the ring, oldest first.
     pub fn closed(&self) -> Vec<Arc<Closed>> {
         self.closed.lock().list.iter().cloned().collect()

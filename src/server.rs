@@ -6,6 +6,7 @@
 
 pub(crate) mod builder;
 mod info;
+mod lame_duck;
 mod listeners;
 pub(crate) mod origin;
 mod reload;
@@ -112,7 +113,8 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// The server has been stopped, or there is no descriptor left.
+    /// The server has been stopped or is in [lame duck mode](Server::lame_duck), or there is no
+    /// descriptor left.
     ///
     /// # Panics
     /// Outside of a tokio runtime: the stream needs one.
@@ -122,7 +124,8 @@ impl Server {
         theirs.set_nonblocking(true)?;
         {
             let runtime = self.runtime.lock();
-            let runtime = runtime.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+            let runtime = runtime.as_ref().filter(|_| !self.is_lame_duck());
+            let runtime = runtime.ok_or(io::ErrorKind::NotConnected)?;
             let _guard = runtime.enter();
             tasks::start_local(UnixStream::from_std(ours)?, &self.shared);
         }
@@ -213,6 +216,7 @@ async fn end(shared: Arc<Shared>, listeners: Arc<tokio::sync::Mutex<Listeners>>)
     let registry = &shared.registry;
     let (clients, routes): (Vec<_>, Vec<_>) =
         registry.stop().into_iter().partition(|conn| conn.kind.is_client());
+    shared.passing_on.store(true, Ordering::Release);
     close(&clients);
     let served = async {
         while registry.client_count() > 0 {
@@ -223,7 +227,7 @@ async fn end(shared: Arc<Shared>, listeners: Arc<tokio::sync::Mutex<Listeners>>)
     let _ = timeout(Client::LINGER_MAX, served).await;
     close(&routes);
     hung_up(&routes, &shared).await;
-    shared.passed_on.store(true, Ordering::Release);
+    shared.passing_on.store(false, Ordering::Release);
     clients.iter().for_each(|conn| conn.wake());
     hung_up(&clients, &shared).await;
 }

@@ -49,6 +49,9 @@ impl Client {
         let verdict = self.check(&mut connect, nonce, authenticator);
         connect.headers &= !delivery.settings.options.no_header_support;
         self.asked = Asked::of(&connect);
+        if self.greeting == Greeting::Done {
+            self.conn.set_takes_info(self.asked.takes_info);
+        }
         if let Some(rare) = &mut self.rare {
             rare.proven = None;
         }

@@ -27,8 +27,10 @@ pub struct Signals {
 /// The request of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trapped {
-    /// SIGINT or SIGTERM: shut down.
-    Stop,
+    /// SIGINT: shut down.
+    Interrupt,
+    /// SIGTERM: shut down, unless that is under way in lame duck mode.
+    Terminate,
     /// SIGQUIT: end at once with code 2.
     Abort,
     /// SIGHUP: read the configuration again.
@@ -44,8 +46,6 @@ pub enum Trapped {
 pub enum SendErr {
     /// Neither a process id nor a file that holds one.
     InvalidPid(String),
-    /// Its only effect would be a warning in the other log.
-    Unsupported(cli::Signal),
     /// The process does not exist, or belongs to another user.
     Refused(cli::Signal, Pid, io::Error),
 }
@@ -69,12 +69,14 @@ impl Signals {
     /// Waits for the next signal and logs it. May be cancelled without losing one.
     pub async fn next(&mut self) -> Trapped {
         let (name, trapped) = tokio::select! {
-            _ = self.interrupt.recv() => ("interrupt", Trapped::Stop),
-            _ = self.terminate.recv() => ("terminated", Trapped::Stop),
+            // Before the signal to terminate that service managers send after it.
+            biased;
+            _ = self.user_2.recv() => ("user defined signal 2", Trapped::LameDuck),
+            _ = self.interrupt.recv() => ("interrupt", Trapped::Interrupt),
+            _ = self.terminate.recv() => ("terminated", Trapped::Terminate),
             _ = self.quit.recv() => ("quit", Trapped::Abort),
             _ = self.hangup.recv() => ("hangup", Trapped::Reload),
             _ = self.user_1.recv() => ("user defined signal 1", Trapped::ReopenLog),
-            _ = self.user_2.recv() => ("user defined signal 2", Trapped::LameDuck),
         };
         info!("Trapped \"{name}\" signal");
         trapped
@@ -84,7 +86,7 @@ impl Signals {
 /// Sends a signal. `process` is a file that holds a process id, or the process id.
 ///
 /// # Errors
-/// The process does not exist, belongs to another user, or cannot do that yet.
+/// The process does not exist, or belongs to another user.
 pub fn send(signal: cli::Signal, process: &str) -> Result<(), SendErr> {
     let written = fs::read_to_string(process).unwrap_or_else(|_| process.to_owned());
     let written = written.trim();
@@ -96,7 +98,7 @@ pub fn send(signal: cli::Signal, process: &str) -> Result<(), SendErr> {
         cli::Signal::Term => process::Signal::TERM,
         cli::Signal::Reopen => process::Signal::USR1,
         cli::Signal::Reload => process::Signal::HUP,
-        cli::Signal::LameDuck => return Err(SendErr::Unsupported(signal)),
+        cli::Signal::LameDuck => process::Signal::USR2,
     };
     process::kill_process(pid, number).map_err(|error| SendErr::Refused(signal, pid, error.into()))
 }
@@ -105,10 +107,6 @@ impl fmt::Display for SendErr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidPid(written) => write!(f, "invalid pid: {written}"),
-            Self::Unsupported(signal) => {
-                let word = signal.word();
-                write!(f, "signal \"{word}\" is not supported yet: quit and start the server anew")
-            }
             Self::Refused(signal, pid, error) => {
                 let pid = pid.as_raw_nonzero();
                 write!(f, "signal \"{}\" {pid}: {}", signal.word(), OsError(error))

@@ -95,13 +95,16 @@ fn start_client(
     tokio::spawn(drive.encrypted(tls, Side::Accepts));
 }
 
-/// Starts the task of a client whose connection is a WebSocket now.
+/// Starts the task of a client whose connection is a WebSocket now; in lame duck mode it ends.
 fn start_websocket(
     transport: Transport,
     remote: SocketAddr,
     mut upgrade: Upgrade,
     shared: &Arc<Shared>,
 ) {
+    if shared.registry.is_lame_duck() {
+        return;
+    }
     let surplus = is_full(shared);
     let (stream, tls) = transport.into_parts();
     let below = match &tls {

@@ -179,10 +179,19 @@ impl Listeners {
     }
 
     /// Closes a port. Connections accepted by it stay.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing reloads, and ducks are not lame"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing reloads"))]
     pub(super) async fn close(&mut self, port_for: PortFor) {
         self.stop(port_for).await;
         self.move_to(port_for, None);
+    }
+
+    /// Closes the ports for clients, for lame duck mode, of which another INFO tells.
+    pub(super) async fn close_to_clients(&mut self) {
+        for port_for in [PortFor::Clients, PortFor::Websocket] {
+            self.stop(port_for).await;
+            self.shared.addresses.set(port_for, None);
+        }
+        self.renew_ports();
     }
 
     /// Closes all ports, at the end of the server: no INFO follows.
@@ -202,26 +211,30 @@ impl Listeners {
     fn move_to(&mut self, port_for: PortFor, bound: Option<Bound>) {
         self.shared.addresses.set(port_for, bound.as_ref().map(|bound| bound.addr));
         self.announce();
-        if let Err(error) = self.write_ports() {
-            tracing::warn!("Could not write the ports file: {}", OsError(&error));
-        }
+        self.renew_ports();
         if let Some(bound) = bound {
             self.serve(bound);
         }
     }
 
+    fn renew_ports(&self) {
+        if let Err(error) = self.write_ports() {
+            tracing::warn!("Could not write the ports file: {}", OsError(&error));
+        }
+    }
+
     /// Announces the addresses of the ports to clients and other servers, in INFO; the hosts are
-    /// the configured ones.
+    /// the configured ones. The address of a port that has closed stays.
     pub(super) fn announce(&self) {
         let Shared { registry, mesh, addresses, .. } = &*self.shared;
         let settings = registry.settings();
         let options = &settings.options;
         let clients = addresses.get(PortFor::Clients);
-        let port = clients.map_or(0, |addr| addr.port());
-        let (host, port) = options.advertised(port).unwrap_or_else(|| (options.host.clone(), port));
         let websocket = options.websocket.as_ref().zip(addresses.get(PortFor::Websocket));
         registry.change_info(|info| {
-            (info.host, info.port) = (host, port);
+            let port = clients.map_or(info.port, |addr| addr.port());
+            let advertised = options.advertised(port);
+            (info.host, info.port) = advertised.unwrap_or_else(|| (options.host.clone(), port));
             if let (Some(told), Some((websocket, addr))) = (&mut info.websocket, websocket) {
                 (told.host, told.port) = (websocket.listen.host.clone(), addr.port());
             }
@@ -389,7 +402,7 @@ mod tests {
 
         close(&server, PortFor::Clients).await;
         assert!(is_refused(first));
-        assert_eq!((server.client_addr(), &server.varz()["port"]), (None, &0.into()));
+        assert_eq!((server.client_addr(), &server.varz()["port"]), (None, &first.port().into()));
         carry(&stays, &mut heard, "closed").await;
 
         open(&server, PortFor::Clients, listen(HOST, first)).await.unwrap();

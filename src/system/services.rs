@@ -190,9 +190,10 @@ fn kick(cid: Cid, view: &View<'_>) -> Result<(), &'static str> {
 /// Asks a client to leave, as lame duck mode does.
 fn ask_to_leave(cid: Cid, view: &View<'_>) -> Result<(), &'static str> {
     let client = view.registry.find_client(cid).ok_or("no such client id")?;
-    match client.ask_to_leave() {
-        true => Ok(()),
-        false => Err("client does not support Lame Duck Mode or is not ready to receive the \
-                      notification"),
+    if !client.takes_info() {
+        return Err("client does not support Lame Duck Mode or is not ready to receive the \
+                    notification");
     }
+    client.bring_lame_duck();
+    Ok(())
 }

@@ -159,17 +159,6 @@ fn an_unknown_flag_is_refused() {
     }
 }
 
-/// The signal was sent, the server could not do what it says, and the exit code was 0.
-#[test]
-fn a_signal_that_nothing_comes_of_is_refused() {
-    let server = Server::start(Which::Dialtone);
-    let expected = "signal \"ldm\" is not supported yet: quit and start the server anew";
-    refused(Which::Dialtone, &["--signal", &format!("ldm={}", server.pid())], expected);
-    Client::connect(&server, "").fence();
-    let trapped = server.log_lines().into_iter().find(|line| line.contains("Trapped"));
-    assert_eq!(trapped, None);
-}
-
 /// Another server's tools would take the files for those of one that runs.
 #[test]
 fn a_failed_start_leaves_no_files() {

@@ -388,3 +388,45 @@ async fn a_file_is_read_again() {
     let without = Server::builder().no_listener().start().await.unwrap();
     assert!(without.reload().await.is_err());
 }
+
+/// The clients are told, and closed when the grace period is over; nobody comes in meanwhile.
+#[tokio::test]
+async fn lame_duck_mode_ends_with_the_server() {
+    let mut options = Options::default();
+    options.lame_duck_grace_period = Duration::from_millis(50);
+    options.lame_duck_duration = Duration::from_millis(100);
+    let server = Server::builder().options(options).host("127.0.0.1").port(0).start().await;
+    let server = server.unwrap();
+    let (first, second) = (client(&server).await, client(&server).await);
+    let mut subscription = first.subscribe("a", None).await.unwrap();
+    first.flush().await.unwrap();
+    let meanwhile = async {
+        while !second.info().ldm {
+            tokio::task::yield_now().await;
+        }
+        assert!(server.connect().is_err());
+        assert_eq!(server.client_addr(), None);
+        second.publish("a", "still").await.unwrap();
+        assert_eq!(next(&mut subscription).await.payload, "still");
+    };
+    timeout(PATIENCE, async { tokio::join!(server.lame_duck(), meanwhile) }).await.unwrap();
+    assert!(timeout(PATIENCE, subscription.next()).await.unwrap().is_none());
+    // It has stopped.
+    server.lame_duck().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_lame_duck_mode() {
+    let server = server().await;
+    let client = client(&server).await;
+    let stopping = async {
+        while !client.info().ldm {
+            tokio::task::yield_now().await;
+        }
+        server.shutdown().await;
+    };
+    // Of two calls, the second one only waits.
+    let both = async { tokio::join!(server.lame_duck(), server.lame_duck(), stopping) };
+    timeout(PATIENCE, both).await.unwrap();
+}

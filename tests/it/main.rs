@@ -24,6 +24,7 @@ mod embedding;
 mod https;
 mod hurry;
 mod jetstream;
+mod lame_duck;
 mod limits;
 mod liveness;
 mod logins;

@@ -91,7 +91,7 @@ static SERVER: [Flag<Effect>; 11] = [
     Flag {
         names: &["-sl", "--signal"],
         argument: "CMD=PID",
-        help: "tell a running server: stop, quit, term, reopen,\n\
+        help: "tell a running server: ldm, stop, quit, term, reopen,\n\
                reload; PID is its process id or its pid file",
         effect: Effect::Ask(|server, written, words| {
             server.signal = Some(words.text(written)?);

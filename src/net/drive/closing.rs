@@ -131,13 +131,13 @@ impl<M: Machine> Drive<M> {
         linger.as_mut().poll(cx)
     }
 
-    /// Ends our half of the stream at a shutdown.
+    /// Ends our half of the stream at a shutdown, or in lame duck mode.
     ///
     /// A client that sees its end goes on at another server. Its messages are there before it, so
     /// that the order stays. A silent client is not waited for.
     fn poll_end(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
         let is_client = self.conn().kind.is_client();
-        if is_client && !self.shared.passed_on.load(Ordering::Acquire) {
+        if is_client && self.shared.passing_on.load(Ordering::Acquire) {
             return Poll::Pending;
         }
         self.poll_half_end(cx, scratch, is_client)

@@ -41,8 +41,9 @@ pub(crate) struct Shared {
     pub(crate) arenas: Arenas,
     /// Signals that a connection has left the server, or has hung up.
     pub(crate) left: Notify,
-    /// True once the server stops and the other servers have all messages of its clients.
-    pub(crate) passed_on: AtomicBool,
+    /// True while the server stops and the other servers do not have all messages of its clients
+    /// yet.
+    pub(crate) passing_on: AtomicBool,
     pub(crate) addresses: Addresses,
     /// The threads of the server.
     pub(crate) runtime: Handle,
@@ -69,7 +70,7 @@ impl Shared {
             checks: Checks::default(),
             arenas: Arenas::default(),
             left: Notify::new(),
-            passed_on: AtomicBool::new(false),
+            passing_on: AtomicBool::new(false),
             addresses: Addresses::default(),
             runtime,
             reload: OnceLock::new(),

@@ -120,14 +120,31 @@ impl Mesh {
         }
     }
 
+    /// Enters lame duck mode: no client here or elsewhere is given an address of this server any
+    /// more. Clients here get the other addresses with the INFO that tells them of the mode.
+    ///
+    /// nats: server/server.go `sendLDMToRoutes`
+    pub fn enter_lame_duck(&self) {
+        let mut state = self.state.lock();
+        state.info.ldm = true;
+        state.info.connect_urls.clear();
+        state.info.ws_connect_urls.clear();
+        let (urls, ws_urls) = self.client_urls(&state, &self.registry.info());
+        self.registry
+            .amend_info(|info| (info.connect_urls, info.ws_connect_urls) = (urls, ws_urls));
+        let mut line = Vec::new();
+        state.info.write(&mut line);
+        for member in state.servers.values().filter_map(|other| other.members.values().next()) {
+            member.conn.append(&line);
+            member.conn.wake();
+        }
+    }
+
     /// Sends clients the addresses of the cluster, if they have changed.
     pub(super) fn change_client_urls(&self, state: &State) {
         let cluster = &state.info.cluster;
         let known = self.registry.info();
-        let own = [&state.info.connect_urls, &state.info.ws_connect_urls];
-        let urls = self.cluster_urls(state, &known.connect_urls, own[0], |urls| &urls.standard);
-        let ws_urls =
-            self.cluster_urls(state, &known.ws_connect_urls, own[1], |urls| &urls.websocket);
+        let (urls, ws_urls) = self.client_urls(state, &known);
         let is_news = known.connect_urls != urls || known.ws_connect_urls != ws_urls;
         if is_news || known.cluster != *cluster {
             self.registry.change_info(|info| {
@@ -135,6 +152,17 @@ impl Mesh {
                 info.cluster.clone_from(cluster);
             });
         }
+    }
+
+    /// The addresses for clients, by either way; `known` is the INFO that clients have now.
+    fn client_urls(&self, state: &State, known: &Info) -> (Vec<String>, Vec<String>) {
+        let own = &state.info;
+        (
+            self.cluster_urls(state, &known.connect_urls, &own.connect_urls, |urls| &urls.standard),
+            self.cluster_urls(state, &known.ws_connect_urls, &own.ws_connect_urls, |urls| {
+                &urls.websocket
+            }),
+        )
     }
 
     /// The `own` addresses and those of others; `known` are those that clients have now.
