@@ -49,8 +49,8 @@ pub fn run() -> ExitCode {
         Command::Version => say(&cli::version_line()),
         Command::CheckConfig(flags) => return check_config(&flags),
         Command::Serve(flags) => return block_on(serve(&flags)),
-        Command::Signal { signal, process } => {
-            if let Err(error) = signals::send(signal, &process) {
+        Command::Signal { signal, processes } => {
+            if let Err(error) = signals::send(signal, &processes) {
                 return failed(error);
             }
         }

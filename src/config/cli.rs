@@ -37,12 +37,13 @@ pub enum Command {
     Serve(Flags),
     /// Check the configuration file and say whether it is valid.
     CheckConfig(Flags),
-    /// Send a signal to another server.
+    /// Send a signal to another server, or to several.
     Signal {
         /// The signal.
         signal: Signal,
-        /// Its process id, or a file that holds it.
-        process: String,
+        /// A process id, or the beginning of some and `*`, or a file that holds one of these; empty
+        /// for the only server that runs.
+        processes: String,
     },
     /// Act as a client.
     Client(Box<ClientCommand>),
@@ -183,9 +184,15 @@ impl ServerFlags {
     }
 }
 
-/// `CMD=PID` or `CMD=PIDFILE`.
+/// `CMD`, `CMD=PID` or `CMD=PIDFILE`.
+///
+/// nats: server/opts.go `processSignal`
 fn signal_command(written: &str) -> Result<Command, CliError> {
-    let (name, process) = written.split_once('=').unwrap_or((written, ""));
+    let (name, processes) = written.split_once('=').unwrap_or((written, ""));
+    if let Some((_, surplus)) = processes.split_once('=') {
+        let surplus = surplus.replace('=', " ");
+        return Err(CliError::new(format!("invalid signal parameters: [{surplus}]")));
+    }
     let signal = match name {
         "stop" => Signal::Stop,
         "quit" => Signal::Quit,
@@ -195,12 +202,7 @@ fn signal_command(written: &str) -> Result<Command, CliError> {
         "ldm" => Signal::LameDuck,
         _ => return Err(CliError::new(format!("unknown signal {name:?}"))),
     };
-    if process.is_empty() {
-        // nats-differs: the real server then searches for a process by its name.
-        let text = format!("--signal {name} needs a process id or a pid file: {name}=PID");
-        return Err(CliError::new(text));
-    }
-    Ok(Command::Signal { signal, process: process.to_owned() })
+    Ok(Command::Signal { signal, processes: processes.to_owned() })
 }
 
 impl Flags {

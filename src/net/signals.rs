@@ -46,8 +46,14 @@ pub enum Trapped {
 pub enum SendErr {
     /// Neither a process id nor a file that holds one.
     InvalidPid(String),
-    /// The process does not exist, or belongs to another user.
-    Refused(cli::Signal, Pid, io::Error),
+    /// The system does not tell which processes there are.
+    Unresolved,
+    /// No other process has this name.
+    NoneRuns(String),
+    /// Several have this name, and it was not said which are meant.
+    SeveralRun(String, Vec<Pid>),
+    /// These processes do not exist, or belong to another user.
+    Refused(cli::Signal, Vec<(Pid, io::Error)>),
 }
 
 impl Signals {
@@ -83,15 +89,21 @@ impl Signals {
     }
 }
 
-/// Sends a signal. `process` is a file that holds a process id, or the process id.
+/// Sends a signal. `processes` is a process id, or the beginning of some and `*`, or a file that
+/// holds one of these; empty for the only process with the name of this one.
 ///
 /// # Errors
-/// The process does not exist, or belongs to another user.
-pub fn send(signal: cli::Signal, process: &str) -> Result<(), SendErr> {
-    let written = fs::read_to_string(process).unwrap_or_else(|_| process.to_owned());
+/// There is no such process, or one that belongs to another user; or several have the name.
+pub fn send(signal: cli::Signal, processes: &str) -> Result<(), SendErr> {
+    let written = fs::read_to_string(processes).unwrap_or_else(|_| processes.to_owned());
     let written = written.trim();
-    let pid = written.parse().ok().filter(|&pid: &i32| pid > 0).and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| SendErr::InvalidPid(written.to_owned()))?;
+    let start = written.strip_suffix('*');
+    let pid = Some(start.unwrap_or(written)).filter(|number| !number.is_empty());
+    let pids = match (pid.map(read_pid).transpose()?, start) {
+        (_, Some(start)) => namesakes()?.beginning_with(start),
+        (Some(pid), None) => vec![pid],
+        (None, None) => namesakes()?.only()?,
+    };
     let number = match signal {
         cli::Signal::Stop => process::Signal::KILL,
         cli::Signal::Quit => process::Signal::INT,
@@ -100,16 +112,72 @@ pub fn send(signal: cli::Signal, process: &str) -> Result<(), SendErr> {
         cli::Signal::Reload => process::Signal::HUP,
         cli::Signal::LameDuck => process::Signal::USR2,
     };
-    process::kill_process(pid, number).map_err(|error| SendErr::Refused(signal, pid, error.into()))
+    let refused = |pid| Some((pid, process::kill_process(pid, number).err()?.into()));
+    let refused: Vec<_> = pids.into_iter().filter_map(refused).collect();
+    if refused.is_empty() { Ok(()) } else { Err(SendErr::Refused(signal, refused)) }
+}
+
+fn read_pid(written: &str) -> Result<Pid, SendErr> {
+    let pid = written.parse().ok().filter(|&pid: &i32| pid > 0).and_then(Pid::from_raw);
+    pid.ok_or_else(|| SendErr::InvalidPid(written.to_owned()))
+}
+
+/// Other processes with the name of this one.
+struct Namesakes {
+    name: String,
+    /// At least one, in ascending order.
+    pids: Vec<Pid>,
+}
+
+impl Namesakes {
+    /// Those whose ids begin with these digits.
+    fn beginning_with(mut self, digits: &str) -> Vec<Pid> {
+        self.pids.retain(|pid| pid.to_string().starts_with(digits));
+        self.pids
+    }
+
+    fn only(self) -> Result<Vec<Pid>, SendErr> {
+        match self.pids.len() {
+            1 => Ok(self.pids),
+            _ => Err(SendErr::SeveralRun(self.name, self.pids)),
+        }
+    }
+}
+
+/// Looks for other processes with the name of this one: that of its executable, up to 15 bytes.
+///
+/// nats-differs: the real server looks for names with `nats-server` in them, by `pgrep`.
+fn namesakes() -> Result<Namesakes, SendErr> {
+    let name_of = |process: &str| fs::read_to_string(format!("/proc/{process}/comm")).ok();
+    let name = name_of("self").ok_or(SendErr::Unresolved)?;
+    let own = std::process::id().to_string();
+    let processes = fs::read_dir("/proc").map_err(|_| SendErr::Unresolved)?;
+    let mut pids: Vec<Pid> = processes
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|process| *process != own && name_of(process).as_ref() == Some(&name))
+        .filter_map(|process| Pid::from_raw(process.parse().ok()?))
+        .collect();
+    pids.sort_unstable_by_key(|pid| pid.as_raw_nonzero());
+    let name = name.trim_end().to_owned();
+    if pids.is_empty() { Err(SendErr::NoneRuns(name)) } else { Ok(Namesakes { name, pids }) }
 }
 
 impl fmt::Display for SendErr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidPid(written) => write!(f, "invalid pid: {written}"),
-            Self::Refused(signal, pid, error) => {
-                let pid = pid.as_raw_nonzero();
-                write!(f, "signal \"{}\" {pid}: {}", signal.word(), OsError(error))
+            Self::Unresolved => f.write_str("unable to resolve pid, try providing one"),
+            Self::NoneRuns(name) => write!(f, "no {name} processes running"),
+            Self::SeveralRun(name, pids) => {
+                write!(f, "multiple {name} processes running:")?;
+                pids.iter().try_for_each(|pid| write!(f, "\n{pid}"))
+            }
+            Self::Refused(signal, refused) => {
+                let word = signal.word();
+                let lines = refused.iter();
+                let lines = lines
+                    .map(|(pid, error)| format!("signal \"{word}\" {pid}: {}", OsError(error)));
+                f.write_str(&lines.collect::<Vec<_>>().join("\n"))
             }
         }
     }
@@ -123,9 +191,9 @@ mod tests {
 
     #[test]
     fn a_process_is_named_by_number_or_by_file() {
-        for wrong in ["abc", "0", "-1", "1.5"] {
+        for wrong in ["abc", "0", "-1", "1.5", "abc*", "0*"] {
             let error = send(cli::Signal::Reload, wrong).unwrap_err();
-            assert_eq!(error.to_string(), format!("invalid pid: {wrong}"));
+            assert_eq!(error.to_string(), format!("invalid pid: {}", wrong.trim_end_matches('*')));
         }
         // Above the largest process id of Linux.
         let dir = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
@@ -125,6 +125,16 @@ for_both! {
         refused(which, &["--signal", "foo=1"], "unknown signal \"foo\"");
     }
 
+    fn signals_that_cannot_be_sent(which) {
+        refused(which, &["--signal", "ldm=1=2=3"], "invalid signal parameters: [2 3]");
+        refused(which, &["--signal", "quit=abc"], "invalid pid: abc");
+        refused(which, &["--signal", "quit=abc*"], "invalid pid: abc");
+        // Above the largest process id of Linux. The real server begins with an empty line.
+        let output = run(which, &["--signal", "reload=2147483647"]);
+        let text = "signal \"reload\" 2147483647: no such process";
+        assert_eq!((message(&output).trim_start(), output.status.code()), (text, Some(1)));
+    }
+
     fn a_valid_file(which) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("good.conf");
@@ -156,6 +166,48 @@ fn an_unknown_flag_is_refused() {
         assert!(text.contains(args[0].trim_start_matches('-')), "{text}");
         assert!(text.contains("--help"), "{text}");
         assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+/// Starts dialtone under this name; `--signal` of that name finds it.
+fn start_as(program: &Path) -> Server {
+    Server::with().start_executable(Which::Dialtone, program)
+}
+
+/// What `--signal` says of processes under a name that no others have.
+#[test]
+fn a_signal_finds_the_process_of_its_own_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("dt{}", std::process::id());
+    let program = dir.path().join(&name);
+    std::os::unix::fs::symlink(Which::Dialtone.executable(), &program).unwrap();
+    let signal = |written: &str| {
+        let output = Command::new(&program).args(["--signal", written]).output().unwrap();
+        (message(&output), output.status.code())
+    };
+    assert_eq!(signal("quit"), (format!("no {name} processes running"), Some(1)));
+    assert_eq!(signal("quit=*"), (format!("no {name} processes running"), Some(1)));
+
+    let mut first = start_as(&program);
+    assert_eq!(signal("reopen"), (String::new(), Some(0)));
+    first.wait_log("Trapped \"user defined signal 1\" signal");
+    let mut second = start_as(&program);
+    let mut pids = [first.pid(), second.pid()];
+    pids.sort_unstable();
+    let [one, other] = pids;
+    let several = format!("multiple {name} processes running:\n{one}\n{other}");
+    assert_eq!(signal("quit"), (several.clone(), Some(1)));
+    assert_eq!(signal("quit="), (several, Some(1)));
+
+    // Nobody has such a number, and then the whole of one.
+    assert_eq!(signal("quit=9999999*"), (String::new(), Some(0)));
+    assert_eq!(signal(&format!("quit={}*", second.pid())), (String::new(), Some(0)));
+    assert_eq!(second.wait_exit().code(), Some(0));
+    let mut third = start_as(&program);
+    assert_eq!(signal("ldm=*"), (String::new(), Some(0)));
+    for server in [&mut first, &mut third] {
+        assert_eq!(server.wait_exit().code(), Some(0));
+        server.wait_log("Entering lame duck mode");
     }
 }
 

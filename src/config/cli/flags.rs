@@ -90,9 +90,10 @@ static SERVER: [Flag<Effect>; 11] = [
     },
     Flag {
         names: &["-sl", "--signal"],
-        argument: "CMD=PID",
+        argument: "CMD[=PID]",
         help: "tell a running server: ldm, stop, quit, term, reopen,\n\
-               reload; PID is its process id or its pid file",
+               reload; PID is its process id, its pid file, or the\n\
+               beginning of several ids and * (default: the only one)",
         effect: Effect::Ask(|server, written, words| {
             server.signal = Some(words.text(written)?);
             Ok(())

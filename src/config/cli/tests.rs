@@ -136,7 +136,7 @@ fn errors_say_what_is_wrong() {
         ("foo bar", "unrecognized command: \"foo\""),
         ("-t", "must specify [-c, --config] option to check configuration file syntax"),
         ("--signal foo=1", "unknown signal \"foo\""),
-        ("--signal ldm", "--signal ldm needs a process id or a pid file: ldm=PID"),
+        ("--signal ldm=1=2=3", "invalid signal parameters: [2 3]"),
         ("--tlscert", "flag needs an argument: -tlscert"),
     ] {
         assert_eq!(parsed(line), Err(wanted.to_owned()), "{line}");
@@ -154,9 +154,12 @@ fn help_version_and_signals() {
     }
     assert_eq!(parsed("--help_tls"), Ok(Command::HelpTls));
     assert_eq!(version_line(), "nats-server: v2.15.1");
-    let ldm = Command::Signal { signal: Signal::LameDuck, process: "12".to_owned() };
-    assert_eq!(parsed("--signal ldm=12"), Ok(ldm.clone()));
-    assert_eq!(parsed("-sl=ldm=12"), Ok(ldm));
+    let ldm = |processes: &str| {
+        Ok(Command::Signal { signal: Signal::LameDuck, processes: processes.to_owned() })
+    };
+    assert_eq!(parsed("--signal ldm=12"), ldm("12"));
+    assert_eq!(parsed("-sl=ldm=12*"), ldm("12*"));
+    assert_eq!(parsed("--signal ldm"), ldm(""));
 }
 
 #[test]

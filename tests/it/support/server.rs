@@ -143,7 +143,8 @@ impl Setup {
         Ok(server)
     }
 
-    fn start_executable(self, which: Which, executable: &Path) -> Server {
+    /// As [`start`](Setup::start), by this name of the executable.
+    pub(crate) fn start_executable(self, which: Which, executable: &Path) -> Server {
         let to_file = self.log_to_file || self.log_unread;
         let mut server = self.spawn(which, executable);
         if to_file {
