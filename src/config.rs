@@ -45,7 +45,7 @@ pub use options::{
     ConnectionType, Credential, Curve, Export, ExportKind, HandshakeFirst, Import, ImportKind,
     Importers, Latency, Listen, LocalSubject, Log, Login, MappingDestination, MappingError,
     Options, Permissions, Port, ResponseType, Sampling, ServiceOptions, SubjectMapping,
-    SubjectPermission, Tls, TlsVersion, User, Websocket, WriteTimeout,
+    SubjectPermission, SyslogUrl, SyslogUrlError, Tls, TlsVersion, User, Websocket, WriteTimeout,
 };
 pub use origin::{Origin, OriginError};
 pub use route_url::{RouteLogin, RouteUrl, RouteUrlError};

@@ -16,13 +16,14 @@
 //!
 //! A thread of its own writes the lines (`lines`), so that no other thread waits for a disk or for
 //! the reader of standard error. Lines that one connection causes again and again are gathered
-//! (`repeats`).
-//! Knows no syslog. nats: server/log.go, logger/log.go
+//! (`repeats`). They go to standard error, to a file, or to a system log.
+//! nats: server/log.go, logger/log.go, logger/syslog.go
 
 mod file;
 mod format;
 mod lines;
 mod repeats;
+mod syslog;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -42,12 +43,13 @@ use self::file::LogFile;
 use self::format::{Format, Label};
 use self::lines::{Lines, Sink};
 use self::repeats::{Cause, Printing};
+use self::syslog::Syslog;
 use crate::base::os_error::OsError;
 use crate::base::quoted::Quoted;
 use crate::config::options;
 
-/// Prints events to standard error or to a file. Copies share the file. [`flush`](Logger::flush)
-/// and the drop of the last copy write all pending lines.
+/// Prints events to standard error, to a file or to a system log. Copies share it.
+/// [`flush`](Logger::flush) and the drop of the last copy write all pending lines.
 #[derive(Clone)]
 pub struct Logger(Arc<Shared>);
 
@@ -66,36 +68,39 @@ pub struct Change {
     sink: Option<Sink>,
 }
 
-/// The log file cannot be opened.
+/// The reason that there is no place for the lines.
 #[derive(Debug)]
-pub struct LogFileErr {
-    /// Its name.
-    pub path: PathBuf,
-    /// The error.
-    pub error: io::Error,
+pub enum LogErr {
+    /// This log file cannot be opened for appending, or created.
+    File(PathBuf, io::Error),
+    /// The system log cannot be reached.
+    Syslog(io::Error),
 }
 
 impl Logger {
-    /// Opens the log file, if there is one.
+    /// Opens the log file or the system log, if there is one.
     ///
     /// # Errors
-    /// It cannot be opened for appending, or created.
-    pub fn new(options: &options::Log) -> Result<Self, LogFileErr> {
+    /// It cannot be opened.
+    pub fn new(options: &options::Log) -> Result<Self, LogErr> {
         let lines = Lines::start(format(options), sink(options)?);
         let [debug, trace] = [options.debug, options.trace].map(AtomicBool::new);
         Ok(Self(Arc::new(Shared { debug, trace, lines })))
     }
 
-    /// Prepares a change of settings, and opens the log file if it is another one.
+    /// Prepares a change of settings, and opens the log file or the system log if it is another
+    /// one.
     ///
     /// # Errors
-    /// It cannot be opened for appending, or created.
-    pub fn prepare(old: &options::Log, new: &options::Log) -> Result<Change, LogFileErr> {
+    /// It cannot be opened.
+    pub fn prepare(old: &options::Log, new: &options::Log) -> Result<Change, LogErr> {
+        let place =
+            |log: &options::Log| (log.log_file.clone(), log.remote_syslog.clone(), log.syslog);
         Ok(Change {
             debug: new.debug,
             trace: new.trace,
             format: format(new),
-            sink: (old.log_file != new.log_file).then(|| sink(new)).transpose()?,
+            sink: (place(old) != place(new)).then(|| sink(new)).transpose()?,
         })
     }
 
@@ -142,16 +147,26 @@ impl Logger {
     }
 }
 
-/// The output of these settings.
-fn sink(options: &options::Log) -> Result<Sink, LogFileErr> {
-    let Some(path) = &options.log_file else { return Ok(Sink::Stderr) };
-    let file = LogFile::open(path, options.log_size_limit, options.log_max_num);
-    file.map(Sink::File).map_err(|error| LogFileErr { path: path.clone(), error })
+/// The output of these settings: a file goes before another machine's system log, and that before
+/// the own one.
+fn sink(options: &options::Log) -> Result<Sink, LogErr> {
+    if let Some(path) = &options.log_file {
+        let file = LogFile::open(path, options.log_size_limit, options.log_max_num);
+        return file.map(Sink::File).map_err(|error| LogErr::File(path.clone(), error));
+    }
+    let remote = options.remote_syslog.as_ref();
+    if remote.is_none() && !options.syslog {
+        return Ok(Sink::Stderr);
+    }
+    Syslog::connect(remote).map(Sink::Syslog).map_err(LogErr::Syslog)
 }
 
 fn format(options: &options::Log) -> Format {
-    let colored = options.log_file.is_none() && io::stderr().is_terminal();
-    Format::new(options.logtime, options.logtime_utc, colored)
+    let is_file = options.log_file.is_some();
+    if !is_file && (options.syslog || options.remote_syslog.is_some()) {
+        return Format::syslog(options.remote_syslog.as_ref());
+    }
+    Format::new(options.logtime, options.logtime_utc, !is_file && io::stderr().is_terminal())
 }
 
 impl Drop for Shared {
@@ -310,14 +325,18 @@ impl fmt::Display for Fields {
     }
 }
 
-impl fmt::Display for LogFileErr {
+impl fmt::Display for LogErr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        write!(f, "error opening file: open {path}: {}", OsError(&self.error))
+        match self {
+            Self::File(path, error) => {
+                write!(f, "error opening file: open {}: {}", path.display(), OsError(error))
+            }
+            Self::Syslog(error) => write!(f, "error connecting to syslog: \"{}\"", OsError(error)),
+        }
     }
 }
 
-impl std::error::Error for LogFileErr {}
+impl std::error::Error for LogErr {}
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ mod cluster;
 mod listen;
 mod mapping;
 pub mod reload;
+mod syslog;
 mod tls;
 mod websocket;
 mod write_timeout;
@@ -34,6 +35,7 @@ pub use cluster::Cluster;
 pub use listen::{Listen, Port};
 pub(crate) use mapping::Share;
 pub use mapping::{MappingDestination, MappingError, SubjectMapping};
+pub use syslog::{SyslogUrl, SyslogUrlError};
 pub use tls::{CertFiles, CipherSuite, Curve, HandshakeFirst, Tls, TlsVersion};
 pub use websocket::Websocket;
 pub use write_timeout::WriteTimeout;
@@ -151,12 +153,16 @@ pub struct Log {
     pub logtime: bool,
     /// That time in UTC instead of local time.
     pub logtime_utc: bool,
-    /// File to write to; none means standard error.
+    /// File to write to; none means a system log, or standard error.
     pub log_file: Option<PathBuf>,
     /// Bytes after which the file is rotated; 0 means never.
     pub log_size_limit: u64,
     /// Rotated files that are kept, the current one included; 0 means all.
     pub log_max_num: usize,
+    /// Writes to the system log of this machine, unless there is another place.
+    pub syslog: bool,
+    /// The system log to write to, unless there is a file.
+    pub remote_syslog: Option<SyslogUrl>,
 }
 
 impl Default for Options {
@@ -219,6 +225,8 @@ impl Default for Log {
             log_file: None,
             log_size_limit: 0,
             log_max_num: 0,
+            syslog: false,
+            remote_syslog: None,
         }
     }
 }

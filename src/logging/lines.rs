@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::file::LogFile;
 use super::format::{Format, Label};
 use super::repeats::{Cause, Printing, Repeats, SPAN, Withheld};
+use super::syslog::Syslog;
 use crate::base::os_error::OsError;
 use crate::clock::Clock;
 
@@ -24,10 +25,14 @@ const QUEUE_LEN_MAX: usize = 1024 * 1024;
 /// Time for an ending log to write its pending lines.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
+/// The answer to a wish to open the file anew.
+const NO_FILE: &str = "File log re-open ignored, not a file logger";
+
 /// The output of lines.
 pub(super) enum Sink {
     Stderr,
     File(LogFile),
+    Syslog(Syslog),
 }
 
 /// The lines of one log.
@@ -167,8 +172,8 @@ impl Lines {
             }
         }
         if queue.lost > 0 {
-            let text = format!("{} lines of the log were lost", std::mem::take(&mut queue.lost));
-            queue.entries.push_back(Entry::Line(self.format().line(Label::Warn, &text)));
+            let line = about_lost(std::mem::take(&mut queue.lost), &self.format());
+            queue.entries.push_back(Entry::Line(line));
         }
         queue.len = 0;
         queue.writing = true;
@@ -185,6 +190,10 @@ impl Lines {
     }
 }
 
+fn about_lost(count: u64, format: &Format) -> String {
+    format.line(Label::Warn, &format!("{count} lines of the log were lost"))
+}
+
 impl Sink {
     fn write(&mut self, entries: VecDeque<Entry>, format: &Format) {
         let mut text = String::new();
@@ -196,10 +205,15 @@ impl Sink {
                 }
                 (Entry::Line(line), Sink::Stderr) => text.push_str(&line),
                 (Entry::Line(line), Sink::File(file)) => file.append(&line, format),
+                (Entry::Line(line), Sink::Syslog(syslog)) => {
+                    syslog.send(&line, |count| about_lost(count, format));
+                }
                 (Entry::Reopen, Sink::Stderr) => {
-                    text.push_str(
-                        &format.line(Label::Info, "File log re-open ignored, not a file logger"),
-                    );
+                    text.push_str(&format.line(Label::Info, NO_FILE));
+                }
+                (Entry::Reopen, Sink::Syslog(syslog)) => {
+                    let line = format.line(Label::Info, NO_FILE);
+                    syslog.send(&line, |count| about_lost(count, format));
                 }
                 (Entry::Reopen, Sink::File(file)) => {
                     let line = match file.reopen() {

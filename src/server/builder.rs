@@ -11,7 +11,7 @@ use crate::bounded_file;
 use crate::config::cli::Loaded;
 use crate::config::conf::{self, Sources};
 use crate::config::options::{Cluster, Credential, Listen, Log, Login, Options, Port, Tls, User};
-use crate::logging::{LogFileErr, Logger};
+use crate::logging::Logger;
 use crate::server::Server;
 use crate::server::origin::{Origin, Source};
 use crate::server::start_error::StartError;
@@ -219,12 +219,7 @@ impl Builder {
         let wants_log = self.log.is_some();
         let Loaded { options, problems } = self.clone().load()?;
         let wants_log = wants_log || options.log != Log::default();
-        let logger = wants_log.then(|| Logger::new(&options.log)).transpose();
-        let logger = logger.map_err(|LogFileErr { path, error }| StartError::File {
-            what: "log",
-            path,
-            error,
-        })?;
+        let logger = wants_log.then(|| Logger::new(&options.log)).transpose()?;
         if logger.as_ref().is_some_and(|logger| !logger.install()) {
             tracing::warn!("The log's settings are not obeyed: the program has a log of its own");
         }

@@ -21,7 +21,7 @@ use crate::base::ids::Kind;
 use crate::base::os_error::OsError;
 use crate::config::options::{Options, Port};
 use crate::conn::{Conn, conn_event};
-use crate::logging::{LogFileErr, Logger};
+use crate::logging::Logger;
 use crate::net::drive::Shared;
 use crate::net::files::{self, PortsFile};
 use crate::net::ports::PortFor;
@@ -134,9 +134,7 @@ impl Reloader {
         let tls = TlsPort::load_all(&options, rustls)
             .map_err(|why| ReloadError::Invalid(StartError::Tls(why)))?;
         let log = Logger::prepare(&before.options.log, &options.log);
-        let log = log.map_err(|LogFileErr { path, error }| {
-            ReloadError::Invalid(StartError::File { what: "log", path, error })
-        })?;
+        let log = log.map_err(|error| ReloadError::Invalid(error.into()))?;
         let now = self.shared.clock.now();
         // Encryption first: nobody comes in by new rules without it.
         let former_tls = self.shared.tls.replace(tls);

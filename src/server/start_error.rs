@@ -10,6 +10,7 @@ use crate::config::check::OptionsError;
 use crate::config::conf::ConfError;
 use crate::config::options::Listen;
 use crate::config::route_url::HostPort;
+use crate::logging::LogErr;
 use crate::net::ports::PortFor;
 
 /// The reason that a server did not start. Its text is the one that the program prints, in
@@ -51,6 +52,8 @@ pub enum StartError {
         /// The error of the system.
         error: io::Error,
     },
+    /// The system log cannot be reached.
+    Syslog(io::Error),
     /// The system gives no threads.
     Runtime(io::Error),
 }
@@ -93,7 +96,19 @@ impl fmt::Display for StartError {
                 let error = OsError(error);
                 write!(f, "Could not write {what} file {}: {error}", path.display())
             }
+            StartError::Syslog(error) => {
+                write!(f, "error connecting to syslog: \"{}\"", OsError(error))
+            }
             StartError::Runtime(error) => write!(f, "Could not start worker threads: {error}"),
+        }
+    }
+}
+
+impl From<LogErr> for StartError {
+    fn from(error: LogErr) -> StartError {
+        match error {
+            LogErr::File(path, error) => StartError::File { what: "log", path, error },
+            LogErr::Syslog(error) => StartError::Syslog(error),
         }
     }
 }
@@ -106,6 +121,7 @@ impl Error for StartError {
             StartError::Contradiction(..) | StartError::Tls(_) => None,
             StartError::Listen { error, .. }
             | StartError::File { error, .. }
+            | StartError::Syslog(error)
             | StartError::Runtime(error) => Some(error),
         }
     }

@@ -41,6 +41,7 @@ mod shutdown;
 mod slow_consumer;
 mod soak;
 mod system;
+mod syslog;
 mod tls;
 mod transcripts;
 mod websocket;

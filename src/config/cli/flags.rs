@@ -6,7 +6,7 @@
 use crate::base::limits;
 use crate::config::cli::flag::{Effect, Flag, Form, Overlay, Section, filled};
 use crate::config::cli::{apply_login, cluster, tls};
-use crate::config::options::{Listen, Port};
+use crate::config::options::{Listen, Port, SyslogUrl};
 
 /// The first sections of the help; [`LAST`] ends it.
 pub(super) static SECTIONS: [Section<Effect>; 5] = [
@@ -122,7 +122,7 @@ static LOGIN: [Flag<Effect>; 3] = [
     },
 ];
 
-static LOG: [Flag<Effect>; 10] = [
+static LOG: [Flag<Effect>; 12] = [
     Flag {
         names: &["-l", "--log"],
         argument: "FILE",
@@ -135,6 +135,22 @@ static LOG: [Flag<Effect>; 10] = [
         help: "size at which the file is rotated (default: never)",
         effect: Effect::Number(|overlay, limit| {
             overlay.options.log.log_size_limit = u64::try_from(limit).unwrap_or(0);
+        }),
+    },
+    Flag {
+        names: &["-s", "--syslog"],
+        argument: "",
+        help: "log to the system log of this machine",
+        effect: Effect::Switch(|overlay, on| overlay.options.log.syslog = on),
+    },
+    Flag {
+        names: &["-r", "--remote_syslog"],
+        argument: "URL",
+        help: "the same of another one: udp://HOST:PORT, tcp, unix",
+        effect: Effect::Url(|overlay, url| {
+            let url = some(url).map(|url| SyslogUrl::parse(&url)).transpose();
+            overlay.options.log.remote_syslog = url.map_err(|error| error.to_string())?;
+            Ok(())
         }),
     },
     Flag {
@@ -221,16 +237,13 @@ pub(super) static LAST: Section<Effect> = Section {
 };
 
 /// Flags of the real server for features absent here; the help does not name them.
-static ABSENT: [Flag<Effect>; 5] = [
+static ABSENT: [Flag<Effect>; 3] = [
     absent(&["-sd", "--store_dir"], Effect::Nothing(Form::Word, NO_JETSTREAM)),
     absent(&["-js", "--jetstream"], Effect::Nothing(Form::Switch, NO_JETSTREAM)),
     absent(&["--profile"], Effect::Nothing(Form::Number, "there is no Go profiler here")),
-    absent(&["-s", "--syslog"], Effect::Refused(Form::Switch, NO_SYSLOG)),
-    absent(&["-r", "--remote_syslog"], Effect::Refused(Form::Word, NO_SYSLOG)),
 ];
 
 const NO_JETSTREAM: &str = "nothing is stored, there is no JetStream here";
-const NO_SYSLOG: &str = "syslog is not supported, use --log";
 
 const fn absent(names: &'static [&'static str], effect: Effect) -> Flag<Effect> {
     Flag { names, argument: "", help: "", effect }

@@ -24,7 +24,7 @@ use super::{Problem, Severity};
 use crate::base::duration;
 use crate::base::limits;
 use crate::config::imports;
-use crate::config::options::{Listen, Options, Port, WriteTimeout};
+use crate::config::options::{Listen, Options, Port, SyslogUrl, WriteTimeout};
 use crate::config::route_url::HostPort;
 
 /// Settings that are refused with any value, and the reason.
@@ -50,12 +50,11 @@ const REFUSED: [(&[&str], &str); 1] = [(
 )];
 
 /// Settings that are refused unless they are off.
-const NOT_SUPPORTED: [(&[&str], &str); 5] = [
+const NOT_SUPPORTED: [(&[&str], &str); 4] = [
     (&["proxy_protocol"], "the PROXY protocol is not supported"),
     (&["ocsp", "ocsp_cache"], "OCSP stapling is not supported"),
     (&["gateway"], "gateways are not supported"),
     (&["proxies"], "trusted proxies are not supported"),
-    (&["syslog", "remote_syslog"], "syslog is not supported, use log_file"),
 ];
 
 /// Settings that are accepted with a notice, which names the missing effect.
@@ -248,6 +247,11 @@ impl<'a> Apply<'a> {
                 log.log_size_limit = field.count_or_none()? as u64;
             }
             "logfile_max_num" | "log_max_num" => log.log_max_num = field.count_or_none()?,
+            "syslog" => log.syslog = field.bool()?,
+            "remote_syslog" => {
+                let url = field.some_text()?.map(|url| SyslogUrl::parse(&url)).transpose();
+                log.remote_syslog = url.map_err(|error| field.error(error.to_string()))?;
+            }
             _ => return Ok(false),
         }
         Ok(true)

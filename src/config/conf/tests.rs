@@ -385,7 +385,7 @@ fn what_restricts_access_is_never_ignored() {
             "authorization { users: [{user: a, proxy_required: true}] }",
             "c.conf:1:34: trusted proxies are not supported",
         ),
-        ("syslog: true", "c.conf:1:0: syslog is not supported, use log_file"),
+        ("remote_syslog: \"a:1\"", "c.conf:1:0: error invalid network type: \"a:1\""),
         ("operator: \"\"", "c.conf:1:0: operator mode (JWT) is not supported"),
     ] {
         assert_eq!(refusal(text), wanted, "{text}");

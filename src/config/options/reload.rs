@@ -13,6 +13,7 @@ use crate::config::options::Options;
 use crate::config::options::authorization::{Credential, Login, User};
 use crate::config::options::cluster::Cluster;
 use crate::config::options::listen::{Listen, Port};
+use crate::config::options::syslog::SyslogUrl;
 use crate::config::options::tls::{HandshakeFirst, Tls};
 use crate::config::options::websocket::Websocket;
 use crate::config::options::write_timeout::WriteTimeout;
@@ -204,6 +205,12 @@ impl<'a> Changes<'a> {
         self.free(|options| &options.log.log_file, line);
         self.fixed("LogSizeLimit", |options| options.log.log_size_limit)?;
         self.fixed("LogMaxFiles", |options| options.log.log_max_num)?;
+        self.named("syslog", |options| options.log.syslog);
+        let line = |url: &Option<SyslogUrl>| {
+            let url = url.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("Reloaded: remote_syslog = {url}")
+        };
+        self.free(|options| &options.log.remote_syslog, line);
         self.free(
             |options| options.cluster.as_ref().map(|cluster| &cluster.routes),
             |_| "Reloaded: cluster routes".to_owned(),
