@@ -34,6 +34,7 @@ mod monitor_port;
 mod nkeys;
 mod ports_file;
 mod reload;
+mod rolling_restart;
 mod service_imports;
 mod services;
 mod sessions;
