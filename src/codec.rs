@@ -3,6 +3,7 @@
 //!
 //! Uses nothing else of this crate.
 
+pub mod client_info;
 pub mod connect;
 pub mod content_encoding;
 pub mod date;
@@ -12,7 +13,6 @@ pub mod headers;
 pub mod http_head;
 pub mod info;
 pub mod json;
-pub mod request_info;
 pub mod s2;
 pub mod service_latency;
 pub mod trace_headers;

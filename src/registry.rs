@@ -21,6 +21,8 @@ use crate::base::moment::Moment;
 use crate::base::secrets::{self, Secrets};
 use crate::base::stats::{Counters, Snapshot, Traffic};
 use crate::base::sync::{Mutex, RwLock, rank};
+use crate::codec::client_info::ClientInfo;
+use crate::codec::date::Date;
 use crate::codec::info::Info;
 use crate::config::options::Options;
 use crate::conn::subscription::Subscription;
@@ -241,6 +243,25 @@ impl Registry {
     pub fn date(&self, moment: Moment) -> SystemTime {
         let start = self.birth.get().map_or(SystemTime::UNIX_EPOCH, |birth| birth.date);
         start + moment.since(Moment::START)
+    }
+
+    /// The facts about a client that its account may share; not the account.
+    pub fn client_info(&self, conn: &Conn) -> ClientInfo<'static> {
+        let text = |text: Option<Box<str>>| text.map(String::from).unwrap_or_default().into();
+        let about = conn.about();
+        let websocket = conn.is_websocket();
+        ClientInfo {
+            start: Date(self.date(conn.start)).to_string().into(),
+            host: conn.remote().map(|remote| remote.ip().to_string()).unwrap_or_default().into(),
+            id: conn.cid.0,
+            user: text(about.user),
+            name: text(about.name),
+            lang: text(about.lang),
+            ver: text(about.version),
+            kind: "Client".into(),
+            client_type: if websocket { "websocket" } else { "nats" }.into(),
+            ..ClientInfo::default()
+        }
     }
 
     /// Secrets for one more worker.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::base::moment::Moment;
-use crate::codec::request_info::RequestInfo;
+use crate::codec::client_info::ClientInfo;
 use crate::codec::service_latency::{HeaderMap, ServiceLatency};
 use crate::config::imports::ServiceExport;
 
@@ -24,7 +24,7 @@ pub struct Sample {
     /// Ends its reply subject, which so names the requester's server: `.<hash>.T`.
     pub mark: Box<[u8]>,
     /// The client that asks.
-    pub requestor: RequestInfo<'static>,
+    pub requestor: ClientInfo<'static>,
     /// The headers by which it asks to be measured.
     pub header: HeaderMap,
     /// The time when it was passed on.

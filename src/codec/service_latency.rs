@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::escaping::Escaping;
-use crate::codec::request_info::RequestInfo;
+use crate::codec::client_info::ClientInfo;
 
 /// Values of headers by their names, as Go spells these.
 pub type HeaderMap = BTreeMap<String, Vec<String>>;
@@ -33,10 +33,10 @@ pub struct ServiceLatency<'a> {
     pub description: Cow<'a, str>,
     /// The client that has asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub requestor: Option<RequestInfo<'a>>,
+    pub requestor: Option<ClientInfo<'a>>,
     /// The client that has answered.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub responder: Option<RequestInfo<'a>>,
+    pub responder: Option<ClientInfo<'a>>,
     /// The headers by which the request asked to be measured.
     #[serde(skip_serializing_if = "HeaderMap::is_empty")]
     pub header: HeaderMap,

@@ -18,7 +18,7 @@ use crate::base::moment::Moment;
 use crate::base::secrets;
 use crate::codec::date::Date;
 use crate::codec::encoder;
-use crate::codec::request_info::RequestInfo;
+use crate::codec::client_info::ClientInfo;
 use crate::codec::service_latency::{HeaderMap, RemoteLatency, ServiceLatency};
 use crate::codec::trace_headers;
 use crate::config::imports::{ServiceExport, ServiceImport};
@@ -190,8 +190,8 @@ impl Delivery {
     }
 
     /// A client as measurements show it.
-    fn client_info(&self, conn: &Conn, shared: bool) -> RequestInfo<'static> {
-        let mut info = if shared { self.shared_info(conn) } else { RequestInfo::default() };
+    fn client_info(&self, conn: &Conn, shared: bool) -> ClientInfo<'static> {
+        let mut info = if shared { self.registry.client_info(conn) } else { ClientInfo::default() };
         if shared {
             let server = self.registry.info();
             info.server = server.server_name.into();

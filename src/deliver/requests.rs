@@ -20,9 +20,8 @@ use crate::account::Account;
 use crate::account::responses::{Requester, Response};
 use crate::account::samples::Sample;
 use crate::base::ids::Kind;
-use crate::codec::date::Date;
 use crate::codec::encoder;
-use crate::codec::request_info::RequestInfo;
+use crate::codec::client_info::ClientInfo;
 use crate::config::imports::{ServiceExport, ServiceImport};
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
@@ -180,15 +179,15 @@ impl Delivery {
         importer: &'a Account,
         import: &'a ServiceImport,
         conn: &Conn,
-    ) -> RequestInfo<'a> {
+    ) -> ClientInfo<'a> {
         let passed = self.way.hops.iter().rev().map_while(|hop| match hop {
             Hop::Request(import) => Some(&**import),
             Hop::Answer(_) => None,
         });
         let first = passed.clone().last();
         let mut info = match first.unwrap_or(import).share {
-            true => self.shared_info(conn),
-            false => RequestInfo::default(),
+            true => self.registry.client_info(conn),
+            false => ClientInfo::default(),
         };
         info.acc = first.map_or(&*importer.name, |first| &first.importer).into();
         info.svc = first.map_or("", |_| &importer.name).into();
@@ -202,25 +201,6 @@ impl Delivery {
             info.cluster = server.cluster.into();
         }
         info
-    }
-
-    /// The facts about a requester that its account may share.
-    pub(super) fn shared_info(&self, conn: &Conn) -> RequestInfo<'static> {
-        let text = |text: Option<Box<str>>| text.map(String::from).unwrap_or_default().into();
-        let about = conn.about();
-        let websocket = conn.is_websocket();
-        RequestInfo {
-            start: Date(self.registry.date(conn.start)).to_string().into(),
-            host: conn.remote().map(|remote| remote.ip().to_string()).unwrap_or_default().into(),
-            id: conn.cid.0,
-            user: text(about.user),
-            name: text(about.name),
-            lang: text(about.lang),
-            ver: text(about.version),
-            kind: "Client".into(),
-            client_type: if websocket { "websocket" } else { "nats" }.into(),
-            ..RequestInfo::default()
-        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! `RequestInfo`: the requester of a service, for the account that serves it.
+//! `ClientInfo`: a client, as events and services get to know it.
 //!
-//! A request that an import passes on brings it as JSON in a header, which services trust: headers
-//! of that name that the requester wrote itself do not pass.
+//! A request that an import passes on brings its requester as JSON in a header, which services
+//! trust: headers of that name that the requester wrote itself do not pass.
 //! nats: server/events.go `ClientInfo`; server/client.go `getClientInfo`, `setHeader`
 //! nats-differs: there, only the header's usual spelling is taken out of a request.
 
@@ -15,11 +15,11 @@ use crate::codec::headers;
 /// Name of the header.
 pub const HEADER: &str = "Nats-Request-Info";
 
-/// A client, in the real server's order. Only `acc` and `rtt` are there unless its account shares
-/// the others.
+/// A client, in the real server's order. A service sees only `acc` and `rtt` unless the account
+/// shares the others; it never sees `stop` and `name_tag`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RequestInfo<'a> {
+pub struct ClientInfo<'a> {
     /// The time of its connect, in RFC 3339.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub start: Cow<'a, str>,
@@ -56,6 +56,12 @@ pub struct RequestInfo<'a> {
     /// The cluster of that server.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub cluster: Cow<'a, str>,
+    /// The time of its end, in RFC 3339.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub stop: Cow<'a, str>,
+    /// The name of its account.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub name_tag: Cow<'a, str>,
     /// `Client`.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub kind: Cow<'a, str>,
@@ -64,7 +70,7 @@ pub struct RequestInfo<'a> {
     pub client_type: Cow<'a, str>,
 }
 
-impl RequestInfo<'_> {
+impl ClientInfo<'_> {
     /// Appends the header block of a request, which may be empty, with the requester as its last
     /// header.
     pub fn write_block(&self, block: &[u8], out: &mut Vec<u8>) {
@@ -88,13 +94,13 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_there() {
         let mut out = Vec::new();
-        RequestInfo { acc: "B".into(), rtt: 236_273, ..RequestInfo::default() }.write(&mut out);
+        ClientInfo { acc: "B".into(), rtt: 236_273, ..ClientInfo::default() }.write(&mut out);
         assert_eq!(out, br#"{"acc":"B","rtt":236273}"#);
     }
 
     #[test]
     fn all_stands_in_the_real_servers_order() {
-        let info = RequestInfo {
+        let info = ClientInfo {
             start: "2026-11-29T19:38:10.599133107Z".into(),
             host: "127.0.0.1".into(),
             id: 11,
@@ -107,6 +113,8 @@ mod tests {
             rtt: 7,
             server: "S1".into(),
             cluster: "CC".into(),
+            stop: "2026-11-29T19:42:06.121589574Z".into(),
+            name_tag: "D".into(),
             kind: "Client".into(),
             client_type: "nats".into(),
         };
@@ -115,9 +123,10 @@ mod tests {
         let text = concat!(
             r#"{"start":"2026-11-29T19:38:10.599133107Z","host":"127.0.0.1","id":11,"#,
             r#""acc":"D\u003c","svc":"B","user":"b","name":"reqB","lang":"py","ver":"9","rtt":7,"#,
-            r#""server":"S1","cluster":"CC","kind":"Client","client_type":"nats"}"#
+            r#""server":"S1","cluster":"CC","stop":"2026-11-29T19:42:06.121589574Z","#,
+            r#""name_tag":"D","kind":"Client","client_type":"nats"}"#
         );
         assert_eq!(String::from_utf8(out).unwrap(), text);
-        assert_eq!(serde_json::from_str::<RequestInfo<'_>>(text).unwrap(), info);
+        assert_eq!(serde_json::from_str::<ClientInfo<'_>>(text).unwrap(), info);
     }
 }
