@@ -9,12 +9,14 @@
 //! nats: server/accounts.go `Account`; server/route.go `updateRouteSubscriptionMap`,
 //! `sendSubsToRoute`
 
+pub mod listeners;
 pub mod responses;
 pub mod samples;
 #[cfg(test)]
 mod tests;
 mod usage;
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::account::responses::{Awaited, Responses};
@@ -44,6 +46,10 @@ pub struct Account {
     epochs: Arc<Epochs>,
     limits: RwLock<AccountLimits, { rank::LEAF }>,
     usage: Mutex<Usage, { rank::LEAF }>,
+    /// Its events that somebody listens to: see [`listeners`].
+    heard: AtomicU64,
+    /// True while a change of its clients is queued to be published.
+    conns_queued: AtomicBool,
     /// Begins the subjects of answers to requests of other accounts; none before the first one.
     response_prefix: OnceLock<Box<[u8]>>,
     responses: Mutex<Responses, { rank::RESPONSES }>,
@@ -81,6 +87,8 @@ impl Account {
             epochs,
             limits: RwLock::default(),
             usage: Mutex::default(),
+            heard: AtomicU64::new(0),
+            conns_queued: AtomicBool::new(false),
             response_prefix: OnceLock::new(),
             responses: Mutex::default(),
             awaited: Mutex::default(),
@@ -138,6 +146,16 @@ impl Account {
     /// The clients and the traffic of the account.
     pub fn usage(&self) -> Usage {
         *self.usage.lock()
+    }
+
+    /// Notes that a change of its clients is queued to be published; false if one was before.
+    pub fn queue_conns(&self) -> bool {
+        !self.conns_queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// Notes that the change is taken out of the queue: later ones count again.
+    pub fn take_conns(&self) {
+        self.conns_queued.store(false, Ordering::Release);
     }
 
     /// A number that changes whenever the matches of `subject` may have changed. To be read before

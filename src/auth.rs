@@ -224,6 +224,14 @@ impl Authenticator {
         }
     }
 
+    /// Name of the account of a user; none means the global one.
+    pub fn account_of(&self, user: &str) -> Option<&str> {
+        match &self.0 {
+            Accepted::Users(users) => users.entries.get(user)?.account.as_deref(),
+            Accepted::Open | Accepted::Token(_) | Accepted::Single { .. } => None,
+        }
+    }
+
     /// True if credentials are checked: `auth_required` in INFO.
     pub fn required(&self) -> bool {
         !matches!(self.0, Accepted::Open)

@@ -12,6 +12,7 @@
 //! nats: server/client.go `processSub`, `processUnsub`, `processInboundClientMsg`, `processPing`,
 //! `processPingTimer`
 
+mod events;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod imports;
@@ -399,7 +400,10 @@ impl Machine for Client {
             conn_event!(TRACE, &self.conn, "->> [-ERR {error}]");
         }
         match error {
-            ProtoErr::AuthorizationViolation => self.log_refusal(),
+            ProtoErr::AuthorizationViolation => {
+                self.log_refusal();
+                self.note_refusal(delivery);
+            }
             ProtoErr::AuthenticationTimeout => conn_event!(DEBUG, &self.conn, "{error}"),
             // It was logged with the text of the client.
             ProtoErr::ErrReceived => {}
@@ -427,6 +431,9 @@ impl Machine for Client {
         self.leave();
         self.registry.move_to_closed(closed);
         account.leave(&self.conn);
+        if reason != ClosedReason::ServerShutdown {
+            self.note_end(&account, reason, delivery);
+        }
     }
 
     fn handle_slow_write(&self, settings: &Settings) {

@@ -13,6 +13,7 @@ pub mod params;
 pub mod paths;
 pub mod query;
 pub mod routez;
+pub mod statsz;
 pub mod subsz;
 #[cfg(test)]
 mod tests;

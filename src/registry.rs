@@ -6,6 +6,7 @@
 //! nats: server/server.go `Server`, `closedRingBuffer`
 
 pub mod accounts;
+pub mod events;
 pub mod settings;
 pub mod turns;
 
@@ -27,6 +28,7 @@ use crate::codec::info::Info;
 use crate::config::options::Options;
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, FreeSlots, Slot};
+use crate::registry::events::{Event, Events};
 use crate::registry::settings::Settings;
 use crate::registry::turns::Turns;
 use crate::sublist::Entry;
@@ -37,6 +39,8 @@ pub struct Registry {
     pub server_id: ServerId,
     /// The turns of the workers.
     pub turns: Arc<Turns>,
+    /// Events on their way to the server's own client.
+    pub events: Events,
     settings: RwLock<Arc<Settings>, { rank::SETTINGS }>,
     /// The version of the settings, readable without the lock.
     settings_version: AtomicU64,
@@ -171,6 +175,7 @@ impl Registry {
         Registry {
             server_id,
             turns: Arc::default(),
+            events: Events::default(),
             settings: RwLock::new(Arc::new(Settings::new(options))),
             settings_version: AtomicU64::new(0),
             info: RwLock::default(),
@@ -372,6 +377,17 @@ impl Registry {
         self.requests_watched.store(watched, Relaxed);
     }
 
+    /// Queues an event for the server's own client, if somebody listens to it.
+    pub fn note(&self, event: Event, settings: &Settings) {
+        if let Some(system_account) = settings.system_account()
+            && event.is_heard(system_account)
+            && let Some(system) = self.system()
+            && self.events.push(event)
+        {
+            system.bring_news();
+        }
+    }
+
     /// The open connection in that slot.
     pub fn conn_in(&self, slot: u32) -> Option<Arc<Conn>> {
         self.conns.lock().by_slot.get(slot as usize)?.clone()
@@ -400,15 +416,31 @@ impl Registry {
     /// Releases the lock now and then: there may be many.
     fn select(&self, is_wanted: impl Fn(&Conn) -> bool) -> Vec<Arc<Conn>> {
         let mut selected = Vec::new();
-        for first in (0..).step_by(SLOTS_PER_LOCK) {
-            let conns = self.conns.lock();
-            let Some(rest) = conns.by_slot.get(first..).filter(|rest| !rest.is_empty()) else {
-                break;
-            };
-            let some = rest.iter().take(SLOTS_PER_LOCK).flatten();
-            selected.extend(some.filter(|conn| is_wanted(conn)).cloned());
+        let mut next_slot = Some(0);
+        while let Some(first) = next_slot {
+            next_slot = self.select_from(first, &is_wanted, &mut selected);
         }
         selected
+    }
+
+    /// The open connections in some slots, from that one on; and the next slot, if there is one.
+    pub fn conns_from(&self, slot: usize) -> (Vec<Arc<Conn>>, Option<usize>) {
+        let mut conns = Vec::new();
+        let next_slot = self.select_from(slot, |_| true, &mut conns);
+        (conns, next_slot)
+    }
+
+    fn select_from(
+        &self,
+        first: usize,
+        is_wanted: impl Fn(&Conn) -> bool,
+        selected: &mut Vec<Arc<Conn>>,
+    ) -> Option<usize> {
+        let conns = self.conns.lock();
+        let rest = conns.by_slot.get(first..).unwrap_or_default();
+        let some = rest.iter().take(SLOTS_PER_LOCK).flatten();
+        selected.extend(some.filter(|conn| is_wanted(conn)).cloned());
+        (rest.len() > SLOTS_PER_LOCK).then_some(first + SLOTS_PER_LOCK)
     }
 
     /// Traffic of all routes, ended ones included.

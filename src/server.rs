@@ -19,6 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -38,6 +39,7 @@ use crate::monitor::{QueryError, connz, varz};
 use crate::net::drive::Shared;
 use crate::net::ports::PortFor;
 use crate::net::tasks;
+use crate::registry::events::Event;
 use crate::server::listeners::Listeners;
 use crate::server::reload::Reloader;
 use crate::tool::line_client::{LineClient, LineErr, LineOptions};
@@ -205,15 +207,25 @@ impl Drop for Server {
     }
 }
 
+/// Time to publish the last events.
+const EVENTS_MAX: Duration = Duration::from_secs(1);
+
 /// Ends all connections. The order makes sure that no client has an answer for a message that is
 /// lost: first the ports close; then clients are served no more, and all their messages are in the
 /// queues of the routes; these queues are written; clients get their last answers at the end.
 async fn end(shared: Arc<Shared>, listeners: Arc<tokio::sync::Mutex<Listeners>>) {
+    let registry = &shared.registry;
+    registry.note(Event::Shutdown, &registry.settings());
+    let published = async {
+        while registry.system().is_some_and(|system| !system.is_closed()) {
+            shared.left.notified().await;
+        }
+    };
+    let _ = timeout(EVENTS_MAX, published).await;
     listeners.lock().await.close_all().await;
     if let Some(mesh) = &shared.mesh {
         mesh.stop();
     }
-    let registry = &shared.registry;
     let (clients, routes): (Vec<_>, Vec<_>) =
         registry.stop().into_iter().partition(|conn| conn.kind.is_client());
     shared.passing_on.store(true, Ordering::Release);

@@ -10,6 +10,7 @@
 //!
 //! nats: server/events.go `initEventTracking`, `internalSendLoop`, `sendInternalResponse`
 
+mod events;
 mod filter;
 mod lists;
 mod request;
@@ -20,6 +21,7 @@ mod subjects;
 mod tests;
 mod user_info;
 
+use std::io;
 use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +44,7 @@ use crate::monitor::json::Document;
 use crate::parser::{Publish, Refused, Remaining, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
+use crate::system::events::Schedule;
 use crate::system::lists::Lists;
 use crate::system::request::Answer;
 use crate::system::server_info::ServerInfo;
@@ -81,6 +84,7 @@ pub struct System {
     lists: Lists,
     /// The time of the next look at the open requests.
     look_at: Moment,
+    schedule: Schedule,
     /// The number of messages that it has sent.
     seq: u64,
 }
@@ -89,8 +93,16 @@ impl System {
     /// The machine of the connection `conn`, which offers its services in the system account.
     pub fn new(registry: Arc<Registry>, conn: Arc<Conn>, outside: Box<dyn Outside>) -> System {
         let settings = registry.settings();
-        let (interest, lists, look_at) = (Vec::new(), Lists::new(), Moment::NEVER);
-        let mut system = System { registry, conn, outside, interest, lists, look_at, seq: 0 };
+        let mut system = System {
+            interest: Vec::new(),
+            lists: Lists::new(),
+            look_at: Moment::NEVER,
+            schedule: Schedule::new(conn.start),
+            seq: 0,
+            registry,
+            conn,
+            outside,
+        };
         if let Some(account) = settings.system_account() {
             system.listen(account);
         }
@@ -136,18 +148,38 @@ impl System {
             }
         }
         message.extend_from_slice(&answer.text);
-        self.publish(&answer.reply, header_len, &message, delivery);
+        if let Some(account) = delivery.settings.system_account().cloned() {
+            self.publish(&account, &answer.reply, header_len, &message, delivery);
+        }
     }
 
-    /// Publishes a message in the system account; a header block of that length is its start.
+    /// Publishes a document that names this server.
+    fn tell(
+        &mut self,
+        account: &Arc<Account>,
+        subject: &[u8],
+        delivery: &mut Delivery,
+        write: impl FnOnce(&View<'_>, ServerInfo<'_>, &mut Vec<u8>) -> io::Result<()>,
+    ) {
+        self.seq += 1;
+        let (mut text, mut write) = (Vec::new(), Some(write));
+        self.outside.look(&mut |view| {
+            if let Some(write) = write.take() {
+                write(view, ServerInfo::new(view, self.seq), &mut text).expect("memory takes it");
+            }
+        });
+        self.publish(account, subject, None, &text, delivery);
+    }
+
+    /// Publishes a message; a header block of that length is its start.
     fn publish(
         &self,
+        account: &Arc<Account>,
         subject: &[u8],
         header_len: Option<usize>,
         message: &[u8],
         delivery: &mut Delivery,
     ) {
-        let Some(account) = delivery.settings.system_account().cloned() else { return };
         delivery.staging.add_work(MESSAGE_NS + message.len());
         let size_text = message.len().to_string();
         let publish = Publish {
@@ -159,7 +191,12 @@ impl System {
             tail: b"",
         };
         let publisher = Publisher { conn: &self.conn, echo: true };
-        delivery.deliver(&account, &publish, iter::empty(), publisher);
+        delivery.deliver(account, &publish, iter::empty(), publisher);
+    }
+
+    /// The subject of a message about this server.
+    fn own_subject(&self, end: &str) -> String {
+        format!("$SYS.SERVER.{}.{end}", self.registry.server_id)
     }
 
     /// Forgets requests whose time is over, or as many of them as a turn has time for.
@@ -233,17 +270,22 @@ impl Machine for System {
     }
 
     fn deadline(&self, _settings: &Settings) -> Moment {
-        self.look_at
+        self.look_at.min(self.schedule.due())
     }
 
     fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
         if delivery.now >= self.look_at {
             self.close_due(delivery);
         }
+        self.publish_due(delivery);
         Ok(())
     }
 
-    /// Requests are open, or a long answer is made.
+    fn continue_work(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
+        Ok(self.publish_events(delivery))
+    }
+
+    /// Requests are open, a long answer is made, or events wait.
     fn handle_news(&mut self, delivery: &mut Delivery) {
         self.look_at = self.look_at.min(delivery.now + LOOK_INTERVAL);
         self.send_made(delivery);

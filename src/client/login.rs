@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::auth::certificate::Certificate;
 use crate::auth::permissions::CompiledPermissions;
-use crate::auth::{Authenticator, Check, Identity, Mapped, Verdict};
+use crate::auth::{Authenticator, Check, Identity, Mapped, TOKEN_NAME, Verdict};
 use crate::base::errors::ProtoErr;
 use crate::base::left::Left;
 use crate::base::moment::Moment;
@@ -152,7 +152,7 @@ impl Client {
         let user = match verdict {
             Verdict::Admitted(user) => user,
             Verdict::Refused => {
-                self.show_refused(connect);
+                self.show_refused(connect, self.claimed(), None);
                 return Err(ProtoErr::AuthorizationViolation);
             }
             Verdict::Pending(check) => {
@@ -161,7 +161,7 @@ impl Client {
             }
         };
         if let Err(error) = self.admit(&user, &delivery.settings) {
-            self.show_refused(connect);
+            self.show_refused(connect, user.name, user.account);
             return Err(error);
         }
         let Connect { name, lang, version, protocol, .. } = connect;
@@ -175,6 +175,7 @@ impl Client {
         let account = account.as_deref().map(Into::into);
         let forwarded = before.forwarded;
         self.conn.set_about(&About { name, lang, version, user, account, forwarded, named });
+        self.note_connect(delivery);
         self.set_headers(self.asked.headers, delivery)?;
         if !(0..=1).contains(&protocol) {
             return Err(ProtoErr::InvalidProtocol);
@@ -192,11 +193,18 @@ impl Client {
         rare.login = Some(Box::new(PendingLogin { connect, check: Some(check) }));
     }
 
-    /// Makes monitoring show the CONNECT of a refused client; logs name it as before.
-    fn show_refused(&self, Connect { name, lang, version, .. }: Connect) {
+    /// Makes monitoring show the CONNECT of a refused client, and the user that it claimed to be;
+    /// logs name it as before.
+    fn show_refused(
+        &self,
+        Connect { name, lang, version, .. }: Connect,
+        user: Option<Box<str>>,
+        account: Option<Arc<str>>,
+    ) {
         let before = self.conn.about();
-        let named = Some(before.label());
-        self.conn.set_about(&About { name, lang, version, named, ..before });
+        let (named, forwarded) = (Some(before.label()), before.forwarded);
+        let account = account.as_deref().map(Into::into);
+        self.conn.set_about(&About { name, lang, version, user, account, forwarded, named });
     }
 
     /// Handles an op before CONNECT: the client becomes `no_auth_user`, or the user that its
@@ -230,7 +238,9 @@ impl Client {
     fn admit(&mut self, user: &Identity, settings: &Settings) -> Result<(), ProtoErr> {
         let account = settings.accounts.of_user(user.account.as_deref());
         let account = account.ok_or(ProtoErr::AuthorizationViolation)?;
-        account.admit(&self.conn, self.account(settings))?;
+        let before = self.account(settings);
+        account.admit(&self.conn, before)?;
+        self.note_move(before, account, settings);
         self.open(Arc::clone(account), user.permissions.clone(), settings);
         Ok(())
     }
@@ -293,6 +303,15 @@ impl Client {
             }
             State::Open(_) => Moment::NEVER,
         }
+    }
+
+    /// The user that it has claimed to be; of a token only that it was one.
+    ///
+    /// nats: server/client.go `getRawAuthUser`
+    pub(super) fn claimed(&self) -> Option<Box<str>> {
+        let given = self.rare.as_ref()?.credentials.as_deref()?;
+        let token = || given.auth_token.is_some().then(|| TOKEN_NAME.into());
+        given.nkey.clone().or_else(|| given.user.clone()).or_else(token)
     }
 
     /// Logs a refused login.

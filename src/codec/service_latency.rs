@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::escaping::Escaping;
 use crate::codec::client_info::ClientInfo;
+use crate::codec::escaping::Escaping;
 
 /// Values of headers by their names, as Go spells these.
 pub type HeaderMap = BTreeMap<String, Vec<String>>;

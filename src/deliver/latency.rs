@@ -16,9 +16,9 @@ use crate::account::responses::Response;
 use crate::account::samples::{Part, Sample};
 use crate::base::moment::Moment;
 use crate::base::secrets;
+use crate::codec::client_info::ClientInfo;
 use crate::codec::date::Date;
 use crate::codec::encoder;
-use crate::codec::client_info::ClientInfo;
 use crate::codec::service_latency::{HeaderMap, RemoteLatency, ServiceLatency};
 use crate::codec::trace_headers;
 use crate::config::imports::{ServiceExport, ServiceImport};
@@ -219,12 +219,17 @@ impl Delivery {
         mut measured: ServiceLatency<'static>,
     ) {
         let Some(latency) = &export.latency else { return };
-        let id =
-            [&self.secrets.draw::<10>()[..], &self.secrets.draw::<10>(), &self.secrets.draw::<2>()];
         measured.type_ = ServiceLatency::TYPE.into();
-        measured.id = String::from_utf8_lossy(&id.concat()).into_owned().into();
+        measured.id = self.draw_id().into();
         measured.timestamp = self.date(self.now).into();
         self.publish_json(server, latency.subject.as_bytes(), &measured.to_json());
+    }
+
+    /// Draws the number of an event.
+    pub fn draw_id(&mut self) -> String {
+        let secrets = &mut self.secrets;
+        let id = [&secrets.draw::<10>()[..], &secrets.draw::<10>(), &secrets.draw::<2>()];
+        String::from_utf8_lossy(&id.concat()).into_owned()
     }
 
     /// Publishes a document as this server.

@@ -99,7 +99,7 @@ impl Ongoing {
     }
 
     /// The same with others after it.
-    pub(super) fn before(mut self: Box<Self>, others: Option<Box<Ongoing>>) -> Box<Ongoing> {
+    pub fn before(mut self: Box<Self>, others: Option<Box<Ongoing>>) -> Box<Ongoing> {
         let mut end = &mut self.next;
         while let Some(ongoing) = end {
             end = &mut ongoing.next;

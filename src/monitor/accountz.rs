@@ -18,6 +18,7 @@ use crate::codec::date::Date;
 use crate::codec::info::is_default;
 use crate::codec::json::{JsonError, Reader};
 use crate::config::options::{Options, Share, SubjectMapping};
+use crate::conn::Conn;
 use crate::monitor::subsz;
 use crate::monitor::{QueryError, View};
 
@@ -225,11 +226,11 @@ impl StatzQuery {
 pub fn accstatz<'a>(view: &'a View<'_>, query: &StatzQuery) -> AccountStatz<'a> {
     // Before the connections: one that leaves meanwhile may be missing, but is not counted twice.
     let accounts: Vec<_> = query.select(view).collect();
-    let open = open_traffic(view);
+    let mut open = TrafficByAccount::new();
+    add_traffic(&view.registry.conns(), &mut open);
     let account_statz = accounts.iter().map(|(account, usage)| {
         let open = open.get(&*account.name).copied().unwrap_or_default();
-        let subscriptions = view.sublist_stats(account).num_subscriptions as usize;
-        AccountStat::new(account, usage, &open, subscriptions)
+        account_stat(view, account, usage, &traffic(usage, &open))
     });
     AccountStatz {
         server_id: view.server_id(),
@@ -238,49 +239,57 @@ pub fn accstatz<'a>(view: &'a View<'_>, query: &StatzQuery) -> AccountStatz<'a> 
     }
 }
 
-/// The traffic of the open connections by their account and kind.
-fn open_traffic(view: &View<'_>) -> HashMap<String, PerKind<Traffic>> {
-    let mut by_account = HashMap::<String, PerKind<Traffic>>::new();
+/// The activity of an account; `traffic` is that of its connections.
+pub fn account_stat(
+    view: &View<'_>,
+    account: &Account,
+    usage: &Usage,
+    traffic: &PerKind<Traffic>,
+) -> AccountStat {
+    let [mut all, routes] = [Kind::Client, Kind::Route].map(|kind| traffic[kind]);
+    all += routes;
+    AccountStat {
+        acc: account.name.to_string(),
+        name: account.name.to_string(),
+        conns: usage.client_count,
+        leafnodes: 0,
+        total_conns: usage.client_count,
+        num_subscriptions: view.sublist_stats(account).num_subscriptions as usize,
+        sent: Data {
+            all: Volume { msgs: all.out_msgs, bytes: all.out_bytes },
+            routes: Volume { msgs: routes.out_msgs, bytes: routes.out_bytes },
+            ..Data::default()
+        },
+        received: Data {
+            all: Volume { msgs: all.in_msgs, bytes: all.in_bytes },
+            routes: Volume { msgs: routes.in_msgs, bytes: routes.in_bytes },
+            ..Data::default()
+        },
+        slow_consumers: usage.slow_consumers,
+    }
+}
+
+/// The traffic of an account; `open` is that of its open connections.
+pub fn traffic(usage: &Usage, open: &PerKind<Traffic>) -> PerKind<Traffic> {
+    let mut all = PerKind::default();
+    for kind in [Kind::Client, Kind::Route] {
+        all[kind] = usage.traffic(kind, open[kind]);
+    }
+    all
+}
+
+/// Traffic of connections, by their account.
+pub type TrafficByAccount = HashMap<String, PerKind<Traffic>>;
+
+/// Adds the traffic of connections.
+pub fn add_traffic(conns: &[Arc<Conn>], by_account: &mut TrafficByAccount) {
     // Requests to services are no traffic of an account.
-    for conn in view.registry.conns().iter().filter(|conn| conn.kind != Kind::System) {
+    for conn in conns.iter().filter(|conn| conn.kind != Kind::System) {
         let about = conn.about();
         let known = match by_account.get_mut(about.account()) {
             Some(known) => known,
             None => by_account.entry(about.account().to_owned()).or_default(),
         };
         known[conn.kind] += conn.traffic();
-    }
-    by_account
-}
-
-impl AccountStat {
-    fn new(
-        account: &Account,
-        usage: &Usage,
-        open: &PerKind<Traffic>,
-        num_subscriptions: usize,
-    ) -> AccountStat {
-        let [mut all, routes] =
-            [Kind::Client, Kind::Route].map(|kind| usage.traffic(kind, open[kind]));
-        all += routes;
-        AccountStat {
-            acc: account.name.to_string(),
-            name: account.name.to_string(),
-            conns: usage.client_count,
-            leafnodes: 0,
-            total_conns: usage.client_count,
-            num_subscriptions,
-            sent: Data {
-                all: Volume { msgs: all.out_msgs, bytes: all.out_bytes },
-                routes: Volume { msgs: routes.out_msgs, bytes: routes.out_bytes },
-                ..Data::default()
-            },
-            received: Data {
-                all: Volume { msgs: all.in_msgs, bytes: all.in_bytes },
-                routes: Volume { msgs: routes.in_msgs, bytes: routes.in_bytes },
-                ..Data::default()
-            },
-            slow_consumers: usage.slow_consumers,
-        }
     }
 }

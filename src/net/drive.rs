@@ -477,7 +477,10 @@ impl<M: Machine> Drive<M> {
         if delivery.has_left() {
             let extras = self.extras();
             extras.unwritten.append(&mut delivery.staging.take_unwritten());
-            extras.ongoing = delivery.take_ongoing().or(extras.ongoing.take());
+            extras.ongoing = match extras.ongoing.take() {
+                Some(first) => Some(first.before(delivery.take_ongoing())),
+                None => delivery.take_ongoing(),
+            };
         }
     }
 

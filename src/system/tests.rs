@@ -221,12 +221,12 @@ fn open_requests_are_looked_after() {
     assert_eq!(account.response_count(), 1);
     let Served { bench, session, .. } = &mut served;
     let system = &mut session.machine;
-    assert_eq!(system.deadline(&settings), Moment::NEVER);
+    assert_eq!(system.look_at, Moment::NEVER);
     assert!(system.conn.take_news());
     system.handle_news(&mut bench.delivery);
     let begin = bench.delivery.now;
-    while system.deadline(&settings) != Moment::NEVER {
-        bench.delivery.now = system.deadline(&settings);
+    while system.look_at != Moment::NEVER {
+        bench.delivery.now = system.look_at;
         system.handle_deadline(&mut bench.delivery).unwrap();
     }
     assert_eq!(account.response_count(), 0);

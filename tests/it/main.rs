@@ -21,6 +21,7 @@ mod configuration;
 mod differential;
 mod drain;
 mod embedding;
+mod events;
 mod https;
 mod hurry;
 mod jetstream;

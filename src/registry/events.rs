@@ -1,0 +1,169 @@
+//! `Events`: what has happened to clients, accounts and other servers, on its way to the server's
+//! own client, which publishes it in the system account.
+//!
+//! The task to which it happens leaves a few pointers here, and only if somebody listens; the text
+//! is made later. The queue has a limit: events above it are dropped and counted. A change of an
+//! account is never dropped, because the limits at other servers depend on it; the account is in
+//! the queue once, however often it changes.
+//! nats: server/events.go `accountConnectEvent`, `accountDisconnectEvent`, `sendAuthErrorEvent`,
+//! `accConnsUpdate`, `sendShutdownEvent`
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::account::listeners::Heard;
+use crate::base::closed_reason::ClosedReason;
+use crate::base::moment::Moment;
+use crate::base::sync::{Mutex, rank};
+use crate::conn::Conn;
+
+/// Events that wait, besides changes of accounts.
+const EVENTS_MAX: usize = if cfg!(test) { 8 } else { 16_384 };
+
+/// Something that the server's own client has to publish.
+pub enum Event {
+    /// An account has got a client, or lost one.
+    Conns(Arc<Account>),
+    /// A client has logged in.
+    Connect(ClientEvent),
+    /// The connection of a client has ended.
+    Disconnect(ClientEvent, ClosedReason),
+    /// A client was refused. The account is that of the user it claimed to be.
+    AuthError(ClientEvent, ClosedReason),
+    /// This server is about to stop, and sends its clients away.
+    #[allow(dead_code, reason = "lame duck mode notes it")]
+    LameDuck,
+    /// This server stops: nothing follows.
+    Shutdown,
+}
+
+/// Something that has happened to a client.
+pub struct ClientEvent {
+    /// Its connection.
+    pub conn: Arc<Conn>,
+    /// Its account.
+    pub account: Arc<Account>,
+    /// The time.
+    pub at: Moment,
+}
+
+// A storm of connects fills the queue.
+const _: () = assert!(size_of::<Event>() <= 32);
+
+/// The queue.
+#[derive(Default)]
+pub struct Events(Mutex<Queue, { rank::LEAF }>);
+
+#[derive(Default)]
+struct Queue {
+    list: VecDeque<Event>,
+    /// Changes of accounts among them.
+    conns: usize,
+    dropped: usize,
+}
+
+impl Event {
+    /// True if somebody listens to it in the system account, or it is for this server itself.
+    pub(super) fn is_heard(&self, system_account: &Account) -> bool {
+        let heard_by = |account: &Account, what| account.is_heard(what, system_account);
+        match self {
+            Event::Conns(account) => heard_by(account, Heard::CONNS),
+            Event::Connect(event) => heard_by(&event.account, Heard::CONNECT),
+            Event::Disconnect(event, _) => heard_by(&event.account, Heard::DISCONNECT),
+            Event::AuthError(..) | Event::LameDuck | Event::Shutdown => true,
+        }
+    }
+}
+
+impl Events {
+    /// Adds an event. True if the queue was empty: its reader has to be woken.
+    pub(super) fn push(&self, event: Event) -> bool {
+        let mut queue = self.0.lock();
+        let was_empty = queue.list.is_empty();
+        match &event {
+            Event::Conns(account) => {
+                if account.queue_conns() {
+                    queue.conns += 1;
+                } else {
+                    return false;
+                }
+            }
+            Event::LameDuck | Event::Shutdown => {}
+            _ if queue.list.len() - queue.conns >= EVENTS_MAX => {
+                queue.dropped += 1;
+                return false;
+            }
+            _ => {}
+        }
+        queue.list.push_back(event);
+        was_empty
+    }
+
+    /// Takes the first event. The memory of a long queue is given back with the last one.
+    pub fn pop(&self) -> Option<Event> {
+        let mut queue = self.0.lock();
+        let event = queue.list.pop_front()?;
+        if let Event::Conns(account) = &event {
+            account.take_conns();
+            queue.conns -= 1;
+        }
+        if queue.list.is_empty() {
+            queue.list = VecDeque::new();
+        }
+        Some(event)
+    }
+
+    /// The number of events dropped since the last call.
+    pub fn take_dropped(&self) -> usize {
+        std::mem::take(&mut self.0.lock().dropped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::{Cid, Kind};
+    use crate::conn::Slot;
+    use crate::conn::taken::Taken;
+
+    fn connect(account: &Arc<Account>) -> Event {
+        let slot = Slot { number: 0, free: Arc::default() };
+        let wire = Arc::new(Taken::default());
+        let conn = Conn::new(Cid(1), Kind::Client, slot, None, Moment::START, wire);
+        let (conn, account) = (Arc::new(conn), Arc::clone(account));
+        Event::Connect(ClientEvent { conn, account, at: Moment::START })
+    }
+
+    #[test]
+    fn a_changed_account_waits_once() {
+        let events = Events::default();
+        let account = Arc::new(Account::new(1, "A"));
+        assert!(events.push(Event::Conns(Arc::clone(&account))));
+        assert!(!events.push(Event::Conns(Arc::clone(&account))));
+        assert!(!events.push(connect(&account)));
+        assert!(!events.push(Event::Conns(Arc::clone(&account))));
+        assert!(matches!(events.pop(), Some(Event::Conns(_))));
+        assert!(!events.push(Event::Conns(Arc::clone(&account))), "it may have changed again");
+        assert!(matches!(events.pop(), Some(Event::Connect(_))));
+        assert!(matches!(events.pop(), Some(Event::Conns(_))));
+        assert!(events.pop().is_none());
+    }
+
+    #[test]
+    fn a_storm_is_dropped_and_counted_but_no_account_and_no_last_word() {
+        let events = Events::default();
+        let account = Arc::new(Account::new(1, "A"));
+        for _ in 0..EVENTS_MAX + 5 {
+            events.push(connect(&account));
+        }
+        events.push(Event::Conns(Arc::clone(&account)));
+        events.push(Event::Shutdown);
+        events.push(connect(&account));
+        assert_eq!((events.take_dropped(), events.take_dropped()), (6, 0));
+        let kept: Vec<Event> = std::iter::from_fn(|| events.pop()).collect();
+        assert_eq!(kept.len(), EVENTS_MAX + 2);
+        assert!(matches!(kept[EVENTS_MAX..], [Event::Conns(_), Event::Shutdown]));
+        assert!(events.push(connect(&account)), "there is room again");
+    }
+}
