@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::base::closed_reason::ClosedReason;
 use crate::net::drive::Shared;
+use crate::registry::events::Event;
 use crate::server::Server;
 
 /// The longest pause between two clients.
@@ -60,9 +61,9 @@ impl Server {
             return false;
         }
         tracing::info!("Entering lame duck mode, stop accepting new clients");
-        announce(&self.shared);
-        listeners.close_to_clients().await;
         let Shared { registry, mesh, .. } = &*self.shared;
+        registry.note(Event::LameDuck, &registry.settings());
+        listeners.close_to_clients().await;
         if let Some(mesh) = mesh.as_ref().filter(|_| registry.client_count() > 0) {
             mesh.enter_lame_duck();
         }
@@ -99,11 +100,6 @@ impl Server {
         }
     }
 }
-
-/// Announces the mode in the system account, while the ports are still open.
-///
-/// nats: server/events.go `sendLDMShutdownEventLocked`
-fn announce(_shared: &Shared) {}
 
 /// A time between two of `count` clients that are closed within `time`: at random half of what each
 /// may have, or more.

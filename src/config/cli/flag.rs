@@ -54,8 +54,6 @@ pub(super) enum Effect {
     Ask(for<'a> fn(&mut ServerFlags, Written<'a>, &mut Words<'a>) -> Result<(), CliError>),
     /// Accepted for compatibility, without effect; the reason.
     Nothing(Form, &'static str),
-    /// Accepted only if it is off; the reason.
-    Refused(Form, &'static str),
 }
 
 /// The form of a value that is not used.
@@ -126,10 +124,7 @@ impl Flag<Effect> {
             Effect::Switch(_) => Value::Switch(written.bool()?),
             Effect::Ask(ask) => return ask(server, written, words),
             Effect::Nothing(form, _) if form.is_on(written, words)? => Value::Unused,
-            Effect::Refused(form, why) if form.is_on(written, words)? => {
-                return Err(CliError::new(format!("-{}: {why}", written.name)));
-            }
-            Effect::Nothing(..) | Effect::Refused(..) => return Ok(()),
+            Effect::Nothing(..) => return Ok(()),
         };
         server.flags.overrides.push(Override { flag: self, value });
         Ok(())
