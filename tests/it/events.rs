@@ -199,7 +199,7 @@ for_both! {
 
     fn who_says_nothing_leaves_the_global_account(which) {
         let server = Server::with().conf(CONF).start(which);
-        let mut heard = listener(&server, &["$SYS.SERVER.>", "$SYS.ACCOUNT.>"]);
+        let mut heard = listener(&server, &["$SYS.SERVER.*.CLIENT.AUTH.ERR", "$SYS.ACCOUNT.$G.>"]);
         drop(Client::open(&server));
         let (subject, document, _) = masked(&mut heard);
         assert_eq!(subject, "$SYS.ACCOUNT.$G.DISCONNECT");
