@@ -9,6 +9,7 @@
 //! nats: server/accounts.go `Account`; server/route.go `updateRouteSubscriptionMap`,
 //! `sendSubsToRoute`
 
+mod elsewhere;
 pub mod listeners;
 pub mod responses;
 pub mod samples;
@@ -16,6 +17,7 @@ pub mod samples;
 mod tests;
 mod usage;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -23,6 +25,7 @@ use crate::account::responses::{Awaited, Responses};
 use crate::account::samples::Samples;
 use crate::auth::permissions::CompiledPermissions;
 use crate::base::errors::ProtoErr;
+use crate::base::ids::ServerId;
 use crate::base::left::Left;
 use crate::base::sync::{Mutex, RwLock, rank};
 use crate::codec::encoder;
@@ -46,6 +49,8 @@ pub struct Account {
     epochs: Arc<Epochs>,
     limits: RwLock<AccountLimits, { rank::LEAF }>,
     usage: Mutex<Usage, { rank::LEAF }>,
+    /// Its clients at other servers, by these.
+    elsewhere: Mutex<BTreeMap<ServerId, usize>, { rank::LEAF }>,
     /// Its events that somebody listens to: see [`listeners`].
     heard: AtomicU64,
     /// True while a change of its clients is queued to be published.
@@ -87,6 +92,7 @@ impl Account {
             epochs,
             limits: RwLock::default(),
             usage: Mutex::default(),
+            elsewhere: Mutex::default(),
             heard: AtomicU64::new(0),
             conns_queued: AtomicBool::new(false),
             response_prefix: OnceLock::new(),
@@ -117,7 +123,7 @@ impl Account {
         let carried = client.traffic();
         let max_connections = self.limits().max_connections;
         let mut usage = self.usage.lock();
-        if max_connections.is_some_and(|max| usage.client_count >= max) {
+        if max_connections.is_some_and(|max| usage.client_count + usage.elsewhere >= max) {
             return Err(ProtoErr::MaxAccountConnections);
         }
         usage.come(client.kind, carried);

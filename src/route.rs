@@ -53,6 +53,7 @@ use crate::machine::pings::Pings;
 use crate::machine::{Layer, Machine, PendingLogin};
 use crate::parser::{Followers, Refused, Remaining, RouteOp, RouteRules, RoutedMsg};
 use crate::registry::Registry;
+use crate::registry::events::Event;
 use crate::registry::settings::{RouteSettings, Settings};
 use crate::registry::turns::Grace;
 use crate::sublist::Entry;
@@ -448,6 +449,10 @@ impl Machine for Route {
                 remote = format!(" - Remote: {}", open.name);
                 for (conn, line) in self.mesh.closed(&self.conn, &open.server_id, now) {
                     delivery.staging.add_proto(&conn, &line);
+                }
+                if !self.mesh.knows(&open.server_id) {
+                    let event = Event::ServerGone(open.server_id);
+                    self.registry.note(event, &delivery.settings);
                 }
             }
             (_, Role::Solicited(dial)) => self.mesh.failed(&self.conn, dial, self.end, now),

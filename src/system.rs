@@ -11,10 +11,12 @@
 //! nats: server/events.go `initEventTracking`, `internalSendLoop`, `sendInternalResponse`
 
 mod events;
+mod evictions;
 mod filter;
 mod lists;
 mod request;
 mod server_info;
+mod servers;
 mod services;
 mod subjects;
 #[cfg(test)]
@@ -45,9 +47,11 @@ use crate::parser::{Publish, Refused, Remaining, RouteOp, RouteRules, RoutedMsg}
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::system::events::Schedule;
+use crate::system::evictions::Evictions;
 use crate::system::lists::Lists;
 use crate::system::request::Answer;
 use crate::system::server_info::ServerInfo;
+use crate::system::servers::Servers;
 
 /// Time to send a message, nanoseconds, about.
 const MESSAGE_NS: usize = 20_000;
@@ -85,6 +89,8 @@ pub struct System {
     /// The time of the next look at the open requests.
     look_at: Moment,
     schedule: Schedule,
+    servers: Servers,
+    evictions: Evictions,
     /// The number of messages that it has sent.
     seq: u64,
 }
@@ -98,6 +104,8 @@ impl System {
             lists: Lists::new(),
             look_at: Moment::NEVER,
             schedule: Schedule::new(conn.start),
+            servers: Servers::default(),
+            evictions: Evictions::default(),
             seq: 0,
             registry,
             conn,
@@ -270,7 +278,7 @@ impl Machine for System {
     }
 
     fn deadline(&self, _settings: &Settings) -> Moment {
-        self.look_at.min(self.schedule.due())
+        self.look_at.min(self.schedule.due()).min(self.servers.due())
     }
 
     fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
@@ -278,11 +286,15 @@ impl Machine for System {
             self.close_due(delivery);
         }
         self.publish_due(delivery);
+        if delivery.now >= self.servers.due() {
+            self.forget_silent(delivery);
+        }
         Ok(())
     }
 
     fn continue_work(&mut self, delivery: &mut Delivery) -> Result<Left, ProtoErr> {
-        Ok(self.publish_events(delivery))
+        let evicted = self.evictions.go_on(&self.registry, &delivery.settings);
+        Ok(self.publish_events(delivery).and(evicted))
     }
 
     /// Requests are open, a long answer is made, or events wait.

@@ -12,6 +12,8 @@ use crate::base::stats::{PerKind, Traffic};
 pub struct Usage {
     /// The clients in it now.
     pub client_count: usize,
+    /// Its clients at other servers, as far as known.
+    pub elsewhere: usize,
     /// Slow consumers among its clients so far.
     pub slow_consumers: u64,
     /// Traffic of all connections that have left, until they left.

@@ -9,3 +9,10 @@ pub enum Left {
     /// All is done, or another event wakes the task for the rest.
     Nothing,
 }
+
+impl Left {
+    /// The rest of two pieces.
+    pub fn and(self, other: Left) -> Left {
+        if self == Left::More { self } else { other }
+    }
+}

@@ -31,6 +31,8 @@ pub enum Event {
     Disconnect(ClientEvent, ClosedReason),
     /// A client was refused. The account is that of the user it claimed to be.
     AuthError(ClientEvent, ClosedReason),
+    /// The last connection to another server has ended.
+    ServerGone(Box<str>),
     /// This server is about to stop, and sends its clients away.
     #[allow(dead_code, reason = "lame duck mode notes it")]
     LameDuck,
@@ -71,7 +73,7 @@ impl Event {
             Event::Conns(account) => heard_by(account, Heard::CONNS),
             Event::Connect(event) => heard_by(&event.account, Heard::CONNECT),
             Event::Disconnect(event, _) => heard_by(&event.account, Heard::DISCONNECT),
-            Event::AuthError(..) | Event::LameDuck | Event::Shutdown => true,
+            Event::AuthError(..) | Event::ServerGone(_) | Event::LameDuck | Event::Shutdown => true,
         }
     }
 }

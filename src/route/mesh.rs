@@ -444,6 +444,11 @@ impl Mesh {
         self.state.lock().port
     }
 
+    /// True if that server is connected.
+    pub fn knows(&self, server_id: &str) -> bool {
+        self.state.lock().servers.contains_key(server_id)
+    }
+
     /// The number of other servers connected.
     pub fn server_count(&self) -> usize {
         self.state.lock().servers.len()

@@ -101,10 +101,25 @@ impl System {
     pub(super) fn publish_due(&mut self, delivery: &mut Delivery) {
         let now = delivery.now;
         if now >= self.schedule.statsz.due && self.schedule.statsz.tick(now) {
-            self.publish_statsz(delivery);
+            self.send_statsz(delivery);
         }
         if now >= self.schedule.conns_at {
             self.queue_conns(delivery);
+        }
+    }
+
+    /// Publishes the statistics of this server, unless it has just done so.
+    pub(super) fn broadcast_statsz(&mut self, delivery: &mut Delivery) {
+        if self.schedule.statsz.go(delivery.now) {
+            self.send_statsz(delivery);
+        }
+    }
+
+    fn send_statsz(&mut self, delivery: &mut Delivery) {
+        let subject = self.own_subject("STATSZ");
+        let account = delivery.settings.system_account();
+        if account.is_some_and(|account| account.has_listener(subject.as_bytes())) {
+            self.publish_statsz(subject.as_bytes(), delivery);
         }
     }
 
@@ -116,7 +131,9 @@ impl System {
                 self.schedule.note_conns(&account, delivery.now);
                 let id = delivery.draw_id();
                 for subject in Heard::CONNS.subjects(&account.name) {
-                    self.publish_conns(&account, subject.as_bytes(), &id, delivery);
+                    if system_account.has_listener(subject.as_bytes()) {
+                        self.publish_conns(&account, subject.as_bytes(), &id, delivery);
+                    }
                 }
             }
             Event::Connect(event) => {
@@ -136,6 +153,7 @@ impl System {
                 let subject = self.own_subject("CLIENT.AUTH.ERR");
                 self.publish_client(system_account, &subject, &event, Some(reason), delivery);
             }
+            Event::ServerGone(id) => self.forget_server(&id, delivery),
             Event::LameDuck => {
                 self.schedule.statsz.end();
                 self.publish_info(system_account, "LAMEDUCK", delivery);
@@ -178,7 +196,7 @@ impl System {
     }
 
     /// Publishes the counts of an account.
-    fn publish_conns(
+    pub(super) fn publish_conns(
         &mut self,
         account: &Arc<Account>,
         subject: &[u8],
@@ -187,9 +205,6 @@ impl System {
     ) {
         let settings = Arc::clone(&delivery.settings);
         let Some(system_account) = settings.system_account() else { return };
-        if !system_account.has_listener(subject) {
-            return;
-        }
         self.schedule.survey.renew(&self.registry, &settings, delivery.now);
         let (usage, traffic) = (account.usage(), self.schedule.survey.traffic(account));
         let timestamp = Date(self.registry.date(delivery.now));
@@ -216,17 +231,14 @@ impl System {
         self.schedule.conns_at = next.max(now + CONNS_LOOK_MIN);
     }
 
-    /// Publishes the statistics of this server.
-    fn publish_statsz(&mut self, delivery: &mut Delivery) {
-        let subject = self.own_subject("STATSZ");
+    /// Publishes the statistics of this server on that subject.
+    pub(super) fn publish_statsz(&mut self, subject: &[u8], delivery: &mut Delivery) {
         let Some(account) = delivery.settings.system_account().cloned() else { return };
-        if account.has_listener(subject.as_bytes()) {
-            let active_servers = 1;
-            self.tell(&account, subject.as_bytes(), delivery, |view, server, text| {
-                let statsz = statsz::statsz(view, active_servers);
-                StatszBody { server, statsz }.write_compact(text)
-            });
-        }
+        let active_servers = self.active_servers();
+        self.tell(&account, subject, delivery, |view, server, text| {
+            let statsz = statsz::statsz(view, active_servers);
+            StatszBody { server, statsz }.write_compact(text)
+        });
     }
 
     /// Publishes that this server goes.

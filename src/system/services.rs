@@ -2,6 +2,8 @@
 //!
 //! nats: server/events.go `initEventTracking`, `zReq`, `kickClient`, `userInfoReq`
 
+use std::sync::Arc;
+
 use crate::base::closed_reason::ClosedReason;
 use crate::base::ids::Cid;
 use crate::codec::json::{JsonError, Reader};
@@ -24,7 +26,15 @@ impl System {
         let request = Request { reply: msg.reply, header: msg.header(), body: msg.payload() };
         let is_request = !msg.reply.is_empty();
         match Meaning::of(msg.subject)? {
+            Meaning::News { server_id, event } => {
+                self.hear_news(server_id, event, request.body, delivery);
+            }
+            Meaning::Conns => self.hear_conns(request.body, delivery),
+            Meaning::Server { service: "STATSZ" } => self.tell_statsz(&request, delivery),
             _ if !is_request => {}
+            Meaning::Account { account, service: "CONNS" } => {
+                self.tell_conns(account, &request, delivery)?;
+            }
             Meaning::UserInfo => self.tell_user(&request, delivery)?,
             Meaning::Server { service: "IDZ" } => self.identify(&request, delivery),
             Meaning::Server { service: "KICK" } => {
@@ -44,11 +54,7 @@ impl System {
                 let query = Query::of_account_service(service)?;
                 self.query(query, Some(account), &request, delivery);
             }
-            Meaning::SubscriptionCount
-            | Meaning::Subscribers
-            | Meaning::News { .. }
-            | Meaning::Conns
-            | Meaning::Answer { .. } => {}
+            Meaning::SubscriptionCount | Meaning::Subscribers | Meaning::Answer { .. } => {}
         }
         Some(())
     }
@@ -65,6 +71,40 @@ impl System {
             .map(|(response, conn)| Importer { account: &response.importer, conn });
         let answer = request.answer(Ok(user_info::user_info(importer.as_ref())));
         self.send(&answer, delivery);
+        Some(())
+    }
+
+    /// Tells the statistics of this server, or all who listen if there is no reply subject.
+    fn tell_statsz(&mut self, request: &Request<'_>, delivery: &mut Delivery) {
+        if request.reply.is_empty() {
+            return self.broadcast_statsz(delivery);
+        }
+        match read(request.body, "StatszEventOptions", |_, reader| reader.skip()) {
+            Ok(filter) if self.admits(&filter) => self.publish_statsz(request.reply, delivery),
+            Ok(_) => {}
+            Err(why) => self.send(&request.refused(&why), delivery),
+        }
+    }
+
+    /// Tells the counts of an account with clients here.
+    fn tell_conns(
+        &mut self,
+        account: &str,
+        request: &Request<'_>,
+        delivery: &mut Delivery,
+    ) -> Option<()> {
+        let mut named = account.to_owned();
+        let overlay = |option: &str, reader: &mut Reader<'_>| match option {
+            "acc" => reader.overlay_string(&mut named, "string"),
+            _ => reader.skip(),
+        };
+        read(request.body, "accNumConnsReq", overlay).ok().filter(|_| named == account)?;
+        let account = delivery.settings.accounts.find(account.as_bytes())?;
+        if account.usage().client_count > 0 {
+            let account = Arc::clone(account);
+            let id = delivery.draw_id();
+            self.publish_conns(&account, request.reply, &id, delivery);
+        }
         Some(())
     }
 
@@ -142,11 +182,15 @@ impl System {
             Ok(filter) => filter,
             Err(why) => return self.send(&request.refused(&why), delivery),
         };
-        let mut admits = false;
-        self.outside.look(&mut |view| admits = filter.admits(view));
-        if admits {
+        if self.admits(&filter) {
             self.make_later(Job::new(request, Task::Reload), delivery);
         }
+    }
+
+    fn admits(&self, filter: &Filter) -> bool {
+        let mut admits = false;
+        self.outside.look(&mut |view| admits = filter.admits(view));
+        admits
     }
 
     /// Has a long answer made.

@@ -36,6 +36,7 @@ mod nkeys;
 mod ports_file;
 mod reload;
 mod rolling_restart;
+mod servers;
 mod service_imports;
 mod services;
 mod sessions;
