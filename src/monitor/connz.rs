@@ -206,7 +206,7 @@ impl Query {
             state,
             user: params.get("user").to_owned(),
             account: params.get("acc").to_owned(),
-            filter_subject: params.get("filter_subject").to_owned(),
+            filter_subject: String::new(),
             mqtt_client: params.get("mqtt_client").to_owned(),
         })
     }

@@ -45,8 +45,11 @@ macro_rules! for_both {
     )*};
 }
 
-/// Subscriptions that dialtone has itself: imports of `$G` and `$SYS`, and those of the server.
-pub(crate) const OWN_SUBSCRIPTIONS: usize = 5 + 53;
+/// Subscriptions that dialtone has itself and other servers get to know.
+pub(crate) const ANNOUNCED_SUBSCRIPTIONS: usize = 51;
+
+/// All that it has itself: also imports of `$G` and `$SYS`, and two for its own clients.
+pub(crate) const OWN_SUBSCRIPTIONS: usize = 4 + 1 + 2 + ANNOUNCED_SUBSCRIPTIONS;
 
 /// Makes a test that starts servers of these kinds.
 macro_rules! test_of {

@@ -50,8 +50,8 @@ fn accounts_do_not_hear_each_other_across_servers() {
             }
             let detail = &http::json(server, "/accountz?acc=B")["account_detail"];
             assert_eq!(detail["client_connections"], 2);
-            // Three here, three of each other server, and services: a nats-server imports four.
-            let count = 9 + if server.which() == Real { 4 } else { 1 };
+            // Three here, three of each other server, and four services.
+            let count = 13;
             assert_eq!(detail["subscriptions"], count, "{detail}");
             assert_eq!(http::json(server, "/subsz?acc=B")["num_subscriptions"], count);
             let statz = http::json(server, "/accstatz");

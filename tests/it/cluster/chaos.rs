@@ -11,7 +11,10 @@ use serde_json::Value;
 
 use crate::support::machines::Machines;
 use crate::support::random::seed_from_env;
-use crate::support::{Client, Cluster, Flavor, OWN_SUBSCRIPTIONS, PATIENCE, Server, Which, http};
+use crate::support::{
+    ANNOUNCED_SUBSCRIPTIONS, Client, Cluster, Flavor, OWN_SUBSCRIPTIONS, PATIENCE, Server, Which,
+    http,
+};
 
 use Which::{Dialtone, Real};
 
@@ -21,11 +24,11 @@ use Which::{Dialtone, Real};
 #[track_caller]
 fn wait_interest(cluster: &Cluster, subjects: &[Vec<String>]) {
     for (at, server) in cluster.servers().iter().enumerate() {
-        // Each server also has the inbox of the harness's own client there, and tells the others
-        // that it listens for measurements.
+        // Each server also has the inbox of the harness's own client there.
         let others = subjects.iter().enumerate().filter(|&(other, _)| other != at);
-        let others = others.map(|(_, all)| all.len() + 2).sum::<usize>();
-        let wanted = OWN_SUBSCRIPTIONS + subjects[at].len() + 1 + others;
+        let others = others.map(|(_, all)| all.len() + 1 + ANNOUNCED_SUBSCRIPTIONS).sum::<usize>();
+        // In a cluster `$G` imports the interface of JetStream.
+        let wanted = OWN_SUBSCRIPTIONS + 1 + subjects[at].len() + 1 + others;
         http::json_until(server, "/subsz", |page| page["num_subscriptions"] == wanted);
     }
 }
@@ -482,7 +485,7 @@ fn a_million_subscriptions_come_and_go() {
             continue;
         }
         let page = http::json(&cluster.servers()[1], "/subsz");
-        if page["num_subscriptions"].as_u64() < Some(10) {
+        if page["num_subscriptions"].as_u64() < Some(OWN_SUBSCRIPTIONS as u64 + 10) {
             break;
         }
         assert!(Instant::now() < deadline, "{page:#}");
