@@ -10,6 +10,7 @@ mod by_first_token;
 mod cycles;
 mod exports;
 mod fault;
+mod services;
 #[cfg(test)]
 mod tests;
 mod translation;
@@ -29,6 +30,7 @@ use exports::Exports;
 
 pub use exports::Grants;
 pub use fault::{Cause, Fault, Kind};
+pub use services::Services;
 pub use translation::Translation;
 
 /// The imports of one account.
@@ -37,7 +39,7 @@ pub struct AccountImports {
     /// Its subscriptions get messages of other accounts.
     pub streams: Vec<Arc<StreamImport>>,
     /// Its messages are requests to other accounts.
-    pub services: Vec<Arc<ServiceImport>>,
+    pub services: Services,
 }
 
 /// Messages of another account.
@@ -182,10 +184,7 @@ impl AccountImports {
 impl ServiceImport {
     /// The subject in the exporting account for a request on this one, if it is one.
     pub fn remote(&self, local: &[u8]) -> Option<Box<[u8]>> {
-        let pattern = self.subjects.local();
-        // Most are told apart by this.
-        let begins_alike = pattern[0] == *local.first()? || matches!(pattern[0], b'*' | b'>');
-        if !begins_alike || !subject::matches(pattern, local) || self.leaves_to_streams(local) {
+        if !subject::matches(self.subjects.local(), local) || self.leaves_to_streams(local) {
             return None;
         }
         let mut room = Vec::new();
@@ -336,7 +335,7 @@ impl<'a> Compiler<'a> {
         let is_twice = |known: &&Arc<ServiceImport>| {
             known.exporter == self.names[exporter] && known.subjects.local() == subjects.local()
         };
-        if let Some(known) = services.iter().find(is_twice) {
+        if let Some(known) = services.near(subjects.local()).find(is_twice) {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             return Err(fault(Cause::ServiceTwice {
                 local: to.to_owned(),

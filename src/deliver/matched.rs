@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::auth::permissions::RULE_NS;
+use crate::config::imports::Services;
 use crate::conn::subscription::Subscription;
 use crate::deliver::beyond::{Beyond, MixedGroup, Request};
 use crate::deliver::row::Search;
@@ -259,11 +260,23 @@ impl Matched {
     }
 
     /// Adds the services that the account imports under the subject.
+    #[inline]
     pub(super) fn push_requests(&mut self, search: Search<'_>) {
-        let Search { accounts, account, subject, .. } = search;
-        for (import, exporter, subject) in accounts.services(account, subject) {
-            let (import, exporter) = (Arc::clone(import), Arc::clone(exporter));
-            self.beyond().requests.push(Request { import, exporter, subject: subject.into() });
+        let services = search.accounts.services(search.account);
+        if let Some(services) = services.filter(|services| services.may_match(search.subject)) {
+            self.push_requests_to(services, search);
+        }
+    }
+
+    #[cold]
+    fn push_requests_to(&mut self, services: &Services, search: Search<'_>) {
+        for import in services.near(search.subject) {
+            if let Some(subject) = import.remote(search.subject)
+                && let Some(exporter) = search.accounts.find(import.exporter.as_bytes())
+            {
+                let (import, exporter) = (Arc::clone(import), Arc::clone(exporter));
+                self.beyond().requests.push(Request { import, exporter, subject: subject.into() });
+            }
         }
     }
 

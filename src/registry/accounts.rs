@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::base::limits::GLOBAL_ACCOUNT;
-use crate::config::imports::{self, AccountImports, ServiceImport, StreamImport};
+use crate::config::imports::{self, AccountImports, Services, StreamImport};
 use crate::config::options::Options;
 use crate::mappings::Mappings;
 
@@ -148,20 +148,10 @@ impl Accounts {
             && self.imports.iter().zip(&others.imports).all(is_same)
     }
 
-    /// The services of other accounts that an account imports under a subject, each with its
-    /// account and its subject there.
-    pub fn services<'a>(
-        &'a self,
-        importer: &Account,
-        subject: &'a [u8],
-    ) -> impl Iterator<Item = (&'a Arc<ServiceImport>, &'a Arc<Account>, Box<[u8]>)> {
-        // An account of later settings has no imports yet.
-        let imports = self.imports.get(importer.id as usize);
-        let services = imports.into_iter().flat_map(|imports| &imports.services);
-        services.filter_map(move |import| {
-            let remote = import.remote(subject)?;
-            Some((import, self.find(import.exporter.as_bytes())?, remote))
-        })
+    /// The services that an account imports. An account of later settings has no imports yet.
+    #[inline]
+    pub fn services(&self, importer: &Account) -> Option<&Services> {
+        self.imports.get(importer.id as usize).map(|imports| &imports.services)
     }
 
     /// True if an import is in force, and not of earlier settings.

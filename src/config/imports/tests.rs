@@ -244,7 +244,7 @@ fn services_keep_the_settings_of_their_export() {
     import_service(&mut options, "B", ("A", "q.one"), "one.>");
     let (all, faults) = compile(&options);
     assert_eq!(faults, []);
-    let [wild, one] = &all[1].services[..] else { panic!("{all:?}") };
+    let [wild, one] = all[1].services.iter().collect::<Vec<_>>()[..] else { panic!("{all:?}") };
     assert_eq!((&*wild.export.subject, wild.export.response), ("q.>", ResponseType::Stream));
     assert_eq!((&*one.export.subject, one.export.response), ("q.one", ResponseType::Singleton));
     assert!(one.export.latency.is_some());
@@ -267,4 +267,27 @@ fn equal_imports_stay_the_same_values() {
     let after = compiled(&options).in_place_of(&before);
     assert!(!Arc::ptr_eq(&after, &before));
     assert!(after.holds(&before.streams[1]) && !after.holds(&before.streams[0]));
+}
+
+#[test]
+fn services_are_found_by_the_subjects_of_requests() {
+    let mut options = accounts(&["A", "B"]);
+    export_service(&mut options, "A", "q");
+    for local in ["a.b", "b", "a.*", "aa.b", "$S.>", "*.x", ">"] {
+        import_service(&mut options, "B", ("A", "q"), local);
+        let (all, faults) = compile(&options);
+        assert_eq!(faults, []);
+        let services = &all[1].services;
+        for subject in ["a.b", "a.c", "a", "b", "b.x", "*.x", "*", ">", "$S.x", "$T", ""] {
+            let subject = subject.as_bytes();
+            let is_match = |import: &&Arc<ServiceImport>| import.remote(subject).is_some();
+            let mut found: Vec<_> = services.near(subject).filter(is_match).collect();
+            let mut expected: Vec<_> = services.iter().filter(is_match).collect();
+            assert!(expected.is_empty() || services.may_match(subject));
+            found.sort_by_key(|one| one.subjects.local());
+            expected.sort_by_key(|one| one.subjects.local());
+            assert_eq!(found, expected);
+        }
+        assert!(local == ">" || local == "*.x" || !services.may_match(b"c"));
+    }
 }
