@@ -58,7 +58,8 @@ pub struct Account {
     /// Begins the subjects of answers to requests of other accounts; none before the first one.
     response_prefix: OnceLock<Box<[u8]>>,
     responses: Mutex<Responses, { rank::RESPONSES }>,
-    awaited: Mutex<Awaited, { rank::LEAF }>,
+    /// Requests of its clients to services of others; none before the first one.
+    awaited: OnceLock<Mutex<Awaited, { rank::LEAF }>>,
     samples: Mutex<Option<Box<Samples>>, { rank::LEAF }>,
 }
 
@@ -97,7 +98,7 @@ impl Account {
             conns_queued: AtomicBool::new(false),
             response_prefix: OnceLock::new(),
             responses: Mutex::default(),
-            awaited: Mutex::default(),
+            awaited: OnceLock::new(),
             samples: Mutex::default(),
         }
     }

@@ -53,7 +53,7 @@ use crate::registry::turns::Grace;
 use crate::registry::{Closed, Registry};
 use crate::sublist::Entry;
 
-use imports::{IMPORT_NS, Renewal};
+use imports::Renewal;
 use pings::ClientPings;
 
 /// One client connection.
@@ -659,19 +659,17 @@ impl Client {
         if own.find(sid).is_some() {
             return Ok(());
         }
-        if !subject::is_valid_subscription(subject) {
-            return Err(ProtoErr::InvalidSubject);
-        }
         let rules = permissions.map_or(0, |permissions| permissions.filters(subject, queue));
         let subscription = Subscription::new(&self.conn, subject, queue, sid, rules);
         own.insert(subscription.clone());
-        let imports = delivery.settings.accounts.imports(account);
-        let shadows = own.import(&subscription, imports);
         drop(own);
-        delivery.staging.add_work(imports.streams.len() * IMPORT_NS);
-        delivery.staging.add_work(shadows.len() * listing_ns(subject));
-        delivery.insert_shadows(&shadows);
-        account.insert(subscription.clone(), |route| delivery.staging.mark(route));
+        if !account.insert(subscription.clone(), |route| delivery.staging.mark(route)) {
+            self.conn.subscriptions().remove(&subscription);
+            return Err(ProtoErr::InvalidSubject);
+        }
+        if !delivery.settings.accounts.imports(account).streams.is_empty() {
+            self.import(account, &subscription, delivery);
+        }
         Ok(())
     }
 

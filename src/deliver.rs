@@ -46,7 +46,6 @@ use crate::registry::turns::Turn;
 use crate::sublist::{Entry, Interest};
 
 use finder::{Finder, MATCH_NS};
-use latency::Failure;
 use mapper::Mapper;
 use offer::{Chosen, Offer, Picks};
 use requests::Way;
@@ -291,8 +290,8 @@ impl Delivery {
     pub fn remove_all(&mut self, account: &Account, subscriptions: &[Subscription]) {
         self.removed += subscriptions.len();
         account.remove_all(subscriptions, |route| self.staging.mark(route));
-        for (server, response) in account.close_unwanted(subscriptions) {
-            self.report(&server, &response, Failure::RequestTimeout);
+        if account.has_asked() {
+            self.close_unwanted(account, subscriptions);
         }
     }
 

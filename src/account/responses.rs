@@ -30,6 +30,7 @@ use crate::base::limits::MIB;
 use crate::base::moment::Moment;
 use crate::base::secrets::Secrets;
 use crate::base::subject;
+use crate::base::sync::Mutex;
 use crate::base::table::Table;
 use crate::config::imports::ServiceExport;
 use crate::config::options::ResponseType;
@@ -143,7 +144,8 @@ impl Account {
         gone.extend(responses.take_due(now, DUE_PER_OPENING));
         gone.iter().for_each(|open| self.unlist(open));
         let suffix = responses.insert(response, now, secrets);
-        importer.awaited.lock().0.insert((reply, self.id, suffix), Arc::downgrade(self));
+        let awaited = importer.awaited.get_or_init(Mutex::default);
+        awaited.lock().0.insert((reply, self.id, suffix), Arc::downgrade(self));
         [prefix, &suffix.0, &mark].concat()
     }
 
@@ -190,15 +192,19 @@ impl Account {
         due.into_iter().map(|open| open.response).collect()
     }
 
+    /// True if clients of this account have sent requests to services of others.
+    #[inline]
+    pub fn has_asked(&self) -> bool {
+        self.awaited.get().is_some()
+    }
+
     /// Forgets requests of this account whose replies nobody waits for, now that these
     /// subscriptions are gone; returns those, with the accounts that served them.
     pub fn close_unwanted(&self, gone: &[Subscription]) -> Vec<(Arc<Account>, Response)> {
         let (mut looks, mut closed) = (LOOKS_MAX, Vec::new());
-        if self.awaited.lock().0.is_empty() {
-            return closed;
-        }
+        let Some(awaited) = self.awaited.get() else { return closed };
         for subscription in gone {
-            let candidates = self.awaited.lock().matching(subscription.subject(), &mut looks);
+            let candidates = awaited.lock().matching(subscription.subject(), &mut looks);
             for candidates in candidates.chunk_by(|(one, ..), (other, ..)| one == other) {
                 if self.with_sublist(|sublist| sublist.has_match(&candidates[0].0)) {
                     continue;
@@ -241,7 +247,9 @@ impl Account {
     /// account.
     fn unlist(&self, Open { suffix, response, .. }: &Open) {
         let Response { importer, reply, .. } = response;
-        importer.awaited.lock().0.remove(&(Arc::clone(reply), self.id, *suffix));
+        if let Some(awaited) = importer.awaited.get() {
+            awaited.lock().0.remove(&(Arc::clone(reply), self.id, *suffix));
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use crate::account::Account;
 use crate::base::left::Left;
 use crate::base::table::Walk;
 use crate::client::{Client, State};
@@ -20,7 +21,7 @@ use crate::sublist::Entry;
 const RENEW_COUNT: usize = if cfg!(test) { 3 } else { 64 };
 
 /// Time to compare a subject with an import, nanoseconds, about.
-pub(super) const IMPORT_NS: usize = 50;
+const IMPORT_NS: usize = 50;
 
 /// Two walks over the subscriptions: the first one makes new shadows, the second one removes old
 /// ones.
@@ -32,6 +33,20 @@ pub(super) struct Renewal {
 }
 
 impl Client {
+    /// Makes the shadows of a new subscription.
+    pub(super) fn import(
+        &self,
+        account: &Account,
+        original: &Subscription,
+        delivery: &mut Delivery,
+    ) {
+        let imports = delivery.settings.accounts.imports(account);
+        let shadows = self.conn.subscriptions().import(original, imports);
+        delivery.staging.add_work(imports.streams.len() * IMPORT_NS);
+        delivery.staging.add_work(shadows.len() * listing_ns(original.subject()));
+        delivery.insert_shadows(&shadows);
+    }
+
     /// Begins to renew all shadows if the account has other imports than they.
     pub(super) fn begin_renewal(&mut self, settings: &Settings) {
         let State::Open(admitted) = &self.state else { return };

@@ -141,6 +141,14 @@ impl Delivery {
         }
     }
 
+    /// Forgets requests whose replies only these subscriptions waited for, and reports them.
+    #[cold]
+    pub(super) fn close_unwanted(&mut self, account: &Account, gone: &[Subscription]) {
+        for (server, response) in account.close_unwanted(gone) {
+            self.report(&server, &response, Failure::RequestTimeout);
+        }
+    }
+
     /// Opens a request of a client to a service of the account `server`, and returns the subject
     /// there that stands for its reply; empty if it has none.
     fn open(

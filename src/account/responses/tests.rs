@@ -162,7 +162,7 @@ impl Model {
             let bytes = self.open.iter().filter(|known| known.server == at);
             assert_eq!(responses.reply_bytes, bytes.map(|known| known.reply.len()).sum::<usize>());
             drop(responses);
-            let awaited = account.awaited.lock().0.len();
+            let awaited = account.awaited.get().map_or(0, |awaited| awaited.lock().0.len());
             assert_eq!(awaited, self.open.iter().filter(|known| known.importer == at).count());
         }
         let dropped = self.accounts.iter().map(|account| account.responses.lock().dropped);
