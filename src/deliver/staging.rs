@@ -293,7 +293,8 @@ impl Staging {
     /// Appends a message for the subscription that the last one was [staged](Staging::stage) for,
     /// and the followers, until the staging is full. Returns the number of followers appended, and
     /// their bytes.
-    #[inline(always)]
+    // A call per row. Inlined, its loop would share registers with all that surrounds it.
+    #[inline(never)]
     pub(super) fn stage_run<'a>(
         &mut self,
         subscription: &Subscription,
