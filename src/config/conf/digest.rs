@@ -46,7 +46,7 @@ fn write_value(json: &mut Vec<u8>, value: &Value) {
 
 fn write_map(json: &mut Vec<u8>, map: &Map) {
     json.push(b'{');
-    for (index, (name, node)) in map.0.iter().enumerate() {
+    for (index, (name, node)) in map.entries().enumerate() {
         if index > 0 {
             json.push(b',');
         }

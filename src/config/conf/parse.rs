@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lex::{Lexer, Spanned, SyntaxError, Token};
-use super::value::{Map, Node, Value};
+use super::value::{Entries, Map, Node, Value};
 use super::{Position, Problem, Severity, Sources};
 
 /// Files that one configuration may read, repeated ones counted again. Ends include cycles.
@@ -64,7 +64,7 @@ struct Scope {
 
 enum ScopeKind {
     /// The entries so far and the key that waits for its value.
-    Map(Map, Option<(String, Position)>),
+    Map(Entries, Option<(String, Position)>),
     Array(Vec<Node>),
 }
 
@@ -96,7 +96,7 @@ impl<'a, 'b> Parser<'a, 'b> {
         folder: PathBuf,
     ) -> Self {
         let start = Position { file: file.clone(), line: 1, column: 0 };
-        let root = Scope { kind: ScopeKind::Map(Map::default(), None), start };
+        let root = Scope { kind: ScopeKind::Map(Entries::new(), None), start };
         Self { sources, budget, depth, file, folder, scopes: vec![root] }
     }
 
@@ -112,7 +112,7 @@ impl<'a, 'b> Parser<'a, 'b> {
             self.handle_token(token, position)?;
         }
         match self.scopes.swap_remove(0).kind {
-            ScopeKind::Map(map, _) => Ok(map),
+            ScopeKind::Map(entries, _) => Ok(entries.into()),
             ScopeKind::Array(_) => unreachable!("the root is a map"),
         }
     }
@@ -125,12 +125,12 @@ impl<'a, 'b> Parser<'a, 'b> {
             Token::Float(value) => self.set(Value::Float(value), position),
             Token::Bool(value) => self.set(Value::Bool(value), position),
             Token::DateTime(text) => self.set(Value::DateTime(text), position),
-            Token::MapStart => self.open(ScopeKind::Map(Map::default(), None), position),
+            Token::MapStart => self.open(ScopeKind::Map(Entries::new(), None), position),
             Token::ArrayStart => self.open(ScopeKind::Array(Vec::new()), position),
             Token::MapEnd | Token::ArrayEnd => {
                 if let Some(Scope { kind, start }) = self.scopes.pop() {
                     let value = match kind {
-                        ScopeKind::Map(map, _) => Value::Map(map),
+                        ScopeKind::Map(entries, _) => Value::Map(entries.into()),
                         ScopeKind::Array(nodes) => Value::Array(nodes),
                     };
                     self.set(value, start);
@@ -163,9 +163,9 @@ impl<'a, 'b> Parser<'a, 'b> {
             ScopeKind::Array(nodes) => {
                 nodes.push(Node { value, position, used_as_variable: false });
             }
-            ScopeKind::Map(map, pending) => {
+            ScopeKind::Map(entries, pending) => {
                 if let Some((key, position)) = pending.take() {
-                    map.0.insert(key, Node { value, position, used_as_variable: false });
+                    entries.insert(key, Node { value, position, used_as_variable: false });
                 }
             }
         }
@@ -183,7 +183,7 @@ impl<'a, 'b> Parser<'a, 'b> {
             text,
         };
         let found = self.scopes.iter_mut().rev().find_map(|scope| match &mut scope.kind {
-            ScopeKind::Map(map, _) => map.0.get_mut(name),
+            ScopeKind::Map(entries, _) => entries.get_mut(name),
             ScopeKind::Array(_) => None,
         });
         if let Some(node) = found {
@@ -221,7 +221,11 @@ impl<'a, 'b> Parser<'a, 'b> {
         let result = parser.run(&format!("{ENVIRONMENT_KEY}={text}"));
         self.budget.environment.pop();
         match result {
-            Ok(mut map) => Ok(map.0.remove(ENVIRONMENT_KEY).map(|node| node.value)),
+            Ok(map) => {
+                let mut entries = map.into_entries();
+                let value = entries.find(|(key, _)| key == ENVIRONMENT_KEY);
+                Ok(value.map(|(_, node)| node.value))
+            }
             Err(problem) => Err(problem.text),
         }
     }
@@ -238,8 +242,8 @@ impl<'a, 'b> Parser<'a, 'b> {
                     text: format!("error parsing include file '{file}', {}", inner.text),
                 }
             })?;
-        if let Some(ScopeKind::Map(map, _)) = self.scopes.last_mut().map(|s| &mut s.kind) {
-            map.0.extend(included.0);
+        if let Some(ScopeKind::Map(entries, _)) = self.scopes.last_mut().map(|s| &mut s.kind) {
+            entries.extend(included.into_entries());
         }
         Ok(())
     }

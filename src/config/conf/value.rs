@@ -30,9 +30,13 @@ pub(super) struct Node {
     pub(super) used_as_variable: bool,
 }
 
-/// Keys, as written, and their values. A key that comes twice keeps the last value.
+/// Keys, as written, and their values, in the order of the keys. A file of many users is a tree of
+/// small maps, so each takes no more than its entries.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Map(pub(super) BTreeMap<String, Node>);
+pub(super) struct Map(Box<[(String, Node)]>);
+
+/// The entries of a map of which more may come. A key that comes twice keeps the last value.
+pub(super) type Entries = BTreeMap<String, Node>;
 
 /// A setting: a key and its value.
 #[derive(Clone, Copy)]
@@ -72,7 +76,7 @@ impl Node {
     pub(super) fn count(&self) -> usize {
         1 + match &self.value {
             Value::Array(nodes) => nodes.iter().map(Self::count).sum::<usize>(),
-            Value::Map(map) => map.0.values().map(Self::count).sum(),
+            Value::Map(map) => map.entries().map(|(_, node)| node.count()).sum(),
             _ => 0,
         }
     }
@@ -83,11 +87,26 @@ impl Map {
         self.0.is_empty()
     }
 
+    /// The entries in the order of their keys.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &(String, Node)> {
+        self.0.iter()
+    }
+
+    pub(super) fn into_entries(self) -> impl Iterator<Item = (String, Node)> {
+        self.0.into_iter()
+    }
+
     /// The settings in the order of the file, so that of two spellings the later one wins.
     pub(super) fn fields(&self) -> Vec<Field<'_>> {
-        let mut fields: Vec<_> = self.0.iter().map(|(name, node)| Field { name, node }).collect();
+        let mut fields: Vec<_> = self.entries().map(|(name, node)| Field { name, node }).collect();
         fields.sort_by_key(|field| (field.node.position.line, field.node.position.column));
         fields
+    }
+}
+
+impl From<Entries> for Map {
+    fn from(entries: Entries) -> Map {
+        Map(entries.into_iter().collect())
     }
 }
 
