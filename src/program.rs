@@ -7,8 +7,10 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Notify;
@@ -17,7 +19,7 @@ use tracing::{error, warn};
 use crate::base::os_error::OsError;
 use crate::base::quoted::Escaped;
 use crate::bounded_file;
-use crate::config::cli::{self, CliError, Command, Flags, Loaded};
+use crate::config::cli::{self, CliError, Command, Flags, LoadError, Loaded};
 use crate::config::conf::{Severity, Sources};
 use crate::config::options::Options;
 use crate::logging::Logger;
@@ -97,9 +99,32 @@ fn misused(error: &CliError) -> ExitCode {
     code
 }
 
+/// Reads the options apart from all other memory, and copies them. The tree of values that they are
+/// read from is several times as large. The C library keeps the memory of a thread by itself, and
+/// gives it back to the system when none of it is in use.
+fn read(flags: &Flags) -> Result<Loaded, LoadError> {
+    let load = || (flags.load(SOURCES), Vec::<u8>::with_capacity(CONSOLIDATING_LEN));
+    let (loaded, last) = in_thread(load);
+    let copy = loaded.clone();
+    // This thread would keep some of what it frees.
+    in_thread(move || drop(loaded));
+    drop(last);
+    copy
+}
+
+/// A piece of memory that makes glibc consolidate those freed before when it is freed: more than
+/// 64 KiB, and less than the 128 KiB of a mapping of its own.
+const CONSOLIDATING_LEN: usize = 96 * 1024;
+
+/// Does some work in a thread of its own.
+fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let joined = thread::scope(|scope| scope.spawn(work).join());
+    joined.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
 /// Reads the options, and the certificates that they name.
 fn load(flags: &Flags) -> Result<Loaded, String> {
-    let loaded = flags.load(SOURCES).map_err(|error| error.to_string())?;
+    let loaded = read(flags).map_err(|error| error.to_string())?;
     TlsPort::load_all(&loaded.options, None)?;
     Ok(loaded)
 }
@@ -149,7 +174,7 @@ async fn serve_with(flags: &Flags, options: Options, logger: &Logger) -> Result<
     let mut signals = Signals::listen().map_err(|error| error.to_string())?;
     let source = flags.config.is_some().then(|| -> Source {
         let flags = flags.clone();
-        Box::new(move || flags.load(SOURCES).map_err(Into::into))
+        Box::new(move || read(&flags).map_err(Into::into))
     });
     let origin = Origin { source, logger: Some(logger.clone()), rustls: None };
     let server = Server::start(options, origin).map_err(|error| error.to_string())?;
