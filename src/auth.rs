@@ -362,10 +362,13 @@ impl Users {
         mapping: &Mapping,
         compiled: &Compiled<'_>,
     ) -> Self {
-        let entries: HashMap<_, _, _> = users
-            .iter()
-            .map(|user| (user.name().into(), ConfiguredUser::new(user, mapping, compiled)))
-            .collect();
+        let mut account = None;
+        let entry = |user: &options::User| {
+            let configured = ConfiguredUser::new(user, &account, mapping, compiled);
+            account.clone_from(&configured.account);
+            (user.name().into(), configured)
+        };
+        let entries: HashMap<_, _, _> = users.iter().map(entry).collect();
         let listed = |user: &options::User| {
             DistinguishedName::parse(user.name()).map(|name| (name, user.name().into()))
         };
@@ -480,7 +483,14 @@ impl Users {
 }
 
 impl ConfiguredUser {
-    fn new(user: &options::User, mapping: &Mapping, compiled: &Compiled<'_>) -> Self {
+    /// A user, often of the `last` account.
+    fn new(
+        user: &options::User,
+        last: &Option<Arc<str>>,
+        mapping: &Mapping,
+        compiled: &Compiled<'_>,
+    ) -> Self {
+        let account = user.account.as_deref().filter(|name| *name != GLOBAL_ACCOUNT);
         let allowed = &user.allowed_connection_types;
         let may_be_mapped = mapping.by.iter().any(|by| allowed.is_empty() || allowed.contains(by));
         Self {
@@ -491,7 +501,11 @@ impl ConfiguredUser {
                 }
                 options::Credential::Nkey(key) => Proof::Nkey(PublicKey::new(key)),
             },
-            account: user.account.as_deref().filter(|name| *name != GLOBAL_ACCOUNT).map(Into::into),
+            account: if account == last.as_deref() {
+                last.clone()
+            } else {
+                account.map(Into::into)
+            },
             permissions: user.permissions.as_ref().map(|written| compiled.find(written)),
             connection_types: user.allowed_connection_types.as_slice().into(),
         }

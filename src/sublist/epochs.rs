@@ -12,6 +12,7 @@
 //! `tests/models` plays all orders of the steps.
 
 use std::array;
+use std::sync::OnceLock;
 
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::sublist::token::{BUCKETS, bucket};
@@ -21,21 +22,22 @@ use crate::sublist::token::{BUCKETS, bucket};
 pub struct Epochs {
     /// Changes of subscriptions whose first token is a wildcard: they concern every subject.
     all: AtomicU64,
-    /// Changes of subscriptions by the hash of their literal first token.
-    buckets: [AtomicU64; BUCKETS],
+    /// Changes of subscriptions by the hash of their literal first token; none before the first one.
+    buckets: OnceLock<Box<[AtomicU64; BUCKETS]>>,
 }
 
 impl Epochs {
     /// All counters at zero.
     pub fn new() -> Self {
-        Self { all: AtomicU64::new(0), buckets: array::from_fn(|_| AtomicU64::new(0)) }
+        Self { all: AtomicU64::new(0), buckets: OnceLock::new() }
     }
 
     /// The stamp of everything that a match of `subject` depends on; it only grows.
     #[inline]
     pub fn stamp(&self, subject: &[u8]) -> u64 {
         // The sum may wrap after 2^64 changes.
-        let bucket = self.buckets[bucket(subject)].load(Ordering::Acquire);
+        let counter = self.buckets.get().map(|buckets| &buckets[bucket(subject)]);
+        let bucket = counter.map_or(0, |counter| counter.load(Ordering::Acquire));
         self.all.load(Ordering::Acquire).wrapping_add(bucket)
     }
 
@@ -44,10 +46,14 @@ impl Epochs {
     pub(super) fn bump(&self, pattern: &[u8]) {
         let counter = match pattern {
             [b'*' | b'>'] | [b'*', b'.', ..] => &self.all,
-            _ => &self.buckets[bucket(pattern)],
+            _ => &self.buckets.get_or_init(zeros)[bucket(pattern)],
         };
         counter.fetch_add(1, Ordering::Release);
     }
+}
+
+fn zeros() -> Box<[AtomicU64; BUCKETS]> {
+    Box::new(array::from_fn(|_| AtomicU64::new(0)))
 }
 
 impl Default for Epochs {
