@@ -128,7 +128,8 @@ impl Delivery {
 
     /// Stages a message for all its receivers, and as many of its `followers` as fit: they are on
     /// the same subject, and have neither reply nor headers.
-    #[inline]
+    // As a call, its many arguments would cost each message.
+    #[inline(always)]
     pub fn deliver<'a, 'f: 'a>(
         &mut self,
         account: &Arc<Account>,

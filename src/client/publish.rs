@@ -50,9 +50,11 @@ impl Client {
                 Publish { subject: &subject, ..*published }
             }
         };
-        let permissions = admitted.permissions.as_deref();
-        delivery.staging.add_work(permissions.map_or(0, CompiledPermissions::publish_ns));
-        match self.check_publish(admitted, &publish, delivery.now) {
+        let permissions = admitted.restriction().map(|permissions| &**permissions);
+        if let Some(permissions) = permissions {
+            delivery.staging.add_work(permissions.publish_ns());
+        }
+        match self.check_publish(permissions, &publish, delivery.now) {
             Ok(allowed) => {
                 self.measure(admitted, &publish, delivery);
                 let once = mapped == Mapped::OtherOnce || allowed == Allowed::Once;
@@ -121,13 +123,13 @@ impl Client {
     /// Checks that the client may publish this, and returns how far that holds for other messages.
     fn check_publish(
         &self,
-        admitted: &Admitted,
+        permissions: Option<&CompiledPermissions>,
         publish: &Publish<'_>,
         now: Moment,
     ) -> Result<Allowed, Denied> {
         let subject = publish.subject;
         let mut allowed = Allowed::Subject;
-        if let Some(permissions) = &admitted.permissions
+        if let Some(permissions) = permissions
             && !permissions.can_publish(subject)
         {
             if !self.conn.take_reply(subject, now) {
@@ -135,7 +137,9 @@ impl Client {
             }
             allowed = Allowed::Once;
         }
-        self.check_reserved(publish)?;
+        if may_be_reserved(publish) {
+            self.check_reserved(publish)?;
+        }
         Ok(allowed)
     }
 
