@@ -106,28 +106,50 @@ const OF_SYSTEM: [((&str, &str), &str, ResponseType); 4] = [
     (("$SYS.REQ.ACCOUNT.", ".STATZ"), "$SYS.REQ.ACCOUNT.PING.STATZ", ResponseType::Stream),
 ];
 
-/// The imports from the system account that each account has; of itself it has only the first. No
-/// service is for an account whose name is not a token.
-///
-/// nats: server/events.go `addSystemAccountExports`, `registerSystemImports`
-pub fn of_system(importer: &str, system_account: &str) -> impl Iterator<Item = ServiceImport> {
-    let count = if importer == system_account { 1 } else { OF_SYSTEM.len() };
-    OF_SYSTEM[..count].iter().filter_map(move |((front, end), local, response)| {
-        let remote = format!("{front}{importer}{end}");
-        Some(ServiceImport {
-            importer: importer.into(),
-            exporter: system_account.into(),
-            subjects: Translation::new(Kind::Service, &remote, local).ok()?,
-            grants: Grants::default(),
-            share: *response == ResponseType::Singleton,
-            export: Arc::new(ServiceExport {
+/// The services of the system account, as accounts import them.
+pub struct OfSystem {
+    system_account: Arc<str>,
+    exports: [Arc<ServiceExport>; OF_SYSTEM.len()],
+}
+
+impl OfSystem {
+    /// Those of this account.
+    #[must_use]
+    pub fn new(system_account: &str) -> OfSystem {
+        let export = |((front, end), _, response): &((&str, &str), &str, ResponseType)| {
+            Arc::new(ServiceExport {
                 subject: format!("{front}*{end}").into(),
                 response: *response,
                 threshold: RESPONSE_THRESHOLD_DEFAULT,
                 latency: None,
-            }),
+            })
+        };
+        OfSystem {
+            system_account: system_account.into(),
+            exports: OF_SYSTEM.each_ref().map(export),
+        }
+    }
+
+    /// The imports that each account has; the system account itself has only the first. No service
+    /// is for an account whose name is not a token.
+    ///
+    /// nats: server/events.go `addSystemAccountExports`, `registerSystemImports`
+    pub fn imports(&self, importer: &str) -> impl Iterator<Item = ServiceImport> {
+        let importer: Arc<str> = importer.into();
+        let count = if importer == self.system_account { 1 } else { OF_SYSTEM.len() };
+        let services = OF_SYSTEM[..count].iter().zip(&self.exports);
+        services.filter_map(move |(((front, end), local, response), export)| {
+            let remote = format!("{front}{importer}{end}");
+            Some(ServiceImport {
+                importer: Arc::clone(&importer),
+                exporter: Arc::clone(&self.system_account),
+                subjects: Translation::new(Kind::Service, &remote, local).ok()?,
+                grants: Grants::default(),
+                share: *response == ResponseType::Singleton,
+                export: Arc::clone(export),
+            })
         })
-    })
+    }
 }
 
 /// The import of the API of JetStream, from the system account: the clients of `importer` reach the

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::base::limits::GLOBAL_ACCOUNT;
-use crate::config::imports::{self, AccountImports, Services, StreamImport};
+use crate::config::imports::{self, AccountImports, OfSystem, Services, StreamImport};
 use crate::config::options::Options;
 use crate::mappings::Mappings;
 
@@ -71,9 +71,10 @@ impl Accounts {
             imports[self.by_name[account.name.as_bytes()].id as usize] = compiled;
         }
         if let Some(system_account) = options.system_account() {
+            let of_system = OfSystem::new(system_account);
             for account in self.by_name.values() {
                 let services = &mut imports[account.id as usize].services;
-                services.extend(imports::of_system(&account.name, system_account).map(Arc::new));
+                services.extend(of_system.imports(&account.name).map(Arc::new));
             }
             for name in options.accounts_with_jetstream() {
                 let services = &mut imports[self.by_name[name.as_bytes()].id as usize].services;
