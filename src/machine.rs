@@ -5,6 +5,7 @@
 
 pub mod pings;
 pub mod session;
+pub(crate) mod traced;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -22,6 +22,7 @@ pub mod mesh;
 pub mod other;
 mod reload;
 mod silence;
+mod trace;
 pub mod view;
 
 use std::slice;
@@ -252,6 +253,7 @@ impl Machine for Route {
     }
 
     fn handle_op(&mut self, op: &RouteOp<'_>, delivery: &mut Delivery) -> Result<(), ProtoErr> {
+        trace::op(&self.conn, op);
         match op {
             RouteOp::Msg(msg) => self.handle_msg(msg, None, delivery),
             RouteOp::Sub { account, subject, queue } => {
@@ -292,7 +294,8 @@ impl Machine for Route {
         mut remaining: Option<Remaining<'_, 'a, RouteRules>>,
         delivery: &mut Delivery,
     ) -> Result<(), ProtoErr> {
-        if self.verbose {
+        let traced = trace::message(&self.conn, msg, &delivery.settings.options.log);
+        if self.verbose || traced {
             remaining = None;
         }
         let followers = Followers::new(remaining, msg);
@@ -344,8 +347,9 @@ impl Machine for Route {
         }
         if now >= self.pings.due {
             let routes = &delivery.settings.routes;
+            conn_event!(DEBUG, &self.conn, "Router Ping Timer");
             self.pings.tick(now, routes.ping_interval(), routes.cluster.ping_max)?;
-            delivery.staging.add_proto(&self.conn, encoder::PING);
+            write_ping(&self.conn, delivery);
         }
         if now >= self.silence.due {
             self.look(delivery)?;
@@ -392,7 +396,7 @@ impl Machine for Route {
             open.confirm = open.pooled && matches!(self.role, Role::Solicited(_));
             if open.confirm {
                 self.pings.sent(delivery.now);
-                delivery.staging.add_proto(&self.conn, encoder::PING);
+                write_ping(&self.conn, delivery);
             }
         }
         if !open.spare {
@@ -497,6 +501,7 @@ impl Route {
         self.pong_owed = self.grace.is_some_and(|grace| !delivery.turn.is_over(grace, &self.conn));
         if !self.pong_owed {
             self.grace = None;
+            conn_event!(TRACE, &self.conn, "->> [PONG]");
             delivery.staging.add_proto(&self.conn, encoder::PONG);
         }
     }
@@ -510,7 +515,7 @@ impl Route {
             Look::Ask if self.pings.is_asking() => {}
             Look::Ask => {
                 self.pings.sent(now);
-                delivery.staging.add_proto(&self.conn, encoder::PING);
+                write_ping(&self.conn, delivery);
             }
             Look::PassOver => self.conn.set_silent(true),
             Look::GiveUp => return Err(ProtoErr::StaleConnection),
@@ -680,5 +685,11 @@ impl Announcing {
 
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+/// Writes a PING, which the caller counts.
+fn write_ping(conn: &Arc<Conn>, delivery: &mut Delivery) {
+    conn_event!(TRACE, conn, "->> [PING]");
+    delivery.staging.add_proto(conn, encoder::PING);
+}
+
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ use crate::deliver::Delivery;
 use crate::machine::PendingLogin;
 use crate::registry::settings::Settings;
 use crate::route::mesh::{Dial, Place, Unregistered};
-use crate::route::{Open, Role, Route, State};
+use crate::route::{Open, Role, Route, State, write_ping};
 
 impl Route {
     /// Sends CONNECT to a dialled server.
@@ -273,7 +273,7 @@ impl Route {
         self.silence.begin(now, delivery.settings.routes.cluster.silence_max);
         if open.confirm {
             self.pings.sent(now);
-            delivery.staging.add_proto(&self.conn, encoder::PING);
+            write_ping(&self.conn, delivery);
         }
         self.state = State::Open(open);
         // Later turns announce interest, so that it does not overtake the staged INFO.

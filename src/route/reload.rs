@@ -18,13 +18,12 @@ use crate::base::errors::ProtoErr;
 use crate::base::left::Left;
 use crate::base::limits::UNLISTED_MAX;
 use crate::base::table::Walk;
-use crate::codec::encoder;
 use crate::config::compression::Agreed;
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 use crate::deliver::{Delivery, listing_ns};
 use crate::registry::settings::Settings;
-use crate::route::{Announcing, Open, Route, State};
+use crate::route::{Announcing, Open, Route, State, write_ping};
 use crate::sublist::Entry;
 
 impl Route {
@@ -80,7 +79,7 @@ impl Route {
         };
         if configured.is_some_and(|level| level != agreed) {
             self.pings.sent(delivery.now);
-            delivery.staging.add_proto(&self.conn, encoder::PING);
+            write_ping(&self.conn, delivery);
         }
     }
 

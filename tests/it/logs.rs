@@ -179,6 +179,45 @@ for_both! {
         assert_eq!(errors.collect::<Vec<_>>(), [""; 0]);
     }
 
+    fn lines_of_another_server(which) {
+        let conf = "cluster { name: mesh, listen: \"127.0.0.1:-1\", pool_size: -1 }";
+        let server = Server::with().conf(conf).flags(["-DV"]).start(which);
+        let mut other = Remote::join(&server, "r");
+        other.send(
+            "RS+ $G foo\r\nRS+ $G bar q 2\r\nRS- $G bar q\r\nRMSG $G foo in 2\r\nhi\r\n\
+             RMSG $G foo | q 0\r\n\r\nHMSG $G foo + in q 12 14\r\nNATS/1.0\r\n\r\nho\r\n",
+        );
+        other.fence();
+        for text in [
+            r#"<<- [CONNECT {"#,
+            "<<- [PING]",
+            "->> [PONG]",
+            "<<- [RS+ $G foo]",
+            "<<- [RS+ $G bar q 2]",
+            "<<- [RS- $G bar q]",
+            "<<- [RMSG $G foo in 2]",
+            r#"<<- MSG_PAYLOAD: ["hi"]"#,
+            "<<- [RMSG $G foo | q 0]",
+            "<<- [HMSG $G foo + in q 12 14]",
+            r#"<<- MSG_PAYLOAD: ["NATS/1.0\r\n\r\nho"]"#,
+        ] {
+            let line = server.wait_log(text);
+            assert!(line.contains("[TRC] 127.0.0.1:") && line.contains(" - rid:"), "{line}");
+        }
+    }
+
+    /// Of messages without headers there is nothing to show then.
+    fn traced_headers(which) {
+        let server = Server::with().conf("trace_headers: true").start(which);
+        let mut client = Client::connect(&server, r#""headers":true"#);
+        client.send("PUB a 2\r\nno\r\nHPUB a 18 21\r\nNATS/1.0\r\nA: b\r\n\r\nyes\r\n");
+        client.fence();
+        server.wait_log(r#"<<- MSG_PAYLOAD: ["NATS/1.0\r\nA: b"]"#);
+        let lines = server.log_lines();
+        let payloads = lines.iter().filter(|line| line.contains("<<- MSG_PAYLOAD"));
+        assert_eq!(payloads.count(), 1, "{lines:#?}");
+    }
+
     /// So all lines of a connection are found by one name, whoever it becomes.
     fn a_connection_keeps_the_name_of_its_first_connect(which) {
         let users = "authorization { users = [ { user: a, password: x },\n\
