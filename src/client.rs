@@ -431,9 +431,7 @@ impl Machine for Client {
         self.leave();
         self.registry.move_to_closed(closed);
         account.leave(&self.conn);
-        if reason != ClosedReason::ServerShutdown {
-            self.note_end(&account, reason, delivery);
-        }
+        self.note_end(&account, reason, delivery);
     }
 
     fn handle_slow_write(&self, settings: &Settings) {

@@ -34,7 +34,6 @@ pub enum Event {
     /// The last connection to another server has ended.
     ServerGone(Box<str>),
     /// This server is about to stop, and sends its clients away.
-    #[allow(dead_code, reason = "lame duck mode notes it")]
     LameDuck,
     /// This server stops: nothing follows.
     Shutdown,
@@ -63,6 +62,8 @@ struct Queue {
     /// Changes of accounts among them.
     conns: usize,
     dropped: usize,
+    /// True after the end of the server is noted.
+    ended: bool,
 }
 
 impl Event {
@@ -84,6 +85,7 @@ impl Events {
         let mut queue = self.0.lock();
         let was_empty = queue.list.is_empty();
         match &event {
+            _ if queue.ended => return false,
             Event::Conns(account) => {
                 if account.queue_conns() {
                     queue.conns += 1;
@@ -91,7 +93,8 @@ impl Events {
                     return false;
                 }
             }
-            Event::LameDuck | Event::Shutdown => {}
+            Event::LameDuck => {}
+            Event::Shutdown => queue.ended = true,
             _ if queue.list.len() - queue.conns >= EVENTS_MAX => {
                 queue.dropped += 1;
                 return false;
@@ -160,12 +163,23 @@ mod tests {
             events.push(connect(&account));
         }
         events.push(Event::Conns(Arc::clone(&account)));
-        events.push(Event::Shutdown);
-        events.push(connect(&account));
-        assert_eq!((events.take_dropped(), events.take_dropped()), (6, 0));
+        events.push(Event::LameDuck);
+        assert_eq!((events.take_dropped(), events.take_dropped()), (5, 0));
         let kept: Vec<Event> = std::iter::from_fn(|| events.pop()).collect();
         assert_eq!(kept.len(), EVENTS_MAX + 2);
-        assert!(matches!(kept[EVENTS_MAX..], [Event::Conns(_), Event::Shutdown]));
+        assert!(matches!(kept[EVENTS_MAX..], [Event::Conns(_), Event::LameDuck]));
         assert!(events.push(connect(&account)), "there is room again");
+    }
+
+    #[test]
+    fn nothing_follows_the_end() {
+        let events = Events::default();
+        let account = Arc::new(Account::new(1, "A"));
+        events.push(connect(&account));
+        events.push(Event::Shutdown);
+        assert!(!events.push(connect(&account)) && !events.push(Event::Conns(account)));
+        assert!(matches!(events.pop(), Some(Event::Connect(_))));
+        assert!(matches!(events.pop(), Some(Event::Shutdown)));
+        assert!(events.pop().is_none() && !events.push(Event::LameDuck));
     }
 }

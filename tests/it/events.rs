@@ -240,6 +240,15 @@ for_both! {
         assert_eq!([told(), told(), told()], [r#""A" 0"#, r#""B" 1"#, r#""B" "b""#]);
     }
 
+    fn a_lame_duck_says_so(which) {
+        let server = Server::with().conf(CONF).start(which);
+        let mut heard = listener(&server, &["$SYS.SERVER.*.LAMEDUCK"]);
+        server.signal("USR2");
+        let (subject, document) = event(&mut heard);
+        assert!(subject.ends_with(".LAMEDUCK"), "{subject}");
+        assert_eq!(document["name"], "S1");
+    }
+
     fn the_end_of_a_server_is_its_last_word(which) {
         let server = Server::with().conf(CONF).start(which);
         let mut heard = listener(&server, &["$SYS.SERVER.*.SHUTDOWN", "$SYS.ACCOUNT.>"]);
@@ -294,4 +303,23 @@ fn a_failed_login_is_told_in_the_account_of_the_user() {
         }
     }
     owner.fence();
+}
+
+/// In nats-server, nobody hears of it any more.
+#[test]
+fn a_lame_duck_goes_on_telling() {
+    let server = Server::with().conf(CONF).start(Which::Dialtone);
+    let mut heard = listener(&server, &["$SYS.SERVER.*.LAMEDUCK", "$SYS.ACCOUNT.A.>", "in"]);
+    let a = Client::connect(&server, A);
+    for _ in 0..2 {
+        masked(&mut heard);
+    }
+    server.signal("USR2");
+    event(&mut heard);
+    drop(a);
+    for told in ["$SYS.ACCOUNT.A.SERVER.CONNS", "$SYS.ACCOUNT.A.DISCONNECT"] {
+        assert_eq!(masked(&mut heard).0, told);
+    }
+    heard.send("PUB $SYS.REQ.SERVER.PING in 0\r\n\r\n");
+    assert_eq!(masked(&mut heard).1["statsz"]["connections"], 1);
 }
