@@ -19,6 +19,7 @@ mod server_info;
 mod servers;
 mod services;
 mod subjects;
+mod subscribers;
 #[cfg(test)]
 mod tests;
 mod user_info;
@@ -35,6 +36,7 @@ use crate::base::ids::Kind;
 use crate::base::left::Left;
 use crate::base::limits::{REQUESTS_PENDING_MAX, ROUTE_CONTROL_LINE_FACTOR};
 use crate::base::moment::Moment;
+use crate::base::secrets::Secrets;
 use crate::config::options::Options;
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
@@ -52,6 +54,7 @@ use crate::system::lists::Lists;
 use crate::system::request::Answer;
 use crate::system::server_info::ServerInfo;
 use crate::system::servers::Servers;
+use crate::system::subscribers::Sums;
 
 /// Time to send a message, nanoseconds, about.
 const MESSAGE_NS: usize = 20_000;
@@ -86,6 +89,8 @@ pub struct System {
     /// Its subscriptions in the system account.
     interest: Vec<Subscription>,
     lists: Lists,
+    sums: Sums,
+    secrets: Secrets,
     /// The time of the next look at the open requests.
     look_at: Moment,
     schedule: Schedule,
@@ -102,6 +107,8 @@ impl System {
         let mut system = System {
             interest: Vec::new(),
             lists: Lists::new(),
+            sums: Sums::default(),
+            secrets: registry.new_secrets(),
             look_at: Moment::NEVER,
             schedule: Schedule::new(conn.start),
             servers: Servers::default(),
@@ -157,7 +164,7 @@ impl System {
         }
         message.extend_from_slice(&answer.text);
         if let Some(account) = delivery.settings.system_account().cloned() {
-            self.publish(&account, &answer.reply, header_len, &message, delivery);
+            self.publish(&account, (&answer.reply, b""), header_len, &message, delivery);
         }
     }
 
@@ -176,14 +183,15 @@ impl System {
                 write(view, ServerInfo::new(view, self.seq), &mut text).expect("memory takes it");
             }
         });
-        self.publish(account, subject, None, &text, delivery);
+        self.publish(account, (subject, b""), None, &text, delivery);
     }
 
-    /// Publishes a message; a header block of that length is its start.
+    /// Publishes a message, with a reply subject unless that is empty. A header block of that
+    /// length is its start.
     fn publish(
         &self,
         account: &Arc<Account>,
-        subject: &[u8],
+        (subject, reply): (&[u8], &[u8]),
         header_len: Option<usize>,
         message: &[u8],
         delivery: &mut Delivery,
@@ -192,7 +200,7 @@ impl System {
         let size_text = message.len().to_string();
         let publish = Publish {
             subject,
-            reply: b"",
+            reply,
             header_len,
             size_text: size_text.as_bytes(),
             message,
@@ -278,7 +286,8 @@ impl Machine for System {
     }
 
     fn deadline(&self, _settings: &Settings) -> Moment {
-        self.look_at.min(self.schedule.due()).min(self.servers.due())
+        let due = [self.look_at, self.schedule.due(), self.servers.due(), self.sums.due()];
+        due.into_iter().min().unwrap_or(Moment::NEVER)
     }
 
     fn handle_deadline(&mut self, delivery: &mut Delivery) -> Result<(), ProtoErr> {
@@ -289,6 +298,7 @@ impl Machine for System {
         if delivery.now >= self.servers.due() {
             self.forget_silent(delivery);
         }
+        self.send_due_sums(delivery);
         Ok(())
     }
 

@@ -19,6 +19,11 @@ impl Account {
         self.usage.lock().elsewhere = sum;
     }
 
+    /// The number of other servers with clients of it.
+    pub fn server_count(&self) -> usize {
+        self.elsewhere.lock().len()
+    }
+
     /// The number of its clients in all servers that are too many.
     pub fn surplus(&self) -> usize {
         let usage = self.usage();

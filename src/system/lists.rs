@@ -19,8 +19,18 @@ const WAITING_MAX: usize = if cfg!(test) { 4 } else { 16_384 };
 /// Bytes of them.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Makes the answer to a request; none if the server keeps silent.
-pub(super) type Make = Box<dyn FnOnce(&Request<'_>, &View<'_>) -> Option<Answer> + Send>;
+/// Does the work for a request; none if the server keeps silent.
+pub(super) type Make = Box<dyn FnOnce(&Request<'_>, &View<'_>) -> Option<Made> + Send>;
+
+/// The result of the work for a request.
+pub(super) enum Made {
+    Answer(Answer),
+    /// A part of a sum of subscriptions.
+    Count {
+        token: [u8; 8],
+        number: u64,
+    },
+}
 
 /// A request that takes long.
 pub(super) struct Job {
@@ -41,13 +51,13 @@ pub(super) enum Task {
 pub(super) struct Lists {
     waiting: VecDeque<Job>,
     waiting_bytes: usize,
-    /// True from the start of an answer until it is sent.
+    /// True from the start of work until its result is handled.
     is_working: bool,
     made: Slot,
 }
 
-/// The answer that has been made; none inside if there is none.
-type Slot = Arc<Mutex<Option<Option<Answer>>, { rank::LEAF }>>;
+/// The result of the work that is done; none inside if there is none.
+type Slot = Arc<Mutex<Option<Option<Made>>, { rank::LEAF }>>;
 
 impl Job {
     pub(super) fn new(request: &Request<'_>, task: Task) -> Job {
@@ -67,7 +77,7 @@ impl Job {
             Task::Reload => outside.reload(Box::new(move |done| {
                 let request = Request { reply: &reply, header: &header, body: b"" };
                 let done = done.as_ref().copied().map_err(String::as_str);
-                back.send(Some(request.done(done)));
+                back.send(Some(Made::Answer(request.done(done))));
             })),
         }
     }
@@ -97,36 +107,84 @@ impl Lists {
         {
             self.waiting_bytes -= job.len;
             self.is_working = true;
-            let (made, conn) = (Arc::clone(&self.made), Arc::clone(conn));
-            job.run(Return { answer: None, made, conn }, outside);
+            let (to, conn) = (Arc::clone(&self.made), Arc::clone(conn));
+            job.run(Return { made: None, to, conn }, outside);
         }
     }
 
-    /// The answer that has been made, if one has; its place is free again.
-    pub(super) fn take_made(&mut self) -> Option<Answer> {
+    /// The result of the work that is done, if there is one; its place is free again.
+    pub(super) fn take_made(&mut self) -> Option<Made> {
         let made = self.made.lock().take();
         self.is_working &= made.is_none();
         made.flatten()
     }
 }
 
-/// The way of an answer back to the machine. Without an answer it tells that there is none, even
-/// if its maker has failed.
+/// The way of a result back to the machine. It tells that there is none, even if the work has
+/// failed.
 struct Return {
-    answer: Option<Answer>,
-    made: Slot,
+    made: Option<Made>,
+    to: Slot,
     conn: Arc<Conn>,
 }
 
 impl Return {
-    fn send(mut self, answer: Option<Answer>) {
-        self.answer = answer;
+    fn send(mut self, made: Option<Made>) {
+        self.made = made;
     }
 }
 
 impl Drop for Return {
     fn drop(&mut self) {
-        *self.made.lock() = Some(self.answer.take());
+        *self.to.lock() = Some(self.made.take());
         self.conn.bring_news();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::client::fuzz::Bench;
+    use crate::config::options::Options;
+    use crate::system::{Reloaded, Work};
+
+    /// Keeps all work undone.
+    #[derive(Default)]
+    struct Undone(RefCell<Vec<Work>>);
+
+    impl Outside for Undone {
+        fn look(&self, _look: &mut dyn FnMut(&View<'_>)) {}
+
+        fn work(&self, work: Work) {
+            self.0.borrow_mut().push(work);
+        }
+
+        fn reload(&self, _done: Reloaded) {}
+    }
+
+    #[test]
+    fn one_is_made_at_a_time_and_few_wait() {
+        let bench = Bench::new(Options::default(), 1);
+        let (conn, outside, mut lists) = (&bench.ends[0].conn, Undone::default(), Lists::new());
+        let request = Request { reply: b"in", header: b"", body: b"" };
+        let add = |lists: &mut Lists| {
+            let is_added = lists.add(Job::new(&request, Task::Make(Box::new(|_, _| None))));
+            lists.start(&outside, conn);
+            is_added
+        };
+        assert!((0..=WAITING_MAX).all(|_| add(&mut lists)), "one is being made");
+        assert!(!add(&mut lists));
+        for _ in 0..=WAITING_MAX {
+            assert_eq!(outside.0.borrow().len(), 1);
+            // Its maker fails.
+            outside.0.borrow_mut().clear();
+            assert!(conn.take_news() && lists.take_made().is_none());
+            lists.start(&outside, conn);
+        }
+        assert!(outside.0.borrow().is_empty() && lists.waiting_bytes == 0);
+        let long = Request { body: &[b' '; WAITING_BYTES_MAX], ..request };
+        assert!(!lists.add(Job::new(&long, Task::Reload)));
     }
 }

@@ -14,7 +14,7 @@ use crate::monitor::query::Query;
 use crate::parser::Publish;
 use crate::system::System;
 use crate::system::filter::Filter;
-use crate::system::lists::{Job, Task};
+use crate::system::lists::{Job, Made, Task};
 use crate::system::request::{Importer, Request};
 use crate::system::server_info::ServerId;
 use crate::system::subjects::Meaning;
@@ -31,6 +31,7 @@ impl System {
             }
             Meaning::Conns => self.hear_conns(request.body, delivery),
             Meaning::Server { service: "STATSZ" } => self.tell_statsz(&request, delivery),
+            Meaning::Answer { token } => self.hear_count(token, request.body, delivery),
             _ if !is_request => {}
             Meaning::Account { account, service: "CONNS" } => {
                 self.tell_conns(account, &request, delivery)?;
@@ -54,7 +55,8 @@ impl System {
                 let query = Query::of_account_service(service)?;
                 self.query(query, Some(account), &request, delivery);
             }
-            Meaning::SubscriptionCount | Meaning::Subscribers | Meaning::Answer { .. } => {}
+            Meaning::SubscriptionCount => self.count_for_server(&request, delivery),
+            Meaning::Subscribers => self.count_for_client(&request, delivery),
         }
         Some(())
     }
@@ -140,8 +142,9 @@ impl System {
             answers.then(|| request.answer(query.document(view)))
         };
         if is_list {
-            let job = Job::new(request, Task::Make(Box::new(make)));
-            return self.make_later(job, delivery);
+            let make =
+                |request: &Request<'_>, view: &View<'_>| make(request, view).map(Made::Answer);
+            return self.make_later(Job::new(request, Task::Make(Box::new(make))), delivery);
         }
         let (mut make, mut answer) = (Some(make), None);
         self.outside.look(&mut |view| {
@@ -171,7 +174,7 @@ impl System {
         };
         // There may be many clients to find it among.
         let make = move |request: &Request<'_>, view: &View<'_>| {
-            filter.admits(view).then(|| request.done(action(Cid(cid), view)))
+            filter.admits(view).then(|| Made::Answer(request.done(action(Cid(cid), view))))
         };
         self.make_later(Job::new(request, Task::Make(Box::new(make))), delivery);
     }
@@ -194,7 +197,7 @@ impl System {
     }
 
     /// Has a long answer made.
-    fn make_later(&mut self, job: Job, delivery: &mut Delivery) {
+    pub(super) fn make_later(&mut self, job: Job, delivery: &mut Delivery) {
         if !self.lists.add(job) {
             delivery.counters.count_slow(self.conn.kind, true);
         }
@@ -203,8 +206,10 @@ impl System {
 
     /// Sends the long answer that has been made.
     pub(super) fn send_made(&mut self, delivery: &mut Delivery) {
-        if let Some(answer) = self.lists.take_made() {
-            self.send(&answer, delivery);
+        match self.lists.take_made() {
+            Some(Made::Answer(answer)) => self.send(&answer, delivery),
+            Some(Made::Count { token, number }) => self.add_count(&token, number, delivery),
+            None => {}
         }
         self.lists.start(&*self.outside, &self.conn);
     }

@@ -237,3 +237,34 @@ fn open_requests_are_looked_after() {
     served.bench.send(0, REQUEST);
     assert!(served.session.machine.conn.take_news());
 }
+
+#[test]
+fn an_answer_that_is_too_long_is_an_error() {
+    let mut served = Served::new(20);
+    let ask = |body: &str| {
+        let len = body.len();
+        format!("PUB $SYS.REQ.SERVER.PING.CONNZ in {len}\r\n{body}\r\n").into_bytes()
+    };
+    served.bench.take(0);
+    served.bench.send(0, &ask(""));
+    let answer = served.answers(0);
+    let error = "\"data\":null,\"error\":{\"code\":500,\"description\":\"answer too long: ask for \
+                 a part of it, by limit and offset\"}}\r\n";
+    assert!(answer.ends_with(error), "{answer}");
+    served.bench.send(0, &ask("{\"limit\":1}"));
+    assert!(served.answers(0).contains("\"num_connections\":1,"));
+}
+
+/// Nobody else has to answer.
+#[test]
+fn sums_are_told_when_they_are_complete() {
+    let mut served = Served::new(1);
+    let system = &mut served.session.machine;
+    let request = request::Request { reply: b"in", header: b"", body: b"in" };
+    let delivery = &mut served.bench.delivery;
+    system.count_for_client(&request, delivery);
+    assert_ne!(system.sums.due(), Moment::NEVER);
+    assert!(system.conn.take_news());
+    system.handle_news(delivery);
+    assert_eq!(system.sums.due(), Moment::NEVER);
+}

@@ -230,3 +230,189 @@ for_both! {
         assert_eq!(came, expected);
     }
 }
+
+/// The line and the message of the next frame.
+fn message(client: &mut Client) -> (String, Vec<u8>) {
+    let frame = client.frame();
+    let end = frame.windows(2).position(|pair| pair == b"\r\n").unwrap();
+    let line = String::from_utf8(frame[..end].to_vec()).unwrap();
+    (line, frame[end + 2..frame.len() - 2].to_vec())
+}
+
+/// A client of that user with its answers on subscription 1.
+fn asking(server: &Server, user: &str) -> Client {
+    let mut client = connect(server, user);
+    client.send("SUB _I.> 1\r\n");
+    client.fence();
+    client
+}
+
+/// The JSON answer to a request without headers.
+fn answer(client: &mut Client, subject: &str, body: &str) -> Value {
+    client.send(&format!("PUB {subject} _I.a {}\r\n{body}\r\n", body.len()));
+    let (line, text) = message(client);
+    assert!(line.starts_with("MSG _I.a 1 "), "{line}");
+    serde_json::from_slice(&text).unwrap()
+}
+
+for_both! {
+    fn an_answer_is_encoded_as_its_requester_wants(which) {
+        let server = Server::with().conf(CONF).start(which);
+        let mut client = asking(&server, "s");
+        let mut begin = |subject: &str, header: &str, body: &str| {
+            let block = format!("NATS/1.0\r\n{header}\r\n\r\n");
+            let (len, all) = (block.len(), block.len() + body.len());
+            client.send(&format!("HPUB $SYS.REQ.{subject} _I.a {len} {all}\r\n{block}{body}\r\n"));
+            let (line, message) = message(&mut client);
+            let head = line.starts_with("HMSG").then_some(38).unwrap_or_default();
+            let at = message.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
+            let block = if head > 0 { &message[..at] } else { b"" };
+            let rest = &message[block.len()..];
+            (block.escape_ascii().to_string(), rest[..rest.len().min(4)].to_vec())
+        };
+        let block = |name: &str| format!("NATS/1.0\\r\\nContent-Encoding: {name}\\r\\n\\r\\n");
+        for (header, encoding, start) in [
+            ("Accept-Encoding: snappy", block("snappy"), b"\xff\x06\0\0"),
+            ("Accept-Encoding: gzip, Snappy", block("snappy"), b"\xff\x06\0\0"),
+            ("Accept-Encoding: gzip", block("gzip"), b"\x1f\x8b\x08\0"),
+            ("Accept-Encoding: zstd", block("identity"), b"{\"se"),
+            ("accept-encoding: snappy", String::new(), b"{\"se"),
+            ("Other: snappy", String::new(), b"{\"se"),
+        ] {
+            for subject in ["SERVER.PING.VARZ", "SERVER.PING.CONNZ", "ACCOUNT.A.INFO"] {
+                assert_eq!(begin(subject, header, ""), (encoding.clone(), start.to_vec()));
+            }
+        }
+        let plain = (String::new(), b"{\"se".to_vec());
+        assert_eq!(begin("SERVER.PING.VARZ", "Accept-Encoding: snappy", "bad"), plain);
+        assert_eq!(begin("ACCOUNT.nope.INFO", "Accept-Encoding: snappy", ""), plain);
+    }
+
+    fn an_account_may_ask_about_itself(which) {
+        let server = Server::with().conf(CONF).start(which);
+        let _b = connect(&server, "b");
+        let mut client = asking(&server, "a");
+        for subject in ["ACCOUNT.PING.CONNZ", "SERVER.PING.CONNZ"] {
+            for body in ["", r#"{"acc":"B","auth":true}"#] {
+                let connz = answer(&mut client, &format!("$SYS.REQ.{subject}"), body);
+                let connections = connz["data"]["connections"].as_array().unwrap();
+                assert_eq!(connections.len(), 1, "{connz}");
+                assert_eq!(connections[0]["name"], "na");
+            }
+        }
+        for body in ["", r#"{"accounts":["B"]}"#] {
+            let statz = answer(&mut client, "$SYS.REQ.ACCOUNT.PING.STATZ", body);
+            let accounts = statz["data"]["account_statz"].as_array().unwrap();
+            assert_eq!((accounts.len(), &accounts[0]["acc"]), (1, &json!("A")));
+        }
+        client.send("PUB $SYS.REQ.SERVER.PING.VARZ _I.a 0\r\n\r\n");
+        assert!(message(&mut client).0.starts_with("HMSG _I.a 1 "));
+    }
+
+    fn a_client_is_kicked_out(which) {
+        let server = Server::with().conf(CONF).start(which);
+        let mut system = asking(&server, "s");
+        let mut client = connect(&server, "a");
+        let id = answer(&mut system, "$SYS.REQ.SERVER.PING.IDZ", "")["id"].take();
+        let id = id.as_str().unwrap();
+        let connz = answer(&mut system, "$SYS.REQ.ACCOUNT.A.CONNZ", "");
+        let cid = connz["data"]["connections"][0]["cid"].as_u64().unwrap();
+        let done = answer(&mut system, &format!("$SYS.REQ.SERVER.{id}.KICK"),
+            &format!("{{\"cid\":{cid}}}"));
+        assert_eq!(done.as_object().unwrap().keys().collect::<Vec<_>>(), ["server"]);
+        assert_eq!(client.read_to_end(), b"");
+        let mut reason = Value::Null;
+        while reason.is_null() {
+            let closed = answer(&mut system, "$SYS.REQ.SERVER.PING.CONNZ", r#"{"state":1}"#);
+            reason = closed["data"]["connections"][0]["reason"].clone();
+        }
+        assert_eq!(reason, "Kicked");
+    }
+
+    fn a_client_is_asked_to_leave(which) {
+        let server = Server::with().conf(CONF).start(which);
+        let mut system = asking(&server, "s");
+        let id = answer(&mut system, "$SYS.REQ.SERVER.PING.IDZ", "")["id"].take();
+        let leave = format!("$SYS.REQ.SERVER.{}.LDM", id.as_str().unwrap());
+        let mut old = connect(&server, "b");
+        let mut new = Client::open(&server);
+        new.send("CONNECT {\"verbose\":false,\"protocol\":1,\"user\":\"a\",\"pass\":\"p\"}\r\nPING\r\n");
+        new.expect("PONG\r\n");
+        assert!(new.frame().starts_with(b"INFO "));
+        let mut ask = |account: &str| {
+            let connz = answer(&mut system, &format!("$SYS.REQ.ACCOUNT.{account}.CONNZ"), "");
+            let cid = &connz["data"]["connections"][0]["cid"];
+            answer(&mut system, &leave, &format!("{{\"cid\":{cid}}}"))["error"].take()
+        };
+        let refused = ask("B");
+        let text = "client does not support Lame Duck Mode or is not ready to receive the \
+                    notification";
+        assert_eq!(refused, json!({ "code": 500, "description": text }));
+        assert_eq!(ask("A"), Value::Null);
+        let info = new.frame();
+        let info: Value = serde_json::from_slice(info.strip_prefix(b"INFO ").unwrap()).unwrap();
+        assert_eq!(info["ldm"], true);
+        old.fence();
+    }
+
+    fn the_configuration_is_read_again_by_request(which) {
+        let server = Server::with().conf(CONF).start(which);
+        let mut system = asking(&server, "s");
+        let id = answer(&mut system, "$SYS.REQ.SERVER.PING.IDZ", "")["id"].take();
+        let reload = format!("$SYS.REQ.SERVER.{}.RELOAD", id.as_str().unwrap());
+        let path = server.dir().join("server.conf");
+        std::fs::write(&path, format!("{CONF}\nmax_payload: 2048")).unwrap();
+        let done = answer(&mut system, &reload, "{}");
+        assert_eq!(done.as_object().unwrap().keys().collect::<Vec<_>>(), ["server"]);
+        let varz = answer(&mut system, "$SYS.REQ.SERVER.PING.VARZ", "");
+        assert_eq!(varz["data"]["max_payload"], 2048);
+        std::fs::write(&path, format!("{CONF}\nserver_name: other")).unwrap();
+        let refused = answer(&mut system, &reload, "");
+        assert_eq!(refused["error"]["code"], 500);
+        assert!(refused.get("data").is_none());
+    }
+
+    fn subscriptions_of_an_account_are_counted(which) {
+        let import = "{service: {account: \"$SYS\", subject: \"$SYS.DEBUG.SUBSCRIBERS\"}}";
+        let conf = format!("accounts {{
+            $SYS {{ users: [{{user: s, password: p}}], exports: [{{service: \"$SYS.DEBUG.>\"}}] }}
+            A {{ users: [{{user: a, password: p}}], imports: [{import}] }}
+        }}");
+        let server = Server::with().conf(conf).start(which);
+        let mut client = asking(&server, "a");
+        client.send("SUB foo 2\r\nSUB foo.bar 3\r\nSUB foo q 4\r\nSUB foo q 5\r\nSUB * 6\r\n");
+        let mut count = |body: &str| answer(&mut client, "$SYS.DEBUG.SUBSCRIBERS", body);
+        for (body, number) in [
+            ("foo", 4), ("foo q", 2), ("foo r", 0), ("foo.*", 1), (">", 6), ("* q", 2), ("", 0),
+        ] {
+            assert_eq!(count(body), number, "{body}");
+        }
+    }
+
+    /// A played server asks; it is answered only about accounts with clients here.
+    fn other_servers_ask_in_the_system_account(which) {
+        let cluster = r#"cluster { name: mesh, listen: "127.0.0.1:-1", pool_size: -1 }"#;
+        let server = Server::with().conf(format!("{CONF}{cluster}")).start(which);
+        let mut remote = Remote::join(&server, "r");
+        let mut client = connect(&server, "a");
+        client.send("SUB foo 1\r\n");
+        client.fence();
+        remote.send("RS+ $SYS in\r\n");
+        remote.fence();
+        let mut ask = |subject: &str, body: &str| {
+            let len = body.len();
+            remote.send(&format!("RMSG $SYS $SYS.REQ.{subject} in {len}\r\n{body}\r\n"));
+            loop {
+                let frame = String::from_utf8(remote.line.frame()).unwrap();
+                if let Some(rest) = frame.strip_prefix("RMSG $SYS in ") {
+                    break rest.split_once("\r\n").unwrap().1.trim_end().to_owned();
+                }
+            }
+        };
+        assert_eq!(ask("ACCOUNT.NSUBS", r#"{"acc":"A","subject":"foo"}"#), "1");
+        let queue = r#"{"acc":"A","subject":"foo","queue":"cQ=="}"#;
+        assert_eq!(ask("ACCOUNT.NSUBS", queue), "0");
+        assert!(ask("SERVER.PING.VARZ", "").contains("\"cluster\":\"mesh\""));
+        assert!(ask("ACCOUNT.A.CONNZ", "").contains("\"num_connections\":1"));
+    }
+}
