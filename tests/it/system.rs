@@ -264,7 +264,7 @@ for_both! {
             let (len, all) = (block.len(), block.len() + body.len());
             client.send(&format!("HPUB $SYS.REQ.{subject} _I.a {len} {all}\r\n{block}{body}\r\n"));
             let (line, message) = message(&mut client);
-            let head = line.starts_with("HMSG").then_some(38).unwrap_or_default();
+            let head = if line.starts_with("HMSG") { 38 } else { 0 };
             let at = message.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
             let block = if head > 0 { &message[..at] } else { b"" };
             let rest = &message[block.len()..];
