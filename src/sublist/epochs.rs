@@ -22,7 +22,8 @@ use crate::sublist::token::{BUCKETS, bucket};
 pub struct Epochs {
     /// Changes of subscriptions whose first token is a wildcard: they concern every subject.
     all: AtomicU64,
-    /// Changes of subscriptions by the hash of their literal first token; none before the first one.
+    /// Changes of subscriptions by the hash of their literal first token; none before
+    /// the first one.
     buckets: OnceLock<Box<[AtomicU64; BUCKETS]>>,
 }
 

@@ -336,7 +336,8 @@ for_both! {
         let leave = format!("$SYS.REQ.SERVER.{}.LDM", id.as_str().unwrap());
         let mut old = connect(&server, "b");
         let mut new = Client::open(&server);
-        new.send("CONNECT {\"verbose\":false,\"protocol\":1,\"user\":\"a\",\"pass\":\"p\"}\r\nPING\r\n");
+        let members = r#""verbose":false,"protocol":1,"user":"a","pass":"p""#;
+        new.send(&format!("CONNECT {{{members}}}\r\nPING\r\n"));
         new.expect("PONG\r\n");
         assert!(new.frame().starts_with(b"INFO "));
         let mut ask = |account: &str| {
