@@ -224,3 +224,26 @@ fn thousands_come_and_go() {
     http::json_until(&server, "/subsz", count(1));
     check(probe);
 }
+
+/// Lists in the system account are made apart from deliveries.
+#[test]
+#[ignore = "makes thousands of connections"]
+fn lists_of_thousands_hold_up_nobody() {
+    const CONNECTIONS: usize = 4_000;
+    const REQUESTS: usize = 20;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let conf = "accounts { $SYS { users: [{user: s, password: p}] } }";
+    let server = Server::with().conf(conf).start(Dialtone);
+    let _clients: Vec<_> = (0..CONNECTIONS).map(|_| Client::connect(&server, "")).collect();
+    let mut system = Client::connect(&server, r#""user":"s","pass":"p""#).steady();
+    let probe = Probe::start(&server);
+    let body = r#"{"limit":4000,"sort":"idle"}"#;
+    let request = format!("PUB $SYS.REQ.SERVER.PING.CONNZ in {}\r\n{body}\r\n", body.len());
+    system.send(&format!("SUB in 1\r\n{}", request.repeat(REQUESTS)));
+    for _ in 0..REQUESTS {
+        let frame = system.frame();
+        assert!(frame.starts_with(b"MSG in 1 ") && frame.len() > CONNECTIONS * 200);
+    }
+    check(probe);
+}
