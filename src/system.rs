@@ -42,7 +42,7 @@ use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
 use crate::deliver::latency::{self, Failure};
 use crate::deliver::{Delivery, Publisher};
-use crate::machine::Machine;
+use crate::machine::{Machine, traced};
 use crate::monitor::View;
 use crate::monitor::json::Document;
 use crate::parser::{Publish, Refused, Remaining, RouteOp, RouteRules, RoutedMsg};
@@ -206,6 +206,7 @@ impl System {
             message,
             tail: b"",
         };
+        traced::own_message(&publish, &delivery.settings.options.log);
         let publisher = Publisher { conn: &self.conn, echo: true };
         delivery.deliver(account, &publish, iter::empty(), publisher);
     }

@@ -1,7 +1,7 @@
 //! Parts of the trace lines of clients and of other servers, in the real server's form and without
-//! secrets.
+//! secrets; the lines of the server's own client.
 //!
-//! nats: server/client.go `traceMsgInternal`, `removeSecretsFromTrace`
+//! nats: server/client.go `traceMsgInternal`, `removeSecretsFromTrace`, `setTraceLevel`
 
 use std::fmt::{self, Write};
 
@@ -15,15 +15,33 @@ use crate::parser::Publish;
 
 /// Traces headers and payload of a message that has come from a connection, or its headers alone.
 pub(crate) fn message(conn: &Conn, publish: &Publish<'_>, log: &Log) {
+    if let Some(payload) = shown_payload(publish, log) {
+        conn_event!(TRACE, conn, "<<- MSG_PAYLOAD: [{payload}]");
+    }
+}
+
+/// Traces a message of the server's own client, if that is asked for.
+pub(crate) fn own_message(publish: &Publish<'_>, log: &Log) {
+    if !log.trace_verbose {
+        return;
+    }
+    let remote = "SYSTEM";
+    let [subject, reply] = [publish.subject, publish.reply].map(String::from_utf8_lossy);
+    tracing::trace!(remote, "<<- [PUB {subject} {reply} {}]", publish.len());
+    if let Some(payload) = shown_payload(publish, log) {
+        tracing::trace!(remote, "<<- MSG_PAYLOAD: [{payload}]");
+    }
+}
+
+/// Headers and payload of a message, or its headers alone; none if there is nothing to show.
+fn shown_payload(publish: &Publish<'_>, log: &Log) -> Option<String> {
     let shown = if log.trace_headers {
         publish.header().strip_suffix(b"\r\n\r\n").unwrap_or(publish.header())
     } else {
         publish.message
     };
     let max = if log.max_traced_msg_len == 0 { shown.len() } else { log.max_traced_msg_len };
-    if !shown.is_empty() {
-        conn_event!(TRACE, conn, "<<- MSG_PAYLOAD: [{}]", payload(shown, max));
-    }
+    (!shown.is_empty()).then(|| payload(shown, max))
 }
 
 /// A payload in quotes, cut after `max` bytes.

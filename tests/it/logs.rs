@@ -206,6 +206,26 @@ for_both! {
         }
     }
 
+    fn the_servers_own_messages_are_traced_if_asked_for(which) {
+        let conf = "accounts { $SYS { users: [ { user: s, password: s } ] } }";
+        for flag in ["-V", "-VV"] {
+            let server = Server::with().conf(conf).flags([flag]).start(which);
+            let mut listener = Client::connect(&server, r#""user":"s","pass":"s""#).steady();
+            listener.send("SUB $SYS.ACCOUNT.$G.CONNECT 1\r\n");
+            listener.fence();
+            Client::connect(&server, "");
+            let told = listener.frame();
+            assert!(told.starts_with(b"MSG $SYS.ACCOUNT.$G.CONNECT 1 "), "{}", told.escape_ascii());
+            match flag {
+                "-VV" => {
+                    server.wait_log("[TRC] SYSTEM - <<- [PUB $SYS.ACCOUNT.$G.CONNECT  ");
+                    server.wait_log("[TRC] SYSTEM - <<- MSG_PAYLOAD: [\"{");
+                }
+                _ => assert!(!server.log_lines().iter().any(|line| line.contains("SYSTEM - "))),
+            }
+        }
+    }
+
     /// Of messages without headers there is nothing to show then.
     fn traced_headers(which) {
         let server = Server::with().conf("trace_headers: true").start(which);
