@@ -9,6 +9,7 @@ use crate::client::fuzz::Bench;
 use crate::config::options::{AccountOptions, Authorization, Credential, Login, User};
 use crate::conn::Wire;
 use crate::conn::taken::Taken;
+use crate::deliver::Budget;
 use crate::machine::session::{Session, Step};
 use crate::monitor::{CertEnds, Process};
 
@@ -267,4 +268,81 @@ fn sums_are_told_when_they_are_complete() {
     assert!(system.conn.take_news());
     system.handle_news(delivery);
     assert_eq!(system.sums.due(), Moment::NEVER);
+}
+
+/// A client of the system account, the first one, and one of the account `A`, the second.
+fn told() -> Served {
+    let user = |name: &str, account: &str| {
+        let credential = Credential::Password { user: name.into(), password: "p".into() };
+        User { account: Some(account.into()), ..User::new(credential) }
+    };
+    let options = Options {
+        accounts: vec![AccountOptions::new("$SYS"), AccountOptions::new("A")],
+        authorization: Authorization {
+            login: Login::Users(vec![user("s", "$SYS"), user("a", "A")]),
+            ..Authorization::default()
+        },
+        ..Options::default()
+    };
+    let inbox = Arc::new(Taken::default());
+    let mut bench = Bench::new(options, 2);
+    let system = system(&bench, Arc::clone(&inbox) as Arc<dyn Wire>);
+    let session = Session::new(system, &bench.delivery.settings);
+    bench.send(0, b"CONNECT {\"user\":\"s\",\"pass\":\"p\",\"verbose\":false}\r\n");
+    Served { bench, session, inbox }
+}
+
+impl Served {
+    /// The subjects of the events that the first client has got, once all are published that are
+    /// due at the time.
+    fn events(&mut self) -> Vec<String> {
+        let Served { bench: Bench { delivery, .. }, session, .. } = self;
+        let system = &mut session.machine;
+        while system.deadline(&delivery.settings) <= delivery.now {
+            system.handle_deadline(delivery).unwrap();
+        }
+        while system.continue_work(delivery).unwrap() == Left::More {
+            delivery.staging.start_turn(Budget { work_ns_max: 1_000_000, splits: false });
+        }
+        delivery.commit(&system.conn);
+        let text = String::from_utf8(self.bench.take(0)).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("MSG "));
+        lines.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
+    }
+}
+
+#[test]
+fn the_counts_of_an_account_with_clients_go_out_again() {
+    const SUBJECT: &str = "$SYS.ACCOUNT.A.SERVER.CONNS";
+    let mut told = told();
+    told.bench.send(0, format!("SUB {SUBJECT} 1\r\n").as_bytes());
+    told.events();
+    assert!(told.bench.registry.events.pop().is_none());
+    told.bench.send(1, b"CONNECT {\"user\":\"a\",\"pass\":\"p\",\"verbose\":false}\r\n");
+    assert_eq!(told.events(), [SUBJECT]);
+    for _ in 0..2 {
+        told.bench.delivery.now = told.bench.delivery.now + Duration::from_secs(29);
+        assert!(told.events().is_empty());
+        told.bench.delivery.now = told.bench.delivery.now + Duration::from_secs(1);
+        assert_eq!(told.events(), [SUBJECT]);
+    }
+    told.bench.close(1, ClosedReason::ClientClosed);
+    assert_eq!(told.events(), [SUBJECT]);
+    told.bench.delivery.now = told.bench.delivery.now + Duration::from_secs(60);
+    assert!(told.events().is_empty());
+}
+
+/// The task of a client notes nothing for nobody.
+#[test]
+fn events_that_nobody_hears_are_not_noted() {
+    let mut told = told();
+    let connect = b"CONNECT {\"user\":\"a\",\"pass\":\"p\",\"verbose\":false}\r\n";
+    told.bench.send(1, connect);
+    assert!(told.bench.registry.events.pop().is_none());
+    told.bench.send(0, b"SUB $SYS.ACCOUNT.*.CONNECT 1\r\n");
+    told.bench.send(1, connect);
+    assert_eq!(told.events(), ["$SYS.ACCOUNT.A.CONNECT"]);
+    told.bench.send(0, b"UNSUB 1\r\n");
+    told.bench.send(1, connect);
+    assert!(told.bench.registry.events.pop().is_none());
 }

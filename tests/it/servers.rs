@@ -5,14 +5,14 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::support::remote::server_id;
-use crate::support::{Client, PATIENCE, Remote, Server, Which};
+use crate::support::{Client, Cluster, Flavor, PATIENCE, Remote, Server, Which};
 
 const CONF: &str = r#"accounts {
     $SYS: { users: [{ user: sys, password: p }] }
     A: { users: [{ user: a, password: p }], limits: { max_connections: 3 } }
 }
-cluster { name: mesh, listen: "127.0.0.1:-1", pool_size: -1 }
 "#;
+const CLUSTER: &str = r#"cluster { name: mesh, listen: "127.0.0.1:-1", pool_size: -1 }"#;
 
 const A: &str = r#""user":"a","pass":"p""#;
 
@@ -60,7 +60,7 @@ fn tell_conns(remote: &mut Remote, seq: u64, count: usize) {
 
 for_both! {
     fn a_server_counts_from_its_first_word_to_its_last(which) {
-        let server = Server::with().conf(CONF).start(which);
+        let server = Server::with().conf(CONF).more_conf(CLUSTER).start(which);
         let mut user = system_user(&server);
         let mut remote = Remote::join(&server, "r");
         wait_servers(&mut user, 1);
@@ -75,7 +75,7 @@ for_both! {
     }
 
     fn who_comes_is_told_at_once(which) {
-        let server = Server::with().conf(CONF).start(which);
+        let server = Server::with().conf(CONF).more_conf(CLUSTER).start(which);
         let mut user = system_user(&server);
         let mut remote = Remote::join(&server, "r");
         remote.send("RS+ $SYS $SYS.SERVER.*.STATSZ\r\n");
@@ -92,7 +92,7 @@ for_both! {
     }
 
     fn numbers_of_a_server_only_grow(which) {
-        let server = Server::with().conf(CONF).start(which);
+        let server = Server::with().conf(CONF).more_conf(CLUSTER).start(which);
         let mut user = system_user(&server);
         let mut remote = Remote::join(&server, "r");
         for seq in [7, 7] {
@@ -104,7 +104,7 @@ for_both! {
     }
 
     fn what_no_server_says_is_ignored(which) {
-        let server = Server::with().conf(CONF).start(which);
+        let server = Server::with().conf(CONF).more_conf(CLUSTER).start(which);
         let mut user = system_user(&server);
         for body in ["", "{", "{}", "[]", r#"{"server":{"id":7}}"#] {
             for subject in ["X.STATSZ", "X.SHUTDOWN", "ACCOUNT.A.CONNS"] {
@@ -119,7 +119,7 @@ for_both! {
 
     /// It holds for the clients at all servers.
     fn an_account_is_full_in_the_whole_cluster(which) {
-        let server = Server::with().conf(CONF).start(which);
+        let server = Server::with().conf(CONF).more_conf(CLUSTER).start(which);
         let mut user = system_user(&server);
         let mut remote = Remote::join(&server, "r");
         tell_conns(&mut remote, 1, 1);
@@ -141,7 +141,7 @@ for_both! {
     }
 
     fn a_server_is_asked_for_the_clients_of_an_account(which) {
-        let server = Server::with().conf(CONF).start(which);
+        let server = Server::with().conf(CONF).more_conf(CLUSTER).start(which);
         let mut user = system_user(&server);
         let _a = Client::connect(&server, A);
         for body in [r#"{"acc":"B"}"#, "bad", r#"{"acc":"A"}"#, ""] {
@@ -163,7 +163,7 @@ for_both! {
 /// A server that is gone without a word is not waited for by `nats server ping`.
 #[test]
 fn a_server_is_forgotten_with_its_last_connection() {
-    let server = Server::with().conf(CONF).start(Which::Dialtone);
+    let server = Server::with().conf(CONF).more_conf(CLUSTER).start(Which::Dialtone);
     let mut user = system_user(&server);
     let mut remote = Remote::join(&server, "r");
     tell_conns(&mut remote, 1, 3);
@@ -171,4 +171,34 @@ fn a_server_is_forgotten_with_its_last_connection() {
     drop(remote);
     wait_servers(&mut user, 1);
     Client::connect(&server, A).fence();
+}
+
+test_of! {
+    servers_of_both_kinds_know_each_other [Dialtone Real] {
+        // The cluster watches its servers as somebody without a login.
+        let anybody = "authorization { users: [{ user: g }] }, no_auth_user: g\n";
+        let conf = [CONF, anybody].concat();
+        let kinds = [Which::Dialtone, Which::Real];
+        let mut cluster = Cluster::start_with(&kinds, Flavor::Default, &conf);
+        let [dialtone, real] = cluster.servers() else { panic!("two were started") };
+        let mut users = [dialtone, real].map(system_user);
+        users.iter_mut().for_each(|user| wait_servers(user, 2));
+        let _two = [0, 1].map(|_| Client::connect(dialtone, A));
+        let _third = Client::connect(real, A);
+        for server in [real, dialtone] {
+            let deadline = Instant::now() + PATIENCE;
+            let connect = format!("CONNECT {{{A},\"verbose\":false}}\r\nPING\r\n");
+            loop {
+                // Until the other server's clients are known, or this one is.
+                let mut surplus = Client::open(server);
+                surplus.send_anyway(connect.as_bytes());
+                if surplus.frame().starts_with(b"-ERR 'maximum account active") {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "{:?} admits more", server.which());
+            }
+        }
+        cluster.take(1).signal("KILL");
+        wait_servers(&mut users[0], 1);
+    }
 }
