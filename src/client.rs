@@ -661,12 +661,14 @@ impl Client {
         let subscription = Subscription::new(&self.conn, subject, queue, sid, rules);
         own.insert(subscription.clone());
         drop(own);
+        let has_imports = !delivery.settings.accounts.imports(account).streams.is_empty();
+        // Other servers hear of shadows first, as from the real server.
+        if has_imports && subject::is_valid_subscription(subject) {
+            self.import(account, &subscription, delivery);
+        }
         if !account.insert(subscription.clone(), |route| delivery.staging.mark(route)) {
             self.conn.subscriptions().remove(&subscription);
             return Err(ProtoErr::InvalidSubject);
-        }
-        if !delivery.settings.accounts.imports(account).streams.is_empty() {
-            self.import(account, &subscription, delivery);
         }
         Ok(())
     }
