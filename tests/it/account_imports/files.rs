@@ -9,7 +9,7 @@ use crate::support::Which;
 
 /// Account A exports the first list, and B imports the second one, from line 3 on. Both servers
 /// say the same.
-const SAME: [(&str, &str); 56] = [
+const SAME: [(&str, &str); 55] = [
     ("", ""),
     (
         "{stream: s}, {service: s}",
@@ -46,7 +46,6 @@ const SAME: [(&str, &str); 56] = [
     ("", "{stream: {account: A}}"),
     ("", "{service: {subject: s}}"),
     ("", "{stream: \"s.a\"}"),
-    ("{stream: s}", "{stream: {account: A, subject: s}, prefix: p, to: t}"),
     ("{stream: s.>}", "{stream: {account: A, subject: s.>}, prefix: \"p.*\"}"),
     ("{stream: s.>}", "{stream: {account: A, subject: s.>}, prefix: \">\"}"),
     ("{stream: s.>}", "{stream: {account: A, subject: s.>}, prefix: \"p..q\"}"),
@@ -161,6 +160,13 @@ const STRICTER: [(&str, &str, &str); 8] = [
     ),
 ];
 
+/// The real server refuses this one now and then: it reads the settings of an import in any order.
+const UNDECIDED: (&str, &str, &str) = (
+    "{stream: s}",
+    "{stream: {account: A, subject: s}, prefix: p, to: t}",
+    "4:62: Stream import can not have a 'prefix' and a 'to' property",
+);
+
 fn file(exports: &str, imports: &str) -> String {
     format!(
         "port: -1\naccounts {{\n A {{ exports: [{exports}] }}\n B {{ imports: [{imports}] }}\n C \
@@ -195,6 +201,9 @@ fn faults_have_the_real_servers_texts() {
         assert!(valid, "{exports} {imports}\n{said}");
         assert_eq!(we_said.trim_end(), format!("c.conf:{expected}"));
     }
+    let (exports, imports, expected) = UNDECIDED;
+    let [_, (_, we_said)] = verdicts(&folder, &file(exports, imports));
+    assert_eq!(we_said.trim_end(), format!("c.conf:{expected}"));
 }
 
 /// The real server does not name the accounts.
