@@ -33,6 +33,7 @@ pub struct Settings {
     pub routes: RouteSettings,
     /// The subject spaces of clients.
     pub accounts: Accounts,
+    system_account: Option<Arc<Account>>,
 }
 
 /// Settings of clients, by the way they come.
@@ -73,6 +74,8 @@ impl Settings {
 
     fn with(accounts: Accounts, options: Options, before: Option<&Settings>) -> Settings {
         let (clients, websocket) = ClientSettings::of(&options, before);
+        let system_account =
+            options.system_account().and_then(|name| accounts.find(name.as_bytes()));
         Settings {
             version: 0,
             since: Moment::START,
@@ -83,6 +86,7 @@ impl Settings {
                 drop_when_lagging: options.no_fast_producer_stall,
             },
             routes: RouteSettings::new(&options, before.map(|before| &before.routes)),
+            system_account: system_account.cloned(),
             accounts,
             options,
         }
@@ -92,7 +96,7 @@ impl Settings {
 impl Settings {
     /// The account of the servers themselves, if there is one.
     pub fn system_account(&self) -> Option<&Arc<Account>> {
-        self.accounts.find(self.options.system_account()?.as_bytes())
+        self.system_account.as_ref()
     }
 
     /// What holds for clients that come this way.
