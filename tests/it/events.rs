@@ -20,17 +20,25 @@ fn listener(server: &Server, subjects: &[&str]) -> Client {
     for (subject, sid) in subjects.iter().zip(1..) {
         listener.send(&format!("SUB {subject} {sid}\r\n"));
     }
-    listener.fence();
+    listener.send("PING\r\n");
+    // It may hear of itself meanwhile.
+    while listener.frame() != b"PONG\r\n" {}
     listener
 }
 
-/// The subject and the document of the next message.
+/// The subject and the document of the next message, but for those about the listener itself, which
+/// may come late.
 #[track_caller]
 fn event(client: &mut Client) -> (String, Value) {
-    let frame = String::from_utf8(client.frame()).unwrap();
-    let (line, body) = frame.split_once("\r\n").unwrap();
-    let subject = line.split(' ').nth(1).unwrap_or_else(|| panic!("{line}"));
-    (subject.to_owned(), serde_json::from_str(body).unwrap_or_else(|_| panic!("{frame}")))
+    loop {
+        let frame = String::from_utf8(client.frame()).unwrap();
+        let (line, body) = frame.split_once("\r\n").unwrap();
+        let subject = line.split(' ').nth(1).unwrap_or_else(|| panic!("{line}"));
+        let document: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{frame}"));
+        if document["acc"] != "$SYS" && document["client"]["acc"] != "$SYS" {
+            return (subject.to_owned(), document);
+        }
+    }
 }
 
 /// The next message with what varies left out, once it is there; and the number of the message.

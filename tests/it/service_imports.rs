@@ -321,7 +321,8 @@ for_both! {
         let heard: Vec<_> = (0..3).map(|_| message(&mut listener)).collect();
         let answers = heard.iter().filter(|frame| frame.subject == asked.reply).count();
         assert_eq!(answers, 2, "{heard:?}");
-        drop(listener);
+        listener.send("UNSUB 2\r\nUNSUB 3\r\n");
+        listener.fence();
         // What it stood for is over, but the account still listens there; not elsewhere.
         a.send(&format!("PUB {} in 2\r\nno\r\n", asked.reply));
         a.fence();
