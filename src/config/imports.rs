@@ -10,6 +10,7 @@ mod by_first_token;
 mod cycles;
 mod exports;
 mod fault;
+mod of_system;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::limits::RESPONSE_THRESHOLD_DEFAULT;
 use crate::base::subject;
 use crate::config::options::{
     AccountOptions, Import, ImportKind, Latency, LocalSubject, Options, ResponseType,
@@ -27,9 +27,11 @@ use crate::config::options::{
 
 use cycles::{Chain, Link, Links};
 use exports::Exports;
+use of_system::{JETSTREAM_API, JETSTREAM_DIRECT};
 
 pub use exports::Grants;
 pub use fault::{Cause, Fault, Kind};
+pub use of_system::OfSystem;
 pub use services::Services;
 pub use translation::Translation;
 
@@ -96,89 +98,6 @@ pub fn compile(options: &Options) -> (Vec<AccountImports>, Vec<Fault>) {
     }
     (compiler.imports, compiler.faults)
 }
-
-/// The services of the system account that other accounts import: the subject there, around the
-/// name of the importer; the importer's own; the form of the answers.
-const OF_SYSTEM: [((&str, &str), &str, ResponseType); 4] = [
-    (("$SYS.REQ.USER.", ".INFO"), "$SYS.REQ.USER.INFO", ResponseType::Singleton),
-    (("$SYS.REQ.ACCOUNT.", ".CONNZ"), "$SYS.REQ.ACCOUNT.PING.CONNZ", ResponseType::Stream),
-    (("$SYS.REQ.ACCOUNT.", ".CONNZ"), "$SYS.REQ.SERVER.PING.CONNZ", ResponseType::Stream),
-    (("$SYS.REQ.ACCOUNT.", ".STATZ"), "$SYS.REQ.ACCOUNT.PING.STATZ", ResponseType::Stream),
-];
-
-/// The services of the system account, as accounts import them.
-pub struct OfSystem {
-    system_account: Arc<str>,
-    exports: [Arc<ServiceExport>; OF_SYSTEM.len()],
-}
-
-impl OfSystem {
-    /// Those of this account.
-    #[must_use]
-    pub fn new(system_account: &str) -> OfSystem {
-        let export = |((front, end), _, response): &((&str, &str), &str, ResponseType)| {
-            Arc::new(ServiceExport {
-                subject: format!("{front}*{end}").into(),
-                response: *response,
-                threshold: RESPONSE_THRESHOLD_DEFAULT,
-                latency: None,
-            })
-        };
-        OfSystem {
-            system_account: system_account.into(),
-            exports: OF_SYSTEM.each_ref().map(export),
-        }
-    }
-
-    /// The imports that each account has; the system account itself has only the first. No service
-    /// is for an account whose name is not a token.
-    ///
-    /// nats: server/events.go `addSystemAccountExports`, `registerSystemImports`
-    pub fn imports(&self, importer: &str) -> impl Iterator<Item = ServiceImport> {
-        let importer: Arc<str> = importer.into();
-        let count = if importer == self.system_account { 1 } else { OF_SYSTEM.len() };
-        let services = OF_SYSTEM[..count].iter().zip(&self.exports);
-        services.filter_map(move |(((front, end), local, response), export)| {
-            let remote = format!("{front}{importer}{end}");
-            Some(ServiceImport {
-                importer: Arc::clone(&importer),
-                exporter: Arc::clone(&self.system_account),
-                subjects: Translation::new(Kind::Service, &remote, local).ok()?,
-                grants: Grants::default(),
-                share: *response == ResponseType::Singleton,
-                export: Arc::clone(export),
-            })
-        })
-    }
-}
-
-/// The import of the API of JetStream, from the system account: the clients of `importer` reach the
-/// servers of the cluster that store streams.
-///
-/// nats: server/jetstream.go `enableAllJetStreamServiceImportsAndMappings`
-#[must_use]
-pub fn jetstream(importer: &str, system_account: &str) -> Option<ServiceImport> {
-    Some(ServiceImport {
-        importer: importer.into(),
-        exporter: system_account.into(),
-        subjects: Translation::new(Kind::Service, JETSTREAM_API, JETSTREAM_API).ok()?,
-        grants: Grants::default(),
-        share: true,
-        export: Arc::new(ServiceExport {
-            subject: JETSTREAM_API.into(),
-            response: ResponseType::Singleton,
-            threshold: RESPONSE_THRESHOLD_DEFAULT,
-            latency: None,
-        }),
-    })
-}
-
-/// Requests to JetStream.
-const JETSTREAM_API: &str = "$JS.API.>";
-
-/// Begin requests to one consumer or stream: the server that stores it has interest in them, in the
-/// account of its clients.
-const JETSTREAM_DIRECT: [&str; 2] = ["$JS.API.CONSUMER.MSG.NEXT.", "$JS.API.DIRECT.GET"];
 
 impl AccountImports {
     /// These imports in place of those `before`: equal ones stay the same values.

@@ -78,7 +78,7 @@ impl Accounts {
             }
             for name in options.accounts_with_jetstream() {
                 let services = &mut imports[self.by_name[name.as_bytes()].id as usize].services;
-                services.extend(imports::jetstream(name, system_account).map(Arc::new));
+                services.extend(of_system.jetstream(name).map(Arc::new));
             }
         }
         let imports = imports.into_iter().enumerate();
