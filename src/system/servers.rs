@@ -165,6 +165,10 @@ impl System {
             tracing::error!("Received a message of this server itself: ignored");
             return None;
         }
+        // Its last messages may be handled after the end of its last route.
+        if !self.servers.known.contains_key(&id) && !self.is_connected(&id) {
+            return None;
+        }
         match self.servers.hear(id, *seq, delivery.now) {
             News::First => self.broadcast_statsz(delivery),
             News::Next => {}
@@ -175,6 +179,15 @@ impl System {
             News::Surplus => return None,
         }
         Some(id)
+    }
+
+    /// True if that server has a route to this one.
+    fn is_connected(&self, id: &ServerId) -> bool {
+        let mut is_connected = false;
+        self.outside.look(&mut |view| {
+            is_connected = view.mesh.is_some_and(|mesh| mesh.knows(id.as_str()));
+        });
+        is_connected
     }
 
     /// The number of servers, this one included.

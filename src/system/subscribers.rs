@@ -5,9 +5,11 @@
 //! after `PATIENCE`.
 //! nats: server/events.go `debugSubscribers`, `nsubsRequest`, `totalSubs`
 
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use foldhash::fast::RandomState;
 use serde::Serialize;
 
 use crate::account::Account;
@@ -30,8 +32,8 @@ use crate::system::request::Request;
 /// Time to wait for other servers.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Sums at the same time; a further one is not answered.
-const SUMS_MAX: usize = if cfg!(test) { 2 } else { 1_024 };
+/// Sums begun within `PATIENCE`; a further one is not answered.
+const SUMS_MAX: usize = if cfg!(test) { 2 } else { 16_384 };
 
 /// The subject by which other servers are asked.
 const ASK: &[u8] = b"$SYS.REQ.ACCOUNT.NSUBS";
@@ -49,19 +51,21 @@ pub(super) struct Counted {
 /// The sums that are not complete.
 #[derive(Default)]
 pub(super) struct Sums {
-    open: Vec<Sum>,
+    open: HashMap<Token, Sum, RandomState>,
+    /// The ends of patience, in their order. The first one is that of an open sum.
+    ends: VecDeque<(Moment, Token)>,
 }
+
+/// The last token of the subject for answers of other servers.
+type Token = [u8; 8];
 
 /// A number of subscriptions, as far as it is known.
 struct Sum {
-    /// The last token of the subject for answers of other servers.
-    token: [u8; 8],
     /// The subject for the answer.
     reply: Box<[u8]>,
     number: u64,
     /// Answers that are still to come, that of this server included.
     left: usize,
-    due: Moment,
 }
 
 impl Counted {
@@ -129,27 +133,42 @@ fn count_within(conn: &Conn, pattern: &[u8], is_counted: impl Fn(&Subscription) 
 impl Sums {
     /// The earliest end of patience.
     pub(super) fn due(&self) -> Moment {
-        self.open.iter().map(|sum| sum.due).min().unwrap_or(Moment::NEVER)
+        self.ends.front().map_or(Moment::NEVER, |(due, _)| *due)
+    }
+
+    /// Begins a sum of so many answers; false if there are too many.
+    fn begin(&mut self, token: Token, reply: &[u8], left: usize, due: Moment) -> bool {
+        let has_room = self.ends.len() < SUMS_MAX;
+        if has_room {
+            self.open.insert(token, Sum { reply: reply.into(), number: 0, left });
+            self.ends.push_back((due, token));
+        }
+        has_room
     }
 
     /// Adds an answer; the subject and the number for the client, if it was the last.
     pub(super) fn add(&mut self, token: &[u8], number: u64) -> Option<(Box<[u8]>, u64)> {
-        let at = self.open.iter().position(|sum| sum.token == token)?;
-        let sum = &mut self.open[at];
+        let token = token.try_into().ok()?;
+        let sum = self.open.get_mut(&token)?;
         sum.number = sum.number.saturating_add(number);
         sum.left -= 1;
-        (sum.left == 0).then(|| self.take(at))
+        if sum.left > 0 { None } else { self.take(&token) }
     }
 
     /// The same of one whose time is over.
     fn take_due(&mut self, now: Moment) -> Option<(Box<[u8]>, u64)> {
-        let at = self.open.iter().position(|sum| sum.due <= now)?;
-        Some(self.take(at))
+        let (_, token) = *self.ends.front().filter(|(due, _)| *due <= now)?;
+        self.take(&token)
     }
 
-    fn take(&mut self, at: usize) -> (Box<[u8]>, u64) {
-        let Sum { reply, number, .. } = self.open.swap_remove(at);
-        (reply, number)
+    fn take(&mut self, token: &Token) -> Option<(Box<[u8]>, u64)> {
+        let Sum { reply, number, .. } = self.open.remove(token)?;
+        while let Some((_, token)) = self.ends.front()
+            && !self.open.contains_key(token)
+        {
+            self.ends.pop_front();
+        }
+        Some((reply, number))
     }
 }
 
@@ -160,19 +179,19 @@ impl System {
         let by_import = system_account.find_response(request.reply);
         let account = by_import.as_ref().map_or(&system_account, |import| &import.importer);
         let counted = Counted::of_client(&account.name, request.body);
-        if self.sums.open.len() == SUMS_MAX {
+        let others = account.server_count();
+        if others == 0 {
+            return self
+                .count_later(request, delivery, move |view| counted.count(view).or(Some(0)));
+        }
+        let (token, due) = (self.secrets.draw(), delivery.now + PATIENCE);
+        if !self.sums.begin(token, request.reply, 1 + others, due) {
             return delivery.counters.count_slow(self.conn.kind, true);
         }
-        let others = account.server_count();
-        let token = self.secrets.draw::<8>();
-        let (reply, due) = (request.reply.into(), delivery.now + PATIENCE);
-        self.sums.open.push(Sum { token, reply, number: 0, left: 1 + others, due });
-        if others > 0 {
-            let mut body = Vec::new();
-            counted.write_compact(&mut body).expect("memory takes it");
-            let inbox = inbox(&self.registry, &token);
-            self.publish(&system_account, (ASK, &inbox), None, &body, delivery);
-        }
+        let mut body = Vec::new();
+        counted.write_compact(&mut body).expect("memory takes it");
+        let inbox = inbox(&self.registry, &token);
+        self.publish(&system_account, (ASK, &inbox), None, &body, delivery);
         let count = move |_: &Request<'_>, view: &View<'_>| {
             Some(Made::Count { token, number: counted.count(view).unwrap_or_default() })
         };
@@ -182,12 +201,24 @@ impl System {
     /// Counts subscriptions for another server.
     pub(super) fn count_for_server(&mut self, request: &Request<'_>, delivery: &mut Delivery) {
         let Some(counted) = Counted::of_server(request.body) else { return };
-        let count = move |request: &Request<'_>, view: &View<'_>| {
+        self.count_later(request, delivery, move |view| {
             let account = view.settings.accounts.find(counted.acc.as_bytes())?;
-            let number = counted.count(view).filter(|_| account.usage().client_count > 0)?;
+            counted.count(view).filter(|_| account.usage().client_count > 0)
+        });
+    }
+
+    /// Has subscriptions counted, and the number sent.
+    fn count_later(
+        &mut self,
+        request: &Request<'_>,
+        delivery: &mut Delivery,
+        count: impl FnOnce(&View<'_>) -> Option<u64> + Send + 'static,
+    ) {
+        let make = move |request: &Request<'_>, view: &View<'_>| {
+            let number = count(view)?;
             Some(Made::Answer(request.bare(number.to_string().into_bytes())))
         };
-        self.make_later(Job::new(request, Task::Make(Box::new(count))), delivery);
+        self.make_later(Job::new(request, Task::Make(Box::new(make))), delivery);
     }
 
     /// Adds a number to a sum, and sends that if it is complete.

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::time::SystemTime;
 
 use super::*;
+use crate::base::ids::ServerId;
 use crate::base::limits::RESPONSE_THRESHOLD_DEFAULT;
 use crate::client::fuzz::Bench;
 use crate::config::options::{AccountOptions, Authorization, Credential, Login, User};
@@ -256,17 +257,24 @@ fn an_answer_that_is_too_long_is_an_error() {
     assert!(served.answers(0).contains("\"num_connections\":1,"));
 }
 
-/// Nobody else has to answer.
+/// Other servers are waited for, up to a time, and not for any number of requests.
 #[test]
-fn sums_are_told_when_they_are_complete() {
+fn sums_wait_for_other_servers() {
     let mut served = Served::new(1);
     let system = &mut served.session.machine;
     let request = request::Request { reply: b"in", header: b"", body: b"in" };
     let delivery = &mut served.bench.delivery;
+    let dropped = |delivery: &Delivery| delivery.counters.slow_consumers.load();
     system.count_for_client(&request, delivery);
-    assert_ne!(system.sums.due(), Moment::NEVER);
-    assert!(system.conn.take_news());
-    system.handle_news(delivery);
+    assert_eq!(system.sums.due(), Moment::NEVER);
+    let account = delivery.settings.system_account().cloned().unwrap();
+    account.set_elsewhere(ServerId::of_key([1; 32]), 1);
+    for expected in [0, 0, 1] {
+        system.count_for_client(&request, delivery);
+        assert_eq!(dropped(delivery), expected);
+    }
+    delivery.now = system.sums.due();
+    system.send_due_sums(delivery);
     assert_eq!(system.sums.due(), Moment::NEVER);
 }
 

@@ -160,6 +160,34 @@ for_both! {
     }
 }
 
+/// Its last messages may be handled after its end.
+#[test]
+fn a_server_that_is_gone_does_not_come_back() {
+    let server = Server::with().conf(CONF).more_conf(CLUSTER).start(Which::Dialtone);
+    let mut user = system_user(&server);
+    for _ in 0..3 {
+        let mut remote = Remote::join(&server, "r");
+        (1..=2_000).for_each(|seq| tell_conns(&mut remote, seq, 3));
+        drop(remote);
+        while !statsz(&mut user)["routes"].is_null() {}
+        wait_servers(&mut user, 1);
+        assert_eq!(statsz(&mut user)["active_servers"], 1);
+        Client::connect(&server, A).fence();
+    }
+}
+
+/// A server speaks for itself alone.
+#[test]
+fn servers_without_a_route_are_not_counted() {
+    let server = Server::with().conf(CONF).more_conf(CLUSTER).start(Which::Dialtone);
+    let mut user = system_user(&server);
+    let mut remote = Remote::join(&server, "r");
+    tell(&mut remote, "x", 1, "CONNS", r#","acc":"A","conns":3"#);
+    tell_conns(&mut remote, 1, 1);
+    wait_servers(&mut user, 2);
+    Client::connect(&server, A).fence();
+}
+
 /// A server that is gone without a word is not waited for by `nats server ping`.
 #[test]
 fn a_server_is_forgotten_with_its_last_connection() {

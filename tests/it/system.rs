@@ -390,6 +390,16 @@ for_both! {
         }
     }
 
+    fn thousands_of_counts_are_made(which) {
+        const COUNT: usize = 3_000;
+        let server = Server::with().conf(CONF).start(which);
+        let mut client = asking(&server, "s");
+        client.send(&"PUB $SYS.DEBUG.SUBSCRIBERS _I.a 4\r\n_I.>\r\n".repeat(COUNT));
+        for _ in 0..COUNT {
+            assert!(client.frame().ends_with(b"\r\n1\r\n"));
+        }
+    }
+
     /// A played server asks; it is answered only about accounts with clients here.
     fn other_servers_ask_in_the_system_account(which) {
         let cluster = r#"cluster { name: mesh, listen: "127.0.0.1:-1", pool_size: -1 }"#;
