@@ -21,8 +21,10 @@ pub mod fuzz;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use fastrand::Rng;
+use smallvec::SmallVec;
 
 use crate::base::subject::{
     is_open_ended, is_valid_pattern, is_valid_subscription, matches, tokens,
@@ -167,12 +169,12 @@ impl ImportTransform {
     /// The pattern of the subjects that it makes.
     #[must_use]
     pub fn destination(&self) -> Box<[u8]> {
-        let token = |part: &Part| match &part.function {
-            Function::Text(text) => text.clone(),
-            Function::Rest => b">"[..].into(),
-            _ => b"*"[..].into(),
-        };
-        self.0.parts.iter().map(token).collect::<Vec<Box<[u8]>>>().join(&b'.').into()
+        let tokens = self.0.parts.iter().map(|part| match &part.function {
+            Function::Text(text) => &**text,
+            Function::Rest => &b">"[..],
+            _ => &b"*"[..],
+        });
+        tokens.collect::<SmallVec<[&[u8]; 8]>>().join(&b'.').into()
     }
 
     /// The inverse: from the subjects that this one makes, back.
@@ -206,15 +208,20 @@ impl ImportTransform {
 /// nats: server/subject_transform.go `transformTokenize`
 #[must_use]
 pub fn with_placeholders(pattern: &str) -> String {
+    let mut with = String::with_capacity(pattern.len() + 8);
     let mut number = 0;
-    let token = |token| {
-        if token != "*" {
-            return String::from(token);
+    for (at, token) in pattern.split('.').enumerate() {
+        if at > 0 {
+            with.push('.');
         }
-        number += 1;
-        format!("${number}")
-    };
-    pattern.split('.').map(token).collect::<Vec<_>>().join(".")
+        if token == "*" {
+            number += 1;
+            let _ = write!(with, "${number}");
+        } else {
+            with.push_str(token);
+        }
+    }
+    with
 }
 
 /// Checks what a file may say of a destination, whatever its source.

@@ -16,9 +16,11 @@ mod services;
 mod tests;
 mod translation;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use crate::base::subject;
 use crate::config::options::{
@@ -140,11 +142,13 @@ impl ServiceImport {
     }
 }
 
+/// The positions of accounts, by name.
+type Positions<'a> = HashMap<&'a str, usize, RandomState>;
+
 struct Compiler<'a> {
     accounts: &'a [AccountOptions],
     names: Vec<Arc<str>>,
-    /// Positions of the accounts.
-    by_name: BTreeMap<&'a str, usize>,
+    by_name: Positions<'a>,
     stream_exports: Vec<Exports<'a>>,
     service_exports: Vec<Exports<'a>>,
     stream_links: Links,
@@ -156,7 +160,7 @@ struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     fn new(options: &'a Options) -> Compiler<'a> {
         let accounts = &*options.accounts;
-        let by_name: BTreeMap<_, _> = accounts.iter().map(|one| &*one.name).zip(0..).collect();
+        let by_name: Positions<'_> = accounts.iter().map(|one| &*one.name).zip(0..).collect();
         let mut faults = Vec::new();
         let mut exports = |kind| {
             let mut exports = Vec::with_capacity(accounts.len());

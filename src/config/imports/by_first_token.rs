@@ -21,7 +21,13 @@ impl<T> ByFirstToken<T> {
     /// Adds a value under a pattern.
     pub(super) fn push(&mut self, pattern: &[u8], value: T) {
         let (token, _) = subject::split_first(pattern);
-        self.by_token.entry(token.into()).or_default().push(self.values.len());
+        let at = self.values.len();
+        match self.by_token.get_mut(token) {
+            Some(known) => known.push(at),
+            None => {
+                self.by_token.insert(token.into(), vec![at]);
+            }
+        }
         self.values.push(value);
     }
 

@@ -12,10 +12,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::base::subject;
-use crate::config::imports::ServiceExport;
 use crate::config::imports::by_first_token::ByFirstToken;
 use crate::config::imports::fault::{Cause, Fault, Kind};
+use crate::config::imports::{Positions, ServiceExport};
 use crate::config::options::{
     AccountOptions, Export, ExportKind, Importers, ResponseType, ServiceOptions,
 };
@@ -56,7 +58,7 @@ impl<'a> Exports<'a> {
     pub(super) fn new(
         account: &'a AccountOptions,
         kind: Kind,
-        accounts: &BTreeMap<&str, usize>,
+        accounts: &Positions<'_>,
         faults: &mut Vec<Fault>,
     ) -> Exports<'a> {
         let mut by_subject = BTreeMap::new();
@@ -122,10 +124,13 @@ impl<'a> Exports<'a> {
             return None;
         }
         let overlaps = |one: &&Exported<'_>| subject::overlaps(one.subject.as_bytes(), pattern);
-        let near: Vec<_> = self.0.near(pattern).filter(overlaps).collect();
-        let grants: Vec<_> = near.iter().map(|one| one.grant(importer)).collect();
-        if !is_allowed(&grants, subject::covers, pattern, importer) {
-            return None;
+        let near: SmallVec<[_; 4]> = self.0.near(pattern).filter(overlaps).collect();
+        let mut grants = Vec::new();
+        if near.iter().any(|one| one.importers != Importers::All) {
+            grants.extend(near.iter().map(|one| one.grant(importer)));
+            if !is_allowed(&grants, subject::covers, pattern, importer) {
+                return None;
+            }
         }
         let around = near.into_iter().filter(|one| one.covers(pattern));
         let narrowest = around.reduce(|best, one| match best.covers(one.subject.as_bytes()) {
@@ -135,7 +140,9 @@ impl<'a> Exports<'a> {
         let is_open = |grant: &Grant| {
             grant.decision == Decision::Allowed || subject::covers(&grant.subject, pattern)
         };
-        let grants = if grants.iter().all(is_open) { Vec::new() } else { grants };
+        if grants.iter().all(is_open) {
+            grants.clear();
+        }
         Some((narrowest.service.as_ref(), Grants(grants.into())))
     }
 }
