@@ -103,8 +103,9 @@ pub fn load(
     sources: Sources<'_>,
     options: &mut Options,
 ) -> Result<Vec<Problem>, ConfError> {
-    let root =
-        parse::parse(file, sources).map_err(|problem| ConfError { problems: vec![problem] })?;
+    let texts = parse::Texts::default();
+    let root = parse::parse(file, sources, &texts)
+        .map_err(|problem| ConfError { problems: vec![problem] })?;
     options.config_file = Some(file.to_owned());
     options.config_digest = Some(digest::digest(&root));
     let mut problems = apply::apply(&root, options);

@@ -67,7 +67,7 @@ const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
 ];
 
 /// Sets the options of the file. Returns its faults, in the order of the file.
-pub(super) fn apply(root: &Map, options: &mut Options) -> Vec<Problem> {
+pub(super) fn apply(root: &Map<'_>, options: &mut Options) -> Vec<Problem> {
     let accounts = accounts::Block::default();
     let mut apply = Apply { options, accounts, problems: Vec::new() };
     for field in root.fields() {
@@ -89,14 +89,14 @@ pub(super) fn apply(root: &Map, options: &mut Options) -> Vec<Problem> {
     problems
 }
 
-struct Apply<'a> {
+struct Apply<'a, 't> {
     options: &'a mut Options,
-    accounts: accounts::Block<'a>,
+    accounts: accounts::Block<'t>,
     problems: Vec<Problem>,
 }
 
-impl<'a> Apply<'a> {
-    fn setting(&mut self, field: Field<'a>) -> Result<(), Problem> {
+impl<'t> Apply<'_, 't> {
+    fn setting(&mut self, field: Field<'t>) -> Result<(), Problem> {
         let key = field.key();
         let handled = self.address(&key, field)?
             || self.limit(&key, field)?
@@ -258,7 +258,7 @@ impl<'a> Apply<'a> {
     }
 
     /// Blocks with settings of their own, and references to them.
-    fn block(&mut self, key: &str, field: Field<'a>) -> Result<bool, Problem> {
+    fn block(&mut self, key: &str, field: Field<'t>) -> Result<bool, Problem> {
         match key {
             "authorization" => {
                 let block = authorization::read(field, &mut self.problems)?;
@@ -331,7 +331,7 @@ fn unknown_field(field: Field<'_>, problems: &mut Vec<Problem>) {
 }
 
 /// True for a value that switches its setting off.
-fn is_off(value: &Value) -> bool {
+fn is_off(value: &Value<'_>) -> bool {
     match value {
         Value::Bool(on) => !on,
         Value::Integer(number) => *number == 0,

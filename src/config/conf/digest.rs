@@ -13,7 +13,7 @@ use super::value::{Map, Value};
 use crate::codec::escaping::Escaping;
 
 /// `sha256:` and 64 hexadecimal digits.
-pub(super) fn digest(root: &Map) -> String {
+pub(super) fn digest(root: &Map<'_>) -> String {
     let mut json = Vec::new();
     write_map(&mut json, root);
     json.push(b'\n');
@@ -22,7 +22,7 @@ pub(super) fn digest(root: &Map) -> String {
     digest
 }
 
-fn write_value(json: &mut Vec<u8>, value: &Value) {
+fn write_value(json: &mut Vec<u8>, value: &Value<'_>) {
     match value {
         Value::Text(text) | Value::DateTime(text) => write_text(json, text),
         Value::Integer(value) => {
@@ -44,7 +44,7 @@ fn write_value(json: &mut Vec<u8>, value: &Value) {
     }
 }
 
-fn write_map(json: &mut Vec<u8>, map: &Map) {
+fn write_map(json: &mut Vec<u8>, map: &Map<'_>) {
     json.push(b'{');
     for (index, (name, node)) in map.entries().enumerate() {
         if index > 0 {
@@ -71,5 +71,12 @@ fn write_float(json: &mut Vec<u8>, value: f64) {
 }
 
 fn write_text(json: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(Escaping(json), text).expect("memory takes it");
+    let is_plain = |byte| matches!(byte, b' '..=b'~') && !br#""\<>&"#.contains(&byte);
+    if text.bytes().all(is_plain) {
+        json.push(b'"');
+        json.extend_from_slice(text.as_bytes());
+        json.push(b'"');
+    } else {
+        serde_json::to_writer(Escaping(json), text).expect("memory takes it");
+    }
 }

@@ -5,24 +5,26 @@
 //! Invariant: `at` is a character boundary of `text`; each call moves it or ends the file.
 //! nats: conf/lex.go. The texts of the errors are the real server's.
 
+use std::borrow::Cow;
+
 /// Maps, arrays and outer braces inside each other. Real files have about six.
 const NESTING_MAX: usize = 64;
 
 /// The tokens of a text. Opening and closing ones are balanced unless an error came first.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Token {
+pub(super) enum Token<'a> {
     /// A key, as written, without quotes. A value or an opening token follows.
-    Key(String),
+    Key(&'a str),
     /// The file named by `include`.
-    Include(String),
+    Include(&'a str),
     /// A reference `$NAME`, without the dollar sign.
-    Variable(String),
-    Text(String),
+    Variable(&'a str),
+    Text(Cow<'a, str>),
     Integer(i64),
     Float(f64),
     Bool(bool),
     /// `2016-05-04T18:53:41Z`, its form checked, its date not.
-    DateTime(String),
+    DateTime(&'a str),
     ArrayStart,
     ArrayEnd,
     MapStart,
@@ -34,8 +36,8 @@ pub(super) enum Token {
 /// A token and its start. The column counts bytes: from 0 on line 1, from 1 on the lines after it,
 /// as the real server counts.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Spanned {
-    pub(super) token: Token,
+pub(super) struct Spanned<'a> {
+    pub(super) token: Token<'a>,
     pub(super) line: u32,
     pub(super) column: u32,
 }
@@ -97,7 +99,7 @@ impl<'a> Lexer<'a> {
     ///
     /// # Errors
     /// The first violation of the grammar. The lexer must not be used after it.
-    pub(super) fn next_token(&mut self) -> Result<Spanned, SyntaxError> {
+    pub(super) fn next_token(&mut self) -> Result<Spanned<'a>, SyntaxError> {
         loop {
             let token = match (self.expect, self.nesting.last()) {
                 (Expect::Separator, _) => self.separator()?,
@@ -132,11 +134,14 @@ impl<'a> Lexer<'a> {
     }
 
     fn bump_while(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
-        let from = self.at;
-        while self.peek().is_some_and(&wanted) {
-            self.bump();
+        let rest = self.rest();
+        let passed = &rest[..rest.find(|c| !wanted(c)).unwrap_or(rest.len())];
+        for (at, _) in passed.bytes().enumerate().filter(|(_, byte)| *byte == b'\n') {
+            self.line += 1;
+            self.line_start = self.at + at + 1;
         }
-        &self.text[from..self.at]
+        self.at += passed.len();
+        passed
     }
 
     fn start(&self) -> Start {
@@ -179,7 +184,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    fn close(&mut self, token: Token) -> Spanned {
+    fn close(&mut self, token: Token<'a>) -> Spanned<'a> {
         let start = self.start();
         self.bump();
         self.nesting.pop();
@@ -188,7 +193,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// A key, an include, the end of a map, or the end of the file. None: look again.
-    fn key(&mut self) -> Result<Option<Spanned>, SyntaxError> {
+    fn key(&mut self) -> Result<Option<Spanned<'a>>, SyntaxError> {
         self.skip_space_and_comments();
         let in_map = self.nesting.last() == Some(&Nesting::Map);
         let start = self.start();
@@ -218,10 +223,10 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn quoted_key(&mut self, quote: char) -> Result<Spanned, SyntaxError> {
+    fn quoted_key(&mut self, quote: char) -> Result<Spanned<'a>, SyntaxError> {
         self.bump();
         let start = self.start();
-        let key = self.bump_while(|c| c != quote).to_owned();
+        let key = self.bump_while(|c| c != quote);
         if self.bump().is_none() {
             return self.fail("Unexpected EOF.");
         }
@@ -229,13 +234,12 @@ impl<'a> Lexer<'a> {
         Ok(spanned(Token::Key(key), start))
     }
 
-    fn bare_key(&mut self) -> Result<Spanned, SyntaxError> {
+    fn bare_key(&mut self) -> Result<Spanned<'a>, SyntaxError> {
         let start = self.start();
         let key = self.bump_while(|c| !c.is_whitespace() && !is_key_separator(c));
         if key.eq_ignore_ascii_case("include") && self.peek().is_some_and(char::is_whitespace) {
             return self.include(start);
         }
-        let key = key.to_owned();
         self.after_key()?;
         Ok(spanned(Token::Key(key), start))
     }
@@ -258,7 +262,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    fn include(&mut self, start: Start) -> Result<Spanned, SyntaxError> {
+    fn include(&mut self, start: Start) -> Result<Spanned<'a>, SyntaxError> {
         self.bump_while(is_blank);
         let file = match self.peek() {
             Some(quote @ ('"' | '\'')) => {
@@ -285,11 +289,11 @@ impl<'a> Lexer<'a> {
             }
         };
         self.expect = Expect::Separator;
-        Ok(spanned(Token::Include(file.to_owned()), start))
+        Ok(spanned(Token::Include(file), start))
     }
 
     /// An element of an array, or its end.
-    fn element(&mut self) -> Result<Spanned, SyntaxError> {
+    fn element(&mut self) -> Result<Spanned<'a>, SyntaxError> {
         self.skip_space_and_comments();
         match self.peek() {
             None => self.fail("Unexpected EOF processing array."),
@@ -300,7 +304,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The separator between two items. None: the next item may come.
-    fn separator(&mut self) -> Result<Option<Spanned>, SyntaxError> {
+    fn separator(&mut self) -> Result<Option<Spanned<'a>>, SyntaxError> {
         self.bump_while(is_blank);
         self.skip_comment();
         let nesting = self.nesting.last().copied();
@@ -337,7 +341,7 @@ impl<'a> Lexer<'a> {
 
     // Values.
 
-    fn value(&mut self) -> Result<Spanned, SyntaxError> {
+    fn value(&mut self) -> Result<Spanned<'a>, SyntaxError> {
         self.bump_while(is_blank);
         let in_map = self.nesting.last() == Some(&Nesting::Map);
         let start = self.start();
@@ -365,7 +369,7 @@ impl<'a> Lexer<'a> {
                 }
                 return Ok(spanned(Token::Text(text), start));
             }
-            Some('(') => Token::Text(self.block()?),
+            Some('(') => Token::Text(self.block()?.into()),
             Some(c) if c == '-' || c.is_ascii_digit() => self.number_or_bare()?,
             Some('.') => return self.fail("Floats must start with a digit"),
             Some(',') if in_map => return self.fail(r#"Unexpected map value terminator ","."#),
@@ -381,20 +385,20 @@ impl<'a> Lexer<'a> {
         Ok(spanned(token, start))
     }
 
-    fn raw_text(&mut self) -> Result<Spanned, SyntaxError> {
+    fn raw_text(&mut self) -> Result<Spanned<'a>, SyntaxError> {
         let start = self.start();
-        let text = self.bump_while(|c| c != '\'').to_owned();
+        let text = self.bump_while(|c| c != '\'');
         if self.bump().is_none() {
             return self.fail("Unexpected EOF.");
         }
-        Ok(spanned(Token::Text(text), start))
+        Ok(spanned(Token::Text(text.into()), start))
     }
 
     /// A word without quotes: a boolean, a variable, or text.
-    fn bare(&mut self) -> Result<Token, SyntaxError> {
+    fn bare(&mut self) -> Result<Token<'a>, SyntaxError> {
         let from = self.at;
         let text = self.escaped_text(|c| ends_bare(c) || c == '\'')?;
-        let written = &self.text[from..self.at];
+        let written: &'a str = &self.text[from..self.at];
         // A single quote ends the word and belongs to it, as in the real server.
         if self.peek() == Some('\'') {
             self.bump();
@@ -403,29 +407,34 @@ impl<'a> Lexer<'a> {
         if written.contains('\\') {
             return Ok(Token::Text(text));
         }
-        if let Some(name) = text.strip_prefix('$') {
-            return Ok(Token::Variable(name.to_owned()));
+        if let Some(name) = written.strip_prefix('$') {
+            return Ok(Token::Variable(name));
         }
-        Ok(match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" => Token::Bool(true),
-            "false" | "no" | "off" => Token::Bool(false),
-            _ => Token::Text(text),
+        let is_one_of = |words: [&str; 3]| words.iter().any(|one| text.eq_ignore_ascii_case(one));
+        Ok(if is_one_of(["true", "yes", "on"]) {
+            Token::Bool(true)
+        } else if is_one_of(["false", "no", "off"]) {
+            Token::Bool(false)
+        } else {
+            Token::Text(text)
         })
     }
 
     /// Text up to `ends` or the end of the file, escapes resolved.
-    fn escaped_text(&mut self, ends: impl Fn(char) -> bool) -> Result<String, SyntaxError> {
-        let mut bytes = Vec::new();
-        while let Some(c) = self.peek().filter(|&c| !ends(c)) {
+    fn escaped_text(&mut self, ends: impl Fn(char) -> bool) -> Result<Cow<'a, str>, SyntaxError> {
+        let is_plain = |c| c != '\\' && !ends(c);
+        let plain = self.bump_while(is_plain);
+        if self.peek() != Some('\\') {
+            return Ok(plain.into());
+        }
+        let mut bytes = plain.as_bytes().to_vec();
+        while self.peek() == Some('\\') {
             self.bump();
-            if c == '\\' {
-                bytes.push(self.escape()?);
-            } else {
-                bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
+            bytes.push(self.escape()?);
+            bytes.extend_from_slice(self.bump_while(is_plain).as_bytes());
         }
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(text),
+            Ok(text) => Ok(text.into()),
             Err(_) => self.fail("Escapes '\\x' must form valid UTF-8"),
         }
     }
@@ -467,7 +476,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// `(`, raw text, and `)` alone on a line. The text keeps the newlines at both ends.
-    fn block(&mut self) -> Result<String, SyntaxError> {
+    fn block(&mut self) -> Result<&'a str, SyntaxError> {
         self.bump();
         let from = self.at;
         loop {
@@ -478,13 +487,13 @@ impl<'a> Lexer<'a> {
                 return self.fail("Unexpected EOF processing block.");
             }
             if alone_before && matches!(self.peek(), None | Some('\n')) {
-                return Ok(self.text[from..end].to_owned());
+                return Ok(&self.text[from..end]);
             }
         }
     }
 
     /// Text that begins with a digit or a minus: an integer, a float, a date, or a word after all.
-    fn number_or_bare(&mut self) -> Result<Token, SyntaxError> {
+    fn number_or_bare(&mut self) -> Result<Token<'a>, SyntaxError> {
         let start = self.start();
         let negative = self.peek() == Some('-');
         if negative {
@@ -518,7 +527,7 @@ impl<'a> Lexer<'a> {
         self.bare()
     }
 
-    fn integer(&self, number: &str, suffix: &str) -> Result<Token, SyntaxError> {
+    fn integer(&self, number: &str, suffix: &str) -> Result<Token<'a>, SyntaxError> {
         let factor: Option<i64> = match suffix.to_ascii_lowercase().as_str() {
             "" => Some(1),
             "k" => Some(1000),
@@ -545,7 +554,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// A float, or an IPv4 address with or without port.
-    fn float(&mut self, start: Start) -> Result<Token, SyntaxError> {
+    fn float(&mut self, start: Start) -> Result<Token<'a>, SyntaxError> {
         self.bump();
         if !self.peek().is_some_and(|c| c.is_ascii_digit()) {
             return self.fail(format!(
@@ -556,7 +565,7 @@ impl<'a> Lexer<'a> {
         self.bump_while(|c| c.is_ascii_digit());
         if self.peek() == Some('.') {
             self.bump_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':' | '-'));
-            return Ok(Token::Text(self.text[start.at..self.at].to_owned()));
+            return Ok(Token::Text(self.text[start.at..self.at].into()));
         }
         let written = &self.text[start.at..self.at];
         match written.parse::<f64>() {
@@ -565,7 +574,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn date_time(&mut self, start: Start, year_len: usize) -> Result<Token, SyntaxError> {
+    fn date_time(&mut self, start: Start, year_len: usize) -> Result<Token<'a>, SyntaxError> {
         self.bump();
         if year_len != 4 {
             return self.fail("All ISO8601 dates must be in full Zulu form.");
@@ -586,11 +595,11 @@ impl<'a> Lexer<'a> {
                 ));
             }
         }
-        Ok(Token::DateTime(self.text[start.at..self.at].to_owned()))
+        Ok(Token::DateTime(&self.text[start.at..self.at]))
     }
 }
 
-fn spanned(token: Token, start: Start) -> Spanned {
+fn spanned(token: Token<'_>, start: Start) -> Spanned<'_> {
     Spanned { token, line: start.line, column: start.column }
 }
 
@@ -634,7 +643,7 @@ fn ends_suffix(c: char) -> bool {
 mod tests {
     use super::*;
 
-    fn tokens(text: &str) -> Result<Vec<Token>, String> {
+    fn tokens(text: &str) -> Result<Vec<Token<'_>>, String> {
         let mut lexer = Lexer::new(text);
         let mut tokens = Vec::new();
         loop {
@@ -646,22 +655,17 @@ mod tests {
         }
     }
 
-    fn value(text: &str) -> Token {
-        tokens(&format!("a: {text}\n")).unwrap().remove(1)
+    fn value(text: &str) -> Token<'static> {
+        tokens(format!("a: {text}\n").leak()).unwrap().remove(1)
     }
 
-    fn text(text: &str) -> Token {
-        Token::Text(text.to_owned())
+    fn text(text: &str) -> Token<'_> {
+        Token::Text(text.into())
     }
 
     #[test]
     fn separators_and_terminators() {
-        let wanted = [
-            Token::Key("a".to_owned()),
-            Token::Integer(1),
-            Token::Key("b".to_owned()),
-            Token::Integer(2),
-        ];
+        let wanted = [Token::Key("a"), Token::Integer(1), Token::Key("b"), Token::Integer(2)];
         for written in [
             "a: 1\nb: 2",
             "a = 1; b = 2",
@@ -702,27 +706,27 @@ mod tests {
             ("'a\\n'", text("a\\n")),
             (r#""\x41\t\n\r\"\\""#, text("A\t\n\r\"\\")),
             ("a#b//c", text("a#b//c")),
-            ("$X", Token::Variable("X".to_owned())),
+            ("$X", Token::Variable("X")),
             ("(\nline $X\n)", text("\nline $X\n")),
-            ("2016-05-04T18:53:41Z", Token::DateTime("2016-05-04T18:53:41Z".to_owned())),
+            ("2016-05-04T18:53:41Z", Token::DateTime("2016-05-04T18:53:41Z")),
         ] {
             assert_eq!(value(written), wanted, "{written:?}");
         }
-        assert_eq!(tokens("a:"), Ok(vec![Token::Key("a".to_owned()), text("")]));
+        assert_eq!(tokens("a:"), Ok(vec![Token::Key("a"), text("")]));
     }
 
     #[test]
     fn arrays_maps_and_includes() {
         let wanted = [
-            Token::Key("a".to_owned()),
+            Token::Key("a"),
             Token::ArrayStart,
             Token::Integer(1),
             Token::Integer(2),
             Token::ArrayEnd,
-            Token::Key("m".to_owned()),
+            Token::Key("m"),
             Token::MapStart,
-            Token::Include("x.conf".to_owned()),
-            Token::Key("b".to_owned()),
+            Token::Include("x.conf"),
+            Token::Key("b"),
             text("c"),
             Token::MapEnd,
         ];
@@ -733,7 +737,7 @@ mod tests {
             assert_eq!(tokens(written).as_deref(), Ok(&wanted[..]), "{written:?}");
         }
         let wanted = [
-            Token::Key("a".to_owned()),
+            Token::Key("a"),
             Token::ArrayStart,
             Token::Integer(-10_000),
             text("-10k"),

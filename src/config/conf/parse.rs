@@ -4,11 +4,12 @@
 //! through [`Sources`]. The constants below bound the growth of a small text.
 //! nats: conf/parse.go
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lex::{Lexer, Spanned, SyntaxError, Token};
-use super::value::{Entries, Map, Node, Value};
+use super::value::{Entries, Key, Map, Node, Value};
 use super::{Position, Problem, Severity, Sources};
 
 /// Files that one configuration may read, repeated ones counted again. Ends include cycles.
@@ -26,13 +27,26 @@ const ENVIRONMENT_KEY: &str = "value";
 /// Beginnings of a text that looks like a variable: a bcrypt hash without quotes, `$2a$11$...`.
 const BCRYPT_PREFIXES: [&str; 4] = ["2a$", "2b$", "2x$", "2y$"];
 
+/// The texts of all files of one configuration; its tree borrows from them.
+pub(super) struct Texts([OnceCell<String>; FILES_MAX]);
+
+impl Default for Texts {
+    fn default() -> Texts {
+        Texts([const { OnceCell::new() }; FILES_MAX])
+    }
+}
+
 /// Reads a file and its includes.
 ///
 /// # Errors
 /// The first violation of the grammar, missing variable or missing file.
-pub(super) fn parse(file: &Path, sources: Sources<'_>) -> Result<Map, Problem> {
+pub(super) fn parse<'t>(
+    file: &Path,
+    sources: Sources<'_>,
+    texts: &'t Texts,
+) -> Result<Map<'t>, Problem> {
     let mut budget = Budget { files: 0, copied_nodes: 0, environment: Vec::new() };
-    parse_file(file, sources, &mut budget, 0)
+    parse_file(file, sources, texts, &mut budget, 0)
 }
 
 /// Limits and sources shared by all texts of one configuration.
@@ -44,36 +58,38 @@ struct Budget {
 }
 
 /// Reads one text.
-struct Parser<'a, 'b> {
+struct Parser<'a, 'b, 't> {
     sources: Sources<'a>,
+    texts: &'t Texts,
     budget: &'b mut Budget,
     depth: usize,
     file: Arc<str>,
     /// Base folder of includes.
     folder: PathBuf,
     /// The open maps and arrays, the root first, so never empty.
-    scopes: Vec<Scope>,
+    scopes: Vec<Scope<'t>>,
 }
 
 /// A map or an array that is still open.
-struct Scope {
-    kind: ScopeKind,
+struct Scope<'t> {
+    kind: ScopeKind<'t>,
     /// The position of its value if it is an element of an array.
     start: Position,
 }
 
-enum ScopeKind {
+enum ScopeKind<'t> {
     /// The entries so far and the key that waits for its value.
-    Map(Entries, Option<(String, Position)>),
-    Array(Vec<Node>),
+    Map(Entries<'t>, Option<(Key<'t>, Position)>),
+    Array(Vec<Node<'t>>),
 }
 
-fn parse_file(
+fn parse_file<'t>(
     file: &Path,
     sources: Sources<'_>,
+    texts: &'t Texts,
     budget: &mut Budget,
     depth: usize,
-) -> Result<Map, Problem> {
+) -> Result<Map<'t>, Problem> {
     let without_position =
         |text: String| Problem { severity: Severity::Error, position: None, text };
     budget.files += 1;
@@ -82,25 +98,27 @@ fn parse_file(
     }
     let text = (sources.file)(file)
         .map_err(|error| without_position(format!("open {}: {error}", file.display())))?;
+    let text = texts.0[budget.files - 1].get_or_init(|| text);
     let folder = file.parent().map(Path::to_owned).unwrap_or_default();
     let name = Arc::from(file.to_string_lossy());
-    Parser::new(sources, budget, depth, name, folder).run(&text)
+    Parser::new(sources, texts, budget, depth, name, folder).run(text)
 }
 
-impl<'a, 'b> Parser<'a, 'b> {
+impl<'a, 'b, 't> Parser<'a, 'b, 't> {
     fn new(
         sources: Sources<'a>,
+        texts: &'t Texts,
         budget: &'b mut Budget,
         depth: usize,
         file: Arc<str>,
         folder: PathBuf,
     ) -> Self {
         let start = Position { file: file.clone(), line: 1, column: 0 };
-        let root = Scope { kind: ScopeKind::Map(Entries::new(), None), start };
-        Self { sources, budget, depth, file, folder, scopes: vec![root] }
+        let root = Scope { kind: ScopeKind::Map(Entries::default(), None), start };
+        Self { sources, texts, budget, depth, file, folder, scopes: vec![root] }
     }
 
-    fn run(mut self, text: &str) -> Result<Map, Problem> {
+    fn run(mut self, text: &'t str) -> Result<Map<'t>, Problem> {
         let mut lexer = Lexer::new(text);
         loop {
             let Spanned { token, line, column } =
@@ -117,15 +135,15 @@ impl<'a, 'b> Parser<'a, 'b> {
         }
     }
 
-    fn handle_token(&mut self, token: Token, position: Position) -> Result<(), Problem> {
+    fn handle_token(&mut self, token: Token<'t>, position: Position) -> Result<(), Problem> {
         match token {
             Token::Key(key) => self.set_key(key, position),
             Token::Text(text) => self.set(Value::Text(text), position),
             Token::Integer(value) => self.set(Value::Integer(value), position),
             Token::Float(value) => self.set(Value::Float(value), position),
             Token::Bool(value) => self.set(Value::Bool(value), position),
-            Token::DateTime(text) => self.set(Value::DateTime(text), position),
-            Token::MapStart => self.open(ScopeKind::Map(Entries::new(), None), position),
+            Token::DateTime(text) => self.set(Value::DateTime(text.into()), position),
+            Token::MapStart => self.open(ScopeKind::Map(Entries::default(), None), position),
             Token::ArrayStart => self.open(ScopeKind::Array(Vec::new()), position),
             Token::MapEnd | Token::ArrayEnd => {
                 if let Some(Scope { kind, start }) = self.scopes.pop() {
@@ -137,27 +155,27 @@ impl<'a, 'b> Parser<'a, 'b> {
                 }
             }
             Token::Variable(name) => {
-                let value = self.variable(&name, &position)?;
+                let value = self.variable(name, &position)?;
                 self.set(value, position);
             }
-            Token::Include(file) => self.include(&file, position)?,
+            Token::Include(file) => self.include(file, position)?,
             Token::End => {}
         }
         Ok(())
     }
 
-    fn open(&mut self, kind: ScopeKind, start: Position) {
+    fn open(&mut self, kind: ScopeKind<'t>, start: Position) {
         self.scopes.push(Scope { kind, start });
     }
 
-    fn set_key(&mut self, key: String, position: Position) {
+    fn set_key(&mut self, key: &'t str, position: Position) {
         if let Some(ScopeKind::Map(_, pending)) = self.scopes.last_mut().map(|s| &mut s.kind) {
-            *pending = Some((key, position));
+            *pending = Some((key.into(), position));
         }
     }
 
     /// Puts a value in its place. In a map it takes the position of its key, which is more useful.
-    fn set(&mut self, value: Value, position: Position) {
+    fn set(&mut self, value: Value<'t>, position: Position) {
         let Some(scope) = self.scopes.last_mut() else { return };
         match &mut scope.kind {
             ScopeKind::Array(nodes) => {
@@ -165,16 +183,16 @@ impl<'a, 'b> Parser<'a, 'b> {
             }
             ScopeKind::Map(entries, pending) => {
                 if let Some((key, position)) = pending.take() {
-                    entries.insert(key, Node { value, position, used_as_variable: false });
+                    entries.push(key, Node { value, position, used_as_variable: false });
                 }
             }
         }
     }
 
     /// The value of `$name`: from the surrounding maps, inside out, then from the environment.
-    fn variable(&mut self, name: &str, position: &Position) -> Result<Value, Problem> {
+    fn variable(&mut self, name: &str, position: &Position) -> Result<Value<'t>, Problem> {
         if BCRYPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            return Ok(Value::Text(format!("${name}")));
+            return Ok(Value::Text(format!("${name}").into()));
         }
         let reference = format!("variable reference for '{name}' on line {}", position.line);
         let error = |text: String| Problem {
@@ -183,7 +201,7 @@ impl<'a, 'b> Parser<'a, 'b> {
             text,
         };
         let found = self.scopes.iter_mut().rev().find_map(|scope| match &mut scope.kind {
-            ScopeKind::Map(entries, _) => entries.get_mut(name),
+            ScopeKind::Map(entries, _) => entries.find(name),
             ScopeKind::Array(_) => None,
         });
         if let Some(node) = found {
@@ -202,7 +220,7 @@ impl<'a, 'b> Parser<'a, 'b> {
     }
 
     /// The value of an environment variable, read like a value of the file.
-    fn environment(&mut self, name: &str) -> Result<Option<Value>, String> {
+    fn environment(&mut self, name: &str) -> Result<Option<Value<'t>>, String> {
         if self.budget.environment.iter().any(|open| open == name) {
             return Err(format!("variable reference cycle for '{name}'"));
         }
@@ -211,20 +229,22 @@ impl<'a, 'b> Parser<'a, 'b> {
         }
         let Some(text) = (self.sources.environment)(name) else { return Ok(None) };
         self.budget.environment.push(name.to_owned());
+        let text = format!("{ENVIRONMENT_KEY}={text}");
         let parser = Parser::new(
             self.sources,
+            self.texts,
             self.budget,
             self.depth + 1,
             Arc::from(format!("${name}")),
             self.folder.clone(),
         );
-        let result = parser.run(&format!("{ENVIRONMENT_KEY}={text}"));
+        let result = parser.run(&text);
         self.budget.environment.pop();
         match result {
             Ok(map) => {
                 let mut entries = map.into_entries();
                 let value = entries.find(|(key, _)| key == ENVIRONMENT_KEY);
-                Ok(value.map(|(_, node)| node.value))
+                Ok(value.map(|(_, node)| node.value.into_owned()))
             }
             Err(problem) => Err(problem.text),
         }
@@ -234,13 +254,11 @@ impl<'a, 'b> Parser<'a, 'b> {
     fn include(&mut self, file: &str, position: Position) -> Result<(), Problem> {
         // nats-differs: an absolute path is absolute; the real server appends it to the folder.
         let path = self.folder.join(file);
-        let included =
-            parse_file(&path, self.sources, self.budget, self.depth + 1).map_err(|inner| {
-                Problem {
-                    severity: Severity::Error,
-                    position: Some(inner.position.unwrap_or(position)),
-                    text: format!("error parsing include file '{file}', {}", inner.text),
-                }
+        let included = parse_file(&path, self.sources, self.texts, self.budget, self.depth + 1)
+            .map_err(|inner| Problem {
+                severity: Severity::Error,
+                position: Some(inner.position.unwrap_or(position)),
+                text: format!("error parsing include file '{file}', {}", inner.text),
             })?;
         if let Some(ScopeKind::Map(entries, _)) = self.scopes.last_mut().map(|s| &mut s.kind) {
             entries.extend(included.into_entries());

@@ -579,6 +579,14 @@ fn a_variable_may_have_the_name_of_a_setting() {
 }
 
 #[test]
+fn a_key_that_comes_twice_keeps_its_last_value() {
+    assert_eq!(options("ping_max: 3, port: 1, ping_max: 4").ping_max, 4);
+    assert_eq!(options("P: 5, P: 6, max_subs: $P, P: $P, ping_max: $P").ping_max, 6);
+    let files = [("c.conf", "ping_max: 3, include x"), ("x", "ping_max: 4")];
+    assert_eq!(load_from(&files, &[]).unwrap().0.ping_max, 4);
+}
+
+#[test]
 fn the_order_of_publish_and_allow_responses_does_not_matter() {
     for permissions in
         ["publish: {deny: x}, allow_responses: true", "allow_responses: true, publish: {deny: x}"]

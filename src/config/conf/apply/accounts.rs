@@ -72,11 +72,11 @@ impl<'a> Block<'a> {
         }
     }
 
-    fn account(&mut self, name: &str, map: &'a Map, problems: &mut Vec<Problem>) {
+    fn account(&mut self, name: &str, map: &'a Map<'a>, problems: &mut Vec<Problem>) {
         let (mut users, mut default_permissions) = (None, None);
         let mut account = AccountOptions::new(name);
         for field in map.fields() {
-            let read = match field.key().as_str() {
+            let read = match &*field.key() {
                 "users" => authorization::users(field, problems)
                     .map(|list| users = Some((field, list)).filter(|(_, list)| !list.is_empty())),
                 "default_permissions" => authorization::permissions(field, problems)
@@ -143,14 +143,13 @@ impl<'a> Block<'a> {
             }
             _ => return problems.push(first.error("Can not have a single user/pass and accounts")),
         };
-        let mut names: HashSet<String> = all.iter().map(|user| user.name().to_owned()).collect();
-        for (field, users) in self.users {
-            let is_known = |user: &&User| !names.insert(user.name().to_owned());
-            let twice = users.iter().filter(is_known);
+        let mut names: HashSet<&str> = all.iter().map(User::name).collect();
+        for (field, users) in &self.users {
+            let twice = users.iter().filter(|user| !names.insert(user.name()));
             let text = |user: &User| format!("Duplicate user {:?} detected", user.name());
             problems.extend(twice.map(|user| field.error(text(user))));
-            all.extend(users);
         }
+        all.extend(self.users.into_iter().flat_map(|(_, users)| users));
     }
 }
 
@@ -171,7 +170,7 @@ fn read_limits(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<AccountL
     let mut limits = AccountLimits::default();
     for field in field.map()?.fields() {
         let number = || field.integer().map(|number| usize::try_from(number).ok());
-        let read = match field.key().as_str() {
+        let read = match &*field.key() {
             "max_connections" | "max_conn" => number().map(|max| limits.max_connections = max),
             "max_subscriptions" | "max_subs" => number().map(|max| limits.max_subscriptions = max),
             "max_payload" | "max_pay" => number().map(|max| limits.max_payload = max),

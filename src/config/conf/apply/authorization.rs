@@ -55,7 +55,7 @@ pub(super) fn read(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Bloc
 
 impl Block {
     fn setting(&mut self, field: Field<'_>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
-        match field.key().as_str() {
+        match &*field.key() {
             "user" | "username" => self.user = not_empty(field)?,
             "pass" | "password" => self.password = field.text()?.to_owned(),
             "token" => self.token = not_empty(field)?,
@@ -131,7 +131,7 @@ fn timeout(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Option<Durat
         Value::Float(seconds) => (*seconds, seconds.to_string()),
         Value::Text(text) => {
             let ns = duration::parse_ns(text).map_err(|error| wrong(&error.to_string()))?;
-            (ns as f64 / 1e9, text.clone())
+            (ns as f64 / 1e9, text.to_string())
         }
         _ => return Err(wrong("wrong type")),
     };
@@ -190,7 +190,7 @@ pub(super) fn users(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Vec
     Ok(users)
 }
 
-fn user(entry: &Node, problems: &mut Vec<Problem>) -> Result<User, Problem> {
+fn user(entry: &Node<'_>, problems: &mut Vec<Problem>) -> Result<User, Problem> {
     let Value::Map(map) = &entry.value else {
         let kind = entry.value.kind();
         return Err(entry.error(format!("Expected user entry to be a map/struct, got {kind}")));
@@ -199,7 +199,7 @@ fn user(entry: &Node, problems: &mut Vec<Problem>) -> Result<User, Problem> {
     let mut own_permissions = None;
     let mut allowed_connection_types = Vec::new();
     for field in map.fields() {
-        match field.key().as_str() {
+        match &*field.key() {
             "user" | "username" => name = field.text()?,
             "pass" | "password" => password = field.text()?,
             "nkey" => nkey = field.text()?,
@@ -265,7 +265,7 @@ pub(super) fn permissions(
     };
     let mut permissions = Permissions::default();
     for field in map.fields() {
-        let result = match field.key().as_str() {
+        let result = match &*field.key() {
             "publish" | "pub" | "import" => subject_permission(field, Side::Publish, problems)
                 .map(|permission| permissions.publish = permission),
             "subscribe" | "sub" | "export" => subject_permission(field, Side::Subscribe, problems)
@@ -312,7 +312,7 @@ fn subject_permission(
     };
     let mut permission = SubjectPermission::default();
     for field in map.fields() {
-        match field.key().as_str() {
+        match &*field.key() {
             "allow" => permission.allow = subjects(field, side)?,
             "deny" => permission.deny = subjects(field, side)?.unwrap_or_default(),
             _ if !field.node.used_as_variable => problems.push(field.error(format!(
@@ -343,12 +343,12 @@ fn subjects(field: Field<'_>, side: Side) -> Result<Option<Vec<String>>, Problem
 }
 
 /// A subject, or a subject and a queue with one blank between.
-fn subject(node: &Node, side: Side) -> Result<String, Problem> {
+fn subject(node: &Node<'_>, side: Side) -> Result<String, Problem> {
     let Value::Text(text) = &node.value else {
         return Err(node.error("Subject in permissions array cannot be cast to string"));
     };
     if is_valid_pattern(text.as_bytes()) {
-        return Ok(text.clone());
+        return Ok(text.to_string());
     }
     let parts: Vec<_> = text.split_ascii_whitespace().collect();
     let [subject, queue] = parts[..] else {
@@ -370,7 +370,7 @@ fn allow_responses(
     field: Field<'_>,
     problems: &mut Vec<Problem>,
 ) -> Result<Option<AllowResponses>, Problem> {
-    let map: &Map = match &field.node.value {
+    let map: &Map<'_> = match &field.node.value {
         Value::Bool(allowed) => return Ok(allowed.then(AllowResponses::default)),
         Value::Map(map) => map,
         _ => {
@@ -380,7 +380,7 @@ fn allow_responses(
     };
     let mut responses = AllowResponses::default();
     for field in map.fields() {
-        match field.key().as_str() {
+        match &*field.key() {
             "max" | "max_msgs" | "max_messages" | "max_responses" => match field.integer()? {
                 0 => {}
                 max => responses.max = max,

@@ -48,7 +48,7 @@ struct Block {
 impl Block {
     fn setting(&mut self, field: Field<'_>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
         let cluster = &mut self.cluster;
-        match field.key().as_str() {
+        match &*field.key() {
             "name" => {
                 cluster.name = field.some_text()?;
                 if cluster.name.as_ref().is_some_and(|name| name.contains(' ')) {
@@ -184,7 +184,7 @@ fn compression(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Compress
         Value::Bool(on) => mode = if *on { "on" } else { "off" },
         Value::Map(map) => {
             for entry in map.fields() {
-                match entry.key().as_str() {
+                match &*entry.key() {
                     "mode" => mode = entry.text()?,
                     "rtt_thresholds" | "thresholds" | "rtts" | "rtt" => {
                         for node in entry.array()? {

@@ -44,7 +44,7 @@ impl<'a> Item<'a> for Settings<'a> {
     const NAME: &'static str = "Export";
 
     fn setting(&mut self, field: Field<'a>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
-        match field.key().as_str() {
+        match &*field.key() {
             "stream" => self.set_subject(field, Of::Stream)?,
             "service" => self.set_subject(field, Of::Service)?,
             "response" | "response_type" => {
@@ -78,7 +78,7 @@ impl<'a> Item<'a> for Settings<'a> {
 
     fn make(
         self,
-        node: &Node,
+        node: &Node<'_>,
         _others: &[Export],
         _problems: &mut Vec<Problem>,
     ) -> Result<Export, Problem> {
@@ -165,8 +165,8 @@ fn accounts(field: Field<'_>) -> Result<Vec<String>, Problem> {
 
 /// A subject, or a map with it.
 fn latency(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Latency, Problem> {
-    let map: &Map = match &field.node.value {
-        Value::Text(subject) => return Ok(Latency::new(subject, Sampling::Percent(100))),
+    let map: &Map<'_> = match &field.node.value {
+        Value::Text(subject) => return Ok(Latency::new(&**subject, Sampling::Percent(100))),
         Value::Map(map) => map,
         value => {
             let text = "Expected latency entry to be a map/struct or string";
@@ -178,7 +178,7 @@ fn latency(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Latency, Pro
         match entry.name {
             "sampling" => sampling = read_sampling(entry)?,
             "subject" => match &entry.node.value {
-                Value::Text(text) => subject = Some(text),
+                Value::Text(text) => subject = Some(&**text),
                 value => {
                     let text = "Expected latency subject to be a string";
                     return Err(entry.error(format!("{text}, got {}", value.kind())));

@@ -20,7 +20,7 @@ pub(super) fn imports(
 }
 
 /// Passes on an import, unless another one makes requests on the same subject to the same account.
-fn not_twice(import: Import, others: &[Import], node: &Node) -> Result<Import, Problem> {
+fn not_twice(import: Import, others: &[Import], node: &Node<'_>) -> Result<Import, Problem> {
     let is_service = |one: &Import| matches!(one.kind, ImportKind::Service { .. });
     let is_like = |other: &&Import| {
         let is_there = is_service(other) && other.account == import.account;
@@ -63,7 +63,7 @@ impl<'a> Item<'a> for Settings<'a> {
     const NAME: &'static str = "Import";
 
     fn setting(&mut self, field: Field<'a>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
-        match field.key().as_str() {
+        match &*field.key() {
             "stream" => self.set_source(field, Of::Stream, problems)?,
             "service" => self.set_source(field, Of::Service, problems)?,
             "prefix" => self.prefix = field.some_text()?.map(|prefix| (field, prefix)),
@@ -80,7 +80,7 @@ impl<'a> Item<'a> for Settings<'a> {
 
     fn make(
         self,
-        node: &Node,
+        node: &Node<'_>,
         others: &[Import],
         problems: &mut Vec<Problem>,
     ) -> Result<Import, Problem> {
@@ -108,7 +108,7 @@ impl<'a> Settings<'a> {
         };
         let (mut account, mut subject) = ("", "");
         for field in map.fields() {
-            match field.key().as_str() {
+            match &*field.key() {
                 "account" => account = field.text()?,
                 "subject" => subject = field.text()?,
                 _ => unknown_field(field, problems),
@@ -121,7 +121,7 @@ impl<'a> Settings<'a> {
         Ok(())
     }
 
-    fn import(self, node: &Node, problems: &mut Vec<Problem>) -> Result<Import, Problem> {
+    fn import(self, node: &Node<'_>, problems: &mut Vec<Problem>) -> Result<Import, Problem> {
         let Settings { source, prefix, to, share, allow_trace } = self;
         let Some((account, subject, of)) = source else {
             return Err(node.error("an import needs a stream or a service"));

@@ -17,7 +17,7 @@ pub(super) trait Item<'a>: Default {
     /// The value of the item at `node`, behind these `others`.
     fn make(
         self,
-        node: &Node,
+        node: &Node<'_>,
         others: &[Self::Made],
         problems: &mut Vec<Problem>,
     ) -> Result<Self::Made, Problem>;
@@ -54,7 +54,7 @@ pub(super) fn read<'a, I: Item<'a>>(
 
 /// Reads one item; none if a setting of it is faulty.
 fn read_item<'a, I: Item<'a>>(
-    node: &'a Node,
+    node: &'a Node<'a>,
     others: &[I::Made],
     problems: &mut Vec<Problem>,
 ) -> Result<Option<I::Made>, Problem> {

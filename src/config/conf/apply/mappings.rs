@@ -33,7 +33,7 @@ pub(super) fn read(
 fn mapping(entry: Field<'_>, problems: &mut Vec<Problem>) -> Result<SubjectMapping, Problem> {
     let mut mapping = SubjectMapping::new(entry.name);
     match &entry.node.value {
-        Value::Text(subject) => mapping.destinations.push(MappingDestination::new(subject)),
+        Value::Text(subject) => mapping.destinations.push(MappingDestination::new(&**subject)),
         Value::Array(nodes) => {
             for node in nodes {
                 match destination(Field { node, ..entry }) {
@@ -60,7 +60,7 @@ fn destination(entry: Field<'_>) -> Result<MappingDestination, Problem> {
     let mut destination = MappingDestination::new("");
     let mut has_weight = false;
     for field in map.fields() {
-        match field.key().as_str() {
+        match &*field.key() {
             "dest" | "destination" => field.text()?.clone_into(&mut destination.subject),
             "weight" => (destination.weight, has_weight) = (weight(field)?, true),
             "cluster" => destination.cluster = field.some_text()?,

@@ -71,7 +71,7 @@ impl Block {
 
     fn setting(&mut self, field: Field<'_>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
         let tls = &mut self.tls;
-        match field.key().as_str() {
+        match &*field.key() {
             "cert_file" => self.cert_file = file(field)?,
             "key_file" => self.key_file = file(field)?,
             "ca_file" => tls.ca_file = file(field)?,
@@ -156,7 +156,7 @@ fn wrong(field: Field<'_>, why: &str) -> Problem {
 
 fn file(field: Field<'_>) -> Result<Option<PathBuf>, Problem> {
     match &field.node.value {
-        Value::Text(path) => Ok(Some(path).filter(|path| !path.is_empty()).map(PathBuf::from)),
+        Value::Text(path) => Ok((!path.is_empty()).then(|| PathBuf::from(&**path))),
         _ => Err(wrong(field, &format!("expected '{}' to be filename", field.key()))),
     }
 }
@@ -187,13 +187,13 @@ fn match_in_store(field: Field<'_>) -> Result<(), Problem> {
 /// Certificates with their keys, of which clients choose by name.
 fn certs(field: Field<'_>) -> Result<Vec<CertFiles>, Problem> {
     let text = |text: &str| format!("error parsing certificates config: {text}");
-    let read = |node: &Node| {
+    let read = |node: &Node<'_>| {
         let Value::Map(map) = &node.value else {
             return Err(node.error(text(&format!("unsupported type {}", node.value.kind()))));
         };
         let (mut cert_file, mut key_file) = (None, None);
         for entry in map.fields() {
-            match entry.key().as_str() {
+            match &*entry.key() {
                 "cert_file" => cert_file = file(entry)?,
                 "key_file" => key_file = file(entry)?,
                 name => return Err(entry.error(text(&format!("unknown field {name:?}")))),
@@ -259,7 +259,7 @@ fn handshake_first(field: Field<'_>) -> Result<HandshakeFirst, Problem> {
 fn min_version(field: Field<'_>) -> Result<TlsVersion, Problem> {
     let wrong = |why: String| field.error(format!("error parsing tls config: {why}"));
     match &field.node.value {
-        Value::Text(text) => match text.as_str() {
+        Value::Text(text) => match &**text {
             "1.2" => Ok(TlsVersion::V1_2),
             "1.3" => Ok(TlsVersion::V1_3),
             "1.0" | "1.1" => Err(wrong(format!("unsupported TLS version: TLS {text}"))),
@@ -299,7 +299,7 @@ fn pinned_certs(field: Field<'_>) -> Result<Vec<[u8; 32]>, Problem> {
                     SubjectPublicKeyInfo";
         return Err(wrong(field, text));
     };
-    let pin = |node: &Node| {
+    let pin = |node: &Node<'_>| {
         let text = Field { node, ..field }.text()?;
         let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).unwrap_or_default();
         <[u8; 32]>::try_from(bytes).map_err(|_| {

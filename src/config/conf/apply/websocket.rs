@@ -73,7 +73,7 @@ struct Block {
 impl Block {
     fn setting(&mut self, field: Field<'_>, problems: &mut Vec<Problem>) -> Result<(), Problem> {
         let websocket = &mut self.websocket;
-        match field.key().as_str() {
+        match &*field.key() {
             "listen" => (self.host, self.port) = listen(field)?,
             "host" | "net" => self.host = field.text()?.to_owned(),
             "port" => self.port = port(field)?,
@@ -135,7 +135,7 @@ impl Block {
     ) -> Result<(), Problem> {
         for entry in field.map()?.fields() {
             let known = ["user", "username", "pass", "password", "token", "timeout"];
-            if !known.contains(&entry.key().as_str()) {
+            if !known.contains(&&*entry.key()) {
                 unknown_field(entry, problems);
                 return Ok(());
             }
@@ -153,7 +153,7 @@ impl Block {
 /// URLs, or one of them.
 fn origins(field: Field<'_>) -> Result<Vec<Origin>, Problem> {
     let texts = match &field.node.value {
-        Value::Text(text) => vec![text.clone()],
+        Value::Text(text) => vec![text.to_string()],
         _ => field.texts()?,
     };
     texts.iter().map(|text| origin(text).map_err(|text| field.error(text))).collect()
@@ -200,7 +200,7 @@ fn headers(field: Field<'_>) -> Result<BTreeMap<String, String>, Problem> {
         if value.contains(|c: char| c.is_control() && c != '\t') {
             return Err(entry.error(format!("websocket: {value:?} is no value of a header")));
         }
-        headers.insert(name.to_owned(), value.clone());
+        headers.insert(name.to_owned(), value.to_string());
     }
     Ok(headers)
 }
