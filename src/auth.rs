@@ -104,7 +104,7 @@ pub struct Mapping {
 
 /// Compiled permissions by those written: users with the same ones share them.
 #[derive(Debug, Default)]
-pub struct Compiled<'a>(HashMap<&'a options::Permissions, Arc<CompiledPermissions>, RandomState>);
+pub struct Compiled(HashMap<options::Permissions, Arc<CompiledPermissions>, RandomState>);
 
 /// The place of a connection without credentials among users.
 #[derive(Debug)]
@@ -163,26 +163,22 @@ impl Mapping {
     }
 }
 
-impl<'a> Compiled<'a> {
-    /// Those of the users of `login`. Those that users had `before`, by the authenticator compiled
-    /// for these, are the same: a client sees by that whether anything has changed for it.
-    pub fn new(login: &'a Login, before: Option<(&'a Login, &Authenticator)>) -> Compiled<'a> {
-        let mut compiled = HashMap::<_, _, RandomState>::default();
-        if let Some((Login::Users(users), Authenticator(Accepted::Users(known)))) = before {
-            compiled.extend(users.iter().filter_map(|user| {
-                let same = known.entries.get(user.name())?.permissions.clone()?;
-                Some((user.permissions.as_ref()?, same))
-            }));
-        }
-        if let Login::Users(users) = login {
-            for written in users.iter().filter_map(|user| user.permissions.as_ref()) {
-                let new = || Arc::new(CompiledPermissions::new(written));
-                compiled.entry(written).or_insert_with(new);
+impl Compiled {
+    /// Those of the users of `login`. Those that users had `before` are the same: a client sees by
+    /// that whether anything has changed for it.
+    pub fn new(login: &Login, before: Option<&Compiled>) -> Compiled {
+        let mut compiled = Compiled::default();
+        let Login::Users(users) = login else { return compiled };
+        for written in users.iter().filter_map(|user| user.permissions.as_ref()) {
+            if !compiled.0.contains_key(written) {
+                let same = before.unwrap_or(&compiled).find(written);
+                compiled.0.insert(written.clone(), same);
             }
         }
-        Compiled(compiled)
+        compiled
     }
 
+    /// Those written here, or new ones.
     fn find(&self, written: &options::Permissions) -> Arc<CompiledPermissions> {
         let new = || Arc::new(CompiledPermissions::new(written));
         self.0.get(written).cloned().unwrap_or_else(new)
@@ -201,7 +197,7 @@ impl Authenticator {
     pub fn with(
         authorization: &options::Authorization,
         mapping: &Mapping,
-        compiled: &Compiled<'_>,
+        compiled: &Compiled,
     ) -> Self {
         Self(match &authorization.login {
             Login::Open => Accepted::Open,
@@ -360,7 +356,7 @@ impl Users {
         users: &[options::User],
         authorization: &options::Authorization,
         mapping: &Mapping,
-        compiled: &Compiled<'_>,
+        compiled: &Compiled,
     ) -> Self {
         let mut account = None;
         let entry = |user: &options::User| {
@@ -488,7 +484,7 @@ impl ConfiguredUser {
         user: &options::User,
         last: &Option<Arc<str>>,
         mapping: &Mapping,
-        compiled: &Compiled<'_>,
+        compiled: &Compiled,
     ) -> Self {
         let account = user.account.as_deref().filter(|name| *name != GLOBAL_ACCOUNT);
         let allowed = &user.allowed_connection_types;

@@ -44,6 +44,7 @@
 compile_error!("dialtone is for Unix: it stands on its sockets, files and signals");
 
 mod account;
+mod apart;
 mod auth;
 mod base;
 mod bounded_file;

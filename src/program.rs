@@ -7,21 +7,20 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::ExitCode;
-use std::thread;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Notify;
 use tracing::{error, warn};
 
+use crate::apart::Apart;
 use crate::base::os_error::OsError;
 use crate::base::quoted::Escaped;
 use crate::bounded_file;
-use crate::config::cli::{self, CliError, Command, Flags, LoadError, Loaded};
-use crate::config::conf::{Severity, Sources};
-use crate::config::options::Options;
+use crate::config::check::Checked;
+use crate::config::cli::{self, CliError, Command, Flags, LoadError};
+use crate::config::conf::{Loaded, Severity, Sources, Unchecked};
 use crate::logging::Logger;
 use crate::net::signals::{self, Signals, Trapped};
 use crate::net::tls::TlsPort;
@@ -99,38 +98,25 @@ fn misused(error: &CliError) -> ExitCode {
     code
 }
 
-/// Reads the options apart from all other memory, and copies them. The tree of values that they are
-/// read from is several times as large. The C library keeps the memory of a thread by itself, and
-/// gives it back to the system when none of it is in use.
-fn read(flags: &Flags) -> Result<Loaded, LoadError> {
-    let load = || (flags.load(SOURCES), Vec::<u8>::with_capacity(CONSOLIDATING_LEN));
-    let (loaded, last) = in_thread(load);
-    let copy = loaded.clone();
-    // This thread would keep some of what it frees.
-    in_thread(move || drop(loaded));
-    drop(last);
-    copy
+/// Reads the options. The tree of values that they are read from is several times as large.
+fn read(flags: &Flags) -> Result<Apart<Unchecked>, LoadError> {
+    let flags = flags.clone();
+    Apart::make(move || flags.read(SOURCES))
 }
 
-/// A piece of memory that makes glibc consolidate those freed before when it is freed: more than
-/// 64 KiB, and less than the 128 KiB of a mapping of its own.
-const CONSOLIDATING_LEN: usize = 96 * 1024;
-
-/// Does some work in a thread of its own.
-fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let joined = thread::scope(|scope| scope.spawn(work).join());
-    joined.unwrap_or_else(|panic| resume_unwind(panic))
-}
-
-/// Reads the options, and the certificates that they name.
-fn load(flags: &Flags) -> Result<Loaded, String> {
-    let loaded = read(flags).map_err(|error| error.to_string())?;
-    TlsPort::load_all(&loaded.options, None)?;
+/// Checks the options, and the certificates that they name.
+fn check(read: &mut Unchecked) -> Result<Loaded<'_>, String> {
+    let loaded = read.check::<LoadError>().map_err(|error| error.to_string())?;
+    TlsPort::load_all(loaded.checked.options, None)?;
     Ok(loaded)
 }
 
 fn check_config(flags: &Flags) -> ExitCode {
-    let loaded = match load(flags) {
+    let mut read = match read(flags) {
+        Ok(read) => read,
+        Err(error) => return failed(error),
+    };
+    let loaded = match check(&mut read) {
         Ok(loaded) => loaded,
         Err(error) => return failed(error),
     };
@@ -139,17 +125,21 @@ fn check_config(flags: &Flags) -> ExitCode {
         return failed(warnings.map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     }
     let file = flags.config.as_deref().unwrap_or(Path::new("")).display();
-    let digest = loaded.options.config_digest.unwrap_or_default();
+    let digest = loaded.checked.options.config_digest.as_deref().unwrap_or_default();
     eprintln!("{SERVER}: configuration file {file} is valid ({digest})");
     ExitCode::SUCCESS
 }
 
 async fn serve(flags: &Flags) -> ExitCode {
-    let Loaded { options, problems } = match load(flags) {
+    let mut read = match read(flags) {
+        Ok(read) => read,
+        Err(error) => return failed(error),
+    };
+    let Loaded { checked, problems } = match check(&mut read) {
         Ok(loaded) => loaded,
         Err(error) => return failed(error),
     };
-    let logger = match Logger::new(&options.log) {
+    let logger = match Logger::new(&checked.options.log) {
         Ok(logger) => logger,
         Err(error) => return failed(error),
     };
@@ -157,8 +147,10 @@ async fn serve(flags: &Flags) -> ExitCode {
     for problem in problems {
         warn!("{problem}");
     }
-    let code = match serve_with(flags, options, &logger).await {
-        Ok(code) => code,
+    let started = start(flags, checked, &logger);
+    drop(read);
+    let code = match started {
+        Ok((server, signals)) => run_to_end(&server, signals, &logger).await,
         Err(reason) => {
             error!(fatal = true, "{reason}");
             ExitCode::FAILURE
@@ -168,26 +160,35 @@ async fn serve(flags: &Flags) -> ExitCode {
     code
 }
 
-/// Runs from start to end. An error is the reason why there was no start.
-async fn serve_with(flags: &Flags, options: Options, logger: &Logger) -> Result<ExitCode, String> {
+/// Starts the server. An error is the reason why there was no start.
+fn start(
+    flags: &Flags,
+    checked: Checked<'_>,
+    logger: &Logger,
+) -> Result<(Server, Signals), String> {
     raise_descriptor_limit();
-    let mut signals = Signals::listen().map_err(|error| error.to_string())?;
+    let signals = Signals::listen().map_err(|error| error.to_string())?;
     let source = flags.config.is_some().then(|| -> Source {
         let flags = flags.clone();
         Box::new(move || read(&flags).map_err(Into::into))
     });
     let origin = Origin { source, logger: Some(logger.clone()), rustls: None };
-    let server = Server::start(options, origin).map_err(|error| error.to_string())?;
+    let server = Server::start(checked, origin).map_err(|error| error.to_string())?;
+    Ok((server, signals))
+}
+
+/// Runs until a signal or a request ends it.
+async fn run_to_end(server: &Server, mut signals: Signals, logger: &Logger) -> ExitCode {
     let leave = Notify::new();
     let left = async {
         leave.notified().await;
         server.lame_duck().await;
     };
-    Ok(tokio::select! {
-        code = obey(&mut signals, &server, logger, &leave) => code,
+    tokio::select! {
+        code = obey(&mut signals, server, logger, &leave) => code,
         () = left => ExitCode::SUCCESS,
         () = server.stopped() => ExitCode::SUCCESS,
-    })
+    }
 }
 
 /// Obeys signals until one of them ends the server. `leave` makes it enter lame duck mode.

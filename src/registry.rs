@@ -25,6 +25,8 @@ use crate::base::sync::{Mutex, RwLock, rank};
 use crate::codec::client_info::ClientInfo;
 use crate::codec::date::Date;
 use crate::codec::info::Info;
+use crate::config::check::Checked;
+#[cfg(test)]
 use crate::config::options::Options;
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, FreeSlots, Slot};
@@ -171,12 +173,12 @@ impl ClosedRing {
 
 impl Registry {
     /// A server without connections.
-    pub fn new(server_id: ServerId, options: Options) -> Registry {
+    pub fn new(server_id: ServerId, checked: Checked<'_>) -> Registry {
         Registry {
             server_id,
             turns: Arc::default(),
             events: Events::default(),
-            settings: RwLock::new(Arc::new(Settings::new(options))),
+            settings: RwLock::new(Arc::new(Settings::new(checked))),
             settings_version: AtomicU64::new(0),
             info: RwLock::default(),
             birth: OnceLock::new(),
@@ -204,9 +206,9 @@ impl Registry {
 
     /// Replaces the settings as a whole; [`bring_settings`](Registry::bring_settings) follows. Of
     /// two callers at the same time one would be forgotten.
-    pub fn replace_settings(&self, options: Options, now: Moment) {
+    pub fn replace_settings(&self, checked: Checked<'_>, now: Moment) {
         // Not under the lock: there may be a hundred thousand users.
-        let new = Arc::new(self.settings().replaced(options, now));
+        let new = Arc::new(self.settings().replaced(checked, now));
         let mut settings = self.settings.write();
         self.settings_version.store(new.version, Relaxed);
         *settings = new;
@@ -219,8 +221,9 @@ impl Registry {
 
     /// Both.
     #[cfg(test)]
-    pub(crate) fn change_settings(&self, options: Options) {
-        self.replace_settings(options, Moment::START);
+    pub(crate) fn change_settings(&self, mut options: Options) {
+        let checked = Checked::new(&mut options).expect("they can be started");
+        self.replace_settings(checked, Moment::START);
         self.bring_settings();
     }
 
@@ -547,7 +550,7 @@ mod tests {
     #[test]
     fn who_comes_after_the_stop_is_closed_from_the_start() {
         let id = ServerId::new(&"N".repeat(ServerId::LEN)).unwrap();
-        let registry = Registry::new(id, Options::default());
+        let registry = Registry::new(id, Checked::new(&mut Options::default()).unwrap());
         let add = |kind| {
             let wire = Arc::new(Taken::default());
             registry.add(|cid, slot| Conn::new(cid, kind, slot, None, Moment::START, wire))

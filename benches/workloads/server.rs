@@ -13,8 +13,8 @@ use dialtone::config::{
     LocalSubject, Login, MappingDestination, SubjectMapping, User,
 };
 use dialtone::internals::{
-    Client, Conn, Delivery, Kind, Left, Machine, Mesh, Registry, Role, Route, ServerId, Session,
-    Step, Wire,
+    Checked, Client, Conn, Delivery, Kind, Left, Machine, Mesh, Registry, Role, Route, ServerId,
+    Session, Step, Wire,
 };
 
 use super::stream::{self, SUBJECT};
@@ -59,9 +59,9 @@ impl Bus {
     }
 
     /// A server with these options, without clients.
-    fn with(options: Options) -> Bus {
+    fn with(mut options: Options) -> Bus {
         let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).expect("of the right shape");
-        let registry = Arc::new(Registry::new(server_id, options));
+        let registry = Arc::new(Registry::new(server_id, Checked::new(&mut options).unwrap()));
         let delivery = Delivery::new(&registry);
         Bus { registry, delivery, clients: Vec::new() }
     }

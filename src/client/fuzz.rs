@@ -12,6 +12,7 @@ use crate::base::ids::{Kind, ServerId};
 use crate::base::left::Left;
 use crate::base::subject;
 use crate::client::Client;
+use crate::config::check::Checked;
 use crate::config::options::{
     AccountOptions, ConnectionType, Credential, Login, Options, Permissions, SubjectPermission,
     User,
@@ -47,9 +48,12 @@ impl Bench {
     }
 
     /// The same with an id of its own.
-    pub(crate) fn with_id(id: &str, options: Options, count: usize) -> Bench {
+    pub(crate) fn with_id(id: &str, mut options: Options, count: usize) -> Bench {
         let server_id = ServerId::new(id).expect("of the right shape");
-        let registry = Arc::new(Registry::new(server_id, options));
+        let registry = Arc::new(Registry::new(
+            server_id,
+            Checked::new(&mut options).expect("they can be started"),
+        ));
         let delivery = Delivery::new(&registry);
         let mut bench = Bench { registry, delivery, ends: Vec::new() };
         (0..count).for_each(|_| bench.add());

@@ -8,9 +8,18 @@ use std::time::Duration;
 
 use crate::base::duration;
 use crate::base::limits;
-use crate::config::imports;
+use crate::config::imports::{self, AccountImports, Fault};
 use crate::config::options::{Cluster, Login, MappingError, Options, Port, Websocket};
 use crate::config::route_url::HostPort;
+
+/// Options that can be started, and their imports: to compile these is most of the check.
+#[derive(Debug)]
+pub struct Checked<'a> {
+    /// The options.
+    pub options: &'a mut Options,
+    /// The imports of each of their accounts.
+    pub imports: Vec<AccountImports>,
+}
 
 /// A combination of options that cannot be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +163,30 @@ impl fmt::Display for OptionsError {
 
 impl std::error::Error for OptionsError {}
 
+impl<'a> Checked<'a> {
+    /// Checks these options.
+    ///
+    /// # Errors
+    /// As [`Options::check`].
+    pub fn new(options: &'a mut Options) -> Result<Checked<'a>, OptionsError> {
+        let (imports, faults) = imports::compile(options);
+        Checked::with(options, imports, &faults)
+    }
+
+    /// Checks these options, of whose imports some are compiled and the others have `faults`.
+    ///
+    /// # Errors
+    /// As [`Options::check`].
+    pub fn with(
+        options: &'a mut Options,
+        imports: Vec<AccountImports>,
+        faults: &[Fault],
+    ) -> Result<Checked<'a>, OptionsError> {
+        options.check_with(faults)?;
+        Ok(Checked { options, imports })
+    }
+}
+
 impl Options {
     /// Checks the relations between options.
     ///
@@ -161,6 +194,12 @@ impl Options {
     /// The first combination that cannot be started, in the order of [`OptionsError`].
     /// nats: server/server.go `validateOptions`
     pub fn check(&self) -> Result<(), OptionsError> {
+        let (_, faults) = imports::compile(self);
+        self.check_with(&faults)
+    }
+
+    /// The same, if the imports have these `faults`.
+    fn check_with(&self, faults: &[Fault]) -> Result<(), OptionsError> {
         let payload_len = usize::try_from(self.max_payload).unwrap_or(0);
         if payload_len > self.max_pending {
             return Err(OptionsError::PayloadAbovePending {
@@ -187,9 +226,7 @@ impl Options {
         websocket.map_or(Ok(()), |websocket| websocket.check(&self.authorization.login))?;
         self.check_accounts()?;
         self.check_mappings()?;
-        if let (_, faults) = imports::compile(self)
-            && let Some(fault) = faults.first()
-        {
+        if let Some(fault) = faults.first() {
             return Err(OptionsError::Import(fault.to_string()));
         }
         if self.server_name.as_ref().is_some_and(|name| name.contains(' ')) {

@@ -27,7 +27,7 @@ pub use help::{help, help_tls};
 use crate::base::limits;
 use crate::config::check::OptionsError;
 use crate::config::cli::flag::{Overlay, Override};
-use crate::config::conf::{self, ConfError, Problem, Severity, Sources};
+use crate::config::conf::{self, ConfError, Problem, Remarks, Severity, Sources, Unchecked};
 use crate::config::options::{Login, Options, Port};
 
 /// A command line as one task for the program.
@@ -79,15 +79,6 @@ pub struct Flags {
     pub config: Option<PathBuf>,
     /// In the order of the command line: of two the later one wins.
     overrides: Vec<Override>,
-}
-
-/// Options together with the remarks about them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
-    /// File and flags together, checked.
-    pub options: Options,
-    /// Notices and warnings; no errors.
-    pub problems: Vec<Problem>,
 }
 
 /// A command line that cannot be understood.
@@ -209,22 +200,21 @@ impl Flags {
     /// The defaults, then the file, then the flags. Called again for each reload.
     ///
     /// # Errors
-    /// Every fault of the file, else the first conflict of options.
-    pub fn load(&self, sources: Sources<'_>) -> Result<Loaded, LoadError> {
+    /// Every fault of the file, except for those of imports; or flags that do not fit to it.
+    pub fn read(&self, sources: Sources<'_>) -> Result<Unchecked, LoadError> {
         let mut options = Options::default();
-        let mut problems = Vec::new();
+        let mut remarks = Remarks::default();
         if let Some(file) = &self.config {
-            problems = conf::load(file, sources, &mut options).map_err(LoadError::Conf)?;
+            remarks = conf::read(file, sources, &mut options)?;
         }
         let notices = self.overrides.iter().filter_map(Override::notice);
-        problems.extend(notices.map(|text| Problem {
+        remarks.extend(notices.map(|text| Problem {
             severity: Severity::Notice,
             position: None,
             text,
         }));
         self.lay_over(&mut options).map_err(LoadError::Flags)?;
-        options.check().map_err(LoadError::Options)?;
-        Ok(Loaded { options, problems })
+        Ok(Unchecked { options, remarks })
     }
 
     fn lay_over(&self, options: &mut Options) -> Result<(), String> {
@@ -271,13 +261,6 @@ fn apply_login(
     }
     *login = Login::Single { user: new_user, password: new_password };
     Ok(())
-}
-
-impl Loaded {
-    /// True if a check of the configuration (`-t`) calls it valid: warnings count there.
-    pub fn is_valid(&self) -> bool {
-        self.problems.iter().all(|problem| problem.severity == Severity::Notice)
-    }
 }
 
 /// The words of a command line, from front to back.
@@ -438,6 +421,18 @@ impl fmt::Display for LoadError {
 }
 
 impl std::error::Error for LoadError {}
+
+impl From<ConfError> for LoadError {
+    fn from(error: ConfError) -> LoadError {
+        LoadError::Conf(error)
+    }
+}
+
+impl From<OptionsError> for LoadError {
+    fn from(error: OptionsError) -> LoadError {
+        LoadError::Options(error)
+    }
+}
 
 #[cfg(test)]
 mod tests;

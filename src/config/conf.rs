@@ -18,6 +18,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::check::{Checked, OptionsError};
+use crate::config::imports::{self, Fault};
 use crate::config::options::Options;
 
 /// The sources of text and variables.
@@ -75,6 +77,34 @@ pub struct ConfError {
     pub problems: Vec<Problem>,
 }
 
+/// The remarks about a file whose imports are still to be checked. Accounts with other faults would
+/// make more of these.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Remarks {
+    /// Notices and warnings, in the order of the file.
+    problems: Vec<Problem>,
+    /// The place of the accounts, if the file has some.
+    accounts: Option<Position>,
+}
+
+/// Options before their check, and the remarks about them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Unchecked {
+    /// File and flags together.
+    pub(crate) options: Options,
+    /// About the file, and the flags.
+    pub(crate) remarks: Remarks,
+}
+
+/// Options after their check, and the remarks about them.
+#[derive(Debug)]
+pub(crate) struct Loaded<'a> {
+    /// File and flags together.
+    pub(crate) checked: Checked<'a>,
+    /// Notices and warnings; no errors.
+    pub(crate) problems: Vec<Problem>,
+}
+
 /// Reads `file` into `options`: settings not in the file keep their values. Also sets
 /// `config_file` and `config_digest`.
 ///
@@ -103,12 +133,26 @@ pub fn load(
     sources: Sources<'_>,
     options: &mut Options,
 ) -> Result<Vec<Problem>, ConfError> {
+    let remarks = read(file, sources, options)?;
+    let (_, faults) = imports::compile(options);
+    remarks.and(&faults)
+}
+
+/// Does the same, but for the check of imports.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn read(
+    file: &Path,
+    sources: Sources<'_>,
+    options: &mut Options,
+) -> Result<Remarks, ConfError> {
     let texts = parse::Texts::default();
     let root = parse::parse(file, sources, &texts)
         .map_err(|problem| ConfError { problems: vec![problem] })?;
     options.config_file = Some(file.to_owned());
     options.config_digest = Some(digest::digest(&root));
-    let mut problems = apply::apply(&root, options);
+    let (mut problems, accounts) = apply::apply(&root, options);
     if root.is_empty() {
         let text = format!("{}: config has no values or is empty", file.display());
         problems.push(Problem { severity: Severity::Warning, position: None, text });
@@ -117,7 +161,52 @@ pub fn load(
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(ConfError { problems });
     }
-    Ok(problems)
+    Ok(Remarks { problems, accounts: accounts.map(|field| field.node.position.clone()) })
+}
+
+impl Remarks {
+    /// Adds the faults of imports, which stand in the accounts.
+    ///
+    /// # Errors
+    /// There are some.
+    fn and(&self, faults: &[Fault]) -> Result<Vec<Problem>, ConfError> {
+        let mut problems = self.problems.clone();
+        let (Some(accounts), [_, ..]) = (&self.accounts, faults) else { return Ok(problems) };
+        problems.extend(faults.iter().map(|fault| Problem {
+            severity: Severity::Error,
+            position: Some(accounts.clone()),
+            text: fault.to_string(),
+        }));
+        Err(ConfError { problems })
+    }
+
+    /// Adds remarks about other things than the file.
+    pub(crate) fn extend(&mut self, notices: impl IntoIterator<Item = Problem>) {
+        self.problems.extend(notices);
+    }
+}
+
+impl Unchecked {
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// Every fault of the file's imports, else the first conflict of options.
+    pub(crate) fn check<E>(&mut self) -> Result<Loaded<'_>, E>
+    where
+        E: From<ConfError> + From<OptionsError>,
+    {
+        let (imports, faults) = imports::compile(&self.options);
+        let problems = self.remarks.and(&faults)?;
+        let checked = Checked::with(&mut self.options, imports, &faults)?;
+        Ok(Loaded { checked, problems })
+    }
+}
+
+impl Loaded<'_> {
+    /// True if a check of the configuration (`-t`) calls it valid: warnings count there.
+    pub(crate) fn is_valid(&self) -> bool {
+        self.problems.iter().all(|problem| problem.severity == Severity::Notice)
+    }
 }
 
 impl fmt::Debug for Sources<'_> {

@@ -17,6 +17,7 @@ mod write_timeout;
 
 use std::collections::BTreeMap;
 use std::iter;
+use std::mem;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -232,6 +233,21 @@ impl Default for Log {
 }
 
 impl Options {
+    /// A copy without imports, and without users but for those with an nkey: there may be a hundred
+    /// thousand of the others. They are taken out while it is made.
+    pub(crate) fn copy_without_lists(&mut self) -> Options {
+        let take = |account: &mut AccountOptions| mem::take(&mut account.imports);
+        let imports: Vec<_> = self.accounts.iter_mut().map(take).collect();
+        let login = mem::take(&mut self.authorization.login);
+        let mut copy = self.clone();
+        copy.authorization.login = login.without_passwords();
+        self.authorization.login = login;
+        for (account, imports) in self.accounts.iter_mut().zip(imports) {
+            account.imports = imports;
+        }
+        copy
+    }
+
     /// The address of the monitoring endpoint: its own host, else the clients' host.
     pub(crate) fn monitor_listen(&self) -> Option<Listen> {
         let monitor = self.http.as_ref().or(self.https.as_ref())?;
@@ -286,6 +302,26 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_without_lists_has_all_else() {
+        let mut options = Options { max_payload: 7, ..Options::default() };
+        let mut account = AccountOptions::new("A");
+        account.exports.push(Export::new("x", ExportKind::Stream));
+        let before = account.clone();
+        account.imports.push(Import::new("B", "y", ImportKind::Stream));
+        options.accounts.push(account);
+        let (user, password) = ("a".to_owned(), "b".to_owned());
+        let nkey = User::new(Credential::Nkey("U".to_owned()));
+        let users = vec![User::new(Credential::Password { user, password }), nkey.clone()];
+        options.authorization.login = Login::Users(users);
+        let whole = options.clone();
+        let copy = options.copy_without_lists();
+        assert_eq!(options, whole);
+        let mut wanted = Options { accounts: vec![before], ..whole };
+        wanted.authorization.login = Login::Users(vec![nkey]);
+        assert_eq!(copy, wanted);
+    }
 
     #[test]
     fn debug_output_hides_secrets() {

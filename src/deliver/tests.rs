@@ -6,6 +6,8 @@ use super::*;
 use crate::auth::permissions::CompiledPermissions;
 use crate::base::ids::{Kind, ServerId};
 use crate::base::subject;
+use crate::config::check::Checked;
+use crate::config::imports;
 use crate::config::options::{self, Options, SubjectPermission};
 use crate::conn::taken::Taken;
 use crate::deliver::finder::BRANCH_NS;
@@ -32,9 +34,12 @@ impl Bench {
         Bench::with(Options::default())
     }
 
-    fn with(options: Options) -> Bench {
+    fn with(mut options: Options) -> Bench {
         let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
-        let registry = Arc::new(Registry::new(server_id, options));
+        // A queue may be shorter than a message here.
+        let (imports, _) = imports::compile(&options);
+        let checked = Checked { options: &mut options, imports };
+        let registry = Arc::new(Registry::new(server_id, checked));
         let delivery = Delivery::new(&registry);
         Bench { registry, delivery, wires: BTreeMap::new() }
     }

@@ -11,6 +11,7 @@ use crate::base::ids::{Kind, ServerId};
 use crate::base::moment::Moment;
 use crate::codec::http_head::RequestHead;
 use crate::codec::info::Info;
+use crate::config::check::Checked;
 use crate::config::options::{AccountOptions, Listen, Options, Port};
 use crate::conn::subscription::Subscription;
 use crate::conn::taken::Taken;
@@ -21,8 +22,8 @@ use crate::registry::{Closed, Registry};
 
 const ID: &str = "NDVYDO4OCKSSFM2PEKCBMYKSVYI2EFYGRUD4YFKTUZWKMBBXKM32YCUD";
 
-fn registry_with(options: Options) -> Registry {
-    let registry = Registry::new(ServerId::new(ID).unwrap(), options);
+fn registry_with(mut options: Options) -> Registry {
+    let registry = Registry::new(ServerId::new(ID).unwrap(), Checked::new(&mut options).unwrap());
     registry.set_info(Info { server_name: "S1".into(), port: 4222, ..Info::default() });
     registry
 }

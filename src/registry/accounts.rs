@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::base::limits::GLOBAL_ACCOUNT;
-use crate::config::imports::{self, AccountImports, OfSystem, Services, StreamImport};
+use crate::config::imports::{AccountImports, OfSystem, Services, StreamImport};
 use crate::config::options::Options;
 use crate::mappings::Mappings;
 
@@ -27,17 +27,18 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// The accounts of a server that starts.
-    pub(super) fn new(options: &Options) -> Accounts {
+    /// The accounts of a server that starts, with the compiled `imports` of the configured ones.
+    pub(super) fn new(options: &Options, imports: Vec<AccountImports>) -> Accounts {
         let global = Arc::new(Account::new(0, GLOBAL_ACCOUNT));
         let by_name = BTreeMap::from([(GLOBAL_ACCOUNT.as_bytes().into(), Arc::clone(&global))]);
-        let (former, mappings, imports) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Accounts { global, by_name, former, mappings, imports }.replaced(options)
+        let (former, mappings) = (BTreeMap::new(), Vec::new());
+        let none = Accounts { global, by_name, former, mappings, imports: Vec::new() };
+        none.replaced(options, imports)
     }
 
     /// The accounts of these options, with the limits that are set there. Those known keep all that
     /// is in them.
-    pub(super) fn replaced(&self, options: &Options) -> Accounts {
+    pub(super) fn replaced(&self, options: &Options, imports: Vec<AccountImports>) -> Accounts {
         let Accounts { global, mut former, by_name: known, .. } = self.clone();
         former.extend(known);
         let mut by_name = BTreeMap::new();
@@ -55,18 +56,23 @@ impl Accounts {
         for account in by_name.values() {
             account.set_limits(limits.get(&*account.name).copied().unwrap_or_default());
         }
-        let (mappings, imports) = (Vec::new(), Vec::new());
-        let mut accounts = Accounts { global, by_name, former, mappings, imports };
+        let mappings = Vec::new();
+        let mut accounts = Accounts { global, by_name, former, mappings, imports: Vec::new() };
         accounts.set_mappings(options);
-        accounts.set_imports(options, &self.imports);
+        accounts.set_imports(options, imports, &self.imports);
         accounts
     }
 
-    /// Imports that are equal to those `before` stay the same values.
-    fn set_imports(&mut self, options: &Options, before: &[Arc<AccountImports>]) {
+    /// Sets those `compiled` from the options. Imports that are equal to those `before` stay the
+    /// same values.
+    fn set_imports(
+        &mut self,
+        options: &Options,
+        compiled: Vec<AccountImports>,
+        before: &[Arc<AccountImports>],
+    ) {
         let mut imports = Vec::new();
         imports.resize_with(self.count() as usize, AccountImports::default);
-        let (compiled, _) = imports::compile(options);
         for (account, compiled) in options.accounts.iter().zip(compiled) {
             imports[self.by_name[account.name.as_bytes()].id as usize] = compiled;
         }
@@ -181,21 +187,22 @@ mod tests {
         let names = |accounts: &Accounts| {
             accounts.iter().map(|one| (one.name.to_string(), one.id)).collect::<Vec<_>>()
         };
-        let first = Accounts::new(&options(&["b"]));
+        let first = Accounts::new(&options(&["b"]), Vec::new());
         let [g, sys, b] = [("$G", 0), ("$SYS", 1), ("b", 2)].map(|(n, id)| (n.to_owned(), id));
         assert_eq!(names(&first), [g.clone(), sys.clone(), b.clone()]);
         let a = ("a".to_owned(), 3);
-        let then = first.replaced(&options(&["a", "b"]));
+        let then = first.replaced(&options(&["a", "b"]), Vec::new());
         assert_eq!(names(&then), [g.clone(), sys.clone(), a.clone(), b.clone()]);
         assert!(Arc::ptr_eq(first.find(b"b").unwrap(), then.find(b"b").unwrap()));
         assert!(Arc::ptr_eq(first.global(), then.of_user(None).unwrap()));
         assert!(then.of_user(Some("c")).is_none());
-        let less = then.replaced(&options(&["a"]));
+        let less = then.replaced(&options(&["a"]), Vec::new());
         assert_eq!(names(&less), [g.clone(), sys.clone(), a.clone()]);
         assert!(less.find(b"b").is_none() && less.find_any(b"b").is_some());
-        let again = less.replaced(&options(&["c", "b"]));
+        let again = less.replaced(&options(&["c", "b"]), Vec::new());
         assert_eq!(names(&again), [g, sys, b, ("c".to_owned(), 4)]);
-        let without = Accounts::new(&Options { no_system_account: true, ..Options::default() });
+        let options = Options { no_system_account: true, ..Options::default() };
+        let without = Accounts::new(&options, Vec::new());
         assert_eq!(without.iter().count(), 1);
     }
 
@@ -206,10 +213,10 @@ mod tests {
             let accounts = vec![AccountOptions { limits, ..AccountOptions::new("a") }];
             Options { accounts, ..Options::default() }
         };
-        let accounts = Accounts::new(&limited(Some(3)));
+        let accounts = Accounts::new(&limited(Some(3)), Vec::new());
         let max = || accounts.find(b"a").unwrap().limits().max_connections;
         assert_eq!(max(), Some(3));
-        accounts.replaced(&limited(None));
+        accounts.replaced(&limited(None), Vec::new());
         assert_eq!(max(), None);
     }
 }

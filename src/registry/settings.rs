@@ -11,6 +11,7 @@ use crate::auth::permissions::CompiledPermissions;
 use crate::auth::{Authenticator, Compiled, Mapping};
 use crate::base::limits;
 use crate::base::moment::Moment;
+use crate::config::check::Checked;
 use crate::config::options::{Authorization, Cluster, ConnectionType, Options};
 use crate::conn::outbound::Policy;
 use crate::registry::accounts::Accounts;
@@ -21,8 +22,10 @@ pub struct Settings {
     pub version: u64,
     /// The time of that.
     pub since: Moment,
-    /// The configuration.
+    /// The configuration, without the users and imports that stand compiled below.
     pub options: Options,
+    /// The permissions of users.
+    compiled: Compiled,
     /// What holds for clients.
     clients: ClientSettings,
     /// What holds for clients that come by WebSocket, if there is a port for them.
@@ -60,20 +63,22 @@ pub struct RouteSettings {
 
 impl Settings {
     /// Settings of a server that starts.
-    pub fn new(options: Options) -> Settings {
-        let accounts = Accounts::new(&options);
+    pub fn new(Checked { options, imports }: Checked<'_>) -> Settings {
+        let accounts = Accounts::new(options, imports);
         Settings::with(accounts, options, None)
     }
 
     /// Settings that replace these.
-    pub fn replaced(&self, options: Options, now: Moment) -> Settings {
-        let accounts = self.accounts.replaced(&options);
+    pub fn replaced(&self, Checked { options, imports }: Checked<'_>, now: Moment) -> Settings {
+        let accounts = self.accounts.replaced(options, imports);
         let new = Settings::with(accounts, options, Some(self));
         Settings { version: self.version + 1, since: now, ..new }
     }
 
-    fn with(accounts: Accounts, options: Options, before: Option<&Settings>) -> Settings {
-        let (clients, websocket) = ClientSettings::of(&options, before);
+    fn with(accounts: Accounts, options: &mut Options, before: Option<&Settings>) -> Settings {
+        let compiled = before.map(|before| &before.compiled);
+        let compiled = Compiled::new(&options.authorization.login, compiled);
+        let (clients, websocket) = ClientSettings::of(options, &compiled);
         let system_account =
             options.system_account().and_then(|name| accounts.find(name.as_bytes()));
         Settings {
@@ -85,10 +90,11 @@ impl Settings {
                 pending_bytes_max: options.max_pending,
                 drop_when_lagging: options.no_fast_producer_stall,
             },
-            routes: RouteSettings::new(&options, before.map(|before| &before.routes)),
+            routes: RouteSettings::new(options, before.map(|before| &before.routes)),
             system_account: system_account.cloned(),
             accounts,
-            options,
+            compiled,
+            options: options.copy_without_lists(),
         }
     }
 }
@@ -112,16 +118,10 @@ impl Settings {
 impl ClientSettings {
     /// Those of most clients; and those of clients that come by WebSocket, if there is a port for
     /// them.
-    fn of(
-        options: &Options,
-        before: Option<&Settings>,
-    ) -> (ClientSettings, Option<ClientSettings>) {
-        let before = before.map(|before| (&before.options.authorization.login, &before.clients));
-        let before = before.map(|(login, clients)| (login, &clients.authenticator));
-        let compiled = Compiled::new(&options.authorization.login, before);
+    fn of(options: &Options, compiled: &Compiled) -> (ClientSettings, Option<ClientSettings>) {
         let mapping = Mapping::of(options, ConnectionType::Standard);
         let clients = ClientSettings {
-            authenticator: Authenticator::with(&options.authorization, &mapping, &compiled),
+            authenticator: Authenticator::with(&options.authorization, &mapping, compiled),
             auth_timeout: options.auth_timeout(),
             ping_interval: options.ping_interval,
         };
@@ -129,7 +129,7 @@ impl ClientSettings {
             let authorization = websocket.authorization(&options.authorization);
             let mapping = Mapping::of(options, ConnectionType::Websocket);
             ClientSettings {
-                authenticator: Authenticator::with(&authorization, &mapping, &compiled),
+                authenticator: Authenticator::with(&authorization, &mapping, compiled),
                 auth_timeout: websocket.auth_timeout.unwrap_or(options.auth_timeout()),
                 ping_interval: websocket.ping_interval.unwrap_or(options.ping_interval),
             }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
+use crate::apart::Apart;
 use crate::bounded_file;
-use crate::config::cli::Loaded;
-use crate::config::conf::{self, Sources};
+use crate::config::conf::{self, Loaded, Remarks, Sources, Unchecked};
 use crate::config::options::{Cluster, Credential, Listen, Log, Login, Options, Port, Tls, User};
 use crate::logging::Logger;
 use crate::server::Server;
@@ -217,9 +217,11 @@ impl Builder {
     pub async fn start(self) -> Result<Server, StartError> {
         let rustls = self.rustls.clone();
         let wants_log = self.log.is_some();
-        let Loaded { options, problems } = self.clone().load()?;
-        let wants_log = wants_log || options.log != Log::default();
-        let logger = wants_log.then(|| Logger::new(&options.log)).transpose()?;
+        let mut read = self.clone().read_apart()?;
+        let Loaded { checked, problems } = read.check::<StartError>()?;
+        let log = &checked.options.log;
+        let wants_log = wants_log || *log != Log::default();
+        let logger = wants_log.then(|| Logger::new(log)).transpose()?;
         if logger.as_ref().is_some_and(|logger| !logger.install()) {
             tracing::warn!("The log's settings are not obeyed: the program has a log of its own");
         }
@@ -229,20 +231,25 @@ impl Builder {
         let source = self
             .config_file
             .is_some()
-            .then(|| -> Source { Box::new(move || self.clone().load().map_err(Into::into)) });
-        Server::start(options, Origin { rustls, logger, source })
+            .then(|| -> Source { Box::new(move || self.clone().read_apart().map_err(Into::into)) });
+        Server::start(checked, Origin { rustls, logger, source })
+    }
+
+    /// Reads the settings apart from all other memory.
+    fn read_apart(self) -> Result<Apart<Unchecked>, StartError> {
+        Apart::make(|| self.read())
     }
 
     /// All settings as one, and the remarks about the file.
-    fn load(self) -> Result<Loaded, StartError> {
+    fn read(self) -> Result<Unchecked, StartError> {
         let mut options = self.options;
-        let mut problems = Vec::new();
+        let mut remarks = Remarks::default();
         if let Some(file) = self.config_file {
             let sources = Sources {
                 file: &bounded_file::read_text,
                 environment: &|name| std::env::var(name).ok(),
             };
-            problems = conf::load(&file, sources, &mut options).map_err(StartError::Config)?;
+            remarks = conf::read(&file, sources, &mut options)?;
         }
         if self.no_listener && self.port.is_some() {
             return Err(StartError::Contradiction("port", "no_listener"));
@@ -273,7 +280,7 @@ impl Builder {
             }
             options.tls.get_or_insert_with(Tls::without_certificate);
         }
-        Ok(Loaded { options, problems })
+        Ok(Unchecked { options, remarks })
     }
 }
 

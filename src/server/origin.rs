@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-use crate::config::cli::Loaded;
+use crate::apart::Apart;
+use crate::config::conf::Unchecked;
 use crate::logging::Logger;
 
 /// Reads the settings of a server again, with its configuration file.
 pub(crate) type Source =
-    Box<dyn Fn() -> Result<Loaded, Box<dyn Error + Send + Sync>> + Send + Sync>;
+    Box<dyn Fn() -> Result<Apart<Unchecked>, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
 /// The parts of a server's start that a reload needs again.
 #[derive(Default)]

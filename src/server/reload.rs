@@ -19,6 +19,8 @@ use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::Kind;
 use crate::base::os_error::OsError;
+use crate::config::check::Checked;
+use crate::config::conf::Loaded;
 use crate::config::options::{Options, Port};
 use crate::conn::{Conn, conn_event};
 use crate::logging::Logger;
@@ -73,8 +75,11 @@ impl Server {
     ///
     /// # Errors
     /// As [`reload`](Server::reload).
-    pub async fn reload_options(&self, options: Options) -> Result<(), ReloadError> {
-        self.reloader.reload_options(options).await
+    pub async fn reload_options(&self, mut options: Options) -> Result<(), ReloadError> {
+        self.reloader.running()?;
+        let checked =
+            Checked::new(&mut options).map_err(|error| ReloadError::Invalid(error.into()))?;
+        self.reloader.replace(checked).await
     }
 }
 
@@ -114,31 +119,36 @@ impl Reloader {
 
     async fn reload(&self) -> Result<(), ReloadError> {
         let source = self.origin.source.as_ref().ok_or(ReloadError::NoFile)?;
-        let loaded = source().map_err(ReloadError::Source)?;
-        self.reload_options(loaded.options).await?;
-        loaded.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+        self.running()?;
+        let mut read = source().map_err(ReloadError::Source)?;
+        let Loaded { checked, problems } = read.check().map_err(ReloadError::Invalid)?;
+        self.replace(checked).await?;
+        problems.iter().for_each(|problem| tracing::warn!("{problem}"));
         Ok(())
     }
 
-    async fn reload_options(&self, mut options: Options) -> Result<(), ReloadError> {
+    /// The registry of a server that has not been stopped.
+    fn running(&self) -> Result<&Registry, ReloadError> {
+        let registry = &*self.shared.registry;
+        if registry.is_stopped() { Err(ReloadError::Stopped) } else { Ok(registry) }
+    }
+
+    async fn replace(&self, checked: Checked<'_>) -> Result<(), ReloadError> {
         let listeners = self.listeners.lock().await;
-        let registry = &self.shared.registry;
-        if registry.is_stopped() {
-            return Err(ReloadError::Stopped);
-        }
+        let registry = self.running()?;
         let before = registry.settings();
-        self.keep_ports(&before.options, &mut options);
-        options.check().map_err(|error| ReloadError::Invalid(StartError::Options(error)))?;
-        let changes = before.options.changes(&options).map_err(ReloadError::NotReloadable)?;
+        self.keep_ports(&before.options, checked.options);
+        let options = &*checked.options;
+        let changes = before.options.changes(options).map_err(ReloadError::NotReloadable)?;
         let rustls = self.origin.rustls.clone();
-        let tls = TlsPort::load_all(&options, rustls)
+        let tls = TlsPort::load_all(options, rustls)
             .map_err(|why| ReloadError::Invalid(StartError::Tls(why)))?;
         let log = Logger::prepare(&before.options.log, &options.log);
         let log = log.map_err(|error| ReloadError::Invalid(error.into()))?;
         let now = self.shared.clock.now();
         // Encryption first: nobody comes in by new rules without it.
         let former_tls = self.shared.tls.replace(tls);
-        registry.replace_settings(options, now);
+        registry.replace_settings(checked, now);
         let settings = registry.settings();
         registry.amend_info(|info| info::describe(&settings, info));
         if let Some(mesh) = &self.shared.mesh {

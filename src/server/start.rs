@@ -15,6 +15,7 @@ use crate::base::limits::{MAX_PAYLOAD_DISCOURAGED, PROTOCOL_VERSION};
 use crate::base::moment::Moment;
 use crate::base::secrets::Key;
 use crate::clock::Clock;
+use crate::config::check::Checked;
 use crate::config::options::{Credential, HandshakeFirst, Login, Options};
 use crate::net::drive::Shared;
 use crate::net::files::PortsFile;
@@ -31,14 +32,13 @@ use crate::server::{Server, info};
 
 impl Server {
     /// Starts a server and leaves the log to the caller.
-    pub(crate) fn start(options: Options, origin: Origin) -> Result<Server, StartError> {
-        options.check().map_err(StartError::Options)?;
+    pub(crate) fn start(checked: Checked<'_>, origin: Origin) -> Result<Server, StartError> {
         let server_id = new_server_id();
-        log_start(&options, &server_id);
-        let runtime = new_runtime(&options).map_err(StartError::Runtime)?;
+        log_start(checked.options, &server_id);
+        let runtime = new_runtime(checked.options).map_err(StartError::Runtime)?;
         let opened = {
             let _guard = runtime.enter();
-            Server::open(options, origin, server_id)
+            Server::open(checked, origin, server_id)
         };
         match opened {
             Ok(server) => {
@@ -54,9 +54,13 @@ impl Server {
     }
 
     /// Opens the ports and serves them in the entered runtime, which the caller then stores.
-    fn open(options: Options, origin: Origin, server_id: ServerId) -> Result<Server, StartError> {
+    fn open(
+        checked: Checked<'_>,
+        origin: Origin,
+        server_id: ServerId,
+    ) -> Result<Server, StartError> {
         let clock = Clock::start();
-        let registry = Arc::new(Registry::new(server_id, options));
+        let registry = Arc::new(Registry::new(server_id, checked));
         registry.set_birth(Birth { date: clock.wall(Moment::START), key: new_key() });
         registry.set_info(info::first(&registry));
         let settings = registry.settings();

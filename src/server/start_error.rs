@@ -104,6 +104,18 @@ impl fmt::Display for StartError {
     }
 }
 
+impl From<ConfError> for StartError {
+    fn from(error: ConfError) -> StartError {
+        StartError::Config(error)
+    }
+}
+
+impl From<OptionsError> for StartError {
+    fn from(error: OptionsError) -> StartError {
+        StartError::Options(error)
+    }
+}
+
 impl From<LogErr> for StartError {
     fn from(error: LogErr) -> StartError {
         match error {

@@ -12,11 +12,13 @@ fn parsed(line: &str) -> Result<Command, String> {
     parse(&args, &|_| None).map_err(|error| error.to_string())
 }
 
-fn loaded_with(line: &str, file: &str) -> Result<Loaded, String> {
+fn loaded_with(line: &str, file: &str) -> Result<Unchecked, String> {
     let sources = Sources { file: &|_| Ok(file.to_owned()), environment: &|_| None };
     match parsed(line) {
         Ok(Command::Serve(flags) | Command::CheckConfig(flags)) => {
-            flags.load(sources).map_err(|error| error.to_string())
+            let mut read = flags.read(sources).map_err(|error| error.to_string())?;
+            read.check::<LoadError>().map_err(|error| error.to_string())?;
+            Ok(read)
         }
         other => panic!("{line}: {other:?}"),
     }
@@ -164,7 +166,10 @@ fn help_version_and_signals() {
 
 #[test]
 fn a_check_fails_for_warnings_but_not_for_notices() {
-    let checked = |file| loaded_with("-t -c f", file).unwrap().is_valid();
+    let checked = |file| {
+        let mut read = loaded_with("-t -c f", file).unwrap();
+        read.check::<LoadError>().unwrap().is_valid()
+    };
     assert!(checked("port: 1"));
     assert!(checked("mqtt { port: 1 }"));
     assert!(!checked("ping_interval: 2"));
@@ -173,7 +178,8 @@ fn a_check_fails_for_warnings_but_not_for_notices() {
 
 #[test]
 fn flags_without_effect_are_accepted() {
-    let loaded = loaded_with("--store_dir /x --profile 1 -js", "").unwrap();
+    let mut read = loaded_with("--store_dir /x --profile 1 -js", "").unwrap();
+    let loaded = read.check::<LoadError>().unwrap();
     let texts: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
     assert!(texts[0].starts_with("--store_dir has no effect"), "{texts:?}");
     assert!(texts[2].starts_with("--jetstream has no effect"), "{texts:?}");

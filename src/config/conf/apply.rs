@@ -23,7 +23,6 @@ use super::value::{Field, Map, Value};
 use super::{Problem, Severity};
 use crate::base::duration;
 use crate::base::limits;
-use crate::config::imports;
 use crate::config::options::{Listen, Options, Port, SyslogUrl, WriteTimeout};
 use crate::config::route_url::HostPort;
 
@@ -66,8 +65,12 @@ const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
     (&["feature_flags"], "they name internals of nats-server"),
 ];
 
-/// Sets the options of the file. Returns its faults, in the order of the file.
-pub(super) fn apply(root: &Map<'_>, options: &mut Options) -> Vec<Problem> {
+/// Sets the options of the file. Returns its faults, in the order of the file, except for those of
+/// imports; and the block `accounts`, if there is one.
+pub(super) fn apply<'a>(
+    root: &'a Map<'a>,
+    options: &mut Options,
+) -> (Vec<Problem>, Option<Field<'a>>) {
     let accounts = accounts::Block::default();
     let mut apply = Apply { options, accounts, problems: Vec::new() };
     for field in root.fields() {
@@ -79,14 +82,7 @@ pub(super) fn apply(root: &Map<'_>, options: &mut Options) -> Vec<Problem> {
     let has_authorization = root.fields().iter().any(|field| field.key() == "authorization");
     let accounts_field = accounts.field;
     accounts.apply(has_authorization, options, &mut problems);
-    // Accounts with other faults would make more of these.
-    if !problems.iter().any(|problem| problem.severity == Severity::Error)
-        && let Some(field) = accounts_field
-    {
-        let (_, faults) = imports::compile(options);
-        problems.extend(faults.iter().map(|fault| field.error(fault.to_string())));
-    }
-    problems
+    (problems, accounts_field)
 }
 
 struct Apply<'a, 't> {

@@ -41,6 +41,18 @@ pub enum Login {
     Users(Vec<User>),
 }
 
+impl Login {
+    /// A copy, of users only of those with an nkey.
+    pub(crate) fn without_passwords(&self) -> Login {
+        match self {
+            Login::Users(users) => {
+                Login::Users(users.iter().filter(|user| user.has_nkey()).cloned().collect())
+            }
+            Login::Open | Login::Single { .. } | Login::Token(_) => self.clone(),
+        }
+    }
+}
+
 // Passwords and tokens never reach a log by way of `{:?}`.
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,6 +93,11 @@ impl User {
             Credential::Password { user, .. } => user,
             Credential::Nkey(key) => key,
         }
+    }
+
+    /// True if it signs instead of giving a password.
+    pub(crate) fn has_nkey(&self) -> bool {
+        matches!(self.credential, Credential::Nkey(_))
     }
 
     /// True if its name alone would let it in.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::base::duration;
 use crate::config::options::Options;
-use crate::config::options::authorization::{Credential, Login, User};
+use crate::config::options::authorization::{Login, User};
 use crate::config::options::cluster::Cluster;
 use crate::config::options::listen::{Listen, Port};
 use crate::config::options::syslog::SyslogUrl;
@@ -308,8 +308,7 @@ fn users(login: &Login) -> &[User] {
 }
 
 fn nkey_users(options: &Options) -> Vec<&User> {
-    let has_nkey = |user: &&User| matches!(user.credential, Credential::Nkey(_));
-    users(&options.authorization.login).iter().filter(has_nkey).collect()
+    users(&options.authorization.login).iter().filter(|user| user.has_nkey()).collect()
 }
 
 /// The name and the password of a single user.
@@ -330,7 +329,7 @@ fn token(options: &Options) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::options::authorization::Permissions;
+    use crate::config::options::authorization::{Credential, Permissions};
 
     fn lines(old: &Options, new: &Options) -> Vec<String> {
         let always = ["Reloaded: authorization users", "Reloaded: accounts"];

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use super::*;
 use crate::base::ids::{Kind, ServerId};
 use crate::clock::Clock;
+use crate::config::check::Checked;
 use crate::config::options::{ConnectionType, Options};
 use crate::conn::Wire;
 use crate::deliver::listing_ns;
@@ -43,10 +44,10 @@ impl Wire for BusyWire {
 }
 
 /// A server without connections; in a cluster if it has settings of one.
-fn new_shared(options: Options) -> Arc<Shared> {
+fn new_shared(mut options: Options) -> Arc<Shared> {
     let id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
     let clustered = options.cluster.is_some();
-    let registry = Arc::new(Registry::new(id, options));
+    let registry = Arc::new(Registry::new(id, Checked::new(&mut options).unwrap()));
     let mesh = clustered.then(|| Mesh::new(Arc::clone(&registry), 1));
     Arc::new(Shared::new(registry, mesh, Clock::start()))
 }

@@ -6,6 +6,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use crate::base::ids::{Kind, ServerId};
 use crate::base::moment::Moment;
 use crate::clock::Clock;
+use crate::config::check::Checked;
 use crate::config::options::Options;
 use crate::conn::taken::Taken;
 use crate::conn::{About, Conn};
@@ -31,7 +32,7 @@ impl Drop for Served {
 impl Served {
     async fn start() -> Served {
         let id = ServerId::new(&"N".repeat(ServerId::LEN)).unwrap();
-        let registry = Arc::new(Registry::new(id, Options::default()));
+        let registry = Arc::new(Registry::new(id, Checked::new(&mut Options::default()).unwrap()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::new(Arc::clone(&registry), None, Clock::start()));

@@ -8,6 +8,7 @@ use crate::base::limits::UNLISTED_MAX;
 use crate::base::moment::Moment;
 use crate::base::stats::Traffic;
 use crate::client::fuzz::with_accounts;
+use crate::config::check::Checked;
 use crate::config::options::{Cluster, MappingDestination, SubjectMapping};
 use crate::route::fuzz::world::{Plan, World, WorldServer};
 
@@ -111,8 +112,9 @@ fn forgotten_interest_comes_with_a_new_connection() {
     log_in(&mut world.servers[0], "C", &lines);
     world.settle();
     let WorldServer { bench, .. } = &mut world.servers[1];
-    let options = with_accounts(bench.registry.settings().options.clone(), &["C"]);
-    bench.registry.replace_settings(options, Moment::START);
+    let mut options = with_accounts(bench.registry.settings().options.clone(), &["C"]);
+    let checked = Checked::new(&mut options).unwrap();
+    bench.registry.replace_settings(checked, Moment::START);
     bench.delivery.renew_settings(&bench.registry);
     world.carry_all();
     world.servers[1].bench.registry.bring_settings();
@@ -163,10 +165,10 @@ fn messages_are_mapped_before_they_leave_and_not_when_they_arrive() {
     let mut world = world(pooled);
     world.settle();
     let server = &mut world.servers[0].bench;
-    let mut options = server.registry.settings().options.clone();
+    let options = server.registry.settings().options.clone();
+    let mut options = with_accounts(options, &["A"]);
     let mapping = SubjectMapping::new("old").with(MappingDestination::new("new"));
-    let account = options.accounts.iter_mut().find(|account| account.name == "A").unwrap();
-    account.mappings.push(mapping);
+    options.accounts[0].mappings.push(mapping);
     server.registry.change_settings(options);
     server.delivery.renew_settings(&server.registry);
     let listeners = [0, 1].map(|at| log_in(&mut world.servers[at], "A", "SUB > 1\r\n"));
