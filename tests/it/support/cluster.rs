@@ -305,6 +305,7 @@ pub(crate) fn complaints(server: &Server) -> Vec<String> {
         (line.contains("[WRN]") || line.contains("[ERR]"))
             && !line.contains("Plaintext passwords detected")
             && !line.contains("broken pipe")
+            && !(line.contains("Error flushing") && line.contains("connection reset by peer"))
     });
     lines
 }
