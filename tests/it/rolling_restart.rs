@@ -67,8 +67,17 @@ fn connect(port: u16) -> Client {
 
 fn subscribe(port: u16) -> Client {
     let mut client = connect(port);
-    client.send("SUB count 1\r\n");
-    client.fence();
+    client.send("SUB count 1\r\nPING\r\n");
+    // An INFO may come at any time.
+    let mut meanwhile = Vec::new();
+    loop {
+        let frame = client.frame();
+        if frame == b"PONG\r\n" {
+            break;
+        }
+        meanwhile.extend(frame);
+    }
+    client.put_back(&meanwhile);
     client
 }
 
