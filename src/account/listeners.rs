@@ -73,8 +73,7 @@ impl Account {
     pub fn has_listener(&self, subject: &[u8]) -> bool {
         let mut result = MatchResult::new();
         self.match_into(subject, &mut result);
-        let members = result.groups().iter().flat_map(|group| group.members());
         let is_other = |one: &Subscription| one.conn().kind != Kind::System;
-        subject::is_valid_publish(subject) && result.plain().iter().chain(members).any(is_other)
+        subject::is_valid_publish(subject) && result.iter().any(is_other)
     }
 }

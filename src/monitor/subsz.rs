@@ -197,10 +197,8 @@ fn select(
     }
     let mut found = MatchResult::new();
     account.match_into(test, &mut found);
-    let members = found.groups().iter().flat_map(|group| group.members());
-    let matching: Vec<_> = found.plain().iter().chain(members).collect();
-    let page = matching.iter().skip(skip).take(room).map(|&one| one.clone()).collect();
-    (Selected::Matching(page), matching.len())
+    let page = found.iter().skip(skip).take(room).cloned().collect();
+    (Selected::Matching(page), found.iter().count())
 }
 
 /// Part of all subscriptions, connection by connection: a walk over the sublist would lock it for

@@ -59,6 +59,11 @@ impl<E: Entry> MatchResult<E> {
         &self.groups[..self.group_count]
     }
 
+    /// All of them, the plain ones first.
+    pub fn iter(&self) -> impl Iterator<Item = &E> {
+        self.plain.iter().chain(self.groups().iter().flat_map(|group| group.members()))
+    }
+
     /// The number of branches of patterns visited by the match, dead ends included.
     pub fn branch_count(&self) -> usize {
         self.branch_count

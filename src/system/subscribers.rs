@@ -12,7 +12,6 @@ use data_encoding::BASE64;
 use foldhash::fast::RandomState;
 use serde::Serialize;
 
-use crate::account::Account;
 use crate::base::moment::Moment;
 use crate::base::secrets;
 use crate::base::subject;
@@ -106,7 +105,11 @@ impl Counted {
                 && (queue.is_none() || one.queue() == queue.as_deref())
         };
         let count = match subject::is_literal(subject) {
-            true => matching(account, subject).iter().filter(|one| is_counted(one)).count(),
+            true => {
+                let mut found = MatchResult::new();
+                account.match_into(subject, &mut found);
+                found.iter().filter(|one| is_counted(one)).count()
+            }
             false => {
                 let clients = view.registry.clients().into_iter();
                 let clients = clients.filter(|conn| conn.about().account() == &*account.name);
@@ -115,13 +118,6 @@ impl Counted {
         };
         Some(count as u64)
     }
-}
-
-fn matching(account: &Account, subject: &[u8]) -> Vec<Subscription> {
-    let mut found = MatchResult::new();
-    account.match_into(subject, &mut found);
-    let members = found.groups().iter().flat_map(|group| group.members());
-    found.plain().iter().chain(members).cloned().collect()
 }
 
 /// The number of subscriptions of a connection whose subjects a pattern covers.
