@@ -5,7 +5,7 @@
 //! nats: logger/syslog.go; Go's log/syslog
 
 use std::io::{self, Write};
-use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -93,35 +93,33 @@ fn connect(url: Option<&SyslogUrl>) -> io::Result<Socket> {
     match url {
         None => local(&LOCAL),
         Some(SyslogUrl::Unix(path)) => local_stream(path),
-        Some(SyslogUrl::Udp(address)) => {
-            let mut last = no_address();
-            for address in address.to_socket_addrs()? {
-                let unspecified = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-                let socket = UdpSocket::bind(unspecified).and_then(|socket| {
-                    socket.connect(address)?;
-                    Ok(socket)
-                });
-                match socket {
-                    Ok(socket) => return Ok(Socket::Udp(socket)),
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
-        }
-        Some(SyslogUrl::Tcp(address)) => {
-            let mut last = no_address();
-            for address in address.to_socket_addrs()? {
-                match TcpStream::connect_timeout(&address, WAIT_MAX) {
-                    Ok(stream) => {
-                        stream.set_write_timeout(Some(WAIT_MAX))?;
-                        return Ok(Socket::Tcp(stream));
-                    }
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
+        Some(SyslogUrl::Udp(address)) => first(address, |address| {
+            let unspecified = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let socket = UdpSocket::bind(unspecified)?;
+            socket.connect(address)?;
+            Ok(Socket::Udp(socket))
+        }),
+        Some(SyslogUrl::Tcp(address)) => first(address, |address| {
+            let stream = TcpStream::connect_timeout(&address, WAIT_MAX)?;
+            stream.set_write_timeout(Some(WAIT_MAX))?;
+            Ok(Socket::Tcp(stream))
+        }),
+    }
+}
+
+/// Connects to the first address of a host that can be reached; else tells why the last one cannot.
+fn first(
+    host: impl ToSocketAddrs,
+    connect: impl Fn(SocketAddr) -> io::Result<Socket>,
+) -> io::Result<Socket> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "no such host");
+    for address in host.to_socket_addrs()? {
+        match connect(address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
         }
     }
+    Err(last)
 }
 
 /// The first of these that takes datagrams, else the first that takes a stream.
@@ -141,10 +139,6 @@ fn local_stream(path: &Path) -> io::Result<Socket> {
     let stream = UnixStream::connect(path)?;
     stream.set_write_timeout(Some(WAIT_MAX))?;
     Ok(Socket::LocalStream(stream))
-}
-
-fn no_address() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "no such host")
 }
 
 #[cfg(test)]
