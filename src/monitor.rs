@@ -226,6 +226,17 @@ impl View<'_> {
         self.registry.server_id.as_str()
     }
 
+    /// The name of the cluster; empty without one.
+    pub fn cluster_name(&self) -> String {
+        self.mesh.map(|mesh| mesh.cluster_name().0).unwrap_or_default()
+    }
+
+    /// The number of subscriptions in all accounts.
+    fn subscription_count(&self) -> usize {
+        let stats = self.settings.accounts.iter().map(|account| self.sublist_stats(account));
+        stats.map(|stats| stats.num_subscriptions as usize).sum()
+    }
+
     /// The counters of an account, whose imports of services count as subscriptions.
     fn sublist_stats(&self, account: &Account) -> SublistStats {
         let mut stats = account.with_sublist(|sublist| sublist.stats());

@@ -185,6 +185,15 @@ pub struct Traffic {
     pub out_bytes: u64,
 }
 
+impl Snapshot {
+    /// The traffic of all connections.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let Snapshot { in_msgs, in_bytes, out_msgs, out_bytes, .. } = *self;
+        Traffic { in_msgs, in_bytes, out_msgs, out_bytes }
+    }
+}
+
 impl Traffic {
     /// The difference, not below zero.
     #[must_use]

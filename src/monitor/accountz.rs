@@ -123,6 +123,18 @@ pub struct Volume {
     pub bytes: u64,
 }
 
+impl Volume {
+    /// The part of the traffic that this server has sent.
+    pub fn sent(traffic: &Traffic) -> Volume {
+        Volume { msgs: traffic.out_msgs, bytes: traffic.out_bytes }
+    }
+
+    /// The part of the traffic that this server has received.
+    pub fn received(traffic: &Traffic) -> Volume {
+        Volume { msgs: traffic.in_msgs, bytes: traffic.in_bytes }
+    }
+}
+
 /// Makes the document of `/accountz`; for one account unless `name` is empty.
 ///
 /// # Errors
@@ -255,14 +267,10 @@ pub fn account_stat(
         leafnodes: 0,
         total_conns: usage.client_count,
         num_subscriptions: view.sublist_stats(account).num_subscriptions as usize,
-        sent: Data {
-            all: Volume { msgs: all.out_msgs, bytes: all.out_bytes },
-            routes: Volume { msgs: routes.out_msgs, bytes: routes.out_bytes },
-            ..Data::default()
-        },
+        sent: Data { all: Volume::sent(&all), routes: Volume::sent(&routes), ..Data::default() },
         received: Data {
-            all: Volume { msgs: all.in_msgs, bytes: all.in_bytes },
-            routes: Volume { msgs: routes.in_msgs, bytes: routes.in_bytes },
+            all: Volume::received(&all),
+            routes: Volume::received(&routes),
             ..Data::default()
         },
         slow_consumers: usage.slow_consumers,

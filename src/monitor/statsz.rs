@@ -2,10 +2,13 @@
 //!
 //! nats: server/events.go `ServerStats`, `sendStatsz`, `routeStat`
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
+use crate::account::Account;
 use crate::base::moment::Moment;
-use crate::base::stats::{PerKind, Traffic};
+use crate::base::stats::PerKind;
 use crate::codec::date::Date;
 use crate::codec::info::is_default;
 use crate::monitor::View;
@@ -60,17 +63,11 @@ pub struct RouteStat {
 pub fn statsz(view: &View<'_>, active_servers: usize) -> Statsz {
     let registry = view.registry;
     let totals = registry.totals();
-    let all = Traffic {
-        in_msgs: totals.in_msgs,
-        in_bytes: totals.in_bytes,
-        out_msgs: totals.out_msgs,
-        out_bytes: totals.out_bytes,
-    };
+    let all = totals.traffic();
     let of_clients = all.without(registry.route_traffic());
     let process = (view.process)();
     let by_kind = |counts: PerKind<u64>| (counts.total() > 0).then(|| ByKind::from(counts));
-    let accounts = || view.settings.accounts.iter();
-    let subscriptions = accounts().map(|one| view.sublist_stats(one).num_subscriptions as usize);
+    let is_active = |account: &&Arc<Account>| account.usage().client_count > 0;
     Statsz {
         start: view.date(Moment::START),
         mem: process.mem,
@@ -78,12 +75,12 @@ pub fn statsz(view: &View<'_>, active_servers: usize) -> Statsz {
         cpu: Float(process.cpu),
         connections: registry.client_count(),
         total_connections: registry.total_connections(),
-        active_accounts: accounts().filter(|one| one.usage().client_count > 0).count(),
-        subscriptions: subscriptions.sum(),
-        sent: Volume { msgs: all.out_msgs, bytes: all.out_bytes },
-        sent_to_clients: Volume { msgs: of_clients.out_msgs, bytes: of_clients.out_bytes },
-        received: Volume { msgs: all.in_msgs, bytes: all.in_bytes },
-        received_from_clients: Volume { msgs: of_clients.in_msgs, bytes: of_clients.in_bytes },
+        active_accounts: view.settings.accounts.iter().filter(is_active).count(),
+        subscriptions: view.subscription_count(),
+        sent: Volume::sent(&all),
+        sent_to_clients: Volume::sent(&of_clients),
+        received: Volume::received(&all),
+        received_from_clients: Volume::received(&of_clients),
         slow_consumers: totals.slow_consumers,
         slow_consumer_stats: by_kind(totals.slow),
         stale_connections: totals.stale.total(),

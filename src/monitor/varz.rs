@@ -206,7 +206,7 @@ pub fn varz(view: &View<'_>) -> Varz {
     let options = &view.settings.options;
     let info = registry.info();
     let totals = registry.totals();
-    let routed = registry.route_traffic();
+    let of_clients = totals.traffic().without(registry.route_traffic());
     let process = (view.process)();
     let start = view.date(Moment::START);
     Varz {
@@ -263,21 +263,16 @@ pub fn varz(view: &View<'_>) -> Varz {
         leafnodes: 0,
         in_msgs: totals.in_msgs,
         in_bytes: totals.in_bytes,
-        in_client_msgs: totals.in_msgs.saturating_sub(routed.in_msgs),
-        in_client_bytes: totals.in_bytes.saturating_sub(routed.in_bytes),
+        in_client_msgs: of_clients.in_msgs,
+        in_client_bytes: of_clients.in_bytes,
         out_msgs: totals.out_msgs,
         out_bytes: totals.out_bytes,
-        out_client_msgs: totals.out_msgs.saturating_sub(routed.out_msgs),
-        out_client_bytes: totals.out_bytes.saturating_sub(routed.out_bytes),
+        out_client_msgs: of_clients.out_msgs,
+        out_client_bytes: of_clients.out_bytes,
         slow_consumers: totals.slow_consumers,
         stale_connections: totals.stale.total(),
         stalled_clients: totals.stalled_clients,
-        subscriptions: view
-            .settings
-            .accounts
-            .iter()
-            .map(|account| view.sublist_stats(account).num_subscriptions as usize)
-            .sum(),
+        subscriptions: view.subscription_count(),
         http_req_stats: registry.http_requests(),
         config_load_time: view.date(view.settings.since),
         config_digest: options.config_digest.clone().unwrap_or_default(),

@@ -58,8 +58,8 @@ impl End {
     pub(super) fn new(conn: &Conn, reason: ClosedReason) -> End {
         let traffic = conn.traffic();
         End {
-            sent: Volume { msgs: traffic.in_msgs, bytes: traffic.in_bytes },
-            received: Volume { msgs: traffic.out_msgs, bytes: traffic.out_bytes },
+            sent: Volume::received(&traffic),
+            received: Volume::sent(&traffic),
             reason: reason.as_str(),
         }
     }
