@@ -141,12 +141,17 @@ impl System {
         }
     }
 
-    /// Appends this server, as its next message names it.
-    fn write_server(&mut self, into: &mut Vec<u8>) {
+    /// Looks at the server in its present state.
+    fn look<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> T {
+        let (mut look, mut seen) = (Some(look), None);
+        self.outside.look(&mut |view| seen = look.take().map(|look| look(view)));
+        seen.expect("the view is lent once")
+    }
+
+    /// Writes something that names this server, as its next message does.
+    fn name_server(&mut self, write: impl FnOnce(&View<'_>, ServerInfo<'_>) -> io::Result<()>) {
         self.seq += 1;
-        self.outside.look(&mut |view| {
-            ServerInfo::new(view, self.seq).write_compact(into).expect("memory takes it");
-        });
+        self.look(|view| write(view, ServerInfo::new(view, self.seq))).expect("memory takes it");
     }
 
     /// Sends an answer.
@@ -156,7 +161,7 @@ impl System {
         let header_len = answer.encoding.map(|_| message.len());
         if answer.names_server {
             let mut begin = b"{\"server\":".to_vec();
-            self.write_server(&mut begin);
+            self.name_server(|_, server| server.write_compact(&mut begin));
             match answer.encoding {
                 Some(encoding) => encoding.encode(&begin, &mut message),
                 None => message.append(&mut begin),
@@ -176,13 +181,8 @@ impl System {
         delivery: &mut Delivery,
         write: impl FnOnce(&View<'_>, ServerInfo<'_>, &mut Vec<u8>) -> io::Result<()>,
     ) {
-        self.seq += 1;
-        let (mut text, mut write) = (Vec::new(), Some(write));
-        self.outside.look(&mut |view| {
-            if let Some(write) = write.take() {
-                write(view, ServerInfo::new(view, self.seq), &mut text).expect("memory takes it");
-            }
-        });
+        let mut text = Vec::new();
+        self.name_server(|view, server| write(view, server, &mut text));
         self.publish(account, (subject, b""), None, &text, delivery);
     }
 

@@ -79,7 +79,7 @@ impl Filter {
             return true;
         }
         let info = view.registry.info();
-        let cluster = view.mesh.map(|mesh| mesh.cluster_name().0).unwrap_or_default();
+        let cluster = view.cluster_name();
         let fits = |wanted: &str, own: &str| match self.exact_match {
             true => wanted.is_empty() || wanted == own,
             false => own.contains(wanted),

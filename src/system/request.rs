@@ -67,10 +67,7 @@ impl Request<'_> {
             write().map_err(|_: io::Error| QueryError(TOO_LONG.to_owned()))
         });
         match written {
-            Ok(()) => {
-                let encoding = ContentEncoding::wanted(self.header);
-                Answer { encoding, ..self.plain(encoded(encoding, text.0)) }
-            }
+            Ok(()) => self.encoded(text.0),
             Err(QueryError(why)) => self.failure(INTERNAL_SERVER_ERROR, b",\"data\":null", &why),
         }
     }
@@ -78,10 +75,7 @@ impl Request<'_> {
     /// An answer that the request is done, or the reason that it is not.
     pub(super) fn done(&self, done: Result<(), &str>) -> Answer {
         match done {
-            Ok(()) => {
-                let encoding = ContentEncoding::wanted(self.header);
-                Answer { encoding, ..self.plain(encoded(encoding, b"}".to_vec())) }
-            }
+            Ok(()) => self.encoded(b"}".to_vec()),
             Err(why) => self.failure(INTERNAL_SERVER_ERROR, b"", why),
         }
     }
@@ -99,6 +93,14 @@ impl Request<'_> {
         self.plain(text)
     }
 
+    /// An answer with this rest, encoded as the requester wants it.
+    fn encoded(&self, text: Vec<u8>) -> Answer {
+        let Some(encoding) = ContentEncoding::wanted(self.header) else { return self.plain(text) };
+        let mut out = Vec::new();
+        encoding.encode(&text, &mut out);
+        Answer { encoding: Some(encoding), ..self.plain(out) }
+    }
+
     /// An answer with this rest.
     fn plain(&self, text: Vec<u8>) -> Answer {
         Answer { reply: self.reply.into(), encoding: None, names_server: true, text }
@@ -108,13 +110,6 @@ impl Request<'_> {
     pub(super) fn bare(&self, text: Vec<u8>) -> Answer {
         Answer { names_server: false, ..self.plain(text) }
     }
-}
-
-fn encoded(encoding: Option<ContentEncoding>, text: Vec<u8>) -> Vec<u8> {
-    let Some(encoding) = encoding else { return text };
-    let mut out = Vec::new();
-    encoding.encode(&text, &mut out);
-    out
 }
 
 /// A text of limited length.

@@ -47,7 +47,7 @@ impl ServerInfo<'_> {
             name: info.server_name,
             host: info.host,
             id: view.registry.server_id.as_str(),
-            cluster: view.mesh.map(|mesh| mesh.cluster_name().0).unwrap_or_default(),
+            cluster: view.cluster_name(),
             ver: info.version,
             tags: &options.server_tags,
             metadata: &options.server_metadata,

@@ -183,11 +183,7 @@ impl System {
 
     /// True if that server has a route to this one.
     fn is_connected(&self, id: &ServerId) -> bool {
-        let mut is_connected = false;
-        self.outside.look(&mut |view| {
-            is_connected = view.mesh.is_some_and(|mesh| mesh.knows(id.as_str()));
-        });
-        is_connected
+        self.look(|view| view.mesh.is_some_and(|mesh| mesh.knows(id.as_str())))
     }
 
     /// The number of servers, this one included.

@@ -82,7 +82,9 @@ impl System {
             return self.broadcast_statsz(delivery);
         }
         match read(request.body, "StatszEventOptions", |_, reader| reader.skip()) {
-            Ok(filter) if self.admits(&filter) => self.publish_statsz(request.reply, delivery),
+            Ok(filter) if self.look(|view| filter.admits(view)) => {
+                self.publish_statsz(request.reply, delivery)
+            }
             Ok(_) => {}
             Err(why) => self.send(&request.refused(&why), delivery),
         }
@@ -113,9 +115,7 @@ impl System {
     /// Tells the name and the id of the server, whatever the request says.
     fn identify(&mut self, request: &Request<'_>, delivery: &mut Delivery) {
         let mut text = Vec::new();
-        self.outside.look(&mut |view| {
-            ServerId::new(view).write_compact(&mut text).expect("memory takes it");
-        });
+        self.look(|view| ServerId::new(view).write_compact(&mut text)).expect("memory takes it");
         self.send(&request.bare(text), delivery);
     }
 
@@ -146,11 +146,7 @@ impl System {
                 |request: &Request<'_>, view: &View<'_>| make(request, view).map(Made::Answer);
             return self.make_later(Job::new(request, Task::Make(Box::new(make))), delivery);
         }
-        let (mut make, mut answer) = (Some(make), None);
-        self.outside.look(&mut |view| {
-            answer = make.take().and_then(|make| make(request, view));
-        });
-        if let Some(answer) = answer {
+        if let Some(answer) = self.look(|view| make(request, view)) {
             self.send(&answer, delivery);
         }
     }
@@ -185,15 +181,9 @@ impl System {
             Ok(filter) => filter,
             Err(why) => return self.send(&request.refused(&why), delivery),
         };
-        if self.admits(&filter) {
+        if self.look(|view| filter.admits(view)) {
             self.make_later(Job::new(request, Task::Reload), delivery);
         }
-    }
-
-    fn admits(&self, filter: &Filter) -> bool {
-        let mut admits = false;
-        self.outside.look(&mut |view| admits = filter.admits(view));
-        admits
     }
 
     /// Has a long answer made.
