@@ -338,15 +338,15 @@ impl Conn {
         self.set_flag(WEBSOCKET);
     }
 
-    /// Sets a flag, and tells whether it was set.
+    /// Sets a flag, and tells whether it was set. Who takes it sees all that was done before.
     fn set_flag(&self, flag: u8) -> bool {
-        self.flags.fetch_or(flag, Ordering::Relaxed) & flag != 0
+        self.flags.fetch_or(flag, Ordering::Release) & flag != 0
     }
 
     /// Clears a flag, and tells whether it was set.
     fn take_flag(&self, flag: u8) -> bool {
         self.flags.load(Ordering::Relaxed) & flag != 0
-            && self.flags.fetch_and(!flag, Ordering::Relaxed) & flag != 0
+            && self.flags.fetch_and(!flag, Ordering::Acquire) & flag != 0
     }
 
     /// Its subscriptions, locked. Lock the account's sublist first if both are needed.

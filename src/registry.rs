@@ -380,6 +380,11 @@ impl Registry {
         self.requests_watched.store(watched, Relaxed);
     }
 
+    /// True while requests are open that the server's own client looks after.
+    pub fn are_requests_watched(&self) -> bool {
+        self.requests_watched.load(Relaxed)
+    }
+
     /// Queues an event for the server's own client, if somebody listens to it.
     pub fn note(&self, event: Event, settings: &Settings) {
         if let Some(system_account) = settings.system_account()

@@ -310,7 +310,9 @@ impl Machine for System {
 
     /// Requests are open, a long answer is made, or events wait.
     fn handle_news(&mut self, delivery: &mut Delivery) {
-        self.look_at = self.look_at.min(delivery.now + LOOK_INTERVAL);
+        if self.registry.are_requests_watched() {
+            self.look_at = self.look_at.min(delivery.now + LOOK_INTERVAL);
+        }
         self.send_made(delivery);
     }
 

@@ -235,6 +235,9 @@ fn open_requests_are_looked_after() {
     let taken = bench.delivery.now - begin;
     let threshold = RESPONSE_THRESHOLD_DEFAULT;
     assert!(threshold < taken && taken <= threshold + LOOK_INTERVAL * 2, "{taken:?}");
+    // Other news begins no look.
+    system.handle_news(&mut bench.delivery);
+    assert_eq!(system.look_at, Moment::NEVER);
     // The next one is noticed again.
     served.bench.send(0, REQUEST);
     assert!(served.session.machine.conn.take_news());
