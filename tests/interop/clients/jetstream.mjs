@@ -4,6 +4,8 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 
+import { run } from "./scenarios.mjs";
+
 const require = createRequire(`${process.env.JS_CLIENT}/`);
 const { connect } = require("@nats-io/transport-node");
 const { jetstream, jetstreamManager } = require("@nats-io/jetstream");
@@ -102,15 +104,4 @@ const scenarios = {
   },
 };
 
-for (const [name, scenario] of Object.entries(scenarios)) {
-  const nc = await connect({ servers });
-  const late = new Promise((_, no) => setTimeout(no, 30_000, new Error("30 s passed")).unref());
-  try {
-    await Promise.race([scenario(nc), late]);
-  } catch (e) {
-    console.log(`FAILED jetstream-js ${name}: ${e.stack}`);
-    process.exit(1);
-  }
-  console.log(`ok jetstream-js ${name}`);
-  await nc.close();
-}
+await run("jetstream-js", scenarios, () => connect({ servers }));

@@ -3,14 +3,13 @@ cluster that has it; READY_TIMEOUT_S, the time that the cluster may take to get 
 
 import asyncio
 import os
-import sys
 
-import nats
-from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from nats.errors import NoRespondersError, TimeoutError
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from nats.js.errors import NoStreamResponseError, NotFoundError, ServiceUnavailableError
 
-URL = os.environ["NATS_URL"]
+from scenarios import run
+
 READY_TIMEOUT_S = int(os.environ["READY_TIMEOUT_S"])
 COUNT = 2000
 
@@ -172,16 +171,4 @@ SCENARIOS = (
 )
 
 
-async def main():
-    for scenario in SCENARIOS:
-        nc = await nats.connect(URL)
-        try:
-            await asyncio.wait_for(scenario(nc), READY_TIMEOUT_S)
-        except Exception as e:
-            print(f"FAILED jetstream-py {scenario.__name__}: {e!r}", flush=True)
-            sys.exit(1)
-        print(f"ok jetstream-py {scenario.__name__}", flush=True)
-        await nc.close()
-
-
-asyncio.run(main())
+asyncio.run(run("jetstream-py", SCENARIOS, READY_TIMEOUT_S))

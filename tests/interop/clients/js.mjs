@@ -7,6 +7,8 @@ import { exec } from "node:child_process";
 import { createRequire } from "node:module";
 import { promisify } from "node:util";
 
+import { run } from "./scenarios.mjs";
+
 const require = createRequire(`${process.env.JS_CLIENT}/`);
 const { connect, createInbox, errors, headers: newHeaders } = require("@nats-io/transport-node");
 
@@ -169,15 +171,4 @@ const scenarios = {
   },
 };
 
-for (const [name, scenario] of Object.entries(scenarios)) {
-  const nc = await connect({ servers });
-  const late = new Promise((_, no) => setTimeout(no, 30_000, new Error("30 s passed")).unref());
-  try {
-    await Promise.race([scenario(nc), late]);
-  } catch (e) {
-    console.log(`FAILED js ${name}: ${e.stack}`);
-    process.exit(1);
-  }
-  console.log(`ok js ${name}`);
-  await nc.close();
-}
+await run("js", scenarios, () => connect({ servers }));

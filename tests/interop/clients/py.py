@@ -3,10 +3,11 @@ for that server; NEIGHBOUR_URL, another server of its cluster."""
 
 import asyncio
 import os
-import sys
 
 import nats
 from nats.errors import MaxPayloadError, NoRespondersError
+
+from scenarios import run
 
 URL = os.environ["NATS_URL"]
 LIMIT = 65536
@@ -187,16 +188,4 @@ SCENARIOS = (
 )
 
 
-async def main():
-    for scenario in SCENARIOS:
-        nc = await nats.connect(URL)
-        try:
-            await asyncio.wait_for(scenario(nc), 30)
-        except Exception as e:
-            print(f"FAILED py {scenario.__name__}: {e!r}", flush=True)
-            sys.exit(1)
-        print(f"ok py {scenario.__name__}", flush=True)
-        await nc.close()
-
-
-asyncio.run(main())
+asyncio.run(run("py", SCENARIOS, 30))

@@ -1,0 +1,62 @@
+"""The frame of the programs here that start servers themselves: suites, jetstream, system."""
+
+import argparse
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+INTO = HERE.parent.parent / "target" / "interop"
+NATS_SERVER = INTO / "server" / "bin" / "nats-server"
+
+EXIT_TIMEOUT_S = 20
+
+
+def program():
+    """The program that `--server` names."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--server", required=True)
+    return Path(shutil.which(arguments.parse_args().server) or sys.exit("no such program"))
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
+
+
+@contextlib.contextmanager
+def running(name, programs, conf):
+    """Runs these programs, which end with the scene. `conf` makes the configuration of each, by its
+    place among them and a folder for its files; `name` is that of the logs."""
+    servers = []
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for at, executable in enumerate(programs):
+                file = Path(folder) / f"{at}.conf"
+                file.write_text(conf(at, folder))
+                with (INTO / "logs" / f"{name}-{at}.log").open("w") as log:
+                    command = [executable, "-c", file]
+                    servers.append(subprocess.Popen(command, stdout=log, stderr=log))
+            yield servers
+        finally:
+            stop(servers)
+
+
+def stop(servers):
+    for server in servers:
+        server.terminate()
+    deadline = time.monotonic() + EXIT_TIMEOUT_S
+    for server in servers:
+        try:
+            server.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
