@@ -17,6 +17,7 @@ mod events;
 pub mod fuzz;
 mod imports;
 mod login;
+mod msg_trace;
 mod pings;
 mod publish;
 mod reload;
@@ -47,7 +48,7 @@ use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
 use crate::deliver::{Delivery, listing_ns};
 use crate::machine::{Machine, PendingLogin};
-use crate::parser::{ClientRules, Followers, Op, Publish, Refused, Remaining, parse_size};
+use crate::parser::{ClientRules, Op, Publish, Refused, Remaining, parse_size};
 use crate::registry::settings::Settings;
 use crate::registry::turns::Grace;
 use crate::registry::{Closed, Registry};
@@ -282,19 +283,11 @@ impl Machine for Client {
             self.refuse(&ProtoErr::InvalidPublishSubject, delivery);
         }
         let remaining = if verbose || pedantic || traced { None } else { remaining };
-        if admitted.permissions.is_some() {
-            self.handle_checked(admitted, publish, remaining, delivery);
-            return Ok(());
+        if publish.header_len.is_some() && delivery.may_trace(&admitted.account, publish.header()) {
+            self.handle_traced(admitted, publish, delivery);
+        } else {
+            self.handle_untraced(admitted, publish, remaining, delivery);
         }
-        if publish::may_be_reserved(publish) {
-            if let Err(denied) = self.check_reserved(publish) {
-                self.deny(denied, publish, delivery);
-                return Ok(());
-            }
-            self.measure(admitted, publish, delivery);
-        }
-        let followers = Followers::new(remaining, publish);
-        self.publish(&admitted.account, publish, followers, delivery);
         Ok(())
     }
 
@@ -392,6 +385,9 @@ impl Machine for Client {
 
     fn fail(&self, refused: Refused<'_>, delivery: &mut Delivery) -> ClosedReason {
         let error = refused.error;
+        if *error == ProtoErr::MaxPayload {
+            self.trace_too_long(refused.op, delivery);
+        }
         let counters = &delivery.counters;
         if *error == ProtoErr::StaleConnection {
             counters.stale[Kind::Client].add(1);

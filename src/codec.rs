@@ -13,6 +13,7 @@ pub mod headers;
 pub mod http_head;
 pub mod info;
 pub mod json;
+pub mod msg_trace;
 pub mod s2;
 pub mod service_latency;
 pub mod trace_headers;

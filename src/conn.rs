@@ -32,7 +32,7 @@ use crate::conn::access::Access;
 use crate::conn::flow::Flow;
 use crate::conn::subscription::{Subscription, Subscriptions};
 
-pub use crate::conn::about::About;
+pub use crate::conn::about::{About, Label};
 pub use crate::conn::encryption::Encryption;
 pub(crate) use crate::conn::event::conn_event;
 pub use crate::conn::flow::{Flushed, Progress, Sent, Wire};
@@ -62,7 +62,7 @@ pub struct Conn {
     headers: AtomicBool,
     /// True if its user has `allow_responses`.
     answers: AtomicBool,
-    /// [`DEDICATED`] and [`SILENT`], of a route.
+    /// [`DEDICATED`], [`SILENT`] and [`TAKES_TRACES`], of a route.
     of_route: AtomicU8,
     /// `closed` of the flow, readable without its lock.
     is_closed: AtomicBool,
@@ -95,6 +95,8 @@ const _: () = assert!(size_of::<Conn>() <= 216);
 const DEDICATED: u8 = 1;
 /// The bit of a route whose other side gives no sign of life.
 const SILENT: u8 = 2;
+/// The bit of a route to a server that traces messages.
+const TAKES_TRACES: u8 = 4;
 
 /// The subscriptions, and the permissions of the user.
 #[derive(Default)]
@@ -244,6 +246,16 @@ impl Conn {
     /// Marks a route that carries one account only.
     pub fn set_dedicated(&self) {
         self.of_route.fetch_or(DEDICATED, Ordering::Relaxed);
+    }
+
+    /// True for a route to a server that traces messages.
+    pub fn takes_traces(&self) -> bool {
+        self.of_route.load(Ordering::Relaxed) & TAKES_TRACES != 0
+    }
+
+    /// Marks a route to a server that traces messages.
+    pub fn set_takes_traces(&self) {
+        self.of_route.fetch_or(TAKES_TRACES, Ordering::Relaxed);
     }
 
     /// The time of its last message in either direction, or change of interest.

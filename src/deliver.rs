@@ -15,6 +15,7 @@ mod imported;
 pub mod latency;
 mod mapper;
 mod matched;
+mod msg_trace;
 mod offer;
 mod ongoing;
 mod requests;
@@ -25,6 +26,7 @@ mod staging;
 mod tails;
 #[cfg(test)]
 mod tests;
+mod traced;
 
 use std::iter;
 use std::slice;
@@ -47,6 +49,7 @@ use crate::sublist::{Entry, Interest};
 
 use finder::{Finder, MATCH_NS};
 use mapper::Mapper;
+use msg_trace::Traced;
 use offer::{Chosen, Offer, Picks};
 use requests::Way;
 use row::Scope;
@@ -54,6 +57,7 @@ use sequel::Sequel;
 use tails::Tails;
 
 pub use mapper::Mapped;
+pub use msg_trace::Fate;
 pub use ongoing::{Ongoing, Resumed};
 pub use row::{Publisher, Row};
 pub use staging::{Budget, Staging, Unwritten};
@@ -91,6 +95,10 @@ pub struct Delivery {
     /// Work that follows the message that is being delivered.
     sequels: Vec<Sequel>,
     way: Way,
+    /// The message that is being delivered, if it has a trace.
+    traced: Option<Box<Traced>>,
+    /// True if it has one, or if copies of messages are logged.
+    watched: bool,
     picks: Picks,
     registry: Arc<Registry>,
     secrets: Secrets,
@@ -115,6 +123,8 @@ impl Delivery {
             rewritten: Vec::new(),
             sequels: Vec::new(),
             way: Way::default(),
+            traced: None,
+            watched: false,
             registry: Arc::clone(registry),
             secrets: registry.new_secrets(),
             picks: Picks {
@@ -185,7 +195,8 @@ impl Delivery {
             counters: &self.counters,
             sequels: &mut self.sequels,
             now: self.now,
-            traced: tracing::enabled!(tracing::Level::TRACE),
+            traced: &self.traced,
+            watched: self.watched,
         };
         loop {
             let plain = &matched.targets[..matched.plain_count];
@@ -224,6 +235,7 @@ impl Delivery {
     #[cold]
     fn leave(&mut self, mut ongoing: Box<Ongoing>, row: Row) -> Row {
         ongoing.hops.clone_from(&self.way.hops);
+        ongoing.trace = self.trace();
         self.follow_up(ongoing.account(), &ongoing.publish(), ongoing.publisher());
         self.ongoing = Some(ongoing.before(self.ongoing.take()));
         self.staging.end_turn();
@@ -244,6 +256,7 @@ impl Delivery {
     /// Takes over the settings in force, at the start of a turn.
     #[inline]
     pub fn renew_settings(&mut self, registry: &Registry) {
+        self.watch();
         if !registry.is_in_force(&self.settings) {
             let before = std::mem::replace(&mut self.settings, registry.settings());
             self.staging.set_policy(self.settings.policy);
@@ -251,6 +264,18 @@ impl Delivery {
                 self.finder.cache.clear();
             }
         }
+    }
+
+    /// True if the message has a trace, or copies of messages are logged.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// Takes notice of messages to be watched.
+    #[inline]
+    fn watch(&mut self) {
+        self.watched = self.traced.is_some() || tracing::enabled!(tracing::Level::TRACE);
     }
 
     /// Counts inbound messages, for their connection and for the server.

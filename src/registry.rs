@@ -387,8 +387,11 @@ impl Registry {
 
     /// Queues an event for the server's own client, if somebody listens to it.
     pub fn note(&self, event: Event, settings: &Settings) {
-        if let Some(system_account) = settings.system_account()
-            && event.is_heard(system_account)
+        let is_heard = match settings.system_account() {
+            Some(system_account) => event.is_heard(system_account),
+            None => matches!(event, Event::MsgTrace(_)),
+        };
+        if is_heard
             && let Some(system) = self.system()
             && self.events.push(event)
         {

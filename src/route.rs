@@ -49,7 +49,7 @@ use crate::config::compression::{Agreed, Level};
 use crate::config::options::{Options, WriteTimeout};
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
-use crate::deliver::{Delivery, Row, listing_ns};
+use crate::deliver::{Delivery, Fate, Row, listing_ns};
 use crate::machine::pings::Pings;
 use crate::machine::{Layer, Machine, PendingLogin};
 use crate::parser::{Followers, Refused, Remaining, RouteOp, RouteRules, RoutedMsg};
@@ -298,15 +298,14 @@ impl Machine for Route {
         if self.verbose || traced {
             remaining = None;
         }
-        let followers = Followers::new(remaining, msg);
         self.set_account(msg.account, &delivery.settings);
-        let row = match &self.account {
-            Some(account) if Route::imports(msg.publish.subject, &delivery.settings) => {
-                delivery.deliver_routed(account, msg, followers, &self.conn)
-            }
-            _ => Row::new(&msg.publish),
-        };
-        delivery.count_in(&self.conn, row);
+        if let (Some(_), Some(account)) = (msg.publish.header_len, &self.account)
+            && delivery.may_trace(account, msg.publish.header())
+        {
+            self.handle_traced(account, msg, delivery);
+        } else {
+            self.handle_untraced(msg, remaining, delivery);
+        }
         self.ok(delivery);
         Ok(())
     }
@@ -646,6 +645,45 @@ impl Route {
     #[inline]
     fn imports(subject: &[u8], settings: &Settings) -> bool {
         settings.routes.permissions.as_ref().is_none_or(|import| !import.denies_publish(subject))
+    }
+
+    /// Delivers a message that asks for no trace, or whose trace has begun, and its followers.
+    #[inline(always)]
+    fn handle_untraced<'a>(
+        &self,
+        msg: &RoutedMsg<'a>,
+        remaining: Option<Remaining<'_, 'a, RouteRules>>,
+        delivery: &mut Delivery,
+    ) {
+        let followers = Followers::new(remaining, msg);
+        let row = match &self.account {
+            Some(account) if Route::imports(msg.publish.subject, &delivery.settings) => {
+                delivery.deliver_routed(account, msg, followers, &self.conn)
+            }
+            _ => Row::new(&msg.publish),
+        };
+        delivery.count_in(&self.conn, row);
+    }
+
+    /// Handles a message that may ask for a trace. One that goes nowhere is not counted.
+    #[cold]
+    fn handle_traced(&self, account: &Arc<Account>, msg: &RoutedMsg<'_>, delivery: &mut Delivery) {
+        let publish = &msg.publish;
+        let settings = Arc::clone(&delivery.settings);
+        let may_publish = |dest: &[u8]| Route::imports(dest, &settings);
+        match delivery.begin_trace(account, (publish, publish.len()), &self.conn, may_publish) {
+            Fate::Delivered => self.handle_untraced(msg, None, delivery),
+            Fate::Untraced(tail) => {
+                let publish = tail.publish(publish.subject, publish.reply);
+                let msg = RoutedMsg { publish, ..*msg };
+                self.handle_untraced(&msg, None, delivery);
+            }
+            Fate::Lost => {}
+            Fate::Denied(dest) => {
+                conn_event!(ERROR, &self.conn, "Publish Violation - Subject {}", Quoted(&dest));
+            }
+        }
+        delivery.end_trace();
     }
 
     fn ok(&self, delivery: &mut Delivery) {

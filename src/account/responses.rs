@@ -34,6 +34,7 @@ use crate::base::sync::Mutex;
 use crate::base::table::Table;
 use crate::config::imports::ServiceExport;
 use crate::config::options::ResponseType;
+use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
 use crate::sublist::Entry;
 
@@ -78,9 +79,28 @@ pub struct Response {
     pub export: Arc<ServiceExport>,
     /// Its measurement, if it is measured.
     pub sample: Option<Box<Sample>>,
+    /// True if it is answered by the traces of a message from other servers.
+    pub of_trace: bool,
 }
 
 impl Response {
+    /// A request of a client.
+    pub fn new(
+        importer: &Arc<Account>,
+        reply: &[u8],
+        conn: &Conn,
+        export: &Arc<ServiceExport>,
+    ) -> Response {
+        Response {
+            importer: Arc::clone(importer),
+            reply: reply.into(),
+            requester: Requester { slot: conn.slot, cid: conn.cid },
+            export: Arc::clone(export),
+            sample: None,
+            of_trace: false,
+        }
+    }
+
     /// The end of the subject for its answer.
     fn mark(&self) -> &[u8] {
         self.sample.as_ref().map_or(b"", |sample| &sample.mark)
@@ -88,7 +108,7 @@ impl Response {
 
     /// True if it may be answered more than once.
     pub fn streams(&self) -> bool {
-        self.export.response != ResponseType::Singleton
+        self.of_trace || self.export.response != ResponseType::Singleton
     }
 }
 

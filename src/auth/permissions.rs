@@ -183,6 +183,13 @@ pub fn is_reserved_subject(subject: &[u8]) -> bool {
     subject.starts_with(b"$NRG.") || is_gateway_reply(subject)
 }
 
+/// True if no trace of a message goes here; those of the system account may concern Raft.
+///
+/// nats: server/msgtrace.go `allowedToPublishOnMsgTraceDest`
+pub fn is_reserved_dest(subject: &[u8], is_system: bool) -> bool {
+    if is_system { is_gateway_reply(subject) } else { is_reserved_subject(subject) }
+}
+
 /// True if no client may name this as reply subject: it belongs to service imports, JetStream
 /// or gateways.
 ///

@@ -252,8 +252,12 @@ pub const ROUTE_CONTROL_LINE_FACTOR: usize = 16;
 /// let their clients publish more than this one. Not a limit of the real server.
 pub const ROUTE_PAYLOAD_MAX_MIN: usize = MAX_PENDING_DEFAULT;
 
-/// `proto` in INFO between servers: 2 means that RS+ and RMSG name accounts.
-pub const ROUTE_PROTO: u8 = 2;
+/// `proto` in INFO between servers: from 2 on RS+ and RMSG name accounts; from 3 on the server
+/// traces messages.
+pub const ROUTE_PROTO: u8 = TRACES_PROTO;
+
+/// The least `proto` of a server that traces messages.
+pub const TRACES_PROTO: u8 = 3;
 
 // A full payload must fit into the queue of its receiver, else it could never be delivered.
 const _: () = assert!((MAX_PAYLOAD_DEFAULT as usize) < MAX_PENDING_DEFAULT);

@@ -53,6 +53,10 @@ impl<T, const RANK: u8> Mutex<T, RANK> {
         Self(parking_lot::Mutex::new(value))
     }
 
+    pub(crate) fn into_inner(self) -> T {
+        self.0.into_inner()
+    }
+
     #[inline]
     #[track_caller]
     pub(crate) fn lock(&self) -> Guard<MutexGuard<'_, T>, RANK> {

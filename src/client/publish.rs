@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use crate::account::Account;
 use crate::account::samples;
 use crate::auth::permissions::{self, CompiledPermissions};
-use crate::base::errors::Denied;
+use crate::base::errors::{Denied, ProtoErr};
 use crate::base::moment::Moment;
 use crate::base::quoted::Quoted;
 use crate::client::{Admitted, Client, trace};
@@ -31,10 +31,32 @@ enum Allowed {
 }
 
 impl Client {
+    /// Handles a message that asks for no trace, or whose trace has begun.
+    #[inline(always)]
+    pub(super) fn handle_untraced<'a>(
+        &self,
+        admitted: &Admitted,
+        publish: &Publish<'a>,
+        remaining: Option<Remaining<'_, 'a>>,
+        delivery: &mut Delivery,
+    ) {
+        if admitted.permissions.is_some() {
+            return self.handle_checked(admitted, publish, remaining, delivery);
+        }
+        if may_be_reserved(publish) {
+            if let Err(denied) = self.check_reserved(publish) {
+                return self.deny(denied, publish, delivery);
+            }
+            self.measure(admitted, publish, delivery);
+        }
+        let followers = Followers::new(remaining, publish);
+        self.publish(&admitted.account, publish, followers, delivery);
+    }
+
     /// Handles a message that may be mapped or denied.
     // The others have a path without it.
     #[inline(never)]
-    pub(super) fn handle_checked<'a>(
+    fn handle_checked<'a>(
         &self,
         admitted: &Admitted,
         published: &Publish<'a>,
@@ -46,7 +68,10 @@ impl Client {
         let publish = match mapped {
             Mapped::Same => *published,
             Mapped::Other | Mapped::OtherOnce => {
-                trace::mapping(&self.conn, published.subject, &subject);
+                if delivery.is_watched() {
+                    trace::mapping(&self.conn, published.subject, &subject);
+                    delivery.note_mapping(&subject);
+                }
                 Publish { subject: &subject, ..*published }
             }
         };
@@ -71,12 +96,7 @@ impl Client {
 
     /// Measures the service of this client, if another server has asked for that with its request.
     #[inline]
-    pub(super) fn measure(
-        &self,
-        admitted: &Admitted,
-        publish: &Publish<'_>,
-        delivery: &mut Delivery,
-    ) {
+    fn measure(&self, admitted: &Admitted, publish: &Publish<'_>, delivery: &mut Delivery) {
         if samples::is_measured(publish.subject) {
             delivery.measure_service(&admitted.account, publish.subject, &self.conn);
         }
@@ -84,14 +104,16 @@ impl Client {
 
     /// Refuses a message.
     #[cold]
-    pub(super) fn deny(&self, denied: Denied, publish: &Publish<'_>, delivery: &mut Delivery) {
+    fn deny(&self, denied: Denied, publish: &Publish<'_>, delivery: &mut Delivery) {
         delivery.count_in(&self.conn, Row::new(publish));
-        self.refuse(&denied.into(), delivery);
+        let error = ProtoErr::from(denied);
+        delivery.note_refusal(&error.to_string());
+        self.refuse(&error, delivery);
     }
 
     /// Delivers a message that is allowed, and its followers.
     #[inline(always)]
-    pub(super) fn publish<'a, 'f: 'a>(
+    fn publish<'a, 'f: 'a>(
         &self,
         account: &Arc<Account>,
         publish: &Publish<'a>,
@@ -144,7 +166,7 @@ impl Client {
     }
 
     /// Checks that no subject of the server's own is meant.
-    pub(super) fn check_reserved(&self, publish: &Publish<'_>) -> Result<(), Denied> {
+    fn check_reserved(&self, publish: &Publish<'_>) -> Result<(), Denied> {
         if permissions::is_reserved_subject(publish.subject) {
             return Err(self.denied(publish.subject));
         }
@@ -156,7 +178,7 @@ impl Client {
         Ok(())
     }
 
-    fn denied(&self, subject: &[u8]) -> Denied {
+    pub(super) fn denied(&self, subject: &[u8]) -> Denied {
         let quoted = Quoted(subject);
         conn_event!(ERROR, &self.conn, "Publish Violation - Subject {quoted}");
         Denied::Publish { subject: subject.into() }
@@ -180,7 +202,7 @@ impl Admitted {
 /// True if a subject of a message may be reserved. Most are not worth a call: all reserved ones
 /// begin with one of these two.
 #[inline]
-pub(super) fn may_be_reserved(publish: &Publish<'_>) -> bool {
+fn may_be_reserved(publish: &Publish<'_>) -> bool {
     let is_special = |subject: &[u8]| matches!(subject.first(), Some(b'$' | b'_'));
     is_special(publish.subject) || is_special(publish.reply)
 }

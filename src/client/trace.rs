@@ -27,12 +27,10 @@ pub(super) fn publish(conn: &Conn, publish: &Publish<'_>, log: &Log) -> bool {
 }
 
 /// Traces the other subject of a publication, or its loss.
-#[inline]
+#[cold]
 pub(super) fn mapping(conn: &Conn, published: &[u8], subject: &[u8]) {
-    if tracing::enabled!(tracing::Level::TRACE) {
-        let [published, subject] = [published, subject].map(String::from_utf8_lossy);
-        conn_event!(TRACE, conn, "<<- [MAPPING {published} -> {subject}]");
-    }
+    let [published, subject] = [published, subject].map(String::from_utf8_lossy);
+    conn_event!(TRACE, conn, "<<- [MAPPING {published} -> {subject}]");
 }
 
 #[cold]

@@ -57,6 +57,8 @@ pub struct StreamImport {
     pub subjects: Translation,
     /// May exclude some of them.
     pub grants: Grants,
+    /// True if those with a trace keep it.
+    pub allow_trace: bool,
 }
 
 /// A service of another account.
@@ -87,6 +89,8 @@ pub struct ServiceExport {
     pub threshold: Duration,
     /// Its measurements, if there are any.
     pub latency: Option<Latency>,
+    /// True if requests with a trace keep it.
+    pub allow_trace: bool,
 }
 
 /// Compiles the imports of all accounts, in the order of the options. Leaves out faulty ones and
@@ -243,6 +247,7 @@ impl<'a> Compiler<'a> {
             exporter: Arc::clone(&self.names[exporter]),
             subjects,
             grants,
+            allow_trace: import.allow_trace,
         }));
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::config::route_url::HostPort;
 
 pub use account::{
     AccountLimits, AccountOptions, Export, ExportKind, Import, ImportKind, Importers, Latency,
-    LocalSubject, ResponseType, Sampling, ServiceOptions,
+    LocalSubject, ResponseType, Sampling, ServiceOptions, TraceDest,
 };
 pub use authorization::{
     AllowResponses, Authorization, ConnectionType, Credential, Login, Permissions,

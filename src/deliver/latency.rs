@@ -76,7 +76,7 @@ impl Delivery {
         publish: &Publish<'_>,
         conn: &Conn,
     ) -> Option<Box<Sample>> {
-        let latency = import.export.latency.as_ref()?;
+        let latency = import.export.latency.as_ref().filter(|_| !self.is_only_traced())?;
         let by_chance = match latency.sampling {
             Sampling::Percent(percent) => self.picks.random.u8(..100) < percent,
             Sampling::Headers => false,

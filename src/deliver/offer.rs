@@ -13,6 +13,7 @@ use crate::conn::{Conn, conn_event};
 use crate::deliver::matched::{
     Bundle, GROUP_NS, Matched, OFFER_NS, OFFERS_PER_LOOK, Target, subject_of,
 };
+use crate::deliver::msg_trace::Traced;
 use crate::deliver::row::{Groups, Publisher, Row};
 use crate::deliver::sequel::Sequel;
 use crate::deliver::staging::Staging;
@@ -50,7 +51,10 @@ pub(super) struct Offer<'a> {
     pub(super) counters: &'a Counters,
     pub(super) sequels: &'a mut Vec<Sequel>,
     pub(super) now: Moment,
-    pub(super) traced: bool,
+    /// The message, if it has a trace.
+    pub(super) traced: &'a Option<Box<Traced>>,
+    /// True if it has one, or its copies are logged.
+    pub(super) watched: bool,
 }
 
 impl<'a> Offer<'a> {
@@ -72,10 +76,10 @@ impl<'a> Offer<'a> {
     }
 
     /// The only receiver of a row, if it has got the message before this one and no message is
-    /// traced.
+    /// watched.
     #[inline(always)]
     pub(super) fn only<'m>(&self, matched: &'m Matched, row: &Row) -> Option<&'m Target> {
-        matched.only().filter(|_| row.reached && !self.traced)
+        matched.only().filter(|_| row.reached && !self.watched)
     }
 
     /// Stages the message for `target`, which got the one before, and as many following ones as
@@ -248,7 +252,9 @@ impl<'a> Offer<'a> {
 
     #[inline]
     fn offer_open(&mut self, target: &Target) -> bool {
-        !target.subscription.conn().is_closed() && self.offer(target)
+        // A trace tells why it does not get the message.
+        let is_told = || self.watched && self.traced.is_some();
+        (!target.subscription.conn().is_closed() || is_told()) && self.offer(target)
     }
 
     /// Stages the message for all of a bundle; one by one if the publisher is among them and wants
@@ -257,7 +263,7 @@ impl<'a> Offer<'a> {
         let Bundle { receivers, head, own_sids, headers, plan } = bundle;
         let own = self.publisher.conn.slot;
         let all_get_it = self.publisher.echo || receivers.iter().all(|one| one.slot != own);
-        if all_get_it && !self.traced {
+        if all_get_it && !self.watched {
             let (head, tail, bytes) = self.frame(*head, || *headers);
             if self.staging.stage_alike(receivers, plan, head, *own_sids, tail, bytes) {
                 return receivers.len() as u64;
@@ -302,18 +308,53 @@ impl<'a> Offer<'a> {
         head: (u32, u32),
         special: bool,
     ) -> bool {
-        if slot == self.publisher.conn.slot && !self.publisher.echo {
+        if self.watched {
+            return self.offer_watched(subscription, slot, head, special);
+        }
+        if self.is_echo(slot) || special && !self.claim(subscription, head) {
             return false;
         }
-        if special && !self.claim(subscription, head) {
+        self.stage(subscription, slot, head, special);
+        true
+    }
+
+    #[cold]
+    fn offer_watched(
+        &mut self,
+        subscription: &Subscription,
+        slot: u32,
+        head: (u32, u32),
+        special: bool,
+    ) -> bool {
+        if let Some(traced) = self.traced {
+            return self.offer_traced(traced, subscription, slot, head, special);
+        }
+        if self.is_echo(slot) || special && !self.claim(subscription, head) {
             return false;
         }
+        self.stage(subscription, slot, head, special);
+        true
+    }
+
+    /// True for the publisher's own subscription, if it wants none of its messages.
+    #[inline]
+    pub(super) fn is_echo(&self, slot: u32) -> bool {
+        slot == self.publisher.conn.slot && !self.publisher.echo
+    }
+
+    #[inline]
+    pub(super) fn stage(
+        &mut self,
+        subscription: &Subscription,
+        slot: u32,
+        head: (u32, u32),
+        special: bool,
+    ) {
         let (head, tail, bytes) = self.frame(head, || subscription.conn().headers());
-        if self.traced {
-            trace(subscription.conn(), head, tail);
+        if self.watched {
+            log(subscription.conn(), head, tail);
         }
         self.staging.stage(subscription, slot, special, head, tail, bytes);
-        true
     }
 
     /// Head and tail of the frame for a receiver with or without headers, and the bytes of its
@@ -335,7 +376,12 @@ impl<'a> Offer<'a> {
 
     /// Counts the message for a subscription and allows it the reply; false if a filter or a limit
     /// is in the way.
-    fn claim(&mut self, subscription: &Subscription, head: (u32, u32)) -> bool {
+    pub(super) fn claim(&mut self, subscription: &Subscription, head: (u32, u32)) -> bool {
+        self.passes_filters(subscription, head) && self.count(subscription)
+    }
+
+    /// False if a filter is in the way, or if this server itself gets the message.
+    pub(super) fn passes_filters(&mut self, subscription: &Subscription, head: (u32, u32)) -> bool {
         let conn = subscription.conn();
         let is_own = match subscription.interest() {
             Interest::Inline => true,
@@ -351,11 +397,13 @@ impl<'a> Offer<'a> {
         self.staging.add_work(RULE_NS * subscription.rules());
         // The subject that it sees, which another account may call by another name.
         let seen = subject_of(self.heads, head, subscription.sid());
-        if !subscription.can_deliver(seen)
-            || self.shown.is_some() && !subscription.can_deliver(self.subject)
-        {
-            return false;
-        }
+        subscription.can_deliver(seen)
+            && (self.shown.is_none() || subscription.can_deliver(self.subject))
+    }
+
+    /// Counts the message for a subscription and allows it the reply; false if a limit is in the
+    /// way.
+    pub(super) fn count(&mut self, subscription: &Subscription) -> bool {
         match subscription.count() {
             Counted::Spent => {
                 // Usually it is already removed; not if its limit was set while another worker had
@@ -366,6 +414,7 @@ impl<'a> Offer<'a> {
             Counted::Deliver => {}
             Counted::DeliverLast => self.sequels.push(Sequel::Spent(subscription.clone())),
         }
+        let conn = subscription.conn();
         if conn.answers() && !self.reply.is_empty() {
             conn.allow_reply(self.reply, self.now);
         }
@@ -373,8 +422,12 @@ impl<'a> Offer<'a> {
     }
 }
 
+/// Logs a copy of a message, if copies are logged.
 #[cold]
-pub(super) fn trace(conn: &Conn, head: &[u8], tail: &[u8]) {
+pub(super) fn log(conn: &Conn, head: &[u8], tail: &[u8]) {
+    if !tracing::enabled!(tracing::Level::TRACE) {
+        return;
+    }
     let line_len = memchr::memchr(b'\r', tail).unwrap_or(tail.len());
     let line = [head, &tail[..line_len]].concat();
     conn_event!(TRACE, conn, "->> [{}]", String::from_utf8_lossy(&line));

@@ -15,6 +15,7 @@ use crate::account::Account;
 use crate::conn::Conn;
 use crate::deliver::Delivery;
 use crate::deliver::matched::Matched;
+use crate::deliver::msg_trace::Shared;
 use crate::deliver::offer::Offer;
 use crate::deliver::requests::Hop;
 use crate::deliver::routed::jetstream_delivery;
@@ -34,6 +35,7 @@ pub struct Ongoing {
     imports: bool,
     /// The services that it has passed.
     pub(super) hops: Vec<Hop>,
+    pub(super) trace: Option<Shared>,
     /// `None` until a first receiver has got it.
     begun: Option<Begun>,
     reached: bool,
@@ -92,6 +94,7 @@ impl Ongoing {
             },
             imports: scope.imports,
             hops: Vec::new(),
+            trace: None,
             begun: None,
             reached: false,
             next: None,
@@ -175,8 +178,15 @@ impl Delivery {
     /// Goes on with a message [left](Delivery::take_ongoing) by an earlier turn.
     pub fn resume(&mut self, ongoing: Box<Ongoing>) -> Resumed {
         self.way.hops.clone_from(&ongoing.hops);
-        let resumed = self.resume_part(ongoing);
+        let trace = ongoing.trace.clone();
+        self.trace_on(trace.clone(), &Arc::clone(&ongoing.account));
+        let mut resumed = self.resume_part(ongoing);
         self.way.hops.clear();
+        self.set_traced(None);
+        if let Resumed::All(delivered) = &mut resumed {
+            delivered.trace = None;
+        }
+        self.publish_trace(trace);
         resumed
     }
 
@@ -222,7 +232,8 @@ impl Delivery {
             counters: &self.counters,
             sequels: &mut self.sequels,
             now: self.now,
-            traced: tracing::enabled!(tracing::Level::TRACE),
+            traced: &self.traced,
+            watched: self.watched,
         };
         let mut delivered = 0;
         let Matched { bundles, targets, plain_count, .. } = matched;

@@ -17,11 +17,9 @@ mod tests;
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::account::responses::{Requester, Response};
-use crate::account::samples::Sample;
+use crate::account::responses::Response;
 use crate::base::ids::Kind;
 use crate::codec::client_info::ClientInfo;
-use crate::codec::encoder;
 use crate::config::imports::{ServiceExport, ServiceImport};
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
@@ -29,7 +27,9 @@ use crate::deliver::Delivery;
 use crate::deliver::beyond::Request;
 use crate::deliver::latency::Failure;
 use crate::deliver::mapper::Mapped;
+use crate::deliver::msg_trace::Passage;
 use crate::deliver::row::{Publisher, Scope};
+use crate::deliver::tails::MadeTail;
 use crate::parser::Publish;
 
 /// Time to make a request of a message, or an answer, nanoseconds, about.
@@ -93,20 +93,35 @@ impl Delivery {
         {
             self.report_failure(exporter, &import.export, sample, Failure::BadRequest);
         }
-        let response = (importer, &import.export, sample);
-        let reply = self.open(exporter, publish.reply, conn, response);
+        let response = Response::new(importer, publish.reply, conn, &import.export);
+        let reply = self.open(exporter, Response { sample, ..response });
         let mut block = Vec::new();
         self.request_info(importer, import, conn).write_block(publish.header(), &mut block);
-        let tail = RequestTail::new(&reply, &block, publish.payload());
-        self.way.hops.push(Hop::Request(Arc::clone(import)));
         let mut mapped = Vec::new();
         let subject = match self.map(exporter, subject, &mut mapped) {
             Mapped::Same => subject,
             Mapped::Other | Mapped::OtherOnce => &*mapped,
         };
-        let request = tail.publish(subject, &reply);
-        let reached = self.deliver_one(exporter, &request, Scope::OWN, publisher).reached;
-        self.way.hops.pop();
+        let passage = match self.is_traced() {
+            true => {
+                let response = Response::new(importer, b"", conn, &import.export);
+                let response = import.export.allow_trace.then_some(response);
+                self.trace_import(exporter, (publish.subject, subject), response, &mut block)
+            }
+            false => Passage::Untraced,
+        };
+        let mut reached = false;
+        if !matches!(passage, Passage::Ended) {
+            let tail = MadeTail::new(&reply, &block, publish.payload());
+            let request = tail.publish(subject, &reply);
+            self.way.hops.push(Hop::Request(Arc::clone(import)));
+            reached = self.deliver_one(exporter, &request, Scope::OWN, publisher).reached;
+            self.way.hops.pop();
+        }
+        self.end_passage(passage, exporter);
+        if self.is_only_traced() {
+            exporter.close_request(&reply);
+        }
         if !reached && let Some(response) = exporter.close_request(&reply) {
             self.report(exporter, &response, Failure::ServiceUnavailable);
         }
@@ -126,17 +141,31 @@ impl Delivery {
         }
         self.staging.add_work(REQUEST_NS);
         self.measure_answer(exporter, publish.subject, &response, publisher);
-        let Response { importer, reply: subject, export, .. } = &response;
-        let reply = self.open(importer, publish.reply, publisher.conn, (exporter, export, None));
+        let Response { importer, reply: subject, export, of_trace, .. } = &response;
+        let (mut passage, mut block) = (Passage::Untraced, Vec::new());
+        if self.is_traced() {
+            block.extend_from_slice(publish.header());
+            passage = self.trace_import(importer, (publish.subject, subject), None, &mut block);
+        }
+        if matches!(passage, Passage::Ended) {
+            return;
+        }
+        let reply = Response::new(exporter, publish.reply, publisher.conn, export);
+        let reply = self.open(importer, reply);
         let tail = if reply.is_empty() { publish.tail } else { b"" };
-        let answer = Publish { subject, reply: &reply, tail, ..*publish };
+        let made = (!block.is_empty()).then(|| MadeTail::new(&reply, &block, publish.payload()));
+        let answer = match &made {
+            None => Publish { subject, reply: &reply, tail, ..*publish },
+            Some(made) => made.publish(subject, &reply),
+        };
         self.way.hops.push(Hop::Answer(Arc::clone(export)));
         let reached = self.deliver_one(importer, &answer, Scope::OWN, publisher).reached;
         self.way.hops.pop();
+        self.end_passage(passage, importer);
         if !reached {
             importer.close_request(&reply);
         }
-        if response.streams() && (!reached || publish.message.is_empty()) {
+        if response.streams() && !of_trace && (!reached || publish.message.is_empty()) {
             exporter.close_request(publish.subject);
         }
     }
@@ -149,16 +178,10 @@ impl Delivery {
         }
     }
 
-    /// Opens a request of a client to a service of the account `server`, and returns the subject
-    /// there that stands for its reply; empty if it has none.
-    fn open(
-        &mut self,
-        server: &Arc<Account>,
-        reply: &[u8],
-        conn: &Conn,
-        (importer, export, sample): (&Arc<Account>, &Arc<ServiceExport>, Option<Box<Sample>>),
-    ) -> Vec<u8> {
-        if reply.is_empty() {
+    /// Opens a request to a service of the account `server`, and returns the subject there that
+    /// stands for its reply; empty if it has none.
+    pub(super) fn open(&mut self, server: &Arc<Account>, response: Response) -> Vec<u8> {
+        if response.reply.is_empty() {
             return Vec::new();
         }
         let Delivery { secrets, staging, registry, now, .. } = self;
@@ -168,13 +191,6 @@ impl Delivery {
             let interest = Subscription::inline(&own, &server.name, &subject);
             server.insert(interest, |route| staging.mark(route));
         });
-        let response = Response {
-            importer: Arc::clone(importer),
-            reply: reply.into(),
-            requester: Requester { slot: conn.slot, cid: conn.cid },
-            export: Arc::clone(export),
-            sample,
-        };
         let subject = server.open_request(response, prefix, *now, secrets);
         registry.watch_requests();
         subject
@@ -211,49 +227,3 @@ impl Delivery {
         info
     }
 }
-
-/// The part of a request behind its subject: `[reply ]sizes CRLF message CRLF`.
-struct RequestTail {
-    text: Vec<u8>,
-    header_len: usize,
-    /// The sizes end before the message, with CR LF.
-    message_at: usize,
-    size_len: usize,
-}
-
-impl RequestTail {
-    fn new(reply: &[u8], block: &[u8], payload: &[u8]) -> RequestTail {
-        let len = block.len() + payload.len();
-        let mut text = Vec::with_capacity(reply.len() + len + LINE_ROOM);
-        if !reply.is_empty() {
-            text.extend_from_slice(reply);
-            text.push(b' ');
-        }
-        encoder::write_decimal(&mut text, block.len() as u64);
-        text.push(b' ');
-        let size_at = text.len();
-        encoder::write_decimal(&mut text, len as u64);
-        let size_len = text.len() - size_at;
-        text.extend_from_slice(encoder::CRLF);
-        let message_at = text.len();
-        for part in [block, payload, encoder::CRLF] {
-            text.extend_from_slice(part);
-        }
-        RequestTail { text, header_len: block.len(), message_at, size_len }
-    }
-
-    fn publish<'a>(&'a self, subject: &'a [u8], reply: &'a [u8]) -> Publish<'a> {
-        let size_end = self.message_at - encoder::CRLF.len();
-        Publish {
-            subject,
-            reply,
-            header_len: Some(self.header_len),
-            size_text: &self.text[size_end - self.size_len..size_end],
-            message: &self.text[self.message_at..self.text.len() - encoder::CRLF.len()],
-            tail: &self.text,
-        }
-    }
-}
-
-/// Room for the sizes in a line, and for the ends of lines.
-const LINE_ROOM: usize = 32;

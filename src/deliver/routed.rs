@@ -227,16 +227,24 @@ impl Offer<'_> {
             if !wanted {
                 continue;
             }
+            let hop = match self.traced {
+                Some(traced) if self.watched => match self.note_hop(traced, &route.conn) {
+                    Some(hop) => self.tails.with_hop(self.reply, &hop),
+                    None => continue,
+                },
+                _ => None,
+            };
             count += 1;
             let tails = &self.tails;
-            let (with_header, tail, bytes) = match tails.headless {
-                Some((tail, bytes)) if !route.conn.headers() => (false, tail, bytes),
+            let (with_header, tail, bytes) = match (tails.headless, &hop) {
+                (Some((tail, bytes)), _) if !route.conn.headers() => (false, tail, bytes),
+                (_, Some(hop)) => (true, hop.text().0, hop.text().1),
                 _ => (tails.with_header, tails.tail, tails.bytes),
             };
             let head = &beyond.heads[route.head.clone()];
             let (verb, head) = (if with_header { b"H" } else { b"R" }, &head[1..]);
-            if self.traced {
-                offer::trace(&route.conn, &[verb, head].concat(), tail);
+            if self.watched {
+                offer::log(&route.conn, &[verb, head].concat(), tail);
             }
             if !named {
                 self.staging.stage_routed(&route.conn, [verb, head, tail], bytes);

@@ -58,10 +58,12 @@ impl Delivery {
 
     /// Takes a message for this server.
     fn take(&mut self, account: &Arc<Account>, publish: &Publish<'_>, publisher: Publisher<'_>) {
-        if latency::is_remote(publish.subject) {
-            self.take_remote(publish.payload());
-        } else if !publish.subject.starts_with(b"$SYS.") {
+        let is_for_us = publish.subject.starts_with(b"$SYS.");
+        if !is_for_us {
             self.answer(account, publish, publisher);
+        } else if self.is_only_traced() {
+        } else if latency::is_remote(publish.subject) {
+            self.take_remote(publish.payload());
         } else if publisher.conn.kind != Kind::System {
             self.hand_over(account, publish);
         }

@@ -268,6 +268,11 @@ impl Staging {
         }
     }
 
+    /// True if messages for that connection are left out, because it is lagging.
+    pub(super) fn leaves_out(&self, conn: &Conn) -> bool {
+        self.policy.drop_when_lagging && conn.is_lagging(&self.policy)
+    }
+
     /// Appends one message of `bytes` bytes for a subscription; `counted` if the subscription has
     /// counted it already.
     #[inline]

@@ -1,7 +1,7 @@
 //! `Tails`: the bytes after the head of a frame: those of the publication, or rewritten ones where
 //! these do not fit.
 
-use crate::codec::encoder;
+use crate::codec::{encoder, msg_trace};
 use crate::parser::{Publish, Tail};
 
 /// The parts of frames that all receivers share.
@@ -63,7 +63,71 @@ impl<'a> Tails<'a> {
             headless: with_header.then_some((headless, publish.payload().len() as u64)),
         }
     }
+
+    /// The tail with the number of a copy in its headers; none without headers.
+    #[cold]
+    pub(super) fn with_hop(&self, reply: &[u8], hop: &str) -> Option<MadeTail> {
+        let (_, payload_len) = self.headless?;
+        let message = &self.tail[..self.tail.len() - encoder::CRLF.len()];
+        let message = &message[message.len() - self.bytes as usize..];
+        let (header, payload) = message.split_at(message.len() - payload_len as usize);
+        let mut block = Vec::with_capacity(header.len() + HOP_ROOM);
+        msg_trace::write_hop(header, hop, &mut block);
+        Some(MadeTail::new(reply, &block, payload))
+    }
 }
+
+/// Room for the number of a copy, and its header.
+const HOP_ROOM: usize = 64;
+
+/// The tail of a message with another header block.
+pub struct MadeTail {
+    text: Vec<u8>,
+    header_len: usize,
+    /// The sizes end before the message, with CR LF.
+    message_at: usize,
+    size_len: usize,
+}
+
+impl MadeTail {
+    pub(super) fn new(reply: &[u8], block: &[u8], payload: &[u8]) -> MadeTail {
+        let len = block.len() + payload.len();
+        let mut text = Vec::with_capacity(reply.len() + len + LINE_ROOM);
+        write_reply(&mut text, reply);
+        encoder::write_decimal(&mut text, block.len() as u64);
+        text.push(b' ');
+        let size_at = text.len();
+        encoder::write_decimal(&mut text, len as u64);
+        let size_len = text.len() - size_at;
+        text.extend_from_slice(encoder::CRLF);
+        let message_at = text.len();
+        for part in [block, payload, encoder::CRLF] {
+            text.extend_from_slice(part);
+        }
+        MadeTail { text, header_len: block.len(), message_at, size_len }
+    }
+
+    /// It, and the bytes of its message.
+    pub(super) fn text(&self) -> (&[u8], u64) {
+        (&self.text, (self.text.len() - encoder::CRLF.len() - self.message_at) as u64)
+    }
+
+    /// The publication with this tail.
+    pub fn publish<'a>(&'a self, subject: &'a [u8], reply: &'a [u8]) -> Publish<'a> {
+        let size_end = self.message_at - encoder::CRLF.len();
+        Publish {
+            subject,
+            reply,
+            header_len: Some(self.header_len),
+            size_text: &self.text[size_end - self.size_len..size_end],
+            message: &self.text[self.message_at..self.text.len() - encoder::CRLF.len()],
+            tail: &self.text,
+        }
+    }
+}
+
+/// Room for the sizes in a line, and for the ends of lines.
+const LINE_ROOM: usize = 32;
 
 fn write_reply(out: &mut Vec<u8>, reply: &[u8]) {
     if !reply.is_empty() {

@@ -14,6 +14,7 @@ use crate::deliver::finder::BRANCH_NS;
 use crate::deliver::matched::{GROUP_NS, OFFER_NS};
 use crate::parser::{ClientRules, Followers, Op, Parser};
 use crate::registry::Registry;
+use crate::registry::events::Event;
 
 const RULES: ClientRules = ClientRules {
     max_control_line: 1 << 12,
@@ -512,6 +513,54 @@ fn a_message_to_many_is_delivered_in_several_turns() {
     got.sort();
     got.dedup();
     assert_eq!(got.len(), COUNT, "all but one, and one of the group");
+}
+
+/// A trace ends with its message: it has the receivers of all turns.
+#[test]
+fn a_trace_goes_on_with_its_message_in_further_turns() {
+    const COUNT: usize = 100;
+    let mut bench = Bench::new();
+    bench
+        .registry
+        .add(|cid, slot| Arc::new(Taken::default()).conn(cid, Kind::System, slot, Moment::START));
+    let (publisher, reader) = (bench.connect(), bench.connect());
+    reader.set_headers(true);
+    for sid in 0..COUNT {
+        bench.subscribe(&reader, &format!("a {sid}"));
+    }
+    bench.subscribe(&reader, "a q q1");
+    for only in ["0", "1"] {
+        let block = format!("NATS/1.0\r\nNats-Trace-Dest: d\r\nNats-Trace-Only: {only}\r\n\r\n");
+        let line = format!("HPUB a {len} {len}\r\n{block}\r\n", len = block.len());
+        bench.delivery.staging.start_turn(Budget { work_ns_max: 10 * OFFER_NS, splits: false });
+        parsed(&line, |publish| {
+            let account = bench.registry.global();
+            bench.delivery.begin_trace(&account, (publish, block.len()), &publisher, |_| true);
+        });
+        bench.stage(&publisher, true, &line);
+        bench.delivery.end_trace();
+        bench.delivery.commit(&publisher);
+        let mut ongoing = bench.delivery.take_ongoing();
+        let mut turns = 0;
+        while let Some(left) = ongoing {
+            assert!(bench.registry.events.pop().is_none(), "it is not at its end");
+            bench.delivery.staging.start_turn(short(20_000));
+            ongoing = match bench.delivery.resume(left) {
+                Resumed::Part(left) => Some(left),
+                Resumed::All(_) => None,
+            };
+            bench.delivery.commit(&publisher);
+            turns += 1;
+        }
+        assert!(turns > 1, "{turns}");
+        let Some(Event::MsgTrace(trace)) = bench.registry.events.pop() else { panic!("no trace") };
+        let told = serde_json::to_string(&trace.story).unwrap();
+        let left_out = told.split(" more clients").next().unwrap().rsplit('"').next().unwrap();
+        let shown = told.matches(r#""sub":"a""#).count();
+        assert_eq!(shown + left_out.parse::<usize>().unwrap(), COUNT + 1);
+        let got = bench.take(&reader).matches("HMSG a ").count();
+        assert_eq!(got, if only == "1" { 0 } else { COUNT + 1 });
+    }
 }
 
 /// Regression: a message of 1 MB to 2,000 subscriptions of one client took 4 GB.

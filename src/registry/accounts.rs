@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::config::imports::{AccountImports, OfSystem, Services, StreamImport};
-use crate::config::options::Options;
+use crate::config::options::{Options, TraceDest};
 use crate::mappings::Mappings;
 
 /// All accounts.
@@ -24,6 +24,8 @@ pub struct Accounts {
     mappings: Vec<Option<Arc<Mappings>>>,
     /// The imports of each account, by its id.
     imports: Vec<Arc<AccountImports>>,
+    /// The destination for traces of an account, by its id; no id has one from the end on.
+    trace_dests: Vec<Option<TraceDest>>,
 }
 
 impl Accounts {
@@ -32,7 +34,9 @@ impl Accounts {
         let global = Arc::new(Account::new(0, GLOBAL_ACCOUNT));
         let by_name = BTreeMap::from([(GLOBAL_ACCOUNT.as_bytes().into(), Arc::clone(&global))]);
         let (former, mappings) = (BTreeMap::new(), Vec::new());
-        let none = Accounts { global, by_name, former, mappings, imports: Vec::new() };
+        let (imports_before, trace_dests) = (Vec::new(), Vec::new());
+        let none =
+            Accounts { global, by_name, former, mappings, imports: imports_before, trace_dests };
         none.replaced(options, imports)
     }
 
@@ -56,9 +60,11 @@ impl Accounts {
         for account in by_name.values() {
             account.set_limits(limits.get(&*account.name).copied().unwrap_or_default());
         }
-        let mappings = Vec::new();
-        let mut accounts = Accounts { global, by_name, former, mappings, imports: Vec::new() };
+        let (mappings, trace_dests) = (Vec::new(), Vec::new());
+        let mut accounts =
+            Accounts { global, by_name, former, mappings, imports: Vec::new(), trace_dests };
         accounts.set_mappings(options);
+        accounts.set_trace_dests(options);
         accounts.set_imports(options, imports, &self.imports);
         accounts
     }
@@ -105,6 +111,20 @@ impl Accounts {
                 self.mappings[id] = Some(Arc::new(mappings));
             }
         }
+    }
+
+    fn set_trace_dests(&mut self, options: &Options) {
+        for account in options.accounts.iter().filter(|account| account.msg_trace.is_some()) {
+            let id = self.by_name[account.name.as_bytes()].id as usize;
+            self.trace_dests.resize(self.trace_dests.len().max(id + 1), None);
+            self.trace_dests[id].clone_from(&account.msg_trace);
+        }
+    }
+
+    /// The destination for traces of an account, if it has one.
+    #[inline]
+    pub fn trace_dest(&self, account: &Account) -> Option<&TraceDest> {
+        self.trace_dests.get(account.id as usize)?.as_ref()
     }
 
     /// The mappings of an account, if it has some.

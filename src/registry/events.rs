@@ -14,12 +14,17 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::account::listeners::Heard;
 use crate::base::closed_reason::ClosedReason;
+use crate::base::limits::MIB;
 use crate::base::moment::Moment;
 use crate::base::sync::{Mutex, rank};
+use crate::codec::msg_trace::MsgTrace;
 use crate::conn::Conn;
 
 /// Events that wait, besides changes of accounts.
 const EVENTS_MAX: usize = if cfg!(test) { 8 } else { 16_384 };
+
+/// Bytes of the traces among them, about.
+const TRACES_LEN_MAX: usize = if cfg!(test) { 8 * 1024 } else { 16 * MIB };
 
 /// Something that the server's own client has to publish.
 pub enum Event {
@@ -31,6 +36,8 @@ pub enum Event {
     Disconnect(ClientEvent, ClosedReason),
     /// A client was refused. The account is that of the user it claimed to be.
     AuthError(ClientEvent, ClosedReason),
+    /// A message with a trace is delivered.
+    MsgTrace(Box<MsgTrace>),
     /// The last connection to another server has ended.
     ServerGone(Box<str>),
     /// This server is about to stop, and sends its clients away.
@@ -61,6 +68,8 @@ struct Queue {
     list: VecDeque<Event>,
     /// Changes of accounts among them.
     conns: usize,
+    /// Bytes of traces among them, about.
+    traces_len: usize,
     dropped: usize,
     /// True after the end of the server is noted.
     ended: bool,
@@ -74,7 +83,11 @@ impl Event {
             Event::Conns(account) => heard_by(account, Heard::CONNS),
             Event::Connect(event) => heard_by(&event.account, Heard::CONNECT),
             Event::Disconnect(event, _) => heard_by(&event.account, Heard::DISCONNECT),
-            Event::AuthError(..) | Event::ServerGone(_) | Event::LameDuck | Event::Shutdown => true,
+            Event::AuthError(..)
+            | Event::MsgTrace(_)
+            | Event::ServerGone(_)
+            | Event::LameDuck
+            | Event::Shutdown => true,
         }
     }
 }
@@ -99,6 +112,14 @@ impl Events {
                 queue.dropped += 1;
                 return false;
             }
+            Event::MsgTrace(trace) => {
+                let len = trace.heap_bytes();
+                if queue.traces_len + len > TRACES_LEN_MAX {
+                    queue.dropped += 1;
+                    return false;
+                }
+                queue.traces_len += len;
+            }
             _ => {}
         }
         queue.list.push_back(event);
@@ -109,9 +130,13 @@ impl Events {
     pub fn pop(&self) -> Option<Event> {
         let mut queue = self.0.lock();
         let event = queue.list.pop_front()?;
-        if let Event::Conns(account) = &event {
-            account.take_conns();
-            queue.conns -= 1;
+        match &event {
+            Event::Conns(account) => {
+                account.take_conns();
+                queue.conns -= 1;
+            }
+            Event::MsgTrace(trace) => queue.traces_len -= trace.heap_bytes(),
+            _ => {}
         }
         if queue.list.is_empty() {
             queue.list = VecDeque::new();
@@ -127,8 +152,12 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::base::ids::{Cid, Kind};
+    use crate::codec::date::Date;
+    use crate::codec::msg_trace::{Asked, Ingress};
     use crate::conn::Slot;
     use crate::conn::taken::Taken;
 
@@ -169,6 +198,30 @@ mod tests {
         assert_eq!(kept.len(), EVENTS_MAX + 2);
         assert!(matches!(kept[EVENTS_MAX..], [Event::Conns(_), Event::LameDuck]));
         assert!(events.push(connect(&account)), "there is room again");
+    }
+
+    #[test]
+    fn traces_have_room_of_their_own() {
+        let trace = || {
+            let block =
+                format!("NATS/1.0\r\nNats-Trace-Dest: d\r\nA: {}\r\n\r\n", "x".repeat(1000));
+            let asked = Asked::read(block.as_bytes()).unwrap();
+            let (name, account, subject) = (String::new(), String::new(), String::new());
+            let from = Ingress { kind: Kind::Client, cid: 1, name, account, subject };
+            Box::new(MsgTrace::new(&asked, b"d", 1, from, Date(SystemTime::UNIX_EPOCH)))
+        };
+        let (events, account) = (Events::default(), Arc::new(Account::new(1, "A")));
+        let mut count = 0;
+        while events.take_dropped() == 0 {
+            events.push(Event::MsgTrace(trace()));
+            count += 1;
+        }
+        assert!((2..=EVENTS_MAX).contains(&count), "{count}");
+        events.push(connect(&account));
+        assert_eq!(events.take_dropped(), 0, "other events still have room");
+        while events.pop().is_some() {}
+        events.push(Event::MsgTrace(trace()));
+        assert_eq!(events.take_dropped(), 0, "there is room again");
     }
 
     #[test]

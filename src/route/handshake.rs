@@ -9,7 +9,7 @@ use crate::auth::certificate::{CertName, Certificate};
 use crate::auth::{Identity, Verdict};
 use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::{ProtoErr, RouteErr};
-use crate::base::limits::{ROUTE_FIRST_PING, ROUTE_SPARE_MAX};
+use crate::base::limits::{ROUTE_FIRST_PING, ROUTE_SPARE_MAX, TRACES_PROTO};
 use crate::base::moment::Moment;
 use crate::base::quoted::Quoted;
 use crate::base::table::Walk;
@@ -18,7 +18,7 @@ use crate::codec::encoder;
 use crate::codec::info::Info;
 use crate::config::compression::Agreed;
 use crate::config::options::{Cluster, ConnectionType, Login, Tls};
-use crate::conn::{About, conn_event};
+use crate::conn::{About, Label, conn_event};
 use crate::deliver::Delivery;
 use crate::machine::PendingLogin;
 use crate::registry::settings::Settings;
@@ -235,10 +235,11 @@ impl Route {
         }
         let registered = registered?;
         delivery.staging.mark(&self.conn);
+        self.take_name(info);
         if let Some(account) = registered.place.account() {
             let before = self.counted_by(&delivery.settings);
             self.conn.set_dedicated();
-            self.conn.set_about(&About { account: Some(account.into()), ..About::default() });
+            self.conn.set_about(&About { account: Some(account.into()), ..self.conn.about() });
             self.counted_by(&delivery.settings).join(&self.conn);
             before.leave(&self.conn);
         }
@@ -279,6 +280,17 @@ impl Route {
         // Later turns announce interest, so that it does not overtake the staged INFO.
         self.conn.wake();
         Ok(())
+    }
+
+    /// Stores the name of the other server, for traces, and whether it takes these.
+    fn take_name(&self, info: &Info) {
+        if info.proto >= TRACES_PROTO {
+            self.conn.set_takes_traces();
+        }
+        let name = (!info.server_name.is_empty()).then(|| info.server_name.as_str().into());
+        // Logs show none.
+        let named = Some(Label::default());
+        self.conn.set_about(&About { name, named, ..About::default() });
     }
 
     /// Stores whether the other server takes headers.

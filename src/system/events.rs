@@ -12,6 +12,7 @@ mod pace;
 mod survey;
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,13 +22,14 @@ use crate::base::closed_reason::ClosedReason;
 use crate::base::left::Left;
 use crate::base::moment::Moment;
 use crate::codec::date::Date;
-use crate::deliver::Delivery;
+use crate::codec::msg_trace::MsgTrace;
+use crate::deliver::{Delivery, Mapped};
 use crate::monitor::json::Document;
 use crate::monitor::{accountz, statsz};
 use crate::registry::events::{ClientEvent, Event};
 use crate::system::System;
 
-use body::{Advisory, ClientBody, End, StatszBody};
+use body::{Advisory, ClientBody, End, StatszBody, TraceBody};
 use pace::Pace;
 use survey::Survey;
 
@@ -87,7 +89,7 @@ impl System {
             let Some(event) = self.registry.events.pop() else {
                 let dropped = self.registry.events.take_dropped();
                 if dropped > 0 {
-                    tracing::warn!("{dropped} events of clients dropped: too many at once");
+                    tracing::warn!("{dropped} events dropped: too many at once");
                 }
                 let surveys = self.schedule.survey.is_under_way();
                 return if surveys { Left::More } else { Left::Nothing };
@@ -125,7 +127,12 @@ impl System {
 
     fn publish_event(&mut self, event: Event, delivery: &mut Delivery) {
         let settings = Arc::clone(&delivery.settings);
-        let Some(system_account) = settings.system_account() else { return };
+        let Some(system_account) = settings.system_account() else {
+            if let Event::MsgTrace(trace) = event {
+                self.publish_trace(&trace, delivery);
+            }
+            return;
+        };
         match event {
             Event::Conns(account) => {
                 self.schedule.note_conns(&account, delivery.now);
@@ -153,6 +160,7 @@ impl System {
                 let subject = self.own_subject("CLIENT.AUTH.ERR");
                 self.publish_client(system_account, &subject, &event, Some(reason), delivery);
             }
+            Event::MsgTrace(trace) => self.publish_trace(&trace, delivery),
             Event::ServerGone(id) => self.forget_server(&id, delivery),
             Event::LameDuck => {
                 self.schedule.statsz.end();
@@ -163,6 +171,32 @@ impl System {
                 self.conn.close(ClosedReason::ServerShutdown, false);
             }
         }
+    }
+
+    /// Publishes the trace of a message in its account.
+    fn publish_trace(&mut self, trace: &MsgTrace, delivery: &mut Delivery) {
+        let account = delivery.settings.accounts.find(trace.account().as_bytes());
+        let Some(account) = account.cloned() else { return };
+        let mut subject = Vec::new();
+        let subject = match delivery.map(&account, &trace.dest, &mut subject) {
+            Mapped::Same => &*trace.dest,
+            Mapped::Other | Mapped::OtherOnce => &subject,
+        };
+        if subject.is_empty() {
+            return;
+        }
+        let mut text = Vec::new();
+        self.name_server(|_, server| {
+            TraceBody { server, story: &trace.story }.write_compact(&mut text)
+        });
+        let (mut message, mut header_len) = (text, None);
+        if let Some(encoding) = trace.encoding {
+            let text = mem::take(&mut message);
+            encoding.write_block(&mut message);
+            header_len = Some(message.len());
+            encoding.encode(&text, &mut message);
+        }
+        self.publish(&account, (subject, b""), header_len, &message, delivery);
     }
 
     /// Publishes something that has happened to a client: its end with a `reason`, or its login.

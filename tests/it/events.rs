@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::skeleton::names;
 use crate::support::{Client, Server, Which};
 
 const CONF: &str = r#"server_name: S1, accounts {
@@ -95,18 +96,6 @@ fn counts(conns: usize, subscriptions: usize, msgs: u64, bytes: u64) -> Value {
         "total_conns": conns, "num_subscriptions": subscriptions, "sent": data, "received": data,
         "slow_consumers": 0
     })
-}
-
-/// The names of the members of a document, and of the documents in it, in their order.
-fn names(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("\":") {
-        let start = rest[..at].rfind('"').unwrap() + 1;
-        names.push(rest[start..at].to_owned());
-        rest = &rest[at + 2..];
-    }
-    names
 }
 
 const CONNS: [&str; 2] = ["$SYS.SERVER.ACCOUNT.A.CONNS", "$SYS.ACCOUNT.A.SERVER.CONNS"];

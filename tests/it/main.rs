@@ -32,6 +32,7 @@ mod logins;
 mod logs;
 mod monitor;
 mod monitor_port;
+mod msg_trace;
 mod nkeys;
 mod ports_file;
 mod reload;

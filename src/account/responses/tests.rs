@@ -34,7 +34,13 @@ struct Known {
 
 fn service(streams: bool, threshold: Duration) -> Arc<ServiceExport> {
     let response = if streams { ResponseType::Stream } else { ResponseType::Singleton };
-    Arc::new(ServiceExport { subject: "s".into(), response, threshold, latency: None })
+    Arc::new(ServiceExport {
+        subject: "s".into(),
+        response,
+        threshold,
+        latency: None,
+        allow_trace: false,
+    })
 }
 
 impl Model {
@@ -75,6 +81,7 @@ impl Model {
             requester: Requester { slot: 1, cid: Cid(1) },
             export: service(streams, threshold),
             sample: None,
+            of_trace: false,
         };
         let account = &self.accounts[server];
         let prefix = account.response_prefix(&mut self.secrets, |_| {});
@@ -201,6 +208,7 @@ fn long_replies_have_less_room() {
             requester: Requester { slot: 0, cid: Cid(1) },
             export: service(false, Duration::from_secs(1)),
             sample: None,
+            of_trace: false,
         };
         account.open_request(response, b"", Moment::START, &mut secrets);
     }

@@ -13,6 +13,7 @@ mod export_list;
 mod import_list;
 mod item_list;
 mod mappings;
+mod msg_trace;
 mod tls;
 mod websocket;
 

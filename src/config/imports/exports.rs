@@ -174,6 +174,7 @@ impl<'a> Exported<'a> {
         if options.response == ResponseType::Singleton {
             options.response = known.response;
         }
+        options.allow_trace |= known.allow_trace;
         if options.latency.is_none() {
             options.latency.clone_from(&known.latency);
         }
@@ -193,8 +194,8 @@ impl<'a> Exported<'a> {
 }
 
 fn service(subject: &str, options: &ServiceOptions) -> Arc<ServiceExport> {
-    let ServiceOptions { response, threshold, latency } = options.clone();
-    Arc::new(ServiceExport { subject: subject.into(), response, threshold, latency })
+    let ServiceOptions { response, threshold, latency, allow_trace } = options.clone();
+    Arc::new(ServiceExport { subject: subject.into(), response, threshold, latency, allow_trace })
 }
 
 /// True if the export can be imported by somebody.

@@ -86,5 +86,6 @@ fn export(subject: &str, response: ResponseType) -> Arc<ServiceExport> {
         response,
         threshold: RESPONSE_THRESHOLD_DEFAULT,
         latency: None,
+        allow_trace: false,
     })
 }

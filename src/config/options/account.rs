@@ -21,6 +21,18 @@ pub struct AccountOptions {
     pub imports: Vec<Import>,
     /// True if its clients reach the JetStream of other servers.
     pub jetstream: bool,
+    /// Traces messages whose `traceparent` is sampled; none means that it traces none of them.
+    pub msg_trace: Option<TraceDest>,
+}
+
+/// The destination for the traces of messages that only a `traceparent` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TraceDest {
+    /// Subject for the traces, in the account of the messages.
+    pub subject: String,
+    /// So many of a hundred messages are traced.
+    pub sampling: u8,
 }
 
 /// The limits of an account, besides those of the server; `None` is no limit.
@@ -78,6 +90,8 @@ pub struct ServiceOptions {
     pub threshold: Duration,
     /// Measures how long requests take; none means that nobody does.
     pub latency: Option<Latency>,
+    /// A traced request stays traced in the exporting account.
+    pub allow_trace: bool,
 }
 
 /// The form of the answers of a service.
@@ -123,6 +137,8 @@ pub struct Import {
     pub local: LocalSubject,
     /// Its kind.
     pub kind: ImportKind,
+    /// A traced message stays traced in the importing account. Of streams only.
+    pub allow_trace: bool,
 }
 
 /// The subject of an import in the importing account.
@@ -171,7 +187,23 @@ impl Default for ServiceOptions {
             response: ResponseType::default(),
             threshold: limits::RESPONSE_THRESHOLD_DEFAULT,
             latency: None,
+            allow_trace: false,
         }
+    }
+}
+
+impl TraceDest {
+    /// A destination for the traces of all these messages.
+    #[must_use]
+    pub fn new(subject: impl Into<String>) -> TraceDest {
+        TraceDest { subject: subject.into(), sampling: 100 }
+    }
+
+    /// True if a message is traced for which this number below 100 was drawn.
+    ///
+    /// nats: server/msgtrace.go `sample`: one of a hundred more than it is told.
+    pub(crate) fn samples(&self, drawn: u8) -> bool {
+        drawn <= self.sampling
     }
 }
 
@@ -188,6 +220,7 @@ impl Import {
     #[must_use]
     pub fn new(account: impl Into<String>, subject: impl Into<String>, kind: ImportKind) -> Import {
         let (account, subject) = (account.into(), subject.into());
-        Import { account, subject, local: LocalSubject::Same, kind }
+        let (local, allow_trace) = (LocalSubject::Same, false);
+        Import { account, subject, local, kind, allow_trace }
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::base::closed_reason::ClosedReason;
 use crate::codec::client_info::ClientInfo;
 use crate::codec::date::Date;
+use crate::codec::msg_trace::Story;
 use crate::conn::Conn;
 use crate::monitor::accountz::Volume;
 use crate::monitor::statsz::Statsz;
@@ -47,6 +48,14 @@ pub(super) struct End {
 pub(super) struct StatszBody<'a> {
     pub(super) server: ServerInfo<'a>,
     pub(super) statsz: Statsz,
+}
+
+/// The trace of a message.
+#[derive(Serialize)]
+pub(super) struct TraceBody<'a> {
+    pub(super) server: ServerInfo<'a>,
+    #[serde(flatten)]
+    pub(super) story: &'a Story,
 }
 
 /// `type` of each kind of event.

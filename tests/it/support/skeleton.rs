@@ -117,3 +117,15 @@ impl<'de> Visitor<'de> for Forming {
         Ok(Form { form: format!("{{{}}}", forms.join(", ")), value: None })
     }
 }
+
+/// The names of the members of a document, and of the documents in it, in their order.
+pub(crate) fn names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("\":") {
+        let start = rest[..at].rfind('"').unwrap() + 1;
+        names.push(rest[start..at].to_owned());
+        rest = &rest[at + 2..];
+    }
+    names
+}

@@ -1,7 +1,5 @@
 //! The block `accounts`: subject spaces of their own, and their users.
 //!
-//! Settings that are not supported yet are refused by name: without them, messages would not go
-//! where the file says.
 //! nats: server/opts.go `parseAccounts`
 
 use std::collections::btree_map::Entry;
@@ -9,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::export_list::exports;
 use super::import_list::imports;
-use super::{authorization, is_jetstream_enabled, is_off, mappings, unknown_field};
+use super::{authorization, is_jetstream_enabled, mappings, msg_trace, unknown_field};
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::config::conf::Problem;
 use crate::config::conf::value::{Field, Map, Value};
@@ -91,12 +89,9 @@ impl<'a> Block<'a> {
                 "jetstream" => {
                     is_jetstream_enabled(field).map(|enabled| account.jetstream = enabled)
                 }
-                "msg_trace" | "trace_dest" => match is_off(&field.node.value) {
-                    true => Ok(()),
-                    false => {
-                        Err(field.error(format!("{} of an account: not supported yet", field.name)))
-                    }
-                },
+                "msg_trace" | "trace_dest" => {
+                    msg_trace::read(field, problems).map(|dest| account.msg_trace = dest)
+                }
                 _ => {
                     unknown_field(field, problems);
                     Ok(())

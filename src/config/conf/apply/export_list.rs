@@ -34,6 +34,7 @@ struct Settings<'a> {
     response: Option<ResponseType>,
     threshold: Option<Duration>,
     latency: Option<Latency>,
+    allow_trace: bool,
     /// Settings that only a service has.
     of_service: Vec<(Field<'a>, &'static str)>,
 }
@@ -69,7 +70,7 @@ impl<'a> Item<'a> for Settings<'a> {
             }
             "allow_trace" => {
                 self.of_service.push((field, "allow_trace"));
-                field.bool()?;
+                self.allow_trace = field.bool()?;
             }
             _ => unknown_field(field, problems),
         }
@@ -92,6 +93,7 @@ impl<'a> Item<'a> for Settings<'a> {
                 service.response = self.response.unwrap_or_default();
                 service.threshold = self.threshold.unwrap_or(service.threshold);
                 service.latency = self.latency;
+                service.allow_trace = self.allow_trace;
                 ExportKind::Service(service)
             }
         };

@@ -54,7 +54,7 @@ struct Settings<'a> {
     prefix: Option<(Field<'a>, String)>,
     to: Option<(Field<'a>, String)>,
     share: Option<(Field<'a>, bool)>,
-    allow_trace: Option<Field<'a>>,
+    allow_trace: Option<(Field<'a>, bool)>,
 }
 
 impl<'a> Item<'a> for Settings<'a> {
@@ -69,10 +69,7 @@ impl<'a> Item<'a> for Settings<'a> {
             "prefix" => self.prefix = field.some_text()?.map(|prefix| (field, prefix)),
             "to" => self.to = field.some_text()?.map(|to| (field, to)),
             "share" => self.share = Some((field, field.bool()?)),
-            "allow_trace" => {
-                field.bool()?;
-                self.allow_trace = Some(field);
-            }
+            "allow_trace" => self.allow_trace = Some((field, field.bool()?)),
             _ => unknown_field(field, problems),
         }
         Ok(())
@@ -147,8 +144,9 @@ impl<'a> Settings<'a> {
             }
             import.local = LocalSubject::To(to);
         }
+        import.allow_trace = allow_trace.is_some_and(|(_, allowed)| allowed);
         match (of, prefix, allow_trace) {
-            (Of::Service, _, Some(field)) => {
+            (Of::Service, _, Some((field, _))) => {
                 return Err(field.error("Detected allow_trace directive on a non-stream"));
             }
             (Of::Service, Some((field, _)), None) => no_effect(field, "service"),
