@@ -1,4 +1,4 @@
-"""The frame of the programs here that start servers themselves: suites, jetstream, system."""
+"""The frame of the programs here that start servers themselves: suites, jetstream, system, rolling."""
 
 import argparse
 import contextlib
@@ -42,12 +42,20 @@ def running(name, programs, conf):
             for at, executable in enumerate(programs):
                 file = Path(folder) / f"{at}.conf"
                 file.write_text(conf(at, folder))
-                with (INTO / "logs" / f"{name}-{at}.log").open("w") as log:
-                    command = [executable, "-c", file]
-                    servers.append(subprocess.Popen(command, stdout=log, stderr=log))
+                servers.append(start(name, at, [executable, "-c", file], "w"))
             yield servers
         finally:
             stop(servers)
+
+
+def start(name, at, command, mode):
+    with (INTO / "logs" / f"{name}-{at}.log").open(mode) as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def restart(name, servers, at):
+    """Starts one that has ended again."""
+    servers[at] = start(name, at, servers[at].args, "a")
 
 
 def stop(servers):

@@ -1,4 +1,5 @@
 // The interop scenarios with nats.go. Environment: NATS_URL, RESTART (a shell command).
+// `interop rolling` is the client of the scene `rolling`.
 package main
 
 import (
@@ -36,6 +37,9 @@ var scenarios = []struct {
 }
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "rolling" {
+		rolling()
+	}
 	for _, scenario := range scenarios {
 		if err := attempt(scenario.run); err != nil {
 			fmt.Printf("FAILED go %s: %v\n", scenario.name, err)
