@@ -2,8 +2,11 @@ module dialtone/tests/interop
 
 go 1.26.0
 
-// The command `nats`, built from source: its own go.mod names everything it needs.
-tool github.com/nats-io/natscli/nats
+// Programs built from source; their own go.mod name everything they need.
+tool (
+	github.com/nats-io/nats-top
+	github.com/nats-io/natscli/nats
+)
 
 require github.com/nats-io/nats.go v1.55.0
 
@@ -49,6 +52,7 @@ require (
 	github.com/nats-io/jsm.go v0.4.1 // indirect
 	github.com/nats-io/jwt/v2 v2.8.1 // indirect
 	github.com/nats-io/nats-server/v2 v2.14.0 // indirect
+	github.com/nats-io/nats-top v0.6.4 // indirect
 	github.com/nats-io/natscli v0.4.0 // indirect
 	github.com/nats-io/nkeys v0.4.16 // indirect
 	github.com/nats-io/nsc/v2 v2.12.2 // indirect
