@@ -454,8 +454,7 @@ impl Machine for Route {
                     delivery.staging.add_proto(&conn, &line);
                 }
                 if !self.mesh.knows(&open.server_id) {
-                    let event = Event::ServerGone(open.server_id);
-                    self.registry.note(event, &delivery.settings);
+                    self.registry.note(Event::ServerGone, &delivery.settings);
                 }
             }
             (_, Role::Solicited(dial)) => self.mesh.failed(&self.conn, dial, self.end, now),

@@ -4,11 +4,13 @@
 //! The task to which it happens leaves a few pointers here, and only if somebody listens; the text
 //! is made later. The queue has a limit: events above it are dropped and counted. A change of an
 //! account is never dropped, because the limits at other servers depend on it; the account is in
-//! the queue once, however often it changes.
+//! the queue once, however often it changes. Nor is the end of other servers: it is there once, too,
+//! and the mesh knows which are left.
 //! nats: server/events.go `accountConnectEvent`, `accountDisconnectEvent`, `sendAuthErrorEvent`,
 //! `accConnsUpdate`, `sendShutdownEvent`
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 
 use crate::account::Account;
@@ -38,8 +40,8 @@ pub enum Event {
     AuthError(ClientEvent, ClosedReason),
     /// A message with a trace is delivered.
     MsgTrace(Box<MsgTrace>),
-    /// The last connection to another server has ended.
-    ServerGone(Box<str>),
+    /// The last connection to another server has ended: to one of them, or several.
+    ServerGone,
     /// This server is about to stop, and sends its clients away.
     LameDuck,
     /// This server stops: nothing follows.
@@ -70,6 +72,8 @@ struct Queue {
     conns: usize,
     /// Bytes of traces among them, about.
     traces_len: usize,
+    /// True if the end of other servers is among them.
+    server_gone: bool,
     dropped: usize,
     /// True after the end of the server is noted.
     ended: bool,
@@ -85,7 +89,7 @@ impl Event {
             Event::Disconnect(event, _) => heard_by(&event.account, Heard::DISCONNECT),
             Event::AuthError(..)
             | Event::MsgTrace(_)
-            | Event::ServerGone(_)
+            | Event::ServerGone
             | Event::LameDuck
             | Event::Shutdown => true,
         }
@@ -106,7 +110,8 @@ impl Events {
                     return false;
                 }
             }
-            Event::LameDuck => {}
+            Event::ServerGone if mem::replace(&mut queue.server_gone, true) => return false,
+            Event::ServerGone | Event::LameDuck => {}
             Event::Shutdown => queue.ended = true,
             _ if queue.list.len() - queue.conns >= EVENTS_MAX => {
                 queue.dropped += 1;
@@ -136,6 +141,7 @@ impl Events {
                 queue.conns -= 1;
             }
             Event::MsgTrace(trace) => queue.traces_len -= trace.heap_bytes(),
+            Event::ServerGone => queue.server_gone = false,
             _ => {}
         }
         if queue.list.is_empty() {
@@ -146,7 +152,7 @@ impl Events {
 
     /// The number of events dropped since the last call.
     pub fn take_dropped(&self) -> usize {
-        std::mem::take(&mut self.0.lock().dropped)
+        mem::take(&mut self.0.lock().dropped)
     }
 }
 
@@ -185,19 +191,24 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_is_dropped_and_counted_but_no_account_and_no_last_word() {
+    fn a_storm_is_dropped_and_counted_but_no_account_no_server_and_no_last_word() {
         let events = Events::default();
         let account = Arc::new(Account::new(1, "A"));
         for _ in 0..EVENTS_MAX + 5 {
             events.push(connect(&account));
         }
         events.push(Event::Conns(Arc::clone(&account)));
+        events.push(Event::ServerGone);
+        events.push(Event::ServerGone);
         events.push(Event::LameDuck);
         assert_eq!((events.take_dropped(), events.take_dropped()), (5, 0));
         let kept: Vec<Event> = std::iter::from_fn(|| events.pop()).collect();
-        assert_eq!(kept.len(), EVENTS_MAX + 2);
-        assert!(matches!(kept[EVENTS_MAX..], [Event::Conns(_), Event::LameDuck]));
+        assert_eq!(kept.len(), EVENTS_MAX + 3);
+        let last = &kept[EVENTS_MAX..];
+        assert!(matches!(last, [Event::Conns(_), Event::ServerGone, Event::LameDuck]));
         assert!(events.push(connect(&account)), "there is room again");
+        assert!(!events.push(Event::ServerGone) && events.pop().is_some());
+        assert!(matches!(events.pop(), Some(Event::ServerGone)), "another server may be gone");
     }
 
     #[test]

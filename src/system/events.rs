@@ -161,7 +161,7 @@ impl System {
                 self.publish_client(system_account, &subject, &event, Some(reason), delivery);
             }
             Event::MsgTrace(trace) => self.publish_trace(&trace, delivery),
-            Event::ServerGone(id) => self.forget_server(&id, delivery),
+            Event::ServerGone => self.forget_gone(delivery),
             Event::LameDuck => {
                 self.schedule.statsz.end();
                 self.publish_info(system_account, "LAMEDUCK", delivery);

@@ -200,6 +200,13 @@ impl System {
         }
     }
 
+    /// Forgets servers that have no connection to this one any more.
+    pub(super) fn forget_gone(&mut self, delivery: &mut Delivery) {
+        let known = self.servers.known.keys();
+        let gone: Vec<ServerId> = known.filter(|id| !self.is_connected(id)).copied().collect();
+        gone.iter().for_each(|id| self.forget_server(id.as_str(), delivery));
+    }
+
     /// Forgets servers that have been silent for long.
     pub(super) fn forget_silent(&mut self, delivery: &mut Delivery) {
         for id in self.servers.forget_silent(delivery.now) {
