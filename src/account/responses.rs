@@ -19,6 +19,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Bound;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
@@ -79,8 +80,8 @@ pub struct Response {
     pub export: Arc<ServiceExport>,
     /// Its measurement, if it is measured.
     pub sample: Option<Box<Sample>>,
-    /// True if it is answered by the traces of a message from other servers.
-    pub of_trace: bool,
+    /// For the traces that other servers publish of a message: the number that is still to come.
+    pub of_trace: Option<Arc<AtomicI64>>,
 }
 
 impl Response {
@@ -97,7 +98,7 @@ impl Response {
             requester: Requester { slot: conn.slot, cid: conn.cid },
             export: Arc::clone(export),
             sample: None,
-            of_trace: false,
+            of_trace: None,
         }
     }
 
@@ -108,7 +109,7 @@ impl Response {
 
     /// True if it may be answered more than once.
     pub fn streams(&self) -> bool {
-        self.of_trace || self.export.response != ResponseType::Singleton
+        self.of_trace.is_some() || self.export.response != ResponseType::Singleton
     }
 }
 

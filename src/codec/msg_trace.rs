@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use crate::base::ids::Kind;
 use crate::codec::content_encoding::ContentEncoding;
@@ -410,6 +411,19 @@ fn is_zero(number: &u32) -> bool {
 
 fn is_zero_size(number: &usize) -> bool {
     *number == 0
+}
+
+/// The number of copies to further servers, if this is such a document, not encoded.
+#[must_use]
+pub fn hops_of(document: &[u8]) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Told {
+        #[serde(default)]
+        hops: u32,
+        #[serde(rename = "events")]
+        _events: IgnoredAny,
+    }
+    serde_json::from_slice(document).ok().map(|Told { hops, .. }| hops.into())
 }
 
 /// Appends the header block with the number of this copy as its last header.

@@ -1,8 +1,9 @@
 //! Message tracing: a message with a trace, on its way through this server.
 //!
-//! Its trace is shared by the parts of its delivery, which may take several turns and
-//! accounts; it ends with the last part, and goes to the server's own client, which publishes it. A
-//! message that is only traced goes to other servers with a trace, and to nobody else.
+//! Its trace is shared by the parts of its delivery, which may take several turns and accounts. It
+//! ends with the last part, and goes to the server's own client, which publishes it. Where the
+//! message goes into another account, other servers know only that one: they publish to a subject
+//! that leads back, as the answer to a request does.
 //!
 //! nats: server/msgtrace.go `initMsgTrace`; server/client.go `processServiceImport`
 //! nats-differs: there, a message with a sampled `traceparent` is lost if its publisher may not
@@ -10,6 +11,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::account::Account;
 use crate::account::responses::Response;
@@ -46,8 +48,10 @@ pub(super) enum Passage {
     /// It goes on with its trace.
     On {
         before: Box<Traced>,
-        /// The subject in that account for the documents of other servers, which know no other.
+        /// The subject in that account for the documents of other servers.
         dest: Vec<u8>,
+        /// The number that is to come, without those for copies that are sent from now on.
+        missing: Arc<AtomicI64>,
         /// The copies to other servers before.
         hops: u32,
     },
@@ -207,10 +211,12 @@ impl Delivery {
         };
         let reply = Asked::read(&given).and_then(|asked| asked.dest).map(Arc::from);
         let reply = reply.unwrap_or_else(|| Arc::from(&*trace.lock().dest));
-        let dest = self.open(to, Response { reply, of_trace: true, ..response });
+        let missing = Arc::default();
+        let of_trace = Some(Arc::clone(&missing));
+        let dest = self.open(to, Response { reply, of_trace, ..response });
         msg_trace::write_dest(&given, &dest, block);
         self.trace_on(Some(trace), to);
-        Passage::On { before, dest, hops }
+        Passage::On { before, dest, missing, hops }
     }
 
     /// Goes on with the trace as it was before the passage into that account.
@@ -218,9 +224,11 @@ impl Delivery {
         match passage {
             Passage::Untraced | Passage::Ended => {}
             Passage::Off(before) => drop(self.set_traced(Some(before))),
-            Passage::On { before, dest, hops } => {
-                if before.trace.lock().hops() == hops && !self.has_left() {
-                    to.close_request(&dest);
+            Passage::On { before, dest, missing, hops } => {
+                // The rest of its delivery may send more.
+                if !self.has_left() {
+                    let copies = before.trace.lock().hops() - hops;
+                    add_missing(to, &dest, &missing, copies.into());
                 }
                 self.set_traced(Some(before));
             }
@@ -254,6 +262,14 @@ impl Delivery {
         if let Some(traced) = &self.traced {
             traced.trace.lock().note_mapping(to);
         }
+    }
+}
+
+/// Counts documents of other servers that are to come to this subject of an account, or that have
+/// come. After the last one, the subject leads nowhere.
+pub(super) fn add_missing(account: &Account, dest: &[u8], missing: &AtomicI64, count: i64) {
+    if missing.fetch_add(count, Ordering::Relaxed) + count == 0 {
+        account.close_request(dest);
     }
 }
 

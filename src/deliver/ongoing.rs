@@ -35,6 +35,7 @@ pub struct Ongoing {
     imports: bool,
     /// The services that it has passed.
     pub(super) hops: Vec<Hop>,
+    /// Its trace, if it has one.
     pub(super) trace: Option<Shared>,
     /// `None` until a first receiver has got it.
     begun: Option<Begun>,

@@ -20,6 +20,7 @@ use crate::account::Account;
 use crate::account::responses::Response;
 use crate::base::ids::Kind;
 use crate::codec::client_info::ClientInfo;
+use crate::codec::msg_trace;
 use crate::config::imports::{ServiceExport, ServiceImport};
 use crate::conn::Conn;
 use crate::conn::subscription::Subscription;
@@ -27,7 +28,7 @@ use crate::deliver::Delivery;
 use crate::deliver::beyond::Request;
 use crate::deliver::latency::Failure;
 use crate::deliver::mapper::Mapped;
-use crate::deliver::msg_trace::Passage;
+use crate::deliver::msg_trace::{Passage, add_missing};
 use crate::deliver::row::{Publisher, Scope};
 use crate::deliver::tails::MadeTail;
 use crate::parser::Publish;
@@ -165,7 +166,11 @@ impl Delivery {
         if !reached {
             importer.close_request(&reply);
         }
-        if response.streams() && !of_trace && (!reached || publish.message.is_empty()) {
+        if let Some(missing) = of_trace {
+            // One in an encoding is not read: then the time of the request ends it.
+            let hops = msg_trace::hops_of(publish.payload());
+            hops.inspect(|hops| add_missing(exporter, publish.subject, missing, hops - 1));
+        } else if response.streams() && (!reached || publish.message.is_empty()) {
             exporter.close_request(publish.subject);
         }
     }

@@ -58,11 +58,14 @@ impl Delivery {
 
     /// Takes a message for this server.
     fn take(&mut self, account: &Arc<Account>, publish: &Publish<'_>, publisher: Publisher<'_>) {
-        let is_for_us = publish.subject.starts_with(b"$SYS.");
-        if !is_for_us {
-            self.answer(account, publish, publisher);
-        } else if self.is_only_traced() {
-        } else if latency::is_remote(publish.subject) {
+        if !publish.subject.starts_with(b"$SYS.") {
+            return self.answer(account, publish, publisher);
+        }
+        // One that is only traced asks nothing.
+        if self.is_only_traced() {
+            return;
+        }
+        if latency::is_remote(publish.subject) {
             self.take_remote(publish.payload());
         } else if publisher.conn.kind != Kind::System {
             self.hand_over(account, publish);

@@ -81,7 +81,7 @@ impl Model {
             requester: Requester { slot: 1, cid: Cid(1) },
             export: service(streams, threshold),
             sample: None,
-            of_trace: false,
+            of_trace: None,
         };
         let account = &self.accounts[server];
         let prefix = account.response_prefix(&mut self.secrets, |_| {});
@@ -208,7 +208,7 @@ fn long_replies_have_less_room() {
             requester: Requester { slot: 0, cid: Cid(1) },
             export: service(false, Duration::from_secs(1)),
             sample: None,
-            of_trace: false,
+            of_trace: None,
         };
         account.open_request(response, b"", Moment::START, &mut secrets);
     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::scene::{Scene, headed, short};
-use crate::support::{Client, Cluster, Flavor, Remote, Server, Which};
+use crate::support::{Client, Cluster, Flavor, Remote, Server, Which, http};
 
 use Which::{Dialtone, Real};
 
@@ -75,6 +75,12 @@ fn every_server_tells_its_part(kinds: &[Which]) {
         )
     };
     assert!([numbered(1, 2), numbered(2, 1)].contains(&got), "{got}");
+    // No subject for documents leads back any more.
+    for server in cluster.servers() {
+        http::json_until(server, "/accountz?acc=A", |page| {
+            page["account_detail"]["responses"].is_null()
+        });
+    }
 }
 
 /// One server, to which others are played.
