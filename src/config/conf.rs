@@ -18,6 +18,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use bumpalo::Bump;
+
 use crate::config::check::{Checked, OptionsError};
 use crate::config::imports::{self, Fault};
 use crate::config::options::Options;
@@ -147,8 +149,8 @@ pub(crate) fn read(
     sources: Sources<'_>,
     options: &mut Options,
 ) -> Result<Remarks, ConfError> {
-    let texts = parse::Texts::default();
-    let root = parse::parse(file, sources, &texts)
+    let memory = Bump::new();
+    let root = parse::parse(file, sources, &memory)
         .map_err(|problem| ConfError { problems: vec![problem] })?;
     options.config_file = Some(file.to_owned());
     options.config_digest = Some(digest::digest(&root));
@@ -161,7 +163,7 @@ pub(crate) fn read(
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(ConfError { problems });
     }
-    Ok(Remarks { problems, accounts: accounts.map(|field| field.node.position.clone()) })
+    Ok(Remarks { problems, accounts: accounts.map(|field| field.node.position()) })
 }
 
 impl Remarks {

@@ -46,7 +46,7 @@ fn write_value(json: &mut Vec<u8>, value: &Value<'_>) {
 
 fn write_map(json: &mut Vec<u8>, map: &Map<'_>) {
     json.push(b'{');
-    for (index, (name, node)) in map.entries().enumerate() {
+    for (index, (name, node)) in map.entries().iter().enumerate() {
         if index > 0 {
             json.push(b',');
         }

@@ -1,16 +1,17 @@
 //! Tokens to a tree of values: nesting, variables, includes.
 //!
-//! Knows scopes and the position of each text; no setting's meaning. Files and the environment come
+//! Knows scopes and the place of each text; no setting's meaning. Files and the environment come
 //! through [`Sources`]. The constants below bound the growth of a small text.
 //! nats: conf/parse.go
 
-use std::cell::OnceCell;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+
+use bumpalo::Bump;
 
 use super::lex::{Lexer, Spanned, SyntaxError, Token};
-use super::value::{Entries, Key, Map, Node, Value};
-use super::{Position, Problem, Severity, Sources};
+use super::value::{Entries, Map, Node, Place, Value};
+use super::{Problem, Severity, Sources};
 
 /// Files that one configuration may read, repeated ones counted again. Ends include cycles.
 const FILES_MAX: usize = 256;
@@ -27,26 +28,17 @@ const ENVIRONMENT_KEY: &str = "value";
 /// Beginnings of a text that looks like a variable: a bcrypt hash without quotes, `$2a$11$...`.
 const BCRYPT_PREFIXES: [&str; 4] = ["2a$", "2b$", "2x$", "2y$"];
 
-/// The texts of all files of one configuration; its tree borrows from them.
-pub(super) struct Texts([OnceCell<String>; FILES_MAX]);
-
-impl Default for Texts {
-    fn default() -> Texts {
-        Texts([const { OnceCell::new() }; FILES_MAX])
-    }
-}
-
-/// Reads a file and its includes.
+/// Reads a file and its includes, into a tree in `memory`.
 ///
 /// # Errors
 /// The first violation of the grammar, missing variable or missing file.
 pub(super) fn parse<'t>(
     file: &Path,
     sources: Sources<'_>,
-    texts: &'t Texts,
+    memory: &'t Bump,
 ) -> Result<Map<'t>, Problem> {
     let mut budget = Budget { files: 0, copied_nodes: 0, environment: Vec::new() };
-    parse_file(file, sources, texts, &mut budget, 0)
+    parse_file(file, sources, memory, &mut budget, 0)
 }
 
 /// Limits and sources shared by all texts of one configuration.
@@ -60,33 +52,36 @@ struct Budget {
 /// Reads one text.
 struct Parser<'a, 'b, 't> {
     sources: Sources<'a>,
-    texts: &'t Texts,
+    memory: &'t Bump,
     budget: &'b mut Budget,
     depth: usize,
-    file: Arc<str>,
+    file: &'t &'t str,
     /// Base folder of includes.
     folder: PathBuf,
     /// The open maps and arrays, the root first, so never empty.
     scopes: Vec<Scope<'t>>,
+    /// Room for those that open.
+    spare_entries: Vec<Entries<'t>>,
+    spare_nodes: Vec<Vec<Node<'t>>>,
 }
 
 /// A map or an array that is still open.
 struct Scope<'t> {
     kind: ScopeKind<'t>,
-    /// The position of its value if it is an element of an array.
-    start: Position,
+    /// The place of its value if it is an element of an array.
+    start: Place<'t>,
 }
 
 enum ScopeKind<'t> {
     /// The entries so far and the key that waits for its value.
-    Map(Entries<'t>, Option<(Key<'t>, Position)>),
+    Map(Entries<'t>, Option<(&'t str, Place<'t>)>),
     Array(Vec<Node<'t>>),
 }
 
 fn parse_file<'t>(
     file: &Path,
     sources: Sources<'_>,
-    texts: &'t Texts,
+    memory: &'t Bump,
     budget: &mut Budget,
     depth: usize,
 ) -> Result<Map<'t>, Problem> {
@@ -98,106 +93,129 @@ fn parse_file<'t>(
     }
     let text = (sources.file)(file)
         .map_err(|error| without_position(format!("open {}: {error}", file.display())))?;
-    let text = texts.0[budget.files - 1].get_or_init(|| text);
     let folder = file.parent().map(Path::to_owned).unwrap_or_default();
-    let name = Arc::from(file.to_string_lossy());
-    Parser::new(sources, texts, budget, depth, name, folder).run(text)
+    Parser::new(sources, memory, budget, depth, &file.to_string_lossy(), folder).run(text)
 }
 
 impl<'a, 'b, 't> Parser<'a, 'b, 't> {
     fn new(
         sources: Sources<'a>,
-        texts: &'t Texts,
+        memory: &'t Bump,
         budget: &'b mut Budget,
         depth: usize,
-        file: Arc<str>,
+        file: &str,
         folder: PathBuf,
     ) -> Self {
-        let start = Position { file: file.clone(), line: 1, column: 0 };
+        let file = memory.alloc(&*memory.alloc_str(file));
+        let start = Place { file, line: 1, column: 0 };
         let root = Scope { kind: ScopeKind::Map(Entries::default(), None), start };
-        Self { sources, texts, budget, depth, file, folder, scopes: vec![root] }
+        let (spare_entries, spare_nodes) = (Vec::new(), Vec::new());
+        let scopes = vec![root];
+        Self { sources, memory, budget, depth, file, folder, scopes, spare_entries, spare_nodes }
     }
 
-    fn run(mut self, text: &'t str) -> Result<Map<'t>, Problem> {
-        let mut lexer = Lexer::new(text);
+    fn run(mut self, text: String) -> Result<Map<'t>, Problem> {
+        let mut lexer = Lexer::new(self.memory.alloc_str(&text));
+        drop(text);
         loop {
             let Spanned { token, line, column } =
                 lexer.next_token().map_err(|error| self.syntax_error(error))?;
-            let position = Position { file: self.file.clone(), line, column };
             if token == Token::End {
                 break;
             }
-            self.handle_token(token, position)?;
+            self.handle_token(token, Place { file: self.file, line, column })?;
         }
         match self.scopes.swap_remove(0).kind {
-            ScopeKind::Map(entries, _) => Ok(entries.into()),
+            ScopeKind::Map(mut entries, _) => Ok(entries.close(self.memory)),
             ScopeKind::Array(_) => unreachable!("the root is a map"),
         }
     }
 
-    fn handle_token(&mut self, token: Token<'t>, position: Position) -> Result<(), Problem> {
+    fn handle_token(&mut self, token: Token<'t>, place: Place<'t>) -> Result<(), Problem> {
         match token {
-            Token::Key(key) => self.set_key(key, position),
-            Token::Text(text) => self.set(Value::Text(text), position),
-            Token::Integer(value) => self.set(Value::Integer(value), position),
-            Token::Float(value) => self.set(Value::Float(value), position),
-            Token::Bool(value) => self.set(Value::Bool(value), position),
-            Token::DateTime(text) => self.set(Value::DateTime(text.into()), position),
-            Token::MapStart => self.open(ScopeKind::Map(Entries::default(), None), position),
-            Token::ArrayStart => self.open(ScopeKind::Array(Vec::new()), position),
-            Token::MapEnd | Token::ArrayEnd => {
-                if let Some(Scope { kind, start }) = self.scopes.pop() {
-                    let value = match kind {
-                        ScopeKind::Map(entries, _) => Value::Map(entries.into()),
-                        ScopeKind::Array(nodes) => Value::Array(nodes),
-                    };
-                    self.set(value, start);
-                }
+            Token::Key(key) => self.set_key(key, place),
+            Token::Text(text) => {
+                let text = match text {
+                    Cow::Borrowed(text) => text,
+                    Cow::Owned(text) => self.memory.alloc_str(&text),
+                };
+                self.set(Value::Text(text), place);
             }
+            Token::Integer(value) => self.set(Value::Integer(value), place),
+            Token::Float(value) => self.set(Value::Float(value), place),
+            Token::Bool(value) => self.set(Value::Bool(value), place),
+            Token::DateTime(text) => self.set(Value::DateTime(text), place),
+            Token::MapStart => {
+                let entries = self.spare_entries.pop().unwrap_or_default();
+                self.open(ScopeKind::Map(entries, None), place);
+            }
+            Token::ArrayStart => {
+                let nodes = self.spare_nodes.pop().unwrap_or_default();
+                self.open(ScopeKind::Array(nodes), place);
+            }
+            Token::MapEnd | Token::ArrayEnd => self.close(),
             Token::Variable(name) => {
-                let value = self.variable(name, &position)?;
-                self.set(value, position);
+                let value = self.variable(name, place)?;
+                self.set(value, place);
             }
-            Token::Include(file) => self.include(file, position)?,
+            Token::Include(file) => self.include(file, place)?,
             Token::End => {}
         }
         Ok(())
     }
 
-    fn open(&mut self, kind: ScopeKind<'t>, start: Position) {
+    fn open(&mut self, kind: ScopeKind<'t>, start: Place<'t>) {
         self.scopes.push(Scope { kind, start });
     }
 
-    fn set_key(&mut self, key: &'t str, position: Position) {
+    fn close(&mut self) {
+        let Some(Scope { kind, start }) = self.scopes.pop() else { return };
+        let value = match kind {
+            ScopeKind::Map(mut entries, _) => {
+                let map = entries.close(self.memory);
+                self.spare_entries.push(entries);
+                Value::Map(map)
+            }
+            ScopeKind::Array(mut nodes) => {
+                let array = self.memory.alloc_slice_copy(&nodes);
+                nodes.clear();
+                self.spare_nodes.push(nodes);
+                Value::Array(array)
+            }
+        };
+        self.set(value, start);
+    }
+
+    fn set_key(&mut self, key: &'t str, place: Place<'t>) {
         if let Some(ScopeKind::Map(_, pending)) = self.scopes.last_mut().map(|s| &mut s.kind) {
-            *pending = Some((key.into(), position));
+            *pending = Some((key, place));
         }
     }
 
-    /// Puts a value in its place. In a map it takes the position of its key, which is more useful.
-    fn set(&mut self, value: Value<'t>, position: Position) {
+    /// Puts a value in its place. In a map it takes the place of its key, which is more useful.
+    fn set(&mut self, value: Value<'t>, place: Place<'t>) {
         let Some(scope) = self.scopes.last_mut() else { return };
         match &mut scope.kind {
             ScopeKind::Array(nodes) => {
-                nodes.push(Node { value, position, used_as_variable: false });
+                nodes.push(Node { value, place, used_as_variable: false });
             }
             ScopeKind::Map(entries, pending) => {
-                if let Some((key, position)) = pending.take() {
-                    entries.push(key, Node { value, position, used_as_variable: false });
+                if let Some((key, place)) = pending.take() {
+                    entries.push(key, Node { value, place, used_as_variable: false });
                 }
             }
         }
     }
 
     /// The value of `$name`: from the surrounding maps, inside out, then from the environment.
-    fn variable(&mut self, name: &str, position: &Position) -> Result<Value<'t>, Problem> {
+    fn variable(&mut self, name: &str, place: Place<'t>) -> Result<Value<'t>, Problem> {
         if BCRYPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            return Ok(Value::Text(format!("${name}").into()));
+            return Ok(Value::Text(self.memory.alloc_str(&format!("${name}"))));
         }
-        let reference = format!("variable reference for '{name}' on line {}", position.line);
+        let reference = format!("variable reference for '{name}' on line {}", place.line);
         let error = |text: String| Problem {
             severity: Severity::Error,
-            position: Some(position.clone()),
+            position: Some(place.into()),
             text,
         };
         let found = self.scopes.iter_mut().rev().find_map(|scope| match &mut scope.kind {
@@ -210,7 +228,7 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
             if self.budget.copied_nodes > COPIED_NODES_MAX {
                 return Err(error(format!("{reference} copies too much")));
             }
-            return Ok(node.value.clone());
+            return Ok(node.value);
         }
         match self.environment(name) {
             Ok(Some(value)) => Ok(value),
@@ -229,39 +247,37 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
         }
         let Some(text) = (self.sources.environment)(name) else { return Ok(None) };
         self.budget.environment.push(name.to_owned());
-        let text = format!("{ENVIRONMENT_KEY}={text}");
         let parser = Parser::new(
             self.sources,
-            self.texts,
+            self.memory,
             self.budget,
             self.depth + 1,
-            Arc::from(format!("${name}")),
+            &format!("${name}"),
             self.folder.clone(),
         );
-        let result = parser.run(&text);
+        let result = parser.run(format!("{ENVIRONMENT_KEY}={text}"));
         self.budget.environment.pop();
         match result {
             Ok(map) => {
-                let mut entries = map.into_entries();
-                let value = entries.find(|(key, _)| key == ENVIRONMENT_KEY);
-                Ok(value.map(|(_, node)| node.value.into_owned()))
+                let value = map.entries().iter().find(|(key, _)| *key == ENVIRONMENT_KEY);
+                Ok(value.map(|(_, node)| node.value))
             }
             Err(problem) => Err(problem.text),
         }
     }
 
     /// Adds the settings of another file to the map that contains the `include`.
-    fn include(&mut self, file: &str, position: Position) -> Result<(), Problem> {
+    fn include(&mut self, file: &str, place: Place<'t>) -> Result<(), Problem> {
         // nats-differs: an absolute path is absolute; the real server appends it to the folder.
         let path = self.folder.join(file);
-        let included = parse_file(&path, self.sources, self.texts, self.budget, self.depth + 1)
+        let included = parse_file(&path, self.sources, self.memory, self.budget, self.depth + 1)
             .map_err(|inner| Problem {
                 severity: Severity::Error,
-                position: Some(inner.position.unwrap_or(position)),
+                position: Some(inner.position.unwrap_or_else(|| place.into())),
                 text: format!("error parsing include file '{file}', {}", inner.text),
             })?;
         if let Some(ScopeKind::Map(entries, _)) = self.scopes.last_mut().map(|s| &mut s.kind) {
-            entries.extend(included.into_entries());
+            entries.extend(included);
         }
         Ok(())
     }
@@ -270,7 +286,7 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
         let SyntaxError { line, column, text } = error;
         Problem {
             severity: Severity::Error,
-            position: Some(Position { file: self.file.clone(), line, column }),
+            position: Some(Place { file: self.file, line, column }.into()),
             text: format!("Parse error on line {line}: '{text}'"),
         }
     }

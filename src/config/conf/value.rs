@@ -1,12 +1,14 @@
 //! The tree of a configuration file: values, each with the place it came from.
 //!
 //! Knows types and positions; `apply` knows the meaning of settings. The typed readers of [`Field`]
-//! turn a wrong type into a [`Problem`] that names the setting.
+//! turn a wrong type into a [`Problem`] that names the setting. All parts of a tree stand in one
+//! [`Bump`], which drops none of them: it gives back the memory of all.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bumpalo::Bump;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
@@ -14,41 +16,48 @@ use super::{Position, Problem, Severity};
 use crate::base::duration;
 
 /// A value of the file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Value<'t> {
-    Text(Cow<'t, str>),
+    Text(&'t str),
     Integer(i64),
     Float(f64),
     Bool(bool),
-    DateTime(Cow<'t, str>),
-    Array(Vec<Node<'t>>),
+    DateTime(&'t str),
+    Array(&'t [Node<'t>]),
     Map(Map<'t>),
 }
 
-/// A value and its position: that of its key, or its own in an array.
-#[derive(Clone, Debug, PartialEq)]
+/// A value and its place: that of its key, or its own in an array.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Node<'t> {
     pub(super) value: Value<'t>,
-    pub(super) position: Position,
+    pub(super) place: Place<'t>,
     /// True if some `$NAME` referred to it, so that it need not be a setting.
     pub(super) used_as_variable: bool,
 }
 
-/// Keys, as written, and their values, in the order of the keys. A file of many users is a tree of
-/// small maps, so each takes no more than its entries.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Map<'t>(Box<[(Key<'t>, Node<'t>)]>);
+/// A place in a text. A file of many users has a million of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Place<'t> {
+    /// The name of the file.
+    pub(super) file: &'t &'t str,
+    pub(super) line: u32,
+    pub(super) column: u32,
+}
 
-/// A key, as written.
-pub(super) type Key<'t> = Cow<'t, str>;
+/// Keys, as written, and their values, in the order of the keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Map<'t>(&'t [Entry<'t>]);
+
+type Entry<'t> = (&'t str, Node<'t>);
 
 /// The entries of a map of which more may come. A key that comes twice keeps the last value.
 #[derive(Default)]
 pub(super) struct Entries<'t> {
     /// In the order of the file.
-    all: Vec<(Key<'t>, Node<'t>)>,
+    all: Vec<Entry<'t>>,
     /// The positions of keys among the first so many entries: variables ask for them.
-    places: HashMap<Key<'t>, usize, RandomState>,
+    places: HashMap<&'t str, usize, RandomState>,
     placed_count: usize,
 }
 
@@ -73,31 +82,18 @@ impl Value<'_> {
             Self::Map(_) => "map",
         }
     }
+}
 
-    /// The same apart from the text that it was read from.
-    pub(super) fn into_owned(self) -> Value<'static> {
-        match self {
-            Self::Text(text) => Value::Text(text.into_owned().into()),
-            Self::Integer(value) => Value::Integer(value),
-            Self::Float(value) => Value::Float(value),
-            Self::Bool(value) => Value::Bool(value),
-            Self::DateTime(text) => Value::DateTime(text.into_owned().into()),
-            Self::Array(nodes) => Value::Array(nodes.into_iter().map(Node::into_owned).collect()),
-            Self::Map(map) => Value::Map(Map(map
-                .into_entries()
-                .map(|(key, node)| (key.into_owned().into(), node.into_owned()))
-                .collect())),
-        }
+impl From<Place<'_>> for Position {
+    fn from(Place { file, line, column }: Place<'_>) -> Position {
+        Position { file: (*file).into(), line, column }
     }
 }
 
 impl Node<'_> {
-    fn into_owned(self) -> Node<'static> {
-        Node {
-            value: self.value.into_owned(),
-            position: self.position,
-            used_as_variable: self.used_as_variable,
-        }
+    /// The place of this value.
+    pub(super) fn position(&self) -> Position {
+        self.place.into()
     }
 
     /// An error at this place.
@@ -107,14 +103,14 @@ impl Node<'_> {
 
     /// A problem at this place.
     pub(super) fn problem(&self, severity: Severity, text: impl Into<String>) -> Problem {
-        Problem { severity, position: Some(self.position.clone()), text: text.into() }
+        Problem { severity, position: Some(self.position()), text: text.into() }
     }
 
     /// Nodes in this tree, itself included.
     pub(super) fn count(&self) -> usize {
         1 + match &self.value {
             Value::Array(nodes) => nodes.iter().map(Self::count).sum::<usize>(),
-            Value::Map(map) => map.entries().map(|(_, node)| node.count()).sum(),
+            Value::Map(map) => map.0.iter().map(|(_, node)| node.count()).sum(),
             _ => 0,
         }
     }
@@ -126,50 +122,48 @@ impl<'t> Map<'t> {
     }
 
     /// The entries in the order of their keys.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &(Key<'t>, Node<'t>)> {
-        self.0.iter()
-    }
-
-    pub(super) fn into_entries(self) -> impl Iterator<Item = (Key<'t>, Node<'t>)> {
-        self.0.into_iter()
+    pub(super) fn entries(&self) -> &'t [Entry<'t>] {
+        self.0
     }
 
     /// The settings in the order of the file, so that of two spellings the later one wins.
-    pub(super) fn fields(&self) -> SmallVec<[Field<'_>; 4]> {
-        let fields = self.entries().map(|(name, node)| Field { name, node });
+    pub(super) fn fields(&self) -> SmallVec<[Field<'t>; 4]> {
+        let fields = self.0.iter().map(|(name, node)| Field { name, node });
         let mut fields: SmallVec<[_; 4]> = fields.collect();
-        fields.sort_by_key(|field| (field.node.position.line, field.node.position.column));
+        fields.sort_by_key(|field| (field.node.place.line, field.node.place.column));
         fields
     }
 }
 
 impl<'t> Entries<'t> {
-    pub(super) fn push(&mut self, key: Key<'t>, node: Node<'t>) {
+    pub(super) fn push(&mut self, key: &'t str, node: Node<'t>) {
         self.all.push((key, node));
     }
 
-    pub(super) fn extend(&mut self, entries: impl Iterator<Item = (Key<'t>, Node<'t>)>) {
-        self.all.extend(entries);
+    pub(super) fn extend(&mut self, map: Map<'t>) {
+        self.all.extend_from_slice(map.0);
     }
 
     /// The value of a key so far.
     pub(super) fn find(&mut self, key: &str) -> Option<&mut Node<'t>> {
         for (at, (key, _)) in self.all.iter().enumerate().skip(self.placed_count) {
-            self.places.insert(key.clone(), at);
+            self.places.insert(key, at);
         }
         self.placed_count = self.all.len();
         self.places.get(key).map(|&at| &mut self.all[at].1)
     }
-}
 
-impl<'t> From<Entries<'t>> for Map<'t> {
-    fn from(entries: Entries<'t>) -> Map<'t> {
-        let mut all = entries.all;
+    /// Takes all of them out, as a map in `memory`.
+    pub(super) fn close(&mut self, memory: &'t Bump) -> Map<'t> {
         // Of equal keys the last one comes first, and stays.
-        all.reverse();
-        all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        all.dedup_by(|(one, _), (other, _)| one == other);
-        Map(all.into())
+        self.all.reverse();
+        self.all.sort_by_key(|(key, _)| *key);
+        self.all.dedup_by_key(|(key, _)| *key);
+        let map = Map(memory.alloc_slice_copy(&self.all));
+        self.all.clear();
+        self.places.clear();
+        self.placed_count = 0;
+        map
     }
 }
 
@@ -193,7 +187,7 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn text(&self) -> Result<&'a str, Problem> {
-        match &self.node.value {
+        match self.node.value {
             Value::Text(text) => Ok(text),
             _ => Err(self.mismatch("a string")),
         }
@@ -239,15 +233,15 @@ impl<'a> Field<'a> {
         Ok(usize::try_from(self.integer()?).unwrap_or(0))
     }
 
-    pub(super) fn map(&self) -> Result<&'a Map<'a>, Problem> {
-        match &self.node.value {
+    pub(super) fn map(&self) -> Result<Map<'a>, Problem> {
+        match self.node.value {
             Value::Map(map) => Ok(map),
             _ => Err(self.mismatch("a map")),
         }
     }
 
     pub(super) fn array(&self) -> Result<&'a [Node<'a>], Problem> {
-        match &self.node.value {
+        match self.node.value {
             Value::Array(nodes) => Ok(nodes),
             _ => Err(self.mismatch("an array")),
         }

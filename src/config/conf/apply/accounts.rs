@@ -32,7 +32,7 @@ pub(super) fn read<'a>(
     problems: &mut Vec<Problem>,
 ) -> Result<Block<'a>, Problem> {
     let mut block = Block { field: Some(field), ..Block::default() };
-    if let Value::Array(nodes) = &field.node.value {
+    if let Value::Array(nodes) = field.node.value {
         for node in nodes {
             let entry = Field { node, ..field };
             problems.extend(entry.text().and_then(|name| block.add(name, entry)).err());
@@ -40,7 +40,7 @@ pub(super) fn read<'a>(
         return Ok(block);
     }
     for entry in field.map()?.fields() {
-        let added = match &entry.node.value {
+        let added = match entry.node.value {
             Value::Map(map) => {
                 block.add(entry.name, entry).map(|()| block.account(entry.name, map, problems))
             }
@@ -70,7 +70,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    fn account(&mut self, name: &str, map: &'a Map<'a>, problems: &mut Vec<Problem>) {
+    fn account(&mut self, name: &str, map: Map<'a>, problems: &mut Vec<Problem>) {
         let (mut users, mut default_permissions) = (None, None);
         let mut account = AccountOptions::new(name);
         for field in map.fields() {

@@ -10,7 +10,7 @@ use super::unknown_field;
 use crate::base::duration;
 use crate::base::limits;
 use crate::base::subject::is_valid_pattern;
-use crate::config::conf::value::{Field, Map, Node, Value};
+use crate::config::conf::value::{Field, Node, Value};
 use crate::config::conf::{Problem, Severity};
 use crate::config::options::{
     AllowResponses, ConnectionType, Credential, Login, Permissions, SubjectPermission, User,
@@ -162,7 +162,7 @@ fn proxy_required(field: Field<'_>) -> Result<(), Problem> {
 /// # Errors
 /// The value is no list.
 pub(super) fn users(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Vec<User>, Problem> {
-    let Value::Array(entries) = &field.node.value else {
+    let Value::Array(entries) = field.node.value else {
         let kind = field.node.value.kind();
         return Err(field.error(format!("Expected users field to be an array, got {kind}")));
     };
@@ -370,7 +370,7 @@ fn allow_responses(
     field: Field<'_>,
     problems: &mut Vec<Problem>,
 ) -> Result<Option<AllowResponses>, Problem> {
-    let map: &Map<'_> = match &field.node.value {
+    let map = match field.node.value {
         Value::Bool(allowed) => return Ok(allowed.then(AllowResponses::default)),
         Value::Map(map) => map,
         _ => {

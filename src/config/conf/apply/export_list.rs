@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::item_list::{self, Item, Of};
 use super::unknown_field;
 use crate::base::{duration, limits};
-use crate::config::conf::value::{Field, Map, Node, Value};
+use crate::config::conf::value::{Field, Node, Value};
 use crate::config::conf::{Problem, Severity};
 use crate::config::options::{
     Export, ExportKind, Importers, Latency, ResponseType, Sampling, ServiceOptions,
@@ -167,8 +167,8 @@ fn accounts(field: Field<'_>) -> Result<Vec<String>, Problem> {
 
 /// A subject, or a map with it.
 fn latency(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Latency, Problem> {
-    let map: &Map<'_> = match &field.node.value {
-        Value::Text(subject) => return Ok(Latency::new(&**subject, Sampling::Percent(100))),
+    let map = match field.node.value {
+        Value::Text(subject) => return Ok(Latency::new(subject, Sampling::Percent(100))),
         Value::Map(map) => map,
         value => {
             let text = "Expected latency entry to be a map/struct or string";
@@ -179,8 +179,8 @@ fn latency(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Latency, Pro
     for entry in map.fields() {
         match entry.name {
             "sampling" => sampling = read_sampling(entry)?,
-            "subject" => match &entry.node.value {
-                Value::Text(text) => subject = Some(&**text),
+            "subject" => match entry.node.value {
+                Value::Text(text) => subject = Some(text),
                 value => {
                     let text = "Expected latency subject to be a string";
                     return Err(entry.error(format!("{text}, got {}", value.kind())));

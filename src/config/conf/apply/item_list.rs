@@ -38,7 +38,7 @@ pub(super) fn read<'a, I: Item<'a>>(
     field: Field<'a>,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<I::Made>, Problem> {
-    let Value::Array(nodes) = &field.node.value else {
+    let Value::Array(nodes) = field.node.value else {
         let kind = field.node.value.kind();
         return Err(field.error(format!("{}s should be an array, got {kind}", I::NAME)));
     };

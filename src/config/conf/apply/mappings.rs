@@ -32,8 +32,8 @@ pub(super) fn read(
 /// Reads the mapping of a pattern: a subject, a destination, or a list of destinations.
 fn mapping(entry: Field<'_>, problems: &mut Vec<Problem>) -> Result<SubjectMapping, Problem> {
     let mut mapping = SubjectMapping::new(entry.name);
-    match &entry.node.value {
-        Value::Text(subject) => mapping.destinations.push(MappingDestination::new(&**subject)),
+    match entry.node.value {
+        Value::Text(subject) => mapping.destinations.push(MappingDestination::new(subject)),
         Value::Array(nodes) => {
             for node in nodes {
                 match destination(Field { node, ..entry }) {

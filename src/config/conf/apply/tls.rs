@@ -56,7 +56,10 @@ impl Block {
         problems: &mut Vec<Problem>,
     ) -> Result<Block, Problem> {
         let mut block = Block {
-            tls: Tls { place: Some(field.node.position.to_string()), ..Tls::without_certificate() },
+            tls: Tls {
+                place: Some(field.node.position().to_string()),
+                ..Tls::without_certificate()
+            },
             cert_file: None,
             key_file: None,
             of_cluster,
@@ -155,8 +158,8 @@ fn wrong(field: Field<'_>, why: &str) -> Problem {
 }
 
 fn file(field: Field<'_>) -> Result<Option<PathBuf>, Problem> {
-    match &field.node.value {
-        Value::Text(path) => Ok((!path.is_empty()).then(|| PathBuf::from(&**path))),
+    match field.node.value {
+        Value::Text(path) => Ok((!path.is_empty()).then(|| PathBuf::from(path))),
         _ => Err(wrong(field, &format!("expected '{}' to be filename", field.key()))),
     }
 }
@@ -258,8 +261,8 @@ fn handshake_first(field: Field<'_>) -> Result<HandshakeFirst, Problem> {
 
 fn min_version(field: Field<'_>) -> Result<TlsVersion, Problem> {
     let wrong = |why: String| field.error(format!("error parsing tls config: {why}"));
-    match &field.node.value {
-        Value::Text(text) => match &**text {
+    match field.node.value {
+        Value::Text(text) => match text {
             "1.2" => Ok(TlsVersion::V1_2),
             "1.3" => Ok(TlsVersion::V1_3),
             "1.0" | "1.1" => Err(wrong(format!("unsupported TLS version: TLS {text}"))),
