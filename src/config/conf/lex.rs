@@ -2,7 +2,7 @@
 //!
 //! Knows the grammar of the items (comments, strings, numbers, the end of an item) and their depth
 //! of nesting. Knows no key's meaning, no variable's value and no other file.
-//! Invariant: `at` is a character boundary of `text`; each call moves it or ends the file.
+//! Invariant: `rest` is the end of `text`; each call moves its start or ends the file.
 //! nats: conf/lex.go. The texts of the errors are the real server's.
 
 use std::borrow::Cow;
@@ -53,13 +53,13 @@ pub(super) struct SyntaxError {
 /// Reads one text from front to back.
 pub(super) struct Lexer<'a> {
     text: &'a str,
-    /// Offset of the next character.
-    at: usize,
-    /// Line of `at`, from 1.
+    /// From the next character on.
+    rest: &'a str,
+    /// Line of that character, from 1.
     line: u32,
     /// Offset of the first character of that line.
     line_start: usize,
-    /// The open brackets around `at`; none means the top level.
+    /// The open brackets around it; none means the top level.
     nesting: Vec<Nesting>,
     expect: Expect,
 }
@@ -92,7 +92,8 @@ struct Start {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, line: 1, line_start: 0, nesting: Vec::new(), expect: Expect::Item }
+        let (nesting, expect) = (Vec::new(), Expect::Item);
+        Self { text, rest: text, line: 1, line_start: 0, nesting, expect }
     }
 
     /// The next token.
@@ -115,38 +116,55 @@ impl<'a> Lexer<'a> {
 
     // Characters.
 
-    fn rest(&self) -> &'a str {
-        &self.text[self.at..]
+    /// Offset of the next character.
+    fn at(&self) -> usize {
+        self.text.len() - self.rest.len()
+    }
+
+    /// The text from that offset up to the next character.
+    fn since(&self, from: usize) -> &'a str {
+        &self.text[from..self.at()]
     }
 
     fn peek(&self) -> Option<char> {
-        self.rest().chars().next()
+        self.rest.chars().next()
     }
 
     fn bump(&mut self) -> Option<char> {
-        let next = self.peek()?;
-        self.at += next.len_utf8();
+        let mut chars = self.rest.chars();
+        let next = chars.next()?;
+        self.rest = chars.as_str();
         if next == '\n' {
             self.line += 1;
-            self.line_start = self.at;
+            self.line_start = self.at();
         }
         Some(next)
     }
 
     fn bump_while(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
-        let rest = self.rest();
-        let passed = &rest[..rest.find(|c| !wanted(c)).unwrap_or(rest.len())];
-        for (at, _) in passed.bytes().enumerate().filter(|(_, byte)| *byte == b'\n') {
-            self.line += 1;
-            self.line_start = self.at + at + 1;
+        // Byte by byte, unless there is more than ASCII.
+        let is_wanted = |&byte: &u8| byte.is_ascii() && wanted(byte.into());
+        let mut len = self.rest.bytes().take_while(is_wanted).count();
+        if self.rest.as_bytes().get(len).is_some_and(|byte| !byte.is_ascii()) {
+            len = self.rest.find(|c| !wanted(c)).unwrap_or(self.rest.len());
         }
-        self.at += passed.len();
+        let from = self.at();
+        let (passed, rest) = self.rest.split_at(len);
+        self.rest = rest;
+        // Words have no line end: for them this is nothing.
+        if wanted('\n') {
+            for (at, _) in passed.bytes().enumerate().filter(|(_, byte)| *byte == b'\n') {
+                self.line += 1;
+                self.line_start = from + at + 1;
+            }
+        }
         passed
     }
 
     fn start(&self) -> Start {
-        let column = self.at - self.line_start + usize::from(self.line > 1);
-        Start { at: self.at, line: self.line, column: u32::try_from(column).unwrap_or(u32::MAX) }
+        let at = self.at();
+        let column = at - self.line_start + usize::from(self.line > 1);
+        Start { at, line: self.line, column: u32::try_from(column).unwrap_or(u32::MAX) }
     }
 
     fn fail<T>(&self, text: impl Into<String>) -> Result<T, SyntaxError> {
@@ -156,7 +174,11 @@ impl<'a> Lexer<'a> {
 
     /// Skips one comment if it begins here.
     fn skip_comment(&mut self) -> bool {
-        let found = self.rest().starts_with('#') || self.rest().starts_with("//");
+        let found = match self.peek() {
+            Some('#') => true,
+            Some('/') => self.rest.starts_with("//"),
+            _ => false,
+        };
         if found {
             self.bump_while(|c| !is_newline(c));
         }
@@ -208,8 +230,8 @@ impl<'a> Lexer<'a> {
                 Ok(None)
             }
             // One closing brace too many ends a file, as in the real server.
-            Some('}') if self.rest()[1..].trim().is_empty() => {
-                self.at = self.text.len();
+            Some('}') if self.rest[1..].trim().is_empty() => {
+                self.rest = "";
                 Ok(Some(spanned(Token::End, start)))
             }
             Some('{') if !in_map => self.open(Nesting::Braces).map(|()| None),
@@ -396,21 +418,18 @@ impl<'a> Lexer<'a> {
 
     /// A word without quotes: a boolean, a variable, or text.
     fn bare(&mut self) -> Result<Token<'a>, SyntaxError> {
-        let from = self.at;
         let text = self.escaped_text(|c| ends_bare(c) || c == '\'')?;
-        let written: &'a str = &self.text[from..self.at];
         // A single quote ends the word and belongs to it, as in the real server.
         if self.peek() == Some('\'') {
             self.bump();
             return Ok(Token::Text(text));
         }
-        if written.contains('\\') {
-            return Ok(Token::Text(text));
-        }
+        let Cow::Borrowed(written) = text else { return Ok(Token::Text(text)) };
         if let Some(name) = written.strip_prefix('$') {
             return Ok(Token::Variable(name));
         }
-        let is_one_of = |words: [&str; 3]| words.iter().any(|one| text.eq_ignore_ascii_case(one));
+        let is_one_of =
+            |words: [&str; 3]| words.iter().any(|one| written.eq_ignore_ascii_case(one));
         Ok(if is_one_of(["true", "yes", "on"]) {
             Token::Bool(true)
         } else if is_one_of(["false", "no", "off"]) {
@@ -449,7 +468,7 @@ impl<'a> Lexer<'a> {
             Some('"') => Ok(b'"'),
             Some('\\') => Ok(b'\\'),
             Some('x') => {
-                let from = self.at;
+                let from = self.at();
                 for _ in 0..2 {
                     if self.bump().is_some_and(is_newline) {
                         return self.fail(
@@ -457,7 +476,7 @@ impl<'a> Lexer<'a> {
                         );
                     }
                 }
-                let digits = &self.text[from..self.at];
+                let digits = self.since(from);
                 // `from_str_radix` would take a sign.
                 let valid = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_hexdigit());
                 match u8::from_str_radix(digits, 16) {
@@ -478,16 +497,15 @@ impl<'a> Lexer<'a> {
     /// `(`, raw text, and `)` alone on a line. The text keeps the newlines at both ends.
     fn block(&mut self) -> Result<&'a str, SyntaxError> {
         self.bump();
-        let from = self.at;
+        let from = self.at();
         loop {
             self.bump_while(|c| c != ')');
-            let alone_before = self.text[from..self.at].ends_with('\n');
-            let end = self.at;
+            let block = self.since(from);
             if self.bump().is_none() {
                 return self.fail("Unexpected EOF processing block.");
             }
-            if alone_before && matches!(self.peek(), None | Some('\n')) {
-                return Ok(&self.text[from..end]);
+            if block.ends_with('\n') && matches!(self.peek(), None | Some('\n')) {
+                return Ok(block);
             }
         }
     }
@@ -507,7 +525,7 @@ impl<'a> Lexer<'a> {
             }
         }
         let digits = self.bump_while(|c| c.is_ascii_digit());
-        let digits_end = self.at;
+        let digits_end = self.at();
         let ends = match self.peek() {
             Some('-') if !negative => return self.date_time(start, digits.len()),
             Some('.') => return self.float(start),
@@ -520,10 +538,10 @@ impl<'a> Lexer<'a> {
         };
         if ends {
             let number = &self.text[start.at..digits_end];
-            return self.integer(number, &self.text[digits_end..self.at]);
+            return self.integer(number, self.since(digits_end));
         }
         // A word that only began like a number, such as `30s`, `-10ms` or `4222abc`.
-        self.at = start.at;
+        self.rest = &self.text[start.at..];
         self.bare()
     }
 
@@ -565,9 +583,9 @@ impl<'a> Lexer<'a> {
         self.bump_while(|c| c.is_ascii_digit());
         if self.peek() == Some('.') {
             self.bump_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':' | '-'));
-            return Ok(Token::Text(self.text[start.at..self.at].into()));
+            return Ok(Token::Text(self.since(start.at).into()));
         }
-        let written = &self.text[start.at..self.at];
+        let written = self.since(start.at);
         match written.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(Token::Float(value)),
             _ => self.fail(format!("float '{written}' is out of the range")),
@@ -595,7 +613,7 @@ impl<'a> Lexer<'a> {
                 ));
             }
         }
-        Ok(Token::DateTime(&self.text[start.at..self.at]))
+        Ok(Token::DateTime(self.since(start.at)))
     }
 }
 

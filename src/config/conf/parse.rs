@@ -55,27 +55,27 @@ struct Parser<'a, 'b, 't> {
     memory: &'t Bump,
     budget: &'b mut Budget,
     depth: usize,
+    /// Its name.
     file: &'t &'t str,
     /// Base folder of includes.
     folder: PathBuf,
-    /// The open maps and arrays, the root first, so never empty.
+    /// The open maps and arrays, the root first, and room for others that open.
     scopes: Vec<Scope<'t>>,
-    /// Room for those that open.
-    spare_entries: Vec<Entries<'t>>,
-    spare_nodes: Vec<Vec<Node<'t>>>,
+    /// Never 0.
+    open_count: usize,
 }
 
-/// A map or an array that is still open.
+/// A map or an array that is open.
 struct Scope<'t> {
-    kind: ScopeKind<'t>,
+    is_array: bool,
     /// The place of its value if it is an element of an array.
     start: Place<'t>,
-}
-
-enum ScopeKind<'t> {
-    /// The entries so far and the key that waits for its value.
-    Map(Entries<'t>, Option<(&'t str, Place<'t>)>),
-    Array(Vec<Node<'t>>),
+    /// Those of a map so far.
+    entries: Entries<'t>,
+    /// The key that waits for its value.
+    pending: Option<(&'t str, Place<'t>)>,
+    /// The elements of an array so far.
+    nodes: Vec<Node<'t>>,
 }
 
 fn parse_file<'t>(
@@ -97,6 +97,13 @@ fn parse_file<'t>(
     Parser::new(sources, memory, budget, depth, &file.to_string_lossy(), folder).run(text)
 }
 
+impl<'t> Scope<'t> {
+    fn new(start: Place<'t>) -> Scope<'t> {
+        let (entries, pending, nodes) = (Entries::default(), None, Vec::new());
+        Scope { is_array: false, start, entries, pending, nodes }
+    }
+}
+
 impl<'a, 'b, 't> Parser<'a, 'b, 't> {
     fn new(
         sources: Sources<'a>,
@@ -107,11 +114,9 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
         folder: PathBuf,
     ) -> Self {
         let file = memory.alloc(&*memory.alloc_str(file));
-        let start = Place { file, line: 1, column: 0 };
-        let root = Scope { kind: ScopeKind::Map(Entries::default(), None), start };
-        let (spare_entries, spare_nodes) = (Vec::new(), Vec::new());
-        let scopes = vec![root];
-        Self { sources, memory, budget, depth, file, folder, scopes, spare_entries, spare_nodes }
+        let root = Scope::new(Place { file, line: 1, column: 0 });
+        let (scopes, open_count) = (vec![root], 1);
+        Self { sources, memory, budget, depth, file, folder, scopes, open_count }
     }
 
     fn run(mut self, text: String) -> Result<Map<'t>, Problem> {
@@ -125,10 +130,7 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
             }
             self.handle_token(token, Place { file: self.file, line, column })?;
         }
-        match self.scopes.swap_remove(0).kind {
-            ScopeKind::Map(mut entries, _) => Ok(entries.close(self.memory)),
-            ScopeKind::Array(_) => unreachable!("the root is a map"),
-        }
+        Ok(self.scopes[0].entries.close(self.memory))
     }
 
     fn handle_token(&mut self, token: Token<'t>, place: Place<'t>) -> Result<(), Problem> {
@@ -145,14 +147,8 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
             Token::Float(value) => self.set(Value::Float(value), place),
             Token::Bool(value) => self.set(Value::Bool(value), place),
             Token::DateTime(text) => self.set(Value::DateTime(text), place),
-            Token::MapStart => {
-                let entries = self.spare_entries.pop().unwrap_or_default();
-                self.open(ScopeKind::Map(entries, None), place);
-            }
-            Token::ArrayStart => {
-                let nodes = self.spare_nodes.pop().unwrap_or_default();
-                self.open(ScopeKind::Array(nodes), place);
-            }
+            Token::MapStart => self.open(false, place),
+            Token::ArrayStart => self.open(true, place),
             Token::MapEnd | Token::ArrayEnd => self.close(),
             Token::Variable(name) => {
                 let value = self.variable(name, place)?;
@@ -164,46 +160,45 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
         Ok(())
     }
 
-    fn open(&mut self, kind: ScopeKind<'t>, start: Place<'t>) {
-        self.scopes.push(Scope { kind, start });
+    fn innermost(&mut self) -> &mut Scope<'t> {
+        &mut self.scopes[self.open_count - 1]
+    }
+
+    fn open(&mut self, is_array: bool, start: Place<'t>) {
+        if self.open_count == self.scopes.len() {
+            self.scopes.push(Scope::new(start));
+        }
+        self.open_count += 1;
+        let scope = self.innermost();
+        (scope.is_array, scope.start) = (is_array, start);
     }
 
     fn close(&mut self) {
-        let Some(Scope { kind, start }) = self.scopes.pop() else { return };
-        let value = match kind {
-            ScopeKind::Map(mut entries, _) => {
-                let map = entries.close(self.memory);
-                self.spare_entries.push(entries);
-                Value::Map(map)
-            }
-            ScopeKind::Array(mut nodes) => {
-                let array = self.memory.alloc_slice_copy(&nodes);
-                nodes.clear();
-                self.spare_nodes.push(nodes);
-                Value::Array(array)
-            }
+        let memory = self.memory;
+        let scope = self.innermost();
+        let value = if scope.is_array {
+            let nodes = memory.alloc_slice_copy(&scope.nodes);
+            scope.nodes.clear();
+            Value::Array(nodes)
+        } else {
+            Value::Map(scope.entries.close(memory))
         };
+        let start = scope.start;
+        self.open_count -= 1;
         self.set(value, start);
     }
 
     fn set_key(&mut self, key: &'t str, place: Place<'t>) {
-        if let Some(ScopeKind::Map(_, pending)) = self.scopes.last_mut().map(|s| &mut s.kind) {
-            *pending = Some((key, place));
-        }
+        self.innermost().pending = Some((key, place));
     }
 
     /// Puts a value in its place. In a map it takes the place of its key, which is more useful.
     fn set(&mut self, value: Value<'t>, place: Place<'t>) {
-        let Some(scope) = self.scopes.last_mut() else { return };
-        match &mut scope.kind {
-            ScopeKind::Array(nodes) => {
-                nodes.push(Node { value, place, used_as_variable: false });
-            }
-            ScopeKind::Map(entries, pending) => {
-                if let Some((key, place)) = pending.take() {
-                    entries.push(key, Node { value, place, used_as_variable: false });
-                }
-            }
+        let scope = self.innermost();
+        if scope.is_array {
+            scope.nodes.push(Node { value, place, used_as_variable: false });
+        } else if let Some((key, place)) = scope.pending.take() {
+            scope.entries.push(key, Node { value, place, used_as_variable: false });
         }
     }
 
@@ -218,10 +213,8 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
             position: Some(place.into()),
             text,
         };
-        let found = self.scopes.iter_mut().rev().find_map(|scope| match &mut scope.kind {
-            ScopeKind::Map(entries, _) => entries.find(name),
-            ScopeKind::Array(_) => None,
-        });
+        let open = self.scopes[..self.open_count].iter_mut().rev();
+        let found = open.filter(|scope| !scope.is_array).find_map(|scope| scope.entries.find(name));
         if let Some(node) = found {
             node.used_as_variable = true;
             self.budget.copied_nodes += node.count();
@@ -276,9 +269,7 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
                 position: Some(inner.position.unwrap_or_else(|| place.into())),
                 text: format!("error parsing include file '{file}', {}", inner.text),
             })?;
-        if let Some(ScopeKind::Map(entries, _)) = self.scopes.last_mut().map(|s| &mut s.kind) {
-            entries.extend(included);
-        }
+        self.innermost().entries.extend(included);
         Ok(())
     }
 
