@@ -13,14 +13,16 @@ impl<W: Write> Write for Escaping<W> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         let mut done = 0;
         for at in 0..text.len() {
-            let (code, len): (u16, _) = match text[at..] {
-                [code @ (b'<' | b'>' | b'&'), ..] => (code.into(), 1),
-                [0xe2, 0x80, 0xa8, ..] => (0x2028, 3),
-                [0xe2, 0x80, 0xa9, ..] => (0x2029, 3),
+            let (escape, len) = match text[at..] {
+                [b'<', ..] => (br"\u003c", 1),
+                [b'>', ..] => (br"\u003e", 1),
+                [b'&', ..] => (br"\u0026", 1),
+                [0xe2, 0x80, 0xa8, ..] => (br"\u2028", 3),
+                [0xe2, 0x80, 0xa9, ..] => (br"\u2029", 3),
                 _ => continue,
             };
             self.0.write_all(&text[done..at])?;
-            write!(self.0, "\\u{code:04x}")?;
+            self.0.write_all(escape)?;
             done = at + len;
         }
         self.0.write_all(&text[done..])?;

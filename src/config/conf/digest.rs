@@ -12,49 +12,67 @@ use sha2::{Digest, Sha256};
 use super::value::{Map, Value};
 use crate::codec::escaping::Escaping;
 
+/// JSON is hashed in pieces of about this length.
+const PIECE_LEN: usize = 64 * 1024;
+
 /// `sha256:` and 64 hexadecimal digits.
 pub(super) fn digest(root: &Map<'_>) -> String {
-    let mut json = Vec::new();
-    write_map(&mut json, root);
-    json.push(b'\n');
+    let mut json = Json::default();
+    json.write_map(root);
+    json.piece.push(b'\n');
+    json.hash.update(&json.piece);
     let mut digest = "sha256:".to_owned();
-    HEXLOWER.encode_append(&Sha256::digest(&json), &mut digest);
+    HEXLOWER.encode_append(&json.hash.finalize(), &mut digest);
     digest
 }
 
-fn write_value(json: &mut Vec<u8>, value: &Value<'_>) {
-    match value {
-        Value::Text(text) | Value::DateTime(text) => write_text(json, text),
-        Value::Integer(value) => {
-            let _ = write!(json, "{value}");
-        }
-        Value::Float(value) => write_float(json, *value),
-        Value::Bool(value) => json.extend_from_slice(if *value { b"true" } else { b"false" }),
-        Value::Array(nodes) => {
-            json.push(b'[');
-            for (index, node) in nodes.iter().enumerate() {
-                if index > 0 {
-                    json.push(b',');
-                }
-                write_value(json, &node.value);
-            }
-            json.push(b']');
-        }
-        Value::Map(map) => write_map(json, map),
-    }
+/// The JSON of a tree, hashed up to the last piece.
+#[derive(Default)]
+struct Json {
+    hash: Sha256,
+    piece: Vec<u8>,
 }
 
-fn write_map(json: &mut Vec<u8>, map: &Map<'_>) {
-    json.push(b'{');
-    for (index, (name, node)) in map.entries().iter().enumerate() {
-        if index > 0 {
-            json.push(b',');
+impl Json {
+    fn write_value(&mut self, value: &Value<'_>) {
+        match value {
+            Value::Text(text) | Value::DateTime(text) => write_text(&mut self.piece, text),
+            Value::Integer(value) => {
+                let _ = write!(self.piece, "{value}");
+            }
+            Value::Float(value) => write_float(&mut self.piece, *value),
+            Value::Bool(true) => self.piece.extend_from_slice(b"true"),
+            Value::Bool(false) => self.piece.extend_from_slice(b"false"),
+            Value::Array(nodes) => {
+                self.piece.push(b'[');
+                for (index, node) in nodes.iter().enumerate() {
+                    if index > 0 {
+                        self.piece.push(b',');
+                    }
+                    self.write_value(&node.value);
+                }
+                self.piece.push(b']');
+            }
+            Value::Map(map) => self.write_map(map),
         }
-        write_text(json, name);
-        json.push(b':');
-        write_value(json, &node.value);
+        if self.piece.len() > PIECE_LEN {
+            self.hash.update(&self.piece);
+            self.piece.clear();
+        }
     }
-    json.push(b'}');
+
+    fn write_map(&mut self, map: &Map<'_>) {
+        self.piece.push(b'{');
+        for (index, (name, node)) in map.entries().iter().enumerate() {
+            if index > 0 {
+                self.piece.push(b',');
+            }
+            write_text(&mut self.piece, name);
+            self.piece.push(b':');
+            self.write_value(&node.value);
+        }
+        self.piece.push(b'}');
+    }
 }
 
 /// Go writes the shortest digits too, but switches to an exponent at 1e21 and below 1e-6.
@@ -71,7 +89,8 @@ fn write_float(json: &mut Vec<u8>, value: f64) {
 }
 
 fn write_text(json: &mut Vec<u8>, text: &str) {
-    let is_plain = |byte| matches!(byte, b' '..=b'~') && !br#""\<>&"#.contains(&byte);
+    let is_plain =
+        |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&');
     if text.bytes().all(is_plain) {
         json.push(b'"');
         json.extend_from_slice(text.as_bytes());
