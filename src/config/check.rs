@@ -6,6 +6,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use crate::base::duration;
 use crate::base::limits;
 use crate::config::imports::{self, AccountImports, Fault};
@@ -252,7 +254,7 @@ impl Options {
     ///
     /// nats-differs: the real server starts, and all others refuse its connections for the account.
     fn check_accounts(&self) -> Result<(), OptionsError> {
-        let names: HashSet<&str> = self.account_names().collect();
+        let names: HashSet<&str, RandomState> = self.account_names().collect();
         if let Login::Users(users) = &self.authorization.login {
             for user in users {
                 if let Some(account) = user.account.as_ref()

@@ -5,6 +5,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
+use foldhash::fast::RandomState;
+
 use super::export_list::exports;
 use super::import_list::imports;
 use super::{authorization, is_jetstream_enabled, mappings, msg_trace, unknown_field};
@@ -19,8 +21,10 @@ pub(super) struct Block<'a> {
     /// The block itself; none if the file has none.
     pub(super) field: Option<Field<'a>>,
     accounts: BTreeMap<String, AccountOptions>,
-    /// The users of each account that has some, and their place in the file.
-    users: Vec<(Field<'a>, Vec<User>)>,
+    /// The lists of users, and their lengths.
+    lists: Vec<(Field<'a>, usize)>,
+    /// The users of all lists.
+    users: Vec<User>,
 }
 
 /// Reads the block: a list of names, or a map of accounts. Faults inside go to `problems`.
@@ -107,14 +111,15 @@ impl<'a> Block<'a> {
                 user.permissions.clone_from(&default_permissions);
             }
         }
-        self.users.push((field, users));
+        self.lists.push((field, users.len()));
+        self.users.append(&mut users);
     }
 
     /// Sets the accounts, and adds their users to those of the block `authorization`.
     ///
     /// nats: server/server.go `configureAccounts`
     pub(super) fn apply(
-        self,
+        mut self,
         has_authorization: bool,
         options: &mut Options,
         problems: &mut Vec<Problem>,
@@ -126,7 +131,7 @@ impl<'a> Block<'a> {
             options.authorization.login = Login::Users(Vec::new());
             options.authorization.admits_anonymous = true;
         }
-        let Some((first, _)) = self.users.first() else { return };
+        let Some((first, _)) = self.lists.first() else { return };
         let login = &mut options.authorization.login;
         if *login == Login::Open {
             *login = Login::Users(Vec::new());
@@ -138,13 +143,16 @@ impl<'a> Block<'a> {
             }
             _ => return problems.push(first.error("Can not have a single user/pass and accounts")),
         };
-        let mut names: HashSet<&str> = all.iter().map(User::name).collect();
-        for (field, users) in &self.users {
-            let twice = users.iter().filter(|user| !names.insert(user.name()));
-            let text = |user: &User| format!("Duplicate user {:?} detected", user.name());
-            problems.extend(twice.map(|user| field.error(text(user))));
+        let mut names: HashSet<&str, RandomState> = all.iter().map(User::name).collect();
+        let mut users = self.users.iter().map(User::name);
+        names.reserve(users.len());
+        for (field, len) in self.lists {
+            let twice = users.by_ref().take(len).filter(|name| !names.insert(name));
+            problems
+                .extend(twice.map(|name| field.error(format!("Duplicate user {name:?} detected"))));
         }
-        all.extend(self.users.into_iter().flat_map(|(_, users)| users));
+        self.users.splice(..0, all.drain(..));
+        *all = self.users;
     }
 }
 

@@ -6,6 +6,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use super::unknown_field;
 use crate::base::duration;
 use crate::base::limits;
@@ -172,26 +174,26 @@ pub(super) fn users(field: Field<'_>, problems: &mut Vec<Problem>) -> Result<Vec
         problems.push(field.node.problem(Severity::Notice, text));
     }
     let mut users = Vec::with_capacity(entries.len());
-    let mut names = HashSet::with_capacity(entries.len());
+    let mut names = HashSet::with_capacity_and_hasher(entries.len(), RandomState::default());
     for entry in entries {
         match user(entry, problems) {
-            Ok(user) if !names.insert(user.name().to_owned()) => {
+            Ok((name, user)) if !names.insert(name) => {
                 let kind = match user.credential {
                     Credential::Password { .. } => "user",
                     Credential::Nkey(_) => "nkey",
                 };
-                let text = format!("Duplicate {kind} {:?} detected", user.name());
-                problems.push(entry.error(text));
+                problems.push(entry.error(format!("Duplicate {kind} {name:?} detected")));
             }
-            Ok(user) => users.push(user),
+            Ok((_, user)) => users.push(user),
             Err(problem) => problems.push(problem),
         }
     }
     Ok(users)
 }
 
-fn user(entry: &Node<'_>, problems: &mut Vec<Problem>) -> Result<User, Problem> {
-    let Value::Map(map) = &entry.value else {
+/// Reads a user, and its name as [`User::name`] has it.
+fn user<'a>(entry: &Node<'a>, problems: &mut Vec<Problem>) -> Result<(&'a str, User), Problem> {
+    let Value::Map(map) = entry.value else {
         let kind = entry.value.kind();
         return Err(entry.error(format!("Expected user entry to be a map/struct, got {kind}")));
     };
@@ -215,14 +217,17 @@ fn user(entry: &Node<'_>, problems: &mut Vec<Problem>) -> Result<User, Problem> 
     }
     let credential = match (name, nkey) {
         ("", "") => return Err(entry.error("User entry requires a user")),
-        (name, "") => Credential::Password { user: name.to_owned(), password: password.to_owned() },
+        (user, "") => Credential::Password { user: user.to_owned(), password: password.to_owned() },
         (_, nkey) if !is_user_nkey(nkey) => {
             return Err(entry.error("Not a valid public nkey for a user"));
         }
         (name, nkey) if name.is_empty() && password.is_empty() => Credential::Nkey(nkey.to_owned()),
         _ => return Err(entry.error("Nkey users do not take usernames or passwords")),
     };
-    Ok(User { permissions: own_permissions, allowed_connection_types, ..User::new(credential) })
+    let name = if name.is_empty() { nkey } else { name };
+    let user =
+        User { permissions: own_permissions, allowed_connection_types, ..User::new(credential) };
+    Ok((name, user))
 }
 
 /// `U`, then 55 characters of base32 that end in the right checksum.

@@ -22,11 +22,14 @@ pub(super) fn imports(
 /// Passes on an import, unless another one makes requests on the same subject to the same account.
 fn not_twice(import: Import, others: &[Import], node: &Node<'_>) -> Result<Import, Problem> {
     let is_service = |one: &Import| matches!(one.kind, ImportKind::Service { .. });
+    if !is_service(&import) {
+        return Ok(import);
+    }
     let is_like = |other: &&Import| {
         let is_there = is_service(other) && other.account == import.account;
         is_there && local_subject(other) == local_subject(&import)
     };
-    match others.iter().find(is_like).filter(|_| is_service(&import)) {
+    match others.iter().find(is_like) {
         None => Ok(import),
         Some(other) => Err(node.error(format!(
             "Duplicate service import subject {:?}, previously used in import for account {:?}, \
