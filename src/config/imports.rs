@@ -16,6 +16,7 @@ mod services;
 mod tests;
 mod translation;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub use services::Services;
 pub use translation::Translation;
 
 /// The imports of one account.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct AccountImports {
     /// Its subscriptions get messages of other accounts.
     pub streams: Vec<Arc<StreamImport>>,
@@ -47,7 +48,7 @@ pub struct AccountImports {
 }
 
 /// Messages of another account.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct StreamImport {
     /// The account that gets them.
     pub importer: Arc<str>,
@@ -62,7 +63,7 @@ pub struct StreamImport {
 }
 
 /// A service of another account.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct ServiceImport {
     /// The account with the requesters.
     pub importer: Arc<str>,
@@ -79,7 +80,7 @@ pub struct ServiceImport {
 }
 
 /// A service, as all accounts import it.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct ServiceExport {
     /// Its subject.
     pub subject: Box<str>,
@@ -212,17 +213,17 @@ impl<'a> Compiler<'a> {
             .approve(remote.as_bytes(), &self.names[importer])
             .ok_or_else(|| fault(Cause::NotAuthorized(Kind::Stream)))?;
         let to = match &import.local {
-            LocalSubject::Same => remote.to_owned(),
+            LocalSubject::Same => Cow::Borrowed(remote),
             LocalSubject::Prefix(prefix) if !subject::is_literal(prefix.as_bytes()) => {
                 return Err(fault(Cause::Prefix));
             }
             LocalSubject::Prefix(prefix) => {
-                format!("{}.{remote}", prefix.strip_suffix('.').unwrap_or(prefix))
+                [prefix.strip_suffix('.').unwrap_or(prefix), ".", remote].concat().into()
             }
-            LocalSubject::To(to) => to.clone(),
+            LocalSubject::To(to) => to.into(),
         };
         // nats: server/accounts.go `streamImportFormsCycle`: placeholders are text there.
-        for subject in [&to, remote] {
+        for subject in [&*to, remote] {
             let goes_on = |at: usize, subject: &[u8]| self.stream_exports[at].covers(subject);
             let links = &self.stream_links;
             links
@@ -230,25 +231,28 @@ impl<'a> Compiler<'a> {
                 .map_err(|chain| fault(self.cycle(chain)))?;
         }
         let subjects = Translation::new(Kind::Stream, remote, &to).map_err(|error| {
-            let from = remote.to_owned();
+            let (from, to) = (remote.to_owned(), to.to_string());
             fault(Cause::Transform { kind: Kind::Stream, from, to, error })
         })?;
         let streams = &mut self.imports[importer].streams;
+        let exporter_name = &self.names[exporter];
         let is_twice = |known: &Arc<StreamImport>| {
-            known.exporter == self.names[exporter] && known.subjects.remote() == remote.as_bytes()
+            Arc::ptr_eq(&known.exporter, exporter_name)
+                && known.subjects.remote() == remote.as_bytes()
         };
         if streams.iter().any(is_twice) {
             return Err(fault(Cause::StreamTwice));
         }
-        let local = subjects.local();
-        self.stream_links.add(importer, Link::new(exporter, local, local));
-        streams.push(Arc::new(StreamImport {
+        let import = Arc::new(StreamImport {
             importer: Arc::clone(&self.names[importer]),
-            exporter: Arc::clone(&self.names[exporter]),
+            exporter: Arc::clone(exporter_name),
             subjects,
             grants,
             allow_trace: import.allow_trace,
-        }));
+        });
+        let link = Link::new(exporter, cycles::Import::Stream(Arc::clone(&import)));
+        self.stream_links.add(importer, link);
+        streams.push(import);
         Ok(())
     }
 
@@ -282,8 +286,10 @@ impl<'a> Compiler<'a> {
             .check(importer, exporter, subjects.local(), |_, _| true)
             .map_err(|chain| fault(self.cycle(chain)))?;
         let services = &mut self.imports[importer].services;
+        let exporter_name = &self.names[exporter];
         let is_twice = |known: &&Arc<ServiceImport>| {
-            known.exporter == self.names[exporter] && known.subjects.local() == subjects.local()
+            Arc::ptr_eq(&known.exporter, exporter_name)
+                && known.subjects.local() == subjects.local()
         };
         if let Some(known) = services.near(subjects.local()).find(is_twice) {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -293,16 +299,17 @@ impl<'a> Compiler<'a> {
                 subject: text(known.subjects.remote()),
             }));
         }
-        let link = Link::new(exporter, subjects.remote(), subjects.local());
-        self.service_links.add(importer, link);
-        services.push(Arc::new(ServiceImport {
+        let import = Arc::new(ServiceImport {
             importer: Arc::clone(&self.names[importer]),
-            exporter: Arc::clone(&self.names[exporter]),
+            exporter: Arc::clone(exporter_name),
             subjects,
             grants,
             share,
             export,
-        }));
+        });
+        let link = Link::new(exporter, cycles::Import::Service(Arc::clone(&import)));
+        self.service_links.add(importer, link);
+        services.push(import);
         Ok(())
     }
 

@@ -9,26 +9,36 @@ use crate::base::subject;
 /// Values with patterns.
 pub(super) struct ByFirstToken<T> {
     values: Vec<T>,
-    /// Positions in the values.
+    /// The pattern of a value.
+    pattern: fn(&T) -> &[u8],
+    /// Positions in the values; of none if they are few.
     by_token: HashMap<Box<[u8]>, Vec<usize>, RandomState>,
 }
 
+/// So many values are looked at one after the other, which takes no table.
+const FEW: usize = 8;
+
 impl<T> ByFirstToken<T> {
-    pub(super) fn new() -> ByFirstToken<T> {
-        ByFirstToken { values: Vec::new(), by_token: HashMap::default() }
+    pub(super) fn new(pattern: fn(&T) -> &[u8]) -> ByFirstToken<T> {
+        ByFirstToken { values: Vec::new(), pattern, by_token: HashMap::default() }
     }
 
-    /// Adds a value under a pattern.
-    pub(super) fn push(&mut self, pattern: &[u8], value: T) {
-        let (token, _) = subject::split_first(pattern);
-        let at = self.values.len();
-        match self.by_token.get_mut(token) {
-            Some(known) => known.push(at),
-            None => {
-                self.by_token.insert(token.into(), vec![at]);
+    /// Adds a value.
+    pub(super) fn push(&mut self, value: T) {
+        self.values.push(value);
+        if self.values.len() <= FEW {
+            return;
+        }
+        let from = if self.by_token.is_empty() { 0 } else { self.values.len() - 1 };
+        for (at, value) in self.values.iter().enumerate().skip(from) {
+            let (token, _) = subject::split_first((self.pattern)(value));
+            match self.by_token.get_mut(token) {
+                Some(known) => known.push(at),
+                None => {
+                    self.by_token.insert(token.into(), vec![at]);
+                }
             }
         }
-        self.values.push(value);
     }
 
     /// All values.
@@ -39,10 +49,17 @@ impl<T> ByFirstToken<T> {
     /// Those whose patterns may overlap this one, and others perhaps.
     pub(super) fn near(&self, pattern: &[u8]) -> impl Iterator<Item = &T> {
         let (token, _) = subject::split_first(pattern);
-        let is_wild = token == b"*" || token == b">";
-        let all = if is_wild { &self.values[..] } else { &[] };
-        let tokens = if is_wild { [None; 3] } else { [Some(token), Some(b"*"), Some(b">")] };
-        let some = tokens.into_iter().flatten().filter_map(|token| self.by_token.get(token));
-        all.iter().chain(some.flatten().map(|&at| &self.values[at]))
+        let are_all = token == b"*" || token == b">" || self.values.len() < 2;
+        let all = if are_all { &self.values[..] } else { &[] };
+        let tokens = if are_all { [None; 3] } else { [Some(token), Some(b"*"), Some(b">")] };
+        all.iter().chain(tokens.into_iter().flatten().flat_map(|token| self.of(token)))
+    }
+
+    /// Those whose patterns begin with this token.
+    fn of(&self, token: &[u8]) -> impl Iterator<Item = &T> {
+        let few = if self.by_token.is_empty() { &self.values[..] } else { &[] };
+        let is_of = move |value: &&T| subject::split_first((self.pattern)(value)).0 == token;
+        let listed = self.by_token.get(token).into_iter().flatten();
+        few.iter().filter(is_of).chain(listed.map(|&at| &self.values[at]))
     }
 }

@@ -6,9 +6,13 @@
 //! nats: server/accounts.go `checkStreamImportsForCycles`, `checkServiceImportsForCycles`
 
 use std::collections::HashSet;
+use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
 
 use crate::base::subject;
 use crate::config::imports::by_first_token::ByFirstToken;
+use crate::config::imports::{ServiceImport, StreamImport};
 
 /// Accounts in a chain of imports.
 const CHAIN_MAX: usize = 1024;
@@ -16,13 +20,16 @@ const CHAIN_MAX: usize = 1024;
 /// The imports of one kind, for the search for cycles. Accounts are known by position.
 pub(super) struct Links(Vec<ByFirstToken<Link>>);
 
-/// One import.
+/// One import, and the position of its exporter.
 pub(super) struct Link {
     exporter: usize,
-    /// The subjects that it takes.
-    takes: Box<[u8]>,
-    /// The subjects on which it goes on.
-    gives: Box<[u8]>,
+    import: Import,
+}
+
+/// An import of either kind.
+pub(super) enum Import {
+    Stream(Arc<StreamImport>),
+    Service(Arc<ServiceImport>),
 }
 
 /// A chain of imports that is refused.
@@ -33,19 +40,34 @@ pub(super) enum Chain {
 }
 
 impl Link {
-    pub(super) fn new(exporter: usize, takes: &[u8], gives: &[u8]) -> Link {
-        Link { exporter, takes: takes.into(), gives: gives.into() }
+    pub(super) fn new(exporter: usize, import: Import) -> Link {
+        Link { exporter, import }
+    }
+
+    /// The subjects that it takes.
+    fn takes(&self) -> &[u8] {
+        match &self.import {
+            Import::Stream(import) => import.subjects.local(),
+            Import::Service(import) => import.subjects.remote(),
+        }
+    }
+
+    /// The subjects on which it goes on.
+    fn gives(&self) -> &[u8] {
+        match &self.import {
+            Import::Stream(import) => import.subjects.local(),
+            Import::Service(import) => import.subjects.local(),
+        }
     }
 }
 
 impl Links {
     pub(super) fn new(accounts: usize) -> Links {
-        Links((0..accounts).map(|_| ByFirstToken::new()).collect())
+        Links((0..accounts).map(|_| ByFirstToken::new(Link::takes)).collect())
     }
 
     pub(super) fn add(&mut self, importer: usize, link: Link) {
-        let takes = link.takes.clone();
-        self.0[importer].push(&takes, link);
+        self.0[importer].push(link);
     }
 
     /// Checks an import of `subject` that is not added yet. The imports of an account count for a
@@ -58,7 +80,7 @@ impl Links {
         goes_on: impl Fn(usize, &[u8]) -> bool,
     ) -> Result<(), Chain> {
         let seen = HashSet::new();
-        Search { links: self, goes_on, path: vec![importer], seen }.visit(exporter, subject)
+        Search { links: self, goes_on, path: smallvec![importer], seen }.visit(exporter, subject)
     }
 }
 
@@ -66,7 +88,7 @@ struct Search<'a, F> {
     links: &'a Links,
     goes_on: F,
     /// The accounts on the way.
-    path: Vec<usize>,
+    path: SmallVec<[usize; 8]>,
     /// Accounts that have been visited, each with the subject.
     seen: HashSet<(usize, &'a [u8])>,
 }
@@ -77,7 +99,7 @@ impl<'a, F: Fn(usize, &[u8]) -> bool> Search<'a, F> {
             return Err(Chain::TooLong);
         }
         let links: &'a Links = self.links;
-        let takes = |link: &&Link| subject::overlaps(subject, &link.takes);
+        let takes = |link: &&Link| subject::overlaps(subject, link.takes());
         let mut next = links.0[account].near(subject).filter(takes).peekable();
         if next.peek().is_none()
             || !(self.goes_on)(account, subject)
@@ -92,8 +114,9 @@ impl<'a, F: Fn(usize, &[u8]) -> bool> Search<'a, F> {
                 cycle.push(link.exporter);
                 return Err(Chain::Cycle(cycle));
             }
-            let is_narrower = subject::covers(subject, &link.gives);
-            self.visit(link.exporter, if is_narrower { &link.gives } else { subject })?;
+            let gives = link.gives();
+            let is_narrower = subject::covers(subject, gives);
+            self.visit(link.exporter, if is_narrower { gives } else { subject })?;
         }
         self.path.pop();
         Ok(())

@@ -35,11 +35,11 @@ struct Exported<'a> {
 
 /// The decisions of exports about subjects that are only a part of an import. Empty if none of them
 /// refuses one.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Grants(Box<[Grant]>);
 
 /// The decision of one export about the subjects that it covers.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Grant {
     subject: Box<[u8]>,
     decision: Decision,
@@ -81,10 +81,8 @@ impl<'a> Exports<'a> {
                 .and_modify(|known: &mut Exported<'_>| known.add(export))
                 .or_insert_with(|| Exported::new(export));
         }
-        let mut exports = ByFirstToken::new();
-        for (subject, exported) in by_subject {
-            exports.push(subject.as_bytes(), exported);
-        }
+        let mut exports = ByFirstToken::new(|one: &Exported<'_>| one.subject.as_bytes());
+        by_subject.into_values().for_each(|exported| exports.push(exported));
         Exports(exports)
     }
 

@@ -10,7 +10,7 @@ use crate::base::subject;
 use crate::config::imports::ServiceImport;
 
 /// The services that an account imports.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Services {
     /// In the order of the options.
     all: Vec<Arc<ServiceImport>>,
@@ -20,7 +20,7 @@ pub struct Services {
 }
 
 /// The first bytes of the subjects of services, a bit for each.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct FirstBytes([u64; 4]);
 
 impl Services {

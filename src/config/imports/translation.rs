@@ -8,7 +8,7 @@ use crate::base::subject_transform::{ImportTransform, TransformError};
 use crate::config::imports::Kind;
 
 /// The subjects of an import, as both accounts call them.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Translation {
     /// In the importing account.
     local: Box<[u8]>,
@@ -16,7 +16,7 @@ pub struct Translation {
 }
 
 /// The way to the name in the exporting account.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Way {
     /// The local name without so many bytes in front.
     Behind(usize),
@@ -29,13 +29,13 @@ enum Way {
 }
 
 /// Both names end in so many bytes that are the same, from the first wildcard on.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Front {
     remote: Box<[u8]>,
     same_len: u32,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Moved {
     to_local: ImportTransform,
     to_remote: ImportTransform,
