@@ -8,22 +8,27 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::account::Account;
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::config::imports::{AccountImports, OfSystem, Services, StreamImport};
 use crate::config::options::{Options, TraceDest};
 use crate::mappings::Mappings;
 
+type ByName = BTreeMap<Box<[u8]>, Arc<Account>>;
+
 /// All accounts.
-#[derive(Clone)]
 pub struct Accounts {
     global: Arc<Account>,
-    by_name: BTreeMap<Box<[u8]>, Arc<Account>>,
-    former: BTreeMap<Box<[u8]>, Arc<Account>>,
+    by_name: ByName,
+    former: ByName,
     /// The mappings of an account, by its id; no id has some from the end on.
     mappings: Vec<Option<Arc<Mappings>>>,
     /// The imports of each account, by its id.
     imports: Vec<Arc<AccountImports>>,
+    /// Those of the system account's services, which every account has.
+    of_system: Option<Arc<OfSystem>>,
     /// The destination for traces of an account, by its id; no id has one from the end on.
     trace_dests: Vec<Option<TraceDest>>,
 }
@@ -33,60 +38,59 @@ impl Accounts {
     pub(super) fn new(options: &Options, imports: Vec<AccountImports>) -> Accounts {
         let global = Arc::new(Account::new(0, GLOBAL_ACCOUNT));
         let by_name = BTreeMap::from([(GLOBAL_ACCOUNT.as_bytes().into(), Arc::clone(&global))]);
-        let (former, mappings) = (BTreeMap::new(), Vec::new());
-        let (imports_before, trace_dests) = (Vec::new(), Vec::new());
-        let none =
-            Accounts { global, by_name, former, mappings, imports: imports_before, trace_dests };
-        none.replaced(options, imports)
+        Accounts::named(global, by_name, BTreeMap::new()).replaced(options, imports)
     }
 
     /// The accounts of these options, with the limits that are set there. Those known keep all that
     /// is in them.
     pub(super) fn replaced(&self, options: &Options, imports: Vec<AccountImports>) -> Accounts {
-        let Accounts { global, mut former, by_name: known, .. } = self.clone();
-        former.extend(known);
         let mut by_name = BTreeMap::new();
         let mut count = self.count();
         for name in options.account_names() {
             by_name.entry(name.as_bytes().into()).or_insert_with(|| {
-                former.remove(name.as_bytes()).unwrap_or_else(|| {
+                self.find_any(name.as_bytes()).cloned().unwrap_or_else(|| {
                     count += 1;
                     Arc::new(Account::new(count - 1, name))
                 })
             });
         }
+        let known = self.by_name.iter().chain(&self.former);
+        let left = known.filter(|(name, _)| !by_name.contains_key(*name));
+        let former = left.map(|(name, account)| (name.clone(), Arc::clone(account))).collect();
         let limits = options.accounts.iter().map(|account| (&*account.name, account.limits));
-        let limits: HashMap<_, _> = limits.collect();
+        let limits: HashMap<_, _, RandomState> = limits.collect();
         for account in by_name.values() {
             account.set_limits(limits.get(&*account.name).copied().unwrap_or_default());
         }
-        let (mappings, trace_dests) = (Vec::new(), Vec::new());
-        let mut accounts =
-            Accounts { global, by_name, former, mappings, imports: Vec::new(), trace_dests };
+        let mut accounts = Accounts::named(Arc::clone(&self.global), by_name, former);
         accounts.set_mappings(options);
         accounts.set_trace_dests(options);
-        accounts.set_imports(options, imports, &self.imports);
+        accounts.set_imports(options, imports, self);
         accounts
+    }
+
+    /// Accounts that have nothing but a name.
+    fn named(global: Arc<Account>, by_name: ByName, former: ByName) -> Accounts {
+        let (mappings, imports, trace_dests) = (Vec::new(), Vec::new(), Vec::new());
+        Accounts { global, by_name, former, mappings, imports, of_system: None, trace_dests }
     }
 
     /// Sets those `compiled` from the options. Imports that are equal to those `before` stay the
     /// same values.
-    fn set_imports(
-        &mut self,
-        options: &Options,
-        compiled: Vec<AccountImports>,
-        before: &[Arc<AccountImports>],
-    ) {
+    fn set_imports(&mut self, options: &Options, compiled: Vec<AccountImports>, before: &Accounts) {
         let mut imports = Vec::new();
         imports.resize_with(self.count() as usize, AccountImports::default);
         for (account, compiled) in options.accounts.iter().zip(compiled) {
             imports[self.by_name[account.name.as_bytes()].id as usize] = compiled;
         }
-        if let Some(system_account) = options.system_account() {
-            let of_system = OfSystem::new(system_account);
+        self.of_system = options.system_account().map(|name| {
+            let known = before.of_system.as_ref().filter(|of_system| of_system.are_of(name));
+            known.cloned().unwrap_or_else(|| Arc::new(OfSystem::new(name)))
+        });
+        if let Some(of_system) = &self.of_system {
             for account in self.by_name.values() {
                 let services = &mut imports[account.id as usize].services;
-                services.extend(of_system.imports(&account.name).map(Arc::new));
+                services.extend(of_system.imports(&account.name, before.services(account)));
             }
             for name in options.accounts_with_jetstream() {
                 let services = &mut imports[self.by_name[name.as_bytes()].id as usize].services;
@@ -95,7 +99,7 @@ impl Accounts {
         }
         let imports = imports.into_iter().enumerate();
         self.imports = imports
-            .map(|(id, imports)| match before.get(id) {
+            .map(|(id, imports)| match before.imports.get(id) {
                 Some(before) => imports.in_place_of(before),
                 None => Arc::new(imports),
             })
@@ -224,6 +228,31 @@ mod tests {
         let options = Options { no_system_account: true, ..Options::default() };
         let without = Accounts::new(&options, Vec::new());
         assert_eq!(without.iter().count(), 1);
+    }
+
+    #[test]
+    fn imports_from_the_system_account_stay_as_long_as_it_does() {
+        let options = |jetstream, system_account: &str| {
+            let a = AccountOptions { jetstream, ..AccountOptions::new("a") };
+            let accounts = vec![a, AccountOptions::new("S")];
+            Options {
+                accounts,
+                system_account: Some(system_account.to_owned()),
+                ..Options::default()
+            }
+        };
+        let compiled = || vec![AccountImports::default(), AccountImports::default()];
+        let services = |accounts: &Accounts| {
+            let services = accounts.services(accounts.find(b"a").unwrap()).unwrap();
+            services.iter().cloned().collect::<Vec<_>>()
+        };
+        let first = Accounts::new(&options(false, "$SYS"), compiled());
+        let then = first.replaced(&options(true, "$SYS"), compiled());
+        let [old, new] = [&first, &then].map(services);
+        assert_eq!([old.len(), new.len()], [4, 5]);
+        assert!(old.iter().zip(&new).all(|(old, new)| Arc::ptr_eq(old, new)));
+        let other = services(&then.replaced(&options(true, "S"), compiled()));
+        assert_eq!(other.iter().map(|one| &*one.exporter).collect::<Vec<_>>(), ["S"; 5]);
     }
 
     #[test]

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::base::limits::RESPONSE_THRESHOLD_DEFAULT;
-use crate::config::imports::{Grants, Kind, ServiceExport, ServiceImport, Translation};
+use crate::config::imports::{Grants, Kind, ServiceExport, ServiceImport, Services, Translation};
 use crate::config::options::ResponseType;
 
 /// The services for all: the subject in the system account, around the name of the importer; the
@@ -24,6 +26,9 @@ pub(super) const JETSTREAM_API: &str = "$JS.API.>";
 /// Begin requests to one consumer or stream: the server that stores it has interest in them, in the
 /// account of its clients.
 pub(super) const JETSTREAM_DIRECT: [&str; 2] = ["$JS.API.CONSUMER.MSG.NEXT.", "$JS.API.DIRECT.GET"];
+
+/// The imports of services for all.
+type Imports = SmallVec<[Arc<ServiceImport>; FOR_ALL.len()]>;
 
 /// The services of the system account, as other accounts import them.
 pub struct OfSystem {
@@ -44,15 +49,30 @@ impl OfSystem {
         }
     }
 
+    /// True if these are those of this account.
+    #[must_use]
+    pub fn are_of(&self, system_account: &str) -> bool {
+        *self.system_account == *system_account
+    }
+
     /// The imports that each account has; the system account itself has only the first. No service
-    /// is for an account whose name is not a token.
-    pub fn imports(&self, importer: &str) -> impl Iterator<Item = ServiceImport> {
+    /// is for an account whose name is not a token. Those that it had `before` stay the same values.
+    pub fn imports(&self, importer: &str, before: Option<&Services>) -> Imports {
+        let is_for_all = |known: &&Arc<ServiceImport>| {
+            self.for_all.iter().any(|export| Arc::ptr_eq(export, &known.export))
+        };
+        let before = before.into_iter().flat_map(Services::iter);
+        let known: Imports = before.filter(is_for_all).cloned().collect();
+        if !known.is_empty() {
+            return known;
+        }
         let importer: Arc<str> = importer.into();
         let count = if importer == self.system_account { 1 } else { FOR_ALL.len() };
         let services = FOR_ALL[..count].iter().zip(&self.for_all);
-        services.filter_map(move |(((front, end), local, _), export)| {
+        let new = services.filter_map(|(((front, end), local, _), export)| {
             self.import(&importer, &format!("{front}{importer}{end}"), local, export)
-        })
+        });
+        new.map(Arc::new).collect()
     }
 
     /// The import by which the clients of an account reach the JetStream of other servers.
