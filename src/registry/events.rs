@@ -4,8 +4,8 @@
 //! The task to which it happens leaves a few pointers here, and only if somebody listens; the text
 //! is made later. The queue has a limit: events above it are dropped and counted. A change of an
 //! account is never dropped, because the limits at other servers depend on it; the account is in
-//! the queue once, however often it changes. Nor is the end of other servers: it is there once, too,
-//! and the mesh knows which are left.
+//! the queue once, however often it changes. Nor is the end of other servers: it is there once,
+//! too, and the mesh knows which are left.
 //! nats: server/events.go `accountConnectEvent`, `accountDisconnectEvent`, `sendAuthErrorEvent`,
 //! `accConnsUpdate`, `sendShutdownEvent`
 

@@ -192,7 +192,7 @@ impl System {
     }
 
     /// Forgets a server and its clients.
-    pub(super) fn forget_server(&mut self, id: &str, delivery: &mut Delivery) {
+    fn forget_server(&mut self, id: &str, delivery: &mut Delivery) {
         if let Some(id) = ServerId::new(id)
             && self.servers.forget(&id)
         {

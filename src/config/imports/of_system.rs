@@ -56,7 +56,8 @@ impl OfSystem {
     }
 
     /// The imports that each account has; the system account itself has only the first. No service
-    /// is for an account whose name is not a token. Those that it had `before` stay the same values.
+    /// is for an account whose name is not a token. Those that it had `before` stay the same
+    /// values.
     pub fn imports(&self, importer: &str, before: Option<&Services>) -> Imports {
         let is_for_all = |known: &&Arc<ServiceImport>| {
             self.for_all.iter().any(|export| Arc::ptr_eq(export, &known.export))
