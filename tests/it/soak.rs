@@ -2,6 +2,8 @@
 //!
 //! `SOAK_CONNECTS` tells how many connects there are, `SOAK_SEED` repeats a run.
 
+mod storm;
+
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
@@ -60,6 +62,11 @@ impl Held {
             && self.threads <= before.threads
             && self.memory <= before.memory + before.memory / 10 + (2 << 20)
     }
+}
+
+/// The number of connects, unless the environment says another one.
+fn connects_from_env(default: usize) -> usize {
+    std::env::var("SOAK_CONNECTS").map_or(default, |text| text.parse().unwrap())
 }
 
 /// Waits until everybody has gone. The server has so many subscriptions of its own.
@@ -143,7 +150,7 @@ fn churn(server: &Server, connects: usize, seed: u64) {
 #[test]
 #[ignore = "makes hundreds of thousands of connections"]
 fn nothing_is_left_of_who_came_and_went() {
-    let connects = std::env::var("SOAK_CONNECTS").map_or(CONNECTS, |text| text.parse().unwrap());
+    let connects = connects_from_env(CONNECTS);
     let seed = seed_from_env("SOAK_SEED");
     println!("SOAK_SEED={seed}");
     let server = Server::with().conf(CONF).monitored().start(Dialtone);
