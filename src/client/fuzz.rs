@@ -195,7 +195,10 @@ const CLIENTS: usize = 3;
 const SUBJECTS: [&str; 10] = ["a", "b", "a.b", "a.c", "*", "a.*", ">", "a.>", "a..b", "*.b"];
 const QUEUES: [Option<&str>; 4] = [None, None, Some("q"), Some("r")];
 const REPLIES: [&str; 4] = ["", "", "a", "a.c"];
-const HEADER: &str = "NATS/1.0\r\nA: b\r\n\r\n";
+/// Header blocks: one that means nothing, one with a trace, one of a message that is only traced.
+const HEADERS: [&str; 4] = ["NATS/1.0\r\nA: b\r\n\r\n", "NATS/1.0\r\n\r\n", TRACED, ONLY_TRACED];
+const TRACED: &str = "NATS/1.0\r\nNats-Trace-Dest: t\r\n\r\n";
+const ONLY_TRACED: &str = "NATS/1.0\r\nNats-Trace-Dest: t\r\nNats-Trace-Only: 1\r\n\r\n";
 
 /// The user `bound` may not publish here.
 const PUBLISH_DENIED: &str = "b";
@@ -237,7 +240,8 @@ struct Sent {
     publisher: usize,
     subject: &'static str,
     reply: &'static str,
-    headers: bool,
+    /// Its header block; none without headers.
+    header: Option<&'static str>,
     /// Number of the operation, which each payload carries.
     number: usize,
     count: usize,
@@ -279,7 +283,8 @@ pub fn fuzz_client(bytes: &[u8]) {
                 publisher: at,
                 subject,
                 reply: REPLIES[usize::from(op[1] >> 4 & 3)],
-                headers: op[1] >> 7 == 1 && play.means[at].headers,
+                header: (op[1] >> 7 == 1 && play.means[at].headers)
+                    .then(|| HEADERS[usize::from(op[1] >> 2 & 3)]),
                 number,
                 count: usize::from(op[1] % 5),
             }),
@@ -354,9 +359,9 @@ impl Play {
 
     fn publish(&mut self, sent: Sent) {
         let Sent { publisher, subject, reply, number, .. } = sent;
-        let (verb, header, header_len) = match sent.headers {
-            true => ("HPUB", HEADER, format!("{} ", HEADER.len())),
-            false => ("PUB", "", String::new()),
+        let (verb, header, header_len) = match sent.header {
+            Some(header) => ("HPUB", header, format!("{} ", header.len())),
+            None => ("PUB", "", String::new()),
         };
         let frames: String = (0..sent.count)
             .map(|part| {
@@ -390,7 +395,7 @@ impl Play {
                 }
                 let part = frame.payload.strip_prefix(&format!("{}.", sent.number));
                 let part: usize = part.and_then(|part| part.parse().ok()).expect("of this read");
-                let header = if sent.headers && self.means[at].headers { HEADER } else { "" };
+                let header = sent.header.filter(|_| self.means[at].headers).unwrap_or_default();
                 assert_eq!((frame.subject, frame.reply), (sent.subject, sent.reply));
                 assert_eq!(frame.header, header);
                 let before = last.insert(frame.sid, part);
@@ -412,8 +417,12 @@ impl Play {
         assert!(notices.iter().all(|key| may_be_told.contains(key)), "{notices:?}");
     }
 
-    /// Takes away the receivers that a message must have. True if there are any.
+    /// Takes away the receivers that a message must have. True if there are any, or would be.
     fn check_message(&mut self, sent: Sent, part: usize, mut receivers: BTreeSet<Key>) -> bool {
+        if sent.header == Some(ONLY_TRACED) {
+            assert_eq!(receivers, BTreeSet::new(), "{sent:?} is only traced");
+            return !self.candidates(sent).is_empty();
+        }
         let reached = !receivers.is_empty();
         let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
         for (key, queue) in self.candidates(sent) {
