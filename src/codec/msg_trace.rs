@@ -156,7 +156,7 @@ pub struct Story {
 struct Request {
     /// Values of headers by their names, in the case that these have.
     header: BTreeMap<String, Vec<String>>,
-    #[serde(skip_serializing_if = "is_zero_size")]
+    #[serde(skip_serializing_if = "is_zero")]
     msgsize: usize,
 }
 
@@ -405,12 +405,8 @@ fn text(bytes: &[u8]) -> Box<str> {
     String::from_utf8_lossy(bytes).into()
 }
 
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-fn is_zero_size(number: &usize) -> bool {
-    *number == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// The number of copies to further servers, if this is such a document, not encoded.
