@@ -49,6 +49,7 @@ use crate::sublist::{Entry, Interest};
 
 use finder::{Finder, MATCH_NS};
 use mapper::Mapper;
+use matched::{Target, frame_head};
 use msg_trace::Traced;
 use offer::{Chosen, Offer, Picks};
 use requests::Way;
@@ -177,6 +178,14 @@ impl Delivery {
         let search = scope.search(&settings.accounts, account, publish.subject);
         let mut apart = None;
         let matched = finder.find(staging, search, self.now, &mut apart);
+        let only = matched.only_for(publisher).filter(|_| scope.plain && !self.watched);
+        if let Some(Target { subscription, slot, head, .. }) = only {
+            let (with_header, first) =
+                tails::for_one(publish, subscription.conn(), &mut self.rewritten);
+            let head = frame_head(&matched.heads, *head, with_header);
+            let (msgs, bytes) = staging.stage_run(subscription, *slot, head, first, &mut followers);
+            return Row { msgs: row.msgs + msgs, bytes: row.bytes + bytes, reached: true };
+        }
         if matched.is_empty() {
             row.extend(followers);
             return row;
@@ -217,10 +226,6 @@ impl Delivery {
             delivered += offer.offer_groups(matched, scope.groups, &mut self.picks);
             row.reached = delivered > 0;
             if !offer.take_next(&mut followers, &mut row) {
-                break;
-            }
-            if let Some(target) = offer.only(matched, &row) {
-                offer.offer_run(target, &mut followers, &mut row);
                 break;
             }
         }

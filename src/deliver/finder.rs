@@ -65,7 +65,7 @@ fn find_apart<'m>(
     matched
 }
 
-/// Fills an empty match with the receivers of a message, and the services that it asks.
+/// Fills an empty match with the receivers of a message.
 fn fill(
     matched: &mut Matched,
     result: &mut MatchResult<Subscription>,
@@ -75,7 +75,6 @@ fn fill(
     search.account.match_into(search.subject, result);
     staging.add_work(match_ns(result));
     matched.fill(search, result);
-    matched.push_requests(search);
     result.clear();
 }
 

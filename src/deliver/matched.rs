@@ -11,7 +11,7 @@ use crate::auth::permissions::RULE_NS;
 use crate::config::imports::Services;
 use crate::conn::subscription::Subscription;
 use crate::deliver::beyond::{Beyond, MixedGroup, Request};
-use crate::deliver::row::Search;
+use crate::deliver::row::{Publisher, Search};
 use crate::deliver::staging::APPEND_NS;
 use crate::deliver::staging::sharing::Plan;
 use crate::deliver::staging::stage::{Receiver, Receivers};
@@ -51,6 +51,8 @@ pub(super) struct Matched {
     has_rows: bool,
     /// The number of rules checked for each message.
     rules: usize,
+    /// True with one target alone, which is not special.
+    has_only: bool,
     /// True with more than a few targets, or bundles.
     pub(super) is_wide: bool,
     /// True if some targets are in other accounts, which import the subject: their heads differ.
@@ -93,6 +95,7 @@ impl Cached for Matched {
         self.beyond = None;
         self.has_rows = false;
         self.rules = 0;
+        self.has_only = false;
         self.is_wide = false;
         self.has_imported = false;
         self.is_taken = false;
@@ -130,7 +133,7 @@ const BUNDLE_COUNT_MAX: usize = 2048;
 const ROW_MIN: u64 = 4;
 
 impl Matched {
-    /// Fills an empty match with the result of a search.
+    /// Fills an empty match with the result of a search, and the services that it asks.
     pub(super) fn fill(&mut self, search: Search<'_>, result: &MatchResult<Subscription>) {
         let Search { account, subject, .. } = search;
         let shown = search.shown();
@@ -169,28 +172,24 @@ impl Matched {
         if !all_local {
             self.push_mixed_groups(search, result);
         }
+        self.push_requests(search);
         self.measure();
     }
 
     fn measure(&mut self) {
         let count = self.plain_count + self.group_count();
         self.is_wide = count > OFFERS_PER_LOOK || self.bundles.len() > 1;
+        let is_only = |target: &Target| self.plain_count == 1 && !target.special;
+        self.has_only = matches!(&self.targets[..], [target] if is_only(target))
+            && self.bundles.is_empty()
+            && self.beyond.is_none();
     }
 
-    /// The only receiver, if it is not special.
+    /// The only receiver of this publisher's messages, if it is not special.
     #[inline]
-    pub(super) fn only(&self) -> Option<&Target> {
-        match &self.targets[..self.plain_count] {
-            [only]
-                if self.targets.len() == 1
-                    && !only.special
-                    && self.bundles.is_empty()
-                    && self.beyond.is_none() =>
-            {
-                Some(only)
-            }
-            _ => None,
-        }
+    pub(super) fn only_for(&self, publisher: Publisher<'_>) -> Option<&Target> {
+        let only = self.targets.first().filter(|_| self.has_only);
+        only.filter(|only| publisher.echo || only.slot != publisher.conn.slot)
     }
 
     /// Time to stage a message of so many bytes for all, nanoseconds, about.
@@ -261,7 +260,7 @@ impl Matched {
 
     /// Adds the services that the account imports under the subject.
     #[inline]
-    pub(super) fn push_requests(&mut self, search: Search<'_>) {
+    fn push_requests(&mut self, search: Search<'_>) {
         let services = search.accounts.services(search.account);
         if let Some(services) = services.filter(|services| services.may_match(search.subject)) {
             self.push_requests_to(services, search);
@@ -420,6 +419,12 @@ impl Matched {
         }
         (start, self.heads.len() as u32)
     }
+}
+
+/// The head of a frame: of HMSG if `with_header`, else of MSG.
+#[inline]
+pub(super) fn frame_head(heads: &[u8], head: (u32, u32), with_header: bool) -> &[u8] {
+    &heads[head.0 as usize..head.1 as usize][usize::from(!with_header)..]
 }
 
 /// The subject in the head for a sid.

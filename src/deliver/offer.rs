@@ -11,7 +11,7 @@ use crate::codec::encoder;
 use crate::conn::subscription::{Counted, Subscription};
 use crate::conn::{Conn, conn_event};
 use crate::deliver::matched::{
-    Bundle, GROUP_NS, Matched, OFFER_NS, OFFERS_PER_LOOK, Target, subject_of,
+    Bundle, GROUP_NS, Matched, OFFER_NS, OFFERS_PER_LOOK, Target, frame_head, subject_of,
 };
 use crate::deliver::msg_trace::Traced;
 use crate::deliver::row::{Groups, Publisher, Row};
@@ -73,30 +73,6 @@ impl<'a> Offer<'a> {
         row.add(tail);
         self.tails = Tails::passed_on(tail);
         true
-    }
-
-    /// The only receiver of a row, if it has got the message before this one and no message is
-    /// watched.
-    #[inline(always)]
-    pub(super) fn only<'m>(&self, matched: &'m Matched, row: &Row) -> Option<&'m Target> {
-        matched.only().filter(|_| row.reached && !self.watched)
-    }
-
-    /// Stages the message for `target`, which got the one before, and as many following ones as
-    /// there is room for.
-    #[inline(always)]
-    pub(super) fn offer_run<'t>(
-        &mut self,
-        target: &Target,
-        followers: &mut impl Iterator<Item = Tail<'t>>,
-        row: &mut Row,
-    ) {
-        let (head, text, bytes) = self.frame(target.head, || false);
-        let first = Tail { text, len: bytes as usize };
-        let Target { subscription, slot, .. } = target;
-        let (msgs, bytes) = self.staging.stage_run(subscription, *slot, head, first, followers);
-        row.msgs += msgs;
-        row.bytes += bytes;
     }
 
     /// Stages the message for all plain subscriptions, which are few. Returns their number.
@@ -365,13 +341,12 @@ impl<'a> Offer<'a> {
         head: (u32, u32),
         takes_headers: impl FnOnce() -> bool,
     ) -> (&'a [u8], &'a [u8], u64) {
-        let head = &self.heads[head.0 as usize..head.1 as usize];
         let tails = &self.tails;
-        match tails.headless {
-            None => (&head[usize::from(!tails.with_header)..], tails.tail, tails.bytes),
-            Some(_) if takes_headers() => (head, tails.tail, tails.bytes),
-            Some((tail, bytes)) => (&head[1..], tail, bytes),
-        }
+        let (with_header, tail, bytes) = match tails.headless {
+            Some((tail, bytes)) if !takes_headers() => (false, tail, bytes),
+            _ => (tails.with_header, tails.tail, tails.bytes),
+        };
+        (frame_head(self.heads, head, with_header), tail, bytes)
     }
 
     /// Counts the message for a subscription and allows it the reply; false if a filter or a limit

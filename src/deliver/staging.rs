@@ -295,9 +295,8 @@ impl Staging {
         self.bytes += len;
     }
 
-    /// Appends a message for the subscription that the last one was [staged](Staging::stage) for,
-    /// and the followers, until the staging is full. Returns the number of followers appended, and
-    /// their bytes.
+    /// Appends a message for a subscription, which has not counted it, and the followers, until the
+    /// staging is full. Returns the number of followers appended, and their bytes.
     // A call per row. Inlined, its loop would share registers with all that surrounds it.
     #[inline(never)]
     pub(super) fn stage_run<'a>(

@@ -2,6 +2,7 @@
 //! these do not fit.
 
 use crate::codec::{encoder, msg_trace};
+use crate::conn::Conn;
 use crate::parser::{Publish, Tail};
 
 /// The parts of frames that all receivers share.
@@ -74,6 +75,24 @@ impl<'a> Tails<'a> {
         let mut block = Vec::with_capacity(header.len() + HOP_ROOM);
         msg_trace::write_hop(header, hop, &mut block);
         Some(MadeTail::new(reply, &block, payload))
+    }
+}
+
+/// The tail for one receiver, and true if it is of HMSG: what the others could get is not made.
+#[inline(always)]
+pub(super) fn for_one<'a>(
+    publish: &'a Publish<'a>,
+    receiver: &Conn,
+    rewritten: &'a mut Vec<u8>,
+) -> (bool, Tail<'a>) {
+    let has_header = publish.header_len.is_some();
+    if !publish.tail.is_empty() && (!has_header || receiver.headers()) {
+        return (has_header, Tail { text: publish.tail, len: publish.len() });
+    }
+    let tails = Tails::made(publish, rewritten);
+    match tails.headless {
+        Some((text, bytes)) if !receiver.headers() => (false, Tail { text, len: bytes as usize }),
+        _ => (tails.with_header, Tail { text: tails.tail, len: tails.bytes as usize }),
     }
 }
 
