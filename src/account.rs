@@ -165,10 +165,10 @@ impl Account {
         self.conns_queued.store(false, Ordering::Release);
     }
 
-    /// A number that changes whenever the matches of `subject` may have changed. To be read before
-    /// [`match_into`](Account::match_into) when the result is kept.
-    pub fn stamp(&self, subject: &[u8]) -> u64 {
-        self.epochs.stamp(subject)
+    /// The stamps of its matches. To be read before [`match_into`](Account::match_into) when the
+    /// result is kept.
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
     }
 
     /// Fills `result` with the subscriptions that match `subject`.

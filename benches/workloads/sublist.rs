@@ -99,8 +99,7 @@ pub(super) fn cached_matches(count: usize, working_set: usize, caches: usize) ->
         for cache in &mut caches {
             for subject in (0..rounds).flat_map(|_| &subjects) {
                 let subject = subject.as_bytes();
-                let stamp = list.epochs().stamp(subject);
-                match cache.lookup(0, subject, stamp, Moment::START) {
+                match cache.lookup(0, subject, &**list.epochs(), Moment::START) {
                     Lookup::Hit(result) => {
                         black_box(result.plain().len());
                     }

@@ -11,6 +11,7 @@ use crate::base::ids::Kind;
 use crate::base::limits::GLOBAL_ACCOUNT;
 use crate::base::subject;
 use crate::conn::subscription::Subscription;
+use crate::sublist::epochs::Stamps;
 use crate::sublist::result::MatchResult;
 
 /// A kind of events of an account, as a bit.
@@ -47,7 +48,7 @@ impl Account {
     /// True if a client or another server listens to such an event of this account.
     pub fn is_heard(&self, Heard(kind): Heard, system_account: &Account) -> bool {
         // Never more than changes, so the bits cut off are 0.
-        let stamp = system_account.stamp(b"$SYS") << BITS;
+        let stamp = system_account.epochs().stamp(b"$SYS") << BITS;
         let known = self.heard.load(Relaxed);
         let heard = match known >> BITS << BITS == stamp {
             true => known,

@@ -37,8 +37,8 @@ impl Finder {
         if search.shown.is_some() {
             return find_apart(result, staging, search, apart);
         }
-        let stamp = search.account.stamp(search.subject);
-        let matched = match cache.lookup(search.account.id, search.subject, stamp, now) {
+        let Search { account, subject, .. } = search;
+        let matched = match cache.lookup(account.id, subject, account.epochs(), now) {
             Lookup::Hit(matched) if !matched.is_taken => matched,
             Lookup::Hit(matched) | Lookup::Miss(matched) => {
                 fill(matched, result, staging, Search { imports: true, ..search });

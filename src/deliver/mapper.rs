@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::deliver::Delivery;
 use crate::mappings::Mapping;
-use crate::sublist::cache::{Cached, Lookup, MatchCache};
+use crate::sublist::cache::{Cached, Lookup, MatchCache, Version};
 
 /// Subjects of the server's own making begin with this.
 const ANSWERS: &[u8] = b"_R_.";
@@ -77,7 +77,8 @@ impl Delivery {
                 *out = Vec::new();
             }
         };
-        let found = match mapper.lookup(account.id, subject, settings.version, *now) {
+        let stamps = Version(settings.version);
+        let found = match mapper.lookup(account.id, subject, &stamps, *now) {
             Lookup::Hit(found) => found,
             Lookup::Miss(found) => {
                 self.staging.add_work(SEARCH_NS);

@@ -1,11 +1,11 @@
 //! Match cache: recent matches of one worker thread, by account and subject.
 //!
-//! Owned by one thread, so there is no lock. It knows nothing of sublists: a stamp
-//! ([`Epochs::stamp`](crate::sublist::epochs::Epochs::stamp), read before the match) shows whether
-//! a value is still valid. Two slots per hash; the one used longer ago is replaced in place: key
-//! and value keep their allocations, so that even a stream of misses does not allocate. In a cache
-//! of full size a subject has to miss twice in a row to replace a living one: with too many
-//! subjects for any cache, dropping the old values would cost more than the match.
+//! Owned by one thread, so there is no lock. It knows nothing of sublists: a [stamp](Stamps), read
+//! before the match, shows whether a value is still valid. Two slots per hash; the one used longer
+//! ago is replaced in place: key and value keep their allocations, so that even a stream of misses
+//! does not allocate. In a cache of full size a subject has to miss twice in a row to replace a
+//! living one: with too many subjects for any cache, dropping the old values would cost more than
+//! the match.
 //!
 //! Bounds: [`SLOTS_MAX`] slots, reached only if misses replace living slots more often than one in
 //! [`MISS_SPAN_MAX`], and [`HEAP_BYTES_MAX`] of values, above which others are dropped. A subject
@@ -18,6 +18,7 @@ use foldhash::fast::RandomState;
 
 use crate::base::moment::Moment;
 use crate::base::stats::CacheStats;
+use crate::sublist::epochs::Stamps;
 
 /// Most slots of one cache: with more subjects, some of them cost a match of some 100 ns now and
 /// then.
@@ -46,6 +47,22 @@ pub trait Cached: Default {
 
     /// Its deliveries per message: a queue group is one.
     fn fanout(&self) -> usize;
+}
+
+/// One stamp for all subjects.
+#[derive(Debug, Clone, Copy)]
+pub struct Version(pub u64);
+
+impl Stamps for Version {
+    #[inline]
+    fn bucket(&self, _subject: &[u8]) -> u8 {
+        0
+    }
+
+    #[inline]
+    fn stamp_of(&self, _bucket: u8) -> u64 {
+        self.0
+    }
 }
 
 /// Values by (account, subject).
@@ -86,6 +103,8 @@ struct Slot<V> {
     hash: u64,
     stamp: u64,
     account: u32,
+    /// The bucket of the subject, for its next stamp.
+    bucket: u8,
     /// The value's heap bytes at the last measurement.
     heap_bytes: u32,
     /// The value's fan-out then.
@@ -132,28 +151,29 @@ impl<V: Cached> MatchCache<V> {
         }
     }
 
-    /// Looks up the value filled for `subject` under the same stamp. Account numbers must not be
+    /// Looks up the value filled for `subject` under its present stamp. Account numbers must not be
     /// used again for another account while the cache holds results of the old one.
     /// `now` measures the time between misses.
-    #[inline]
+    // As a call, its many arguments would cost each message.
+    #[inline(always)]
     pub fn lookup(
         &mut self,
         account: u32,
         subject: &[u8],
-        stamp: u64,
+        stamps: &impl Stamps,
         now: Moment,
     ) -> Lookup<'_, V> {
         if let Some(slot) = self.slots.get(self.last)
             // Most other subjects differ here, without a call.
             && slot.subject.last() == subject.last()
             && slot.subject.len() == subject.len()
-            && slot.stamp == stamp
             && slot.is_of(account, subject)
+            && slot.is_valid(stamps)
         {
             self.hits += 1;
             return Lookup::Hit(&mut self.slots[self.last].value);
         }
-        self.lookup_hashed(account, subject, stamp, now)
+        self.lookup_hashed(account, subject, stamps, now)
     }
 
     /// The slot used last, for [`look_at`](MatchCache::look_at).
@@ -179,12 +199,12 @@ impl<V: Cached> MatchCache<V> {
         &mut self,
         account: u32,
         subject: &[u8],
-        stamp: u64,
+        stamps: &impl Stamps,
         now: Moment,
     ) -> Lookup<'_, V> {
         let hash = self.hash(account, subject);
         match self.find(hash, account, subject) {
-            Some(at) if self.slots[at].stamp == stamp => {
+            Some(at) if self.slots[at].is_valid(stamps) => {
                 self.hits += 1;
                 self.last = at;
                 self.slots[at ^ 1].recent = false;
@@ -192,7 +212,7 @@ impl<V: Cached> MatchCache<V> {
                 slot.recent = true;
                 Lookup::Hit(&mut slot.value)
             }
-            _ => Lookup::Miss(self.miss(hash, account, subject, stamp, now)),
+            _ => Lookup::Miss(self.miss(hash, account, subject, stamps, now)),
         }
     }
 
@@ -254,7 +274,14 @@ impl<V: Cached> MatchCache<V> {
     }
 
     /// Prepares a slot, the key's own if it has one, to be filled under a new stamp.
-    fn miss(&mut self, hash: u64, account: u32, subject: &[u8], stamp: u64, now: Moment) -> &mut V {
+    fn miss(
+        &mut self,
+        hash: u64,
+        account: u32,
+        subject: &[u8],
+        stamps: &impl Stamps,
+        now: Moment,
+    ) -> &mut V {
         self.misses += 1;
         if subject.len() > SUBJECT_LEN_MAX {
             self.spare.clear();
@@ -272,7 +299,9 @@ impl<V: Cached> MatchCache<V> {
         let slot = &mut self.slots[at];
         self.used += usize::from(!slot.used);
         (slot.recent, slot.used) = (true, true);
-        (slot.hash, slot.account, slot.stamp) = (hash, account, stamp);
+        (slot.hash, slot.account) = (hash, account);
+        slot.bucket = stamps.bucket(subject);
+        slot.stamp = stamps.stamp_of(slot.bucket);
         slot.subject.clear();
         slot.subject.extend_from_slice(subject);
         slot.value.clear();
@@ -361,6 +390,11 @@ impl<V> Slot<V> {
     fn is_of(&self, account: u32, subject: &[u8]) -> bool {
         self.used && self.account == account && self.subject.as_slice() == subject
     }
+
+    #[inline]
+    fn is_valid(&self, stamps: &impl Stamps) -> bool {
+        self.stamp == stamps.stamp_of(self.bucket)
+    }
 }
 
 impl<V: Cached> Slot<V> {
@@ -369,6 +403,7 @@ impl<V: Cached> Slot<V> {
             hash: 0,
             stamp: 0,
             account: 0,
+            bucket: 0,
             heap_bytes: 0,
             fanout: 0,
             challenger: 0,
@@ -386,7 +421,7 @@ mod tests {
 
     use super::{
         Cached, HEAP_BYTES_MAX, Lookup, MISS_SPAN_MAX, MatchCache, SLOTS_MAX, SLOTS_MIN,
-        SUBJECT_LEN_MAX,
+        SUBJECT_LEN_MAX, Version,
     };
     use crate::base::moment::Moment;
 
@@ -422,7 +457,7 @@ mod tests {
         subject: &[u8],
         stamp: u64,
     ) -> bool {
-        match cache.lookup(account, subject, stamp, now) {
+        match cache.lookup(account, subject, &Version(stamp), now) {
             Lookup::Hit(value) => {
                 assert_eq!(value, subject);
                 true
@@ -509,7 +544,9 @@ mod tests {
     fn wide_values_do_not_add_up_without_limit() {
         let mut cache = MatchCache::<Vec<u8>>::new();
         for number in 0..200u32 {
-            if let Lookup::Miss(value) = cache.lookup(0, &number.to_le_bytes(), 0, Moment::START) {
+            if let Lookup::Miss(value) =
+                cache.lookup(0, &number.to_le_bytes(), &Version(0), Moment::START)
+            {
                 value.resize(1 << 20, 0);
             }
             let held: usize = cache.values().map(Cached::heap_bytes).sum();
@@ -536,7 +573,7 @@ mod tests {
         for round in 0..20_000_u64 {
             let (subject, stamp) = (random.u32(..300).to_le_bytes(), round / 1000);
             let widest = if round < 10_000 { 90 } else { 30 };
-            if let Lookup::Miss(value) = cache.lookup(0, &subject, stamp, Moment::START) {
+            if let Lookup::Miss(value) = cache.lookup(0, &subject, &Version(stamp), Moment::START) {
                 value.resize(random.usize(..widest), 0);
             }
             let stats = cache.stats();

@@ -27,19 +27,24 @@ pub struct Epochs {
     buckets: OnceLock<Box<[AtomicU64; BUCKETS]>>,
 }
 
+/// The stamps of a cache's values. Subjects with the same bucket have the same one.
+pub trait Stamps {
+    /// The bucket of a subject, always the same.
+    fn bucket(&self, subject: &[u8]) -> u8;
+
+    /// The stamp of everything that a match of a subject in `bucket` depends on; it only grows.
+    fn stamp_of(&self, bucket: u8) -> u64;
+
+    /// The stamp of a subject.
+    fn stamp(&self, subject: &[u8]) -> u64 {
+        self.stamp_of(self.bucket(subject))
+    }
+}
+
 impl Epochs {
     /// All counters at zero.
     pub fn new() -> Self {
         Self { all: AtomicU64::new(0), buckets: OnceLock::new() }
-    }
-
-    /// The stamp of everything that a match of `subject` depends on; it only grows.
-    #[inline]
-    pub fn stamp(&self, subject: &[u8]) -> u64 {
-        // The sum may wrap after 2^64 changes.
-        let counter = self.buckets.get().map(|buckets| &buckets[bucket(subject)]);
-        let bucket = counter.map_or(0, |counter| counter.load(Ordering::Acquire));
-        self.all.load(Ordering::Acquire).wrapping_add(bucket)
     }
 
     /// Outdates the stamps of every subject that `pattern` could match. To be called before the
@@ -47,9 +52,24 @@ impl Epochs {
     pub(super) fn bump(&self, pattern: &[u8]) {
         let counter = match pattern {
             [b'*' | b'>'] | [b'*', b'.', ..] => &self.all,
-            _ => &self.buckets.get_or_init(zeros)[bucket(pattern)],
+            _ => &self.buckets.get_or_init(zeros)[usize::from(bucket(pattern))],
         };
         counter.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Stamps for Epochs {
+    #[inline]
+    fn bucket(&self, subject: &[u8]) -> u8 {
+        bucket(subject)
+    }
+
+    #[inline]
+    fn stamp_of(&self, bucket: u8) -> u64 {
+        // The sum may wrap after 2^64 changes.
+        let counter = self.buckets.get().map(|buckets| &buckets[usize::from(bucket)]);
+        let bucket = counter.map_or(0, |counter| counter.load(Ordering::Acquire));
+        self.all.load(Ordering::Acquire).wrapping_add(bucket)
     }
 }
 

@@ -302,8 +302,7 @@ pub fn fuzz_sublist_ops(data: &[u8]) {
             _ => {
                 let expected = expected(&play.subs, &subject);
                 assert_eq!(matched(&play.list, &subject), expected);
-                let stamp = play.list.epochs().stamp(&subject);
-                match cache.lookup(7, &subject, stamp, Moment::START) {
+                match cache.lookup(7, &subject, &**play.list.epochs(), Moment::START) {
                     Lookup::Hit(result) => assert_eq!(found(result), expected, "stale"),
                     Lookup::Miss(result) => {
                         play.list.match_into(&subject, result);

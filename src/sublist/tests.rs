@@ -1,7 +1,7 @@
 //! The sublist: cases worth a name, and its fuzz body.
 
 use crate::base::fuzzing;
-use crate::sublist::epochs::Epochs;
+use crate::sublist::epochs::{Epochs, Stamps};
 use crate::sublist::fuzz::{Found, Sub, fuzz_sublist_ops, matched, take_looks};
 use crate::sublist::{Entry, Sublist, UNLISTED};
 

@@ -4,9 +4,9 @@
 /// outdates the cached results of one in that many first tokens.
 pub(super) const BUCKETS: usize = 256;
 
-/// Bucket of the first token. Only eight bytes of it count: this runs for every message.
+/// Bucket of the first token. Only eight bytes of it count: this runs for many messages.
 #[inline]
-pub(super) fn bucket(subject: &[u8]) -> usize {
+pub(super) fn bucket(subject: &[u8]) -> u8 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let word = match subject.first_chunk() {
         Some(head) => u64::from_le_bytes(*head),
@@ -18,7 +18,7 @@ pub(super) fn bucket(subject: &[u8]) -> usize {
     // Everything below the top bit of the dot's byte: the token, and seven bits of the dot itself,
     // which are the same for every token of that length.
     let token = word & (found.wrapping_sub(1) & !found);
-    (token.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize
+    (token.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8
 }
 
 /// Fewer than eight bytes, filled up with dots, so that the end of the subject ends the token too.

@@ -6,6 +6,7 @@ mod epochs;
 mod token;
 
 use crate::base::sync::RwLock;
+use epochs::Stamps;
 
 pub(crate) struct Sublist {
     listed: RwLock<Vec<&'static [u8]>, 0>,
