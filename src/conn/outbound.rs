@@ -229,7 +229,12 @@ impl Outbound {
     pub fn take(&mut self) -> Batch {
         match &mut self.chunks {
             Some(chunks) if chunks.list.len() > BATCH_CHUNKS_MAX => {
-                let list = chunks.list.drain(..BATCH_CHUNKS_MAX).collect();
+                let mut list = VecDeque::with_capacity(BATCH_CHUNKS_MAX);
+                while list.len() < BATCH_CHUNKS_MAX
+                    && let Some(chunk) = chunks.list.pop_front()
+                {
+                    list.push_back(chunk);
+                }
                 let written = std::mem::take(&mut chunks.written);
                 Batch(Box::new(Chunks { list, written }))
             }
@@ -239,13 +244,13 @@ impl Outbound {
 
     /// Puts the unwritten rest of a batch back in front of frames appended in the meantime.
     pub fn put_back(&mut self, batch: Batch) {
-        let Batch(rest) = batch;
+        let Batch(mut rest) = batch;
         let Some(chunks) = &mut self.chunks else {
             self.chunks = Some(rest);
             return;
         };
         chunks.written = rest.written;
-        for chunk in rest.list.into_iter().rev() {
+        while let Some(chunk) = rest.list.pop_back() {
             chunks.list.push_front(chunk);
         }
     }
@@ -265,9 +270,10 @@ impl Batch {
     /// The unwritten bytes, as slices for one vectored write.
     pub fn slices(&self) -> [IoSlice<'_>; BATCH_CHUNKS_MAX] {
         let mut slices = [IoSlice::new(&[]); BATCH_CHUNKS_MAX];
-        for (at, (slice, chunk)) in slices.iter_mut().zip(&self.0.list).enumerate() {
-            *slice = IoSlice::new(if at == 0 { &chunk[self.0.written..] } else { chunk });
+        for (slice, chunk) in slices.iter_mut().zip(&self.0.list) {
+            *slice = IoSlice::new(chunk);
         }
+        slices[0].advance(self.0.written);
         slices
     }
 
