@@ -328,6 +328,11 @@ impl Conn {
         self.take_flag(LAME_DUCK)
     }
 
+    /// For the owning task: true if there are settings or news to [take](Conn::take_settings).
+    pub fn is_called(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & (RELOADED | NEWS) != 0
+    }
+
     /// Wakes the owning task because the settings have been replaced.
     pub fn bring_settings(&self) {
         if !self.set_flag(RELOADED) {

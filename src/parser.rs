@@ -213,6 +213,12 @@ impl<G: Grammar> Parser<G> {
         }
     }
 
+    /// True if there is neither input nor an op kept of earlier input, not even one given out.
+    #[inline]
+    pub fn is_through(&self, input: &[u8]) -> bool {
+        input.is_empty() && self.unfinished.is_none()
+    }
+
     /// The message at the start of `input`, and its length, if it is whole and holds nothing
     /// unusual; [`next`](Parser::next) is for everything else. It is the common case, spared the
     /// detour over an op.

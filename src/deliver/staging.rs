@@ -379,6 +379,9 @@ impl Staging {
     /// everything published before is on its way. If that takes long, the remaining frames are only
     /// appended; [`take_unwritten`](Staging::take_unwritten) returns their connections.
     pub(super) fn commit(&mut self, counters: &Counters, last: &Arc<Conn>, now: Moment) {
+        if self.used == 0 {
+            return;
+        }
         self.settle_tallies();
         self.tallies.clear();
         self.append_from = self.work_ns + COMMIT_NS_MAX;

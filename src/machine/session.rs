@@ -12,7 +12,8 @@ use crate::machine::{Layer, Machine};
 use crate::parser::{Parser, Refused};
 use crate::registry::settings::Settings;
 
-/// Time to handle an op without its effects, nanoseconds, about; not for plain messages.
+/// Time to handle an op without its effects, or to find none, nanoseconds, about; not for plain
+/// messages.
 const OP_NS: usize = 100;
 
 /// The protocol of one connection.
@@ -48,8 +49,13 @@ impl<M: Machine> Session<M> {
     /// The caller has to end the connection: see [`fail`](Session::fail).
     #[inline]
     pub fn step(&mut self, input: &mut &[u8], delivery: &mut Delivery) -> Result<Step, ProtoErr> {
-        if let Some((msg, used)) = self.parser.next_plain(input) {
-            self.machine.handle_msg(&msg, Some(self.parser.take_plain(input, used)), delivery)?;
+        if self.parser.is_through(input) {
+            delivery.staging.add_work(OP_NS);
+            return Ok(Step::Missing);
+        }
+        let plain = self.parser.next_plain(input);
+        if let Some((msg, used)) = &plain {
+            self.machine.handle_msg(msg, Some(self.parser.take_plain(input, *used)), delivery)?;
             return Ok(Step::Handled);
         }
         self.step_any(input, delivery)
@@ -87,13 +93,7 @@ impl<M: Machine> Session<M> {
         delivery: &mut Delivery,
     ) -> Result<Left, ProtoErr> {
         let waited = self.machine.is_waiting();
-        let reloaded = self.machine.conn().take_settings();
-        if reloaded {
-            self.machine.handle_settings(delivery)?;
-        }
-        if self.machine.conn().take_news() {
-            self.machine.handle_news(delivery);
-        }
+        let reloaded = self.machine.conn().is_called() && self.answer_call(delivery)?;
         if let Some(verdict) = verdict {
             self.machine.handle_verdict(verdict, delivery)?;
         }
@@ -102,6 +102,19 @@ impl<M: Machine> Session<M> {
             self.parser.rules = self.machine.rules(&delivery.settings);
         }
         Ok(left)
+    }
+
+    /// Gives the machine new settings and any news. True for new settings.
+    #[cold]
+    fn answer_call(&mut self, delivery: &mut Delivery) -> Result<bool, ProtoErr> {
+        let reloaded = self.machine.conn().take_settings();
+        if reloaded {
+            self.machine.handle_settings(delivery)?;
+        }
+        if self.machine.conn().take_news() {
+            self.machine.handle_news(delivery);
+        }
+        Ok(reloaded)
     }
 
     /// Writes the `-ERR` for the error of a step that ended before `input`, and returns the reason
