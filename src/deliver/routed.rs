@@ -210,8 +210,9 @@ impl Offer<'_> {
         }
         let onward = Onward { plain: true, mark: Mark::None, reply: self.reply };
         let routed_count = self.offer_routes(beyond, chosen, &onward);
-        let requests = beyond.requests.iter().cloned().map(Sequel::Request);
-        self.sequels.extend(requests);
+        if !beyond.requests.is_empty() {
+            self.sequels.extend(beyond.requests.iter().cloned().map(Sequel::Request));
+        }
         local_count + routed_count
     }
 
@@ -222,17 +223,18 @@ impl Offer<'_> {
         chosen.sort_unstable();
         for (number, route) in (0..).zip(&beyond.routes) {
             let groups = chosen.iter().filter(|(at, _)| *at == number).map(|(_, group)| *group);
-            let named = groups.clone().next().is_some();
+            let named = !chosen.is_empty() && groups.clone().next().is_some();
             let wanted = named || onward.plain && route.plain && !route.conn.is_closed();
             if !wanted {
                 continue;
             }
             let hop = match self.traced {
-                Some(traced) if self.watched => match self.note_hop(traced, &route.conn) {
+                _ if !self.watched => None,
+                Some(traced) => match self.note_hop(traced, &route.conn) {
                     Some(hop) => self.tails.with_hop(self.reply, &hop),
                     None => continue,
                 },
-                _ => None,
+                None => None,
             };
             count += 1;
             let tails = &self.tails;
