@@ -24,6 +24,10 @@ use crate::config::check::{Checked, OptionsError};
 use crate::config::imports::{self, Fault};
 use crate::config::options::Options;
 
+/// Bytes of a tree for each byte of its text, rather too many: memory that is not used costs
+/// nothing.
+const TREE_FACTOR: usize = 10;
+
 /// The sources of text and variables.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
@@ -149,9 +153,11 @@ pub(crate) fn read(
     sources: Sources<'_>,
     options: &mut Options,
 ) -> Result<Remarks, ConfError> {
-    let memory = Bump::new();
-    let root = parse::parse(file, sources, &memory)
-        .map_err(|problem| ConfError { problems: vec![problem] })?;
+    let failed = |problem| ConfError { problems: vec![problem] };
+    let text = parse::text(file, sources).map_err(failed)?;
+    // In one piece, which goes back to the system as a whole.
+    let memory = Bump::with_capacity(text.len() * TREE_FACTOR);
+    let root = parse::parse(file, text, sources, &memory).map_err(failed)?;
     options.config_file = Some(file.to_owned());
     options.config_digest = Some(digest::digest(&root));
     let (mut problems, accounts) = apply::apply(&root, options);

@@ -28,17 +28,27 @@ const ENVIRONMENT_KEY: &str = "value";
 /// Beginnings of a text that looks like a variable: a bcrypt hash without quotes, `$2a$11$...`.
 const BCRYPT_PREFIXES: [&str; 4] = ["2a$", "2b$", "2x$", "2y$"];
 
-/// Reads a file and its includes, into a tree in `memory`.
+/// The text of a file.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn text(file: &Path, sources: Sources<'_>) -> Result<String, Problem> {
+    (sources.file)(file)
+        .map_err(|error| without_position(format!("open {}: {error}", file.display())))
+}
+
+/// Parses the text of a file, and reads its includes, into a tree in `memory`.
 ///
 /// # Errors
 /// The first violation of the grammar, missing variable or missing file.
 pub(super) fn parse<'t>(
     file: &Path,
+    text: String,
     sources: Sources<'_>,
     memory: &'t Bump,
 ) -> Result<Map<'t>, Problem> {
-    let mut budget = Budget { files: 0, copied_nodes: 0, environment: Vec::new() };
-    parse_file(file, sources, memory, &mut budget, 0)
+    let mut budget = Budget { files: 1, copied_nodes: 0, environment: Vec::new() };
+    parse_file(file, text, sources, memory, &mut budget, 0)
 }
 
 /// Limits and sources shared by all texts of one configuration.
@@ -80,21 +90,18 @@ struct Scope<'t> {
 
 fn parse_file<'t>(
     file: &Path,
+    text: String,
     sources: Sources<'_>,
     memory: &'t Bump,
     budget: &mut Budget,
     depth: usize,
 ) -> Result<Map<'t>, Problem> {
-    let without_position =
-        |text: String| Problem { severity: Severity::Error, position: None, text };
-    budget.files += 1;
-    if budget.files > FILES_MAX || depth > DEPTH_MAX {
-        return Err(without_position(format!("{}: included too often", file.display())));
-    }
-    let text = (sources.file)(file)
-        .map_err(|error| without_position(format!("open {}: {error}", file.display())))?;
     let folder = file.parent().map(Path::to_owned).unwrap_or_default();
     Parser::new(sources, memory, budget, depth, &file.to_string_lossy(), folder).run(text)
+}
+
+fn without_position(text: String) -> Problem {
+    Problem { severity: Severity::Error, position: None, text }
 }
 
 impl<'t> Scope<'t> {
@@ -263,7 +270,14 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
     fn include(&mut self, file: &str, place: Place<'t>) -> Result<(), Problem> {
         // nats-differs: an absolute path is absolute; the real server appends it to the folder.
         let path = self.folder.join(file);
-        let included = parse_file(&path, self.sources, self.memory, self.budget, self.depth + 1)
+        let depth = self.depth + 1;
+        self.budget.files += 1;
+        let text = match self.budget.files > FILES_MAX || depth > DEPTH_MAX {
+            true => Err(without_position(format!("{}: included too often", path.display()))),
+            false => text(&path, self.sources),
+        };
+        let included = text
+            .and_then(|text| parse_file(&path, text, self.sources, self.memory, self.budget, depth))
             .map_err(|inner| Problem {
                 severity: Severity::Error,
                 position: Some(inner.position.unwrap_or_else(|| place.into())),
