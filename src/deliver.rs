@@ -240,7 +240,7 @@ impl Delivery {
     #[cold]
     fn leave(&mut self, mut ongoing: Box<Ongoing>, row: Row) -> Row {
         ongoing.hops.clone_from(&self.way.hops);
-        ongoing.trace = self.trace();
+        ongoing.traced.clone_from(&self.traced);
         self.follow_up(ongoing.account(), &ongoing.publish(), ongoing.publisher());
         self.ongoing = Some(ongoing.before(self.ongoing.take()));
         self.staging.end_turn();

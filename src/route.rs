@@ -669,7 +669,8 @@ impl Route {
     fn handle_traced(&self, account: &Arc<Account>, msg: &RoutedMsg<'_>, delivery: &mut Delivery) {
         let publish = &msg.publish;
         let settings = Arc::clone(&delivery.settings);
-        let may_publish = |dest: &[u8]| Route::imports(dest, &settings);
+        let import = settings.routes.permissions.as_ref();
+        let may_publish = |dest: &[u8]| import.is_none_or(|import| import.can_publish(dest));
         match delivery.begin_trace(account, (publish, publish.len()), &self.conn, may_publish) {
             Fate::Delivered => self.handle_untraced(msg, None, delivery),
             Fate::Untraced(tail) => {

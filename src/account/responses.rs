@@ -46,6 +46,9 @@ const RESPONSES_MAX: usize = if cfg!(test) { 64 } else { 65_536 };
 /// Bytes of their reply subjects.
 const REPLY_BYTES_MAX: usize = if cfg!(test) { 2_048 } else { 8 * MIB };
 
+/// Traces among them, of which other servers may send documents. Not a limit of the real server.
+const TRACES_MAX: usize = if cfg!(test) { 8 } else { 4_096 };
+
 /// Requests whose time is over that leave whenever a new one comes: more than come.
 const DUE_PER_OPENING: usize = 2;
 
@@ -121,6 +124,8 @@ pub(super) struct Responses {
     due: BTreeSet<(Moment, Suffix)>,
     /// Sum of the lengths of the replies.
     reply_bytes: usize,
+    /// Traces among them.
+    trace_count: usize,
     /// Requests forgotten because there were too many, and not reported yet.
     dropped: u64,
     random: RandomState,
@@ -168,6 +173,11 @@ impl Account {
         let awaited = importer.awaited.get_or_init(Mutex::default);
         awaited.lock().0.insert((reply, self.id, suffix), Arc::downgrade(self));
         [prefix, &suffix.0, &mark].concat()
+    }
+
+    /// True if other servers may send documents of one more message with a trace.
+    pub fn may_wait_for_traces(&self) -> bool {
+        self.responses.lock().trace_count < TRACES_MAX
     }
 
     /// The request that is answered on a subject of this account, if it may be: forgotten if it is
@@ -296,6 +306,7 @@ impl Responses {
         }
         let due = now + response.export.threshold;
         self.reply_bytes += response.reply.len();
+        self.trace_count += usize::from(response.of_trace.is_some());
         self.due.insert((due, suffix));
         let hash = self.hash(suffix);
         let Responses { open, random, .. } = self;
@@ -320,6 +331,7 @@ impl Responses {
         let removed = open.remove(hash, |open| open.suffix == suffix, hash_of)?;
         self.due.remove(&(removed.due, suffix));
         self.reply_bytes -= removed.response.reply.len();
+        self.trace_count -= usize::from(removed.response.of_trace.is_some());
         Some(removed)
     }
 

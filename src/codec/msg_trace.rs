@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::base::ids::Kind;
 use crate::codec::content_encoding::ContentEncoding;
 use crate::codec::date::Date;
-use crate::codec::headers;
 
 /// Name of the header with the subject for the document.
 pub const DEST: &str = "Nats-Trace-Dest";
@@ -98,23 +97,52 @@ impl<'a> Asked<'a> {
         Some(asked)
     }
 
-    /// True if the block is too long to be shown.
+    /// The reason that a message with this block is not traced, if there is one.
     #[must_use]
-    pub fn is_too_long(&self) -> bool {
-        self.block.len() > SHOWN_LEN_MAX
+    pub fn fault(&self) -> Option<&'static str> {
+        if self.block.len() > SHOWN_LEN_MAX {
+            Some("are too long")
+        } else if !is_plain(self.block) {
+            Some("are no lines")
+        } else {
+            None
+        }
     }
 }
 
-/// Names and values that are not empty; a name is all that stands before its colon.
+/// Names and values that are not empty.
 fn pairs(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let parts = split(block).0.into_iter().map(|(name, value, _)| (name, value));
+    parts.filter(|(name, value)| !name.is_empty() && !value.is_empty())
+}
+
+/// A header as the real server reads it: its name, which is all that stands before its colon; its
+/// value, up to CR LF and trimmed; all of its bytes.
+type Header<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+/// The headers of a block, and the rest behind them.
+fn split(block: &[u8]) -> (Vec<Header<'_>>, &[u8]) {
     let mut rest = block.strip_prefix(START).unwrap_or_default();
-    let next = move || {
-        let (name, behind) = rest.split_at(memchr::memchr(b':', rest)?);
-        let end = memchr::memmem::find(behind, b"\r\n")?;
-        rest = &behind[end + 2..];
-        Some((name, trim(&behind[1..end])))
-    };
-    std::iter::from_fn(next).filter(|(name, value)| !name.is_empty() && !value.is_empty())
+    let mut headers = Vec::new();
+    while let Some(colon) = memchr::memchr(b':', rest)
+        && let Some(len) = memchr::memmem::find(&rest[colon..], b"\r\n")
+    {
+        let (header, others) = rest.split_at(colon + len + 2);
+        headers.push((&header[..colon], trim(&header[colon + 1..colon + len]), header));
+        rest = others;
+    }
+    (headers, rest)
+}
+
+/// True if all readers of a block see the same lines: each ends with CR LF, and none but the last
+/// is empty.
+#[must_use]
+pub fn is_plain(block: &[u8]) -> bool {
+    let lines = block.strip_suffix(b"\r\n").unwrap_or(block);
+    let is_line = |line: &[u8]| !line.is_empty() && !line.contains(&b'\r');
+    let ended = |line: &[u8]| line.strip_suffix(b"\r").is_some_and(is_line);
+    let mut lines = lines.split(|byte| *byte == b'\n');
+    lines.next_back().is_some_and(|rest| rest.is_empty() || is_line(rest)) && lines.all(ended)
 }
 
 fn trim(value: &[u8]) -> &[u8] {
@@ -436,12 +464,28 @@ pub fn hops_of(document: &[u8]) -> Option<i64> {
 
 /// Appends the header block with the number of this copy as its last header.
 pub fn write_hop(block: &[u8], hop: &str, out: &mut Vec<u8>) {
-    headers::write_with_last(block, HOP, |out| out.extend_from_slice(hop.as_bytes()), out);
+    write_last(block, HOP, hop.as_bytes(), out);
 }
 
 /// Appends the header block with this destination as its last header, and no other one.
 pub fn write_dest(block: &[u8], dest: &[u8], out: &mut Vec<u8>) {
-    headers::write_with_last(block, DEST, |out| out.extend_from_slice(dest), out);
+    write_last(block, DEST, dest, out);
+}
+
+/// Appends the header block with this header behind all others, and without those of its name. All
+/// else stays as it is, so that everybody reads in it what was read before.
+fn write_last(block: &[u8], name: &str, value: &[u8], out: &mut Vec<u8>) {
+    let (headers, rest) = split(block);
+    out.extend_from_slice(START);
+    for (other, _, header) in headers {
+        if other != name.as_bytes() {
+            out.extend_from_slice(header);
+        }
+    }
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(if rest.is_empty() { b"\r\n" } else { rest });
 }
 
 #[cfg(test)]
@@ -505,6 +549,45 @@ mod tests {
         let (name, account, subject) = (String::new(), "A".to_owned(), "s".to_owned());
         let from = Ingress { kind, cid: 1, name, account, subject };
         MsgTrace::new(&asked, b"dest", 5, from, Date(SystemTime::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn blocks_are_plain_if_all_readers_see_the_same_lines() {
+        for (lines, plain) in [
+            ("", true),
+            ("A: b|", true),
+            ("A: b||", true),
+            ("no colon|A: b||", true),
+            ("A: b", true),
+            ("A: b|||", false),
+            ("A: b||C: d||", false),
+            ("A: 1\nB: 2||", false),
+            ("A: 1\rB: 2||", false),
+            ("A: 1\r||", false),
+            ("A: 1||\n", false),
+        ] {
+            let block = format!("NATS/1.0\r\n{}", lines.replace('|', "\r\n"));
+            assert_eq!(is_plain(block.as_bytes()), plain, "{block:?}");
+        }
+    }
+
+    #[test]
+    fn everything_but_the_new_header_stays_as_it_was() {
+        for (lines, written) in [
+            ("|", "H: v||"),
+            ("A: b||", "A: b|H: v||"),
+            ("H: 1|A:b|H:2||", "A:b|H: v||"),
+            ("h: 1|H : 2|HH: 3||", "h: 1|H : 2|HH: 3|H: v||"),
+            ("A: 1\nH: 2||", "A: 1\nH: 2|H: v||"),
+            ("A: 1|", "A: 1|H: v||"),
+            ("A: 1||X", "A: 1|H: v||X"),
+            ("X||H: 1|Y||", "X||H: 1|H: v|Y||"),
+        ] {
+            let block = |lines: &str| format!("NATS/1.0\r\n{}", lines.replace('|', "\r\n"));
+            let mut out = Vec::new();
+            write_last(block(lines).as_bytes(), "H", b"v", &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), block(written), "{lines:?}");
+        }
     }
 
     #[test]

@@ -248,9 +248,10 @@ impl Delivery {
         };
         let publisher = Publisher { conn: &own, echo: true };
         // It is a message of its own, on no way.
-        let way = std::mem::take(&mut self.way);
+        let (way, traced) = (std::mem::take(&mut self.way), self.set_traced(None));
         self.deliver_one(account, &publish, Scope::ALL, publisher);
         self.way = way;
+        self.set_traced(traced);
     }
 
     fn date(&self, moment: Moment) -> String {

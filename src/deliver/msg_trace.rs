@@ -30,11 +30,14 @@ use crate::registry::events::Event;
 /// A trace, shared by the parts of the delivery of its message.
 pub(super) type Shared = Arc<Mutex<MsgTrace, { rank::LEAF }>>;
 
-/// A message with a trace.
+/// A message with a trace, at a place of its way.
+#[derive(Clone)]
 pub(super) struct Traced {
     pub(super) trace: Shared,
-    /// Its account, at this place of its way.
+    /// Its account there.
     pub(super) account: Arc<Account>,
+    /// The subject there for the documents of other servers.
+    dest: Arc<[u8]>,
 }
 
 /// A message with a trace that goes into another account, as a request or as an answer.
@@ -120,12 +123,8 @@ impl Delivery {
         let cannot = |what: std::fmt::Arguments<'_>| {
             conn_event!(ERROR, conn, "{what}, won't be able to trace events");
         };
-        if !is_valid_dest(dest, settings.options.max_control_line) {
+        if !is_valid_dest(dest) {
             cannot(format_args!("Destination {} is not valid", Quoted(dest)));
-            return failed;
-        }
-        if asked.is_too_long() {
-            cannot(format_args!("Header block of {} bytes is too long", header.len()));
             return failed;
         }
         let is_system = settings.system_account().is_some_and(|system| system.id == account.id);
@@ -136,6 +135,13 @@ impl Delivery {
             cannot(format_args!("Destination {} is not permitted", Quoted(dest)));
             return untraced();
         }
+        // No subject of a message is longer.
+        let is_long = dest.len() > settings.options.max_control_line;
+        if let Some(fault) = asked.fault().or(is_long.then_some("name a destination too long")) {
+            cannot(format_args!("Headers of {} bytes {fault}", header.len()));
+            // No other server traces it either.
+            return if asked.only { failed } else { untraced() };
+        }
         let from = Ingress {
             kind: conn.kind,
             cid: conn.cid.0,
@@ -144,7 +150,8 @@ impl Delivery {
             subject: String::from_utf8_lossy(publish.subject).into_owned(),
         };
         let trace = MsgTrace::new(&asked, dest, size, from, Date(self.registry.date(self.now)));
-        self.trace_on(Some(Arc::new(Mutex::new(trace))), account);
+        let (trace, account) = (Arc::new(Mutex::new(trace)), Arc::clone(account));
+        self.set_traced(Some(Box::new(Traced { trace, account, dest: dest.into() })));
         Fate::Delivered
     }
 
@@ -155,21 +162,11 @@ impl Delivery {
         self.publish_trace(traced.map(|traced| traced.trace));
     }
 
-    /// Goes on with a trace in an account, or without one. Returns what it was before.
-    pub(super) fn trace_on(
-        &mut self,
-        trace: Option<Shared>,
-        account: &Arc<Account>,
-    ) -> Option<Box<Traced>> {
-        let traced = trace.map(|trace| {
-            trace.lock().now = Date(self.registry.date(self.now));
-            Box::new(Traced { trace, account: Arc::clone(account) })
-        });
-        self.set_traced(traced)
-    }
-
     /// Goes on with a trace, or without one. Returns what it was before.
     pub(super) fn set_traced(&mut self, traced: Option<Box<Traced>>) -> Option<Box<Traced>> {
+        if let Some(Traced { trace, .. }) = traced.as_deref() {
+            trace.lock().now = Date(self.registry.date(self.now));
+        }
         let before = mem::replace(&mut self.traced, traced);
         self.watch();
         before
@@ -201,7 +198,8 @@ impl Delivery {
             (trace.only, trace.hops())
         };
         let given = mem::take(block);
-        let Some(response) = response else {
+        // Documents of other servers may never come.
+        let Some(response) = response.filter(|_| to.may_wait_for_traces()) else {
             if only {
                 self.set_traced(Some(before));
                 return Passage::Ended;
@@ -209,13 +207,13 @@ impl Delivery {
             msg_trace::write_dest(&given, msg_trace::DISABLED, block);
             return Passage::Off(before);
         };
-        let reply = Asked::read(&given).and_then(|asked| asked.dest).map(Arc::from);
-        let reply = reply.unwrap_or_else(|| Arc::from(&*trace.lock().dest));
+        let reply = Arc::clone(&before.dest);
         let missing = Arc::default();
         let of_trace = Some(Arc::clone(&missing));
         let dest = self.open(to, Response { reply, of_trace, ..response });
         msg_trace::write_dest(&given, &dest, block);
-        self.trace_on(Some(trace), to);
+        let (account, dest_there) = (Arc::clone(to), dest.as_slice().into());
+        self.set_traced(Some(Box::new(Traced { trace, account, dest: dest_there })));
         Passage::On { before, dest, missing, hops }
     }
 
@@ -245,11 +243,6 @@ impl Delivery {
         self.traced.as_ref().is_some_and(|traced| traced.trace.lock().only)
     }
 
-    /// The trace of the message, if it has one.
-    pub(super) fn trace(&self) -> Option<Shared> {
-        self.traced.as_ref().map(|traced| Arc::clone(&traced.trace))
-    }
-
     /// Notes in the trace, if there is one, that the message is refused.
     pub fn note_refusal(&self, why: &str) {
         if let Some(traced) = &self.traced {
@@ -273,8 +266,7 @@ pub(super) fn add_missing(account: &Account, dest: &[u8], missing: &AtomicI64, c
     }
 }
 
-/// True if documents may go to this subject, which is no longer than that of any message.
-fn is_valid_dest(dest: &[u8], len_max: usize) -> bool {
-    let has_blank = dest.iter().any(u8::is_ascii_whitespace);
-    dest.len() <= len_max && !has_blank && subject::is_valid_publish(dest)
+/// True if documents may go to this subject.
+fn is_valid_dest(dest: &[u8]) -> bool {
+    !dest.iter().any(u8::is_ascii_whitespace) && subject::is_valid_publish(dest)
 }

@@ -15,7 +15,7 @@ use crate::account::Account;
 use crate::conn::Conn;
 use crate::deliver::Delivery;
 use crate::deliver::matched::Matched;
-use crate::deliver::msg_trace::Shared;
+use crate::deliver::msg_trace::Traced;
 use crate::deliver::offer::Offer;
 use crate::deliver::requests::Hop;
 use crate::deliver::routed::jetstream_delivery;
@@ -35,8 +35,8 @@ pub struct Ongoing {
     imports: bool,
     /// The services that it has passed.
     pub(super) hops: Vec<Hop>,
-    /// Its trace, if it has one.
-    pub(super) trace: Option<Shared>,
+    /// The message, if it has a trace.
+    pub(super) traced: Option<Box<Traced>>,
     /// `None` until a first receiver has got it.
     begun: Option<Begun>,
     reached: bool,
@@ -95,7 +95,7 @@ impl Ongoing {
             },
             imports: scope.imports,
             hops: Vec::new(),
-            trace: None,
+            traced: None,
             begun: None,
             reached: false,
             next: None,
@@ -179,13 +179,13 @@ impl Delivery {
     /// Goes on with a message [left](Delivery::take_ongoing) by an earlier turn.
     pub fn resume(&mut self, ongoing: Box<Ongoing>) -> Resumed {
         self.way.hops.clone_from(&ongoing.hops);
-        let trace = ongoing.trace.clone();
-        self.trace_on(trace.clone(), &Arc::clone(&ongoing.account));
+        let trace = ongoing.traced.as_ref().map(|traced| Arc::clone(&traced.trace));
+        self.set_traced(ongoing.traced.clone());
         let mut resumed = self.resume_part(ongoing);
         self.way.hops.clear();
         self.set_traced(None);
         if let Resumed::All(delivered) = &mut resumed {
-            delivered.trace = None;
+            delivered.traced = None;
         }
         self.publish_trace(trace);
         resumed

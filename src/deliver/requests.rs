@@ -109,7 +109,14 @@ impl Delivery {
                 let response = import.export.allow_trace.then_some(response);
                 self.trace_import(exporter, (publish.subject, subject), response, &mut block)
             }
-            false => Passage::Untraced,
+            false => {
+                // Its lines are others now: none of them may ask for a trace.
+                if !msg_trace::is_plain(publish.header()) && msg_trace::may_name_dest(&block) {
+                    let given = std::mem::take(&mut block);
+                    msg_trace::write_dest(&given, msg_trace::DISABLED, &mut block);
+                }
+                Passage::Untraced
+            }
         };
         let mut reached = false;
         if !matches!(passage, Passage::Ended) {

@@ -23,7 +23,7 @@ use crate::base::left::Left;
 use crate::base::moment::Moment;
 use crate::codec::date::Date;
 use crate::codec::msg_trace::MsgTrace;
-use crate::deliver::{Delivery, Mapped};
+use crate::deliver::Delivery;
 use crate::monitor::json::Document;
 use crate::monitor::{accountz, statsz};
 use crate::registry::events::{ClientEvent, Event};
@@ -177,14 +177,6 @@ impl System {
     fn publish_trace(&mut self, trace: &MsgTrace, delivery: &mut Delivery) {
         let account = delivery.settings.accounts.find(trace.account().as_bytes());
         let Some(account) = account.cloned() else { return };
-        let mut subject = Vec::new();
-        let subject = match delivery.map(&account, &trace.dest, &mut subject) {
-            Mapped::Same => &*trace.dest,
-            Mapped::Other | Mapped::OtherOnce => &subject,
-        };
-        if subject.is_empty() {
-            return;
-        }
         let mut text = Vec::new();
         self.name_server(|_, server| {
             TraceBody { server, story: &trace.story }.write_compact(&mut text)
@@ -196,7 +188,7 @@ impl System {
             header_len = Some(message.len());
             encoding.encode(&text, &mut message);
         }
-        self.publish(&account, (subject, b""), header_len, &message, delivery);
+        self.publish(&account, (&trace.dest, b""), header_len, &message, delivery);
     }
 
     /// Publishes something that has happened to a client: its end with a `reason`, or its login.

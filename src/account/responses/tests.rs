@@ -214,3 +214,27 @@ fn long_replies_have_less_room() {
     }
     assert_eq!((account.response_count(), account.take_dropped()), (4, 16));
 }
+
+#[test]
+fn traces_have_less_room() {
+    let account = Arc::new(Account::new(0, "A"));
+    let mut secrets = Secrets::new([0; 32], 0);
+    let mut open = |of_trace: bool| {
+        let response = Response {
+            importer: Arc::clone(&account),
+            reply: b"r"[..].into(),
+            requester: Requester { slot: 0, cid: Cid(1) },
+            export: service(false, Duration::from_secs(1)),
+            sample: None,
+            of_trace: of_trace.then(Arc::default),
+        };
+        account.open_request(response, b"", Moment::START, &mut secrets)
+    };
+    open(false);
+    let subjects: Vec<_> = (0..TRACES_MAX).map(|_| open(true)).collect();
+    assert!(!account.may_wait_for_traces());
+    account.response_prefix(&mut Secrets::new([1; 32], 0), |_| {});
+    let prefix = account.response_prefix.get().unwrap();
+    account.close_request(&[prefix, &subjects[0][..]].concat());
+    assert!(account.may_wait_for_traces());
+}

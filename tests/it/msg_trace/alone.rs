@@ -13,10 +13,11 @@ const CONF: &str = r#"
                 {user: limited, permissions: {publish: {deny: ["no.>", "tr.no"]}}}
                 {user: deaf, permissions: {subscribe: {deny: "foo.denied"}}}
             ]
-            mappings { m.a: m.b }
+            mappings { m.a: m.b, tr.map: tr.y }
             exports: [
                 {stream: "st.>"}, {stream: "ss.>"}
                 {service: "svc.q", allow_trace: true}, {service: "svcn.q"}
+                {service: "lat.q", allow_trace: true, latency: {subject: lat.out, sampling: 100}}
             ]
         }
         B {
@@ -26,6 +27,7 @@ const CONF: &str = r#"
                 {stream: {account: A, subject: "ss.>"}}
                 {service: {account: A, subject: "svc.q"}, to: my.svc}
                 {service: {account: A, subject: "svcn.q"}, to: my.svcn}
+                {service: {account: A, subject: "lat.q"}, to: my.lat}
             ]
         }
         T { users: [{user: t}], msg_trace: tr.t }
@@ -41,7 +43,8 @@ fn scene(server: &Server) -> Scene {
     scene.add(server, ("deaf", "deaf"), "", &["foo.>"]);
     scene.add(server, ("noecho", "a"), r#","echo":false"#, &["ee"]);
     scene.add(server, ("bob", "b"), "", &["imp.st.*", "ss.x", "tr.>", "r"]);
-    scene.add(server, ("svc", "a"), "", &["svc.q", "svcn.q"]);
+    scene.add(server, ("svc", "a"), "", &["svc.q", "svcn.q", "lat.q"]);
+    scene.add(server, ("meter", "a"), "", &["lat.out"]);
     scene.add(server, ("t", "t"), "", &["tr.t", "foo"]);
     scene
 }

@@ -161,4 +161,96 @@ for_both! {
         new.send(&format!("HMSG A bar 58 59\r\n{ONLY}\r\nx\r\n"));
         assert_eq!(told(&mut client), "tr.x/1 {in kind=1 name=new acc=A subj=bar}");
     }
+
+    fn documents_go_where_messages_of_the_cluster_may_go(which) {
+        let cluster = r#"cluster { name: mesh, listen: "127.0.0.1:-1", pool_size: -1
+            permissions { import: ["foo", "tr.x"], export: ">" } }"#;
+        let server = Server::with().conf(format!("{cluster}\n{ACCOUNTS}")).start(which);
+        let mut client = Client::connect(&server, r#""headers":true,"user":"a""#).steady();
+        client.send("SUB tr.> 1\r\nSUB foo 2\r\n");
+        client.fence();
+        let mut new = Remote::join_with(&server, "new", &json!({"proto": 3}));
+        let denied = BLOCK.replace("tr.x", "tr.y");
+        new.send(&format!("HMSG A foo 35 36\r\n{denied}\r\nx\r\n"));
+        new.send(&format!("HMSG A foo 58 59\r\n{ONLY}\r\nx\r\n"));
+        let document = "tr.x/1 {in kind=1 name=new acc=A subj=foo; eg kind=0 sub=foo}";
+        assert_eq!(told(&mut client), document);
+    }
+}
+
+/// Who may not publish to `secret.x`, and messages whose headers two readers may take for others,
+/// or that are too long for a trace here: in parts by `|`, and true if they are only to be traced.
+const HEADERS: [(&str, bool); 8] = [
+    ("Nats-Trace-Dest: secret.x|B: LONG", false),
+    ("Nats-Trace-Dest: secret.LONG", false),
+    ("A: 1\nNats-Trace-Dest: secret.x|Nats-Trace-Dest: tr.x|Nats-Trace-Only: 1", true),
+    ("A: 1\rNats-Trace-Dest: secret.x|Nats-Trace-Dest: tr.x", false),
+    ("A: 1\nNats-Trace-Dest: secret.x", false),
+    ("X||A: b|Nats-Trace-Dest: tr.x|Nats-Trace-Only: true", true),
+    ("Nats-Trace-Dest: tr.x|A: 1\n\nB: 1|Nats-Trace-Only: true", true),
+    ("Nats-Trace-Dest: tr.x|B: LONG|Nats-Trace-Only: true", true),
+];
+
+test_of! { no_reader_of_headers_is_fooled_dialtone [Dialtone Dialtone] {
+    no_reader_of_headers_is_fooled(&[Dialtone, Dialtone]);
+} }
+test_of! { no_reader_of_headers_is_fooled_real [Dialtone Real] {
+    no_reader_of_headers_is_fooled(&[Dialtone, Real]);
+} }
+
+/// A message leads to no document that its publisher may not publish, in no account, and reaches
+/// nobody if it is only to be traced.
+fn no_reader_of_headers_is_fooled(kinds: &[Which]) {
+    let conf = r#"
+        accounts {
+            A {
+                users: [{user: a}, {user: bound, permissions: {publish: ["foo", "tr.x", "my.q"]}}]
+                imports: [{service: {account: B, subject: "q"}, to: my.q}]
+            }
+            B { users: [{user: b}], exports: [{service: "q", allow_trace: true}] }
+        }
+        authorization { users: [{user: g}] }
+        no_auth_user: g
+    "#;
+    let mut cluster = Cluster::start_with(kinds, Flavor::Single, conf);
+    let [s0, s1] = cluster.servers() else { panic!("they are two") };
+    let mut bound = Client::connect(s0, r#""headers":true,"user":"bound""#).steady();
+    let mut watchers: Vec<Client> = [(s0, "a"), (s1, "a"), (s0, "b"), (s1, "b")]
+        .map(|(server, user)| {
+            let members = format!(r#""headers":true,"user":"{user}""#);
+            let mut client = Client::connect(server, &members).steady();
+            client.send("SUB secret.> 1\r\n");
+            client.fence();
+            client
+        })
+        .into();
+    watchers[1].send("SUB foo 2\r\n");
+    watchers[3].send("SUB q 2\r\n");
+    watchers.iter_mut().for_each(Client::fence);
+    cluster.settle();
+    for (headers, only) in HEADERS {
+        let headers = headers.replace("LONG", &"v".repeat(70_000));
+        for subject in ["foo", "my.q"] {
+            bound.send(&headed(subject, &headers, "bad"));
+            bound.send(&headed(subject, "A: b", "end"));
+            bound.send("PING\r\n");
+            while bound.frame() != b"PONG\r\n" {}
+            let receiver = &mut watchers[if subject == "foo" { 1 } else { 3 }];
+            loop {
+                let frame = String::from_utf8(receiver.frame()).unwrap();
+                let (line, text) = frame.split_once("\r\n").unwrap();
+                assert!(!line.contains("secret"), "{headers:.60}: {line}");
+                if text.ends_with("end\r\n") {
+                    break;
+                }
+                assert!(!only, "{headers:.60} for {subject} is only to be traced");
+            }
+        }
+    }
+    // Documents come in an order, behind the messages.
+    for watcher in &mut watchers {
+        watcher.send(&headed("none", "Nats-Trace-Dest: secret.end", ""));
+        let frame = String::from_utf8(watcher.frame()).unwrap();
+        assert!(frame.starts_with("MSG secret.end 1 "), "{frame}");
+    }
 }
