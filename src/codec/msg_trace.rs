@@ -3,6 +3,7 @@
 //! nats: server/msgtrace.go `genHeaderMapIfTraceHeadersPresent`, `MsgTraceEvent`
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ pub const ORIGIN_ACCOUNT: &str = "Nats-Trace-Origin-Account";
 
 /// Name of the header that numbers the copies of a message to other servers: `1`, `2`, `2.1`.
 const HOP: &str = "Nats-Trace-Hop";
-const ONLY: &[u8] = b"Nats-Trace-Only";
+const ONLY: &str = "Nats-Trace-Only";
 const TRACE_PARENT: &[u8] = b"traceparent";
 
 /// The start of a block whose headers count.
@@ -81,7 +82,7 @@ impl<'a> Asked<'a> {
                 asked.dest = Some(value);
             } else if name == HOP.as_bytes() && asked.hop.is_empty() {
                 asked.hop = value;
-            } else if name == ONLY {
+            } else if name == ONLY.as_bytes() {
                 only = only.or(Some(value));
             } else if name == ORIGIN_ACCOUNT.as_bytes() {
                 asked.origin_account = asked.origin_account.or(Some(value));
@@ -97,10 +98,12 @@ impl<'a> Asked<'a> {
         Some(asked)
     }
 
-    /// The reason that a message with this block is not traced, if there is one.
+    /// The reason that a message with this block from such a connection is not traced, if there is
+    /// one. Servers add headers of their own.
     #[must_use]
-    pub fn fault(&self) -> Option<&'static str> {
-        if self.block.len() > SHOWN_LEN_MAX {
+    pub fn fault(&self, from: Kind) -> Option<&'static str> {
+        let len_max = SHOWN_LEN_MAX * if from.is_client() { 1 } else { 2 };
+        if self.block.len() > len_max {
             Some("are too long")
         } else if !is_plain(self.block) {
             Some("are no lines")
@@ -136,8 +139,7 @@ fn split(block: &[u8]) -> (Vec<Header<'_>>, &[u8]) {
 
 /// True if all readers of a block see the same lines: each ends with CR LF, and none but the last
 /// is empty.
-#[must_use]
-pub fn is_plain(block: &[u8]) -> bool {
+fn is_plain(block: &[u8]) -> bool {
     let lines = block.strip_suffix(b"\r\n").unwrap_or(block);
     let is_line = |line: &[u8]| !line.is_empty() && !line.contains(&b'\r');
     let ended = |line: &[u8]| line.strip_suffix(b"\r").is_some_and(is_line);
@@ -472,6 +474,24 @@ pub fn write_dest(block: &[u8], dest: &[u8], out: &mut Vec<u8>) {
     write_last(block, DEST, dest, out);
 }
 
+/// Makes a block ask for no trace that the block it was `made_from` does not ask for, to the same
+/// destination: a line that had no end, or stood behind one that is gone, may be a header now.
+pub fn keep_untraced(made_from: &[u8], block: &mut Vec<u8>) {
+    let dest = |block| Asked::read(block).and_then(|asked| asked.dest);
+    if may_name_dest(block) && dest(block) != dest(made_from) {
+        let given = mem::take(block);
+        write_dest(&given, DISABLED, block);
+    }
+}
+
+/// Makes a block say that its message is only traced, or that it is not.
+pub fn keep_only(only: bool, block: &mut Vec<u8>) {
+    if Asked::read(block).is_some_and(|asked| asked.only != only) {
+        let given = mem::take(block);
+        write_last(&given, ONLY, if only { b"true" } else { b"false" }, block);
+    }
+}
+
 /// Appends the header block with this header behind all others, and without those of its name. All
 /// else stays as it is, so that everybody reads in it what was read before.
 fn write_last(block: &[u8], name: &str, value: &[u8], out: &mut Vec<u8>) {
@@ -587,6 +607,45 @@ mod tests {
             let mut out = Vec::new();
             write_last(block(lines).as_bytes(), "H", b"v", &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), block(written), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_made_from_others_ask_for_nothing_else() {
+        let block = |lines: &str| format!("NATS/1.0\r\n{}", lines.replace('|', "\r\n"));
+        let disabled = "Nats-Trace-Dest: trace disabled|";
+        for (made_from, made, kept) in [
+            ("A: b||", "A: b|N: i||", "A: b|N: i||".to_owned()),
+            ("Nats-Trace-Dest: a", "Nats-Trace-Dest: a|N: i||", format!("N: i|{disabled}|")),
+            ("X|Nats-Trace-Dest: a||", "Nats-Trace-Dest: a|N: i||", format!("N: i|{disabled}|")),
+            (
+                "Nats-Trace-Dest: a.*||",
+                "Nats-Trace-Dest: a.*|N: i||",
+                "Nats-Trace-Dest: a.*|N: i||".to_owned(),
+            ),
+            (
+                "X|Nats-Trace-Dest: a|Nats-Trace-Dest: trace disabled||",
+                "Nats-Trace-Dest: a|Nats-Trace-Dest: trace disabled|N: i||",
+                format!("N: i|{disabled}|"),
+            ),
+        ] {
+            let mut made = block(made).into_bytes();
+            keep_untraced(block(made_from).as_bytes(), &mut made);
+            assert_eq!(String::from_utf8(made).unwrap(), block(&kept), "{made_from}");
+        }
+        for (only, made, kept) in [
+            (true, "Nats-Trace-Dest: a|Nats-Trace-Only: 1||", ""),
+            (true, "Nats-Trace-Dest: a||", "Nats-Trace-Dest: a|Nats-Trace-Only: true||"),
+            (
+                false,
+                "Nats-Trace-Only: on|Nats-Trace-Dest: a||",
+                "Nats-Trace-Dest: a|Nats-Trace-Only: false||",
+            ),
+        ] {
+            let mut out = block(made).into_bytes();
+            keep_only(only, &mut out);
+            let kept = if kept.is_empty() { made } else { kept };
+            assert_eq!(String::from_utf8(out).unwrap(), block(kept), "{made}");
         }
     }
 

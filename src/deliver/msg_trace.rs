@@ -137,7 +137,9 @@ impl Delivery {
         }
         // No subject of a message is longer.
         let is_long = dest.len() > settings.options.max_control_line;
-        if let Some(fault) = asked.fault().or(is_long.then_some("name a destination too long")) {
+        if let Some(fault) =
+            asked.fault(conn.kind).or(is_long.then_some("name a destination too long"))
+        {
             cannot(format_args!("Headers of {} bytes {fault}", header.len()));
             // No other server traces it either.
             return if asked.only { failed } else { untraced() };
@@ -212,6 +214,7 @@ impl Delivery {
         let of_trace = Some(Arc::clone(&missing));
         let dest = self.open(to, Response { reply, of_trace, ..response });
         msg_trace::write_dest(&given, &dest, block);
+        msg_trace::keep_only(only, block);
         let (account, dest_there) = (Arc::clone(to), dest.as_slice().into());
         self.set_traced(Some(Box::new(Traced { trace, account, dest: dest_there })));
         Passage::On { before, dest, missing, hops }

@@ -110,11 +110,7 @@ impl Delivery {
                 self.trace_import(exporter, (publish.subject, subject), response, &mut block)
             }
             false => {
-                // Its lines are others now: none of them may ask for a trace.
-                if !msg_trace::is_plain(publish.header()) && msg_trace::may_name_dest(&block) {
-                    let given = std::mem::take(&mut block);
-                    msg_trace::write_dest(&given, msg_trace::DISABLED, &mut block);
-                }
+                msg_trace::keep_untraced(publish.header(), &mut block);
                 Passage::Untraced
             }
         };

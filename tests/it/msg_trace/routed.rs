@@ -179,8 +179,9 @@ for_both! {
 }
 
 /// Who may not publish to `secret.x`, and messages whose headers two readers may take for others,
-/// or that are too long for a trace here: in parts by `|`, and true if they are only to be traced.
-const HEADERS: [(&str, bool); 8] = [
+/// or that are too long for a trace here: parted by `|`, those without an empty line at their end
+/// behind a `^`; and true if they are only to be traced.
+const HEADERS: [(&str, bool); 15] = [
     ("Nats-Trace-Dest: secret.x|B: LONG", false),
     ("Nats-Trace-Dest: secret.LONG", false),
     ("A: 1\nNats-Trace-Dest: secret.x|Nats-Trace-Dest: tr.x|Nats-Trace-Only: 1", true),
@@ -189,6 +190,13 @@ const HEADERS: [(&str, bool); 8] = [
     ("X||A: b|Nats-Trace-Dest: tr.x|Nats-Trace-Only: true", true),
     ("Nats-Trace-Dest: tr.x|A: 1\n\nB: 1|Nats-Trace-Only: true", true),
     ("Nats-Trace-Dest: tr.x|B: LONG|Nats-Trace-Only: true", true),
+    ("^Nats-Trace-Dest: secret.x", false),
+    ("^A: 1|Nats-Trace-Dest: secret.x \t", false),
+    ("^B: LONG|Nats-Trace-Dest: secret.x", false),
+    ("^Nats-Request-Info: {}|Nats-Trace-Dest: secret.x", false),
+    ("Nats-Request-Info|Nats-Trace-Dest: secret.x", false),
+    ("nats-request-info |Nats-Trace-Dest: secret.x", false),
+    ("Nats-Trace-Dest: tr.x|B: LONG|Nats-Request-Info|Nats-Trace-Dest: secret.x", false),
 ];
 
 test_of! { no_reader_of_headers_is_fooled_dialtone [Dialtone Dialtone] {
@@ -231,7 +239,14 @@ fn no_reader_of_headers_is_fooled(kinds: &[Which]) {
     for (headers, only) in HEADERS {
         let headers = headers.replace("LONG", &"v".repeat(70_000));
         for subject in ["foo", "my.q"] {
-            bound.send(&headed(subject, &headers, "bad"));
+            match headers.strip_prefix('^') {
+                None => bound.send(&headed(subject, &headers, "bad")),
+                Some(headers) => {
+                    let block = format!("NATS/1.0\r\n{}", headers.replace('|', "\r\n"));
+                    let (len, size) = (block.len(), block.len() + "bad".len());
+                    bound.send(&format!("HPUB {subject} {len} {size}\r\n{block}bad\r\n"));
+                }
+            }
             bound.send(&headed(subject, "A: b", "end"));
             bound.send("PING\r\n");
             while bound.frame() != b"PONG\r\n" {}
