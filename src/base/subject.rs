@@ -79,6 +79,11 @@ pub fn is_valid_publish(subject: &[u8]) -> bool {
     !has_empty_token(subject) && is_literal(subject)
 }
 
+/// As [`is_valid_publish`], for a text that may hold blanks: one of a control line holds none.
+pub fn is_valid_publish_text(text: &[u8]) -> bool {
+    !text.iter().any(u8::is_ascii_whitespace) && is_valid_publish(text)
+}
+
 /// True if a message published on `subject` reaches a subscription on `pattern`.
 ///
 /// The tokens of `subject` are bytes without meaning: `foo.*` matches the subject `foo.*` and also

@@ -115,26 +115,38 @@ impl<'a> Asked<'a> {
 
 /// Names and values that are not empty.
 fn pairs(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let parts = split(block).0.into_iter().map(|(name, value, _)| (name, value));
-    parts.filter(|(name, value)| !name.is_empty() && !value.is_empty())
+    let pairs = Headers::of(block).map(|Header { name, value, .. }| (name, value));
+    pairs.filter(|(name, value)| !name.is_empty() && !value.is_empty())
 }
 
-/// A header as the real server reads it: its name, which is all that stands before its colon; its
-/// value, up to CR LF and trimmed; all of its bytes.
-type Header<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+/// The headers of a block as the real server reads them, and the rest behind those that are read.
+struct Headers<'a>(&'a [u8]);
 
-/// The headers of a block, and the rest behind them.
-fn split(block: &[u8]) -> (Vec<Header<'_>>, &[u8]) {
-    let mut rest = block.strip_prefix(START).unwrap_or_default();
-    let mut headers = Vec::new();
-    while let Some(colon) = memchr::memchr(b':', rest)
-        && let Some(len) = memchr::memmem::find(&rest[colon..], b"\r\n")
-    {
-        let (header, others) = rest.split_at(colon + len + 2);
-        headers.push((&header[..colon], trim(&header[colon + 1..colon + len]), header));
-        rest = others;
+struct Header<'a> {
+    /// All that stands before the colon.
+    name: &'a [u8],
+    /// Up to CR LF, trimmed.
+    value: &'a [u8],
+    /// All bytes.
+    text: &'a [u8],
+}
+
+impl<'a> Headers<'a> {
+    fn of(block: &'a [u8]) -> Headers<'a> {
+        Headers(block.strip_prefix(START).unwrap_or_default())
     }
-    (headers, rest)
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = Header<'a>;
+
+    fn next(&mut self) -> Option<Header<'a>> {
+        let colon = memchr::memchr(b':', self.0)?;
+        let len = memchr::memmem::find(&self.0[colon..], b"\r\n")?;
+        let (text, rest) = self.0.split_at(colon + len + 2);
+        self.0 = rest;
+        Some(Header { name: &text[..colon], value: trim(&text[colon + 1..colon + len]), text })
+    }
 }
 
 /// True if all readers of a block see the same lines: each ends with CR LF, and none but the last
@@ -495,17 +507,15 @@ pub fn keep_only(only: bool, block: &mut Vec<u8>) {
 /// Appends the header block with this header behind all others, and without those of its name. All
 /// else stays as it is, so that everybody reads in it what was read before.
 fn write_last(block: &[u8], name: &str, value: &[u8], out: &mut Vec<u8>) {
-    let (headers, rest) = split(block);
+    let mut headers = Headers::of(block);
     out.extend_from_slice(START);
-    for (other, _, header) in headers {
-        if other != name.as_bytes() {
-            out.extend_from_slice(header);
-        }
+    for header in headers.by_ref().filter(|header| header.name != name.as_bytes()) {
+        out.extend_from_slice(header.text);
     }
     for part in [name.as_bytes(), b": ", value, b"\r\n"] {
         out.extend_from_slice(part);
     }
-    out.extend_from_slice(if rest.is_empty() { b"\r\n" } else { rest });
+    out.extend_from_slice(if headers.0.is_empty() { b"\r\n" } else { headers.0 });
 }
 
 #[cfg(test)]

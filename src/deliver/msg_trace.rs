@@ -123,7 +123,7 @@ impl Delivery {
         let cannot = |what: std::fmt::Arguments<'_>| {
             conn_event!(ERROR, conn, "{what}, won't be able to trace events");
         };
-        if !is_valid_dest(dest) {
+        if !subject::is_valid_publish_text(dest) {
             cannot(format_args!("Destination {} is not valid", Quoted(dest)));
             return failed;
         }
@@ -267,9 +267,4 @@ pub(super) fn add_missing(account: &Account, dest: &[u8], missing: &AtomicI64, c
     if missing.fetch_add(count, Ordering::Relaxed) + count == 0 {
         account.close_request(dest);
     }
-}
-
-/// True if documents may go to this subject.
-fn is_valid_dest(dest: &[u8]) -> bool {
-    !dest.iter().any(u8::is_ascii_whitespace) && subject::is_valid_publish(dest)
 }

@@ -284,14 +284,10 @@ impl<'a> Offer<'a> {
         head: (u32, u32),
         special: bool,
     ) -> bool {
-        if self.watched {
-            return self.offer_watched(subscription, slot, head, special);
+        match self.watched {
+            true => self.offer_watched(subscription, slot, head, special),
+            false => self.offer_untraced(subscription, slot, head, special),
         }
-        if self.is_echo(slot) || special && !self.claim(subscription, head) {
-            return false;
-        }
-        self.stage(subscription, slot, head, special);
-        true
     }
 
     #[cold]
@@ -302,9 +298,20 @@ impl<'a> Offer<'a> {
         head: (u32, u32),
         special: bool,
     ) -> bool {
-        if let Some(traced) = self.traced {
-            return self.offer_traced(traced, subscription, slot, head, special);
+        match self.traced {
+            Some(traced) => self.offer_traced(traced, subscription, slot, head, special),
+            None => self.offer_untraced(subscription, slot, head, special),
         }
+    }
+
+    #[inline(always)]
+    fn offer_untraced(
+        &mut self,
+        subscription: &Subscription,
+        slot: u32,
+        head: (u32, u32),
+        special: bool,
+    ) -> bool {
         if self.is_echo(slot) || special && !self.claim(subscription, head) {
             return false;
         }

@@ -93,6 +93,15 @@ fn alone(which: Which) -> (Server, Client) {
     (server, client)
 }
 
+/// A peer with this `proto`, which has interest in `foo`, and in `all` in a queue.
+fn interested(server: &Server, name: &str, proto: u8) -> Remote {
+    let mut peer = Remote::join_with(server, name, &json!({ "proto": proto }));
+    peer.fence();
+    peer.send("RS+ A foo\r\nRS+ A all q 1\r\n");
+    peer.fence();
+    peer
+}
+
 /// What the document that comes next tells.
 fn told(client: &mut Client) -> String {
     let frame = String::from_utf8(client.frame()).unwrap();
@@ -105,10 +114,7 @@ const ONLY: &str = "NATS/1.0\r\nNats-Trace-Dest: tr.x\r\nNats-Trace-Only: true\r
 for_both! {
     fn a_server_that_does_not_trace_gets_no_message_that_is_only_traced(which) {
         let (server, mut client) = alone(which);
-        let mut old = Remote::join_with(&server, "old", &json!({"proto": 2}));
-        old.fence();
-        old.send("RS+ A foo\r\nRS+ A all q 1\r\n");
-        old.fence();
+        let mut old = interested(&server, "old", 2);
         for (subject, groups) in [("foo", ""), ("all", "| q ")] {
             client.send(&headed(subject, "Nats-Trace-Dest: tr.x|Nats-Trace-Only: true", "x"));
             let why = "Not delivered because remote does not support message tracing";
@@ -128,10 +134,7 @@ for_both! {
 
     fn a_server_that_traces_gets_copies_with_numbers(which) {
         let (server, mut client) = alone(which);
-        let mut new = Remote::join_with(&server, "new", &json!({"proto": 3}));
-        new.fence();
-        new.send("RS+ A foo\r\nRS+ A all q 1\r\n");
-        new.fence();
+        let mut new = interested(&server, "new", 3);
         client.send(&headed("foo", "Nats-Trace-Dest: tr.x|Nats-Trace-Only: true", "x"));
         new.expect(&format!("HMSG A foo 77 78\r\n{ONLY}Nats-Trace-Hop: 1\r\n\r\nx\r\n"));
         let text = "tr.x/1 {in kind=0 name=c acc=A subj=foo; eg kind=1 name=new hop=1 hops=1}";

@@ -52,8 +52,7 @@ fn dest(field: Field<'_>) -> Result<&str, Problem> {
         let (name, kind) = (field.name, field.node.value.kind());
         return Err(field.error(format!("Field {name:?} should be a string, got {kind}")));
     };
-    let has_blank = subject.bytes().any(|byte| byte.is_ascii_whitespace());
-    match subject::is_valid_publish(subject.as_bytes()) && !has_blank {
+    match subject::is_valid_publish_text(subject.as_bytes()) {
         true => Ok(subject),
         false => Err(field.error(format!("Trace destination {subject:?} is not valid"))),
     }
