@@ -37,6 +37,7 @@ use crate::base::left::Left;
 use crate::base::limits::{REQUESTS_PENDING_MAX, ROUTE_CONTROL_LINE_FACTOR};
 use crate::base::moment::Moment;
 use crate::base::secrets::Secrets;
+use crate::codec::content_encoding::ContentEncoding;
 use crate::config::options::Options;
 use crate::conn::subscription::{Subscription, Subscriptions};
 use crate::conn::{Conn, conn_event};
@@ -156,21 +157,34 @@ impl System {
 
     /// Sends an answer.
     fn send(&mut self, answer: &Answer, delivery: &mut Delivery) {
-        let mut message = Vec::new();
-        answer.encoding.inspect(|encoding| encoding.write_block(&mut message));
-        let header_len = answer.encoding.map(|_| message.len());
+        let mut begin = Vec::new();
         if answer.names_server {
-            let mut begin = b"{\"server\":".to_vec();
+            begin.extend_from_slice(b"{\"server\":");
             self.name_server(|_, server| server.write_compact(&mut begin));
-            match answer.encoding {
-                Some(encoding) => encoding.encode(&begin, &mut message),
-                None => message.append(&mut begin),
-            }
         }
-        message.extend_from_slice(&answer.text);
-        if let Some(account) = delivery.settings.system_account().cloned() {
-            self.publish(&account, (&answer.reply, b""), header_len, &message, delivery);
+        let Some(account) = delivery.settings.system_account().cloned() else { return };
+        let parts = (&*begin, &*answer.text);
+        self.publish_encoded(&account, &answer.reply, answer.encoding, parts, delivery);
+    }
+
+    /// Publishes a text in an encoding, with the header that names it. Its end is encoded already.
+    fn publish_encoded(
+        &self,
+        account: &Arc<Account>,
+        subject: &[u8],
+        encoding: Option<ContentEncoding>,
+        (text, end): (&[u8], &[u8]),
+        delivery: &mut Delivery,
+    ) {
+        let mut message = Vec::new();
+        encoding.inspect(|encoding| encoding.write_block(&mut message));
+        let header_len = encoding.map(|_| message.len());
+        match encoding {
+            Some(encoding) => encoding.encode(text, &mut message),
+            None => message.extend_from_slice(text),
         }
+        message.extend_from_slice(end);
+        self.publish(account, (subject, b""), header_len, &message, delivery);
     }
 
     /// Publishes a document that names this server.

@@ -12,7 +12,6 @@ mod pace;
 mod survey;
 
 use std::collections::HashMap;
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,14 +180,7 @@ impl System {
         self.name_server(|_, server| {
             TraceBody { server, story: &trace.story }.write_compact(&mut text)
         });
-        let (mut message, mut header_len) = (text, None);
-        if let Some(encoding) = trace.encoding {
-            let text = mem::take(&mut message);
-            encoding.write_block(&mut message);
-            header_len = Some(message.len());
-            encoding.encode(&text, &mut message);
-        }
-        self.publish(&account, (&trace.dest, b""), header_len, &message, delivery);
+        self.publish_encoded(&account, &trace.dest, trace.encoding, (&text, b""), delivery);
     }
 
     /// Publishes something that has happened to a client: its end with a `reason`, or its login.
