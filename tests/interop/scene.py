@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import itertools
+import random
 import shutil
 import socket
 import subprocess
@@ -25,11 +27,18 @@ def program():
 
 
 def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
+    """Ports below the range from which the system gives some to connections: they stay free while a
+    server is restarted."""
+    numbers = random.sample(range(10_000, 32_768), 100)
+    return list(itertools.islice(filter(is_free, numbers), count))
+
+
+def is_free(port):
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

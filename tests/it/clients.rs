@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, Server, tls, websocket};
+use crate::support::{PATIENCE, Server, lasting_port, tls, websocket};
 
 /// Runs on a runtime of its own and fails when it takes too long.
 fn run(test: impl Future<Output = ()>) {
@@ -196,8 +196,8 @@ for_both! {
     }
 
     fn reconnect_after_a_restart(which) {
-        let server = Server::start(which);
-        let port = server.port();
+        let port = lasting_port();
+        let server = Server::with().port(port).start(which);
         run(async move {
             let (sender, mut events) = mpsc::unbounded_channel();
             let options = async_nats::ConnectOptions::new()

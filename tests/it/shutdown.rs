@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT: what is pending goes out, connections end without a word, exit code 0.
 
-use crate::support::{Client, Server};
+use crate::support::{Client, Server, lasting_port};
 
 for_both! {
     fn term_and_int_end_with_code_0(which) {
@@ -16,8 +16,8 @@ for_both! {
     }
 
     fn the_port_is_free_at_once(which) {
-        let server = Server::start(which);
-        let port = server.port();
+        let port = lasting_port();
+        let server = Server::with().port(port).start(which);
         let mut client = Client::connect(&server, "");
         assert_eq!(server.stop().code(), Some(0));
         client.expect_closed();

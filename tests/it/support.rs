@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod machines;
+pub(crate) mod ports;
 pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod random;
@@ -16,6 +17,7 @@ pub(crate) mod websocket;
 
 pub(crate) use client::Client;
 pub(crate) use cluster::{Cluster, Flavor};
+pub(crate) use ports::lasting_port;
 pub(crate) use remote::Remote;
 pub(crate) use server::{Server, Which};
 

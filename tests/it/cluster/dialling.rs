@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::handshake::alone;
 use crate::support::remote::{connect_line, info_line, listener, server_id};
-use crate::support::{Client, Remote, Server, Which};
+use crate::support::{Client, Remote, Server, Which, lasting_port};
 
 /// A server with these settings that dials the listener.
 fn dials(which: Which, listener: &TcpListener, settings: &str) -> Server {
@@ -138,7 +138,7 @@ for_both! {
 
     /// The log showed `::1:6222`.
     fn nobody_is_there_on_ipv6(which) {
-        let port = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap().port();
+        let port = lasting_port();
         let routes = format!("pool_size: -1\nroutes: [\"nats://[::1]:{port}\"]");
         let server = alone(&routes).start(which);
         let refused = format!("dial tcp [::1]:{port}: connect: connection refused");

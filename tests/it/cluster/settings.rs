@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::handshake::alone;
 use crate::support::cluster::{complaints, routes};
 use crate::support::remote::{connect_line, info_line, listener};
-use crate::support::{Client, Cluster, Flavor, Remote, Server, Which, http};
+use crate::support::{Client, Cluster, Flavor, Remote, Server, Which, http, lasting_port};
 
 use Which::{Dialtone, Real};
 
@@ -182,9 +182,7 @@ fn what_import_denies_does_not_arrive() {
 
 for_both! {
     fn a_server_that_dials_itself_is_alone(which) {
-        let listener = listener();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let port = lasting_port();
         let settings = format!(
             "name: mesh, listen: \"127.0.0.1:{port}\", routes: [\"nats://127.0.0.1:{port}\"]"
         );

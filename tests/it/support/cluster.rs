@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::proxy::Proxy;
 use super::server::Setup;
-use super::{Client, PATIENCE, Server, Which, http, tls};
+use super::{Client, PATIENCE, Server, Which, http, lasting_port, tls};
 
 /// The common settings of the servers of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Cluster {
         let mut setup = || {
             cluster.started += 1;
             let pause = Duration::from_millis(random.u64(..40));
-            (Server::with().monitored().conf(cluster.conf(1, None)), pause)
+            (Server::with().monitored().conf(cluster.conf(1, lasting_port())), pause)
         };
         let setups: Vec<_> = kinds[1..].iter().map(|&which| (which, setup())).collect();
         let servers: Vec<Server> = thread::scope(|scope| {
@@ -194,11 +194,8 @@ impl Cluster {
         more: impl FnOnce(Setup) -> Setup,
     ) {
         self.started += 1;
-        let conf = self.conf(index, ports.map(|(_, route)| route));
-        let mut setup = Server::with().monitored().conf(conf);
-        if let Some((port, _)) = ports {
-            setup = setup.port(port);
-        }
+        let (port, route_port) = ports.unwrap_or_else(|| (lasting_port(), lasting_port()));
+        let setup = Server::with().monitored().conf(self.conf(index, route_port)).port(port);
         let server = more(setup).start(which);
         if let Some(proxy) = self.proxies.get(index) {
             proxy.aim(server.route_port());
@@ -208,7 +205,7 @@ impl Cluster {
     }
 
     /// The configuration of the next server.
-    fn conf(&self, index: usize, route_port: Option<u16>) -> String {
+    fn conf(&self, index: usize, route_port: u16) -> String {
         let url = |port| format!("\"nats://{}127.0.0.1:{port}\"", self.flavor.credentials());
         let mut ports: Vec<u16> = self.proxies.iter().map(Proxy::port).collect();
         let mut advertise = String::new();
@@ -218,10 +215,9 @@ impl Cluster {
             advertise = format!("advertise: \"127.0.0.1:{}\"", ports.remove(index));
         }
         let routes: Vec<String> = ports.into_iter().map(url).collect();
-        let port = route_port.map_or("-1".to_owned(), |port| port.to_string());
         let lines = [
             "name: mesh",
-            &format!("listen: \"127.0.0.1:{port}\""),
+            &format!("listen: \"127.0.0.1:{route_port}\""),
             &self.flavor.settings(),
             &self.more_settings,
             &advertise,

@@ -118,7 +118,8 @@ impl Setup {
         self
     }
 
-    /// Takes the port of a server that has ended, for clients that come back to it.
+    /// Listens on this port: a [`lasting_port`](super::lasting_port) if another server takes it
+    /// later.
     pub(crate) fn port(mut self, port: u16) -> Setup {
         self.port = Some(port);
         self

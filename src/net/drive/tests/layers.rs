@@ -252,6 +252,7 @@ async fn play(stack: &[Over], seed: u64) {
     let user = User::new(Credential::Password { user: "u".to_owned(), password });
     let mut options = Options { max_pending: PENDING_MAX, ..Options::default() };
     options.authorization.login = Login::Users(vec![user]);
+    options.authorization.timeout = Some(Duration::from_secs(60));
     let shared = new_shared(options);
     let sweep = tokio::spawn({
         let shared = Arc::clone(&shared);
