@@ -11,6 +11,7 @@ mod encryption;
 mod event;
 mod flow;
 mod flush;
+pub mod frames;
 pub mod outbound;
 pub mod subscription;
 #[cfg(any(test, feature = "fuzz"))]

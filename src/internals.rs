@@ -5,6 +5,7 @@ pub use crate::base::left::Left;
 pub use crate::base::moment::Moment;
 pub use crate::client::Client;
 pub use crate::config::check::Checked;
+pub use crate::conn::frames::Frames;
 pub use crate::conn::outbound::Outbound;
 pub use crate::conn::{Conn, Wire};
 pub use crate::deliver::Delivery;

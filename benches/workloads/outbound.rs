@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use dialtone::internals::Outbound;
+use dialtone::internals::{Frames, Outbound};
 
 use super::Prepared;
 
@@ -13,8 +13,9 @@ pub(super) fn appends(len: usize) -> Prepared {
     let frame = vec![b'x'; len];
     let mut outbound = Outbound::new();
     Prepared::new(OPS, move || {
+        let frames = Frames::from(&frame);
         for _ in 0..OPS {
-            outbound.push(black_box(&frame));
+            outbound.push(black_box(&frames));
         }
         assert_eq!(outbound.pending_bytes(), OPS * len);
         outbound.clear();
@@ -28,13 +29,13 @@ pub(super) fn batches(len: usize) -> Prepared {
     let frame = vec![b'x'; 160];
     let mut outbound = Outbound::new();
     while outbound.pending_bytes() < len {
-        outbound.push(&frame);
+        outbound.push(&Frames::from(&frame));
     }
     Prepared::new(WRITES, move || {
         for _ in 0..WRITES {
             let mut batch = outbound.take();
             black_box(batch.slices());
-            outbound.push(&frame);
+            outbound.push(&Frames::from(&frame));
             batch.advance(frame.len());
             outbound.release(frame.len());
             outbound.put_back(batch);

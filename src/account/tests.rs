@@ -8,6 +8,7 @@ use super::*;
 use crate::base::ids::{Cid, Kind};
 use crate::base::moment::Moment;
 use crate::conn::Slot;
+use crate::conn::frames::Frames;
 use crate::conn::outbound::Policy;
 use crate::conn::taken::Taken;
 
@@ -27,7 +28,7 @@ fn churn(account: &Account, seed: u64) -> Vec<Subscription> {
     let client = conn(100 + seed as u32, Kind::Client, &Arc::default());
     let mut own: Vec<Subscription> = Vec::new();
     for step in 0..STEPS {
-        let announced = |route: &Arc<Conn>| _ = route.send(b"", 0, 0, &POLICY);
+        let announced = |route: &Arc<Conn>| _ = route.send(&Frames::NONE, &POLICY);
         if own.len() > 20 && random.bool() {
             let gone = own.swap_remove(random.usize(..own.len()));
             account.remove_all(&[gone], announced);
@@ -81,7 +82,7 @@ fn a_route_that_comes_amid_changes_knows_all_in_the_end() {
             while account.announce(&mut cursor, &link, false) == Left::More {
                 thread::yield_now();
             }
-            link.conn.send(b"", 0, 0, &POLICY);
+            link.conn.send(&Frames::NONE, &POLICY);
         }
         churning.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });

@@ -12,7 +12,8 @@ use crate::base::closed_reason::ClosedReason;
 use crate::base::moment::Moment;
 use crate::conn::Conn;
 use crate::conn::flow::{FlowGuard, Flushed, Progress, Sent, Wire};
-use crate::conn::outbound::{Admission, Batch, Frames, Policy};
+use crate::conn::frames::Frames;
+use crate::conn::outbound::{Admission, Batch, Policy};
 
 /// Rounds of writing frames appended by others, before the owning task takes over.
 pub(super) const FLUSH_ROUNDS_MAX: usize = 8;
@@ -60,16 +61,8 @@ impl Conn {
         }
     }
 
-    /// Sends `frames` with `msgs` messages of `bytes` bytes: writes them at once if nothing waits,
-    /// else appends them.
-    pub fn send<'a>(
-        &self,
-        frames: impl Into<Frames<'a>>,
-        msgs: u64,
-        bytes: u64,
-        policy: &Policy,
-    ) -> Sent {
-        let frames = frames.into();
+    /// Sends frames: writes them at once if nothing waits, else appends them.
+    pub fn send(&self, frames: &Frames<'_>, policy: &Policy) -> Sent {
         let mut flow = self.flow.lock();
         if flow.closed.is_some() {
             return Sent::Closed;
@@ -78,7 +71,7 @@ impl Conn {
         let idle = flow.is_idle();
         match admission {
             // A frame that is no message is an answer that the client waits for.
-            Admission::Drop if msgs > 0 => return Sent::Dropped,
+            Admission::Drop if frames.msgs > 0 => return Sent::Dropped,
             // An idle connection may take it all at once.
             Admission::Overflow if !idle => {
                 self.close_locked(flow, ClosedReason::SlowConsumerPendingBytes, true);
@@ -86,8 +79,8 @@ impl Conn {
             }
             _ => {}
         }
-        flow.out_msgs += msgs;
-        flow.out_bytes += bytes;
+        flow.out_msgs += frames.msgs;
+        flow.out_bytes += frames.bytes;
         if frames.is_empty() && (!idle || flow.outbound.is_empty()) {
             return Sent::Done;
         }
@@ -108,18 +101,18 @@ impl Conn {
     /// Like [`send`](Conn::send), but leaves the writing to a later `send`, if no other thread
     /// writes and the queue may hold so much.
     #[cold]
-    pub fn send_later(&self, frames: Frames<'_>, msgs: u64, bytes: u64, policy: &Policy) -> Sent {
+    pub fn send_later(&self, frames: &Frames<'_>, policy: &Policy) -> Sent {
         let mut flow = self.flow.lock();
         let admission = policy.admission(self.kind, flow.outbound.pending_bytes(), frames.len());
         let may_wait = matches!(admission, Admission::Append | Admission::AppendAndStall);
         if flow.closed.is_none() && flow.is_idle() && may_wait {
-            flow.out_msgs += msgs;
-            flow.out_bytes += bytes;
+            flow.out_msgs += frames.msgs;
+            flow.out_bytes += frames.bytes;
             flow.outbound.push(frames);
             return Sent::Appended;
         }
         drop(flow);
-        self.send(frames, msgs, bytes, policy)
+        self.send(frames, policy)
     }
 
     /// Appends frames without writing them, so that several threads may agree on their order under
@@ -127,7 +120,7 @@ impl Conn {
     pub fn append(&self, frames: &[u8]) {
         let mut flow = self.flow.lock();
         if flow.closed.is_none() && !frames.is_empty() {
-            flow.outbound.push(frames);
+            flow.outbound.push(&Frames::from(frames));
         }
     }
 
@@ -137,14 +130,14 @@ impl Conn {
     fn write_through<'a>(
         &'a self,
         mut flow: FlowGuard<'a>,
-        frames: Frames<'_>,
+        frames: &Frames<'_>,
         policy: &Policy,
     ) -> Sent {
         let Some(wire) = flow.wire.clone() else { return Sent::Closed };
         flow.flushing = true;
         flow.outbound.reserve(frames.len());
         drop(flow);
-        let written = wire.try_write(&[IoSlice::new(&frames)]);
+        let written = wire.try_write(&[IoSlice::new(frames)]);
         let mut flow = self.flow.lock();
         flow.flushing = false;
         let written = match written {
@@ -169,7 +162,9 @@ impl Conn {
             self.hand_over(flow);
             return Sent::Done;
         }
-        self.write_appended(flow);
+        if !flow.outbound.is_empty() || flow.closed.is_some() {
+            self.write_appended(flow);
+        }
         Sent::Done
     }
 

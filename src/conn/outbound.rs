@@ -11,11 +11,11 @@ mod spares;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::base::ids::Kind;
 use crate::base::limits::{REQUESTS_PENDING_MAX, ROUTE_PENDING_FACTOR, STALL_PENDING_PERCENT};
+use crate::conn::frames::Frames;
 use crate::conn::outbound::chunk::Chunk;
 use crate::conn::outbound::spares::MAPPED_LEN;
 
@@ -93,39 +93,6 @@ impl Policy {
     }
 }
 
-/// Frames for a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Frames<'a> {
-    bytes: &'a [u8],
-    /// Their memory, if other connections get them, too.
-    shared: Option<&'a Arc<Vec<u8>>>,
-}
-
-impl<'a> Frames<'a> {
-    /// Frames that other connections get, too. A queue that has to keep them does not copy them;
-    /// they count for each.
-    pub fn shared(frames: &'a Arc<Vec<u8>>) -> Frames<'a> {
-        Frames { bytes: frames, shared: Some(frames) }
-    }
-}
-
-impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Frames<'a> {
-    /// Frames that are copied if they have to wait.
-    #[inline]
-    fn from(frames: &'a T) -> Frames<'a> {
-        Frames { bytes: frames.as_ref(), shared: None }
-    }
-}
-
-impl Deref for Frames<'_> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.bytes
-    }
-}
-
 /// Frames in order of their delivery.
 #[derive(Debug, Default)]
 pub struct Outbound {
@@ -173,14 +140,13 @@ impl Outbound {
     }
 
     /// Appends and counts frames.
-    pub fn push<'a>(&mut self, frames: impl Into<Frames<'a>>) {
-        let frames = frames.into();
+    pub fn push(&mut self, frames: &Frames<'_>) {
         self.pending_bytes += frames.len();
         match frames.shared {
             Some(shared) if self.is_empty() || shared.len() >= SHARED_LEN_MIN => {
                 self.list().push_back(Chunk::Shared(Arc::clone(shared)));
             }
-            _ => self.append(&frames),
+            _ => self.append(frames),
         }
     }
 
@@ -206,7 +172,7 @@ impl Outbound {
 
     /// Puts counted frames, of which some bytes are `written`, in front of the queue, none of which
     /// is written yet.
-    pub fn prepend(&mut self, frames: Frames<'_>, written: usize) {
+    pub fn prepend(&mut self, frames: &Frames<'_>, written: usize) {
         let after = self.chunks.take();
         match frames.shared {
             None => self.append(&frames[written..]),
@@ -316,12 +282,12 @@ mod tests {
         for round in 0..200_usize {
             let frame = vec![round as u8; 1 + (round * 7919) % 40_000];
             sent.extend_from_slice(&frame);
-            outbound.push(&frame);
+            outbound.push(&Frames::from(&frame));
             let mut batch = outbound.take();
             let all: Vec<u8> = batch.slices().iter().flat_map(|slice| slice.to_vec()).collect();
             let len = all.len() * (round % 5) / 4;
             let len = len.min(all.len());
-            outbound.push(&[b'x'; 3]);
+            outbound.push(&Frames::from(b"xxx"));
             sent.extend_from_slice(&[b'x'; 3]);
             batch.advance(len);
             written.extend_from_slice(&all[..len]);

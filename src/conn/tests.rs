@@ -13,7 +13,8 @@ use super::*;
 use crate::base::closed_reason::ClosedReason;
 use crate::base::limits::STALL_PATIENCE;
 use crate::conn::flush::{FLUSH_ROUNDS_MAX, STALLED_COUNT_MAX};
-use crate::conn::outbound::{Frames, Policy, SHARED_LEN_MIN};
+use crate::conn::frames::Frames;
+use crate::conn::outbound::{Policy, SHARED_LEN_MIN};
 
 /// Time that a test waits for an event that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -106,8 +107,13 @@ fn conn_on(wire: &Arc<TestWire>) -> (Arc<Conn>, Arc<Wakes>) {
     (Arc::new(conn), wakes)
 }
 
+/// Frames of one message, as long as they are.
+fn message(frames: &(impl AsRef<[u8]> + ?Sized)) -> Frames<'_> {
+    Frames::from(frames).with_msgs(1, frames.as_ref().len() as u64)
+}
+
 fn send(conn: &Conn, frames: &str) -> Sent {
-    conn.send(frames.as_bytes(), 1, frames.len() as u64, &POLICY)
+    conn.send(&message(frames), &POLICY)
 }
 
 /// Pending bytes, and true if they wait for the owner.
@@ -215,7 +221,7 @@ fn who_lets_too_much_wait_is_closed() {
     let policy = Policy { pending_bytes_max: 1000, ..POLICY };
     let wire = TestWire::new(0);
     let (conn, wakes) = conn_on(&wire);
-    let send = |len| conn.send(&vec![b'x'; len], 1, len as u64, &policy);
+    let send = |len| conn.send(&message(&vec![b'x'; len]), &policy);
     assert_eq!([send(700), send(100), send(100)], [Sent::Done, Sent::Done, Sent::Stall]);
     wakes.take();
     assert_eq!(send(101), Sent::SlowConsumer);
@@ -225,10 +231,10 @@ fn who_lets_too_much_wait_is_closed() {
     // One frame beyond the limit may pass if the socket takes it.
     let wire = TestWire::new(1500);
     let (conn, _) = conn_on(&wire);
-    let send = |len| conn.send(&vec![b'x'; len], 1, len as u64, &policy);
+    let send = |len| conn.send(&message(&vec![b'x'; len]), &policy);
     assert_eq!([send(1200), send(1200), send(100)], [Sent::Done, Sent::Done, Sent::Stall]);
     let (conn, _) = conn_on(&TestWire::new(100));
-    let sent = conn.send(&[b'x'; 1200], 1, 1200, &policy);
+    let sent = conn.send(&message(&[b'x'; 1200]), &policy);
     assert_eq!((sent, pending(&conn).0), (Sent::SlowConsumer, 0));
 }
 
@@ -236,9 +242,9 @@ fn who_lets_too_much_wait_is_closed() {
 fn messages_are_dropped_where_publishers_are_not_stalled_but_answers_are_not() {
     let policy = Policy { pending_bytes_max: 1000, drop_when_lagging: true };
     let (conn, _) = conn_on(&TestWire::new(0));
-    assert_eq!(conn.send(&[b'x'; 800], 1, 800, &policy), Sent::Done);
-    assert_eq!(conn.send(b"MSG", 1, 3, &policy), Sent::Dropped);
-    assert_eq!(conn.send(b"PONG", 0, 0, &policy), Sent::Done);
+    assert_eq!(conn.send(&message(&[b'x'; 800]), &policy), Sent::Done);
+    assert_eq!(conn.send(&message(b"MSG"), &policy), Sent::Dropped);
+    assert_eq!(conn.send(&Frames::from(b"PONG"), &policy), Sent::Done);
     assert_eq!((conn.received().out_msgs, pending(&conn).0), (1, 804));
 }
 
@@ -273,7 +279,7 @@ fn a_publisher_that_stalls_again_is_noted_once() {
     let policy = Policy { pending_bytes_max: 1000, ..POLICY };
     let wire = TestWire::new(0);
     let (conn, _) = conn_on(&wire);
-    conn.send(&[b'x'; 900], 1, 900, &policy);
+    conn.send(&message(&[b'x'; 900]), &policy);
     let publisher = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&publisher));
     let stall = || conn.stall(&waker, &policy, Moment(1));
@@ -296,7 +302,7 @@ fn publishers_beyond_a_number_are_not_noted() {
     let policy = Policy { pending_bytes_max: 1000, ..POLICY };
     let wire = TestWire::new(0);
     let (conn, _) = conn_on(&wire);
-    conn.send(&[b'x'; 900], 1, 900, &policy);
+    conn.send(&message(&[b'x'; 900]), &policy);
     let publishers: Vec<_> = (0..1_000).map(|_| Arc::new(Wakes::default())).collect();
     for publisher in &publishers {
         assert!(conn.stall(&Waker::from(Arc::clone(publisher)), &policy, Moment(1)));
@@ -356,7 +362,7 @@ fn send_from_threads(seed: u64, frames: usize, end: Option<bool>) {
                 for number in 0..frames {
                     let filler = "x".repeat(random.usize(..200));
                     let frame = format!("{sender}:{number} {filler}\n");
-                    match conn.send(frame.as_bytes(), 1, 1, &POLICY) {
+                    match conn.send(&message(&frame), &POLICY) {
                         Sent::Done | Sent::Stall => accepted.fetch_add(1, Ordering::SeqCst),
                         _ => break,
                     };
@@ -420,7 +426,7 @@ fn frames_of_many_senders_arrive_whole_and_in_order() {
 fn a_receiver_that_takes_nothing_stalls_nobody_for_long() {
     let policy = Policy { pending_bytes_max: 1000, ..POLICY };
     let (conn, _) = conn_on(&TestWire::new(0));
-    conn.send(&[b'x'; 900], 1, 900, &policy);
+    conn.send(&message(&[b'x'; 900]), &policy);
     let waker = Waker::noop();
     assert!(conn.stall(waker, &policy, Moment(1)), "its owner has not looked yet");
     assert_eq!(conn.flush(&policy, Moment(1)), Flushed::Blocked);
@@ -434,11 +440,11 @@ fn what_was_appended_goes_out_with_the_next_send() {
     let (conn, wakes) = conn_on(&wire);
     conn.append(b"one ");
     assert_eq!((wire.text(), pending(&conn), wakes.take()), (String::new(), (4, false), 0));
-    assert_eq!(conn.send(b"", 0, 0, &POLICY), Sent::Done);
+    assert_eq!(conn.send(&Frames::NONE, &POLICY), Sent::Done);
     assert_eq!((wire.text(), pending(&conn)), ("one ".into(), (0, false)));
     conn.append(b"two ");
     assert_eq!(send(&conn, "three "), Sent::Done);
-    assert_eq!(conn.send(b"", 0, 0, &POLICY), Sent::Done);
+    assert_eq!(conn.send(&Frames::NONE, &POLICY), Sent::Done);
     assert_eq!((wire.text(), wakes.take()), ("one two three ".into(), 0));
 }
 
@@ -450,7 +456,7 @@ fn what_was_appended_is_not_forgotten_by_a_close() {
     conn.close(ClosedReason::ServerShutdown, false);
     assert_eq!((pending(&conn), wakes.take()), ((4, true), 1));
     conn.append(b"too late");
-    assert_eq!(conn.send(b"", 0, 0, &POLICY), Sent::Closed);
+    assert_eq!(conn.send(&Frames::NONE, &POLICY), Sent::Closed);
     assert_eq!(conn.flush(&POLICY, Moment::START), Flushed::Idle);
     assert_eq!((wire.text(), pending(&conn)), ("last".into(), (0, false)));
 }
@@ -464,7 +470,7 @@ fn a_route_may_fall_further_behind_than_a_client() {
         let slot = Slot { number: 0, free };
         let conn = Conn::new(Cid(1), kind, slot, None, Moment::START, Arc::clone(&wire) as _);
         let sent =
-            (0..).take_while(|_| conn.send(&[b'x'; 100], 1, 100, &policy) != Sent::SlowConsumer);
+            (0..).take_while(|_| conn.send(&message(&[b'x'; 100]), &policy) != Sent::SlowConsumer);
         assert_eq!(sent.count(), frames, "{kind}");
     }
 }
@@ -482,14 +488,14 @@ fn shared_frames_are_not_copied() {
 /// and for the same ones again: these are copied if they are short.
 fn shared_frames_wait(text: &str, refs: usize) {
     let frames = Arc::new(text.as_bytes().to_vec());
-    let shared = || Frames::shared(&frames);
+    let shared = Frames::shared(&frames).with_msgs(1, 6);
     let len = text.len();
     let wires = [TestWire::new(0), TestWire::new(2), TestWire::new(usize::MAX)];
     let conns = wires.each_ref().map(|wire| conn_on(wire).0);
     for conn in &conns {
-        assert_eq!(conn.send(shared(), 1, 6, &POLICY), Sent::Done);
+        assert_eq!(conn.send(&shared, &POLICY), Sent::Done);
         assert_eq!(send(conn, "own"), Sent::Done);
-        assert_eq!(conn.send(shared(), 1, 6, &POLICY), Sent::Done);
+        assert_eq!(conn.send(&shared, &POLICY), Sent::Done);
     }
     assert_eq!(Arc::strong_count(&frames), refs);
     assert_eq!(conns.each_ref().map(|conn| pending(conn).0), [2 * len + 3, 2 * len + 1, 0]);
@@ -505,13 +511,13 @@ fn shared_frames_wait(text: &str, refs: usize) {
 fn what_is_sent_later_is_written_by_the_next_send() {
     let wire = TestWire::new(usize::MAX);
     let (conn, wakes) = conn_on(&wire);
-    let later = |text: &str| conn.send_later(Frames::from(text), 1, text.len() as u64, &POLICY);
+    let later = |text: &str| conn.send_later(&message(text), &POLICY);
     assert_eq!(later("one"), Sent::Appended);
     assert_eq!(later("two"), Sent::Appended);
     assert_eq!((wire.text(), pending(&conn), wakes.take()), (String::new(), (6, false), 0));
-    assert_eq!(conn.send(b"", 0, 0, &POLICY), Sent::Done);
+    assert_eq!(conn.send(&Frames::NONE, &POLICY), Sent::Done);
     assert_eq!((wire.text(), pending(&conn)), ("onetwo".into(), (0, false)));
-    assert_eq!(conn.send(b"", 0, 0, &POLICY), Sent::Done, "there is nothing left");
+    assert_eq!(conn.send(&Frames::NONE, &POLICY), Sent::Done, "there is nothing left");
 
     wire.set_room(0);
     assert_eq!(send(&conn, "three"), Sent::Done);
@@ -521,6 +527,6 @@ fn what_is_sent_later_is_written_by_the_next_send() {
     assert_eq!(wire.text(), "onetwothreefour");
     // An idle connection is offered at once more than its queue may hold.
     let policy = Policy { pending_bytes_max: 3, ..POLICY };
-    assert_eq!(conn.send_later(Frames::from("more"), 1, 4, &policy), Sent::Done);
+    assert_eq!(conn.send_later(&message("more"), &policy), Sent::Done);
     assert_eq!(wire.text(), "onetwothreefourmore");
 }

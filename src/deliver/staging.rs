@@ -32,7 +32,8 @@ use std::sync::Arc;
 
 use crate::base::moment::Moment;
 use crate::base::stats::Counters;
-use crate::conn::outbound::{Frames, Policy, SHARED_LEN_MIN};
+use crate::conn::frames::Frames;
+use crate::conn::outbound::{Policy, SHARED_LEN_MIN};
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, Sent, conn_event};
 use crate::deliver::staging::stage::{HOLE_LEN, Member, Receivers, Stage, add_delivered, count};
@@ -351,28 +352,33 @@ impl Staging {
         match self.place(slot) {
             Some(at) if self.stages[at].members.len() == 1 => at,
             Some(at) => self.split(at, [slot].into_iter()),
-            None => self.new_stage([conn()].into_iter()),
+            None => {
+                let at = self.new_stage();
+                self.join(at, conn());
+                at
+            }
         }
     }
 
-    /// A stage for connections without frames.
-    #[cold]
-    fn new_stage(&mut self, conns: impl Iterator<Item = Arc<Conn>>) -> usize {
+    /// A stage without members and frames.
+    fn new_stage(&mut self) -> usize {
         if self.used == self.stages.len() {
             self.stages.push(Stage::default());
         }
         self.used += 1;
-        let stage = &mut self.stages[self.used - 1];
-        for conn in conns {
-            let slot = conn.slot as usize;
-            if slot >= self.by_slot.len() {
-                self.by_slot.resize(slot + 1, 0);
-            }
-            self.by_slot[slot] = self.used as u32;
-            self.receiver_count += 1;
-            stage.members.push(Member { conn, filler: None });
-        }
         self.used - 1
+    }
+
+    /// Makes a connection without frames a member of the stage.
+    #[inline]
+    fn join(&mut self, at: usize, conn: Arc<Conn>) {
+        let slot = conn.slot as usize;
+        if slot >= self.by_slot.len() {
+            self.by_slot.resize(slot + 1, 0);
+        }
+        self.by_slot[slot] = at as u32 + 1;
+        self.receiver_count += 1;
+        self.stages[at].members.push(Member { conn, filler: None });
     }
 
     /// Hands all frames to their connections, those of `last` at the end: a PONG promises that
@@ -390,10 +396,10 @@ impl Staging {
         for at in (0..self.used).filter(|&at| Some(at) != last_at).chain(last_at) {
             let stage = &mut self.stages[at];
             add_delivered(stage.run.take());
-            if stage.members.len() > 1 {
-                self.hand_over_all(at, counters, last, now);
-            } else if let Some(member) = stage.members.pop() {
-                self.hand_over(at, member, None, counters, now);
+            match stage.members.len() {
+                0 => {}
+                1 if stage.holes.is_empty() => self.hand_over_one(at, counters, now),
+                _ => self.hand_over_all(at, counters, last, now),
             }
             let stage = &mut self.stages[at];
             stage.frames.clear();
@@ -420,67 +426,83 @@ impl Staging {
         self.add_work(0);
     }
 
+    /// Hands the frames of a stage, which have no holes, to its only member.
+    #[inline(always)]
+    fn hand_over_one(&mut self, at: usize, counters: &Counters, now: Moment) {
+        let stage = &mut self.stages[at];
+        let Some(Member { conn, .. }) = stage.members.pop() else { return };
+        let text = std::mem::take(&mut stage.frames);
+        let frames = Frames::from(&text).with_msgs(stage.msgs, stage.bytes);
+        self.hand_over(at, conn, &frames, counters, now);
+        self.stages[at].frames = text;
+    }
+
     /// Hands the frames of a stage to all of its members, to `last` at the end.
     #[inline(never)]
     fn hand_over_all(&mut self, at: usize, counters: &Counters, last: &Arc<Conn>, now: Moment) {
         let stage = &mut self.stages[at];
+        let (msgs, bytes) = (stage.msgs, stage.bytes);
+        let mut text = std::mem::take(&mut stage.frames);
         let mut members = std::mem::take(&mut stage.members);
         if let Some(at) = members.iter().position(|one| Arc::ptr_eq(&one.conn, last)) {
             let end = members.len() - 1;
             members.swap(at, end);
         }
-        let worth = stage.frames.len() >= SHARED_LEN_MIN || members.len() > APPENDED_COUNT_MIN;
-        let shared =
-            (worth && stage.holes.is_empty()).then(|| Arc::new(std::mem::take(&mut stage.frames)));
-        let shared_by_all = shared.as_ref();
-        for member in members {
-            self.hand_over(at, member, shared_by_all, counters, now);
+        if !stage.holes.is_empty() {
+            let mut filled = std::mem::take(&mut self.filled);
+            for Member { conn, filler } in members {
+                let sid = filler.as_ref().map_or(&b""[..], |filler| filler.sid());
+                let frames = Frames::from(self.stages[at].fill(&text, sid, &mut filled));
+                self.hand_over(at, conn, &frames.with_msgs(msgs, bytes), counters, now);
+            }
+            self.filled = filled;
+            self.stages[at].frames = text;
+            return;
         }
-        if let Some(shared) = shared {
-            // Unless a queue keeps them, their memory serves the next frames.
-            self.stages[at].frames = Arc::into_inner(shared).unwrap_or_default();
+        let worth = text.len() >= SHARED_LEN_MIN || members.len() > APPENDED_COUNT_MIN;
+        let shared = worth.then(|| Arc::new(std::mem::take(&mut text)));
+        let frames = shared.as_ref().map_or_else(|| Frames::from(&text), Frames::shared);
+        let frames = frames.with_msgs(msgs, bytes);
+        for Member { conn, .. } in members {
+            self.hand_over(at, conn, &frames, counters, now);
         }
+        // Unless a queue keeps them, their memory serves the next frames.
+        let text = shared.map_or(text, |shared| Arc::into_inner(shared).unwrap_or_default());
+        self.stages[at].frames = text;
     }
 
-    /// Hands the frames of a stage, which may be `shared`, to one of its members: writes them, or
-    /// appends them if the commit has taken long.
+    /// Hands the frames of a stage to one of its members: writes them, or appends them if the
+    /// commit has taken long.
     #[inline(always)]
     fn hand_over(
         &mut self,
         at: usize,
-        Member { conn, filler }: Member,
-        shared: Option<&Arc<Vec<u8>>>,
+        conn: Arc<Conn>,
+        frames: &Frames<'_>,
         counters: &Counters,
         now: Moment,
     ) {
-        let stage = &self.stages[at];
         self.by_slot[conn.slot as usize] = 0;
-        let frames = match (filler, shared) {
-            (Some(filler), _) => Frames::from(stage.fill(filler.sid(), &mut self.filled)),
-            (None, Some(shared)) => Frames::shared(shared),
-            (None, None) => Frames::from(&stage.frames),
-        };
         if frames.is_empty() && conn.kind.is_client() {
             return;
         }
-        if stage.msgs > 0 {
+        if frames.msgs > 0 {
             conn.set_last_activity(now);
         }
-        let len = frames.len();
         let at_once = self.work_ns < self.append_from;
-        self.work_ns += if at_once { write_ns(len) } else { APPEND_NS };
+        self.work_ns += if at_once { write_ns(frames.len()) } else { APPEND_NS };
         let mut sent = match at_once {
-            true => conn.send(frames, stage.msgs, stage.bytes, &self.policy),
-            false => conn.send_later(frames, stage.msgs, stage.bytes, &self.policy),
+            true => conn.send(frames, &self.policy),
+            false => conn.send_later(frames, &self.policy),
         };
-        count(sent, conn.kind, stage.msgs, stage.bytes, counters);
-        if sent == Sent::Dropped && !stage.protos.is_empty() {
-            sent = stage.send_protos(&conn, &self.policy, counters);
+        count(sent, conn.kind, frames, counters);
+        if sent == Sent::Dropped {
+            sent = self.stages[at].send_protos(frames, &conn, &self.policy, counters);
         }
         match sent {
             Sent::SlowConsumer => log_slow_consumer(&conn, &self.policy),
             Sent::Stall => self.stalled = Some(conn),
-            Sent::Appended => self.unwritten.push(Unwritten { conn, len }),
+            Sent::Appended => self.unwritten.push(Unwritten { conn, len: frames.len() }),
             Sent::Done | Sent::Dropped | Sent::Closed => {}
         }
     }
@@ -506,7 +528,7 @@ impl Staging {
     pub fn write(&mut self, Unwritten { conn, len }: &Unwritten) {
         self.add_work(write_ns(*len));
         // The result does not matter: these frames were counted when they were appended.
-        conn.send(b"", 0, 0, &self.policy);
+        conn.send(&Frames::NONE, &self.policy);
     }
 
     fn settle_tallies(&mut self) {

@@ -9,6 +9,7 @@ use crate::base::subject;
 use crate::config::check::Checked;
 use crate::config::imports;
 use crate::config::options::{self, Options, SubjectPermission};
+use crate::conn::frames::Frames;
 use crate::conn::taken::Taken;
 use crate::deliver::finder::BRANCH_NS;
 use crate::deliver::matched::{GROUP_NS, OFFER_NS};
@@ -596,7 +597,7 @@ fn a_commit_that_takes_long_leaves_writes_to_further_turns() {
     assert!(receivers.iter().all(is_queued), "the others have it in their queues by then");
     // The next sender writes all of it, in order.
     let next = got.iter().position(String::is_empty).unwrap();
-    receivers[next].send(b"PONG\r\n", 0, 0, &bench.delivery.settings.policy);
+    receivers[next].send(&Frames::from(b"PONG\r\n"), &bench.delivery.settings.policy);
     got[next] = bench.take(&receivers[next]);
     assert_eq!(got[next], "MSG a 1 2\r\nhi\r\nPONG\r\n");
     for unwritten in bench.delivery.staging.take_unwritten() {

@@ -13,6 +13,7 @@ use crate::base::closed_reason::ClosedReason;
 use crate::base::errors::ProtoErr;
 use crate::base::ids::Cid;
 use crate::base::left::Left;
+use crate::conn::frames::Frames;
 use crate::conn::outbound::Policy;
 use crate::conn::{Conn, conn_event};
 use crate::registry::Registry;
@@ -73,6 +74,6 @@ fn evict(conn: &Conn, policy: &Policy) {
     conn_event!(ERROR, conn, "{error}");
     let mut line = Vec::new();
     error.write_err(&mut line);
-    conn.send(&line[..], 0, 0, policy);
+    conn.send(&Frames::from(&line[..]), policy);
     conn.close(ClosedReason::MaxAccountConnectionsExceeded, false);
 }

@@ -4,6 +4,8 @@
 pub(crate) mod flow;
 #[path = "../../src/conn/flush.rs"]
 pub(crate) mod flush;
+#[path = "../../src/conn/frames.rs"]
+pub(crate) mod frames;
 #[path = "outbound.rs"]
 pub(crate) mod outbound;
 

@@ -1,24 +1,8 @@
 //! A queue without limit, in one piece.
 
 use std::io::IoSlice;
-use std::ops::Deref;
 
-#[derive(Clone, Copy)]
-pub(crate) struct Frames<'a>(&'a [u8]);
-
-impl<'a> From<&'a [u8]> for Frames<'a> {
-    fn from(frames: &'a [u8]) -> Frames<'a> {
-        Frames(frames)
-    }
-}
-
-impl Deref for Frames<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.0
-    }
-}
+use crate::conn::frames::Frames;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Kind;
@@ -73,11 +57,11 @@ impl Outbound {
         self.taken -= len;
     }
 
-    pub(crate) fn push<'a>(&mut self, frames: impl Into<Frames<'a>>) {
-        self.queue.extend_from_slice(&frames.into());
+    pub(crate) fn push(&mut self, frames: &Frames<'_>) {
+        self.queue.extend_from_slice(frames);
     }
 
-    pub(crate) fn prepend(&mut self, frames: Frames<'_>, written: usize) {
+    pub(crate) fn prepend(&mut self, frames: &Frames<'_>, written: usize) {
         self.put_back(Batch(frames[written..].to_vec()));
     }
 

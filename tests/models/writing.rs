@@ -8,6 +8,7 @@ use crate::base::moment::Moment;
 use crate::base::sync::Mutex;
 use crate::check;
 use crate::conn::flow::{Flushed, Sent, Wire};
+use crate::conn::frames::Frames;
 use crate::conn::outbound::Policy;
 use crate::conn::{Conn, Owner};
 
@@ -45,7 +46,7 @@ impl Wire for Socket {
 }
 
 fn send(conn: &Conn, frames: &[u8]) -> Sent {
-    conn.send(frames, 0, 0, &Policy)
+    conn.send(&Frames::from(frames), &Policy)
 }
 
 fn spawn(conn: &Arc<Conn>, act: impl Fn(&Conn) + Send + 'static) -> loom::thread::JoinHandle<()> {

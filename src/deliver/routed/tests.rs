@@ -9,6 +9,7 @@ use crate::base::left::Left;
 use crate::client::fuzz::Bench;
 use crate::config::options::Options;
 use crate::conn::Conn;
+use crate::conn::frames::Frames;
 use crate::conn::subscription::Subscription;
 use crate::conn::taken::Taken;
 use crate::parser::{Parser, RouteOp, RouteRules};
@@ -245,7 +246,7 @@ fn routes_are_told_of_transitions_in_their_order() {
     assert_eq!(route.text(), "RS+ $G a q 2|RS+ $G a q 3|RS+ $G a q 2|");
     let mut cursor = Cursor::new();
     while bench.registry.global().announce(&mut cursor, &link, false) == Left::More {}
-    route.conn.send(b"", 0, 0, &bench.delivery.settings.policy);
+    route.conn.send(&Frames::NONE, &bench.delivery.settings.policy);
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     for line in route.text().split('|') {
         *lines.entry(line.to_owned()).or_default() += 1;

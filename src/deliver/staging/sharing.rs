@@ -81,10 +81,14 @@ impl Staging {
         }
         self.add_work(APPEND_NS * new_count);
         if new_count > 0 {
-            let new = receivers.iter().filter(|receiver| self.place(receiver.slot).is_none());
-            let conns = new.map(|receiver| Arc::clone(receiver.subscription.conn()));
-            let conns: SmallVec<[_; 1]> = conns.collect();
-            plan.stages.push(self.new_stage(conns.into_iter()) as u32);
+            let at = self.new_stage();
+            self.stages[at].members.reserve(new_count);
+            for receiver in receivers.iter() {
+                if self.place(receiver.slot).is_none() {
+                    self.join(at, Arc::clone(receiver.subscription.conn()));
+                }
+            }
+            plan.stages.push(at as u32);
         }
         plan.version = self.version;
         plan.differs = own_sids && !self.set_fillers(receivers, &plan.stages);
@@ -118,7 +122,7 @@ impl Staging {
     /// frames so far.
     #[cold]
     pub(super) fn split(&mut self, from: usize, slots: impl Iterator<Item = u32>) -> usize {
-        let to = self.new_stage(std::iter::empty());
+        let to = self.new_stage();
         for slot in slots {
             if self.place(slot) == Some(from) {
                 self.by_slot[slot as usize] = to as u32 + 1;

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::base::ids::Kind;
 use crate::base::stats::Counters;
+use crate::conn::frames::Frames;
 use crate::conn::outbound::Policy;
 use crate::conn::subscription::Subscription;
 use crate::conn::{Conn, Sent};
@@ -73,26 +74,37 @@ impl Stage {
         }
     }
 
-    /// The frames for a receiver with this sid, in `filled`.
-    pub(super) fn fill<'a>(&self, sid: &[u8], filled: &'a mut Vec<u8>) -> &'a [u8] {
+    /// These frames for a receiver with this sid, in `filled`.
+    pub(super) fn fill<'a>(&self, frames: &[u8], sid: &[u8], filled: &'a mut Vec<u8>) -> &'a [u8] {
         filled.clear();
-        filled.reserve(self.frames.len() + self.holes.len() * sid.len());
+        filled.reserve(frames.len() + self.holes.len() * sid.len());
         let mut start = 0;
         for &hole in &self.holes {
-            filled.extend_from_slice(&self.frames[start..hole as usize]);
+            filled.extend_from_slice(&frames[start..hole as usize]);
             filled.extend_from_slice(sid);
             start = hole as usize;
         }
-        filled.extend_from_slice(&self.frames[start..]);
+        filled.extend_from_slice(&frames[start..]);
         filled
     }
 
-    /// Sends only the frames that are no messages: the messages were dropped.
+    /// Sends only those of `frames` that are no messages: the messages were dropped.
     #[cold]
-    pub(super) fn send_protos(&self, conn: &Conn, policy: &Policy, counters: &Counters) -> Sent {
-        let protos: Vec<_> = self.protos.iter().map(|range| &self.frames[range.clone()]).collect();
-        let sent = conn.send(&protos.concat(), 0, 0, policy);
-        count(sent, conn.kind, 0, 0, counters);
+    pub(super) fn send_protos(
+        &self,
+        frames: &Frames<'_>,
+        conn: &Conn,
+        policy: &Policy,
+        counters: &Counters,
+    ) -> Sent {
+        if self.protos.is_empty() {
+            return Sent::Dropped;
+        }
+        let protos: Vec<_> = self.protos.iter().map(|range| &frames[range.clone()]).collect();
+        let protos = protos.concat();
+        let frames = Frames::from(&protos);
+        let sent = conn.send(&frames, policy);
+        count(sent, conn.kind, &frames, counters);
         sent
     }
 }
@@ -103,14 +115,14 @@ pub(super) fn add_delivered(run: Option<(Subscription, u64)>) {
     }
 }
 
-pub(super) fn count(sent: Sent, kind: Kind, msgs: u64, bytes: u64, counters: &Counters) {
+pub(super) fn count(sent: Sent, kind: Kind, frames: &Frames<'_>, counters: &Counters) {
     match sent {
         Sent::Dropped if kind == Kind::System => counters.count_slow(kind, true),
         // Requests to services do not leave the server.
         Sent::Done | Sent::Appended if kind == Kind::System => {}
         Sent::Done | Sent::Appended | Sent::Stall => {
-            counters.out_msgs.add(msgs);
-            counters.out_bytes.add(bytes);
+            counters.out_msgs.add(frames.msgs);
+            counters.out_bytes.add(frames.bytes);
         }
         Sent::SlowConsumer => counters.count_slow(kind, false),
         Sent::Dropped | Sent::Closed => {}

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::check::Checked;
 use crate::config::options::{ConnectionType, Options};
 use crate::conn::Wire;
+use crate::conn::frames::Frames;
 use crate::deliver::listing_ns;
 use crate::registry::Registry;
 use crate::route::mesh::Mesh;
@@ -91,7 +92,7 @@ async fn what_is_handed_over_is_written_before_the_socket_is_waited_for() {
 
     let before = wire.taken.load(Ordering::SeqCst);
     wire.to_come.store(20, Ordering::SeqCst);
-    conn.send(b"first", 1, 5, &shared.registry.settings().policy);
+    conn.send(&Frames::from(b"first").with_msgs(1, 5), &shared.registry.settings().policy);
     assert!(conn.progress().blocked, "handed over after some rounds");
     // A task that does not wait comes again by itself as long as there are bytes to write.
     for _ in 0..3 {

@@ -11,6 +11,7 @@ use crate::codec::upgrade::Upgrade;
 use crate::codec::websocket;
 use crate::config::compression::{Compression, Level};
 use crate::config::options::{Cluster, Credential, Listen, Login, Port, User, Websocket};
+use crate::conn::frames::Frames;
 use crate::conn::taken::Taken;
 use crate::net::compressed::Compressed;
 use crate::net::deflate::deflate;
@@ -268,7 +269,7 @@ async fn play(stack: &[Over], seed: u64) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let policy = shared.registry.settings().policy;
-    deaf_conn.send(&vec![b'x'; PENDING_MAX - 500_000], 0, 0, &policy);
+    deaf_conn.send(&Frames::from(&vec![b'x'; PENDING_MAX - 500_000]), &policy);
 
     let mut drive = add_drive(shared, Arc::clone(&stream), stream);
     let mut peer = Peer::new(theirs, seed);
