@@ -28,7 +28,7 @@ fn send_all(client: &mut Client, count: usize, line: impl Fn(usize) -> String) {
 
 /// A client with so many subscriptions.
 fn subscribed(server: &Server, count: usize) -> Client {
-    let mut client = Client::connect(server, "").steady();
+    let mut client = Client::connect(server, "");
     send_all(&mut client, count, |n| format!("SUB many.{n} {n}\r\n"));
     client
 }
@@ -65,7 +65,7 @@ fn many_subscriptions_come_and_go() {
     ];
     for line in kinds {
         let server = Server::start(Dialtone);
-        let mut client = Client::connect(&server, "").steady();
+        let mut client = Client::connect(&server, "");
         let probe = Probe::start(&server);
         send_all(&mut client, COUNT, line);
         send_all(&mut client, COUNT, |n| format!("UNSUB {n}\r\n"));
@@ -103,7 +103,7 @@ fn a_connection_with_many_ends() {
 #[ignore = "makes hundreds of thousands of subscriptions"]
 fn a_subject_with_many_queues_is_announced() {
     let mut cluster = Cluster::start(&[Dialtone], Flavor::Default);
-    let mut client = Client::connect(&cluster.servers()[0], "").steady();
+    let mut client = Client::connect(&cluster.servers()[0], "");
     send_all(&mut client, COUNT, |n| format!("SUB many {n} {n}\r\n"));
     let probe = Probe::start(&cluster.servers()[0]);
     cluster.add(Dialtone, |setup| setup);
@@ -146,7 +146,7 @@ fn large(subject: &str) -> String {
 fn patterns_that_branch() {
     const TOKENS: u32 = 13;
     let server = Server::start(Dialtone);
-    let mut owner = Client::connect(&server, "").steady();
+    let mut owner = Client::connect(&server, "");
     send_all(&mut owner, 1 << TOKENS, |n| {
         let tokens: Vec<_> = (0..TOKENS).map(|at| ["a", "*"][n >> at & 1]).collect();
         format!("SUB {}.b {n}\r\n", tokens.join("."))
@@ -154,7 +154,7 @@ fn patterns_that_branch() {
     let probe = Probe::start(&server);
     let subject = ["a"; TOKENS as usize].join(".");
     on_threads(2, |at| {
-        let mut attacker = Client::connect(&server, "").steady();
+        let mut attacker = Client::connect(&server, "");
         let lines = (0..300).map(|n| format!("PUB {subject}.{at}.{n} 0\r\n\r\n"));
         attacker.send(&lines.collect::<String>());
         attacker.fence();
@@ -168,12 +168,12 @@ fn patterns_that_branch() {
 fn many_subscriptions_of_one_client() {
     for (subscriptions, publishers, messages) in [(10_000, 2, 100), (1_000, 30, 100)] {
         let server = Server::start(Dialtone);
-        let mut owner = Client::connect(&server, "").steady();
+        let mut owner = Client::connect(&server, "");
         send_all(&mut owner, subscriptions, |n| format!("SUB many {n}\r\n"));
         drop_all(owner);
         let probe = Probe::start(&server);
         on_threads(publishers, |_| {
-            let mut attacker = Client::connect(&server, "").steady();
+            let mut attacker = Client::connect(&server, "");
             attacker.send(&"PUB many 2\r\nhi\r\n".repeat(messages));
             attacker.fence();
         });
@@ -189,7 +189,7 @@ fn large_messages_to_many() {
     let peak_max = 512 << 20;
     let server = Server::start(Dialtone);
     let receivers: Vec<_> = (0..300).map(|_| Client::subscribed(&server, "large")).collect();
-    let mut attacker = Client::connect(&server, "").steady();
+    let mut attacker = Client::connect(&server, "");
     let probe = Probe::start(&server);
     for _ in 0..8 {
         attacker.send(&large("large"));
@@ -198,7 +198,7 @@ fn large_messages_to_many() {
     check(probe);
     drop(receivers);
 
-    let mut owner = Client::connect(&server, "").steady();
+    let mut owner = Client::connect(&server, "");
     send_all(&mut owner, 2_000, |n| format!("SUB many {n}\r\n"));
     let probe = Probe::start(&server);
     attacker.send(&large("many"));
@@ -236,7 +236,7 @@ fn lists_of_thousands_hold_up_nobody() {
     let conf = "accounts { $SYS { users: [{user: s, password: p}] } }";
     let server = Server::with().conf(conf).start(Dialtone);
     let _clients: Vec<_> = (0..CONNECTIONS).map(|_| Client::connect(&server, "")).collect();
-    let mut system = Client::connect(&server, r#""user":"s","pass":"p""#).steady();
+    let mut system = Client::connect(&server, r#""user":"s","pass":"p""#);
     let probe = Probe::start(&server);
     let body = r#"{"limit":4000,"sort":"idle"}"#;
     let request = format!("PUB $SYS.REQ.SERVER.PING.CONNZ in {}\r\n{body}\r\n", body.len());

@@ -73,7 +73,7 @@ for_both! {
     /// PONG, to a member that was gone.
     fn members_that_leave_lose_nothing(which) {
         let server = start(which);
-        let mut stays = Client::connect(&server, "").steady();
+        let mut stays = Client::connect(&server, "");
         stays.send("SUB work group 1\r\n");
         stays.fence();
         let done = Arc::new(AtomicBool::new(false));
@@ -81,7 +81,7 @@ for_both! {
         let is_verbose = |at| which == Which::Dialtone && at % 2 == 1;
         let join = |at| come_and_go(server.port(), is_verbose(at), Arc::clone(&done));
         let members: Vec<_> = (0..MEMBERS).map(join).collect();
-        let mut publisher = Client::connect(&server, "").steady();
+        let mut publisher = Client::connect(&server, "");
         let mut in_time = 0;
         for _ in 0..WRITES {
             publisher.send(&"PUB work 5\r\nhello\r\n".repeat(BATCH));

@@ -22,7 +22,7 @@ for_both! {
     fn all_arrives_in_order(which) {
         let server = Server::start(which);
         let mut subscriber = Client::subscribed(&server, "numbers");
-        let mut publisher = Client::connect(&server, "").steady();
+        let mut publisher = Client::connect(&server, "");
         publish_numbers(&mut publisher);
         expect_numbers(&mut subscriber);
         publisher.fence();
@@ -33,7 +33,7 @@ for_both! {
     fn what_was_sent_before_the_end_arrives(which) {
         let server = Server::start(which);
         let mut subscriber = Client::subscribed(&server, "numbers");
-        let mut publisher = Client::connect(&server, "").steady();
+        let mut publisher = Client::connect(&server, "");
         publish_numbers(&mut publisher);
         drop(publisher);
         expect_numbers(&mut subscriber);

@@ -14,7 +14,7 @@ fn start(which: Which, conf: &str) -> Server {
 
 /// A client that gets answers as subscription 1.
 fn client(server: &Server, members: &str) -> Client {
-    let mut client = Client::connect(server, &format!("{MEMBERS}{members}")).steady();
+    let mut client = Client::connect(server, &format!("{MEMBERS}{members}"));
     client.send("SUB in 1\r\n");
     client.fence();
     client

@@ -21,7 +21,7 @@ const TAKES_INFO: &str = r#""protocol":1"#;
 
 /// A client that takes INFO at any time, behind the INFO that tells it of its account.
 fn informed(server: &Server) -> Client {
-    let mut client = Client::connect(server, TAKES_INFO).steady();
+    let mut client = Client::connect(server, TAKES_INFO);
     info(&mut client);
     client
 }

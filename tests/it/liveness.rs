@@ -13,7 +13,7 @@ for_both! {
         let mut client = Client::open(&server);
         // Twice the time until an early PING, whatever there is by chance in one of them.
         for _ in 0..2 {
-            Client::connect(&server, "").expect("PING\r\n");
+            Client::connect(&server, "").unsteady().expect("PING\r\n");
         }
         client.send("PING\r\n");
         client.expect("PONG\r\n");
@@ -21,7 +21,7 @@ for_both! {
 
     fn an_answering_client_is_never_stale(which) {
         let server = Server::with().conf(SHORT).start(which);
-        let mut client = Client::connect(&server, "");
+        let mut client = Client::connect(&server, "").unsteady();
         for _ in 0..6 {
             client.expect("PING\r\n");
             client.send("PONG\r\n");
@@ -32,7 +32,7 @@ for_both! {
 
     fn a_silent_client_is_stale_and_counted(which) {
         let server = Server::with().conf(SHORT).monitored().start(which);
-        let mut client = Client::connect(&server, "");
+        let mut client = Client::connect(&server, "").unsteady();
         let port = client.local_port();
         client.expect("PING\r\nPING\r\n-ERR 'Stale Connection'\r\n");
         client.expect_closed();
@@ -46,17 +46,20 @@ for_both! {
     /// Whoever publishes is alive, whether it answers PINGs or not.
     fn a_busy_client_is_not_stale(which) {
         let server = Server::with().conf(SHORT).start(which);
-        let mut client = Client::connect(&server, "");
+        let mut client = Client::connect(&server, "").unsteady();
+        let mut is_there = || {
+            client.send("PUB busy 0\r\n\r\nPING\r\n");
+            while client.frame() != b"PONG\r\n" {}
+        };
         // Others who came later are stale meanwhile.
         for _ in 0..2 {
-            let mut silent = Client::connect(&server, "");
+            let mut silent = Client::connect(&server, "").unsteady();
             while !silent.is_closed() {
-                client.send("PUB busy 0\r\n\r\nPING\r\n");
-                while client.frame() != b"PONG\r\n" {}
+                is_there();
                 silent.read_some(Instant::now() + Duration::from_millis(20));
             }
         }
-        client.fence();
+        is_there();
     }
 }
 

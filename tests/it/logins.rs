@@ -36,7 +36,7 @@ fn log_in(server: &Server, members: &str) -> Client {
 #[test]
 fn wrong_passwords_keep_nobody_waiting_and_start_no_threads() {
     let server = Server::with().conf(CONF).monitored().start(Which::Dialtone);
-    let mut other = Client::connect(&server, PLAIN).steady();
+    let mut other = Client::connect(&server, PLAIN);
     let before = thread_count(&server);
     let mut wrong: Vec<Client> = (0..COUNT).map(|_| log_in(&server, WRONG)).collect();
     Client::connect(&server, RIGHT);

@@ -210,7 +210,7 @@ for_both! {
         let conf = "accounts { $SYS { users: [ { user: s, password: s } ] } }";
         for flag in ["-V", "-VV"] {
             let server = Server::with().conf(conf).flags([flag]).start(which);
-            let mut listener = Client::connect(&server, r#""user":"s","pass":"s""#).steady();
+            let mut listener = Client::connect(&server, r#""user":"s","pass":"s""#);
             listener.send("SUB $SYS.ACCOUNT.$G.CONNECT 1\r\n");
             listener.fence();
             Client::connect(&server, "");
@@ -350,7 +350,7 @@ fn repeated_lines_of_a_connection_are_gathered() {
 #[test]
 fn a_log_that_nobody_reads_holds_up_nobody() {
     let mut server = Server::with().flags(["-DV"]).log_unread().start(Which::Dialtone);
-    let mut client = Client::connect(&server, "").steady();
+    let mut client = Client::connect(&server, "");
     let payload = "x".repeat(1000);
     for _ in 0..3000 {
         client.send(&format!("PUB a 1000\r\n{payload}\r\n"));

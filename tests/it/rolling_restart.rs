@@ -39,7 +39,10 @@ struct Load {
     confirmed: Mutex<Vec<usize>>,
     /// Clients that have moved to another server.
     moves: AtomicUsize,
-    over: AtomicBool,
+    /// True when publishers begin no further batch.
+    is_enough: AtomicBool,
+    /// True when they have confirmed their last one.
+    is_over: AtomicBool,
 }
 
 impl Load {
@@ -98,7 +101,7 @@ fn sent_elsewhere(frame: &[u8]) -> Option<u16> {
 
 fn publish(port: u16, load: &Load) {
     let mut client = connect(port);
-    while !load.over.load(Relaxed) {
+    while !load.is_enough.load(Relaxed) {
         let first = load.numbers.fetch_add(BATCH, Relaxed);
         let numbers = first..first + BATCH;
         let lines = numbers.clone().map(|n| format!("PUB count 8\r\n{n:08}\r\n"));
@@ -135,7 +138,7 @@ fn listen(mut client: Client, load: &Load) -> HashSet<usize> {
             take(old, &mut came);
             left.take_if(|old| old.is_closed());
         }
-        if load.over.load(Relaxed) {
+        if load.is_over.load(Relaxed) {
             let has_all = load.confirmed.lock().unwrap().iter().all(|number| came.contains(number));
             let late = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE) < Instant::now();
             if has_all || late {
@@ -191,8 +194,9 @@ fn restart_in_turn(kinds: &[Which]) {
             cluster.settle();
         }
         load.wait_for_more();
-        load.over.store(true, Relaxed);
+        load.is_enough.store(true, Relaxed);
         publishing.into_iter().for_each(|publishing| publishing.join().expect("it goes on"));
+        load.is_over.store(true, Relaxed);
         let confirmed = load.confirmed.lock().unwrap().clone();
         for listening in listening {
             let came = listening.join().expect("it goes on");

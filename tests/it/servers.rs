@@ -18,7 +18,7 @@ const A: &str = r#""user":"a","pass":"p""#;
 
 /// A system user that gets answers as subscription 1.
 fn system_user(server: &Server) -> Client {
-    let mut client = Client::connect(server, r#""user":"sys","pass":"p""#).steady();
+    let mut client = Client::connect(server, r#""user":"sys","pass":"p""#);
     client.send("SUB in 1\r\n");
     client.fence();
     client
@@ -124,8 +124,8 @@ for_both! {
         let mut remote = Remote::join(&server, "r");
         tell_conns(&mut remote, 1, 1);
         wait_servers(&mut user, 2);
-        let mut first = Client::connect(&server, A).steady();
-        let mut second = Client::connect(&server, A).steady();
+        let mut first = Client::connect(&server, A);
+        let mut second = Client::connect(&server, A);
         let mut third = Client::open(&server);
         third.send(&format!("CONNECT {{{A},\"verbose\":false}}\r\n"));
         third.expect("-ERR 'maximum account active connections exceeded'\r\n");

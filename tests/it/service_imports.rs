@@ -126,7 +126,7 @@ fn request(subject: &str, reply: &str) -> String {
 /// A client of that user, with these lines sent.
 fn client(server: &Server, user: &str, lines: &str) -> Client {
     let members = format!(r#""user":"{user}","pass":"p","headers":true,"no_responders":true"#);
-    let mut client = Client::connect(server, &members).steady();
+    let mut client = Client::connect(server, &members);
     client.send(lines);
     client.fence();
     client

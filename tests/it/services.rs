@@ -111,7 +111,7 @@ for_both! {
     fn thousands_of_requests_are_answered(which) {
         const COUNT: usize = 5_000;
         let server = Server::start(which);
-        let mut client = Client::connect(&server, CONNECT).steady();
+        let mut client = Client::connect(&server, CONNECT);
         client.send(&format!("SUB in 1\r\n{}", REQUEST.repeat(COUNT)));
         for _ in 0..COUNT {
             answer(&mut client);
@@ -151,7 +151,7 @@ for_both! {
         let cluster = r#"cluster { name: mesh, listen: "127.0.0.1:-1", pool_size: -1 }"#;
         let server = Server::with().conf(cluster).start(which);
         let mut remote = Remote::join(&server, "r");
-        let mut client = Client::connect(&server, "").steady();
+        let mut client = Client::connect(&server, "");
         client.send("SUB $SYS.REQ.USER.INFO 1\r\n");
         remote.expect("RS+ $G $SYS.REQ.USER.INFO\r\n");
         remote.send("RS+ $G in\r\n");

@@ -129,7 +129,7 @@ fn churn(server: &Server, connects: usize, seed: u64) {
                      cluster {{ name: mesh, listen: \"127.0.0.1:-1\", routes: [\"{route}\"] }}"
                 );
                 let fleeting = Server::with().conf(conf).start(Dialtone);
-                let mut client = Client::connect(&fleeting, "").steady();
+                let mut client = Client::connect(&fleeting, "");
                 client.send("SUB churn.*.all group 1\r\n");
                 fleeting.wait_log("Route connection created");
                 client.send("PUB churn.7.all 0\r\n\r\nPING\r\n");

@@ -56,7 +56,7 @@ impl Scene {
 fn connect(server: &Server, user: &str) -> Client {
     let members = r#""headers":true,"no_responders":true,"lang":"l","version":"1""#;
     let named = format!(r#"{members},"name":"n{user}","user":"{user}","pass":"p""#);
-    Client::connect(server, &named).steady()
+    Client::connect(server, &named)
 }
 
 /// The answer that the client gets, on `_I.a`. A second request, whose answer takes as long as any,
@@ -364,7 +364,7 @@ for_both! {
         let path = server.dir().join("server.conf");
         std::fs::write(&path, format!("{CONF}\nmax_payload: 2048")).unwrap();
         let done = answer(&mut system, &reload, "{}");
-        assert_eq!(done.as_object().unwrap().keys().collect::<Vec<_>>(), ["server"]);
+        assert_eq!(done.as_object().unwrap().keys().collect::<Vec<_>>(), ["server"], "{done}");
         let varz = answer(&mut system, "$SYS.REQ.SERVER.PING.VARZ", "");
         assert_eq!(varz["data"]["max_payload"], 2048);
         std::fs::write(&path, format!("{CONF}\nserver_name: other")).unwrap();

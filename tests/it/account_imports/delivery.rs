@@ -14,7 +14,7 @@ accounts {
 }\n";
 
 fn connect(server: &Server, user: &str) -> Client {
-    Client::connect(server, &format!(r#""user":"{user}","headers":true"#)).steady()
+    Client::connect(server, &format!(r#""user":"{user}","headers":true"#))
 }
 
 fn publish(client: &mut Client, count: usize) {

@@ -44,7 +44,7 @@ for_both! {
     fn shadows_are_interest_in_the_account_of_the_exporter(which) {
         let server = alone().start(which);
         let mut remote = join(&server);
-        let mut b = Client::connect(&server, &user("b")).steady();
+        let mut b = Client::connect(&server, &user("b"));
         for (subscription, lines) in [
             ("fromA.pub.one 1", "RS+ A pub.one|RS+ B fromA.pub.one"),
             ("ren.7 3", "RS+ A pub.7.x|RS+ B ren.7"),
@@ -76,7 +76,7 @@ for_both! {
 
     fn a_new_server_hears_of_shadows(which) {
         let server = alone().start(which);
-        let mut b = Client::connect(&server, &user("b")).steady();
+        let mut b = Client::connect(&server, &user("b"));
         b.send("SUB fromA.pub.one 1\r\nSUB fromA.> q 4\r\n");
         b.fence();
         let mut remote = Remote::open(&server);
@@ -89,7 +89,7 @@ for_both! {
     fn messages_come_from_other_servers(which) {
         let server = alone().start(which);
         let mut remote = join(&server);
-        let mut b = Client::connect(&server, &user("b")).steady();
+        let mut b = Client::connect(&server, &user("b"));
         b.send("SUB fromA.pub.> 1\r\nSUB ren.* 2\r\nSUB fromA.pub.* q 9\r\n");
         b.fence();
         remote.fence();
@@ -129,13 +129,13 @@ fn importers_are_anywhere_in_a_mixed_cluster() {
         let servers = cluster.servers();
         let mut importers: Vec<Client> = Vec::new();
         for server in servers {
-            let mut b = Client::connect(server, &user("b")).steady();
+            let mut b = Client::connect(server, &user("b"));
             b.send("SUB fromA.pub.> 1\r\nSUB fromA.pub.* g 2\r\n");
             b.fence();
             importers.push(b);
         }
         let mut publishers: Vec<Client> =
-            servers.iter().map(|server| Client::connect(server, &user("a")).steady()).collect();
+            servers.iter().map(|server| Client::connect(server, &user("a"))).collect();
         // Each server hears of the others': A has two subjects of each, one of them in a group, and
         // four services.
         for server in servers {

@@ -22,7 +22,7 @@ fn accounts_do_not_hear_each_other_across_servers() {
         let mut there: Vec<[Client; 3]> = Vec::new();
         for (at, server) in cluster.servers().iter().enumerate() {
             let subscribe = |user, lines: &str| {
-                let mut client = Client::connect(server, &members(user)).steady();
+                let mut client = Client::connect(server, &members(user));
                 client.send(lines);
                 client.fence();
                 client

@@ -45,7 +45,7 @@ fn wait_reached(client: &mut Client, subject: &str, reached: bool) {
 
 /// A client that asks, with an inbox for 503.
 fn asking(server: &Server) -> Client {
-    let mut client = Client::connect(server, r#""headers":true,"no_responders":true"#).steady();
+    let mut client = Client::connect(server, r#""headers":true,"no_responders":true"#);
     client.send("SUB in 1\r\n");
     client.fence();
     client
@@ -184,7 +184,7 @@ fn a_pause_loses_nothing() {
     let mut subscriber = Client::subscribed(&cluster.servers()[1], "a");
     cluster.settle();
     cluster.servers()[1].signal("STOP");
-    let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
+    let mut publisher = Client::connect(&cluster.servers()[0], "");
     publisher.send(&format!("PUB a 100\r\n{}\r\n", "x".repeat(100)).repeat(COUNT));
     publisher.fence();
     cluster.servers()[1].signal("CONT");
@@ -206,7 +206,7 @@ fn a_slow_link_holds_up_nobody_else() {
     for at in 0..2 {
         cluster.proxy(at).throttle(1);
     }
-    let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
+    let mut publisher = Client::connect(&cluster.servers()[0], "");
     publisher.send(&format!("PUB a 100\r\n{}\r\n", "x".repeat(100)).repeat(COUNT));
     for _ in 0..COUNT {
         near.frame();
@@ -224,7 +224,7 @@ fn attempts_are_bounded() {
     let mut cluster = Cluster::relayed(&[Dialtone; 2], Flavor::Default);
     let before = cluster.proxy(1).accepted();
     cluster.servers()[1].signal("KILL");
-    Client::connect(&cluster.servers()[0], "").expect("PING\r\n");
+    Client::connect(&cluster.servers()[0], "").unsteady().expect("PING\r\n");
     let attempts = || cluster.proxy(1).accepted() - before;
     // The first one at once, then every second, for the pool and for `$SYS`.
     assert!(attempts() <= 12, "{}", attempts());
@@ -339,7 +339,7 @@ fn bears_with_a_slow(which: Which) {
     let mut far = Client::subscribed(&cluster.servers()[1], "a");
     cluster.settle();
     (0..2).for_each(|at| cluster.proxy(at).throttle(1_000));
-    let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
+    let mut publisher = Client::connect(&cluster.servers()[0], "");
     let closed = |cluster: &Cluster| cluster.servers().iter().any(has_closed);
     let before = closed(&cluster);
     let frame = format!("PUB a 10000\r\n{}\r\n", "x".repeat(10_000));
@@ -447,14 +447,14 @@ fn the_real_server_does_not_mind() {
 fn a_million_subscriptions_come_and_go() {
     const COUNT: usize = 1_000_000;
     let mut cluster = Cluster::start(&[Dialtone], Flavor::Default);
-    let mut owner = Client::connect(&cluster.servers()[0], "").steady();
+    let mut owner = Client::connect(&cluster.servers()[0], "");
     for first in (0..COUNT).step_by(10_000) {
         let lines = (first..first + 10_000).map(|n| format!("SUB million.{n} {n}\r\n"));
         owner.send(&lines.collect::<String>());
         owner.fence();
     }
     let mut bystander = Client::subscribed(&cluster.servers()[0], "bystander");
-    let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
+    let mut publisher = Client::connect(&cluster.servers()[0], "");
     cluster.add(Dialtone, |setup| setup);
     let deadline = Instant::now() + 2 * PATIENCE;
     let mut slowest = Duration::ZERO;

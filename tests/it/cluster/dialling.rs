@@ -131,7 +131,7 @@ for_both! {
         let mut remote = Remote { line: kept.expect("one is kept"), info: Value::Null };
         remote.send("RS+ $G a\r\n");
         remote.fence();
-        let mut client = Client::connect(&server, "").steady();
+        let mut client = Client::connect(&server, "");
         client.send("PUB a 0\r\n\r\n");
         remote.expect("RMSG $G a 0\r\n\r\n");
     }
@@ -253,7 +253,7 @@ fn invented_servers_cost_a_few_dials() {
         liar.fence();
         honest.send(&tells("real", somewhere));
         honest.fence();
-        Client::connect(&server, "").steady().fence();
+        Client::connect(&server, "").fence();
         Remote::accept(&real);
         done.store(true, Relaxed);
         TcpStream::connect(nowhere).unwrap();

@@ -18,7 +18,7 @@ for_both! {
     fn a_message_for_a_member_that_has_gone_is_passed_on(which) {
         let server = alone("pool_size: -1").start(which);
         let mut remote = Remote::join(&server, "r");
-        let mut client = Client::connect(&server, "").steady();
+        let mut client = Client::connect(&server, "");
         client.send("SUB foo 1\r\n");
         remote.expect("RS+ $G foo\r\n");
         remote.send("RS+ $G foo g 1\r\n");
@@ -73,7 +73,7 @@ impl Members {
     /// One at each of these servers.
     fn join(servers: &[Server], login: &str, subject: &str) -> Members {
         let join = |server| {
-            let mut client = Client::connect(server, login).steady();
+            let mut client = Client::connect(server, login);
             client.send(&format!("SUB {subject} g 1\r\n"));
             client.fence();
             client
@@ -125,7 +125,7 @@ for_pairs! {
         let mut cluster = Cluster::start(&pair, Flavor::Single);
         let mut members = Members::join(cluster.servers(), "", "work");
         cluster.settle();
-        let mut publisher = Client::connect(&cluster.servers()[0], "").steady();
+        let mut publisher = Client::connect(&cluster.servers()[0], "");
         for round in 0..ROUNDS {
             members.clients[1].send(&"UNSUB 1\r\nPING\r\nSUB work g 1\r\n".repeat(5));
             publish(&mut publisher, "work", round * MESSAGES..(round + 1) * MESSAGES);
@@ -149,7 +149,7 @@ for_pairs! {
         let _bound = Members::join(cluster.servers(), r#""user":"bound","pass":"x""#, "work.>");
         for (publishing, staying) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             cluster.settle();
-            let mut publisher = Client::connect(&cluster.servers()[publishing], "").steady();
+            let mut publisher = Client::connect(&cluster.servers()[publishing], "");
             let mut free = Members::join(&cluster.servers()[staying..=staying], "", "work.>");
             cluster.settle();
             publish(&mut publisher, "work.secret", 0..COUNT);
@@ -157,7 +157,7 @@ for_pairs! {
         }
         cluster.settle();
         let server = &cluster.servers()[0];
-        publish(&mut Client::connect(server, "").steady(), "work.secret", 0..COUNT);
+        publish(&mut Client::connect(server, ""), "work.secret", 0..COUNT);
         let count = |page: &Value| page["routes"][0]["in_msgs"].as_u64();
         let before = Cell::new(None);
         http::json_until(server, "/routez", |page| before.replace(count(page)) == count(page));

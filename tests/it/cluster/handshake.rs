@@ -71,7 +71,7 @@ for_both! {
     /// Before CONNECT only CONNECT is heard, and nothing else has an effect.
     fn nothing_is_accepted_before_connect(which) {
         let server = alone("").start(which);
-        let mut client = Client::connect(&server, "").steady();
+        let mut client = Client::connect(&server, "");
         client.send("SUB > 1\r\n");
         client.fence();
         let violation = "-ERR 'Authorization Violation'\r\n";
@@ -239,7 +239,7 @@ for_both! {
     fn without_info_it_is_served_and_told_nothing(which) {
         let server = alone("").start(which);
         let members = r#""headers":true,"no_responders":true"#;
-        let mut client = Client::connect(&server, members).steady();
+        let mut client = Client::connect(&server, members);
         client.send("SUB in 1\r\nSUB a 2\r\nSUB b g 3\r\n");
         client.fence();
         let mut remote = Remote::open(&server);
@@ -265,7 +265,7 @@ for_both! {
     fn without_info_it_leaves_nothing_behind(which) {
         let server = alone("").start(which);
         let members = r#""headers":true,"no_responders":true"#;
-        let mut client = Client::connect(&server, members).steady();
+        let mut client = Client::connect(&server, members);
         client.send("SUB in 1\r\n");
         let mut remote = Remote::open(&server);
         remote.send(&connect(json!({})));
@@ -285,7 +285,7 @@ for_both! {
         remote.send("INFO {\"server_id\":\"NTINY\",\"server_name\":\"tiny\"}\r\n");
         remote.send("RS+ $G a\r\n");
         remote.fence();
-        let mut client = Client::connect(&server, "").steady();
+        let mut client = Client::connect(&server, "");
         client.send("PUB a 2\r\nhi\r\n");
         client.fence();
         remote.expect("RMSG $G a 2\r\nhi\r\n");

@@ -10,7 +10,7 @@ use crate::support::{Client, Remote, Server, Which};
 fn trio(which: Which) -> (Server, Remote, Client) {
     let server = alone("pool_size: -1").start(which);
     let mut remote = Remote::join(&server, "r");
-    let mut client = Client::connect(&server, r#""headers":true,"no_responders":true"#).steady();
+    let mut client = Client::connect(&server, r#""headers":true,"no_responders":true"#);
     // What is announced of interest that was there before comes in any order, so there is none.
     client.send("SUB ready 1\r\n");
     remote.expect("RS+ $G ready\r\n");
@@ -61,7 +61,7 @@ for_both! {
         // Who joins later hears what is there now.
         drop(client);
         remote.expect("RS- $G end\r\n");
-        let mut client = Client::connect(&server, "").steady();
+        let mut client = Client::connect(&server, "");
         client.send("SUB x 1\r\nSUB x 2\r\nSUB y g 3\r\nSUB y g 4\r\n");
         client.fence();
         let mut later = Remote::open(&server);
@@ -172,7 +172,7 @@ for_both! {
         } } ] }";
         let server = alone("pool_size: -1").more_conf(USER).start(which);
         let mut remote = Remote::join(&server, "r");
-        let mut client = Client::connect(&server, r#""user":"u","pass":"x""#).steady();
+        let mut client = Client::connect(&server, r#""user":"u","pass":"x""#);
         client.send("SUB > 1\r\n");
         remote.expect("RS+ $G >\r\n");
         let ack = "$JS.ACK.ORD.PUSH.1.1.1.1795981291498041798.0";
@@ -301,7 +301,7 @@ for_both! {
         let mut remote = Remote::join_with(&server, "r", &json!({"headers": false}));
         remote.send("RS+ $G a\r\n");
         remote.fence();
-        let mut client = Client::connect(&server, r#""headers":true"#).steady();
+        let mut client = Client::connect(&server, r#""headers":true"#);
         client.send("HPUB a back 12 13\r\nNATS/1.0\r\n\r\nx\r\n");
         remote.expect("RMSG $G a back 1\r\nx\r\n");
     }

@@ -19,7 +19,7 @@ for_both! {
         let mut remote = Remote::join(&server, "r");
         assert_eq!(remote.info["import"], json!({"allow": ["imp.>"]}));
         assert_eq!(remote.info["export"], json!({"allow": ["exp.>"]}));
-        let mut client = Client::connect(&server, "").steady();
+        let mut client = Client::connect(&server, "");
         client.send("SUB other 1\r\nSUB imp.a 2\r\n");
         client.fence();
         remote.expect("RS+ $G imp.a\r\n");
@@ -36,7 +36,7 @@ for_both! {
         let lists = "permissions { export: { allow: [\"orders.*\"] } }";
         let server = alone(&format!("pool_size: -1\n{lists}")).start(which);
         let mut remote = Remote::join(&server, "r");
-        let mut client = Client::connect(&server, "").steady();
+        let mut client = Client::connect(&server, "");
         remote.send("RS+ $G orders.>\r\n");
         remote.fence();
         client.send("PUB other 0\r\n\r\nPUB orders.new 0\r\n\r\n");
@@ -49,7 +49,7 @@ for_both! {
         let server = alone(&format!("pool_size: -1\n{deny}")).start(which);
         let mut remote = Remote::join(&server, "r");
         let connect = r#""headers":true,"no_responders":true"#;
-        let mut client = Client::connect(&server, connect).steady();
+        let mut client = Client::connect(&server, connect);
         client.send("SUB in 1\r\n");
         remote.expect("RS+ $G in\r\n");
         for (interest, sent, denied) in [
@@ -173,7 +173,7 @@ fn what_import_denies_does_not_arrive() {
     let deny = "permissions { import: { deny: [\"a.private.>\"] } }";
     let server = alone(&format!("pool_size: -1\n{deny}")).start(Dialtone);
     let mut remote = Remote::join(&server, "r");
-    let mut client = Client::connect(&server, "").steady();
+    let mut client = Client::connect(&server, "");
     client.send("SUB a.> 1\r\nSUB a.private.x 2\r\nSUB a.> q 3\r\n");
     assert_eq!(remote.read_sorted(2), ["RS+ $G a.>\r\n", "RS+ $G a.> q 1\r\n"]);
     remote.send("RMSG $G a.private.x | q 1\r\nx\r\nRMSG $G a.y 1\r\ny\r\n");

@@ -160,7 +160,7 @@ fn stop_under(
     publish: impl FnOnce(u16, &Count) + Send,
 ) {
     let mut cluster = Cluster::start(&kinds, flavor);
-    let mut subscriber = Client::subscribed(&cluster.servers()[1 - index], "count").steady();
+    let mut subscriber = Client::subscribed(&cluster.servers()[1 - index], "count");
     cluster.settle();
     let mut stopping = cluster.take(index);
     let port = stopping.port();

@@ -52,7 +52,7 @@ impl<'a> Stage<'a> {
         let members = |name: &str| {
             format!("\"user\":\"{name}\",\"pass\":\"p\",\"headers\":true,\"no_responders\":true")
         };
-        let connect = |server, name| Client::connect(server, &members(name)).steady();
+        let connect = |server, name| Client::connect(server, &members(name));
         let users = configuration.users().zip(servers.iter().cycle());
         let clients = users.map(|(user, server)| (&*user.name, connect(server, &user.name)));
         let clients = clients.collect();

@@ -57,7 +57,7 @@ for_both! {
 
     fn documents_have_the_members_of_the_real_ones(which) {
         let server = Server::with().conf(CONF).start(which);
-        let mut watcher = Client::connect(&server, r#""headers":true,"user":"a""#).steady();
+        let mut watcher = Client::connect(&server, r#""headers":true,"user":"a""#);
         watcher.send("SUB tr.x 1\r\nSUB foo q 2\r\n");
         watcher.send(&headed("foo", "A: <b>|Nats-Trace-Dest: tr.x|Nats-Trace-Only: 1", "x"));
         let frame = String::from_utf8(watcher.frame()).unwrap();
@@ -73,7 +73,7 @@ for_both! {
 
     fn a_message_that_is_too_long_is_told_as_far_as_its_headers_have_come(which) {
         let server = Server::with().conf(CONF).start(which);
-        let mut watcher = Client::connect(&server, r#""headers":true,"user":"a""#).steady();
+        let mut watcher = Client::connect(&server, r#""headers":true,"user":"a""#);
         watcher.send("SUB tr.x 1\r\n");
         watcher.fence();
         let mut client = Client::connect(&server, r#""headers":true,"user":"a","name":"p""#);
@@ -109,7 +109,7 @@ fn a_traceparent_of_one_who_may_not_publish_the_trace_loses_no_message() {
 fn there_are_traces_without_a_system_account() {
     let conf = "no_system_account: true\naccounts { A { users: [{user: a}] } }";
     let server = Server::with().conf(conf).start(Which::Dialtone);
-    let mut client = Client::connect(&server, r#""headers":true,"user":"a","name":"c""#).steady();
+    let mut client = Client::connect(&server, r#""headers":true,"user":"a","name":"c""#);
     client.send("SUB tr.x 1\r\n");
     client.send(&headed("foo", "Nats-Trace-Dest: tr.x", ""));
     let frame = String::from_utf8(client.frame()).unwrap();
@@ -120,7 +120,7 @@ fn there_are_traces_without_a_system_account() {
 #[test]
 fn headers_that_are_too_long_are_not_traced() {
     let server = Server::with().conf(CONF).start(Which::Dialtone);
-    let mut client = Client::connect(&server, r#""headers":true,"user":"a","name":"c""#).steady();
+    let mut client = Client::connect(&server, r#""headers":true,"user":"a","name":"c""#);
     client.send("SUB tr.x 1\r\nSUB foo 2\r\n");
     let long = format!("Nats-Trace-Dest: tr.x|A: {}", "b".repeat(65_536));
     client.send(&headed("foo", &format!("{long}|Nats-Trace-Only: 1"), ""));

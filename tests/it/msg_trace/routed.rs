@@ -87,7 +87,7 @@ fn every_server_tells_its_part(kinds: &[Which]) {
 fn alone(which: Which) -> (Server, Client) {
     let cluster = "cluster { name: mesh, listen: \"127.0.0.1:-1\", pool_size: -1 }\n";
     let server = Server::with().conf(format!("server_name: own\n{cluster}{ACCOUNTS}")).start(which);
-    let mut client = Client::connect(&server, r#""headers":true,"user":"a","name":"c""#).steady();
+    let mut client = Client::connect(&server, r#""headers":true,"user":"a","name":"c""#);
     client.send("SUB tr.x 1\r\n");
     client.fence();
     (server, client)
@@ -169,7 +169,7 @@ for_both! {
         let cluster = r#"cluster { name: mesh, listen: "127.0.0.1:-1", pool_size: -1
             permissions { import: ["foo", "tr.x"], export: ">" } }"#;
         let server = Server::with().conf(format!("{cluster}\n{ACCOUNTS}")).start(which);
-        let mut client = Client::connect(&server, r#""headers":true,"user":"a""#).steady();
+        let mut client = Client::connect(&server, r#""headers":true,"user":"a""#);
         client.send("SUB tr.> 1\r\nSUB foo 2\r\n");
         client.fence();
         let mut new = Remote::join_with(&server, "new", &json!({"proto": 3}));
@@ -225,11 +225,11 @@ fn no_reader_of_headers_is_fooled(kinds: &[Which]) {
     "#;
     let mut cluster = Cluster::start_with(kinds, Flavor::Single, conf);
     let [s0, s1] = cluster.servers() else { panic!("they are two") };
-    let mut bound = Client::connect(s0, r#""headers":true,"user":"bound""#).steady();
+    let mut bound = Client::connect(s0, r#""headers":true,"user":"bound""#);
     let mut watchers: Vec<Client> = [(s0, "a"), (s1, "a"), (s0, "b"), (s1, "b")]
         .map(|(server, user)| {
             let members = format!(r#""headers":true,"user":"{user}""#);
-            let mut client = Client::connect(server, &members).steady();
+            let mut client = Client::connect(server, &members);
             client.send("SUB secret.> 1\r\n");
             client.fence();
             client

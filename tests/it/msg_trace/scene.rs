@@ -28,7 +28,7 @@ impl Scene {
         subscriptions: &[&str],
     ) {
         let members = format!(r#""headers":true,"user":"{user}","name":"{name}"{members}"#);
-        let mut client = Client::connect(server, &members).steady();
+        let mut client = Client::connect(server, &members);
         for (subscription, sid) in subscriptions.iter().zip(1..) {
             client.send(&format!("SUB {subscription} {sid}\r\n"));
         }

@@ -23,7 +23,7 @@ for_both! {
     fn permissions_change_at_routes_that_are_there(which) {
         let server = start(which, "permissions { import: [\"a\", \"b\"], export: [\"x\", \"y\"] }");
         let mut remote = Remote::join(&server, "r");
-        let mut client = Client::connect(&server, "").steady();
+        let mut client = Client::connect(&server, "");
         client.send("SUB a 1\r\nSUB b 2\r\nSUB c 3\r\n");
         client.fence();
         assert_eq!(remote.read_sorted(2), ["RS+ $G a\r\n", "RS+ $G b\r\n"]);
@@ -66,7 +66,7 @@ for_both! {
         let server = start(which, "");
         let export = |allow: &Value| info_line("r", &json!({"export": {"allow": allow}}));
         let mut remote = Remote::join_with(&server, "r", &json!({"export": {"allow": ["a"]}}));
-        let mut client = Client::connect(&server, "").steady();
+        let mut client = Client::connect(&server, "");
         client.send("SUB a 1\r\nSUB b 2\r\n");
         client.fence();
         remote.read_sorted(2);
@@ -143,7 +143,7 @@ fn two_kinds_tell_each_other_of_permissions() {
         http::json_until(&second, "/routez", |page| page["num_routes"] == 1);
         let members = r#""headers":true,"no_responders":true"#;
         let [mut here, mut there] =
-            [&first, &second].map(|server| Client::connect(server, members).steady());
+            [&first, &second].map(|server| Client::connect(server, members));
         let _ears = [(&first, "y"), (&second, "b"), (&second, "there.1")]
             .map(|(server, subject)| Client::subscribed(server, subject));
         for client in [&mut here, &mut there] {
@@ -174,7 +174,7 @@ fn interest_waits_for_its_account() {
     for account in ["D", "E", "D"] {
         server.reload(&with(account)).unwrap();
         let members = r#""user":"d","headers":true,"no_responders":true"#;
-        let mut client = Client::connect(&server, members).steady();
+        let mut client = Client::connect(&server, members);
         client.send("SUB in 1\r\n");
         client.fence();
         remote.fence();
@@ -210,7 +210,7 @@ fn pools_and_accounts_of_routes_change() {
     let route = format!("\"nats://127.0.0.1:{}\"", first.route_port());
     let second = Server::with().conf(conf("", &route)).monitored().start(Which::Dialtone);
     let members = r#""user":"a","headers":true,"no_responders":true"#;
-    let mut there = Client::connect(&second, members).steady();
+    let mut there = Client::connect(&second, members);
     there.send("SUB there 1\r\n");
     there.fence();
     for (more, count) in [
@@ -227,7 +227,7 @@ fn pools_and_accounts_of_routes_change() {
         for server in [&first, &second] {
             http::json_until(server, "/routez", |page| page["num_routes"] == count);
         }
-        let mut client = Client::connect(&first, members).steady();
+        let mut client = Client::connect(&first, members);
         client.send("SUB in 1\r\n");
         while !client.is_reached("there") {}
     }
@@ -271,7 +271,7 @@ fn settings_change_during_a_handshake() {
     remote.fence();
     for (user, subjects) in [("g", vec!["x", "y"]), ("d", vec!["y"])] {
         let members = format!(r#""user":"{user}","headers":true,"no_responders":true"#);
-        let mut client = Client::connect(&server, &members).steady();
+        let mut client = Client::connect(&server, &members);
         client.send("SUB in 1\r\n");
         client.fence();
         for subject in subjects {

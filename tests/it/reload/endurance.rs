@@ -35,7 +35,7 @@ fn conf(n: usize) -> String {
 fn a_thousand_reloads_lose_no_message() {
     let server = Server::with().conf(conf(0)).monitored().start(Which::Dialtone);
     let receiver = |name: &str| {
-        let mut client = Client::connect(&server, &user(name)).steady();
+        let mut client = Client::connect(&server, &user(name));
         client.send("SUB s.* 1\r\nSUB x 2\r\n");
         client.fence();
         client
@@ -44,7 +44,7 @@ fn a_thousand_reloads_lose_no_message() {
     let (ended, end) = std::sync::mpsc::channel::<()>();
     let end = std::sync::Arc::new(std::sync::Mutex::new(end));
     let publishers = ["a", "g"].map(|name| {
-        let mut client = Client::connect(&server, &user(name)).steady();
+        let mut client = Client::connect(&server, &user(name));
         let end = std::sync::Arc::clone(&end);
         thread::spawn(move || {
             let mut sent = 0;
@@ -91,7 +91,7 @@ fn a_thousand_reloads_lose_no_message() {
     drop(ended);
     let sent = publishers.map(|thread| thread.join().unwrap());
     for name in ["a", "g"] {
-        let mut client = Client::connect(&server, &user(name)).steady();
+        let mut client = Client::connect(&server, &user(name));
         client.send("PUB s.end 0\r\n\r\n");
         client.fence();
     }

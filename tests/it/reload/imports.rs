@@ -21,7 +21,7 @@ fn behind(prefix: &str) -> String {
 }
 
 fn connect(server: &Server, name: &str) -> Client {
-    Client::connect(server, &format!(r#""user":"{name}""#)).steady()
+    Client::connect(server, &format!(r#""user":"{name}""#))
 }
 
 /// Publishes a message in A, whose subject for B is this one, or nobody's.

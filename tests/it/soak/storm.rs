@@ -115,7 +115,7 @@ fn a_storm_of_connects_is_told() {
     thread::scope(|scope| {
         // It ends in here, and with it the listener.
         let server = Server::with().conf(CONF).start(Dialtone);
-        let mut listener = Client::connect(&server, r#""user":"sys","pass":"p""#).steady();
+        let mut listener = Client::connect(&server, r#""user":"sys","pass":"p""#);
         listener.send("SUB $SYS.ACCOUNT.A.CONNECT 1\r\nSUB $SYS.ACCOUNT.A.DISCONNECT 2\r\n");
         listener.send("SUB $SYS.ACCOUNT.A.SERVER.CONNS 3\r\n");
         listener.fence();

@@ -56,23 +56,24 @@ impl Client {
         Client { stream, received: Vec::new(), closed: false, steady: false }
     }
 
-    /// Connects, sends a quiet CONNECT with these further members, and waits for the PONG.
+    /// Connects, sends a quiet CONNECT with these further members, and waits for the PONG; PINGs are
+    /// answered.
     pub(crate) fn connect(server: &Server, members: &str) -> Client {
-        let mut client = Client::open(server);
+        let mut client = Client::open(server).steady();
         client.send(&format!("{}PING\r\n", quiet_connect(members)));
         client.expect("PONG\r\n");
         client
     }
 
-    /// Connects and subscribes as 1 to `subject`, which a queue may follow; PINGs are answered.
+    /// The same, subscribed as 1 to `subject`, which a queue may follow.
     pub(crate) fn subscribed(server: &Server, subject: &str) -> Client {
-        let mut client = Client::connect(server, "").steady();
+        let mut client = Client::connect(server, "");
         client.send(&format!("SUB {subject} 1\r\n"));
         client.fence();
         client
     }
 
-    /// Answers the server's PINGs from now on, for tests that take longer than the first of them.
+    /// Answers the server's PINGs from now on, also those that come while a busy machine waits.
     pub(crate) fn steady(mut self) -> Client {
         self.steady = true;
         self

@@ -232,7 +232,7 @@ impl Cluster {
 
     /// A client of each server.
     pub(crate) fn clients(&self, members: &str) -> Vec<Client> {
-        self.servers.iter().map(|server| Client::connect(server, members).steady()).collect()
+        self.servers.iter().map(|server| Client::connect(server, members)).collect()
     }
 
     /// Waits until every server knows of all interest that the others had when this was called.
@@ -309,7 +309,7 @@ pub(crate) fn complaints(server: &Server) -> Vec<String> {
 impl Watch {
     fn new(server: &Server, number: usize) -> Watch {
         let members = r#""headers":true,"no_responders":true"#;
-        let mut client = Client::connect(server, members).steady();
+        let mut client = Client::connect(server, members);
         let inbox = format!("watch{number}");
         client.send(&format!("SUB {inbox} 1\r\n"));
         client.fence();
