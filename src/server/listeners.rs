@@ -104,6 +104,7 @@ impl Listeners {
 
     /// Serves a port.
     pub(super) fn serve(&mut self, bound: Bound) {
+        debug_assert!(self.shared.reload.get().is_some(), "a client may ask for it at once");
         let Bound { port_for, socket, listen, .. } = bound;
         let kind = match port_for {
             PortFor::Clients => {

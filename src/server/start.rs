@@ -70,10 +70,12 @@ impl Server {
         let tls = TlsPort::load_all(options, origin.rustls.clone()).map_err(StartError::Tls)?;
         let shared = Arc::new(Shared::new(registry, mesh, clock));
         shared.tls.replace(tls);
-        let mut listeners = Listeners::new(Arc::clone(&shared));
+        let listeners = Listeners::new(Arc::clone(&shared));
         let bound = listeners.bind_all(options)?;
         listeners.announce();
         let ports_file = write_files(options, &listeners)?;
+        // Before the first client, who may ask for a reload.
+        let reloader = Reloader::new(Arc::clone(&shared), listeners, ports_file, origin);
         {
             let shared = Arc::clone(&shared);
             tokio::spawn(async move {
@@ -83,6 +85,7 @@ impl Server {
         tasks::start_system(&shared);
         let (routes, others): (Vec<_>, Vec<_>) =
             bound.into_iter().partition(|bound| bound.port_for == PortFor::Routes);
+        let mut listeners = reloader.listeners.try_lock().expect("no reload without a client");
         others.into_iter().for_each(|bound| listeners.serve(bound));
         tracing::info!("Server is ready");
         if let Some(mesh) = &shared.mesh {
@@ -90,8 +93,8 @@ impl Server {
             routes.into_iter().for_each(|bound| listeners.serve(bound));
             tokio::spawn(dial::run(Arc::clone(&shared), Arc::clone(mesh)));
         }
+        drop(listeners);
         let (stopped, _) = watch::channel(false);
-        let reloader = Reloader::new(Arc::clone(&shared), listeners, ports_file, origin);
         Ok(Server { shared, runtime: Mutex::default(), reloader, stopped })
     }
 }
