@@ -13,9 +13,8 @@ pub(super) fn appends(len: usize) -> Prepared {
     let frame = vec![b'x'; len];
     let mut outbound = Outbound::new();
     Prepared::new(OPS, move || {
-        let frames = Frames::from(&frame);
         for _ in 0..OPS {
-            outbound.push(black_box(&frames));
+            outbound.push(&Frames::from(black_box(&frame)));
         }
         assert_eq!(outbound.pending_bytes(), OPS * len);
         outbound.clear();

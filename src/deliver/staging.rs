@@ -352,12 +352,16 @@ impl Staging {
         match self.place(slot) {
             Some(at) if self.stages[at].members.len() == 1 => at,
             Some(at) => self.split(at, [slot].into_iter()),
-            None => {
-                let at = self.new_stage();
-                self.join(at, conn());
-                at
-            }
+            None => self.stage_of(conn()),
         }
+    }
+
+    /// A new stage with this member.
+    #[cold]
+    fn stage_of(&mut self, conn: Arc<Conn>) -> usize {
+        let at = self.new_stage();
+        self.join(at, conn);
+        at
     }
 
     /// A stage without members and frames.
