@@ -45,6 +45,7 @@ use crate::parser::{Publish, Tail};
 use crate::registry::Registry;
 use crate::registry::settings::Settings;
 use crate::registry::turns::Turn;
+use crate::sublist::cache::Shortcut;
 use crate::sublist::{Entry, Interest};
 
 use finder::{Finder, MATCH_NS};
@@ -57,7 +58,6 @@ use row::Scope;
 use sequel::Sequel;
 use tails::Tails;
 
-pub use mapper::Mapped;
 pub use msg_trace::Fate;
 pub use ongoing::{Ongoing, Resumed};
 pub use row::{Publisher, Row};
@@ -87,8 +87,6 @@ pub struct Delivery {
     pub turn: Arc<Turn>,
     /// Subscriptions removed since their memory was last consolidated.
     pub removed: usize,
-    /// The mapped subject of a message.
-    pub mapped: Vec<u8>,
     finder: Finder,
     mapper: Mapper,
     /// A tail that had to be made.
@@ -118,7 +116,6 @@ impl Delivery {
             now: Moment::START,
             turn: Arc::new(registry.turns.join()),
             removed: 0,
-            mapped: Vec::new(),
             finder: Finder::default(),
             mapper: Mapper::default(),
             rewritten: Vec::new(),
@@ -138,17 +135,18 @@ impl Delivery {
     }
 
     /// Stages a message for all its receivers, and as many of its `followers` as fit: they are on
-    /// the same subject, and have neither reply nor headers.
+    /// the same subject, and have neither reply nor headers. The subject may have a `shortcut`.
     // As a call, its many arguments would cost each message.
     #[inline(always)]
     pub fn deliver<'a, 'f: 'a>(
         &mut self,
         account: &Arc<Account>,
         publish: &Publish<'a>,
+        shortcut: Option<&Shortcut>,
         followers: impl Iterator<Item = Tail<'f>>,
         publisher: Publisher<'_>,
     ) -> Row {
-        self.deliver_row(account, publish, Scope::ALL, followers, publisher)
+        self.deliver_row(account, publish, Scope::ALL, shortcut, followers, publisher)
     }
 
     /// Stages one message for those in `scope`.
@@ -159,7 +157,7 @@ impl Delivery {
         scope: Scope<'_>,
         publisher: Publisher<'_>,
     ) -> Row {
-        self.deliver_row(account, publish, scope, iter::empty(), publisher)
+        self.deliver_row(account, publish, scope, None, iter::empty(), publisher)
     }
 
     /// Stages each message of a row for those in `scope`. One that takes too long is left
@@ -170,18 +168,18 @@ impl Delivery {
         account: &Arc<Account>,
         publish: &Publish<'a>,
         scope: Scope<'a>,
+        shortcut: Option<&Shortcut>,
         mut followers: impl Iterator<Item = Tail<'f>>,
         publisher: Publisher<'_>,
     ) -> Row {
         let mut row = Row::new(publish);
-        let Delivery { finder, staging, settings, .. } = self;
+        let Delivery { finder, staging, settings, rewritten, .. } = self;
         let search = scope.search(&settings.accounts, account, publish.subject);
         let mut apart = None;
-        let matched = finder.find(staging, search, self.now, &mut apart);
+        let matched = finder.find(staging, search, shortcut, self.now, &mut apart);
         let only = matched.only_for(publisher).filter(|_| scope.plain && !self.watched);
         if let Some(Target { subscription, slot, head, .. }) = only {
-            let (with_header, first) =
-                tails::for_one(publish, subscription.conn(), &mut self.rewritten);
+            let (with_header, first) = tails::for_one(publish, subscription.conn(), rewritten);
             let head = frame_head(&matched.heads, *head, with_header);
             let (msgs, bytes) = staging.stage_run(subscription, *slot, head, first, &mut followers);
             return Row { msgs: row.msgs + msgs, bytes: row.bytes + bytes, reached: true };
@@ -198,7 +196,7 @@ impl Delivery {
             shown: scope.shown,
             reply: publish.reply,
             publisher,
-            tails: Tails::new(publish, &mut self.rewritten),
+            tails: Tails::new(publish, rewritten),
             heads: &matched.heads,
             staging,
             counters: &self.counters,

@@ -222,7 +222,7 @@ impl System {
         };
         traced::own_message(&publish, &delivery.settings.options.log);
         let publisher = Publisher { conn: &self.conn, echo: true };
-        delivery.deliver(account, &publish, iter::empty(), publisher);
+        delivery.deliver(account, &publish, None, iter::empty(), publisher);
     }
 
     /// The subject of a message about this server.

@@ -3,7 +3,6 @@
 //! Mappings come first, so permissions count for the mapped subject.
 //! nats: server/parser.go `parse`, server/client.go `processInboundClientMsg`
 
-use std::mem;
 use std::sync::{Arc, LazyLock};
 
 use crate::account::Account;
@@ -14,9 +13,10 @@ use crate::base::moment::Moment;
 use crate::base::quoted::Quoted;
 use crate::client::{Admitted, Client, trace};
 use crate::conn::conn_event;
-use crate::deliver::{Delivery, Mapped, Publisher, Row};
+use crate::deliver::{Delivery, Publisher, Row};
 use crate::parser::{Followers, Publish, Remaining};
 use crate::registry::settings::Settings;
+use crate::sublist::cache::Shortcut;
 
 /// The permissions of a client without restriction, if its messages may be mapped.
 static EVERYTHING: LazyLock<Arc<CompiledPermissions>> = LazyLock::new(Arc::default);
@@ -50,7 +50,7 @@ impl Client {
             self.measure(admitted, publish, delivery);
         }
         let followers = Followers::new(remaining, publish);
-        self.publish(&admitted.account, publish, followers, delivery);
+        self.publish(&admitted.account, publish, None, followers, delivery);
     }
 
     /// Handles a message that may be mapped or denied.
@@ -63,16 +63,16 @@ impl Client {
         remaining: Option<Remaining<'_, 'a>>,
         delivery: &mut Delivery,
     ) {
-        let mut subject = mem::take(&mut delivery.mapped);
-        let mapped = delivery.map(&admitted.account, published.subject, &mut subject);
-        let publish = match mapped {
-            Mapped::Same => *published,
-            Mapped::Other | Mapped::OtherOnce => {
+        let mapped = delivery.map(&admitted.account, published.subject);
+        let publish = match &mapped {
+            None => *published,
+            Some(mapped) => {
+                let subject = &mapped.subject;
                 if delivery.is_watched() {
-                    trace::mapping(&self.conn, published.subject, &subject);
-                    delivery.note_mapping(&subject);
+                    trace::mapping(&self.conn, published.subject, subject);
+                    delivery.note_mapping(subject);
                 }
-                Publish { subject: &subject, ..*published }
+                Publish { subject, ..*published }
             }
         };
         let permissions = admitted.restriction().map(|permissions| &**permissions);
@@ -82,16 +82,13 @@ impl Client {
         match self.check_publish(permissions, &publish, delivery.now) {
             Ok(allowed) => {
                 self.measure(admitted, &publish, delivery);
-                let once = mapped == Mapped::OtherOnce || allowed == Allowed::Once;
+                let shortcut = mapped.as_ref().and_then(|mapped| mapped.shortcut.as_ref());
+                let once = allowed == Allowed::Once || mapped.is_some() && shortcut.is_none();
                 let followers = Followers::new(remaining.filter(|_| !once), published);
-                self.publish(&admitted.account, &publish, followers, delivery);
-                if mapped == Mapped::Other {
-                    delivery.note_match();
-                }
+                self.publish(&admitted.account, &publish, shortcut, followers, delivery);
             }
             Err(denied) => self.deny(denied, &publish, delivery),
         }
-        delivery.mapped = subject;
     }
 
     /// Measures the service of this client, if another server has asked for that with its request.
@@ -111,18 +108,19 @@ impl Client {
         self.refuse(&error, delivery);
     }
 
-    /// Delivers a message that is allowed, and its followers.
+    /// Delivers a message that is allowed, and its followers. Its subject may have a `shortcut`.
     #[inline(always)]
     fn publish<'a, 'f: 'a>(
         &self,
         account: &Arc<Account>,
         publish: &Publish<'a>,
+        shortcut: Option<&Shortcut>,
         followers: Followers<'_, 'f>,
         delivery: &mut Delivery,
     ) {
         self.ok(delivery);
         let publisher = Publisher { conn: &self.conn, echo: self.asked.echo };
-        let row = delivery.deliver(account, publish, followers, publisher);
+        let row = delivery.deliver(account, publish, shortcut, followers, publisher);
         delivery.count_in(&self.conn, row);
         if !row.reached {
             self.no_responders(account, publish, delivery);

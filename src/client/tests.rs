@@ -263,7 +263,7 @@ impl Other {
             tail: b"1\r\nx\r\n",
         };
         let publisher = Publisher { conn: &self.publisher, echo: true };
-        self.delivery.deliver(&self.account, &publish, std::iter::empty(), publisher).reached
+        self.delivery.deliver(&self.account, &publish, None, std::iter::empty(), publisher).reached
     }
 
     fn commit(&mut self) {

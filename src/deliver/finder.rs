@@ -5,7 +5,7 @@ use crate::conn::subscription::Subscription;
 use crate::deliver::matched::Matched;
 use crate::deliver::row::Search;
 use crate::deliver::staging::Staging;
-use crate::sublist::cache::{Cached, Lookup, MatchCache};
+use crate::sublist::cache::{Cached, Lookup, MatchCache, Shortcut};
 use crate::sublist::result::MatchResult;
 
 /// Costs of a search, nanoseconds, about: a new match, each visited branch of patterns, each target
@@ -30,6 +30,7 @@ impl Finder {
         &'m mut self,
         staging: &mut Staging,
         search: Search<'_>,
+        shortcut: Option<&Shortcut>,
         now: Moment,
         apart: &'m mut Option<Matched>,
     ) -> &'m mut Matched {
@@ -38,7 +39,11 @@ impl Finder {
             return find_apart(result, staging, search, apart);
         }
         let Search { account, subject, .. } = search;
-        let matched = match cache.lookup(account.id, subject, account.epochs(), now) {
+        let looked_up = match shortcut {
+            None => cache.lookup(account.id, subject, account.epochs(), now),
+            Some(shortcut) => cache.lookup_by(shortcut, account.id, subject, account.epochs(), now),
+        };
+        let matched = match looked_up {
             Lookup::Hit(matched) if !matched.is_taken => matched,
             Lookup::Hit(matched) | Lookup::Miss(matched) => {
                 fill(matched, result, staging, Search { imports: true, ..search });

@@ -1,57 +1,65 @@
 //! `Mapper`: the mapped subjects of one worker, found again by the published ones.
 //!
 //! The search among the mappings of an account is done once for a subject, and its result kept
-//! like a match.
+//! like a match, with a shortcut to the match that follows.
 //! nats: server/client.go `selectMappedSubject`
 //!
 //! nats-differs: an answer of a service, on a subject of the server's own making, is never mapped;
 //! and a subject longer than any that a client could publish is lost.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::account::Account;
 use crate::deliver::Delivery;
 use crate::mappings::Mapping;
-use crate::sublist::cache::{Cached, Lookup, MatchCache, Version};
+use crate::sublist::cache::{Cached, Lookup, MatchCache, Shortcut, Version};
 
 /// Subjects of the server's own making begin with this.
 const ANSWERS: &[u8] = b"_R_.";
 
-/// The recent mappings of one worker.
-pub(super) type Mapper = MatchCache<Found>;
+/// Time to search for a mapping, nanoseconds, about.
+const SEARCH_NS: usize = 300;
+
+/// The mapped subjects of one worker.
+#[derive(Default)]
+pub(super) struct Mapper {
+    found: MatchCache<Found>,
+    /// The last subject by chance; the next one takes its memory.
+    by_chance: Rc<Mapped>,
+}
 
 /// The result of a search for the mapping of a subject.
 #[derive(Default)]
-pub(super) struct Found {
-    /// None if the subject stays.
-    mapping: Option<Arc<Mapping>>,
-    is_certain: bool,
-    /// The mapped subject, if it is certain.
-    subject: Vec<u8>,
-    /// The slot of the last match, in its cache.
-    slot: usize,
+enum Found {
+    /// The subject stays.
+    #[default]
+    Nothing,
+    /// It always becomes this one.
+    Subject(Rc<Mapped>),
+    /// It becomes one by chance, for each message anew.
+    Chance(Arc<Mapping>),
 }
 
-/// The subject of a message after its account's mappings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mapped {
-    /// The published one.
-    Same,
-    /// Another one, for all messages on the published one.
-    Other,
-    /// Another one, for this message.
-    OtherOnce,
+/// A subject in place of a published one.
+#[derive(Clone, Default)]
+pub struct Mapped {
+    /// Empty if the message is lost.
+    pub subject: Vec<u8>,
+    /// Leads to its match; none if it is for one message only.
+    pub shortcut: Option<Shortcut>,
 }
 
 impl Cached for Found {
     fn clear(&mut self) {
-        self.mapping = None;
-        self.subject.clear();
-        (self.is_certain, self.slot) = (false, 0);
+        *self = Found::Nothing;
     }
 
     fn heap_bytes(&self) -> usize {
-        self.subject.capacity()
+        match self {
+            Found::Subject(mapped) => size_of::<Mapped>() + mapped.subject.capacity(),
+            Found::Nothing | Found::Chance(_) => 0,
+        }
     }
 
     fn fanout(&self) -> usize {
@@ -60,15 +68,14 @@ impl Cached for Found {
 }
 
 impl Delivery {
-    /// Maps a subject published in an account. Another one is put into `mapped`, which is empty if
-    /// the message is lost.
+    /// The subject in place of one published in an account; none if that stays.
     // As a call, it would cost each mapped message a tenth.
     #[inline(always)]
-    pub fn map(&mut self, account: &Account, subject: &[u8], mapped: &mut Vec<u8>) -> Mapped {
-        let Delivery { settings, mapper, finder, picks, now, .. } = self;
-        let Some(mappings) = settings.accounts.mappings(account) else { return Mapped::Same };
+    pub fn map(&mut self, account: &Account, subject: &[u8]) -> Option<Rc<Mapped>> {
+        let Delivery { settings, mapper, picks, now, .. } = self;
+        let mappings = settings.accounts.mappings(account)?;
         if subject.starts_with(ANSWERS) {
-            return Mapped::Same;
+            return None;
         }
         let len_max = settings.options.max_control_line;
         let mut apply = |mapping: &Mapping, out: &mut Vec<u8>| {
@@ -78,39 +85,32 @@ impl Delivery {
             }
         };
         let stamps = Version(settings.version);
-        let found = match mapper.lookup(account.id, subject, &stamps, *now) {
+        let found = match mapper.found.lookup(account.id, subject, &stamps, *now) {
             Lookup::Hit(found) => found,
             Lookup::Miss(found) => {
                 self.staging.add_work(SEARCH_NS);
-                found.mapping = mappings.find(subject).cloned();
-                if let Some(mapping) = found.mapping.as_ref().filter(|mapping| mapping.is_certain())
-                {
-                    found.is_certain = true;
-                    apply(mapping, &mut found.subject);
-                }
+                *found = match mappings.find(subject) {
+                    None => Found::Nothing,
+                    Some(mapping) if !mapping.is_certain() => Found::Chance(Arc::clone(mapping)),
+                    Some(mapping) => {
+                        let mut out = Vec::with_capacity(subject.len());
+                        apply(mapping, &mut out);
+                        let shortcut = Some(Shortcut::default());
+                        Found::Subject(Rc::new(Mapped { subject: out, shortcut }))
+                    }
+                };
                 found
             }
         };
-        let Some(mapping) = &found.mapping else { return Mapped::Same };
-        mapped.clear();
-        if found.is_certain {
-            finder.cache.look_at(found.slot);
-            mapped.extend_from_slice(&found.subject);
-            return Mapped::Other;
-        }
-        apply(mapping, mapped);
-        Mapped::OtherOnce
-    }
-
-    /// Remembers the match of the message that was [mapped](Delivery::map) last, for certain: the
-    /// search for the next one on its subject begins there.
-    #[inline]
-    pub fn note_match(&mut self) {
-        if let Some(found) = self.mapper.last_value() {
-            found.slot = self.finder.cache.last();
+        match found {
+            Found::Nothing => None,
+            Found::Subject(mapped) => Some(Rc::clone(mapped)),
+            Found::Chance(mapping) => {
+                let mapped = Rc::make_mut(&mut mapper.by_chance);
+                mapped.subject.clear();
+                apply(mapping, &mut mapped.subject);
+                Some(Rc::clone(&mapper.by_chance))
+            }
         }
     }
 }
-
-/// Time to search for a mapping, nanoseconds, about.
-const SEARCH_NS: usize = 300;

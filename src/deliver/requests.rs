@@ -27,7 +27,6 @@ use crate::conn::subscription::Subscription;
 use crate::deliver::Delivery;
 use crate::deliver::beyond::Request;
 use crate::deliver::latency::Failure;
-use crate::deliver::mapper::Mapped;
 use crate::deliver::msg_trace::{Passage, add_missing};
 use crate::deliver::row::{Publisher, Scope};
 use crate::deliver::tails::MadeTail;
@@ -98,11 +97,8 @@ impl Delivery {
         let reply = self.open(exporter, Response { sample, ..response });
         let mut block = Vec::new();
         self.request_info(importer, import, conn).write_block(publish.header(), &mut block);
-        let mut mapped = Vec::new();
-        let subject = match self.map(exporter, subject, &mut mapped) {
-            Mapped::Same => subject,
-            Mapped::Other | Mapped::OtherOnce => &*mapped,
-        };
+        let mapped = self.map(exporter, subject);
+        let subject = mapped.as_ref().map_or(&**subject, |mapped| &mapped.subject);
         let passage = match self.is_traced() {
             true => {
                 let response = Response::new(importer, b"", conn, &import.export);

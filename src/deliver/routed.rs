@@ -57,7 +57,7 @@ impl Delivery {
         let publisher = Publisher { conn: from, echo: true };
         let groups = Groups::named(msg);
         let scope = Scope { plain: true, groups, shown: None, imports: true };
-        self.deliver_row(account, &msg.publish, scope, followers, publisher)
+        self.deliver_row(account, &msg.publish, scope, None, followers, publisher)
     }
 
     /// As [`deliver_routed`](Delivery::deliver_routed), for one message of a stream: clients get it

@@ -74,8 +74,10 @@ impl Bench {
         let reached = parsed(line, |publish| {
             let account = self.registry.global();
             let publisher = Publisher { conn, echo };
-            let reached =
-                self.delivery.deliver(&account, publish, std::iter::empty(), publisher).reached;
+            let reached = self
+                .delivery
+                .deliver(&account, publish, None, std::iter::empty(), publisher)
+                .reached;
             if !reached {
                 self.delivery.no_responders(&account, publish, conn);
             }
@@ -92,7 +94,7 @@ impl Bench {
         let mut input = text.as_bytes();
         while let Some((publish, len)) = parser.next_plain(input) {
             let followers = Followers::new(Some(parser.take_plain(&mut input, len)), &publish);
-            self.delivery.deliver(&account, &publish, followers, Publisher { conn, echo });
+            self.delivery.deliver(&account, &publish, None, followers, Publisher { conn, echo });
         }
         assert!(input.is_empty(), "{text} is no publication");
     }

@@ -11,7 +11,9 @@
 //! [`MISS_SPAN_MAX`], and [`HEAP_BYTES_MAX`] of values, above which others are dropped. A subject
 //! longer than [`SUBJECT_LEN_MAX`] always misses. Knows no clock: the time is an argument.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -102,6 +104,8 @@ pub struct MatchCache<V> {
 struct Slot<V> {
     hash: u64,
     stamp: u64,
+    /// The number of the miss that gave it its key and stamp; none while there is no key.
+    filling: Option<NonZeroU64>,
     account: u32,
     /// The bucket of the subject, for its next stamp.
     bucket: u8,
@@ -113,11 +117,14 @@ struct Slot<V> {
     challenger: u32,
     /// True if it was used after the other slot of its pair.
     recent: bool,
-    /// True if there is a key. An empty subject may be one.
-    used: bool,
     subject: Vec<u8>,
     value: V,
 }
+
+/// Leads to the value of one account and subject, after the first lookup of it: the numbers of a
+/// slot and of the filling that it is good for.
+#[derive(Debug, Clone, Default)]
+pub struct Shortcut(Cell<Option<(usize, NonZeroU64)>>);
 
 /// The result of [`MatchCache::lookup`].
 #[derive(Debug)]
@@ -176,23 +183,44 @@ impl<V: Cached> MatchCache<V> {
         self.lookup_hashed(account, subject, stamps, now)
     }
 
-    /// The slot used last, for [`look_at`](MatchCache::look_at).
-    #[inline]
-    pub fn last(&self) -> usize {
-        self.last
+    /// The same for an account and subject with a shortcut of their own: while the value stays, no
+    /// bytes are compared.
+    #[inline(always)]
+    pub fn lookup_by(
+        &mut self,
+        shortcut: &Shortcut,
+        account: u32,
+        subject: &[u8],
+        stamps: &impl Stamps,
+        now: Moment,
+    ) -> Lookup<'_, V> {
+        if let Some((at, filling)) = shortcut.0.get()
+            && let Some(slot) = self.slots.get(at)
+            && slot.filling == Some(filling)
+            && slot.is_valid(stamps)
+        {
+            debug_assert!(slot.is_of(account, subject), "a shortcut is for one subject");
+            self.hits += 1;
+            self.last = at;
+            return Lookup::Hit(&mut self.slots[at].value);
+        }
+        self.find_shortcut(shortcut, account, subject, stamps, now)
     }
 
-    /// Makes the next lookup begin at that slot: it is likely to have the value, and if not, the
-    /// lookup goes on as usual.
-    #[inline]
-    pub fn look_at(&mut self, slot: usize) {
-        self.last = slot;
-    }
-
-    /// The value of the last lookup, unless that was not kept: then it may be another one.
-    #[inline]
-    pub fn last_value(&mut self) -> Option<&mut V> {
-        self.slots.get_mut(self.last).map(|slot| &mut slot.value)
+    /// Looks up without the shortcut, which leads to the value from now on, if that is kept.
+    fn find_shortcut(
+        &mut self,
+        shortcut: &Shortcut,
+        account: u32,
+        subject: &[u8],
+        stamps: &impl Stamps,
+        now: Moment,
+    ) -> Lookup<'_, V> {
+        let is_hit = matches!(self.lookup(account, subject, stamps, now), Lookup::Hit(_));
+        let kept = self.slots.get_mut(self.last).filter(|slot| slot.is_of(account, subject));
+        shortcut.0.set(kept.as_ref().and_then(|slot| Some((self.last, slot.filling?))));
+        let value = kept.map_or(&mut self.spare, |slot| &mut slot.value);
+        if is_hit { Lookup::Hit(value) } else { Lookup::Miss(value) }
     }
 
     fn lookup_hashed(
@@ -297,8 +325,9 @@ impl<V: Cached> MatchCache<V> {
         self.last = at;
         self.slots[at ^ 1].recent = false;
         let slot = &mut self.slots[at];
-        self.used += usize::from(!slot.used);
-        (slot.recent, slot.used) = (true, true);
+        self.used += usize::from(!slot.is_used());
+        slot.recent = true;
+        slot.filling = NonZeroU64::new(self.misses);
         (slot.hash, slot.account) = (hash, account);
         slot.bucket = stamps.bucket(subject);
         slot.stamp = stamps.stamp_of(slot.bucket);
@@ -334,7 +363,7 @@ impl<V: Cached> MatchCache<V> {
         let slot = std::mem::replace(&mut self.slots[self.hand], Slot::new());
         self.hand = (self.hand + 1) % self.slots.len();
         self.heap_bytes -= slot.heap_bytes as usize;
-        self.used -= usize::from(slot.used);
+        self.used -= usize::from(slot.is_used());
         self.fanout_total -= u64::from(slot.fanout);
         self.fanout_max_outdated |= slot.fanout == self.fanout_max;
     }
@@ -353,10 +382,10 @@ impl<V: Cached> MatchCache<V> {
         let mut wider = Vec::new();
         wider.resize_with((count * 2).max(SLOTS_MIN), Slot::new);
         let old = std::mem::replace(&mut self.slots, wider);
-        for slot in old.into_iter().filter(|slot| slot.used) {
+        for slot in old.into_iter().filter(|slot| slot.is_used()) {
             // Two slots of an old pair go to one of two new pairs, where there is room for both.
             let pair = self.pair(slot.hash);
-            let at = pair + usize::from(self.slots[pair].used);
+            let at = pair + usize::from(self.slots[pair].is_used());
             self.slots[at] = slot;
         }
     }
@@ -365,10 +394,10 @@ impl<V: Cached> MatchCache<V> {
     /// ago.
     fn claim(&mut self, hash: u64) -> Option<usize> {
         let pair = self.pair(hash);
-        let at = pair + usize::from(self.slots[pair].used && self.slots[pair].recent);
+        let at = pair + usize::from(self.slots[pair].is_used() && self.slots[pair].recent);
         let full = self.slots.len() == SLOTS_MAX;
         let slot = &mut self.slots[at];
-        if slot.used {
+        if slot.is_used() {
             self.crowded += 1;
             let before = std::mem::replace(&mut slot.challenger, (hash >> 32) as u32);
             if full && before != slot.challenger {
@@ -386,9 +415,15 @@ impl<V: Cached> Default for MatchCache<V> {
 }
 
 impl<V> Slot<V> {
+    /// True if there is a key. An empty subject may be one.
+    #[inline]
+    fn is_used(&self) -> bool {
+        self.filling.is_some()
+    }
+
     #[inline]
     fn is_of(&self, account: u32, subject: &[u8]) -> bool {
-        self.used && self.account == account && self.subject.as_slice() == subject
+        self.is_used() && self.account == account && self.subject.as_slice() == subject
     }
 
     #[inline]
@@ -402,13 +437,13 @@ impl<V: Cached> Slot<V> {
         Self {
             hash: 0,
             stamp: 0,
+            filling: None,
             account: 0,
             bucket: 0,
             heap_bytes: 0,
             fanout: 0,
             challenger: 0,
             recent: false,
-            used: false,
             subject: Vec::new(),
             value: V::default(),
         }
@@ -421,7 +456,7 @@ mod tests {
 
     use super::{
         Cached, HEAP_BYTES_MAX, Lookup, MISS_SPAN_MAX, MatchCache, SLOTS_MAX, SLOTS_MIN,
-        SUBJECT_LEN_MAX, Version,
+        SUBJECT_LEN_MAX, Shortcut, Version,
     };
     use crate::base::moment::Moment;
 
@@ -441,7 +476,7 @@ mod tests {
 
     impl<V: Cached> MatchCache<V> {
         fn values(&self) -> impl Iterator<Item = &V> {
-            self.slots.iter().filter(|slot| slot.used).map(|slot| &slot.value)
+            self.slots.iter().filter(|slot| slot.is_used()).map(|slot| &slot.value)
         }
     }
 
@@ -564,6 +599,58 @@ mod tests {
         assert!(!hit(&mut cache, 0, &long, 0));
         assert!(!hit(&mut cache, 0, &long[1..], 0));
         assert!(hit(&mut cache, 0, &long[1..], 0));
+    }
+
+    /// Looks up by a shortcut, and fills on a miss with subject and stamp. True for a hit.
+    fn hit_by(
+        shortcut: &Shortcut,
+        cache: &mut MatchCache<Vec<u8>>,
+        subject: &[u8],
+        stamp: u64,
+    ) -> bool {
+        let filled = [subject, &stamp.to_le_bytes()].concat();
+        match cache.lookup_by(shortcut, 0, subject, &Version(stamp), Moment::START) {
+            Lookup::Hit(value) => {
+                assert_eq!(*value, filled);
+                true
+            }
+            Lookup::Miss(value) => {
+                assert!(value.is_empty());
+                *value = filled;
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn a_shortcut_leads_to_its_own_value_or_nowhere() {
+        let mut cache = MatchCache::new();
+        let mut random = fastrand::Rng::with_seed(7);
+        let shortcuts: Vec<Shortcut> = (0..3 * SLOTS_MAX).map(|_| Shortcut::default()).collect();
+        let mut hits = 0;
+        for round in 0..200_000 {
+            // At first few subjects, so that the cache grows while shortcuts are in use.
+            let number = random.usize(..shortcuts.len().min(10 + round / 4));
+            let stamp = round as u64 / 20_000;
+            let is_hit = hit_by(&shortcuts[number], &mut cache, &number.to_le_bytes(), stamp);
+            hits += usize::from(is_hit);
+            if round % 30_000 == 0 {
+                cache.clear();
+            }
+        }
+        assert_eq!(cache.slots.len(), SLOTS_MAX);
+        assert!((20_000..180_000).contains(&hits), "{hits}");
+    }
+
+    #[test]
+    fn a_shortcut_to_a_value_that_is_not_kept_leads_nowhere() {
+        let mut cache = MatchCache::new();
+        let shortcut = Shortcut::default();
+        assert!(!hit(&mut cache, 0, b"another one", 0));
+        for _ in 0..2 {
+            assert!(!hit_by(&shortcut, &mut cache, &[b'a'; SUBJECT_LEN_MAX + 1], 0));
+            assert!(shortcut.0.get().is_none());
+        }
     }
 
     #[test]

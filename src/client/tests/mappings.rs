@@ -38,6 +38,22 @@ fn a_row_on_a_mapped_subject_shares_a_match() {
 }
 
 #[test]
+fn messages_in_turns_reach_whoever_has_subscribed_by_then() {
+    let mut bench = mapped(&[to("old.*", "new.$1", 100), to("alias", "new.a", 100)]);
+    let input = ["old.a", "old.b", "alias", "new.a", "old.a"];
+    let wanted = ["new.a", "new.b", "new.a", "new.a", "new.a"];
+    for round in 1..=3 {
+        for _ in 0..2 {
+            let copies = wanted.map(|subject| [subject].repeat(round)).concat();
+            assert_eq!(heard(&mut bench, &input), copies);
+        }
+        bench.send(0, format!("SUB new.* {}\r\n", round + 1).as_bytes());
+    }
+    bench.send(0, b"UNSUB 1\r\nUNSUB 2\r\nUNSUB 3\r\nUNSUB 4\r\n");
+    assert_eq!(heard(&mut bench, &input), [""; 0]);
+}
+
+#[test]
 fn chance_follows_the_weights() {
     let mut bench = mapped(&[to("f", "a", 30), to("r", "r.{{random(4)}}", 100)]);
     let subjects = heard(&mut bench, &["f"; 4000]);
