@@ -119,20 +119,16 @@ impl Transform {
         self.parts.iter().any(|part| matches!(part.function, Function::Random(_)))
     }
 
-    /// Appends the transformed subject; false if `subject` does not match the source. The result
-    /// has an empty token, and so matches nothing, where `split` found only separators.
-    #[must_use]
-    pub fn apply(&self, subject: &[u8], random: &mut Rng, out: &mut Vec<u8>) -> bool {
-        if !matches(&self.source, subject) {
-            return false;
-        }
+    /// Appends the transformed subject in place of one that matches the source. It has an empty
+    /// token, and so matches nothing, where `split` found only separators.
+    pub fn apply(&self, subject: &[u8], random: &mut Rng, out: &mut Vec<u8>) {
+        debug_assert!(matches(&self.source, subject), "it is of another source");
         for (at, part) in self.parts.iter().enumerate() {
             if at > 0 {
                 out.push(b'.');
             }
             part.function.apply(subject, &part.tokens, random, out);
         }
-        true
     }
 }
 
@@ -194,12 +190,11 @@ impl ImportTransform {
         ImportTransform(Transform { source: self.destination(), parts })
     }
 
-    /// Appends the transformed subject; false if `subject` does not match the source. A pattern
-    /// that the source covers may stand for a subject.
-    #[must_use]
-    pub fn apply(&self, subject: &[u8], out: &mut Vec<u8>) -> bool {
+    /// Appends the transformed subject in place of one that matches the source. A pattern that the
+    /// source covers may stand for a subject.
+    pub fn apply(&self, subject: &[u8], out: &mut Vec<u8>) {
         // No function of it is random.
-        self.0.apply(subject, &mut Rng::with_seed(0), out)
+        self.0.apply(subject, &mut Rng::with_seed(0), out);
     }
 }
 

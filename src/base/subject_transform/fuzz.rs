@@ -14,15 +14,15 @@ pub fn fuzz_transform(bytes: &[u8]) {
     let (source, destination, subject) = (line(), line(), line().as_bytes());
     let is_source = matches(source.as_bytes(), subject);
     match Transform::new(source, destination) {
-        Ok(transform) => {
+        Ok(transform) if is_source => {
             let mut out = b"kept".to_vec();
-            let applied = transform.apply(subject, &mut Rng::with_seed(1), &mut out);
-            assert_eq!(applied, is_source);
-            assert!(out.starts_with(b"kept") && (applied || out.len() == 4));
+            transform.apply(subject, &mut Rng::with_seed(1), &mut out);
+            assert!(out.starts_with(b"kept"));
             assert!(
                 transform.is_random() || again(&transform, subject) == again(&transform, subject)
             );
         }
+        Ok(_) => {}
         Err(error) => assert!(!error.to_string().is_empty()),
     }
     match ImportTransform::new(source, destination) {
@@ -30,13 +30,13 @@ pub fn fuzz_transform(bytes: &[u8]) {
             let reversed = transform.reversed();
             assert_eq!(reversed.reversed(), transform);
             assert!(is_valid_pattern(&transform.destination()));
-            let (mut there, mut back) = (Vec::new(), Vec::new());
-            assert_eq!(transform.apply(subject, &mut there), is_source);
             if is_source {
+                let (mut there, mut back) = (Vec::new(), Vec::new());
+                transform.apply(subject, &mut there);
                 assert!(!has_empty_token(&there));
                 assert!(matches(&transform.destination(), &there));
                 assert_eq!(is_literal(&there), is_literal(subject));
-                assert!(reversed.apply(&there, &mut back));
+                reversed.apply(&there, &mut back);
                 assert_eq!(back, subject);
             }
         }
@@ -46,6 +46,6 @@ pub fn fuzz_transform(bytes: &[u8]) {
 
 fn again(transform: &Transform, subject: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    let _ = transform.apply(subject, &mut Rng::new(), &mut out);
+    transform.apply(subject, &mut Rng::new(), &mut out);
     out
 }

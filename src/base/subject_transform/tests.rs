@@ -4,14 +4,12 @@ use crate::base::fuzzing;
 use crate::base::subject_transform::fuzz::fuzz_transform;
 use crate::base::subject_transform::{ImportTransform, Transform, with_placeholders};
 
-/// A subject behind a transform; `-` if it does not match the source.
+/// A subject behind a transform.
 fn applied(source: &str, destination: &str, subject: &str) -> String {
     let transform = Transform::new(source, destination).unwrap();
     let mut out = Vec::new();
-    match transform.apply(subject.as_bytes(), &mut Rng::with_seed(1), &mut out) {
-        true => String::from_utf8_lossy(&out).into_owned(),
-        false => "-".to_owned(),
-    }
+    transform.apply(subject.as_bytes(), &mut Rng::with_seed(1), &mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Checks a function of one token: pairs of the token and the value.
@@ -43,11 +41,6 @@ fn tokens_move() {
         ),
         // Tokens are split at dots first.
         ("f.*", "o.{{split(1,.)}}", "f.k", "o.{{split(1,.)}}"),
-        ("f.*", "o.$1", "f", "-"),
-        ("f.*", "o.$1", "f.a.b", "-"),
-        ("f.*", "o.$1", "f.", "-"),
-        ("f.>", "o.>", "f..x", "-"),
-        ("f", "o", "g", "-"),
     ];
     for (source, destination, subject, expected) in table {
         assert_eq!(applied(source, destination, subject), expected, "{source} {destination}");
@@ -105,7 +98,7 @@ fn random_numbers_stay_below_their_limit() {
     let mut seen = [0; 3];
     for _ in 0..300 {
         let mut out = Vec::new();
-        assert!(transform.apply(b"f", &mut random, &mut out));
+        transform.apply(b"f", &mut random, &mut out);
         let [b'o', b'.', digit] = out[..] else { panic!("{out:?}") };
         seen[usize::from(digit - b'0')] += 1;
     }
@@ -165,7 +158,7 @@ fn tokens_are_split_and_cut() {
     }
     let transform = Transform::new("f.*", "o.{{left(1,3)}}").unwrap();
     let mut out = Vec::new();
-    assert!(transform.apply("f.äöü".as_bytes(), &mut Rng::with_seed(1), &mut out));
+    transform.apply("f.äöü".as_bytes(), &mut Rng::with_seed(1), &mut out);
     assert_eq!(out, b"o.\xc3\xa4\xc3");
 }
 
@@ -258,7 +251,7 @@ fn transforms_of_imports_have_an_inverse() {
     ];
     let one = |transform: &ImportTransform, subject: &str| {
         let mut out = Vec::new();
-        assert!(transform.apply(subject.as_bytes(), &mut out), "{subject}");
+        transform.apply(subject.as_bytes(), &mut out);
         String::from_utf8(out).unwrap()
     };
     for (source, destination, subject, expected) in table {

@@ -171,8 +171,7 @@ fn is_plain_front(front: &str) -> bool {
 
 fn transformed<'a>(transform: &ImportTransform, subject: &[u8], room: &'a mut Vec<u8>) -> &'a [u8] {
     room.clear();
-    let is_made = transform.apply(subject, room);
-    debug_assert!(is_made, "the import matches it");
+    transform.apply(subject, room);
     room
 }
 
@@ -199,7 +198,7 @@ mod tests {
             assert_eq!(translation.local(), &*transform.destination());
             assert_eq!(translation.remote(), remote.as_bytes());
             let (subject, mut wanted, mut room) = (subject.as_bytes(), Vec::new(), Vec::new());
-            assert!(transform.apply(subject, &mut wanted));
+            transform.apply(subject, &mut wanted);
             assert_eq!(translation.to_local(subject, &mut room), wanted, "{remote} {local}");
             assert_eq!(translation.to_remote(&wanted, &mut room), subject, "{remote} {local}");
         }
