@@ -140,6 +140,7 @@ impl Outbound {
     }
 
     /// Appends and counts frames.
+    #[inline]
     pub fn push(&mut self, frames: &Frames<'_>) {
         self.pending_bytes += frames.len();
         match frames.shared {

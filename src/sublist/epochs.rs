@@ -49,6 +49,7 @@ impl Epochs {
 
     /// Outdates the stamps of every subject that `pattern` could match. To be called before the
     /// sublist is released.
+    #[inline]
     pub(super) fn bump(&self, pattern: &[u8]) {
         let counter = match pattern {
             [b'*' | b'>'] | [b'*', b'.', ..] => &self.all,
