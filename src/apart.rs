@@ -7,15 +7,19 @@
 
 use std::ops::{Deref, DerefMut};
 use std::panic::resume_unwind;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
+
+use parking_lot::Mutex;
 
 /// A value in memory of its own.
 pub(crate) struct Apart<T> {
     /// None once it is dropped.
     value: Option<T>,
-    /// Takes the value back to its thread.
-    back: SyncSender<T>,
+    /// Takes the value back to its thread, which parks: to wait at a channel takes some memory, and
+    /// all below that would stay.
+    back: Arc<Mutex<Option<T>>>,
     thread: Option<JoinHandle<()>>,
     /// From the same memory, and dropped last.
     _last: Vec<u8>,
@@ -30,12 +34,15 @@ impl<T: Send + 'static> Apart<T> {
     pub(crate) fn make<E: Send + 'static>(
         make: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> Result<Apart<T>, E> {
-        // Channels with room for one allocate nothing later.
         let (give, made) = sync_channel(1);
-        let (back, returned) = sync_channel(1);
+        let back = Arc::new(Mutex::new(None));
+        let returned = Arc::clone(&back);
         let thread = thread::spawn(move || {
-            if give.send((make(), Vec::with_capacity(CONSOLIDATING_LEN))).is_ok() {
-                drop(returned.recv());
+            let made = make();
+            let is_made = made.is_ok();
+            let is_given = give.send((made, Vec::with_capacity(CONSOLIDATING_LEN))).is_ok();
+            while is_given && is_made && returned.lock().take().is_none() {
+                thread::park();
             }
         });
         let Ok((made, last)) = made.recv() else {
@@ -64,7 +71,8 @@ const UNDROPPED: &str = "it is there until it is dropped";
 impl<T> Drop for Apart<T> {
     fn drop(&mut self) {
         if let (Some(value), Some(thread)) = (self.value.take(), self.thread.take()) {
-            let _ = self.back.send(value);
+            *self.back.lock() = Some(value);
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }
