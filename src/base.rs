@@ -17,6 +17,7 @@ pub mod pattern_map;
 pub mod percent;
 pub mod quoted;
 pub mod secrets;
+pub mod sha256;
 pub mod stats;
 pub mod subject;
 pub mod subject_transform;

@@ -106,7 +106,7 @@ fn read(flags: &Flags) -> Result<Apart<Unchecked>, LoadError> {
 
 /// Checks the options, and the certificates that they name.
 fn check(read: &mut Unchecked) -> Result<Loaded<'_>, String> {
-    let loaded = read.check::<LoadError>().map_err(|error| error.to_string())?;
+    let loaded = read.check::<LoadError>(None).map_err(|error| error.to_string())?;
     TlsPort::load_all(loaded.checked.options, None)?;
     Ok(loaded)
 }

@@ -222,7 +222,7 @@ impl Registry {
     /// Both.
     #[cfg(test)]
     pub(crate) fn change_settings(&self, mut options: Options) {
-        let checked = Checked::new(&mut options).expect("they can be started");
+        let checked = Checked::new(&mut options, None).expect("they can be started");
         self.replace_settings(checked, Moment::START);
         self.bring_settings();
     }
@@ -558,7 +558,7 @@ mod tests {
     #[test]
     fn who_comes_after_the_stop_is_closed_from_the_start() {
         let id = ServerId::new(&"N".repeat(ServerId::LEN)).unwrap();
-        let registry = Registry::new(id, Checked::new(&mut Options::default()).unwrap());
+        let registry = Registry::new(id, Checked::new(&mut Options::default(), None).unwrap());
         let add = |kind| {
             let wire = Arc::new(Taken::default());
             registry.add(|cid, slot| Conn::new(cid, kind, slot, None, Moment::START, wire))

@@ -61,7 +61,8 @@ impl Bus {
     /// A server with these options, without clients.
     fn with(mut options: Options) -> Bus {
         let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).expect("of the right shape");
-        let checked = Checked::new(&mut options).expect("the options of a workload can be started");
+        let checked =
+            Checked::new(&mut options, None).expect("the options of a workload can be started");
         let registry = Arc::new(Registry::new(server_id, checked));
         let delivery = Delivery::new(&registry);
         Bus { registry, delivery, clients: Vec::new() }

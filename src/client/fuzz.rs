@@ -52,7 +52,7 @@ impl Bench {
         let server_id = ServerId::new(id).expect("of the right shape");
         let registry = Arc::new(Registry::new(
             server_id,
-            Checked::new(&mut options).expect("they can be started"),
+            Checked::new(&mut options, None).expect("they can be started"),
         ));
         let delivery = Delivery::new(&registry);
         let mut bench = Bench { registry, delivery, ends: Vec::new() };

@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 
 use crate::base::duration;
 use crate::base::limits;
-use crate::config::imports::{self, AccountImports, Fault};
+use crate::config::imports::{self, Digest, Fault, Imports};
 use crate::config::options::{Cluster, Login, MappingError, Options, Port, Websocket};
 use crate::config::route_url::HostPort;
 
@@ -19,8 +19,8 @@ use crate::config::route_url::HostPort;
 pub struct Checked<'a> {
     /// The options.
     pub options: &'a mut Options,
-    /// The imports of each of their accounts.
-    pub imports: Vec<AccountImports>,
+    /// The imports of their accounts.
+    pub imports: Imports,
 }
 
 /// A combination of options that cannot be started.
@@ -166,22 +166,25 @@ impl fmt::Display for OptionsError {
 impl std::error::Error for OptionsError {}
 
 impl<'a> Checked<'a> {
-    /// Checks these options.
+    /// Checks these options, which may take the place of others with `known` imports.
     ///
     /// # Errors
     /// As [`Options::check`].
-    pub fn new(options: &'a mut Options) -> Result<Checked<'a>, OptionsError> {
-        let (imports, faults) = imports::compile(options);
+    pub fn new(
+        options: &'a mut Options,
+        known: Option<Digest>,
+    ) -> Result<Checked<'a>, OptionsError> {
+        let (imports, faults) = Imports::new(options, known);
         Checked::with(options, imports, &faults)
     }
 
-    /// Checks these options, of whose imports some are compiled and the others have `faults`.
+    /// Checks these options, of whose imports some are left out and have `faults`.
     ///
     /// # Errors
     /// As [`Options::check`].
     pub fn with(
         options: &'a mut Options,
-        imports: Vec<AccountImports>,
+        imports: Imports,
         faults: &[Fault],
     ) -> Result<Checked<'a>, OptionsError> {
         options.check_with(faults)?;

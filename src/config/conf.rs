@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bumpalo::Bump;
 
 use crate::config::check::{Checked, OptionsError};
-use crate::config::imports::{self, Fault};
+use crate::config::imports::{self, Digest, Fault, Imports};
 use crate::config::options::Options;
 
 /// Bytes of a tree for each byte of its text, rather too many: memory that is not used costs
@@ -195,15 +195,15 @@ impl Remarks {
 }
 
 impl Unchecked {
-    /// Checks the options.
+    /// Checks the options, which may take the place of others with `known` imports.
     ///
     /// # Errors
     /// Every fault of the file's imports, else the first conflict of options.
-    pub(crate) fn check<E>(&mut self) -> Result<Loaded<'_>, E>
+    pub(crate) fn check<E>(&mut self, known: Option<Digest>) -> Result<Loaded<'_>, E>
     where
         E: From<ConfError> + From<OptionsError>,
     {
-        let (imports, faults) = imports::compile(&self.options);
+        let (imports, faults) = Imports::new(&self.options, known);
         let problems = self.remarks.and(&faults)?;
         let checked = Checked::with(&mut self.options, imports, &faults)?;
         Ok(Loaded { checked, problems })

@@ -8,6 +8,7 @@
 
 mod by_first_token;
 mod cycles;
+mod digest;
 mod exports;
 mod fault;
 mod of_system;
@@ -32,11 +33,22 @@ use cycles::{Chain, Link, Links};
 use exports::Exports;
 use of_system::{JETSTREAM_API, JETSTREAM_DIRECT};
 
+pub use digest::Digest;
 pub use exports::Grants;
 pub use fault::{Cause, Fault, Kind};
 pub use of_system::OfSystem;
 pub use services::Services;
 pub use translation::Translation;
+
+/// The imports of checked options.
+#[derive(Debug)]
+pub struct Imports {
+    /// Tells them from others.
+    pub digest: Digest,
+    /// Those of each account, in the order of the options; `None` if others with the same digest
+    /// were known.
+    pub compiled: Option<Vec<AccountImports>>,
+}
 
 /// The imports of one account.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -104,6 +116,19 @@ pub fn compile(options: &Options) -> (Vec<AccountImports>, Vec<Fault>) {
         }
     }
     (compiler.imports, compiler.faults)
+}
+
+impl Imports {
+    /// Those of these options, compiled unless they are the `known` ones; and the faults of those
+    /// left out. Known ones have none.
+    pub fn new(options: &Options, known: Option<Digest>) -> (Imports, Vec<Fault>) {
+        let digest = Digest::new(options);
+        if known == Some(digest) {
+            return (Imports { digest, compiled: None }, Vec::new());
+        }
+        let (compiled, faults) = compile(options);
+        (Imports { digest, compiled: Some(compiled) }, faults)
+    }
 }
 
 impl AccountImports {

@@ -7,7 +7,7 @@ use crate::auth::permissions::CompiledPermissions;
 use crate::base::ids::{Kind, ServerId};
 use crate::base::subject;
 use crate::config::check::Checked;
-use crate::config::imports;
+use crate::config::imports::Imports;
 use crate::config::options::{self, Options, SubjectPermission};
 use crate::conn::frames::Frames;
 use crate::conn::taken::Taken;
@@ -39,7 +39,7 @@ impl Bench {
     fn with(mut options: Options) -> Bench {
         let server_id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
         // A queue may be shorter than a message here.
-        let (imports, _) = imports::compile(&options);
+        let (imports, _) = Imports::new(&options, None);
         let checked = Checked { options: &mut options, imports };
         let registry = Arc::new(Registry::new(server_id, checked));
         let delivery = Delivery::new(&registry);

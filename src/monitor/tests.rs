@@ -23,7 +23,8 @@ use crate::registry::{Closed, Registry};
 const ID: &str = "NDVYDO4OCKSSFM2PEKCBMYKSVYI2EFYGRUD4YFKTUZWKMBBXKM32YCUD";
 
 fn registry_with(mut options: Options) -> Registry {
-    let registry = Registry::new(ServerId::new(ID).unwrap(), Checked::new(&mut options).unwrap());
+    let registry =
+        Registry::new(ServerId::new(ID).unwrap(), Checked::new(&mut options, None).unwrap());
     registry.set_info(Info { server_name: "S1".into(), port: 4222, ..Info::default() });
     registry
 }

@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 
 use crate::account::Account;
 use crate::base::limits::GLOBAL_ACCOUNT;
-use crate::config::imports::{AccountImports, OfSystem, Services, StreamImport};
+use crate::config::imports::{AccountImports, Digest, Imports, OfSystem, Services, StreamImport};
 use crate::config::options::{Options, TraceDest};
 use crate::mappings::Mappings;
 
@@ -25,17 +25,24 @@ pub struct Accounts {
     former: ByName,
     /// The mappings of an account, by its id; no id has some from the end on.
     mappings: Vec<Option<Arc<Mappings>>>,
-    /// The imports of each account, by its id.
-    imports: Vec<Arc<AccountImports>>,
-    /// Those of the system account's services, which every account has.
-    of_system: Option<Arc<OfSystem>>,
+    imports: Arc<AllImports>,
     /// The destination for traces of an account, by its id; no id has one from the end on.
     trace_dests: Vec<Option<TraceDest>>,
 }
 
+/// The imports of all accounts. Settings that change none of them keep the same value.
+#[derive(Default)]
+struct AllImports {
+    digest: Digest,
+    /// Those of each account, by its id.
+    by_id: Vec<Arc<AccountImports>>,
+    /// Those of the system account's services, which every account has.
+    of_system: Option<Arc<OfSystem>>,
+}
+
 impl Accounts {
-    /// The accounts of a server that starts, with the compiled `imports` of the configured ones.
-    pub(super) fn new(options: &Options, imports: Vec<AccountImports>) -> Accounts {
+    /// The accounts of a server that starts, with the `imports` of the configured ones.
+    pub(super) fn new(options: &Options, imports: Imports) -> Accounts {
         let global = Arc::new(Account::new(0, GLOBAL_ACCOUNT));
         let by_name = BTreeMap::from([(GLOBAL_ACCOUNT.as_bytes().into(), Arc::clone(&global))]);
         Accounts::named(global, by_name, BTreeMap::new()).replaced(options, imports)
@@ -43,7 +50,7 @@ impl Accounts {
 
     /// The accounts of these options, with the limits that are set there. Those known keep all that
     /// is in them.
-    pub(super) fn replaced(&self, options: &Options, imports: Vec<AccountImports>) -> Accounts {
+    pub(super) fn replaced(&self, options: &Options, imports: Imports) -> Accounts {
         let mut by_name = BTreeMap::new();
         let mut count = self.count();
         for name in options.account_names() {
@@ -65,29 +72,44 @@ impl Accounts {
         let mut accounts = Accounts::named(Arc::clone(&self.global), by_name, former);
         accounts.set_mappings(options);
         accounts.set_trace_dests(options);
-        accounts.set_imports(options, imports, self);
+        accounts.imports = match imports.compiled {
+            Some(compiled) => {
+                Arc::new(accounts.all_imports(options, imports.digest, compiled, self))
+            }
+            None => {
+                assert_eq!(imports.digest, self.imports.digest, "those in force are known");
+                Arc::clone(&self.imports)
+            }
+        };
         accounts
     }
 
     /// Accounts that have nothing but a name.
     fn named(global: Arc<Account>, by_name: ByName, former: ByName) -> Accounts {
-        let (mappings, imports, trace_dests) = (Vec::new(), Vec::new(), Vec::new());
-        Accounts { global, by_name, former, mappings, imports, of_system: None, trace_dests }
+        let (mappings, imports, trace_dests) = (Vec::new(), Arc::default(), Vec::new());
+        Accounts { global, by_name, former, mappings, imports, trace_dests }
     }
 
-    /// Sets those `compiled` from the options. Imports that are equal to those `before` stay the
-    /// same values.
-    fn set_imports(&mut self, options: &Options, compiled: Vec<AccountImports>, before: &Accounts) {
+    /// Those `compiled` from the options. Imports that are equal to those `before` stay the same
+    /// values.
+    fn all_imports(
+        &self,
+        options: &Options,
+        digest: Digest,
+        compiled: Vec<AccountImports>,
+        before: &Accounts,
+    ) -> AllImports {
         let mut imports = Vec::new();
         imports.resize_with(self.count() as usize, AccountImports::default);
         for (account, compiled) in options.accounts.iter().zip(compiled) {
             imports[self.by_name[account.name.as_bytes()].id as usize] = compiled;
         }
-        self.of_system = options.system_account().map(|name| {
-            let known = before.of_system.as_ref().filter(|of_system| of_system.are_of(name));
+        let of_system = options.system_account().map(|name| {
+            let known = before.imports.of_system.as_ref();
+            let known = known.filter(|of_system| of_system.are_of(name));
             known.cloned().unwrap_or_else(|| Arc::new(OfSystem::new(name)))
         });
-        if let Some(of_system) = &self.of_system {
+        if let Some(of_system) = &of_system {
             for account in self.by_name.values() {
                 let services = &mut imports[account.id as usize].services;
                 services.extend(of_system.imports(&account.name, before.services(account)));
@@ -98,12 +120,18 @@ impl Accounts {
             }
         }
         let imports = imports.into_iter().enumerate();
-        self.imports = imports
-            .map(|(id, imports)| match before.imports.get(id) {
+        let by_id = imports
+            .map(|(id, imports)| match before.imports.by_id.get(id) {
                 Some(before) => imports.in_place_of(before),
                 None => Arc::new(imports),
             })
             .collect();
+        AllImports { digest, by_id, of_system }
+    }
+
+    /// The digest of all imports.
+    pub fn imports_digest(&self) -> Digest {
+        self.imports.digest
     }
 
     fn set_mappings(&mut self, options: &Options) {
@@ -169,20 +197,22 @@ impl Accounts {
 
     /// The imports of an account.
     pub fn imports(&self, account: &Account) -> &Arc<AccountImports> {
-        &self.imports[account.id as usize]
+        &self.imports.by_id[account.id as usize]
     }
 
     /// True if all imports are the same as in those accounts.
     pub fn import_as(&self, others: &Accounts) -> bool {
+        let [these, those] = [self, others].map(|accounts| &accounts.imports);
         let is_same = |(one, other)| Arc::ptr_eq(one, other);
-        self.imports.len() == others.imports.len()
-            && self.imports.iter().zip(&others.imports).all(is_same)
+        Arc::ptr_eq(these, those)
+            || these.by_id.len() == those.by_id.len()
+                && these.by_id.iter().zip(&those.by_id).all(is_same)
     }
 
     /// The services that an account imports. An account of later settings has no imports yet.
     #[inline]
     pub fn services(&self, importer: &Account) -> Option<&Services> {
-        self.imports.get(importer.id as usize).map(|imports| &imports.services)
+        self.imports.by_id.get(importer.id as usize).map(|imports| &imports.services)
     }
 
     /// True if an import is in force, and not of earlier settings.
@@ -202,6 +232,15 @@ mod tests {
     use super::*;
     use crate::config::options::{AccountLimits, AccountOptions};
 
+    fn accounts(options: &Options) -> Accounts {
+        Accounts::new(options, Imports::new(options, None).0)
+    }
+
+    /// Those of the next settings, as a reload makes them.
+    fn replaced(before: &Accounts, options: &Options) -> Accounts {
+        before.replaced(options, Imports::new(options, Some(before.imports_digest())).0)
+    }
+
     #[test]
     fn new_settings_bring_accounts_and_take_some() {
         let options = |names: &[&str]| {
@@ -211,22 +250,22 @@ mod tests {
         let names = |accounts: &Accounts| {
             accounts.iter().map(|one| (one.name.to_string(), one.id)).collect::<Vec<_>>()
         };
-        let first = Accounts::new(&options(&["b"]), Vec::new());
+        let first = accounts(&options(&["b"]));
         let [g, sys, b] = [("$G", 0), ("$SYS", 1), ("b", 2)].map(|(n, id)| (n.to_owned(), id));
         assert_eq!(names(&first), [g.clone(), sys.clone(), b.clone()]);
         let a = ("a".to_owned(), 3);
-        let then = first.replaced(&options(&["a", "b"]), Vec::new());
+        let then = replaced(&first, &options(&["a", "b"]));
         assert_eq!(names(&then), [g.clone(), sys.clone(), a.clone(), b.clone()]);
         assert!(Arc::ptr_eq(first.find(b"b").unwrap(), then.find(b"b").unwrap()));
         assert!(Arc::ptr_eq(first.global(), then.of_user(None).unwrap()));
         assert!(then.of_user(Some("c")).is_none());
-        let less = then.replaced(&options(&["a"]), Vec::new());
+        let less = replaced(&then, &options(&["a"]));
         assert_eq!(names(&less), [g.clone(), sys.clone(), a.clone()]);
         assert!(less.find(b"b").is_none() && less.find_any(b"b").is_some());
-        let again = less.replaced(&options(&["c", "b"]), Vec::new());
+        let again = replaced(&less, &options(&["c", "b"]));
         assert_eq!(names(&again), [g, sys, b, ("c".to_owned(), 4)]);
         let options = Options { no_system_account: true, ..Options::default() };
-        let without = Accounts::new(&options, Vec::new());
+        let without = accounts(&options);
         assert_eq!(without.iter().count(), 1);
     }
 
@@ -241,17 +280,16 @@ mod tests {
                 ..Options::default()
             }
         };
-        let compiled = || vec![AccountImports::default(), AccountImports::default()];
         let services = |accounts: &Accounts| {
             let services = accounts.services(accounts.find(b"a").unwrap()).unwrap();
             services.iter().cloned().collect::<Vec<_>>()
         };
-        let first = Accounts::new(&options(false, "$SYS"), compiled());
-        let then = first.replaced(&options(true, "$SYS"), compiled());
+        let first = accounts(&options(false, "$SYS"));
+        let then = replaced(&first, &options(true, "$SYS"));
         let [old, new] = [&first, &then].map(services);
         assert_eq!([old.len(), new.len()], [4, 5]);
         assert!(old.iter().zip(&new).all(|(old, new)| Arc::ptr_eq(old, new)));
-        let other = services(&then.replaced(&options(true, "S"), compiled()));
+        let other = services(&replaced(&then, &options(true, "S")));
         assert_eq!(other.iter().map(|one| &*one.exporter).collect::<Vec<_>>(), ["S"; 5]);
     }
 
@@ -262,10 +300,10 @@ mod tests {
             let accounts = vec![AccountOptions { limits, ..AccountOptions::new("a") }];
             Options { accounts, ..Options::default() }
         };
-        let accounts = Accounts::new(&limited(Some(3)), Vec::new());
+        let accounts = accounts(&limited(Some(3)));
         let max = || accounts.find(b"a").unwrap().limits().max_connections;
         assert_eq!(max(), Some(3));
-        accounts.replaced(&limited(None), Vec::new());
+        replaced(&accounts, &limited(None));
         assert_eq!(max(), None);
     }
 }

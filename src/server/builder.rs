@@ -218,7 +218,7 @@ impl Builder {
         let rustls = self.rustls.clone();
         let wants_log = self.log.is_some();
         let mut read = self.clone().read_apart()?;
-        let Loaded { checked, problems } = read.check::<StartError>()?;
+        let Loaded { checked, problems } = read.check::<StartError>(None)?;
         let log = &checked.options.log;
         let wants_log = wants_log || *log != Log::default();
         let logger = wants_log.then(|| Logger::new(log)).transpose()?;

@@ -76,16 +76,19 @@ impl Server {
     /// # Errors
     /// As [`reload`](Server::reload).
     pub async fn reload_options(&self, mut options: Options) -> Result<(), ReloadError> {
-        self.reloader.running()?;
-        let checked =
-            Checked::new(&mut options).map_err(|error| ReloadError::Invalid(error.into()))?;
-        self.reloader.replace(checked).await
+        let _reloading = self.reloader.reloading.lock().await;
+        let before = self.reloader.running()?.settings();
+        let checked = Checked::new(&mut options, Some(before.accounts.imports_digest()));
+        let checked = checked.map_err(|error| ReloadError::Invalid(error.into()))?;
+        self.reloader.replace(checked, before).await
     }
 }
 
 /// The parts of a server that take over new settings.
 pub(super) struct Reloader {
     shared: Arc<Shared>,
+    /// Nothing: the right to replace the settings in force, from the look at them on.
+    reloading: tokio::sync::Mutex<()>,
     /// The ports. A task that opens or closes them holds the lock until that is done.
     pub(super) listeners: Arc<tokio::sync::Mutex<Listeners>>,
     ports_file: Mutex<Option<PortsFile>>,
@@ -101,7 +104,8 @@ impl Reloader {
         origin: Origin,
     ) -> Arc<Reloader> {
         let (listeners, ports_file) = (Arc::new(listeners.into()), Mutex::new(ports_file));
-        let reloader = Arc::new(Reloader { shared, listeners, ports_file, origin });
+        let reloader =
+            Arc::new(Reloader { shared, reloading: ().into(), listeners, ports_file, origin });
         let weak = Arc::downgrade(&reloader);
         reloader.shared.reload.get_or_init(|| {
             Box::new(move |done| {
@@ -119,10 +123,12 @@ impl Reloader {
 
     async fn reload(&self) -> Result<(), ReloadError> {
         let source = self.origin.source.as_ref().ok_or(ReloadError::NoFile)?;
-        self.running()?;
+        let _reloading = self.reloading.lock().await;
+        let before = self.running()?.settings();
         let mut read = source().map_err(ReloadError::Source)?;
-        let Loaded { checked, problems } = read.check().map_err(ReloadError::Invalid)?;
-        self.replace(checked).await?;
+        let known = Some(before.accounts.imports_digest());
+        let Loaded { checked, problems } = read.check(known).map_err(ReloadError::Invalid)?;
+        self.replace(checked, before).await?;
         problems.iter().for_each(|problem| tracing::warn!("{problem}"));
         Ok(())
     }
@@ -133,10 +139,14 @@ impl Reloader {
         if registry.is_stopped() { Err(ReloadError::Stopped) } else { Ok(registry) }
     }
 
-    async fn replace(&self, checked: Checked<'_>) -> Result<(), ReloadError> {
+    /// Takes over new settings in place of those `before`.
+    async fn replace(
+        &self,
+        checked: Checked<'_>,
+        before: Arc<Settings>,
+    ) -> Result<(), ReloadError> {
         let listeners = self.listeners.lock().await;
         let registry = self.running()?;
-        let before = registry.settings();
         self.keep_ports(&before.options, checked.options);
         let options = &*checked.options;
         let changes = before.options.changes(options).map_err(ReloadError::NotReloadable)?;

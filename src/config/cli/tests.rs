@@ -17,7 +17,7 @@ fn loaded_with(line: &str, file: &str) -> Result<Unchecked, String> {
     match parsed(line) {
         Ok(Command::Serve(flags) | Command::CheckConfig(flags)) => {
             let mut read = flags.read(sources).map_err(|error| error.to_string())?;
-            read.check::<LoadError>().map_err(|error| error.to_string())?;
+            read.check::<LoadError>(None).map_err(|error| error.to_string())?;
             Ok(read)
         }
         other => panic!("{line}: {other:?}"),
@@ -168,7 +168,7 @@ fn help_version_and_signals() {
 fn a_check_fails_for_warnings_but_not_for_notices() {
     let checked = |file| {
         let mut read = loaded_with("-t -c f", file).unwrap();
-        read.check::<LoadError>().unwrap().is_valid()
+        read.check::<LoadError>(None).unwrap().is_valid()
     };
     assert!(checked("port: 1"));
     assert!(checked("mqtt { port: 1 }"));
@@ -179,7 +179,7 @@ fn a_check_fails_for_warnings_but_not_for_notices() {
 #[test]
 fn flags_without_effect_are_accepted() {
     let mut read = loaded_with("--store_dir /x --profile 1 -js", "").unwrap();
-    let loaded = read.check::<LoadError>().unwrap();
+    let loaded = read.check::<LoadError>(None).unwrap();
     let texts: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
     assert!(texts[0].starts_with("--store_dir has no effect"), "{texts:?}");
     assert!(texts[2].starts_with("--jetstream has no effect"), "{texts:?}");

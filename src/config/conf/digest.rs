@@ -7,72 +7,56 @@
 use std::io::Write;
 
 use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
 
 use super::value::{Map, Value};
+use crate::base::sha256::Sha256Writer;
 use crate::codec::escaping::Escaping;
-
-/// JSON is hashed in pieces of about this length.
-const PIECE_LEN: usize = 64 * 1024;
 
 /// `sha256:` and 64 hexadecimal digits.
 pub(super) fn digest(root: &Map<'_>) -> String {
-    let mut json = Json::default();
-    json.write_map(root);
-    json.piece.push(b'\n');
-    json.hash.update(&json.piece);
+    let mut json = Sha256Writer::default();
+    write_map(&mut json, root);
+    json.end().push(b'\n');
     let mut digest = "sha256:".to_owned();
-    HEXLOWER.encode_append(&json.hash.finalize(), &mut digest);
+    HEXLOWER.encode_append(&json.digest(), &mut digest);
     digest
 }
 
-/// The JSON of a tree, hashed up to the last piece.
-#[derive(Default)]
-struct Json {
-    hash: Sha256,
-    piece: Vec<u8>,
+fn write_value(json: &mut Sha256Writer, value: &Value<'_>) {
+    match value {
+        Value::Text(text) | Value::DateTime(text) => write_text(json.end(), text),
+        Value::Integer(value) => {
+            let _ = write!(json.end(), "{value}");
+        }
+        Value::Float(value) => write_float(json.end(), *value),
+        Value::Bool(true) => json.end().extend_from_slice(b"true"),
+        Value::Bool(false) => json.end().extend_from_slice(b"false"),
+        Value::Array(nodes) => {
+            json.end().push(b'[');
+            for (index, node) in nodes.iter().enumerate() {
+                if index > 0 {
+                    json.end().push(b',');
+                }
+                write_value(json, &node.value);
+            }
+            json.end().push(b']');
+        }
+        Value::Map(map) => write_map(json, map),
+    }
 }
 
-impl Json {
-    fn write_value(&mut self, value: &Value<'_>) {
-        match value {
-            Value::Text(text) | Value::DateTime(text) => write_text(&mut self.piece, text),
-            Value::Integer(value) => {
-                let _ = write!(self.piece, "{value}");
-            }
-            Value::Float(value) => write_float(&mut self.piece, *value),
-            Value::Bool(true) => self.piece.extend_from_slice(b"true"),
-            Value::Bool(false) => self.piece.extend_from_slice(b"false"),
-            Value::Array(nodes) => {
-                self.piece.push(b'[');
-                for (index, node) in nodes.iter().enumerate() {
-                    if index > 0 {
-                        self.piece.push(b',');
-                    }
-                    self.write_value(&node.value);
-                }
-                self.piece.push(b']');
-            }
-            Value::Map(map) => self.write_map(map),
+fn write_map(json: &mut Sha256Writer, map: &Map<'_>) {
+    json.end().push(b'{');
+    for (index, (name, node)) in map.entries().iter().enumerate() {
+        let end = json.end();
+        if index > 0 {
+            end.push(b',');
         }
-        if self.piece.len() > PIECE_LEN {
-            self.hash.update(&self.piece);
-            self.piece.clear();
-        }
+        write_text(end, name);
+        end.push(b':');
+        write_value(json, &node.value);
     }
-
-    fn write_map(&mut self, map: &Map<'_>) {
-        self.piece.push(b'{');
-        for (index, (name, node)) in map.entries().iter().enumerate() {
-            if index > 0 {
-                self.piece.push(b',');
-            }
-            write_text(&mut self.piece, name);
-            self.piece.push(b':');
-            self.write_value(&node.value);
-        }
-        self.piece.push(b'}');
-    }
+    json.end().push(b'}');
 }
 
 /// Go writes the shortest digits too, but switches to an exponent at 1e21 and below 1e-6.

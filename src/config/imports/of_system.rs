@@ -28,7 +28,7 @@ pub(super) const JETSTREAM_API: &str = "$JS.API.>";
 pub(super) const JETSTREAM_DIRECT: [&str; 2] = ["$JS.API.CONSUMER.MSG.NEXT.", "$JS.API.DIRECT.GET"];
 
 /// The imports of services for all.
-type Imports = SmallVec<[Arc<ServiceImport>; FOR_ALL.len()]>;
+type ForAll = SmallVec<[Arc<ServiceImport>; FOR_ALL.len()]>;
 
 /// The services of the system account, as other accounts import them.
 pub struct OfSystem {
@@ -58,12 +58,12 @@ impl OfSystem {
     /// The imports that each account has; the system account itself has only the first. No service
     /// is for an account whose name is not a token. Those that it had `before` stay the same
     /// values.
-    pub fn imports(&self, importer: &str, before: Option<&Services>) -> Imports {
+    pub fn imports(&self, importer: &str, before: Option<&Services>) -> ForAll {
         let is_for_all = |known: &&Arc<ServiceImport>| {
             self.for_all.iter().any(|export| Arc::ptr_eq(export, &known.export))
         };
         let before = before.into_iter().flat_map(Services::iter);
-        let known: Imports = before.filter(is_for_all).cloned().collect();
+        let known: ForAll = before.filter(is_for_all).cloned().collect();
         if !known.is_empty() {
             return known;
         }

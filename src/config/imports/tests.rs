@@ -1,5 +1,7 @@
 use super::*;
-use crate::config::options::{Export, ExportKind, Importers, Sampling, ServiceOptions};
+use crate::config::options::{
+    AccountLimits, Cluster, Export, ExportKind, Importers, Sampling, ServiceOptions, SubjectMapping,
+};
 
 /// Accounts with these names.
 fn accounts(names: &[&str]) -> Options {
@@ -290,4 +292,78 @@ fn services_are_found_by_the_subjects_of_requests() {
         }
         assert!(local == ">" || local == "*.x" || !services.may_match(b"c"));
     }
+}
+
+fn service_options(options: &mut Options) -> &mut ServiceOptions {
+    match &mut account(options, "A").exports[1].kind {
+        ExportKind::Service(service) => service,
+        ExportKind::Stream => panic!("it is a stream"),
+    }
+}
+
+#[test]
+fn the_digest_tells_all_imports_apart() {
+    let mut options = accounts(&["A", "B", "C"]);
+    export(&mut options, "A", "s.>", &["B", "C"]);
+    export_service(&mut options, "A", "q.*");
+    import(&mut options, "B", ("A", "s.>"), "p.");
+    import_service(&mut options, "B", ("A", "q.x"), "ask");
+    let changes: [fn(&mut Options); 20] = [
+        |_| {},
+        |options| options.no_system_account = true,
+        |options| options.system_account = Some("C".to_owned()),
+        |options| account(options, "C").name = "D".to_owned(),
+        |options| options.accounts.swap(0, 2),
+        |options| account(options, "C").jetstream = true,
+        |options| account(options, "B").jetstream = true,
+        |options| export(options, "C", "s.>", &[]),
+        |options| account(options, "A").exports[0].subject = "s.*".to_owned(),
+        |options| account(options, "A").exports[0].importers = Importers::All,
+        |options| account(options, "A").exports[1].importers = Importers::Named(2),
+        |options| service_options(options).response = ResponseType::Chunked,
+        |options| service_options(options).threshold *= 2,
+        |options| service_options(options).latency = Some(Latency::new("l", Sampling::Headers)),
+        |options| service_options(options).allow_trace = true,
+        |options| drop(account(options, "B").imports.pop()),
+        |options| account(options, "B").imports[0].subject = "s.x".to_owned(),
+        |options| account(options, "B").imports[0].local = LocalSubject::To("p.>".to_owned()),
+        |options| account(options, "B").imports[0].allow_trace = true,
+        |options| account(options, "B").imports[1].kind = ImportKind::Service { share: true },
+    ];
+    let mut digests = Vec::new();
+    for (at, change) in changes.into_iter().enumerate() {
+        let mut options = options.clone();
+        change(&mut options);
+        let digest = Digest::new(&options);
+        assert!(!digests.contains(&digest), "{at}");
+        digests.push(digest);
+    }
+    let others: [fn(&mut Options); 5] = [
+        |options| options.max_payload = 1,
+        |options| options.cluster = Some(Cluster::default()),
+        |options| options.authorization.no_auth_user = Some("u".to_owned()),
+        |options| account(options, "B").mappings.push(SubjectMapping::new("m")),
+        |options| {
+            let limits = &mut account(options, "B").limits;
+            *limits = AccountLimits { max_payload: Some(1), ..AccountLimits::default() };
+        },
+    ];
+    for (at, change) in others.into_iter().enumerate() {
+        change(&mut options);
+        assert_eq!(Digest::new(&options), digests[0], "{at}");
+    }
+}
+
+#[test]
+fn known_imports_are_not_compiled_again() {
+    let mut options = accounts(&["A", "B"]);
+    export(&mut options, "A", "s.>", &[]);
+    import(&mut options, "B", ("A", "s.>"), "");
+    let (first, _) = Imports::new(&options, None);
+    assert!(first.compiled.is_some());
+    let (same, faults) = Imports::new(&options, Some(first.digest));
+    assert!(same.compiled.is_none() && same.digest == first.digest && faults.is_empty());
+    account(&mut options, "A").exports.clear();
+    let (other, faults) = Imports::new(&options, Some(first.digest));
+    assert!(other.compiled.is_some() && other.digest != first.digest && faults.len() == 1);
 }

@@ -48,7 +48,7 @@ pub struct AccountLimits {
 }
 
 /// A subject that other accounts may import.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Export {
     /// The subject, perhaps with wildcards.
@@ -60,7 +60,7 @@ pub struct Export {
 }
 
 /// The accounts that may import a subject.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Importers {
     /// All.
     #[default]
@@ -72,7 +72,7 @@ pub enum Importers {
 }
 
 /// The kind of an export.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ExportKind {
     /// Messages published in the exporting account go to subscriptions of the importing one.
     Stream,
@@ -81,7 +81,7 @@ pub enum ExportKind {
 }
 
 /// The settings of an exported service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ServiceOptions {
     /// The form of its answers.
@@ -95,7 +95,7 @@ pub struct ServiceOptions {
 }
 
 /// The form of the answers of a service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ResponseType {
     /// One message.
     #[default]
@@ -107,7 +107,7 @@ pub enum ResponseType {
 }
 
 /// Measurements of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Latency {
     /// Subject for the measurements, in the exporting account.
@@ -117,7 +117,7 @@ pub struct Latency {
 }
 
 /// The requests that are measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sampling {
     /// So many of a hundred.
     Percent(u8),
@@ -126,7 +126,7 @@ pub enum Sampling {
 }
 
 /// A subject of another account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Import {
     /// The exporting account.
@@ -142,7 +142,7 @@ pub struct Import {
 }
 
 /// The subject of an import in the importing account.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LocalSubject {
     /// The same subject.
     #[default]
@@ -154,7 +154,7 @@ pub enum LocalSubject {
 }
 
 /// The kind of an import.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ImportKind {
     /// See [`ExportKind::Stream`].
     Stream,

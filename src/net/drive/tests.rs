@@ -48,7 +48,7 @@ impl Wire for BusyWire {
 fn new_shared(mut options: Options) -> Arc<Shared> {
     let id = ServerId::new(&format!("N{}", "A".repeat(55))).unwrap();
     let clustered = options.cluster.is_some();
-    let registry = Arc::new(Registry::new(id, Checked::new(&mut options).unwrap()));
+    let registry = Arc::new(Registry::new(id, Checked::new(&mut options, None).unwrap()));
     let mesh = clustered.then(|| Mesh::new(Arc::clone(&registry), 1));
     Arc::new(Shared::new(registry, mesh, Clock::start()))
 }

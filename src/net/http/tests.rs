@@ -32,7 +32,8 @@ impl Drop for Served {
 impl Served {
     async fn start() -> Served {
         let id = ServerId::new(&"N".repeat(ServerId::LEN)).unwrap();
-        let registry = Arc::new(Registry::new(id, Checked::new(&mut Options::default()).unwrap()));
+        let registry =
+            Arc::new(Registry::new(id, Checked::new(&mut Options::default(), None).unwrap()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::new(Arc::clone(&registry), None, Clock::start()));

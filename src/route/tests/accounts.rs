@@ -113,7 +113,7 @@ fn forgotten_interest_comes_with_a_new_connection() {
     world.settle();
     let WorldServer { bench, .. } = &mut world.servers[1];
     let mut options = with_accounts(bench.registry.settings().options.clone(), &["C"]);
-    let checked = Checked::new(&mut options).unwrap();
+    let checked = Checked::new(&mut options, None).unwrap();
     bench.registry.replace_settings(checked, Moment::START);
     bench.delivery.renew_settings(&bench.registry);
     world.carry_all();

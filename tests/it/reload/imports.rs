@@ -37,6 +37,25 @@ fn check(a: &mut Client, b: &mut Client, seen: Option<(&str, u8)>) {
     b.fence();
 }
 
+/// Asks in B: the number of answers from A, which gives two; `None` if it gets no request.
+#[track_caller]
+fn answers(a: &mut Client, b: &mut Client, subject: &str) -> Option<usize> {
+    b.send(&format!("PUB {subject} in 1\r\nx\r\n"));
+    b.fence();
+    a.send("PING\r\n");
+    let request = String::from_utf8(a.frame()).unwrap();
+    if request == "PONG\r\n" {
+        return None;
+    }
+    a.expect("PONG\r\n");
+    let reply = request.split(' ').nth(3).unwrap();
+    a.send(&format!("PUB {reply} 1\r\n1\r\nPUB {reply} 1\r\n2\r\n"));
+    a.fence();
+    b.send("PING\r\n");
+    let answers = (0..).take_while(|_| b.frame() != b"PONG\r\n");
+    Some(answers.count())
+}
+
 for_both! {
     fn subscriptions_follow_the_imports(which) {
         let server = Server::with().conf(conf(PUBLIC, &behind("fromA"))).start(which);
@@ -79,6 +98,31 @@ for_both! {
         check(&mut a, &mut b, None);
         server.reload(&denied("none")).unwrap();
         check(&mut a, &mut b, Some(("fromA.pub.x", 3)));
+    }
+
+    fn requests_follow_the_services(which) {
+        let all = |export: &str, to: &str| {
+            let import = format!("{{service: {{account: A, subject: q.x}}, to: {to}}}");
+            conf(&format!("{{service: \"q.*\", {export}}}"), &import)
+        };
+        let server = Server::with().conf(all("response: single", "ask")).start(which);
+        let (mut a, mut b) = (connect(&server, "a"), connect(&server, "b"));
+        a.send("SUB q.* 1\r\n");
+        b.send("SUB in 1\r\n");
+        a.fence();
+        assert_eq!(answers(&mut a, &mut b, "ask"), Some(1));
+        server.reload(&all("response: single", "other")).unwrap();
+        assert_eq!(answers(&mut a, &mut b, "ask"), None);
+        assert_eq!(answers(&mut a, &mut b, "other"), Some(1));
+        server.reload(&all("response: stream", "other")).unwrap();
+        assert_eq!(answers(&mut a, &mut b, "other"), Some(2));
+        let with_password = |conf: String| conf.replace("user: b", "user: b, pass: x");
+        server.reload(&with_password(all("response: stream", "other"))).unwrap();
+        let mut b = connect(&server, "b\",\"pass\":\"x");
+        b.send("SUB in 1\r\n");
+        assert_eq!(answers(&mut a, &mut b, "other"), Some(2));
+        server.reload(&with_password(conf("", ""))).unwrap();
+        assert_eq!(answers(&mut a, &mut b, "other"), None);
     }
 
     fn an_export_that_is_imported_stays(which) {
