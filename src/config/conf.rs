@@ -154,10 +154,10 @@ pub(crate) fn read(
     options: &mut Options,
 ) -> Result<Remarks, ConfError> {
     let failed = |problem| ConfError { problems: vec![problem] };
-    let text = parse::text(file, sources).map_err(failed)?;
+    let text = parse::read(file, sources).map_err(failed)?;
     // In one piece, which goes back to the system as a whole.
     let memory = Bump::with_capacity(text.len() * TREE_FACTOR);
-    let root = parse::parse(file, text, sources, &memory).map_err(failed)?;
+    let root = parse::parse(file, &text, sources, &memory).map_err(failed)?;
     options.config_file = Some(file.to_owned());
     options.config_digest = Some(digest::digest(&root));
     let (mut problems, accounts) = apply::apply(&root, options);

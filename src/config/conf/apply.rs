@@ -80,7 +80,7 @@ pub(super) fn apply<'a>(
         }
     }
     let Apply { options, accounts, mut problems } = apply;
-    let has_authorization = root.fields().iter().any(|field| field.key() == "authorization");
+    let has_authorization = root.fields().any(|field| field.key() == "authorization");
     let accounts_field = accounts.field;
     accounts.apply(has_authorization, options, &mut problems);
     (problems, accounts_field)
@@ -277,7 +277,7 @@ impl<'t> Apply<'_, 't> {
                 self.options.websocket = websocket::read(field, &mut self.problems)?;
             }
             "leafnodes" | "leaf" => {
-                let remotes = field.map()?.fields().into_iter().find(|f| f.key() == "remotes");
+                let remotes = field.map()?.fields().find(|f| f.key() == "remotes");
                 if let Some(remotes) = remotes.filter(|f| !f.array().is_ok_and(<[_]>::is_empty)) {
                     return Err(remotes.error("leaf nodes are not supported"));
                 }
@@ -322,7 +322,7 @@ impl<'t> Apply<'_, 't> {
 
 /// Reports a key that is no setting, unless it serves as a variable.
 fn unknown_field(field: Field<'_>, problems: &mut Vec<Problem>) {
-    if !field.node.used_as_variable {
+    if !field.node.is_used_as_variable() {
         problems.push(field.error(format!("unknown field {:?}", field.name)));
     }
 }
@@ -334,7 +334,7 @@ fn is_off(value: &Value<'_>) -> bool {
         Value::Integer(number) => *number == 0,
         Value::Text(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
-        Value::Map(map) => map.fields().is_empty(),
+        Value::Map(map) => map.is_empty(),
         _ => false,
     }
 }

@@ -7,6 +7,7 @@
 use std::io::Write;
 
 use data_encoding::HEXLOWER;
+use smallvec::SmallVec;
 
 use super::value::{Map, Value};
 use crate::base::sha256::Sha256Writer;
@@ -47,12 +48,14 @@ fn write_value(json: &mut Sha256Writer, value: &Value<'_>) {
 
 fn write_map(json: &mut Sha256Writer, map: &Map<'_>) {
     json.end().push(b'{');
-    for (index, (name, node)) in map.entries().iter().enumerate() {
+    let mut nodes: SmallVec<[_; 8]> = map.nodes().iter().collect();
+    nodes.sort_unstable_by_key(|node| node.key());
+    for (index, node) in nodes.into_iter().enumerate() {
         let end = json.end();
         if index > 0 {
             end.push(b',');
         }
-        write_text(end, name);
+        write_text(end, node.key());
         end.push(b':');
         write_value(json, &node.value);
     }

@@ -1,4 +1,4 @@
-//! Configuration text to tokens with their lines and columns.
+//! Configuration text to tokens with their offsets.
 //!
 //! Knows the grammar of the items (comments, strings, numbers, the end of an item) and their depth
 //! of nesting. Knows no key's meaning, no variable's value and no other file.
@@ -33,20 +33,17 @@ pub(super) enum Token<'a> {
     End,
 }
 
-/// A token and its start. The column counts bytes: from 0 on line 1, from 1 on the lines after it,
-/// as the real server counts.
+/// A token and the offset of its start.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Spanned<'a> {
     pub(super) token: Token<'a>,
-    pub(super) line: u32,
-    pub(super) column: u32,
+    pub(super) at: usize,
 }
 
-/// A violation of the grammar, and the position of the lexer.
+/// A violation of the grammar, and the offset of the lexer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SyntaxError {
-    pub(super) line: u32,
-    pub(super) column: u32,
+    pub(super) at: usize,
     pub(super) text: String,
 }
 
@@ -55,10 +52,6 @@ pub(super) struct Lexer<'a> {
     text: &'a str,
     /// From the next character on.
     rest: &'a str,
-    /// Line of that character, from 1.
-    line: u32,
-    /// Offset of the first character of that line.
-    line_start: usize,
     /// The open brackets around it; none means the top level.
     nesting: Vec<Nesting>,
     expect: Expect,
@@ -82,18 +75,10 @@ enum Expect {
     Separator,
 }
 
-/// The start of a token.
-#[derive(Clone, Copy)]
-struct Start {
-    at: usize,
-    line: u32,
-    column: u32,
-}
-
 impl<'a> Lexer<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let (nesting, expect) = (Vec::new(), Expect::Item);
-        Self { text, rest: text, line: 1, line_start: 0, nesting, expect }
+        Self { text, rest: text, nesting, expect }
     }
 
     /// The next token.
@@ -134,10 +119,6 @@ impl<'a> Lexer<'a> {
         let mut chars = self.rest.chars();
         let next = chars.next()?;
         self.rest = chars.as_str();
-        if next == '\n' {
-            self.line += 1;
-            self.line_start = self.at();
-        }
         Some(next)
     }
 
@@ -148,28 +129,13 @@ impl<'a> Lexer<'a> {
         if self.rest.as_bytes().get(len).is_some_and(|byte| !byte.is_ascii()) {
             len = self.rest.find(|c| !wanted(c)).unwrap_or(self.rest.len());
         }
-        let from = self.at();
         let (passed, rest) = self.rest.split_at(len);
         self.rest = rest;
-        // Words have no line end: for them this is nothing.
-        if wanted('\n') {
-            for (at, _) in passed.bytes().enumerate().filter(|(_, byte)| *byte == b'\n') {
-                self.line += 1;
-                self.line_start = from + at + 1;
-            }
-        }
         passed
     }
 
-    fn start(&self) -> Start {
-        let at = self.at();
-        let column = at - self.line_start + usize::from(self.line > 1);
-        Start { at, line: self.line, column: u32::try_from(column).unwrap_or(u32::MAX) }
-    }
-
     fn fail<T>(&self, text: impl Into<String>) -> Result<T, SyntaxError> {
-        let Start { line, column, .. } = self.start();
-        Err(SyntaxError { line, column, text: text.into() })
+        Err(SyntaxError { at: self.at(), text: text.into() })
     }
 
     /// Skips one comment if it begins here.
@@ -207,7 +173,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn close(&mut self, token: Token<'a>) -> Spanned<'a> {
-        let start = self.start();
+        let start = self.at();
         self.bump();
         self.nesting.pop();
         self.expect = Expect::Separator;
@@ -218,7 +184,7 @@ impl<'a> Lexer<'a> {
     fn key(&mut self) -> Result<Option<Spanned<'a>>, SyntaxError> {
         self.skip_space_and_comments();
         let in_map = self.nesting.last() == Some(&Nesting::Map);
-        let start = self.start();
+        let start = self.at();
         match self.peek() {
             None if in_map => self.fail("Unexpected EOF processing map."),
             // The outer braces may stay open, as in the real server.
@@ -247,7 +213,7 @@ impl<'a> Lexer<'a> {
 
     fn quoted_key(&mut self, quote: char) -> Result<Spanned<'a>, SyntaxError> {
         self.bump();
-        let start = self.start();
+        let start = self.at();
         let key = self.bump_while(|c| c != quote);
         if self.bump().is_none() {
             return self.fail("Unexpected EOF.");
@@ -257,7 +223,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn bare_key(&mut self) -> Result<Spanned<'a>, SyntaxError> {
-        let start = self.start();
+        let start = self.at();
         let key = self.bump_while(|c| !c.is_whitespace() && !is_key_separator(c));
         if key.eq_ignore_ascii_case("include") && self.peek().is_some_and(char::is_whitespace) {
             return self.include(start);
@@ -284,7 +250,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    fn include(&mut self, start: Start) -> Result<Spanned<'a>, SyntaxError> {
+    fn include(&mut self, start: usize) -> Result<Spanned<'a>, SyntaxError> {
         self.bump_while(is_blank);
         let file = match self.peek() {
             Some(quote @ ('"' | '\'')) => {
@@ -366,7 +332,7 @@ impl<'a> Lexer<'a> {
     fn value(&mut self) -> Result<Spanned<'a>, SyntaxError> {
         self.bump_while(is_blank);
         let in_map = self.nesting.last() == Some(&Nesting::Map);
-        let start = self.start();
+        let start = self.at();
         let token = match self.peek() {
             Some('[') => {
                 self.open(Nesting::Array)?;
@@ -384,7 +350,7 @@ impl<'a> Lexer<'a> {
             Some('"') => {
                 self.bump();
                 self.expect = Expect::Separator;
-                let start = self.start();
+                let start = self.at();
                 let text = self.escaped_text(|c| c == '"')?;
                 if self.bump().is_none() {
                     return self.fail("Unexpected EOF.");
@@ -408,7 +374,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn raw_text(&mut self) -> Result<Spanned<'a>, SyntaxError> {
-        let start = self.start();
+        let start = self.at();
         let text = self.bump_while(|c| c != '\'');
         if self.bump().is_none() {
             return self.fail("Unexpected EOF.");
@@ -512,7 +478,7 @@ impl<'a> Lexer<'a> {
 
     /// Text that begins with a digit or a minus: an integer, a float, a date, or a word after all.
     fn number_or_bare(&mut self) -> Result<Token<'a>, SyntaxError> {
-        let start = self.start();
+        let start = self.at();
         let negative = self.peek() == Some('-');
         if negative {
             self.bump();
@@ -537,11 +503,11 @@ impl<'a> Lexer<'a> {
             found => negative || found.is_none_or(ends_bare),
         };
         if ends {
-            let number = &self.text[start.at..digits_end];
+            let number = &self.text[start..digits_end];
             return self.integer(number, self.since(digits_end));
         }
         // A word that only began like a number, such as `30s`, `-10ms` or `4222abc`.
-        self.rest = &self.text[start.at..];
+        self.rest = &self.text[start..];
         self.bare()
     }
 
@@ -572,7 +538,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// A float, or an IPv4 address with or without port.
-    fn float(&mut self, start: Start) -> Result<Token<'a>, SyntaxError> {
+    fn float(&mut self, start: usize) -> Result<Token<'a>, SyntaxError> {
         self.bump();
         if !self.peek().is_some_and(|c| c.is_ascii_digit()) {
             return self.fail(format!(
@@ -583,16 +549,16 @@ impl<'a> Lexer<'a> {
         self.bump_while(|c| c.is_ascii_digit());
         if self.peek() == Some('.') {
             self.bump_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':' | '-'));
-            return Ok(Token::Text(self.since(start.at).into()));
+            return Ok(Token::Text(self.since(start).into()));
         }
-        let written = self.since(start.at);
+        let written = self.since(start);
         match written.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(Token::Float(value)),
             _ => self.fail(format!("float '{written}' is out of the range")),
         }
     }
 
-    fn date_time(&mut self, start: Start, year_len: usize) -> Result<Token<'a>, SyntaxError> {
+    fn date_time(&mut self, start: usize, year_len: usize) -> Result<Token<'a>, SyntaxError> {
         self.bump();
         if year_len != 4 {
             return self.fail("All ISO8601 dates must be in full Zulu form.");
@@ -613,12 +579,12 @@ impl<'a> Lexer<'a> {
                 ));
             }
         }
-        Ok(Token::DateTime(self.since(start.at)))
+        Ok(Token::DateTime(self.since(start)))
     }
 }
 
-fn spanned(token: Token<'_>, start: Start) -> Spanned<'_> {
-    Spanned { token, line: start.line, column: start.column }
+fn spanned(token: Token<'_>, at: usize) -> Spanned<'_> {
+    Spanned { token, at }
 }
 
 /// A character for error texts.
@@ -668,7 +634,10 @@ mod tests {
             match lexer.next_token() {
                 Ok(Spanned { token: Token::End, .. }) => return Ok(tokens),
                 Ok(spanned) => tokens.push(spanned.token),
-                Err(error) => return Err(format!("line {}: {}", error.line, error.text)),
+                Err(error) => {
+                    let line = 1 + text[..error.at].matches('\n').count();
+                    return Err(format!("line {line}: {}", error.text));
+                }
             }
         }
     }
@@ -810,20 +779,5 @@ mod tests {
         }
         let deep = "a: ".to_owned() + &"[".repeat(NESTING_MAX + 1);
         assert_eq!(tokens(&deep), Err("line 1: Nested deeper than 64 levels".to_owned()));
-    }
-
-    #[test]
-    fn columns_count_from_zero_on_the_first_line_only() {
-        let mut lexer = Lexer::new("debug: 1\n trace: 1\n\"foo\": 1\né: [ a ]");
-        let mut starts = Vec::new();
-        loop {
-            let spanned = lexer.next_token().unwrap();
-            match spanned.token {
-                Token::End => break,
-                Token::Key(_) | Token::Text(_) => starts.push((spanned.line, spanned.column)),
-                _ => {}
-            }
-        }
-        assert_eq!(starts, [(1, 0), (2, 2), (3, 2), (4, 1), (4, 7)]);
     }
 }

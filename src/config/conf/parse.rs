@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use bumpalo::Bump;
 
 use super::lex::{Lexer, Spanned, SyntaxError, Token};
-use super::value::{Entries, Map, Node, Place, Value};
-use super::{Problem, Severity, Sources};
+use super::value::{Entries, Map, Node, Place, TEXT_LEN_MAX, Text, Value};
+use super::{Position, Problem, Severity, Sources};
 
 /// Files that one configuration may read, repeated ones counted again. Ends include cycles.
 const FILES_MAX: usize = 256;
@@ -28,11 +28,11 @@ const ENVIRONMENT_KEY: &str = "value";
 /// Beginnings of a text that looks like a variable: a bcrypt hash without quotes, `$2a$11$...`.
 const BCRYPT_PREFIXES: [&str; 4] = ["2a$", "2b$", "2x$", "2y$"];
 
-/// The text of a file.
+/// Reads the text of a file.
 ///
 /// # Errors
 /// It cannot be read.
-pub(super) fn text(file: &Path, sources: Sources<'_>) -> Result<String, Problem> {
+pub(super) fn read(file: &Path, sources: Sources<'_>) -> Result<String, Problem> {
     (sources.file)(file)
         .map_err(|error| without_position(format!("open {}: {error}", file.display())))
 }
@@ -43,7 +43,7 @@ pub(super) fn text(file: &Path, sources: Sources<'_>) -> Result<String, Problem>
 /// The first violation of the grammar, missing variable or missing file.
 pub(super) fn parse<'t>(
     file: &Path,
-    text: String,
+    text: &'t str,
     sources: Sources<'_>,
     memory: &'t Bump,
 ) -> Result<Map<'t>, Problem> {
@@ -65,8 +65,7 @@ struct Parser<'a, 'b, 't> {
     memory: &'t Bump,
     budget: &'b mut Budget,
     depth: usize,
-    /// Its name.
-    file: &'t &'t str,
+    text: &'t Text<'t>,
     /// Base folder of includes.
     folder: PathBuf,
     /// The open maps and arrays, the root first, and room for others that open.
@@ -90,14 +89,15 @@ struct Scope<'t> {
 
 fn parse_file<'t>(
     file: &Path,
-    text: String,
+    text: &'t str,
     sources: Sources<'_>,
     memory: &'t Bump,
     budget: &mut Budget,
     depth: usize,
 ) -> Result<Map<'t>, Problem> {
+    let text = Text::new(memory.alloc_str(&file.to_string_lossy()), text);
     let folder = file.parent().map(Path::to_owned).unwrap_or_default();
-    Parser::new(sources, memory, budget, depth, &file.to_string_lossy(), folder).run(text)
+    Parser::new(sources, memory, budget, depth, text, folder).run()
 }
 
 fn without_position(text: String) -> Problem {
@@ -117,25 +117,27 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
         memory: &'t Bump,
         budget: &'b mut Budget,
         depth: usize,
-        file: &str,
+        text: Text<'t>,
         folder: PathBuf,
     ) -> Self {
-        let file = memory.alloc(&*memory.alloc_str(file));
-        let root = Scope::new(Place { file, line: 1, column: 0 });
-        let (scopes, open_count) = (vec![root], 1);
-        Self { sources, memory, budget, depth, file, folder, scopes, open_count }
+        let text = memory.alloc(text);
+        let (scopes, open_count) = (vec![Scope::new(Place::new(text, 0))], 1);
+        Self { sources, memory, budget, depth, text, folder, scopes, open_count }
     }
 
-    fn run(mut self, text: String) -> Result<Map<'t>, Problem> {
-        let mut lexer = Lexer::new(self.memory.alloc_str(&text));
-        drop(text);
+    fn run(mut self) -> Result<Map<'t>, Problem> {
+        let Text { name, text, .. } = self.text;
+        if text.len() > TEXT_LEN_MAX {
+            return Err(without_position(format!("{name}: longer than {TEXT_LEN_MAX} bytes")));
+        }
+        let mut lexer = Lexer::new(text);
         loop {
-            let Spanned { token, line, column } =
+            let Spanned { token, at } =
                 lexer.next_token().map_err(|error| self.syntax_error(error))?;
             if token == Token::End {
                 break;
             }
-            self.handle_token(token, Place { file: self.file, line, column })?;
+            self.handle_token(token, Place::new(self.text, at))?;
         }
         Ok(self.scopes[0].entries.close(self.memory))
     }
@@ -203,9 +205,9 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
     fn set(&mut self, value: Value<'t>, place: Place<'t>) {
         let scope = self.innermost();
         if scope.is_array {
-            scope.nodes.push(Node { value, place, used_as_variable: false });
+            scope.nodes.push(Node::element(place, value));
         } else if let Some((key, place)) = scope.pending.take() {
-            scope.entries.push(key, Node { value, place, used_as_variable: false });
+            scope.entries.push(Node::entry(key, place, value));
         }
     }
 
@@ -214,26 +216,25 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
         if BCRYPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
             return Ok(Value::Text(self.memory.alloc_str(&format!("${name}"))));
         }
-        let reference = format!("variable reference for '{name}' on line {}", place.line);
-        let error = |text: String| Problem {
-            severity: Severity::Error,
-            position: Some(place.into()),
-            text,
+        let error = |why: &str| {
+            let position = Position::from(place);
+            let text = format!("variable reference for '{name}' on line {} {why}", position.line);
+            Problem { severity: Severity::Error, position: Some(position), text }
         };
         let open = self.scopes[..self.open_count].iter_mut().rev();
         let found = open.filter(|scope| !scope.is_array).find_map(|scope| scope.entries.find(name));
         if let Some(node) = found {
-            node.used_as_variable = true;
+            node.set_used_as_variable();
             self.budget.copied_nodes += node.count();
             if self.budget.copied_nodes > COPIED_NODES_MAX {
-                return Err(error(format!("{reference} copies too much")));
+                return Err(error("copies too much"));
             }
             return Ok(node.value);
         }
         match self.environment(name) {
             Ok(Some(value)) => Ok(value),
-            Ok(None) => Err(error(format!("{reference} can not be found"))),
-            Err(inner) => Err(error(format!("{reference} could not be parsed: {inner}"))),
+            Ok(None) => Err(error("can not be found")),
+            Err(inner) => Err(error(&format!("could not be parsed: {inner}"))),
         }
     }
 
@@ -247,20 +248,22 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
         }
         let Some(text) = (self.sources.environment)(name) else { return Ok(None) };
         self.budget.environment.push(name.to_owned());
+        let [name, text] = [format!("${name}"), format!("{ENVIRONMENT_KEY}={text}")];
+        let [name, text] = [name, text].map(|text| &*self.memory.alloc_str(&text));
         let parser = Parser::new(
             self.sources,
             self.memory,
             self.budget,
             self.depth + 1,
-            &format!("${name}"),
+            Text::new(name, text),
             self.folder.clone(),
         );
-        let result = parser.run(format!("{ENVIRONMENT_KEY}={text}"));
+        let result = parser.run();
         self.budget.environment.pop();
         match result {
             Ok(map) => {
-                let value = map.entries().iter().find(|(key, _)| *key == ENVIRONMENT_KEY);
-                Ok(value.map(|(_, node)| node.value))
+                let value = map.nodes().iter().find(|node| node.key() == ENVIRONMENT_KEY);
+                Ok(value.map(|node| node.value))
             }
             Err(problem) => Err(problem.text),
         }
@@ -274,9 +277,10 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
         self.budget.files += 1;
         let text = match self.budget.files > FILES_MAX || depth > DEPTH_MAX {
             true => Err(without_position(format!("{}: included too often", path.display()))),
-            false => text(&path, self.sources),
+            false => read(&path, self.sources),
         };
         let included = text
+            .map(|text| &*self.memory.alloc_str(&text))
             .and_then(|text| parse_file(&path, text, self.sources, self.memory, self.budget, depth))
             .map_err(|inner| Problem {
                 severity: Severity::Error,
@@ -288,11 +292,8 @@ impl<'a, 'b, 't> Parser<'a, 'b, 't> {
     }
 
     fn syntax_error(&self, error: SyntaxError) -> Problem {
-        let SyntaxError { line, column, text } = error;
-        Problem {
-            severity: Severity::Error,
-            position: Some(Place { file: self.file, line, column }.into()),
-            text: format!("Parse error on line {line}: '{text}'"),
-        }
+        let position = Position::from(Place::new(self.text, error.at));
+        let text = format!("Parse error on line {}: '{}'", position.line, error.text);
+        Problem { severity: Severity::Error, position: Some(position), text }
     }
 }

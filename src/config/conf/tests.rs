@@ -584,6 +584,8 @@ fn a_key_that_comes_twice_keeps_its_last_value() {
     assert_eq!(options("P: 5, P: 6, max_subs: $P, P: $P, ping_max: $P").ping_max, 6);
     let files = [("c.conf", "ping_max: 3, include x"), ("x", "ping_max: 4")];
     assert_eq!(load_from(&files, &[]).unwrap().0.ping_max, 4);
+    let files = [("c.conf", "\n\nPING_MAX: 3, include x"), ("x", "ping_max: 4")];
+    assert_eq!(load_from(&files, &[]).unwrap().0.ping_max, 4, "of two spellings the later one");
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(super) fn read<'a>(
             Value::Map(map) => {
                 block.add(entry.name, entry).map(|()| block.account(entry.name, map, problems))
             }
-            _ if entry.node.used_as_variable => Ok(()),
+            _ if entry.node.is_used_as_variable() => Ok(()),
             _ => Err(entry.error("Expected map entries for accounts")),
         };
         problems.extend(added.err());

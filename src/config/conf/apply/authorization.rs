@@ -294,7 +294,7 @@ pub(super) fn permissions(
 }
 
 fn unknown_permission(field: Field<'_>, problems: &mut Vec<Problem>) {
-    if !field.node.used_as_variable {
+    if !field.node.is_used_as_variable() {
         let text = format!("Unknown field {:?} parsing permissions", field.name);
         problems.push(field.error(text));
     }
@@ -320,7 +320,7 @@ fn subject_permission(
         match &*field.key() {
             "allow" => permission.allow = subjects(field, side)?,
             "deny" => permission.deny = subjects(field, side)?.unwrap_or_default(),
-            _ if !field.node.used_as_variable => problems.push(field.error(format!(
+            _ if !field.node.is_used_as_variable() => problems.push(field.error(format!(
                 "Unknown field name {:?} parsing subject permissions, only 'allow' or 'deny' \
                  are permitted",
                 field.name

@@ -29,7 +29,7 @@ pub(super) fn read(
         match &*entry.key() {
             "dest" => subject = Some(dest(entry)?),
             "sampling" => share = Some(sampling(entry)?),
-            _ if entry.node.used_as_variable => {}
+            _ if entry.node.is_used_as_variable() => {}
             name => {
                 let text = format!("Unknown field {name:?} parsing account message trace");
                 return Err(entry.error(format!("{text} map/struct {:?}", field.name)));

@@ -119,7 +119,7 @@ impl Block {
             "cert_match_skip_invalid" => {
                 switch(field)?;
             }
-            _ if field.node.used_as_variable => {}
+            _ if field.node.is_used_as_variable() => {}
             name => {
                 problems.push(wrong(field, &format!("unknown field {name:?}")));
             }

@@ -121,8 +121,7 @@ impl Block {
             let text = "'handshake_first' of websocket: clients always begin, without a delay";
             return Err(field.error(text));
         }
-        let fields = field.map()?.fields();
-        self.tls_has_timeout = fields.iter().any(|entry| entry.key() == "timeout");
+        self.tls_has_timeout = field.map()?.fields().any(|entry| entry.key() == "timeout");
         self.websocket.tls = Some(tls);
         Ok(())
     }
