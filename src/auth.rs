@@ -169,7 +169,7 @@ impl Compiled {
     pub fn new(login: &Login, before: Option<&Compiled>) -> Compiled {
         let mut compiled = Compiled::default();
         let Login::Users(users) = login else { return compiled };
-        for written in users.iter().filter_map(|user| user.permissions.as_ref()) {
+        for written in users.iter().filter_map(|user| user.permissions.as_deref()) {
             if !compiled.0.contains_key(written) {
                 let same = before.unwrap_or(&compiled).find(written);
                 compiled.0.insert(written.clone(), same);

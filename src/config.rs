@@ -18,7 +18,7 @@
 //! let mut permissions = Permissions::default();
 //! permissions.publish.allow = Some(vec!["orders.>".into()]);
 //! let mut till = User::new(password);
-//! till.permissions = Some(permissions);
+//! till.permissions = Some(permissions.into());
 //! options.authorization.login = Login::Users(vec![till]);
 //!
 //! options.check()?;

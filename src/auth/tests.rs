@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::conf;
-use crate::config::options::{Credential, Permissions as PermissionOptions};
+use crate::config::options::Credential;
 
 const NONCE: &[u8] = b"Dwvwp_3NzsCvfxY";
 
@@ -240,7 +240,7 @@ fn connection_types_restrict_users() {
 fn connections_of_a_user_share_its_permissions() {
     let mut options = users(&[("a", "x")], Some("a"));
     let Login::Users(users) = &mut options.authorization.login else { unreachable!() };
-    users[0].permissions = Some(PermissionOptions::default());
+    users[0].permissions = Some(Box::default());
     let authenticator = Authenticator::new(&options);
     let permissions = |user: Option<Identity>| user.and_then(|user| user.permissions).unwrap();
     let one = permissions(authenticator.no_auth_user(ConnectionType::Standard));

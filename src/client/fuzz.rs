@@ -305,7 +305,7 @@ impl Play {
         let denied = Permissions { publish, subscribe, allow_responses: None };
         let mut options = Options::default();
         options.authorization.login =
-            Login::Users(vec![user("free", None), user("bound", Some(denied))]);
+            Login::Users(vec![user("free", None), user("bound", Some(denied.into()))]);
         let means = Means { echo: true, headers: false, bound: false };
         let mut play = Play {
             bench: Bench::new(options, CLIENTS),

@@ -170,7 +170,7 @@ fn messages_in_a_row_are_as_good_as_single_ones() {
 fn with_permissions(permissions: Permissions) -> Bench {
     let mut options = Options::default();
     let credential = Credential::Password { user: "u".into(), password: String::new() };
-    let permissions = Some(permissions);
+    let permissions = Some(permissions.into());
     options.authorization.login = Login::Users(vec![User { permissions, ..User::new(credential) }]);
     let mut bench = Bench::new(options, 1);
     bench.send(0, b"CONNECT {\"verbose\":false,\"user\":\"u\"}\r\n");

@@ -417,7 +417,7 @@ fn bound_acceptor(export: &SubjectPermission, import: &[String], denied: &[Strin
         User { permissions, ..User::new(Credential::Password { user, password }) }
     };
     let bound = Permissions { subscribe: deny(denied), ..Permissions::default() };
-    let login = Login::Users(vec![user("bound", Some(bound)), user("free", None)]);
+    let login = Login::Users(vec![user("bound", Some(bound.into())), user("free", None)]);
     let mut acceptor = Acceptor::with(cluster, login, 2);
     for (at, name) in [(0, "bound"), (1, "free")] {
         let line = format!("CONNECT {{\"verbose\":false,\"user\":\"{name}\"}}\r\n");

@@ -67,7 +67,7 @@ fn options(exports: &Exports, imports: &[(usize, Import)]) -> Options {
     bound.credential = Credential::Password { user: NAMES[3].into(), password: String::new() };
     let mut permissions = Permissions::default();
     permissions.subscribe.deny = vec![DENIED.to_owned()];
-    bound.permissions = Some(permissions);
+    bound.permissions = Some(permissions.into());
     users.push(User { ..bound });
     for (account, export) in exports {
         options.accounts[*account].exports.push(export.clone());

@@ -141,7 +141,7 @@ fn denied(subjects: &[String]) -> Options {
 fn permitted(permissions: Permissions) -> Options {
     let mut options = with_accounts(Options::default(), &["A"]);
     if let Login::Users(users) = &mut options.authorization.login {
-        users[0].permissions = Some(permissions);
+        users[0].permissions = Some(permissions.into());
     }
     options
 }

@@ -556,14 +556,14 @@ fn users_and_permissions() {
     let list = |subjects: &[&str]| subjects.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
     assert_eq!(
         users[0].permissions,
-        Some(Permissions {
+        Some(Box::new(Permissions {
             publish: SubjectPermission { allow: Some(list(&["a.>"])), deny: list(&[]) },
             subscribe: SubjectPermission { allow: Some(list(&["b", "q v.*"])), deny: list(&["c"]) },
             allow_responses: None,
-        })
+        }))
     );
     // The default permissions; an empty list allows everything.
-    assert_eq!(users[1].permissions, Some(Permissions::default()));
+    assert_eq!(users[1].permissions, Some(Box::default()));
     let types = [ConnectionType::Standard, ConnectionType::Websocket];
     assert_eq!(users[1].allowed_connection_types, types);
     assert!(matches!(&users[2].credential, Credential::Nkey(key) if key.starts_with("UA3M")));

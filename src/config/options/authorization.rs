@@ -73,8 +73,9 @@ impl fmt::Debug for Login {
 pub struct User {
     /// Its credentials. The name in them is unique.
     pub credential: Credential,
-    /// Its permissions; none means everything. `default_permissions` are already in here.
-    pub permissions: Option<Permissions>,
+    /// Its permissions; none means everything. `default_permissions` are already in here. Most of a
+    /// hundred thousand users have none, and no room for them.
+    pub permissions: Option<Box<Permissions>>,
     /// Allowed ways to connect; empty means all.
     pub allowed_connection_types: Vec<ConnectionType>,
     /// Name of its account; none means the global one, `$G`.

@@ -329,7 +329,7 @@ fn token(options: &Options) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::options::authorization::{Credential, Permissions};
+    use crate::config::options::authorization::Credential;
 
     fn lines(old: &Options, new: &Options) -> Vec<String> {
         let always = ["Reloaded: authorization users", "Reloaded: accounts"];
@@ -410,7 +410,7 @@ mod tests {
     #[test]
     fn no_auth_user_goes_only_with_its_user() {
         let user = |name: &str| User {
-            permissions: Some(Permissions::default()),
+            permissions: Some(Box::default()),
             ..User::new(Credential::Nkey(name.to_owned()))
         };
         let with = |names: &[&str], no_auth_user: Option<&str>| {

@@ -82,7 +82,7 @@ impl<'a> Block<'a> {
                 "users" => authorization::users(field, problems)
                     .map(|list| users = Some((field, list)).filter(|(_, list)| !list.is_empty())),
                 "default_permissions" => authorization::permissions(field, problems)
-                    .map(|permissions| default_permissions = Some(permissions)),
+                    .map(|permissions| default_permissions = Some(permissions.into())),
                 "limits" => read_limits(field, problems).map(|limits| account.limits = limits),
                 "mappings" | "maps" => {
                     mappings::read(field, problems).map(|read| account.mappings.extend(read))

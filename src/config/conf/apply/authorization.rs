@@ -25,7 +25,7 @@ pub(super) struct Block {
     pub(super) token: String,
     pub(super) users: Option<Vec<User>>,
     /// For users without permissions of their own.
-    pub(super) default_permissions: Option<Permissions>,
+    pub(super) default_permissions: Option<Box<Permissions>>,
     pub(super) timeout: Option<Duration>,
 }
 
@@ -64,7 +64,7 @@ impl Block {
             "timeout" => self.timeout = timeout(field, problems)?,
             "users" => self.users = Some(users(field, problems)?),
             "default_permissions" | "default_permission" | "permissions" => {
-                self.default_permissions = Some(permissions(field, problems)?);
+                self.default_permissions = Some(permissions(field, problems)?.into());
             }
             "auth_callout" | "auth_hook" => {
                 return Err(field.error("auth_callout is not supported"));
@@ -206,7 +206,7 @@ fn user<'a>(entry: &Node<'a>, problems: &mut Vec<Problem>) -> Result<(&'a str, U
             "pass" | "password" => password = field.text()?,
             "nkey" => nkey = field.text()?,
             "permissions" | "permission" | "authorization" => {
-                own_permissions = Some(permissions(field, problems)?);
+                own_permissions = Some(permissions(field, problems)?.into());
             }
             "allowed_connection_types" | "connection_types" | "clients" => {
                 allowed_connection_types = connection_types(field)?;

@@ -125,7 +125,7 @@ impl Block {
         self.cluster.auth_timeout = block.timeout;
         let permissions = block.default_permissions.take();
         let permissions =
-            permissions.map(|permissions| without_queues(permissions, field)).transpose()?;
+            permissions.map(|permissions| without_queues(*permissions, field)).transpose()?;
         if permissions.is_some() {
             let text = "invalid use of field \"authorization\": setting \"permissions\" within \
                         cluster authorization block is deprecated";
