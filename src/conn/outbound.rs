@@ -140,7 +140,8 @@ impl Outbound {
     }
 
     /// Appends and counts frames.
-    #[inline]
+    // As a call it would cost a fifth of an append.
+    #[inline(always)]
     pub fn push(&mut self, frames: &Frames<'_>) {
         self.pending_bytes += frames.len();
         match frames.shared {
