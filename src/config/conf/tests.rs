@@ -1,5 +1,8 @@
 //! Whole files: those that `nats-server -t` 2.15.1 accepts or refuses, its texts, the differences.
 
+mod tls;
+mod websocket;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -393,83 +396,6 @@ fn what_restricts_access_is_never_ignored() {
 }
 
 #[test]
-fn tls_that_would_refuse_everybody_or_nobody_is_refused() {
-    const PAIR: &str = "cert_file: c, key_file: k";
-    let of_key = "error parsing tls config, 'pinned_certs' key abc does not look like hex-encoded \
-                  sha256 of DER encoded SubjectPublicKeyInfo";
-    for (block, wanted) in [
-        ("{}", "tls without a certificate: set 'cert_file' and 'key_file'"),
-        ("{ cert_file: c }", "missing 'key_file' in TLS configuration"),
-        ("{ key_file: k }", "missing 'cert_file' in TLS configuration"),
-        ("{ cert_file: 5 }", "error parsing tls config, expected 'cert_file' to be filename"),
-        ("{ verify: x }", "error parsing tls config, expected 'verify' to be a boolean"),
-        ("{ verify_and_map: x }", "config, expected 'verify_and_map' to be a boolean"),
-        (
-            "{ verify_cert_and_check_known_urls: true }",
-            "verify_cert_and_check_known_urls not supported in this context",
-        ),
-        ("{ timeout: \"x\" }", "error parsing tls config, 'timeout' time: invalid duration \"x\""),
-        ("{ timeout: -1 }", "error parsing tls config, 'timeout' is out of range"),
-        ("{ min_version: \"1.1\" }", "error parsing tls config: unsupported TLS version: TLS 1.1"),
-        ("{ min_version: \"1.4\" }", "error parsing tls config: unknown version: 1.4"),
-        ("{ cipher_suites: [] }", "error parsing tls config, 'cipher_suites' cannot be empty"),
-        (
-            "{ curve_preferences: [CurveP521] }",
-            "unrecognized curve preference CurveP521; there are X25519, CurveP256, CurveP384",
-        ),
-        ("{ pinned_certs: [abc] }", of_key),
-        ("{ handshake_first: x }", "field \"handshake_first\"'s value \"x\" is invalid"),
-        ("{ ocsp_peer: true }", "certificates are not checked by OCSP"),
-        ("{ bogus: 1 }", "error parsing tls config, unknown field \"bogus\""),
-        (
-            "{ certs: [{cert_file: c}] }",
-            "certificates config: both 'cert_file' and 'key_file' options are required",
-        ),
-    ] {
-        let text = refusal(&format!("tls {block}"));
-        assert!(text.contains(wanted), "{block}: {text}");
-    }
-    for (more, wanted) in [
-        ("certs: [{cert_file: c, key_file: k}]", "cannot combine 'cert_file' option with 'certs'"),
-        ("verify: true", ""),
-        ("verify_and_map: true, pinned_certs: []", ""),
-        ("pinned_certs: []", ""),
-        ("cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]", "unrecognized cipher"),
-    ] {
-        let text = format!("tls {{ {PAIR}, {more} }}");
-        match wanted {
-            "" => assert_eq!(options(&text).tls.unwrap().certs.len(), 1),
-            wanted => assert!(refusal(&text).contains(wanted), "{}", refusal(&text)),
-        }
-    }
-    for (block, wanted) in [
-        ("{}", "tls without a certificate: set 'cert_file' and 'key_file'"),
-        ("{ cert_file: c }", "missing 'key_file' in TLS configuration"),
-        ("{ insecure: x }", "error parsing tls config, expected 'insecure' to be a boolean"),
-    ] {
-        let text = refusal(&format!("cluster {{ port: 1, tls {block} }}"));
-        assert!(text.contains(wanted), "{block}: {text}");
-    }
-}
-
-#[test]
-fn tls_of_a_cluster_is_mutual_and_first() {
-    let cluster = |more: &str| {
-        let tls = format!("tls {{ cert_file: c, key_file: k, {more} }}");
-        options(&format!("cluster {{ port: 1, {tls} }}")).cluster.unwrap()
-    };
-    let plain = cluster("verify: false, handshake_first: auto");
-    assert_eq!(plain.auth_timeout(), Duration::from_secs(3));
-    let tls = plain.tls.unwrap();
-    assert!(tls.verify && !tls.insecure && tls.handshake_first == HandshakeFirst::Yes);
-    let known = cluster("verify_cert_and_check_known_urls: true").tls.unwrap();
-    assert!(known.verify_cert_and_check_known_urls && !known.verify_and_map);
-    let more = cluster("insecure: true, timeout: 5s");
-    assert_eq!(more.auth_timeout(), Duration::from_secs(6));
-    assert!(more.tls.unwrap().insecure);
-}
-
-#[test]
 fn what_the_server_can_do_without_is_a_notice() {
     const TLS: &str = "cert_file: c, key_file: k, ca_file: a";
     for (text, wanted) in [
@@ -650,121 +576,6 @@ fn variables_cannot_grow_without_end() {
         text += &format!("A{}: [$A{n}, $A{n}, $A{n}, $A{n}, $A{n}, $A{n}, $A{n}, $A{n}]\n", n + 1);
     }
     assert!(refusal(&text).ends_with("copies too much"));
-}
-
-#[test]
-fn a_block_for_websocket_in_all_its_parts() {
-    let options = options(
-        "ws { host: \"[::1]\", port: 8080, no_tls: true, compress: true, origin: \"http://a.com\"
-            same_origin: true, headers { x: y }, handshake_timeout: 5, ping_interval: \"3s\"
-            user_cookie: u, pass_cookie: p, token_cookie: t, advertise: \"b:1\"
-            authorization { user: a, password: b, timeout: 4 } }",
-    );
-    let websocket = options.websocket.as_ref().unwrap();
-    assert_eq!(options.check(), Ok(()));
-    assert_eq!((&*websocket.listen.host, websocket.listen.port), ("::1", Port::Number(8080)));
-    assert!(websocket.compression && websocket.same_origin);
-    assert_eq!(websocket.allowed_origins, [Origin::parse("HTTP://A.com:80/").unwrap()]);
-    assert_eq!(websocket.headers["x"], "y");
-    let seconds = Duration::from_secs;
-    assert_eq!(websocket.handshake_timeout, seconds(5));
-    assert_eq!(websocket.ping_interval, Some(seconds(3)));
-    let authorization = websocket.authorization(&options.authorization);
-    assert_eq!(websocket.auth_timeout, Some(seconds(4)));
-    assert!(matches!(authorization.login, Login::Single { user, .. } if user == "a"));
-    assert_eq!(websocket.token_cookie.as_deref(), Some("t"));
-}
-
-#[test]
-fn websocket_with_tls_has_one_time_for_handshakes_unless_two_are_set() {
-    let times = |block: &str, more: &str| {
-        let tls = format!("tls {{ cert_file: c, key_file: k, {more} }}");
-        let options = options(&format!("websocket {{ port: 1, {tls}, {block} }}"));
-        assert_eq!(options.check(), Ok(()));
-        let websocket = options.websocket.unwrap();
-        let tls = websocket.tls.unwrap();
-        [tls.timeout, websocket.handshake_timeout].map(|time| time.as_secs())
-    };
-    assert_eq!(times("", ""), [2, 2]);
-    assert_eq!(times("handshake_timeout: 5", "handshake_first: true"), [5, 5]);
-    assert_eq!(times("handshake_timeout: 5", "timeout: 3"), [3, 5]);
-    assert_eq!(times("no_tls: true", "timeout: 3"), [3, 2]);
-}
-
-#[test]
-fn monitoring_is_encrypted_or_not() {
-    let tls = "tls { cert_file: c, key_file: k }";
-    let encrypted = options(&format!("https: \"h:1\", {tls}"));
-    let listen = encrypted.monitor_listen().unwrap();
-    assert_eq!((&*listen.host, listen.port), ("h", Port::Number(1)));
-    assert_eq!(encrypted.check(), Ok(()));
-    assert_eq!(options("https_port: 0").monitor_listen(), None);
-    for (text, wanted) in [
-        ("https_port: -1", "TLS cert and key required for HTTPS"),
-        ("https_port: -1, http_port: 5", "can't specify both HTTP (5) and HTTPs (-1) ports"),
-    ] {
-        let error = options(text).check().unwrap_err().to_string();
-        assert_eq!(error, format!("Can't start monitoring: {wanted}"));
-    }
-}
-
-#[test]
-fn a_block_for_websocket_that_cannot_be_is_refused() {
-    const HEADER: &str = "websocket: invalid header";
-    for (block, wanted) in [
-        ("port: -1", "c.conf:1:0: websocket requires TLS configuration"),
-        ("listen: x", "could not parse address string \"x\""),
-        ("bogus: 1", "unknown field \"bogus\""),
-        ("origin: x", "unable to parse allowed origin: parse \"x\": invalid URI for request"),
-        (
-            "origins: \"*\"",
-            "unable to parse allowed origin \"*\": allowed origins must be absolute URLs with http \
-             or https scheme",
-        ),
-        ("origins: [\"http://\"]", "unable to parse allowed origin \"http://\": host is required"),
-        ("headers { Host: x }", &format!("{HEADER} \"Host\" not allowed")),
-        (
-            "headers { Sec-WebSocket-Accept: x }",
-            &format!("{HEADER} \"Sec-WebSocket-Accept\", \"Sec-WebSocket-\" prefix not allowed"),
-        ),
-        ("headers { a: 5 }", "error parsing header key a: unsupported type integer"),
-        ("headers { a: \"b\\r\\nc: d\" }", "\"b\\r\\nc: d\" is no value of a header"),
-        ("headers { \"a b\": c }", "\"a b\" is no name of a header"),
-        (
-            "jwt_cookie: j",
-            "trusted operators or trusted keys configuration is required for JWT authentication \
-             via cookie \"j\"",
-        ),
-        ("authorization { users: [] }", "unknown field \"users\""),
-        ("tls { cert_file: c }", "missing 'key_file' in TLS configuration"),
-        (
-            "tls { cert_file: c, key_file: k, handshake_first: auto }",
-            "'handshake_first' of websocket: clients always begin, without a delay",
-        ),
-    ] {
-        let text = refusal(&format!("websocket {{ {block} }}"));
-        assert!(text.ends_with(wanted), "{block}: {text}");
-    }
-    let users = "authorization { users: [{user: u, password: p}] }";
-    for (block, wanted) in [
-        (
-            "authorization { user: a }",
-            "websocket authentication username not compatible with presence of users/nkeys",
-        ),
-        (
-            "authorization { token: a }",
-            "websocket authentication token not compatible with presence of users/nkeys",
-        ),
-        (
-            "no_auth_user: z",
-            "no_auth_user: \"z\" not present as user or nkey in authorization block or account \
-             configuration",
-        ),
-        ("advertise: \"x:y\"", "websocket advertise: \"x:y\" is not HOST or HOST:PORT"),
-    ] {
-        let text = format!("{users}\nwebsocket {{ port: -1, no_tls: true, {block} }}");
-        assert_eq!(options(&text).check().unwrap_err().to_string(), wanted);
-    }
 }
 
 /// The forms in the clients' own test suites.

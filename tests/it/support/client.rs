@@ -56,8 +56,8 @@ impl Client {
         Client { stream, received: Vec::new(), closed: false, steady: false }
     }
 
-    /// Connects, sends a quiet CONNECT with these further members, and waits for the PONG; PINGs are
-    /// answered.
+    /// Connects, sends a quiet CONNECT with these further members, and waits for the PONG; PINGs
+    /// are answered.
     pub(crate) fn connect(server: &Server, members: &str) -> Client {
         let mut client = Client::open(server).steady();
         client.send(&format!("{}PING\r\n", quiet_connect(members)));
