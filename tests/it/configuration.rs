@@ -38,8 +38,12 @@ const VALID: [&str; 17] = [
 ];
 
 /// Files that both refuse, so that the texts are compared.
-const REFUSED: [&str; 24] = [
+const REFUSED: [&str; 28] = [
     "",
+    "a { b",
+    "a {\n'b",
+    "a {\n\"b",
+    "\u{feff}port: 4222",
     "port: 4222 debug: true\n",
     "cluster{ name: x }",
     "port: 4222\nserver_tags: [a b]\n",

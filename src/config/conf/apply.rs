@@ -24,6 +24,7 @@ use super::value::{Field, Map, Value};
 use super::{Problem, Severity};
 use crate::base::duration;
 use crate::base::limits;
+use crate::base::quoted::Quoted;
 use crate::config::options::{Listen, Options, Port, SyslogUrl, WriteTimeout};
 use crate::config::route_url::HostPort;
 
@@ -323,7 +324,7 @@ impl<'t> Apply<'_, 't> {
 /// Reports a key that is no setting, unless it serves as a variable.
 fn unknown_field(field: Field<'_>, problems: &mut Vec<Problem>) {
     if !field.node.is_used_as_variable() {
-        problems.push(field.error(format!("unknown field {:?}", field.name)));
+        problems.push(field.error(format!("unknown field {}", Quoted(field.name.as_bytes()))));
     }
 }
 

@@ -219,7 +219,11 @@ impl<'a> Lexer<'a> {
         let start = self.at();
         let key = self.bump_while(|c| c != quote);
         if self.bump().is_none() {
-            return self.fail("Unexpected EOF.");
+            return self.fail(match (self.nesting.last(), quote) {
+                (Some(Nesting::Map), '"') => "Unexpected EOF processing double quoted map key.",
+                (Some(Nesting::Map), _) => "Unexpected EOF processing quoted map key.",
+                _ => "Unexpected EOF.",
+            });
         }
         self.after_key()?;
         Ok(spanned(Token::Key(key), start))
@@ -230,6 +234,9 @@ impl<'a> Lexer<'a> {
         let key = self.bump_while(|c| !c.is_whitespace() && !is_key_separator(c));
         if key.eq_ignore_ascii_case("include") && self.peek().is_some_and(char::is_whitespace) {
             return self.include(start);
+        }
+        if self.rest.is_empty() && self.nesting.last() == Some(&Nesting::Map) {
+            return self.fail("Unexpected EOF processing map key.");
         }
         self.after_key()?;
         Ok(spanned(Token::Key(key), start))

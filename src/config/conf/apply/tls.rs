@@ -9,6 +9,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::base::duration;
 use crate::base::limits;
+use crate::base::quoted::Quoted;
 use crate::config::conf::value::{Field, Node, Value};
 use crate::config::conf::{Problem, Severity};
 use crate::config::options::{CertFiles, CipherSuite, Curve, HandshakeFirst, Tls, TlsVersion};
@@ -121,7 +122,7 @@ impl Block {
             }
             _ if field.node.is_used_as_variable() => {}
             name => {
-                problems.push(wrong(field, &format!("unknown field {name:?}")));
+                problems.push(wrong(field, &format!("unknown field {}", Quoted(name.as_bytes()))));
             }
         }
         Ok(())
@@ -199,7 +200,10 @@ fn certs(field: Field<'_>) -> Result<Vec<CertFiles>, Problem> {
             match &*entry.key() {
                 "cert_file" => cert_file = file(entry)?,
                 "key_file" => key_file = file(entry)?,
-                name => return Err(entry.error(text(&format!("unknown field {name:?}")))),
+                name => {
+                    let unknown = format!("unknown field {}", Quoted(name.as_bytes()));
+                    return Err(entry.error(text(&unknown)));
+                }
             }
         }
         match (cert_file, key_file) {

@@ -148,6 +148,9 @@ fn error_texts() {
         ("a: \"\\xff\"", "line 1: Escapes '\\x' must form valid UTF-8"),
         ("a: (\n x", "line 2: Unexpected EOF processing block."),
         ("a", "line 1: Expected value but found EOF"),
+        ("a: {\nb", "line 2: Unexpected EOF processing map key."),
+        ("a: {\n'b", "line 2: Unexpected EOF processing quoted map key."),
+        ("a: {\n\"b", "line 2: Unexpected EOF processing double quoted map key."),
         ("=", "line 1: Unexpected key separator '='"),
     ] {
         assert_eq!(tokens(written), Err(wanted.to_owned()), "{written:?}");
