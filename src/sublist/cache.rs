@@ -75,7 +75,7 @@ pub struct MatchCache<V> {
     /// The slot used last: publishers repeat the same subject many times in a row.
     last: usize,
     /// The slot handed out to be filled and not measured since.
-    filling: Option<usize>,
+    unmeasured: Option<usize>,
     /// Sum of `heap_bytes` of the slots.
     heap_bytes: usize,
     /// The next slot whose value is dropped when the values have become too large.
@@ -141,7 +141,7 @@ impl<V: Cached> MatchCache<V> {
         Self {
             slots: Vec::new(),
             last: 0,
-            filling: None,
+            unmeasured: None,
             heap_bytes: 0,
             hand: 0,
             crowded: 0,
@@ -201,8 +201,7 @@ impl<V: Cached> MatchCache<V> {
         {
             debug_assert!(slot.is_of(account, subject), "a shortcut is for one subject");
             self.hits += 1;
-            self.last = at;
-            return Lookup::Hit(&mut self.slots[at].value);
+            return Lookup::Hit(&mut self.touch(at).value);
         }
         self.find_shortcut(shortcut, account, subject, stamps, now)
     }
@@ -234,11 +233,7 @@ impl<V: Cached> MatchCache<V> {
         match self.find(hash, account, subject) {
             Some(at) if self.slots[at].is_valid(stamps) => {
                 self.hits += 1;
-                self.last = at;
-                self.slots[at ^ 1].recent = false;
-                let slot = &mut self.slots[at];
-                slot.recent = true;
-                Lookup::Hit(&mut slot.value)
+                Lookup::Hit(&mut self.touch(at).value)
             }
             _ => Lookup::Miss(self.miss(hash, account, subject, stamps, now)),
         }
@@ -322,25 +317,34 @@ impl<V: Cached> MatchCache<V> {
             self.spare.clear();
             return &mut self.spare;
         };
-        self.last = at;
-        self.slots[at ^ 1].recent = false;
-        let slot = &mut self.slots[at];
-        self.used += usize::from(!slot.is_used());
-        slot.recent = true;
-        slot.filling = NonZeroU64::new(self.misses);
+        self.used += usize::from(!self.slots[at].is_used());
+        let filling = NonZeroU64::new(self.misses);
+        let slot = self.touch(at);
+        slot.filling = filling;
         (slot.hash, slot.account) = (hash, account);
         slot.bucket = stamps.bucket(subject);
         slot.stamp = stamps.stamp_of(slot.bucket);
         slot.subject.clear();
         slot.subject.extend_from_slice(subject);
         slot.value.clear();
-        self.filling = Some(at);
-        &mut slot.value
+        self.unmeasured = Some(at);
+        &mut self.slots[at].value
+    }
+
+    /// The slot, which is used now: the other one of its pair goes first.
+    #[inline]
+    fn touch(&mut self, at: usize) -> &mut Slot<V> {
+        self.last = at;
+        self.slots[at ^ 1].recent = false;
+        let slot = &mut self.slots[at];
+        slot.recent = true;
+        slot
     }
 
     /// Measures the value filled last; drops others if they have become too large.
     fn measure(&mut self) {
-        let Some(slot) = self.filling.take().and_then(|at| self.slots.get_mut(at)) else { return };
+        let unmeasured = self.unmeasured.take().and_then(|at| self.slots.get_mut(at));
+        let Some(slot) = unmeasured else { return };
         self.heap_bytes -= slot.heap_bytes as usize;
         slot.heap_bytes = slot.value.heap_bytes().try_into().unwrap_or(u32::MAX);
         self.heap_bytes += slot.heap_bytes as usize;
@@ -572,6 +576,22 @@ mod tests {
         for number in 0..100_000u32 {
             hit(&mut cache, 0, &number.to_le_bytes(), 1);
             assert!(hit(&mut cache, 0, b"used", 0), "crowded out by {number}");
+        }
+    }
+
+    #[test]
+    fn what_is_used_by_a_shortcut_is_used() {
+        let (mut cache, shortcut) = (MatchCache::new(), Shortcut::default());
+        for number in 0..100_000u32 {
+            hit(&mut cache, 0, &number.to_le_bytes(), 0);
+        }
+        for _ in 0..2 {
+            hit_by(&shortcut, &mut cache, b"used", 0);
+        }
+        // Who misses twice in a row takes a place.
+        for number in (100_000..200_000u32).flat_map(|number| [number; 2]) {
+            hit(&mut cache, 0, &number.to_le_bytes(), 0);
+            assert!(hit_by(&shortcut, &mut cache, b"used", 0), "crowded out by {number}");
         }
     }
 
